@@ -1,0 +1,109 @@
+"""EfficientNet-Lite0: EfficientNet (Tan and Le, 2019) without squeeze-and-excitation, ReLU6 instead of swish.
+
+The published weights were trained in TensorFlow, whose "same" padding puts the odd row and column of zeros at the
+bottom and right when the stride is 2; `SamePad` does likewise.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Stage(NamedTuple):
+    """A run of inverted-residual blocks; the stride belongs to the first of them."""
+
+    blocks: int
+    kernel: int
+    stride: int
+    expansion: int
+    channels: int
+
+
+STEM_CHANNELS = 32
+HEAD_CHANNELS = 1280
+STAGES = (
+    Stage(1, 3, 1, 1, 16),
+    Stage(2, 3, 2, 6, 24),
+    Stage(2, 5, 2, 6, 40),
+    Stage(3, 3, 2, 6, 80),
+    Stage(3, 5, 1, 6, 112),
+    Stage(4, 5, 2, 6, 192),
+    Stage(1, 3, 1, 6, 320),
+)
+
+
+class SamePad(nn.Module):
+    """Zero padding after which a strided convolution gives ceil(size / stride) rows and columns."""
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [N, C, H, W] to [N, C, H + pad, W + pad]."""
+        rows = self._padding(x.shape[2])
+        columns = self._padding(x.shape[3])
+        return functional.pad(x, [columns // 2, columns - columns // 2, rows // 2, rows - rows // 2])
+
+    def _padding(self, size: int) -> int:
+        steps = (size + self.stride - 1) // self.stride
+        return max((steps - 1) * self.stride + self.kernel - size, 0)
+
+
+def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
+    """Padding, convolution and batch norm, as a list to be joined to others."""
+    padding = [SamePad(kernel, stride)] if stride > 1 else []
+    own_padding = 0 if stride > 1 else kernel // 2
+    return [
+        *padding,
+        nn.Conv2d(inputs, outputs, kernel, stride, own_padding, groups=groups, bias=False),
+        nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01),
+    ]
+
+
+class InvertedResidual(nn.Module):
+    """Widen (1x1), filter each channel (depthwise), narrow (1x1); add the input where the shapes agree."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = inputs * expansion
+        widen = [*_convolution(inputs, wide, 1), nn.ReLU6()] if expansion > 1 else []
+        self.body = nn.Sequential(
+            *widen,
+            *_convolution(wide, wide, kernel, stride, groups=wide),
+            nn.ReLU6(),
+            *_convolution(wide, outputs, 1),
+        )
+        self.adds_input = stride == 1 and inputs == outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [N, inputs, H, W] to [N, outputs, ceil(H / stride), ceil(W / stride)]."""
+        y: Tensor = self.body(x)
+        return x + y if self.adds_input else y
+
+
+class EfficientNetLite0(nn.Module):
+    """4,652,008 parameters with 1000 classes; takes float32 [N, 3, H, W], gives logits [N, classes]."""
+
+    def __init__(self, classes: int = 1000) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [*_convolution(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6()]
+        channels = STEM_CHANNELS
+        for stage in STAGES:
+            for place in range(stage.blocks):
+                stride = stage.stride if place == 0 else 1
+                layers.append(InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion))
+                channels = stage.channels
+        layers += [*_convolution(channels, HEAD_CHANNELS, 1), nn.ReLU6()]
+        self.features = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(0.2)
+        self.classifier = nn.Linear(HEAD_CHANNELS, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps float32 [N, 3, H, W] to logits [N, classes]."""
+        pooled = torch.mean(self.features(images), dim=(2, 3))
+        logits: Tensor = self.classifier(self.dropout(pooled))
+        return logits

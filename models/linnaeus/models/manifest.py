@@ -1,0 +1,209 @@
+"""What a version folder says of itself: the one file that the server and the zoo share.
+
+Standard library only, so that it imports without torch. A version folder holds
+
+    <model>/<version>/model.pt        TorchScript: uint8 [N, C, H, W] to float32 probabilities [N, classes]
+    <model>/<version>/manifest.json   this manifest
+    <model>/<version>/labels.txt      one label a line, UTF-8, by class index
+
+The manifest is read strictly: an unknown, missing or ill-typed field is an error that names the field.
+"""
+
+import dataclasses
+import hashlib
+import json
+import re
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+
+MODEL_FILE = "model.pt"
+MANIFEST_FILE = "manifest.json"
+LABELS_FILE = "labels.txt"
+FORMAT = 1
+
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+_INTERPOLATIONS = ("bilinear", "bicubic")
+
+
+class ManifestError(ValueError):
+    """A version folder breaks its contract; the message names the file and the field."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputSpec:
+    """What pictures become before the model sees them.
+
+    The shorter side is resized to `resize` pixels (with antialias), then the middle `height` x `width` is cut out.
+    """
+
+    channels: int
+    height: int
+    width: int
+    resize: int
+    interpolation: str
+
+    def __post_init__(self) -> None:
+        if self.channels not in (1, 3):
+            raise ValueError(f"channels is {self.channels}, but must be 1 or 3")
+        if self.interpolation not in _INTERPOLATIONS:
+            raise ValueError(f"interpolation is {self.interpolation!r}, but must be one of {', '.join(_INTERPOLATIONS)}")
+        if not 1 <= max(self.height, self.width) <= self.resize <= 4096 or min(self.height, self.width) < 1:
+            raise ValueError("height and width must be between 1 and resize, and resize at most 4096")
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the weights come from; `seed` is set for untrained ones only."""
+
+    source: str
+    seed: int | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether the answers mean anything."""
+        return self.source != "random"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One recorded run, repeated at load: the input is `check_pixels(input, seed)`.
+
+    `probabilities` is the float32 output for that one image, by class index; `tolerance` is the largest absolute
+    difference a float32 run on another machine may show.
+    """
+
+    seed: str
+    tolerance: float
+    probabilities: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything the server must know of a version and cannot read from `model.pt`."""
+
+    name: str
+    version: int
+    architecture: str
+    task: str
+    input: InputSpec
+    classes: int
+    weights: Weights
+    parameters: int
+    sha256: str
+    torch_version: str
+    check: Check
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format != FORMAT:
+            raise ValueError(f"format is {self.format}, but this release reads format {FORMAT}")
+        if not _MODEL_NAME.fullmatch(self.name):
+            raise ValueError(f"name is {self.name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
+        if self.version < 1:
+            raise ValueError(f"version is {self.version}, but must be a positive integer")
+        if self.task != "image-classification":
+            raise ValueError(f"task is {self.task!r}, but must be 'image-classification'")
+        if self.classes < 1:
+            raise ValueError(f"classes is {self.classes}, but must be at least 1")
+        if len(self.check.probabilities) != self.classes:
+            raise ValueError(f"check.probabilities has {len(self.check.probabilities)} entries for {self.classes} classes")
+
+
+def check_pixels(spec: InputSpec, seed: str) -> bytes:
+    """Returns the bytes of the recorded input: uint8, height x width x channels, the same on every machine."""
+    return hashlib.shake_256(seed.encode()).digest(spec.height * spec.width * spec.channels)
+
+
+def to_json(manifest: Manifest) -> str:
+    """Returns the manifest as the text of `manifest.json`."""
+    return json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> Manifest:
+    """Reads the text of `manifest.json`.
+
+    Raises:
+        ManifestError: the text is no JSON object, or a field is missing, unknown, ill-typed or out of range.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ManifestError(f"{MANIFEST_FILE} is not valid JSON: {error}") from None
+    try:
+        return typing.cast(Manifest, _build(Manifest, data, ""))
+    except ValueError as error:
+        raise ManifestError(f"{MANIFEST_FILE}: {error}") from None
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads a version folder's manifest.
+
+    Raises:
+        ManifestError: the file is missing, unreadable or wrong.
+    """
+    return from_json(_read_text(folder / MANIFEST_FILE))
+
+
+def read_labels(folder: Path, classes: int) -> tuple[str, ...]:
+    """Reads a version folder's labels, one for each class.
+
+    Raises:
+        ManifestError: the file is missing or unreadable, has another number of lines, or an empty one.
+    """
+    labels = tuple(_read_text(folder / LABELS_FILE).splitlines())
+    if len(labels) != classes:
+        raise ManifestError(f"{LABELS_FILE} has {len(labels)} lines, but {MANIFEST_FILE} says classes is {classes}")
+    for number, label in enumerate(labels, 1):
+        if not label.strip():
+            raise ManifestError(f"{LABELS_FILE} line {number} is empty")
+    return labels
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ManifestError(f"{path.name} is missing") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path.name} cannot be read: {error}") from None
+
+
+def _build(kind: type, data: object, where: str) -> object:
+    """Builds the dataclass `kind` from parsed JSON; `where` is the path of fields that led here."""
+    if not isinstance(data, dict):
+        raise ValueError(f"{where or 'the whole'} must be an object")
+    hints = typing.get_type_hints(kind)
+    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
+    for missing in sorted(required - data.keys()):
+        raise ValueError(f"{_join(where, missing)} is missing")
+    for unknown in sorted(data.keys() - hints.keys()):
+        raise ValueError(f"{_join(where, unknown)} is not a known field")
+    values = {name: _convert(hints[name], value, _join(where, name)) for name, value in data.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}" if where else str(error)) from None
+
+
+def _convert(hint: typing.Any, value: object, where: str) -> object:
+    if dataclasses.is_dataclass(hint):
+        return _build(typing.cast(type, hint), value, where)
+    if isinstance(hint, types.UnionType):
+        if value is None:
+            return None
+        return _convert(next(arm for arm in hint.__args__ if arm is not type(None)), value, where)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list):
+            raise ValueError(f"{where} must be a list")
+        return tuple(_convert(hint.__args__[0], entry, f"{where}[{place}]") for place, entry in enumerate(value))
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ValueError(f"{where} must be of type {hint.__name__}, but is {value!r:.60}")
+    return value
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

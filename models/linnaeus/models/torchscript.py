@@ -1,0 +1,48 @@
+"""The artifact: TorchScript that maps uint8 pixels to float32 probabilities, normalisation and softmax inside."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from linnaeus.models.registry import ZooModel
+
+# TorchScript is deprecated upstream but works, and it is what this project serves; this is the zoo's one place
+# that silences it.
+warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
+
+
+class PixelClassifier(nn.Module):
+    """A backbone with its numerics: uint8 [N, C, H, W] in, float32 probabilities [N, classes] out.
+
+    Nothing in it names a device or a precision: pixels are cast to whatever type the buffers have, so that the
+    server may move and cast the whole. The softmax is always float32.
+    """
+
+    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        means = torch.tensor(mean).view(1, -1, 1, 1)
+        deviations = torch.tensor(std).view(1, -1, 1, 1)
+        # (pixel / 255 - mean) / std, as one multiplication and one addition
+        self.register_buffer("scale", 1.0 / (255.0 * deviations))
+        self.register_buffer("shift", -means / deviations)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps uint8 [N, C, H, W] to float32 [N, classes]; each row sums to 1."""
+        normalised = pixels.to(self.scale.dtype) * self.scale + self.shift
+        return torch.softmax(self.backbone(normalised).to(torch.float32), dim=1)
+
+
+def eager_classifier(model: ZooModel) -> tuple[PixelClassifier, str]:
+    """Builds a model with its trained weights, in evaluation mode; returns it with the weights' source."""
+    trained = model.weights()
+    backbone = model.build()
+    backbone.load_state_dict(trained.state)
+    return PixelClassifier(backbone, model.mean, model.std).eval(), trained.source
+
+
+def to_torchscript(classifier: PixelClassifier) -> torch.jit.ScriptModule:
+    """Compiles the whole; scripting keeps any batch, height and width possible where the network allows them."""
+    script: torch.jit.ScriptModule = torch.jit.script(classifier)
+    return script

@@ -1,0 +1,1 @@
+"""The contract `linnaeus.v1` and its generated stubs."""

@@ -1,0 +1,78 @@
+"""The only place that wires everything: settings in, a running server out."""
+
+import asyncio
+import logging
+import signal
+from importlib.metadata import version
+
+from linnaeus.server.config import Settings
+from linnaeus.server.engine.catalog import State
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.errors import StartupError
+from linnaeus.server.metrics import Metrics, MetricsServer
+from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.rpc.interceptors import CallInterceptor
+from linnaeus.server.rpc.server import RpcServer
+from linnaeus.server.runtime.device import configure_process
+from linnaeus.v1 import classifier_pb2 as v1
+
+logger = logging.getLogger(__name__)
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+
+    Raises:
+        StartupError: the server cannot start.
+    """
+    configure_process(settings.intra_op_threads)
+    release = version("linnaeus")
+    metrics = Metrics(release)
+    engine = Engine(settings, metrics)
+    metrics.watch(engine)
+    metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
+    rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes)
+    limits = v1.ServerLimits(
+        max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels
+    )
+    await rpc_server.start(ClassifierServicer(engine, limits, release))
+    ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
+    logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
+    try:
+        await _serve_until_told(engine, rpc_server)
+    finally:
+        await rpc_server.stop(settings.drain_seconds)
+        await engine.close()
+        metrics_server.close()
+        logger.info("stopped", extra={"event": {"event": "stopped"}})
+
+
+async def _serve_until_told(engine: Engine, rpc_server: RpcServer) -> None:
+    """Loads the models, then waits; a signal ends either."""
+    told = _signals()
+    loading = asyncio.create_task(engine.load())
+    waiting = asyncio.create_task(told.wait())
+    await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():
+        loading.result()
+        _require_a_model(engine)
+        await rpc_server.serving()
+        logger.info("serving", extra={"event": {"event": "serving"}})
+        await waiting
+    logger.info("stopping", extra={"event": {"event": "stopping"}})
+    await asyncio.wait({loading})
+
+
+def _signals() -> asyncio.Event:
+    told = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, told.set)
+    return told
+
+
+def _require_a_model(engine: Engine) -> None:
+    entries = engine.catalog.entries()
+    if not any(entry.state is State.READY for entry in entries):
+        reasons = "; ".join(f"{entry.name}/{entry.version}: {entry.reason}" for entry in entries)
+        raise StartupError(f"no model can be served: {reasons}")

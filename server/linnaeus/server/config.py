@@ -1,0 +1,65 @@
+"""Every setting of the server, defined once: the definition gives flag, environment variable, help and check.
+
+A field `drain_seconds` is the flag `--drain-seconds` and the variable `LINNAEUS_DRAIN_SECONDS`.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from linnaeus.server.errors import StartupError
+
+ENVIRONMENT_PREFIX = "LINNAEUS_"
+
+
+def setting(default: Any, description: str, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+    """Defines one setting: its default, its help and what it may be."""
+    metadata = {"help": description, "least": least, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the operator chose. Read once, checked once, passed down."""
+
+    repository: Path = setting(Path("model-repository"), "Folder of <model>/<version>/ folders.")
+    models: str = setting("", "Models to serve, separated by commas. Default: all.")
+    device: str = setting("auto", "auto (the first CUDA device, else the CPU), cpu or cuda:N.")
+    host: str = setting("127.0.0.1", "Address that gRPC listens on.")
+    port: int = setting(8001, "Port that gRPC listens on; 0 takes a free one and logs it.", least=0)
+    metrics_host: str = setting("127.0.0.1", "Address that the metrics listen on.")
+    metrics_port: int = setting(8002, "Port that GET /metrics listens on; 0 takes a free one and logs it.", least=0)
+    max_batch_size: int = setting(
+        0, "Images in one batch at most. 0: found at warm-up, where throughput stops growing.", least=0
+    )
+    max_queue_size: int = setting(
+        512, "Images a model version may hold, decoding or waiting; more are refused with RESOURCE_EXHAUSTED.", least=1
+    )
+    max_queue_delay_seconds: float = setting(
+        0.0, "How long a batch that is not full waits for more. 0: a free device never waits.", least=0
+    )
+    decode_threads: int = setting(0, "Threads that decode pictures. 0: one for each core.", least=0)
+    intra_op_threads: int = setting(0, "Threads of one operation on the CPU. 0: one for each core.", least=0)
+    max_image_pixels: int = setting(
+        50_000_000, "Height times width of a picture at most, read from its header.", least=1
+    )
+    max_message_bytes: int = setting(32 * 1024 * 1024, "A request message at most, in bytes.", least=1024)
+    drain_seconds: float = setting(30.0, "How long calls in flight may take to finish after SIGTERM.", least=0)
+    log_format: str = setting("text", "text or json.", choices=("text", "json"))
+    log_level: str = setting("info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error"))
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            _check(each.name, getattr(self, each.name), each.metadata["least"], each.metadata["choices"])
+
+    @property
+    def wanted_models(self) -> frozenset[str]:
+        """The names in `models`; empty for all."""
+        return frozenset(name.strip() for name in self.models.split(",") if name.strip())
+
+
+def _check(name: str, value: Any, least: float | None, choices: tuple[str, ...]) -> None:
+    if least is not None and not value >= least:
+        raise StartupError(f"{name} is {value}, but must be at least {least:g}")
+    if choices and value not in choices:
+        raise StartupError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")

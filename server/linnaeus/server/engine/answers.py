@@ -1,0 +1,49 @@
+"""From a device's outcome to what the caller and the metrics get. Belongs to the event loop's thread."""
+
+from asyncio import Future
+
+from linnaeus.server.engine.catalog import Entry
+from linnaeus.server.engine.work import Classification, ItemOutcome, Ranked, RequestReport, ScoredClass, Work
+from linnaeus.server.errors import RequestError
+from linnaeus.server.runtime.model import Model, Ranking
+
+
+def settle(answer: "Future[Ranked]", result: Ranked | RequestError) -> None:
+    """Gives the waiting caller its result, unless it has left."""
+    if answer.done():
+        return
+    if isinstance(result, RequestError):
+        answer.set_exception(result)
+    else:
+        answer.set_result(result)
+
+
+def ranked(item: ItemOutcome, ranking: Ranking) -> Ranked:
+    """Says how long an image that was run had to wait; waiting for a decoder and for the device count together."""
+    waited = item.ticket.taken_at - item.work.admitted_at - item.work.decode_seconds
+    return Ranked(ranking, item.batch_size, item.work.decode_seconds, waited, item.inference_seconds)
+
+
+def report(work: Work, ranked: Ranked, finished_at: float, now: float) -> RequestReport:
+    """What the metrics learn of one answered image; `now` and `finished_at` are the engine clock's times."""
+    return RequestReport(
+        decode_seconds=ranked.decode_seconds,
+        queue_seconds=ranked.queue_seconds,
+        inference_seconds=ranked.inference_seconds,
+        respond_seconds=now - finished_at,
+        total_seconds=now - work.admitted_at,
+    )
+
+
+def classification(entry: Entry, model: Model, ranked: Ranked) -> Classification:
+    """Gives the ranking its labels."""
+    pairs = zip(ranked.ranking.indices, ranked.ranking.probabilities, strict=True)
+    return Classification(
+        classes=tuple(ScoredClass(index, model.labels[index], probability) for index, probability in pairs),
+        model=entry.name,
+        version=entry.version,
+        batch_size=ranked.batch_size,
+        decode_seconds=ranked.decode_seconds,
+        queue_seconds=ranked.queue_seconds,
+        inference_seconds=ranked.inference_seconds,
+    )

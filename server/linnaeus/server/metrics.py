@@ -1,0 +1,129 @@
+"""Prometheus metrics. They hang on three hooks: calls (the RPC interceptor), batches (`Observer`) and gauges that are
+read when somebody scrapes.
+"""
+
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Info, ProcessCollector, start_http_server
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from linnaeus.server.engine.catalog import State
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.work import BatchReport
+from linnaeus.server.errors import StartupError
+from linnaeus.server.rpc.interceptors import Method
+
+# Seconds: from a LeNet alone (under a millisecond) to a deep network under overload.
+_SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Names from outside never become label values.
+_OTHER = "_other"
+_CALL = ("grpc_service", "grpc_method", "grpc_type")
+_VERSION = ("model", "version")
+
+
+class Metrics:
+    """All metrics of one server, in a registry of their own. Implements the engine's `Observer` and the interceptor's `CallObserver`."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
+        self._calls_handled = self._counter("grpc_server_handled", "Calls ended, by status code.", *_CALL, "grpc_code")
+        self._call_seconds = self._histogram("grpc_server_handling_seconds", "Time of a whole call.", _SECONDS, *_CALL)
+        self._stage_seconds = self._histogram(
+            "linnaeus_stage_seconds", "Time of an answered image in each stage.", _SECONDS, *_VERSION, "stage"
+        )
+        self._request_seconds = self._histogram(
+            "linnaeus_request_seconds", "Time of an answered image from admission to answer.", _SECONDS, *_VERSION
+        )
+        self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _SIZES, *_VERSION)
+        self._rejected = self._counter("linnaeus_rejected", "Images refused before a run.", "model", "reason")
+        self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
+        self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
+        Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
+
+    def call_started(self, method: Method) -> None:
+        """A call began."""
+        self._calls_started.labels(method.service, method.name, method.kind).inc()
+
+    def call_handled(self, method: Method, code: str, seconds: float) -> None:
+        """A call ended with the status code of that name."""
+        self._calls_handled.labels(method.service, method.name, method.kind, code).inc()
+        self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
+
+    def batch(self, report: BatchReport) -> None:
+        """A batch came back."""
+        labels = (report.model, str(report.version))
+        if report.size:
+            self._batch_size.labels(*labels).observe(report.size)
+        if report.late:
+            self._rejected.labels(report.model, "deadline").inc(report.late)
+        if report.failed:
+            self._failed.labels(*labels).inc(report.failed)
+        decode, queue, inference, respond = (
+            self._stage_seconds.labels(*labels, stage) for stage in ("decode", "queue", "inference", "respond")
+        )
+        total = self._request_seconds.labels(*labels)
+        for request in report.requests:
+            decode.observe(request.decode_seconds)
+            queue.observe(request.queue_seconds)
+            inference.observe(request.inference_seconds)
+            respond.observe(request.respond_seconds)
+            total.observe(request.total_seconds)
+
+    def rejected(self, model: str, reason: str) -> None:
+        """A request was refused; `model` is empty if there is none of that name."""
+        self._rejected.labels(model or _OTHER, reason).inc()
+
+    def cancelled(self, model: str, stage: str) -> None:
+        """A caller left while its image was at that stage."""
+        self._cancelled.labels(model, stage).inc()
+
+    def watch(self, engine: Engine) -> None:
+        """Reads the engine's gauges at each scrape from now on."""
+        self.registry.register(_EngineGauges(engine))
+
+    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: Iterable[float], *labels: str) -> Histogram:
+        return Histogram(name, help_text, labels, buckets=tuple(buckets), registry=self.registry)
+
+
+class _EngineGauges(Collector):
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        in_flight = GaugeMetricFamily("linnaeus_in_flight", "Images admitted and not yet answered.")
+        in_flight.add_metric([], self._engine.in_flight)
+        depth = GaugeMetricFamily("linnaeus_queue_depth", "Images decoding or waiting for a device.", labels=_VERSION)
+        ready = GaugeMetricFamily("linnaeus_model_ready", "1 if the version is served.", labels=_VERSION)
+        load = GaugeMetricFamily("linnaeus_model_load_seconds", "Time to load and warm up.", labels=_VERSION)
+        for entry in self._engine.catalog.entries():
+            labels = [entry.name, str(entry.version)]
+            ready.add_metric(labels, float(entry.state is State.READY))
+            if entry.state is State.READY:
+                depth.add_metric(labels, self._engine.queue_depth(entry.lane))
+                load.add_metric(labels, entry.load_seconds)
+        return [in_flight, depth, ready, load]
+
+
+class MetricsServer:
+    """`GET /metrics` on a thread of its own."""
+
+    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
+        try:
+            self._server, self._thread = start_http_server(port, host, registry)
+        except OSError as error:
+            raise StartupError(f"the metrics cannot listen on {host}:{port}: {error.strerror or error}") from None
+        self.port: int = self._server.server_port
+
+    def close(self) -> None:
+        """Stops listening."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()

@@ -1,0 +1,1 @@
+"""gRPC: translates between the contract and the engine, and decides nothing."""

@@ -1,0 +1,63 @@
+"""The ClassifierService."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, NoReturn
+
+import grpc
+
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.rpc.messages import to_classify_response, to_model, to_request
+from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
+
+if TYPE_CHECKING:
+    from linnaeus.v1.classifier_pb2_grpc import _ServicerContext as Context
+
+
+class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
+    """Translates; errors of the engine pass through to the interceptor."""
+
+    def __init__(
+        self, engine: Engine, limits: v1.ServerLimits, version: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._engine = engine
+        self._limits = limits
+        self._version = version
+        self._clock = clock
+
+    async def Classify(self, request: v1.ClassifyRequest, context: "Context") -> v1.ClassifyResponse:
+        """Classifies one image."""
+        remaining_seconds = context.time_remaining()
+        deadline = None if remaining_seconds is None else self._clock() + remaining_seconds
+        answer = await self._engine.classify(to_request(request, deadline))
+        return to_classify_response(answer, request.image.id)
+
+    async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
+        """Lists every version the server knows."""
+        models = [to_model(entry) for entry in self._engine.catalog.entries()]
+        return v1.ListModelsResponse(models=models, limits=self._limits, server_version=self._version)
+
+    async def GetModel(self, request: v1.GetModelRequest, context: "Context") -> v1.GetModelResponse:
+        """Describes one version."""
+        entry = self._engine.catalog.find(request.model, request.version)
+        labels = entry.model.labels if entry.model else ()
+        return v1.GetModelResponse(model=to_model(entry), labels=labels)
+
+    async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
+        """Not served yet."""
+        await _not_served(context, "ClassifyBatch")
+
+    async def StreamClassify(
+        self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
+    ) -> AsyncIterator[v1.StreamClassifyResponse]:
+        """Not served yet."""
+        await _not_served(context, "StreamClassify")
+        yield v1.StreamClassifyResponse()
+
+
+async def _not_served(context: "Context", method: str) -> NoReturn:
+    await context.abort(
+        grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served by this release; call Classify for each image"
+    )
+    raise AssertionError("abort does not return")

@@ -1,0 +1,122 @@
+"""What happens around every call: it is counted and timed, and its errors are spoken in gRPC."""
+
+import asyncio
+import inspect
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import grpc
+
+from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.rpc.status import to_status
+
+logger = logging.getLogger(__name__)
+
+_KINDS = {
+    (False, False): ("UNARY", "unary_unary", grpc.unary_unary_rpc_method_handler),
+    (False, True): ("SERVER_STREAMING", "unary_stream", grpc.unary_stream_rpc_method_handler),
+    (True, False): ("CLIENT_STREAMING", "stream_unary", grpc.stream_unary_rpc_method_handler),
+    (True, True): ("BIDI_STREAMING", "stream_stream", grpc.stream_stream_rpc_method_handler),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One method of one service, as the metrics name it."""
+
+    service: str
+    name: str
+    kind: str
+
+
+class CallObserver(Protocol):
+    """What the metrics want to hear of calls."""
+
+    def call_started(self, method: Method) -> None:
+        """A call began."""
+
+    def call_handled(self, method: Method, code: str, seconds: float) -> None:
+        """A call ended with the status code of that name."""
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Counts and times every call of every service, and turns errors into statuses.
+
+    An error that is none of the engine's becomes INTERNAL with a reference to the log, never a traceback.
+    """
+
+    def __init__(self, observer: CallObserver) -> None:
+        self._observer = observer
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wraps the method's handler; see grpc.aio.ServerInterceptor."""
+        handler = await continuation(handler_call_details)
+        if handler is None:  # gRPC answers UNIMPLEMENTED itself, and a made-up name must not become a label
+            return None
+        _, service, name = handler_call_details.method.split("/", 2)
+        kind, attribute, make = _KINDS[handler.request_streaming, handler.response_streaming]
+        behaviour = getattr(handler, attribute)
+        wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
+        return make(
+            wrap(behaviour, Method(service, name, kind)),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+    def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Callable[..., Awaitable[Any]]:
+        async def handle(request: Any, context: Any) -> Any:
+            async with self._around(method, context):
+                return await behaviour(request, context)
+
+        return handle
+
+    def _stream(self, behaviour: Callable[..., AsyncIterator[Any]], method: Method) -> Callable[..., AsyncIterator[Any]]:
+        async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+            async with self._around(method, context):
+                async for response in behaviour(request, context):
+                    yield response
+
+        return handle
+
+    @asynccontextmanager
+    async def _around(self, method: Method, context: Any) -> AsyncIterator[None]:
+        self._observer.call_started(method)
+        started = time.perf_counter()
+        code = "OK"
+        try:
+            try:
+                yield
+            except RequestError as error:
+                await context.abort_with_status(to_status(error))
+            except (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError):
+                raise
+            except Exception as error:  # the boundary: faults of ours are logged here and named, not shown
+                await context.abort_with_status(to_status(_internal(error, method)))
+        except asyncio.CancelledError:
+            code = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
+            raise
+        except grpc.aio.AbortError:
+            code = _code(context)
+            raise
+        finally:
+            self._observer.call_handled(method, code, time.perf_counter() - started)
+
+
+def _code(context: Any) -> str:
+    code = context.code()
+    return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
+
+
+def _internal(error: Exception, method: Method) -> InternalFailure:
+    reference = uuid.uuid4().hex[:12]
+    logger.error("%s/%s failed [%s]", method.service, method.name, reference, exc_info=error)
+    return InternalFailure(f"the server failed; its log has the cause under {reference}", reference)

@@ -1,0 +1,63 @@
+"""The gRPC server: services, health, reflection and limits, in one place."""
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from linnaeus.server.errors import StartupError
+from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.rpc.interceptors import CallInterceptor
+from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
+
+CLASSIFIER = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
+# The empty name is the server as a whole.
+_SERVICES = ("", CLASSIFIER)
+_SERVING = health_pb2.HealthCheckResponse.SERVING
+_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+class RpcServer:
+    """Listens, tells its health, and stops in two steps.
+
+    Life: construct, `start`, `serving`, `stop`.
+    """
+
+    def __init__(self, interceptor: CallInterceptor, host: str, port: int, max_message_bytes: int) -> None:
+        options = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.so_reuseport", 0),  # two servers on one port would share its calls by accident
+        ]
+        self._server = grpc.aio.server(interceptors=[interceptor], options=options)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection(
+            (CLASSIFIER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        self.port = self._listen(host, port)
+
+    async def start(self, servicer: ClassifierServicer) -> None:
+        """Takes calls; the health is NOT_SERVING until `serving`."""
+        v1_grpc.add_ClassifierServiceServicer_to_server(servicer, self._server)
+        await self._tell(_NOT_SERVING)
+        await self._server.start()
+
+    async def serving(self) -> None:
+        """Tells the world that models are ready."""
+        await self._tell(_SERVING)
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Tells the world, takes no new calls, and gives those in flight that long to end."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_seconds)
+
+    def _listen(self, host: str, port: int) -> int:
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError:
+            raise StartupError(f"gRPC cannot listen on {address}; is another server using the port?") from None
+
+    async def _tell(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+        for service in _SERVICES:
+            await self._health.set(service, status)

@@ -1,0 +1,80 @@
+"""One match from the engine's errors to canonical codes and google.rpc details."""
+
+import math
+from typing import NamedTuple
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from linnaeus.server.errors import (
+    DeadlineExceeded,
+    InternalFailure,
+    InvalidArgument,
+    ModelNotFound,
+    Overloaded,
+    RequestError,
+    Unavailable,
+)
+
+DOMAIN = "linnaeus"
+# gRPC's retry policies read this trailing key before they look at their own backoff.
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+
+class _Status(NamedTuple):
+    """A status as gRPC wants to be told it."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing_metadata: tuple[tuple[str, str | bytes], ...]
+
+
+def to_status(error: RequestError) -> grpc.Status:
+    """Returns what goes over the wire: a code, the error's sentence, and details a program can read."""
+    code, detail = _translate(error)
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
+    return _Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))  # type: ignore[return-value]
+
+
+def _pushback(error: RequestError) -> tuple[tuple[str, str], ...]:
+    """Tells gRPC's own retries when a retry makes sense."""
+    if isinstance(error, Overloaded):
+        return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
+    return ()
+
+
+def _translate(error: RequestError) -> tuple[int, Message]:
+    match error:
+        case InvalidArgument():
+            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+            return code_pb2.INVALID_ARGUMENT, error_details_pb2.BadRequest(field_violations=[violation])
+        case ModelNotFound():
+            return code_pb2.NOT_FOUND, error_details_pb2.ResourceInfo(
+                resource_type="linnaeus.v1.Model", resource_name=error.resource, description=str(error)
+            )
+        case Overloaded():
+            return code_pb2.RESOURCE_EXHAUSTED, _retry_info(error.retry_after_seconds)
+        case Unavailable():
+            return code_pb2.UNAVAILABLE, _retry_info(error.retry_after_seconds)
+        case DeadlineExceeded():
+            late = {"late_by_seconds": f"{error.late_by_seconds:.6f}"}
+            return code_pb2.DEADLINE_EXCEEDED, error_details_pb2.ErrorInfo(
+                reason="DEADLINE_CANNOT_BE_MET", domain=DOMAIN, metadata=late
+            )
+        case InternalFailure():
+            return code_pb2.INTERNAL, error_details_pb2.ErrorInfo(
+                reason="INTERNAL", domain=DOMAIN, metadata={"reference": error.reference}
+            )
+        case _:
+            return code_pb2.UNKNOWN, error_details_pb2.ErrorInfo(reason="UNKNOWN", domain=DOMAIN)
+
+
+def _retry_info(seconds: float) -> error_details_pb2.RetryInfo:
+    delay = duration_pb2.Duration()
+    delay.FromNanoseconds(int(seconds * 1e9))
+    return error_details_pb2.RetryInfo(retry_delay=delay)

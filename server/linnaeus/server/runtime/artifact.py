@@ -1,0 +1,98 @@
+"""Reads a version folder and refuses it unless every check of its contract holds."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
+from linnaeus.server.errors import ModelRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A version folder that was read and whose files agree; nothing is on a device yet."""
+
+    folder: Path
+    manifest: Manifest
+    labels: tuple[str, ...]
+
+
+def read_artifact(folder: Path) -> Artifact:
+    """Reads `<root>/<model>/<version>` and checks that its files agree with one another and with the folder's name.
+
+    Raises:
+        ModelRefused: a check fails; the message names the file and the field.
+    """
+    try:
+        manifest = read_manifest(folder)
+        labels = read_labels(folder, manifest.classes)
+    except ManifestError as error:
+        raise ModelRefused(str(error)) from None
+    _check_names(folder, manifest)
+    _check_digest(folder / MODEL_FILE, manifest)
+    return Artifact(folder, manifest, labels)
+
+
+def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptModule:
+    """Puts the TorchScript on the device, frozen, channels last, and checks it by its recorded run.
+
+    Raises:
+        ModelRefused: `model.pt` cannot be loaded, or does not compute what the manifest recorded.
+    """
+    try:
+        module = torch.jit.load(str(artifact.folder / MODEL_FILE), map_location=device)
+        module.eval().to(memory_format=torch.channels_last)
+        module = torch.jit.freeze(module)
+        _check_run(module, artifact.manifest, device)
+    except RuntimeError as error:
+        raise ModelRefused(f"{MODEL_FILE} cannot be loaded and run: {last_line(error)}") from error
+    return module
+
+
+def _check_names(folder: Path, manifest: Manifest) -> None:
+    if manifest.name != folder.parent.name:
+        raise ModelRefused(f"manifest.json: name is {manifest.name!r}, but the folder is {folder.parent.name!r}")
+    if str(manifest.version) != folder.name:
+        raise ModelRefused(f"manifest.json: version is {manifest.version}, but the folder is {folder.name!r}")
+
+
+def _check_digest(path: Path, manifest: Manifest) -> None:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise ModelRefused(f"{path.name} is missing") from None
+    except OSError as error:
+        raise ModelRefused(f"{path.name} cannot be read: {error}") from None
+    if digest != manifest.sha256:
+        raise ModelRefused(
+            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {path.name} has {digest:.12}…: one of them was changed"
+        )
+
+
+def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
+    spec, check = manifest.input, manifest.check
+    pixels = torch.frombuffer(bytearray(check_pixels(spec, check.seed)), dtype=torch.uint8)
+    image = pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2).to(device)
+    with torch.inference_mode(), torch.jit.optimized_execution(False):
+        probabilities: Tensor = module(image)
+    if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
+        raise ModelRefused(
+            f"{MODEL_FILE} gives {probabilities.dtype} {list(probabilities.shape)} for one image, but must give "
+            f"torch.float32 [1, {manifest.classes}]"
+        )
+    difference = (probabilities[0].cpu() - torch.tensor(check.probabilities)).abs().max().item()
+    if not difference <= check.tolerance:
+        raise ModelRefused(
+            f"{MODEL_FILE} differs by {difference:.2g} from check.probabilities in manifest.json, "
+            f"whose tolerance is {check.tolerance:.2g}"
+        )
+
+
+def last_line(error: RuntimeError) -> str:
+    """Returns the line of an error of torch that says what happened; those before it are the interpreter's frames."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

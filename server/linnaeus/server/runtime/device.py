@@ -1,0 +1,74 @@
+"""Devices and the settings of torch that hold for the whole process."""
+
+import ctypes
+import sys
+from collections.abc import Callable
+
+import torch
+
+from linnaeus.server.errors import StartupError
+
+# malloc.h
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+_LARGEST_HEAP_BLOCK_BYTES = 1 << 30
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turns `auto`, `cpu`, `cuda` or `cuda:N` into a device that is there.
+
+    Raises:
+        StartupError: the name means nothing, or the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise StartupError(f"device is {name!r}, but must be auto, cpu or cuda:N") from None
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise StartupError(f"device is {name!r}, but only auto, cpu and cuda:N are supported")
+    index = device.index or 0
+    if index >= torch.cuda.device_count():
+        raise StartupError(f"device {name} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+    return torch.device("cuda", index)
+
+
+def configure_process(intra_op_threads: int) -> None:
+    """Sets what torch and the C library keep for the whole process; call it once, before any model is loaded.
+
+    Args:
+        intra_op_threads: threads for one operation on the CPU; 0 leaves torch's choice, one a core.
+    """
+    if intra_op_threads:
+        torch.set_num_threads(intra_op_threads)
+    _keep_freed_memory()
+
+
+def release_freed_memory() -> None:
+    """Returns freed memory to the kernel once, for what was freed will not be needed again; see configure_process."""
+    malloc_trim = _libc_function("malloc_trim")
+    if malloc_trim is not None:
+        malloc_trim(0)
+
+
+def _keep_freed_memory() -> None:
+    """Makes glibc reuse freed activations instead of returning them to the kernel.
+
+    By default every block above 32 MiB is mapped afresh, and its pages are faulted in and zeroed at each run: that
+    made a batch of 32 three times slower than need be (docs/decisions/0004-batch-size.md).
+    """
+    mallopt = _libc_function("mallopt")
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
+
+
+def _libc_function(name: str) -> Callable[..., int] | None:
+    """A function of glibc; None under other C libraries, whose allocators have other habits."""
+    if not sys.platform.startswith("linux"):
+        return None
+    function: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
+    return function

@@ -1,0 +1,122 @@
+"""A model version on a device, ready to run batches."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+import torch
+
+from linnaeus.models.manifest import MODEL_FILE, Manifest
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.artifact import Artifact, last_line, load_module, read_artifact
+from linnaeus.server.runtime.device import release_freed_memory
+from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.warmup import BatchTiming, warm_up
+
+# Beyond these no model gained anything worth the wait; a GPU needs more images to be busy.
+LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
+
+Pixels = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The best classes of one image, best first, equal probabilities by lower index.
+
+    `is_finite` is False where the model gave no numbers: the ranking then means nothing.
+    """
+
+    indices: list[int]
+    probabilities: list[float]
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether every probability is a number."""
+        return all(map(math.isfinite, self.probabilities))
+
+
+class Model:
+    """A checked model version on one device.
+
+    `run` belongs to that device's thread: it reuses one staging buffer. Everything else may be read from any thread.
+
+    Attributes:
+        manifest, labels: what the version folder says.
+        device: where it runs.
+        max_batch_size: the largest batch that `run` takes.
+        timings: how long batches took at warm-up, by growing size.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        device: torch.device,
+        module: torch.jit.ScriptModule,
+        max_batch_size: int,
+        timings: tuple[BatchTiming, ...] = (),
+    ) -> None:
+        self.manifest: Manifest = artifact.manifest
+        self.labels = artifact.labels
+        self.device = device
+        self.max_batch_size = max_batch_size
+        self.timings = timings
+        self._module = module
+        spec = artifact.manifest.input
+        shape = (max_batch_size, spec.height, spec.width, spec.channels)
+        self._staging = torch.zeros(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        self._rows: Pixels = self._staging.numpy()
+
+    def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
+        """Classifies a batch.
+
+        Args:
+            images: 1 to `max_batch_size` arrays, uint8 [H, W, C] of the manifest's input size.
+            k: classes to return for each image, from 1 to the class count.
+
+        Raises:
+            RuntimeError: the model failed.
+        """
+        for place, image in enumerate(images):
+            self._rows[place] = image
+        return self._run_staged(len(images), k)
+
+    def _run_staged(self, count: int, k: int) -> list[Ranking]:
+        with torch.inference_mode(), torch.jit.optimized_execution(False):
+            # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
+            pixels = self._staging[:count].to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            values, indices = top_k(self._module(pixels), k)
+            rows = zip(indices.tolist(), values.tolist(), strict=True)
+        return [Ranking(row_indices, row_values) for row_indices, row_values in rows]
+
+    def _run_blank(self, count: int) -> None:
+        self._run_staged(count, 1)
+
+    def warm_up(self, choose: bool) -> tuple[BatchTiming, ...]:
+        """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
+        return warm_up(self._run_blank, self.max_batch_size, choose, time.perf_counter)
+
+
+def load_model(folder: Path, device: torch.device, max_batch_size: int) -> Model:
+    """Reads, checks, places, specialises and warms up a version.
+
+    Args:
+        folder: `<root>/<model>/<version>`.
+        device: where it runs.
+        max_batch_size: the largest batch; 0 finds the one beyond which throughput stops growing.
+
+    Raises:
+        ModelRefused: a check fails.
+    """
+    artifact = read_artifact(folder)
+    module = load_module(artifact, device)
+    trial = Model(artifact, device, module, max_batch_size or LARGEST_BATCH_TRIED[device.type])
+    try:
+        timings = trial.warm_up(choose=max_batch_size == 0)
+    except RuntimeError as error:
+        raise ModelRefused(f"{MODEL_FILE} fails at warm-up: {last_line(error)}") from error
+    del trial
+    release_freed_memory()  # what the largest tries took
+    return Model(artifact, device, module, timings[-1].size, timings)
