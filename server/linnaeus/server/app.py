@@ -41,8 +41,7 @@ async def serve(settings: Settings) -> None:
     try:
         await _serve_until_told(engine, rpc_server)
     finally:
-        await rpc_server.stop(settings.drain_seconds)
-        await engine.close()
+        await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
@@ -60,7 +59,7 @@ async def _serve_until_told(engine: Engine, rpc_server: RpcServer) -> None:
         logger.info("serving", extra={"event": {"event": "serving"}})
         await waiting
     logger.info("stopping", extra={"event": {"event": "stopping"}})
-    await asyncio.wait({loading})
+    loading.cancel()  # the model being loaded is finished, no further one is begun
 
 
 def _signals() -> asyncio.Event:

@@ -3,6 +3,7 @@
 It must not know who waits for the answers, nor how they are spoken of on the wire.
 """
 
+import asyncio
 import logging
 import threading
 import uuid
@@ -41,19 +42,17 @@ class DeviceThread:
         self._model_of = model_of
         self._hand_back = hand_back
         self._clock = clock
-        self._thread = threading.Thread(target=self._serve, name="linnaeus-device", daemon=True)
 
-    def start(self) -> None:
-        """Begins to pull."""
-        self._thread.start()
+    def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
+        """Begins to pull; the future ends on the loop once the queue is closed and empty."""
+        ended = loop.create_future()
+        threading.Thread(target=self._serve, args=(loop, ended), name="linnaeus-device", daemon=True).start()
+        return ended
 
-    def join(self) -> None:
-        """Waits for the end, which comes once the queue is closed and empty."""
-        self._thread.join()
-
-    def _serve(self) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
         while (batch := self._queue.take()) is not None:
             self._hand_back(self._execute(batch))
+        loop.call_soon_threadsafe(ended.set_result, None)
 
     def _execute(self, batch: WorkBatch) -> BatchOutcome:
         lane: Lane = batch.lane  # type: ignore[assignment]  # every lane is opened by the engine, under this type

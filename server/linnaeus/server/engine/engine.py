@@ -83,6 +83,7 @@ class Engine:
         self._device_thread = DeviceThread(self._queue, self._models.__getitem__, self._hand_back, clock)
         threads = settings.decode_threads or len(os.sched_getaffinity(0))
         self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="linnaeus-decode")
+        self._device_ended: asyncio.Future[None] | None = None
         self._in_flight = 0
 
     @property
@@ -103,7 +104,7 @@ class Engine:
         folders = scan(self._settings.repository, self._settings.wanted_models)
         for folder in folders:
             self.catalog.put(Entry(folder.model, folder.version, State.LOADING))
-        self._device_thread.start()
+        self._device_ended = self._device_thread.start(self._loop)
         for folder in folders:
             await self._load(folder)
 
@@ -134,11 +135,11 @@ class Engine:
         return answers.classification(entry, model, ranked)
 
     async def close(self) -> None:
-        """Finishes what was admitted, then ends all threads."""
+        """Admits nothing more, finishes what was admitted, then ends all threads. May be called twice."""
         self._queue.close()
-        await asyncio.to_thread(self._decoders.shutdown)
-        if self._models or self.catalog.entries():
-            await asyncio.to_thread(self._device_thread.join)
+        if self._device_ended is not None:
+            await asyncio.shield(self._device_ended)
+        self._decoders.shutdown(wait=False)
 
     async def _load(self, folder: VersionFolder) -> None:
         lane = (folder.model, folder.version)

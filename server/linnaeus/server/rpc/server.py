@@ -1,5 +1,9 @@
 """The gRPC server: services, health, reflection and limits, in one place."""
 
+import asyncio
+import contextlib
+from collections.abc import Awaitable
+
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -13,6 +17,8 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 CLASSIFIER = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
 # The empty name is the server as a whole.
 _SERVICES = ("", CLASSIFIER)
+# Time to write the last answers; streams that never end by themselves, such as health watches, end after it.
+_WRITE_SECONDS = 0.5
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -46,10 +52,21 @@ class RpcServer:
         """Tells the world that models are ready."""
         await self._tell(_SERVING)
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Tells the world, takes no new calls, and gives those in flight that long to end."""
+    async def stop(self, in_flight_ended: Awaitable[None], grace_seconds: float) -> None:
+        """Tells the world, takes no new calls, and lets those in flight end.
+
+        Clients are told at once to turn elsewhere. Whoever only watches the health holds nothing up.
+
+        Args:
+            in_flight_ended: ends once the calls in flight have their answers.
+            grace_seconds: how long they may take; then they are cancelled.
+        """
         await self._health.enter_graceful_shutdown()
-        await self._server.stop(grace_seconds)
+        stopping = asyncio.create_task(self._server.stop(grace_seconds))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(in_flight_ended, grace_seconds)
+        await self._server.stop(_WRITE_SECONDS)
+        await stopping
 
     def _listen(self, host: str, port: int) -> int:
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

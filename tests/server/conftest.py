@@ -1,0 +1,31 @@
+"""What the server's tests share."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from linnaeus.server.engine.work import BatchReport
+
+
+@dataclass
+class Heard:
+    """An observer that keeps what it hears."""
+
+    batches: list[BatchReport] = field(default_factory=list)
+    rejections: list[tuple[str, str]] = field(default_factory=list)
+    cancellations: list[tuple[str, str]] = field(default_factory=list)
+
+    def batch(self, report: BatchReport) -> None:
+        self.batches.append(report)
+
+    def rejected(self, model: str, reason: str) -> None:
+        self.rejections.append((model, reason))
+
+    def cancelled(self, model: str, stage: str) -> None:
+        self.cancellations.append((model, stage))
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+

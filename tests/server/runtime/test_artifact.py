@@ -1,0 +1,88 @@
+"""A version folder is served only if every check of its contract holds; the reason names file and field."""
+
+import json
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+import torch
+
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.artifact import load_module, read_artifact
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def folder(repository: Path, tmp_path: Path) -> Path:
+    """A copy of lenet/1 that a test may break."""
+    return Path(shutil.copytree(repository / "lenet" / "1", tmp_path / "lenet" / "1"))
+
+
+def change_manifest(folder: Path, **fields: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def load(folder: Path) -> torch.jit.ScriptModule:
+    return load_module(read_artifact(folder), CPU)
+
+
+def test_a_good_folder_loads(folder: Path) -> None:
+    assert load(folder)(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+
+
+def test_a_corrupt_model_file_is_refused_by_its_digest(folder: Path) -> None:
+    data = bytearray((folder / "model.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / "model.pt").write_bytes(data)
+    with pytest.raises(ModelRefused, match=r"manifest.json: sha256 .* model.pt"):
+        load(folder)
+
+
+def test_a_model_file_that_is_no_torchscript_is_refused_though_its_digest_fits(folder: Path) -> None:
+    (folder / "model.pt").write_bytes(b"not a model")
+    change_manifest(folder, sha256=sha256(b"not a model").hexdigest())
+    with pytest.raises(ModelRefused, match=r"^model.pt cannot be loaded"):
+        load(folder)
+
+
+def test_a_model_that_computes_something_else_is_refused(folder: Path) -> None:
+    check = json.loads((folder / "manifest.json").read_text())["check"]
+    check["probabilities"] = check["probabilities"][::-1]
+    change_manifest(folder, check=check)
+    with pytest.raises(ModelRefused, match=r"model.pt differs .* check.probabilities"):
+        load(folder)
+
+
+def test_a_model_with_another_class_count_is_refused(folder: Path) -> None:
+    check = json.loads((folder / "manifest.json").read_text())["check"]
+    check["probabilities"] = [*check["probabilities"], 0.0]
+    (folder / "labels.txt").write_text("".join(f"{digit}\n" for digit in range(11)))
+    change_manifest(folder, classes=11, check=check)
+    with pytest.raises(ModelRefused, match=r"model.pt gives .*\[1, 10\].*must give.*\[1, 11\]"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["model.pt", "manifest.json", "labels.txt"])
+def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(ModelRefused, match=f"^{name} is missing$"):
+        read_artifact(folder)
+
+
+def test_labels_one_line_short_are_refused(folder: Path) -> None:
+    labels = (folder / "labels.txt").read_text().splitlines(keepends=True)
+    (folder / "labels.txt").write_text("".join(labels[:-1]))
+    with pytest.raises(ModelRefused, match=r"labels.txt has 9 lines, but manifest.json says classes is 10"):
+        read_artifact(folder)
+
+
+def test_a_folder_under_another_name_or_version_is_refused(folder: Path) -> None:
+    moved = folder.parent.with_name("other") / "1"
+    shutil.copytree(folder, moved)
+    with pytest.raises(ModelRefused, match=r"manifest.json: name is 'lenet', but the folder is 'other'"):
+        read_artifact(moved)
+    with pytest.raises(ModelRefused, match=r"manifest.json: version is 1, but the folder is '2'"):
+        read_artifact(folder.rename(folder.with_name("2")))
