@@ -35,7 +35,7 @@ async def call_for(target: str, requests: list[bytes], callers: int, seconds: fl
     latencies: list[float] = []
     failures = 0
     async with grpc.aio.insecure_channel(target) as channel:
-        call = channel.unary_unary(METHOD)
+        call: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(METHOD)
         started = time.perf_counter()
 
         async def one_caller(place: int) -> None:

@@ -13,18 +13,16 @@ def generate(target: Path) -> int:
     """Writes `*_pb2.py`, `*_pb2.pyi`, `*_pb2_grpc.py` and `*_pb2_grpc.pyi`; returns protoc's exit code."""
     well_known = resources.files("grpc_tools") / "_proto"
     sources = sorted(str(path) for path in ROOT.rglob("*.proto"))
-    return protoc.main(
-        [
-            "protoc",
-            f"--proto_path={ROOT}",
-            f"--proto_path={well_known}",
-            f"--python_out={target}",
-            f"--pyi_out={target}",
-            f"--grpc_python_out={target}",
-            f"--mypy_grpc_out={target}",
-            *sources,
-        ]
-    )
+    arguments = [
+        f"--proto_path={ROOT}",
+        f"--proto_path={well_known}",
+        f"--python_out={target}",
+        f"--pyi_out={target}",
+        f"--grpc_python_out={target}",
+        f"--mypy_grpc_out={target}",
+        *sources,
+    ]
+    return int(protoc.main(["protoc", *arguments]))
 
 
 if __name__ == "__main__":

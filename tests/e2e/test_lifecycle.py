@@ -109,17 +109,20 @@ def test_sigterm_says_not_serving_answers_what_is_in_flight_and_exits_0(reposito
     picture = v1.Image(encoded=(pictures / "digits" / "4.png").read_bytes())
     # The batch never fills and the delay is long: only closing the queue can let these calls go.
     options = ["--models", "lenet", "--max-batch-size", "32", "--max-queue-delay-seconds", "60"]
-    with ServerProcess("--repository", str(repository), *options) as server:
-        with grpc.insecure_channel(server.target) as channel, ThreadPoolExecutor(8) as callers:
-            watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
-            assert next(watch).status == SERVING
-            stub = ClassifierServiceStub(channel)
-            calls = [stub.Classify.future(v1.ClassifyRequest(image=picture, model="lenet")) for _ in range(8)]
-            _wait_until_in_flight(server, 8)
-            exit_code = callers.submit(server.stop)
-            assert next(watch).status == NOT_SERVING
-            assert [call.result(timeout=60).classes[0].label for call in calls] == ["4"] * 8
-            assert exit_code.result(timeout=60) == 0
+    with (
+        ServerProcess("--repository", str(repository), *options) as server,
+        grpc.insecure_channel(server.target) as channel,
+        ThreadPoolExecutor(1) as operator,
+    ):
+        watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == SERVING
+        stub = ClassifierServiceStub(channel)
+        calls = [stub.Classify.future(v1.ClassifyRequest(image=picture, model="lenet")) for _ in range(8)]
+        _wait_until_in_flight(server, 8)
+        exit_code = operator.submit(server.stop)
+        assert next(watch).status == NOT_SERVING
+        assert [call.result(timeout=60).classes[0].label for call in calls] == ["4"] * 8
+        assert exit_code.result(timeout=60) == 0
 
 
 def _wait_until_in_flight(server: ServerProcess, count: int) -> None:

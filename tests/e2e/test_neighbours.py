@@ -42,7 +42,11 @@ async def test_a_corrupt_image_and_callers_that_cancel_harm_none_of_64_good_ones
             await asyncio.gather(call, return_exceptions=True)
 
         for _ in range(ROUNDS):
-            calls = [*(good(place) for place in range(64)), corrupt(), *(leaver(chance.randrange(12)) for _ in range(16))]
+            calls = [
+                *(good(place) for place in range(64)),
+                corrupt(),
+                *(leaver(chance.randrange(12)) for _ in range(16)),
+            ]
             chance.shuffle(calls)
             await asyncio.gather(*calls)
 

@@ -28,4 +28,3 @@ class Heard:
 @pytest.fixture
 def heard() -> Heard:
     return Heard()
-

@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _TRAINABLE = ("lenet",)
+_NUMBERS = ("year", "classes", "parameters")
 
 
 @app.command("list")
@@ -31,9 +32,13 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table("name", "family", "year", "input", "classes", "parameters", "weights")
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for key in rows[0]:
+        table.add_column(key, justify="right" if key in _NUMBERS else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(f"{cell:,}" if key == "parameters" else str(cell) for key, cell in row.items()))
+        # of the weights' source, what comes before the comma is the data
+        cells = {**row, "parameters": f"{row['parameters']:,}", "weights": str(row["weights"]).partition(",")[0]}
+        table.add_row(*map(str, cells.values()))
     Console().print(table)
 
 

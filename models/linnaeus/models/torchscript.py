@@ -21,6 +21,8 @@ class PixelClassifier(nn.Module):
 
     def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
         super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
         self.backbone = backbone
         means = torch.tensor(mean).view(1, -1, 1, 1)
         deviations = torch.tensor(std).view(1, -1, 1, 1)

@@ -81,7 +81,7 @@ def evaluate(network: nn.Module, model: ZooModel, data: Digits) -> float:
     network.eval()
     right = 0
     with torch.inference_mode():
-        for pixels, classes in zip(data.pixels.split(500), data.classes.split(500), strict=True):
+        for pixels, classes in zip(torch.split(data.pixels, 500), torch.split(data.classes, 500), strict=True):
             right += int((network(_normalise(pixels, model)).argmax(1) == classes).sum())
     return right / len(data.classes)
 
@@ -111,7 +111,7 @@ def _one_epoch(
         logits = network(_normalise(pixels, model))
         loss = functional.cross_entropy(logits, classes)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         total_loss += loss.item() * len(classes)
@@ -121,7 +121,7 @@ def _one_epoch(
 
 def _shuffled(data: Digits, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields every image once, in random order and shifted a little."""
-    for places in torch.randperm(len(data.classes)).split(recipe.batch_size):
+    for places in torch.split(torch.randperm(len(data.classes)), recipe.batch_size):
         yield _shift(data.pixels[places], recipe.largest_shift_pixels), data.classes[places]
 
 

@@ -32,9 +32,7 @@ async def serve(settings: Settings) -> None:
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes)
-    limits = v1.ServerLimits(
-        max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels
-    )
+    limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
     await rpc_server.start(ClassifierServicer(engine, limits, release))
     ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
     logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})

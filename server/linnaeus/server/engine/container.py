@@ -1,8 +1,9 @@
 """Opens the envelope of an encoded picture: which format, which way up, and the bytes that make pixels.
 
-Knows how the five formats lay out their parts, and decodes none of them. JPEG and PNG are passed on without their
-metadata, because Pillow parses it on opening, in Python: broken EXIF, MPO and APNG parts make it warn (warnings are
-process-wide state, which threads cannot silence for themselves), and compressed text makes it work for nothing.
+Knows how the five formats lay out their parts, and decodes none of them. JPEG, PNG and GIF are passed on without
+their metadata, because Pillow parses it on opening, in Python: broken EXIF, MPO and APNG parts make it warn (warnings
+are process-wide state, which threads cannot silence for themselves), compressed text makes it work for nothing, and a
+GIF's disposal method makes it take memory for a frame of any size.
 """
 
 import re
@@ -23,7 +24,11 @@ _START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
 # Every marker but those that stand alone within a scan (stuffing, restart) or mean nothing.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
 # Frames, tables, restart interval, and the two application segments that say how colours are coded: JFIF and Adobe.
-_JPEG_KEPT = frozenset([*range(0xC0, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE])
+# Not 0xC8, for which no segment is defined: Pillow would look for markers inside it.
+_JPEG_KEPT = frozenset([*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE])
+
+_GIF_BLOCK = re.compile(rb"[!,;]")  # extension, image, end; Pillow skips other bytes, too
+_GIF_CONTROL = b"!\xf9\x04"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_KEPT = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
@@ -37,7 +42,8 @@ class Container:
         format: Pillow's name of the format.
         data: the file, without its metadata where that can be left out.
         orientation: EXIF's, 1 (upright) to 8.
-        canvas: WebP's width and height in pixels. Pillow tells them for the other formats without taking memory.
+        canvas: WebP's width and height in pixels; zero for the other formats, whose size Pillow tells without taking
+            memory.
     """
 
     format: str
@@ -61,7 +67,7 @@ def open_container(data: bytes) -> Container:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return _open_webp(data)
     if data.startswith((b"GIF87a", b"GIF89a")):
-        return Container("GIF", data)
+        return _open_gif(data)
     if data.startswith(b"BM"):
         return Container("BMP", data)
     raise InvalidImage(
@@ -126,6 +132,26 @@ def _open_png(data: bytes) -> Container:
             exif = data[position + 8 : end - 4]
         position = end
     return Container("PNG", b"".join(kept), read_orientation(exif))
+
+
+def _open_gif(data: bytes) -> Container:
+    """Keeps the screen, the transparent colour and the first image; what follows that is never read."""
+    flags = data[10] if len(data) > 10 else 0
+    position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    screen, control = data[:position], b""
+    while (match := _GIF_BLOCK.search(data, position)) and match[0] == b"!":
+        start = match.start()
+        if data.startswith(_GIF_CONTROL, start) and len(data) > start + 6 and data[start + 3] & 1:
+            control = _GIF_CONTROL + bytes([1, 0, 0, data[start + 6], 0])
+        position = _after_gif_blocks(data, start + 2)
+    image = data[match.start() :] if match else b""
+    return Container("GIF", screen + control + image)
+
+
+def _after_gif_blocks(data: bytes, position: int) -> int:
+    while position < len(data) and data[position]:
+        position += 1 + data[position]
+    return position + 1
 
 
 def _open_webp(data: bytes) -> Container:

@@ -151,9 +151,7 @@ class Engine:
             logger.error("model %s/%d is refused: %s", folder.model, folder.version, error)
             self.catalog.refused(lane, str(error))
             return
-        limits = LaneLimits(
-            model.max_batch_size, self._settings.max_queue_size, self._settings.max_queue_delay_seconds
-        )
+        limits = LaneLimits(model.max_batch_size, self._settings.max_queue_size, self._settings.max_queue_delay_seconds)
         self._models[lane] = model
         self._queue.open_lane(lane, limits)
         seconds = self._clock() - started

@@ -10,6 +10,8 @@ from linnaeus.server.errors import StartupError
 # Canonical positive integers: "1" and "01" would be two folders for one version.
 _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
+_ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class VersionFolder:
@@ -34,14 +36,14 @@ def scan(root: Path, wanted: Set[str] = frozenset()) -> list[VersionFolder]:
         StartupError: there is no such folder, a wanted model is not in it, or it holds no version at all.
     """
     if not root.is_dir():
-        raise StartupError(f"the model repository {root} is not a folder; make one with: linnaeus-zoo export lenet")
+        raise StartupError(f"the model repository {root} is not a folder; {_ADVICE}")
     models = [path for path in sorted(root.iterdir()) if path.is_dir() and not path.name.startswith(".")]
     missing = wanted - {path.name for path in models}
     if missing:
         raise StartupError(f"the model repository {root} has no model {', '.join(sorted(missing))}")
     found = [folder for path in models if not wanted or path.name in wanted for folder in _versions(path)]
     if not found:
-        raise StartupError(f"the model repository {root} holds no version folder; make one with: linnaeus-zoo export lenet")
+        raise StartupError(f"the model repository {root} holds no version folder; {_ADVICE}")
     return sorted(found)
 
 

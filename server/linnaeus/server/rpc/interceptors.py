@@ -8,7 +8,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 
@@ -16,6 +16,9 @@ from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.rpc.status import to_status
 
 logger = logging.getLogger(__name__)
+
+# What gRPC calls with a request (or an iterator of them) and a context; what it returns depends on the method's kind.
+Behaviour: TypeAlias = Callable[..., Any]
 
 _KINDS = {
     (False, False): ("UNARY", "unary_unary", grpc.unary_unary_rpc_method_handler),
@@ -72,14 +75,16 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Callable[..., Awaitable[Any]]:
+    def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
         async def handle(request: Any, context: Any) -> Any:
             async with self._around(method, context):
                 return await behaviour(request, context)
 
         return handle
 
-    def _stream(self, behaviour: Callable[..., AsyncIterator[Any]], method: Method) -> Callable[..., AsyncIterator[Any]]:
+    def _stream(
+        self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
+    ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
             async with self._around(method, context):
                 async for response in behaviour(request, context):

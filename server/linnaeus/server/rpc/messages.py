@@ -46,9 +46,7 @@ def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyRe
 
 def to_model(entry: Entry) -> v1.Model:
     """Describes a version as far as it is known."""
-    described = v1.Model(
-        name=entry.name, version=entry.version, state=_STATES[entry.state], state_reason=entry.reason
-    )
+    described = v1.Model(name=entry.name, version=entry.version, state=_STATES[entry.state], state_reason=entry.reason)
     if entry.model is None:
         return described
     manifest, spec = entry.model.manifest, entry.model.manifest.input

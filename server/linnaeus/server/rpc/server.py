@@ -37,9 +37,7 @@ class RpcServer:
         self._server = grpc.aio.server(interceptors=[interceptor], options=options)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            (CLASSIFIER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
-        )
+        reflection.enable_server_reflection((CLASSIFIER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
         self.port = self._listen(host, port)
 
     async def start(self, servicer: ClassifierServicer) -> None:
@@ -75,6 +73,6 @@ class RpcServer:
         except RuntimeError:
             raise StartupError(f"gRPC cannot listen on {address}; is another server using the port?") from None
 
-    async def _tell(self, status: "health_pb2.HealthCheckResponse.ServingStatus") -> None:
+    async def _tell(self, status: int) -> None:
         for service in _SERVICES:
             await self._health.set(service, status)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
 from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.device import without_profiling
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
         ModelRefused: `model.pt` cannot be loaded, or does not compute what the manifest recorded.
     """
     try:
-        module = torch.jit.load(str(artifact.folder / MODEL_FILE), map_location=device)
+        module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+            str(artifact.folder / MODEL_FILE), map_location=device
+        )
         module.eval().to(memory_format=torch.channels_last)
         module = torch.jit.freeze(module)
         _check_run(module, artifact.manifest, device)
@@ -69,7 +72,7 @@ def _check_digest(path: Path, manifest: Manifest) -> None:
         raise ModelRefused(f"{path.name} cannot be read: {error}") from None
     if digest != manifest.sha256:
         raise ModelRefused(
-            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {path.name} has {digest:.12}…: one of them was changed"
+            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {path.name} has {digest:.12}…; export the model anew"
         )
 
 
@@ -77,7 +80,7 @@ def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, device: torch
     spec, check = manifest.input, manifest.check
     pixels = torch.frombuffer(bytearray(check_pixels(spec, check.seed)), dtype=torch.uint8)
     image = pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2).to(device)
-    with torch.inference_mode(), torch.jit.optimized_execution(False):
+    with torch.inference_mode(), without_profiling():
         probabilities: Tensor = module(image)
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
         raise ModelRefused(

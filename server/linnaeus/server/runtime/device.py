@@ -3,6 +3,7 @@
 import ctypes
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 
@@ -45,6 +46,16 @@ def configure_process(intra_op_threads: int) -> None:
     if intra_op_threads:
         torch.set_num_threads(intra_op_threads)
     _keep_freed_memory()
+
+
+def without_profiling() -> AbstractContextManager[None]:
+    """Keeps TorchScript from specialising on every new input shape; enter it around each run.
+
+    The profiling executor stalls the first calls at each new batch size, some models for seconds, and gains nothing on
+    a frozen graph. This switch holds for the thread that enters it.
+    """
+    manager: AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    return manager
 
 
 def release_freed_memory() -> None:

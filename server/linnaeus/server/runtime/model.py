@@ -12,7 +12,7 @@ import torch
 from linnaeus.models.manifest import MODEL_FILE, Manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import Artifact, last_line, load_module, read_artifact
-from linnaeus.server.runtime.device import release_freed_memory
+from linnaeus.server.runtime.device import release_freed_memory, without_profiling
 from linnaeus.server.runtime.topk import top_k
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 
@@ -84,7 +84,7 @@ class Model:
         return self._run_staged(len(images), k)
 
     def _run_staged(self, count: int, k: int) -> list[Ranking]:
-        with torch.inference_mode(), torch.jit.optimized_execution(False):
+        with torch.inference_mode(), without_profiling():
             # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
             pixels = self._staging[:count].to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             values, indices = top_k(self._module(pixels), k)

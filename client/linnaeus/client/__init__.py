@@ -1,0 +1,55 @@
+"""The client of Linnaeus: names what is in a picture.
+
+    from linnaeus.client import Client
+
+    with Client("localhost:8001") as client:
+        result = client.classify("cat.jpg", model="efficientnet_lite0", top_k=5)
+        print(result.top.label, result.top.probability)
+
+`AsyncClient` does the same for asyncio. Every error is a `LinnaeusError`; `linnaeus.client.errors` draws the tree.
+The package needs grpcio and protobuf only: it knows nothing of the server, of numpy or of Pillow.
+"""
+
+from linnaeus.client.aio import AsyncClient
+from linnaeus.client.errors import (
+    DeadlineExceeded,
+    InvalidImage,
+    InvalidRequest,
+    LinnaeusError,
+    ModelNotFound,
+    Overloaded,
+    ServerFailure,
+    Unavailable,
+)
+from linnaeus.client.images import ImageSource
+from linnaeus.client.results import (
+    Classification,
+    ModelInfo,
+    ModelInput,
+    ModelState,
+    ModelWeights,
+    ScoredClass,
+    Timings,
+)
+from linnaeus.client.sync import Client
+
+__all__ = [
+    "AsyncClient",
+    "Classification",
+    "Client",
+    "DeadlineExceeded",
+    "ImageSource",
+    "InvalidImage",
+    "InvalidRequest",
+    "LinnaeusError",
+    "ModelInfo",
+    "ModelInput",
+    "ModelNotFound",
+    "ModelState",
+    "ModelWeights",
+    "Overloaded",
+    "ScoredClass",
+    "ServerFailure",
+    "Timings",
+    "Unavailable",
+]

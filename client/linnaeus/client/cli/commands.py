@@ -1,0 +1,152 @@
+"""The command line's words: commands, options, help, and which exit status follows.
+
+    linnaeus-client classify cat.jpg dog.jpg --model efficientnet_lite0 --top-k 3
+    linnaeus-client models --json
+
+`--server` and `--timeout` may stand before or after the command's name.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import typer
+
+from linnaeus.client.aio import AsyncClient
+from linnaeus.client.cli import writing
+from linnaeus.client.cli.classifying import Question, classify_files
+from linnaeus.client.cli.outcomes import Answered, Failed
+from linnaeus.client.cli.tables import classification_table, model_notes, model_table
+from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS
+from linnaeus.client.errors import LinnaeusError
+from linnaeus.client.results import ModelInfo
+from linnaeus.client.targets import check_target, check_timeout
+
+app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """Where to ask, and how long to wait."""
+
+    server: str
+    timeout_seconds: float
+
+    def client(self) -> AsyncClient:
+        """A client with these settings."""
+        return AsyncClient(self.server, timeout_seconds=self.timeout_seconds)
+
+
+def _checked_server(server: str | None) -> str | None:
+    try:
+        return None if server is None else check_target(server)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _checked_timeout(timeout: float | None) -> float | None:
+    try:
+        return None if timeout is None else check_timeout(timeout)
+    except ValueError:
+        raise typer.BadParameter("it must be above 0 seconds and at most a year") from None
+
+
+_SERVER_HELP = "The server's address."
+_TIMEOUT_HELP = "How long one call may take."
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+Server = Annotated[
+    str | None,
+    typer.Option("--server", metavar="HOST:PORT", callback=_checked_server, help=_SERVER_HELP, show_default=False),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option("--timeout", metavar="SECONDS", callback=_checked_timeout, help=_TIMEOUT_HELP, show_default=False),
+]
+
+
+@app.callback()
+def connection(
+    context: typer.Context,
+    server: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", envvar="LINNAEUS_SERVER", callback=_checked_server, help=_SERVER_HELP),
+    ] = DEFAULT_TARGET,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", callback=_checked_timeout, help=_TIMEOUT_HELP)
+    ] = DEFAULT_TIMEOUT_SECONDS,
+) -> None:
+    """Asks a Linnaeus server what is in a picture."""
+    context.obj = Connection(server, timeout)
+
+
+@app.command()
+def classify(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="JPEG, PNG, GIF, WebP or BMP files.")],
+    model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
+    version: Annotated[str, typer.Option(help="Its version; the latest if left out.", show_default=False)] = "",
+    top_k: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Classes a picture; 0: the server decides.")] = 1,
+    concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = 16,
+    as_json: Json = False,
+    server: Server = None,
+    timeout: Timeout = None,
+) -> None:
+    """Names what is in each picture."""
+    question = Question(model=model, version=version, top_k=top_k)
+    client = _connection(context, server, timeout).client()
+    outcomes = asyncio.run(classify_files(client, files, question, concurrency=concurrency))
+    _write_outcomes(outcomes, as_json)
+    if any(isinstance(outcome, Failed) for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+@app.command()
+def models(context: typer.Context, as_json: Json = False, server: Server = None, timeout: Timeout = None) -> None:
+    """Lists the models, also those that the server refused."""
+    try:
+        listing = asyncio.run(_list(_connection(context, server, timeout)))
+    except LinnaeusError as error:
+        writing.write_error(str(error))
+        raise typer.Exit(1) from None
+    if as_json:
+        writing.write_json([_without_labels(model) for model in listing])
+    else:
+        _write_models(listing)
+
+
+def _connection(context: typer.Context, server: str | None, timeout: float | None) -> Connection:
+    """What stands after the command's name wins over what stands before it."""
+    before: Connection = context.obj
+    return Connection(server or before.server, timeout or before.timeout_seconds)
+
+
+def _write_outcomes(outcomes: tuple[Answered | Failed, ...], as_json: bool) -> None:
+    answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
+    if as_json:
+        writing.write_json([outcome.to_dict() for outcome in outcomes])
+    elif answered:
+        narrow = not writing.fits(classification_table(answered))
+        writing.write_table(classification_table(answered, narrow=narrow))
+    for failed in outcomes:
+        if isinstance(failed, Failed):
+            writing.write_error(f"{failed.picture}: {failed.message}")
+
+
+def _write_models(listing: Sequence[ModelInfo]) -> None:
+    if not listing:
+        writing.write_lines(["The server has no models."])
+        return
+    narrow = not writing.fits(model_table(listing))
+    writing.write_table(model_table(listing, narrow=narrow))
+    writing.write_lines(model_notes(listing, narrow=narrow))
+
+
+async def _list(settings: Connection) -> tuple[ModelInfo, ...]:
+    async with settings.client() as client:
+        return await client.models()
+
+
+def _without_labels(model: ModelInfo) -> dict[str, Any]:
+    """A listing holds no labels: better no field than an empty one."""
+    return {name: value for name, value in model.to_dict().items() if name != "labels"}

@@ -1,0 +1,71 @@
+"""From google.rpc messages in a call's trailer to plain dicts, so that nobody needs protobuf to read an error."""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from google.protobuf.any_pb2 import Any as PackedMessage
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2, status_pb2
+
+# Where gRPC carries a google.rpc.Status: https://grpc.io/docs/guides/error/#richer-error-model
+DETAILS_KEY = "grpc-status-details-bin"
+
+Detail = dict[str, Any]
+
+
+def read_details(trailer: Iterable[Any] | None) -> tuple[Detail, ...]:
+    """Reads what a server added to an error.
+
+    Args:
+        trailer: pairs of a key and a string or bytes, in whichever type the blocking or the asyncio call has them.
+
+    Returns:
+        One dict per message, in the server's order, each with its "type". A message of an unknown kind keeps its
+        type only. A trailer without details, or with broken ones, gives nothing: the error itself matters more.
+    """
+    packed = next((value for key, value in trailer or () if key == DETAILS_KEY), None)
+    if not isinstance(packed, bytes):
+        return ()
+    try:
+        return tuple(_unpack(detail) for detail in status_pb2.Status.FromString(packed).details)
+    except DecodeError:
+        return ()
+
+
+def _unpack(packed: PackedMessage) -> Detail:
+    name = packed.type_url.rpartition("/")[2].rpartition(".")[2]
+    reader = _READERS.get(name)
+    return {"type": name} | (reader(packed.value) if reader else {})
+
+
+def _bad_request(packed: bytes) -> Detail:
+    violations = error_details_pb2.BadRequest.FromString(packed).field_violations
+    return {"field_violations": [{"field": one.field, "description": one.description} for one in violations]}
+
+
+def _retry_info(packed: bytes) -> Detail:
+    delay = error_details_pb2.RetryInfo.FromString(packed).retry_delay
+    return {"retry_delay_seconds": delay.seconds + delay.nanos / 1e9}
+
+
+def _resource_info(packed: bytes) -> Detail:
+    info = error_details_pb2.ResourceInfo.FromString(packed)
+    return {
+        "resource_type": info.resource_type,
+        "resource_name": info.resource_name,
+        "owner": info.owner,
+        "description": info.description,
+    }
+
+
+def _error_info(packed: bytes) -> Detail:
+    info = error_details_pb2.ErrorInfo.FromString(packed)
+    return {"reason": info.reason, "domain": info.domain, "metadata": dict(info.metadata)}
+
+
+_READERS: dict[str, Callable[[bytes], Detail]] = {
+    "BadRequest": _bad_request,
+    "RetryInfo": _retry_info,
+    "ResourceInfo": _resource_info,
+    "ErrorInfo": _error_info,
+}

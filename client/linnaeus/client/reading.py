@@ -1,0 +1,79 @@
+"""From messages to results: the only file that reads an answer's fields."""
+
+from linnaeus.client.errors import ServerFailure
+from linnaeus.client.results import (
+    Classification,
+    ModelInfo,
+    ModelInput,
+    ModelState,
+    ModelWeights,
+    ScoredClass,
+    Timings,
+)
+from linnaeus.v1 import classifier_pb2 as messages
+
+_STATES: dict[int, ModelState] = {
+    messages.MODEL_STATE_LOADING: ModelState.LOADING,
+    messages.MODEL_STATE_READY: ModelState.READY,
+    messages.MODEL_STATE_FAILED: ModelState.FAILED,
+    messages.MODEL_STATE_DRAINING: ModelState.DRAINING,
+}
+
+
+def read_classification(response: messages.ClassifyResponse) -> Classification:
+    """Reads an answer.
+
+    Raises:
+        ServerFailure: it holds no class, which the contract rules out.
+    """
+    if not response.classes:
+        raise ServerFailure("the server answered without a single class: is it a Linnaeus server?")
+    return Classification(
+        classes=tuple(ScoredClass(scored.index, scored.label, scored.probability) for scored in response.classes),
+        model=response.model,
+        version=response.version,
+        batch_size=response.batch_size,
+        timings=_read_timings(response.timings),
+        image_id=response.image_id,
+    )
+
+
+def read_models(response: messages.ListModelsResponse) -> tuple[ModelInfo, ...]:
+    """Reads a listing, in the server's order."""
+    return tuple(_read_model(model, ()) for model in response.models)
+
+
+def read_model(response: messages.GetModelResponse) -> ModelInfo:
+    """Reads one model version, labels included."""
+    return _read_model(response.model, tuple(response.labels))
+
+
+def _read_timings(timings: messages.Timings) -> Timings:
+    return Timings(timings.decode_seconds, timings.queue_seconds, timings.inference_seconds)
+
+
+def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
+    return ModelInfo(
+        name=model.name,
+        version=model.version,
+        # A newer server may know states that this client does not.
+        state=_STATES.get(model.state, ModelState.UNKNOWN),
+        state_reason=model.state_reason,
+        architecture=model.architecture,
+        input=_read_input(model.input) if model.HasField("input") else None,
+        weights=_read_weights(model.weights) if model.HasField("weights") else None,
+        class_count=model.class_count,
+        parameter_count=model.parameter_count,
+        sha256=model.sha256,
+        devices=tuple(model.devices),
+        max_batch_size=model.max_batch_size,
+        labels=labels,
+    )
+
+
+def _read_input(shape: messages.InputDescription) -> ModelInput:
+    return ModelInput(shape.channels, shape.height, shape.width, shape.resize, shape.interpolation)
+
+
+def _read_weights(weights: messages.WeightsDescription) -> ModelWeights:
+    return ModelWeights(weights.source, weights.trained)

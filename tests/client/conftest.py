@@ -1,0 +1,223 @@
+"""A Linnaeus server with no model behind it: it keeps what it is sent and answers as a test tells it to."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as PackedMessage
+from google.rpc import code_pb2, status_pb2
+from grpc_status import rpc_status
+
+from linnaeus.client.cli import main
+from linnaeus.v1 import classifier_pb2 as messages
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
+
+# Long enough for any machine: reached only when a promise is broken.
+PATIENCE_SECONDS = 30
+
+Behaviour = Callable[[Any, grpc.ServicerContext], Any]
+
+
+class StubService(ClassifierServiceServicer):
+    """Answers with `on_classify`, `on_list` and `on_get`, which tests replace; keeps requests and contexts."""
+
+    def __init__(self) -> None:
+        self.target = ""
+        self.requests: list[Any] = []
+        self.seconds_remaining: list[float] = []
+        self.on_classify: Behaviour = lambda request, context: answer(request)
+        self.on_list: Behaviour = lambda request, context: messages.ListModelsResponse(models=[model()])
+        self.on_get: Behaviour = lambda request, context: messages.GetModelResponse(
+            model=model(name=request.model, version=int(request.version or 1)), labels=["cat", "dog", "newt"]
+        )
+        self._lock = threading.Lock()
+
+    def Classify(self, request, context):
+        return self._answer(self.on_classify, request, context)
+
+    def ListModels(self, request, context):
+        return self._answer(self.on_list, request, context)
+
+    def GetModel(self, request, context):
+        return self._answer(self.on_get, request, context)
+
+    @property
+    def images(self) -> list[messages.Image]:
+        return [request.image for request in self.requests if isinstance(request, messages.ClassifyRequest)]
+
+    def fail(self, code: grpc.StatusCode, message: str, *details: Any) -> None:
+        """Makes every call end with this status; the details are google.rpc messages."""
+
+        def behaviour(request, context):
+            if not details:
+                context.abort(code, message)
+            context.abort_with_status(rpc_status.to_status(status(code, message, *details)))
+
+        self.on_classify = self.on_list = self.on_get = behaviour
+
+    def _answer(self, behaviour: Behaviour, request: Any, context: grpc.ServicerContext) -> Any:
+        with self._lock:
+            self.requests.append(request)
+            self.seconds_remaining.append(context.time_remaining())
+        return behaviour(request, context)
+
+
+def status(code: grpc.StatusCode, message: str, *details: Any) -> status_pb2.Status:
+    packed = []
+    for detail in details:
+        packed.append(PackedMessage())
+        packed[-1].Pack(detail)
+    return status_pb2.Status(code=code_pb2.Code.Value(code.name), message=message, details=packed)
+
+
+def answer(request: messages.ClassifyRequest) -> messages.ClassifyResponse:
+    classes = [
+        messages.ScoredClass(index=281, label="tabby, tabby cat", probability=0.75),
+        messages.ScoredClass(index=282, label="tiger cat", probability=0.125),
+        messages.ScoredClass(index=285, label="Egyptian cat", probability=0.0625),
+    ]
+    return messages.ClassifyResponse(
+        classes=classes[: request.top_k or None],
+        model=request.model or "lenet",
+        version=int(request.version or 3),
+        batch_size=4,
+        timings=messages.Timings(decode_seconds=0.25, queue_seconds=0.5, inference_seconds=1.0),
+        image_id=request.image.id,
+    )
+
+
+def model(**fields: Any) -> messages.Model:
+    known = dict(
+        name="lenet",
+        version=3,
+        state=messages.MODEL_STATE_READY,
+        architecture="lenet5",
+        input=messages.InputDescription(channels=1, height=28, width=28, resize=28, interpolation="bilinear"),
+        class_count=3,
+        weights=messages.WeightsDescription(source="mnist", trained=True),
+        parameter_count=61_706,
+        sha256="ab" * 32,
+        devices=["cuda:0"],
+        max_batch_size=64,
+    )
+    return messages.Model(**(known | fields))
+
+
+@pytest.fixture
+def make_model() -> Callable[..., messages.Model]:
+    return model
+
+
+@pytest.fixture
+def make_answer() -> Callable[[messages.ClassifyRequest], messages.ClassifyResponse]:
+    return answer
+
+
+@pytest.fixture
+def make_status() -> Callable[..., status_pb2.Status]:
+    return status
+
+
+@pytest.fixture
+def patience_seconds() -> float:
+    return PATIENCE_SECONDS
+
+
+@pytest.fixture
+def stub() -> Iterator[StubService]:
+    service = StubService()
+    options = [("grpc.max_receive_message_length", 8 * 1024 * 1024), ("grpc.so_reuseport", 0)]
+    with ThreadPoolExecutor(max_workers=32) as threads:
+        server = grpc.server(threads, options=options)
+        add_ClassifierServiceServicer_to_server(service, server)
+        service.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        server.start()
+        yield service
+        server.stop(grace=None).wait()
+
+
+@pytest.fixture
+def silent_target() -> Iterator[str]:
+    """An address that nobody listens at, and that nobody else can take meanwhile."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{holder.getsockname()[1]}"
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run of the command ended."""
+
+    exit_code: int
+    output: str
+    errors: str
+
+
+@pytest.fixture
+def run_command(stub, capsys, monkeypatch) -> Callable[..., Ending]:
+    """Runs linnaeus-client in this process against the stub."""
+    monkeypatch.setenv("LINNAEUS_SERVER", stub.target)
+    for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def run(*arguments: str) -> Ending:
+        with pytest.raises(SystemExit) as ending:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return Ending(_exit_code(ending.value), captured.out, captured.err + _exit_line(ending.value))
+
+    return run
+
+
+def _exit_code(ending: SystemExit) -> int:
+    return ending.code if isinstance(ending.code, int) else int(ending.code is not None)
+
+
+def _exit_line(ending: SystemExit) -> str:
+    """Python prints a SystemExit's text when it ends; here it has not ended."""
+    return f"{ending.code}\n" if isinstance(ending.code, str) else ""
+
+
+@pytest.fixture
+def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts another Python that sees the same packages; ended at the latest with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("LINNAEUS_")}
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=inherited | {"PYTHONPATH": os.pathsep.join(sys.path)} | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Callable[..., list[str]]:
+    """Makes files that the stub takes for pictures; each holds its own name."""
+
+    def make(*names: str) -> list[str]:
+        for name in names:
+            (tmp_path / name).write_bytes(name.encode())
+        return [str(tmp_path / name) for name in names]
+
+    return make
