@@ -11,12 +11,14 @@ import typer
 from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.logs import configure_logs
+from linnaeus.server.openmp import limit_spinning
 
 
 def serve(**chosen: Any) -> None:
     """Serves TorchScript image classifiers over gRPC, in batches."""
     settings = Settings(**chosen)
     configure_logs(settings.log_format, settings.log_level)
+    limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
     from linnaeus.server.app import serve as serve_until_told
 

@@ -22,8 +22,8 @@ def setting(default: Any, description: str, least: float | None = None, choices:
 class Settings:
     """What the operator chose. Read once, checked once, passed down."""
 
-    repository: Path = setting(Path("model-repository"), "Folder of <model>/<version>/ folders.")
-    models: str = setting("", "Models to serve, separated by commas. Default: all.")
+    repository: Path = setting(Path("model-repository"), "Folder that holds MODEL/VERSION folders.")
+    models: str = setting("", "Models to serve, separated by commas; empty for all.")
     device: str = setting("auto", "auto (the first CUDA device, else the CPU), cpu or cuda:N.")
     host: str = setting("127.0.0.1", "Address that gRPC listens on.")
     port: int = setting(8001, "Port that gRPC listens on; 0 takes a free one and logs it.", least=0)

@@ -51,7 +51,7 @@ class Metrics:
             "linnaeus_request_seconds", "Time of an answered image from admission to answer.", _SECONDS, *_VERSION
         )
         self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _SIZES, *_VERSION)
-        self._rejected = self._counter("linnaeus_rejected", "Images refused before a run.", "model", "reason")
+        self._rejected = self._counter("linnaeus_rejected", "Images that got no answer, by reason.", "model", "reason")
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
         self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
@@ -70,8 +70,6 @@ class Metrics:
         labels = (report.model, str(report.version))
         if report.size:
             self._batch_size.labels(*labels).observe(report.size)
-        if report.late:
-            self._rejected.labels(report.model, "deadline").inc(report.late)
         if report.failed:
             self._failed.labels(*labels).inc(report.failed)
         decode, queue, inference, respond = (

@@ -124,7 +124,7 @@ async def test_a_model_that_is_still_loading_is_unavailable(repository: Path, he
     await let_others_run()
     with pytest.raises(Unavailable, match="loading"):
         await engine.classify(digit())
-    assert heard.rejections == [("lenet", "not_ready")]
+    assert heard.rejections == [("lenet", "unavailable")]
     await loading
     assert (await engine.classify(digit())).model == "lenet"
     await engine.close()

@@ -10,9 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Protocol
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import AlreadyLate, BatchQueue, LaneLimits, QueueClosed, QueueFull, Stage
@@ -20,7 +18,9 @@ from linnaeus.server.config import Settings
 from linnaeus.server.engine import answers
 from linnaeus.server.engine.catalog import Catalog, Entry, Lane, State
 from linnaeus.server.engine.decode import decode
+from linnaeus.server.engine.decode_pool import DecodePool
 from linnaeus.server.engine.device_thread import DeviceThread
+from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.repository import VersionFolder, scan
 from linnaeus.server.engine.work import (
     BatchOutcome,
@@ -35,8 +35,6 @@ from linnaeus.server.errors import (
     DeadlineExceeded,
     InternalFailure,
     InvalidArgument,
-    InvalidImage,
-    ModelNotFound,
     ModelRefused,
     Overloaded,
     RequestError,
@@ -50,19 +48,6 @@ logger = logging.getLogger(__name__)
 DEFAULT_TOP_K = 5
 _DRAINING_RETRY_SECONDS = 1.0
 _SHORTEST_RETRY_SECONDS = 0.01
-
-
-class Observer(Protocol):
-    """What the metrics want to hear. Called on the event loop's thread; must not raise."""
-
-    def batch(self, report: BatchReport) -> None:
-        """A batch came back."""
-
-    def rejected(self, model: str, reason: str) -> None:
-        """A request was refused before it was run; `model` is empty if there is none of that name."""
-
-    def cancelled(self, model: str, stage: str) -> None:
-        """A caller left while its image was at that stage."""
 
 
 class Engine:
@@ -80,9 +65,11 @@ class Engine:
         self._device = resolve_device(settings.device)
         self._queue: BatchQueue[Work] = BatchQueue(clock)
         self._models: dict[Lane, Model] = {}
-        self._device_thread = DeviceThread(self._queue, self._models.__getitem__, self._hand_back, clock)
         threads = settings.decode_threads or len(os.sched_getaffinity(0))
-        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="linnaeus-decode")
+        self._decoders = DecodePool(threads, shares_cores=self._device.type == "cpu")
+        self._device_thread = DeviceThread(
+            self._queue, self._models.__getitem__, self._hand_back, self._decoders, clock
+        )
         self._device_ended: asyncio.Future[None] | None = None
         self._in_flight = 0
 
@@ -115,20 +102,27 @@ class Engine:
             RequestError: there is no answer; see `linnaeus.server.errors`.
             asyncio.CancelledError: the caller left; its image will not be run, if it has not been yet.
         """
-        entry, model = self._resolve(request)
-        top_k = self._top_k(request, entry, model)
+        try:
+            return await self._answer(request)
+        except RequestError as error:
+            known = request.model if self.catalog.knows(request.model) else ""
+            self._observer.rejected(known, rejection_reason(error))
+            raise
+
+    async def _answer(self, request: Request) -> Classification:
+        entry, model = self.catalog.resolve(request.model, request.version)
+        top_k = _top_k(request, model)
         admitted_at = self._clock()
         ticket = self._admit(request, entry)
         answer: asyncio.Future[Ranked] = self._loop.create_future()
         self._in_flight += 1
         try:
-            self._decoders.submit(self._decode, ticket, request, model.manifest.input, top_k, answer, admitted_at)
+            self._decoders.submit(
+                partial(self._decode, ticket, request, model.manifest.input, top_k, answer, admitted_at)
+            )
             ranked = await answer
         except asyncio.CancelledError:
             self._observer.cancelled(entry.name, self._queue.abandon(ticket).value)
-            raise
-        except InvalidImage:
-            self._observer.rejected(entry.name, "invalid_image")
             raise
         finally:
             self._in_flight -= 1
@@ -139,7 +133,7 @@ class Engine:
         self._queue.close()
         if self._device_ended is not None:
             await asyncio.shield(self._device_ended)
-        self._decoders.shutdown(wait=False)
+        self._decoders.close()
 
     async def _load(self, folder: VersionFolder) -> None:
         lane = (folder.model, folder.version)
@@ -162,38 +156,18 @@ class Engine:
             *(folder.model, folder.version, self._device, seconds, speeds),
         )
 
-    def _resolve(self, request: Request) -> tuple[Entry, Model]:
-        try:
-            return self.catalog.resolve(request.model, request.version)
-        except RequestError as error:
-            known = request.model if self.catalog.knows(request.model) else ""
-            self._observer.rejected(known, _rejection(error))
-            raise
-
-    def _top_k(self, request: Request, entry: Entry, model: Model) -> int:
-        classes = model.manifest.classes
-        if 0 <= request.top_k <= classes:
-            return request.top_k or min(DEFAULT_TOP_K, classes)
-        self._observer.rejected(entry.name, "invalid_argument")
-        raise InvalidArgument(
-            "top_k", f"top_k is {request.top_k}, but model {entry.name} has {classes} classes; 0 means the default"
-        )
-
     def _admit(self, request: Request, entry: Entry) -> WorkTicket:
         try:
             return self._queue.admit(entry.lane, request.deadline)
         except QueueFull:
-            self._observer.rejected(entry.name, "queue_full")
             depth = self._queue.depth(entry.lane)
             raise Overloaded(
                 f"model {entry.name} has {depth} images waiting, as many as it may; try again later",
                 self._time_to_serve(entry, depth),
             ) from None
         except AlreadyLate:
-            self._observer.rejected(entry.name, "deadline")
             raise DeadlineExceeded("the deadline had passed when the request arrived; allow more time", 0.0) from None
         except QueueClosed:
-            self._observer.rejected(entry.name, "draining")
             raise Unavailable("the server is stopping; try another one", _DRAINING_RETRY_SECONDS) from None
 
     def _time_to_serve(self, entry: Entry, images: int) -> float:
@@ -248,13 +222,15 @@ class Engine:
                 reports.append(answers.report(item.work, ranked, outcome.finished_at, now))
             else:
                 answers.settle(item.work.answer, item.result)
-        late = sum(isinstance(item.result, DeadlineExceeded) for item in outcome.items)
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         name, version = outcome.lane
-        self._observer.batch(BatchReport(name, version, outcome.size, reports, late, failed))
+        self._observer.batch(BatchReport(name, version, outcome.size, reports, failed))
 
 
-def _rejection(error: RequestError) -> str:
-    if isinstance(error, ModelNotFound):
-        return "not_found"
-    return "not_ready" if isinstance(error, Unavailable) else "invalid_argument"
+def _top_k(request: Request, model: Model) -> int:
+    """How many classes the caller wants; 0 means the default."""
+    name, classes = model.manifest.name, model.manifest.classes
+    if not 0 <= request.top_k <= classes:
+        message = f"top_k is {request.top_k}, but model {name} has {classes} classes; 0 means the default"
+        raise InvalidArgument("top_k", message)
+    return request.top_k or min(DEFAULT_TOP_K, classes)

@@ -128,5 +128,4 @@ class BatchReport:
     version: int
     size: int
     requests: list[RequestReport]
-    late: int
     failed: int

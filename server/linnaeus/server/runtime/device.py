@@ -9,6 +9,9 @@ import torch
 
 from linnaeus.server.errors import StartupError
 
+# A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
+# Python's 5 ms are the length of a whole batch for a small model.
+_SWITCH_SECONDS = 0.0005
 # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -45,6 +48,7 @@ def configure_process(intra_op_threads: int) -> None:
     """
     if intra_op_threads:
         torch.set_num_threads(intra_op_threads)
+    sys.setswitchinterval(_SWITCH_SECONDS)
     _keep_freed_memory()
 
 

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 _WARMING_RUNS = 3
 # Rounds go over all sizes in turn, so that a slow spell of the machine hits all of them alike.
 _TIMED_ROUNDS = 4
-# A larger batch must be worth its longer wait; less than this is noise or not worth it.
+# Less than this is noise.
 _WORTHWHILE_GAIN = 1.05
+# A larger batch that is no faster by itself still saves handing over, but only as long as nobody waits long for it.
+_SHORT_RUN_SECONDS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def warm_up(
     Args:
         run: runs a batch of that many images to its end.
         largest: the largest batch to try.
-        choose: stop growing where throughput does, and end with the smallest batch that is nearly as fast as any.
+        choose: stop growing where throughput does, and end with the batch that `chosen` chooses.
         clock: seconds.
 
     Returns:
@@ -56,7 +58,18 @@ def warm_up(
             break
     for _ in range(_TIMED_ROUNDS):
         timings = [BatchTiming(old.size, min(old.seconds, _time(run, old.size, clock))) for old in timings]
-    return tuple(timings[: _worthwhile(timings) + 1]) if choose else tuple(timings)
+    return tuple(timings[: timings.index(chosen(timings)) + 1]) if choose else tuple(timings)
+
+
+def chosen(timings: list[BatchTiming]) -> BatchTiming:
+    """Returns the largest batch worth forming.
+
+    Of those that are nearly as fast as the fastest it is the largest whose run is short, or else the smallest.
+    """
+    fast = timings[_worthwhile(timings) :]
+    limit = fast[0].images_per_second / _WORTHWHILE_GAIN
+    short = [each for each in fast if each.seconds <= _SHORT_RUN_SECONDS and each.images_per_second >= limit]
+    return short[-1] if short else fast[0]
 
 
 def _time(run: Callable[[int], None], size: int, clock: Callable[[], float]) -> float:

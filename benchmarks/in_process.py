@@ -1,0 +1,83 @@
+"""The limit that serving is measured against: the same artifact, decoder and threads, in one process without gRPC."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.runtime.device import configure_process
+from linnaeus.server.runtime.model import Model, Pixels, load_model
+
+LARGEST_BATCH = 32
+
+
+class InProcess:
+    """A child process that decodes pictures in a pool and runs them in batches, and tells its throughput.
+
+    The pool decodes the next batch while the model runs the last one, as the server does.
+    """
+
+    def __init__(self, folder: Path, pictures: list[bytes]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        self._child = context.Process(target=_serve, args=(theirs, folder, pictures), daemon=True)
+        self._child.start()
+        theirs.close()  # so that a child that dies is noticed
+        self._connection.recv()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._connection.send(None)
+        self._child.join()
+
+    def images_per_second(self, batch: int, seconds: float) -> float:
+        """Measures batches of that size for about that long."""
+        self._connection.send((batch, seconds))
+        return float(self._connection.recv())
+
+
+def _serve(connection: Connection, folder: Path, pictures: list[bytes]) -> None:
+    configure_process(0)
+    model = load_model(folder, torch.device("cpu"), LARGEST_BATCH)
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        connection.send("ready")
+        while (order := connection.recv()) is not None:
+            connection.send(_measure(model, pool, pictures, *order))
+
+
+def _measure(model: Model, pool: ThreadPoolExecutor, pictures: list[bytes], batch: int, seconds: float) -> float:
+    images = 0
+    started = time.perf_counter()
+    for pixels in _batches(model, pool, pictures, batch):
+        model.run(pixels, 5)
+        images += batch
+        if (elapsed := time.perf_counter() - started) > seconds:
+            break
+    return images / elapsed
+
+
+def _batches(model: Model, pool: ThreadPoolExecutor, pictures: list[bytes], batch: int) -> Iterator[list[Pixels]]:
+    """Decoded batches without end, always one ahead; the pool is left idle when the reader stops."""
+    spec, source = model.manifest.input, cycle(pictures)
+    following = [pool.submit(decode, EncodedImage(next(source)), spec, 10**8) for _ in range(batch)]
+    try:
+        while True:
+            ready = following
+            following = [pool.submit(decode, EncodedImage(next(source)), spec, 10**8) for _ in range(batch)]
+            yield [future.result() for future in ready]
+    finally:
+        for future in following:
+            future.cancel()
