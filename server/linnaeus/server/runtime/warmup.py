@@ -10,10 +10,13 @@ from dataclasses import dataclass
 _WARMING_RUNS = 3
 # Rounds go over all sizes in turn, so that a slow spell of the machine hits all of them alike.
 _TIMED_ROUNDS = 4
-# Less than this is noise.
-_WORTHWHILE_GAIN = 1.05
-# A larger batch that is no faster by itself still saves handing over, but only as long as nobody waits long for it.
+# Sizes up to this are tried and timed in any case: the first times of a busy machine say little.
+_ALWAYS_TRIED = 8
+# A long run must be worth the wait that it means for others; less gain than this is noise.
+_LONG_RUN_GAIN = 1.05
+# A short run hardly makes anybody wait, and a larger batch saves handing over, which pays for about this much.
 _SHORT_RUN_SECONDS = 0.05
+_SHORT_RUN_LOSS = 1.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +57,7 @@ def warm_up(
     timings: list[BatchTiming] = []
     for size in size_classes(largest):
         timings.append(BatchTiming(size, min(_time(run, size, clock) for _ in range(_WARMING_RUNS))))
-        if choose and _stopped_growing(timings):
+        if choose and size >= _ALWAYS_TRIED and _stopped_growing(timings):
             break
     for _ in range(_TIMED_ROUNDS):
         timings = [BatchTiming(old.size, min(old.seconds, _time(run, old.size, clock))) for old in timings]
@@ -64,12 +67,13 @@ def warm_up(
 def chosen(timings: list[BatchTiming]) -> BatchTiming:
     """Returns the largest batch worth forming.
 
-    Of those that are nearly as fast as the fastest it is the largest whose run is short, or else the smallest.
+    That is the largest whose run is short and nearly as fast as the fastest; where all runs are long, the smallest that
+    is as fast as any.
     """
-    fast = timings[_worthwhile(timings) :]
-    limit = fast[0].images_per_second / _WORTHWHILE_GAIN
-    short = [each for each in fast if each.seconds <= _SHORT_RUN_SECONDS and each.images_per_second >= limit]
-    return short[-1] if short else fast[0]
+    best = max(timing.images_per_second for timing in timings)
+    short = [each for each in timings if each.seconds <= _SHORT_RUN_SECONDS]
+    nearly = [each for each in short if each.images_per_second * _SHORT_RUN_LOSS >= best]
+    return nearly[-1] if nearly else timings[_worthwhile(timings)]
 
 
 def _time(run: Callable[[int], None], size: int, clock: Callable[[], float]) -> float:
@@ -86,4 +90,4 @@ def _stopped_growing(timings: list[BatchTiming]) -> bool:
 def _worthwhile(timings: list[BatchTiming]) -> int:
     """The place of the smallest batch whose throughput no larger one beats by a worthwhile gain."""
     best = max(timing.images_per_second for timing in timings)
-    return next(place for place, timing in enumerate(timings) if timing.images_per_second * _WORTHWHILE_GAIN >= best)
+    return next(place for place, timing in enumerate(timings) if timing.images_per_second * _LONG_RUN_GAIN >= best)
