@@ -1,11 +1,11 @@
 """Measures which decoder turns a JPEG into a model's input fastest, and how far its pixels are from plain Pillow's.
 
     PYTHONPATH=server:models python benchmarks/decoders.py [--rounds 15]
-
+    .venv/bin/python benchmarks/decoders.py [--rounds 15]
 Every candidate does the same work: JPEG to uint8 RGB, shorter side to 224 pixels (bicubic, with antialias where the
 library has it), the middle 224 x 224 cut out. The candidates take turns within a round, so that a slow spell of the
 machine hits all of them; the median over the rounds is shown. What is not installed is skipped with a line. Needs
-Pillow, numpy and scikit-image; install the others to compare: torchvision, simplejpeg, PyTurboJPEG (which needs
+Pillow and numpy; install the others to compare: torchvision, simplejpeg, PyTurboJPEG (which needs
 libturbojpeg besides), opencv-python-headless, imagecodecs, kornia-rs, pyvips with pyvips-binary.
 """
 
@@ -17,15 +17,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy
-import skimage.data
 from numpy.typing import NDArray
 from PIL import Image
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.engine.decode import EncodedImage, decode
+
+PICTURES = Path(__file__).resolve().parent.parent / "pictures"
 
 SIDE = 224
 SPEC = InputSpec(channels=3, height=SIDE, width=SIDE, resize=SIDE, interpolation="bicubic")
@@ -172,9 +174,10 @@ def candidates() -> Iterator[Candidate]:
 
 
 def jpeg(picture: str, size: tuple[int, int]) -> bytes:
-    """Returns one of scikit-image's photographs as a JPEG of that size, as a camera would (quality 90, 4:2:0)."""
+    """Returns one of the bundled photographs as a JPEG of that size, as a camera would (quality 90, 4:2:0)."""
     stream = io.BytesIO()
-    image = Image.fromarray(getattr(skimage.data, picture)()).resize(size, Image.Resampling.LANCZOS)
+    with Image.open(PICTURES / f"{picture}.jpg") as original:
+        image = original.resize(size, Image.Resampling.LANCZOS)
     image.save(stream, "JPEG", quality=90, subsampling="4:2:0")
     return stream.getvalue()
 
