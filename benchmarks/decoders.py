@@ -1,7 +1,7 @@
 """Measures which decoder turns a JPEG into a model's input fastest, and how far its pixels are from plain Pillow's.
 
-    PYTHONPATH=server:models python benchmarks/decoders.py [--rounds 15]
     .venv/bin/python benchmarks/decoders.py [--rounds 15]
+
 Every candidate does the same work: JPEG to uint8 RGB, shorter side to 224 pixels (bicubic, with antialias where the
 library has it), the middle 224 x 224 cut out. The candidates take turns within a round, so that a slow spell of the
 machine hits all of them; the median over the rounds is shown. What is not installed is skipped with a line. Needs
