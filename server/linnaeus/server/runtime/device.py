@@ -15,6 +15,7 @@ _SWITCH_SECONDS = 0.0005
 # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
+_M_ARENA_MAX = -8
 _LARGEST_HEAP_BLOCK_BYTES = 1 << 30
 
 
@@ -79,6 +80,7 @@ def _keep_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
+        mallopt(_M_ARENA_MAX, 1)  # a thread's own arena ends at 64 MiB: beyond it every block is mapped afresh again
 
 
 def _libc_function(name: str) -> Callable[..., int] | None:
