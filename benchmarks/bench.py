@@ -139,26 +139,49 @@ def bench_batching(server: ServerProcess, requests: list[Path]) -> None:
 
 def bench_limit(server: ServerProcess, requests: list[Path], pictures: list[bytes]) -> None:
     """EfficientNet-Lite0: served at 64 callers against the best batch size in-process."""
-    model = "efficientnet_lite0"
-    with InProcess(REPOSITORY / model / "1", pictures) as limit:
-        rates = {batch: median(limit.images_per_second(batch, SECONDS) for _ in range(3)) for batch in BATCHES}
-        best = max(rates, key=lambda batch: rates[batch])
-        print(f"\n{model}, JPEG {PHOTOGRAPH_SIZE[0]}x{PHOTOGRAPH_SIZE[1]}, decode included, images/s:")
-        print("  in-process by batch size: " + ", ".join(f"{batch}: {rate:.0f}" for batch, rate in rates.items()))
-        pairs = []
+    folder = REPOSITORY / "efficientnet_lite0" / "1"
+    print(f"\nefficientnet_lite0, JPEG {PHOTOGRAPH_SIZE[0]}x{PHOTOGRAPH_SIZE[1]}, decode included, images/s:")
+    with InProcess(folder, pictures, False) as ordinary, InProcess(folder, pictures, True) as background:
+        limits = {"ordinary decoders": Limit(ordinary), "decoders that give way": Limit(background)}
+        for name, limit in limits.items():
+            limit.find_best_batch()
+            told = ", ".join(f"{batch}: {rate:.0f}" for batch, rate in limit.rates.items())
+            print(f"  in-process, {name}, by batch size: {told}")
+        served = []
         for number in range(ROUNDS):
-            if number % 2:
-                raw = limit.images_per_second(best, SECONDS)
-                served = under_load(server, requests, 64)
-            else:
-                served = under_load(server, requests, 64)
-                raw = limit.images_per_second(best, SECONDS)
-            pairs.append((raw, served))
-    limits, answers = median(raw for raw, _ in pairs), median(served.load.per_second for _, served in pairs)
-    print(f"  in-process, batch {best}: {limits:.0f}   served, 64 callers: {answers:.0f}")
-    print(f"  mean batch {median(served.mean_batch for _, served in pairs):.1f}")
-    tell_ratios("served : in-process", [served.load.per_second / raw for raw, served in pairs])
-    tell_ratios("the same on the cores that the callers leave", [fair_share(raw, served) for raw, served in pairs])
+            for turn in range(number, number + 3):  # another one begins each round
+                if turn % 3 == 2:
+                    served.append(under_load(server, requests, 64))
+                else:
+                    list(limits.values())[turn % 3].measure()
+    answers = median(spell.load.per_second for spell in served)
+    print(f"  served, 64 callers: {answers:.0f}, mean batch {median(spell.mean_batch for spell in served):.1f}")
+    for name, limit in limits.items():
+        pairs = list(zip(limit.spells, served, strict=True))
+        print(f"  in-process, {name}, batch {limit.best}: {median(limit.spells):.0f}")
+        tell_ratios("    served : that", [spell.load.per_second / raw for raw, spell in pairs])
+        tell_ratios("    on the cores that the callers leave", [fair_share(raw, spell) for raw, spell in pairs])
+
+
+class Limit:
+    """What one process makes of the model without gRPC: its best batch size, and its spells at that size."""
+
+    def __init__(self, process: InProcess) -> None:
+        self._process = process
+        self.rates: dict[int, float] = {}
+        self.best = 1
+        self.spells: list[float] = []
+
+    def find_best_batch(self) -> None:
+        """Tries all batch sizes."""
+        self.rates = {
+            batch: median(self._process.images_per_second(batch, SECONDS) for _ in range(3)) for batch in BATCHES
+        }
+        self.best = max(self.rates, key=lambda batch: self.rates[batch])
+
+    def measure(self) -> None:
+        """Adds one spell at the best batch size, in images a second."""
+        self.spells.append(self._process.images_per_second(self.best, SECONDS))
 
 
 def fair_share(raw: float, served: Served) -> float:

@@ -14,6 +14,7 @@ from typing import Self
 import torch
 
 from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.engine.decode_pool import give_way
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.runtime.model import Model, Pixels, load_model
 
@@ -24,12 +25,17 @@ class InProcess:
     """A child process that decodes pictures in a pool and runs them in batches, and tells its throughput.
 
     The pool decodes the next batch while the model runs the last one, as the server does.
+
+    Args:
+        folder: the model's version folder.
+        pictures: encoded; decoded in turn.
+        in_background: whether the decoders give way to the model, as the server's do, or are ordinary threads.
     """
 
-    def __init__(self, folder: Path, pictures: list[bytes]) -> None:
+    def __init__(self, folder: Path, pictures: list[bytes], in_background: bool) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._child = context.Process(target=_serve, args=(theirs, folder, pictures), daemon=True)
+        self._child = context.Process(target=_serve, args=(theirs, folder, pictures, in_background), daemon=True)
         self._child.start()
         theirs.close()  # so that a child that dies is noticed
         self._connection.recv()
@@ -49,10 +55,10 @@ class InProcess:
         return float(self._connection.recv())
 
 
-def _serve(connection: Connection, folder: Path, pictures: list[bytes]) -> None:
+def _serve(connection: Connection, folder: Path, pictures: list[bytes], in_background: bool) -> None:
     configure_process(0)
     model = load_model(folder, torch.device("cpu"), LARGEST_BATCH)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=give_way if in_background else None) as pool:
         connection.send("ready")
         while (order := connection.recv()) is not None:
             connection.send(_measure(model, pool, pictures, *order))

@@ -42,7 +42,7 @@ def test_digits_are_read(classify: Classify, pictures: Path) -> None:
 def test_all_mnist_test_digits_as_png_are_read_as_well_as_in_this_process(
     stub: ClassifierServiceStub, mnist_test: Digits
 ) -> None:
-    eager, _ = eager_classifier(find("lenet"))
+    eager = eager_classifier(find("lenet"), find("lenet").bundled_weights())
     with torch.inference_mode():
         expected = eager(mnist_test.pixels).argmax(1)
     request = [v1.ClassifyRequest(image=v1.Image(encoded=png), model="lenet", top_k=1) for png in _pngs(mnist_test)]
@@ -71,7 +71,9 @@ def test_served_probabilities_equal_the_eager_network_on_the_same_pixels(
     raw = v1.RawPixels(data=pixels.tobytes(), height=shape[0], width=shape[1], channels=shape[2])
     request = v1.ClassifyRequest(image=v1.Image(pixels=raw), model=name, top_k=classes)
     with torch.inference_mode():
-        expected = eager_classifier(model)[0](torch.from_numpy(pixels)[None].permute(0, 3, 1, 2))[0].tolist()
+        expected = eager_classifier(model, model.bundled_weights())(torch.from_numpy(pixels)[None].permute(0, 3, 1, 2))[
+            0
+        ].tolist()
     served = {each.index: each.probability for each in stub.Classify(request, timeout=30).classes}
     assert max(abs(served[index] - expected[index]) for index in range(classes)) < 1e-5
 

@@ -24,7 +24,7 @@ from linnaeus.models.training import Digits, Recipe, evaluate, train
     ],
 )
 def test_parameter_counts_are_exact(name: str, parameters: int) -> None:
-    assert sum(parameter.numel() for parameter in find(name).build().parameters()) == parameters
+    assert sum(parameter.numel() for parameter in find(name).network().parameters()) == parameters
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -33,7 +33,7 @@ def test_torchscript_computes_what_the_network_computes_at_any_batch_size(
     name: str, batch: int, repository: Path
 ) -> None:
     model = find(name)
-    eager, _ = eager_classifier(model)
+    eager = eager_classifier(model, model.bundled_weights())
     script = torch.jit.freeze(torch.jit.load(str(repository / name / "1" / "model.pt")).eval())
     pixels = torch.cat([check_input(model.input, f"{place}") for place in range(batch)])
     with torch.inference_mode():
@@ -46,9 +46,9 @@ def test_torchscript_computes_what_the_network_computes_at_any_batch_size(
 
 def test_the_published_efficientnet_weights_are_all_used_in_their_places() -> None:
     model = find("efficientnet_lite0")
-    assert len(model.weights().state) == len(model.build().state_dict())
+    assert len(model.bundled_weights().state) == len(model.network().state_dict())
     with pytest.raises(RuntimeError, match="Missing key"):
-        model.build().load_state_dict(dict(list(model.weights().state.items())[1:]))
+        model.network().load_state_dict(dict(list(model.bundled_weights().state.items())[1:]))
 
 
 def test_an_export_is_whole(repository: Path) -> None:
@@ -66,14 +66,14 @@ def test_a_crash_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(export_module, "_flush", crash)
     with pytest.raises(OSError, match="disk full"):
-        export(find("lenet"), tmp_path, 1)
+        export(find("lenet"), find("lenet").bundled_weights(), tmp_path, 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_version_is_never_overwritten(repository: Path) -> None:
     before = (repository / "lenet" / "1" / "model.pt").read_bytes()
     with pytest.raises(FileExistsError, match="versions never change"):
-        export(find("lenet"), repository, 1)
+        export(find("lenet"), find("lenet").bundled_weights(), repository, 1)
     assert (repository / "lenet" / "1" / "model.pt").read_bytes() == before
     assert next_version(repository, "lenet") == 2
     assert next_version(repository, "unknown") == 1
@@ -81,8 +81,8 @@ def test_a_version_is_never_overwritten(repository: Path) -> None:
 
 def test_the_bundled_lenet_reads_at_least_99_percent_of_the_test_digits(mnist_test: Digits) -> None:
     model = find("lenet")
-    network = model.build()
-    network.load_state_dict(model.weights().state)
+    network = model.network()
+    network.load_state_dict(model.bundled_weights().state)
     accuracy = evaluate(network, model, mnist_test)
     assert accuracy >= 0.99
     history = json.loads(Path(export_module.__file__).with_name("weights").joinpath("lenet.json").read_text())

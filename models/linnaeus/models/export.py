@@ -20,8 +20,8 @@ from linnaeus.models.manifest import (
     check_pixels,
     to_json,
 )
-from linnaeus.models.registry import ZooModel
 from linnaeus.models.torchscript import eager_classifier, to_torchscript
+from linnaeus.models.zoo_model import TrainedWeights, ZooModel
 
 CHECK_SEED = "linnaeus check 1"
 # Two float32 runs of one network on different processors differ by rounding only.
@@ -42,8 +42,17 @@ def next_version(repository: Path, name: str) -> int:
     return max(there, default=0) + 1
 
 
-def export(model: ZooModel, repository: Path, version: int) -> Path:
+def export(
+    model: ZooModel, weights: TrainedWeights, repository: Path, version: int, labels: tuple[str, ...] | None = None
+) -> Path:
     """Writes `<repository>/<name>/<version>` and returns it.
+
+    Args:
+        model: what to export.
+        weights: its weights.
+        repository: made if it is not there.
+        version: a positive integer.
+        labels: one for each class of the weights, if not the model's own.
 
     Raises:
         FileExistsError: the version is there already; versions never change.
@@ -56,7 +65,7 @@ def export(model: ZooModel, repository: Path, version: int) -> Path:
     # A dot keeps the server from taking a half-written folder for a model.
     partial = Path(tempfile.mkdtemp(prefix=".export-", dir=repository))
     try:
-        _write(model, version, partial)
+        _write(model, weights, version, labels or model.labels(), partial)
         target.parent.mkdir(exist_ok=True)
         partial.chmod(0o755)
         partial.rename(target)
@@ -65,8 +74,8 @@ def export(model: ZooModel, repository: Path, version: int) -> Path:
     return target
 
 
-def _write(model: ZooModel, version: int, folder: Path) -> None:
-    eager, source = eager_classifier(model)
+def _write(model: ZooModel, weights: TrainedWeights, version: int, labels: tuple[str, ...], folder: Path) -> None:
+    eager = eager_classifier(model, weights, len(labels))
     script = to_torchscript(eager)
     pixels = check_input(model.input)
     with torch.inference_mode():
@@ -74,7 +83,6 @@ def _write(model: ZooModel, version: int, folder: Path) -> None:
         difference = (script(pixels) - expected).abs().max().item()
     if difference > _EXPORT_TOLERANCE:
         raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
-    labels = model.labels()
     script.save(str(folder / MODEL_FILE))
     manifest = Manifest(
         name=model.name,
@@ -83,7 +91,7 @@ def _write(model: ZooModel, version: int, folder: Path) -> None:
         task="image-classification",
         input=model.input,
         classes=len(labels),
-        weights=Weights(source),
+        weights=Weights(weights.source, weights.seed),
         parameters=sum(parameter.numel() for parameter in eager.parameters()),
         sha256=sha256((folder / MODEL_FILE).read_bytes()).hexdigest(),
         torch_version=str(torch.__version__),

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.registry import ZooModel
+from linnaeus.models.zoo_model import TrainedWeights, ZooModel
 
 # TorchScript is deprecated upstream but works, and it is what this project serves; this is the zoo's one place
 # that silences it.
@@ -36,12 +36,11 @@ class PixelClassifier(nn.Module):
         return torch.softmax(self.backbone(normalised).to(torch.float32), dim=1)
 
 
-def eager_classifier(model: ZooModel) -> tuple[PixelClassifier, str]:
-    """Builds a model with its trained weights, in evaluation mode; returns it with the weights' source."""
-    trained = model.weights()
-    backbone = model.build()
-    backbone.load_state_dict(trained.state)
-    return PixelClassifier(backbone, model.mean, model.std).eval(), trained.source
+def eager_classifier(model: ZooModel, weights: TrainedWeights, classes: int | None = None) -> PixelClassifier:
+    """Builds a model with its weights, in evaluation mode; `classes` if not the model's own."""
+    backbone = model.build(classes or model.classes)
+    backbone.load_state_dict(weights.state)
+    return PixelClassifier(backbone, model.mean, model.std).eval()
 
 
 def to_torchscript(classifier: PixelClassifier) -> torch.jit.ScriptModule:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.datasets import MNIST
 
-from linnaeus.models.registry import ZooModel
+from linnaeus.models.zoo_model import ZooModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def train(
 ) -> tuple[nn.Module, list[Epoch]]:
     """Trains a fresh network; returns it in evaluation mode with its history, one entry an epoch."""
     torch.manual_seed(recipe.seed)
-    network = model.build()
+    network = model.network()
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.peak_learning_rate, weight_decay=recipe.weight_decay)
     steps = recipe.epochs * -(-len(training.classes) // recipe.batch_size)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.peak_learning_rate, total_steps=steps)

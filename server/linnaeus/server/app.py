@@ -1,6 +1,7 @@
 """The only place that wires everything: settings in, a running server out."""
 
 import asyncio
+import gc
 import logging
 import signal
 from importlib.metadata import version
@@ -53,6 +54,7 @@ async def _serve_until_told(engine: Engine, rpc_server: RpcServer) -> None:
     if loading.done():
         loading.result()
         _require_a_model(engine)
+        gc.freeze()  # what was loaded stays: collections while serving need not walk over it
         await rpc_server.serving()
         logger.info("serving", extra={"event": {"event": "serving"}})
         await waiting

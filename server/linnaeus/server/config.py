@@ -39,6 +39,12 @@ class Settings:
         0.0, "How long a batch that is not full waits for more. 0: a free device never waits.", least=0
     )
     decode_threads: int = setting(0, "Threads that decode pictures. 0: one for each core.", least=0)
+    decode_priority: str = setting(
+        "background",
+        "background: on a CPU, decoders give way to every other thread; normal: they do not. Choose normal where other "
+        "programs keep the same cores busy.",
+        choices=("background", "normal"),
+    )
     intra_op_threads: int = setting(0, "Threads of one operation on the CPU. 0: one for each core.", least=0)
     max_image_pixels: int = setting(
         50_000_000, "Height times width of a picture at most, read from its header.", least=1

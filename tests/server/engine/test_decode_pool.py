@@ -1,64 +1,46 @@
 """Decoders keep out of the way of a model that wants the same cores."""
 
+import os
 import queue
-from collections.abc import Iterator
 
 import pytest
 
 from linnaeus.server.engine.decode_pool import DecodePool
 
 
-class Pool:
-    """A pool with one thread whose jobs put their names in `done`."""
-
-    def __init__(self, shares_cores: bool = True) -> None:
-        self.done: queue.Queue[str] = queue.Queue()
-        self.pool = DecodePool(1, shares_cores)
-
-    def submit(self, name: str) -> None:
-        self.pool.submit(lambda: self.done.put(name))
-
-    def next(self) -> str:
-        return self.done.get(timeout=10)
+def _policy_in(pool: DecodePool) -> int:
+    """The scheduling policy of the pool's threads."""
+    told: queue.Queue[int] = queue.Queue()
+    pool.submit(lambda: told.put(os.sched_getscheduler(0)))
+    return told.get(timeout=10)
 
 
-@pytest.fixture
-def pool() -> Iterator[Pool]:
-    made = Pool()
-    yield made
-    made.pool.close()
+@pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
+@pytest.mark.parametrize(("in_background", "policy"), [(True, "SCHED_IDLE"), (False, "SCHED_OTHER")])
+def test_decoders_in_the_background_give_way_to_all_other_threads(in_background: bool, policy: str) -> None:
+    pool = DecodePool(1, in_background)
+    assert _policy_in(pool) == getattr(os, policy)
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "only the decoders give way"
+    pool.close()
 
 
-def test_a_picture_that_comes_while_the_device_is_free_is_decoded_at_once(pool: Pool) -> None:
-    pool.submit("1")
-    assert pool.next() == "1"
+def test_a_system_that_forbids_giving_way_decodes_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "sched_setscheduler", forbidden)
+    done: queue.Queue[str] = queue.Queue()
+    pool = DecodePool(1, in_background=True)
+    pool.submit(lambda: done.put("decoded"))
+    assert done.get(timeout=10) == "decoded"
+    pool.close()
 
 
-def test_a_picture_that_comes_during_a_run_is_decoded_after_it(pool: Pool) -> None:
-    pool.submit("before")
-    pool.pool.run_began()
-    pool.submit("during")
-    assert pool.next() == "before"
-    assert pool.done.empty()
-    pool.pool.run_ended()
-    assert pool.next() == "during"
-
-
-def test_held_pictures_are_decoded_in_their_order_each_once(pool: Pool) -> None:
-    pool.pool.run_began()
-    for name in "123":
-        pool.submit(name)
-    pool.pool.run_ended()
-    pool.pool.run_began()
-    pool.pool.run_ended()
-    pool.submit("4")
-    assert [pool.next() for _ in range(4)] == ["1", "2", "3", "4"]
-    assert pool.done.empty()
-
-
-def test_a_gpu_leaves_the_cores_to_the_decoders() -> None:
-    pool = Pool(shares_cores=False)
-    pool.pool.run_began()
-    pool.submit("1")
-    assert pool.next() == "1"
-    pool.pool.close()
+def test_pictures_are_decoded_in_their_order_each_once() -> None:
+    done: queue.Queue[int] = queue.Queue()
+    pool = DecodePool(1, in_background=True)
+    for number in range(5):
+        pool.submit(lambda number=number: done.put(number))  # type: ignore[misc]
+    assert [done.get(timeout=10) for _ in range(5)] == [0, 1, 2, 3, 4]
+    assert done.empty()
+    pool.close()

@@ -40,21 +40,14 @@ class Device:
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.told: list[str] = []
         self.model = FakeModel()
         self.queue: BatchQueue[Work] = BatchQueue(lambda: self.now)
         self.queue.open_lane(LANE, LaneLimits(max_batch_size=4, max_queue_size=100))
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
         models: Any = {LANE: self.model}
-        self.thread = DeviceThread(self.queue, models.__getitem__, self.outcomes.put, self, lambda: self.now)
+        self.thread = DeviceThread(self.queue, models.__getitem__, self.outcomes.put, lambda: self.now)
         self.loop = asyncio.new_event_loop()
         self.ended: asyncio.Future[None] | None = None
-
-    def run_began(self) -> None:
-        self.told.append("began")
-
-    def run_ended(self) -> None:
-        self.told.append("ended")
 
     def start(self) -> None:
         self.ended = self.thread.start(self.loop)
@@ -161,10 +154,3 @@ def test_probabilities_that_are_no_numbers_fail_that_image_only(device: Device) 
     results = device.results()
     assert isinstance(results[99], InternalFailure)
     assert results[4] == Ranking([0], [0.25])
-
-
-def test_the_cores_are_told_when_a_run_begins_and_when_it_is_over_before_the_outcome_is_known(device: Device) -> None:
-    device.put(1), device.put(POISON)
-    device.start()
-    device.results()
-    assert device.told == ["began", "ended"]

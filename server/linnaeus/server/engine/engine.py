@@ -66,10 +66,9 @@ class Engine:
         self._queue: BatchQueue[Work] = BatchQueue(clock)
         self._models: dict[Lane, Model] = {}
         threads = settings.decode_threads or len(os.sched_getaffinity(0))
-        self._decoders = DecodePool(threads, shares_cores=self._device.type == "cpu")
-        self._device_thread = DeviceThread(
-            self._queue, self._models.__getitem__, self._hand_back, self._decoders, clock
-        )
+        in_background = settings.decode_priority == "background" and self._device.type == "cpu"
+        self._decoders = DecodePool(threads, in_background)
+        self._device_thread = DeviceThread(self._queue, self._models.__getitem__, self._hand_back, clock)
         self._device_ended: asyncio.Future[None] | None = None
         self._in_flight = 0
 

@@ -13,7 +13,8 @@ from rich.table import Table
 from linnaeus.models import training
 from linnaeus.models.export import export as export_version
 from linnaeus.models.export import next_version
-from linnaeus.models.registry import ZOO, ZooModel, find
+from linnaeus.models.registry import ZOO, find
+from linnaeus.models.zoo_model import ZooModel
 
 app = typer.Typer(
     help="The classic CNN zoo: list it, train it, export it for linnaeus-server.",
@@ -49,9 +50,9 @@ def _describe(model: ZooModel) -> dict[str, object]:
         "family": model.family,
         "year": model.year,
         "input": f"{spec.channels}x{spec.height}x{spec.width}",
-        "classes": len(model.labels()),
-        "parameters": sum(parameter.numel() for parameter in model.build().parameters()),
-        "weights": model.weights().source,
+        "classes": model.classes,
+        "parameters": sum(parameter.numel() for parameter in model.network().parameters()),
+        "weights": model.bundled_weights().source,
     }
 
 
@@ -65,7 +66,9 @@ def export(
 ) -> None:
     """Writes a version folder (model.pt, manifest.json, labels.txt) for each name."""
     for model in [find(name) for name in names]:
-        print(export_version(model, repository, version or next_version(repository, model.name)))
+        print(
+            export_version(model, model.bundled_weights(), repository, version or next_version(repository, model.name))
+        )
 
 
 @app.command()
