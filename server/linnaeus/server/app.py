@@ -26,6 +26,7 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartupError: the server cannot start.
     """
+    told = _signals()  # before anybody is told that there is a server to stop
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
@@ -38,16 +39,15 @@ async def serve(settings: Settings) -> None:
     ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
     logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
     try:
-        await _serve_until_told(engine, rpc_server)
+        await _serve_until(told, engine, rpc_server)
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
 
-async def _serve_until_told(engine: Engine, rpc_server: RpcServer) -> None:
-    """Loads the models, then waits; a signal ends either."""
-    told = _signals()
+async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer) -> None:
+    """Loads the models, then waits; being told ends either."""
     loading = asyncio.create_task(engine.load())
     waiting = asyncio.create_task(told.wait())
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
