@@ -70,11 +70,11 @@ class InvertedResidual(nn.Module):
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
         wide = inputs * expansion
-        widen = [*_convolution(inputs, wide, 1), nn.ReLU6()] if expansion > 1 else []
+        widen = [*_convolution(inputs, wide, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
         self.body = nn.Sequential(
             *widen,
             *_convolution(wide, wide, kernel, stride, groups=wide),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
             *_convolution(wide, outputs, 1),
         )
         self.adds_input = stride == 1 and inputs == outputs
@@ -90,14 +90,14 @@ class EfficientNetLite0(nn.Module):
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
-        layers: list[nn.Module] = [*_convolution(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6()]
+        layers: list[nn.Module] = [*_convolution(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True)]
         channels = STEM_CHANNELS
         for stage in STAGES:
             for place in range(stage.blocks):
                 stride = stage.stride if place == 0 else 1
                 layers.append(InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion))
                 channels = stage.channels
-        layers += [*_convolution(channels, HEAD_CHANNELS, 1), nn.ReLU6()]
+        layers += [*_convolution(channels, HEAD_CHANNELS, 1), nn.ReLU6(inplace=True)]
         self.features = nn.Sequential(*layers)
         self.dropout = nn.Dropout(0.2)
         self.classifier = nn.Linear(HEAD_CHANNELS, classes)
