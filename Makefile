@@ -42,7 +42,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two, the first time only) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,server,zoo,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,server,zoo,onnx,dev]'
 	@touch $@
 
 # A version folder never changes, so an existing one is never rebuilt.

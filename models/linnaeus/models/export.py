@@ -1,9 +1,10 @@
 """Writes version folders: whole or not at all."""
 
+import hashlib
 import os
 import shutil
 import tempfile
-from hashlib import sha256
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -58,14 +59,70 @@ def export(
         FileExistsError: the version is there already; versions never change.
         RuntimeError: the TorchScript does not compute what the network computes.
     """
-    target = repository / model.name / str(version)
+    refuse_existing(repository, model.name, version)
+    labels = labels or model.labels()
+    eager = eager_classifier(model, weights, len(labels))
+    script = to_torchscript(eager)
+    pixels = check_input(model.input)
+    with torch.inference_mode():
+        expected = eager(pixels)
+        difference = (script(pixels) - expected).abs().max().item()
+    # written so that a result that is not a number is refused as well
+    if not difference <= _EXPORT_TOLERANCE:
+        raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
+    content = Content(
+        name=model.name,
+        architecture=model.family,
+        input=model.input,
+        labels=labels,
+        weights=Weights(weights.source, weights.seed),
+        script=script,
+        probabilities=tuple(expected[0].tolist()),
+    )
+    return write_version(content, repository, version)
+
+
+def refuse_existing(repository: Path, name: str, version: int) -> None:
+    """Raises FileExistsError if the version is there: better before the work than after it."""
+    target = repository / name / str(version)
     if target.exists():
         raise FileExistsError(f"{target} is there already, and versions never change; choose another --version")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What goes into a version folder.
+
+    Attributes:
+        name, architecture, input, weights: as in the manifest.
+        labels: one for each class.
+        script: the artifact, uint8 [N, C, H, W] to probabilities [N, classes].
+        probabilities: what it gives for `check_input(input)`, by class index.
+    """
+
+    name: str
+    architecture: str
+    input: InputSpec
+    labels: tuple[str, ...]
+    weights: Weights
+    script: torch.jit.ScriptModule
+    probabilities: tuple[float, ...]
+
+
+def write_version(content: Content, repository: Path, version: int) -> Path:
+    """Writes `<repository>/<name>/<version>`, whole or not at all, and returns it.
+
+    Raises:
+        FileExistsError: the version is there already; versions never change.
+        ValueError: the content breaks the manifest's rules.
+    """
+    refuse_existing(repository, content.name, version)
+    target = repository / content.name / str(version)
     repository.mkdir(parents=True, exist_ok=True)
     # A dot keeps the server from taking a half-written folder for a model.
     partial = Path(tempfile.mkdtemp(prefix=".export-", dir=repository))
     try:
-        _write(model, weights, version, labels or model.labels(), partial)
+        _write(content, version, partial)
         target.parent.mkdir(exist_ok=True)
         partial.chmod(0o755)
         partial.rename(target)
@@ -74,32 +131,30 @@ def export(
     return target
 
 
-def _write(model: ZooModel, weights: TrainedWeights, version: int, labels: tuple[str, ...], folder: Path) -> None:
-    eager = eager_classifier(model, weights, len(labels))
-    script = to_torchscript(eager)
-    pixels = check_input(model.input)
-    with torch.inference_mode():
-        expected = eager(pixels)
-        difference = (script(pixels) - expected).abs().max().item()
-    if difference > _EXPORT_TOLERANCE:
-        raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
-    script.save(str(folder / MODEL_FILE))
+def _write(content: Content, version: int, folder: Path) -> None:
+    content.script.save(str(folder / MODEL_FILE))
     manifest = Manifest(
-        name=model.name,
+        name=content.name,
         version=version,
-        architecture=model.family,
+        architecture=content.architecture,
         task="image-classification",
-        input=model.input,
-        classes=len(labels),
-        weights=Weights(weights.source, weights.seed),
-        parameters=sum(parameter.numel() for parameter in eager.parameters()),
-        sha256=sha256((folder / MODEL_FILE).read_bytes()).hexdigest(),
+        input=content.input,
+        classes=len(content.labels),
+        weights=content.weights,
+        parameters=sum(parameter.numel() for parameter in content.script.parameters()),
+        sha256=_digest(folder / MODEL_FILE),
         torch_version=str(torch.__version__),
-        check=Check(CHECK_SEED, CHECK_TOLERANCE, tuple(expected[0].tolist())),
+        check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
     )
-    (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+    (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in content.labels), encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
     _flush(folder)
+
+
+def _digest(path: Path) -> str:
+    """The SHA-256 in hex, without holding half a gigabyte of VGG in memory once more."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(folder: Path) -> None:

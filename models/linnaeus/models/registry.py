@@ -1,9 +1,11 @@
 """The zoo's one list of names."""
 
-from linnaeus.models.rows import digits, imagenet
+from linnaeus.models.rows import cifar, digits, imagenet, regnet, torchvision
 from linnaeus.models.zoo_model import ZooModel
 
-ZOO: dict[str, ZooModel] = {model.name: model for model in (*digits.ROWS, *imagenet.ROWS)}
+ZOO: dict[str, ZooModel] = {
+    model.name: model for rows in (digits, imagenet, torchvision, cifar, regnet) for model in rows.ROWS
+}
 
 
 def find(name: str) -> ZooModel:

@@ -24,16 +24,27 @@ class PixelClassifier(nn.Module):
         self.scale: Tensor
         self.shift: Tensor
         self.backbone = backbone
-        means = torch.tensor(mean).view(1, -1, 1, 1)
-        deviations = torch.tensor(std).view(1, -1, 1, 1)
-        # (pixel / 255 - mean) / std, as one multiplication and one addition
-        self.register_buffer("scale", 1.0 / (255.0 * deviations))
-        self.register_buffer("shift", -means / deviations)
+        scale, shift = _scale_and_shift(mean, std)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps uint8 [N, C, H, W] to float32 [N, classes]; each row sums to 1."""
         normalised = pixels.to(self.scale.dtype) * self.scale + self.shift
         return torch.softmax(self.backbone(normalised).to(torch.float32), dim=1)
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """What a backbone is given: uint8 [N, C, H, W] to float32 of the same shape."""
+    scale, shift = _scale_and_shift(mean, std)
+    return pixels.to(torch.float32) * scale + shift
+
+
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """(pixel / 255 - mean) / std, as one multiplication and one addition; both float32 [1, C, 1, 1]."""
+    means = torch.tensor(mean).view(1, -1, 1, 1)
+    deviations = torch.tensor(std).view(1, -1, 1, 1)
+    return 1.0 / (255.0 * deviations), -means / deviations
 
 
 def eager_classifier(model: ZooModel, weights: TrainedWeights, classes: int | None = None) -> PixelClassifier:

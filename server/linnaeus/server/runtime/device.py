@@ -59,7 +59,7 @@ def without_profiling() -> AbstractContextManager[None]:
     The profiling executor stalls the first calls at each new batch size, some models for seconds, and gains nothing on
     a frozen graph. This switch holds for the thread that enters it.
     """
-    manager: AbstractContextManager[None] = torch.jit.optimized_execution(False)  # type: ignore[attr-defined]
+    manager: AbstractContextManager[None] = torch.jit.optimized_execution(False)
     return manager
 
 

@@ -1,0 +1,206 @@
+"""Taking a network apart: its layers with what they cost, its first stages, its convolutions, its initialisation.
+
+Works on any `nn.Module` that maps float32 [N, C, H, W] to one tensor; knows nothing of the zoo's names nor of how the
+parts are shown.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.proxy import TraceError
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
+
+Shape = tuple[int, ...]
+Scheme = Literal["kaiming", "xavier", "normal"]
+
+# torchvision's names for the part before the pooling, which is a row of stages rather than one.
+_TRUNKS = ("features", "trunk_output")
+_WINDOWED = ("Conv", "MaxPool", "AvgPool")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One module of a network, with all that it contains.
+
+    Attributes:
+        name: its dotted path, as in `named_modules()`.
+        kind: its class.
+        kernel, stride: (height, width) of its window; None where it has none.
+        outputs: each different shape that it gave, without the batch; more than one where a module is used again,
+            none where it was not run.
+        parameters: how many numbers can be trained in it.
+        multiply_adds: those of its convolutions and matrix products for one image; other arithmetic counts nothing.
+            They are counted as executed: a masked weight counts in full.
+    """
+
+    name: str
+    kind: str
+    kernel: tuple[int, int] | None
+    stride: tuple[int, int] | None
+    outputs: tuple[Shape, ...]
+    parameters: int
+    multiply_adds: int
+
+    @property
+    def depth(self) -> int:
+        """How many modules contain it, besides the network itself."""
+        return self.name.count(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """A network's layers in the order they are registered, parents before their children, and the totals.
+
+    The totals are of the whole network: they contain what `forward` computes outside of any layer.
+    """
+
+    layers: tuple[Layer, ...]
+    output: Shape
+    parameters: int
+    multiply_adds: int
+
+
+def dissect(network: nn.Module, image: Shape) -> Anatomy:
+    """Runs one black image and reports every layer; leaves the network in evaluation mode.
+
+    A network on the meta device will do, and costs neither time nor memory.
+
+    Args:
+        network: maps float32 [N, C, H, W] to a tensor.
+        image: (C, H, W) of the image.
+
+    Raises:
+        RuntimeError: the network does not take images of that shape.
+    """
+    network.eval()
+    outputs: dict[nn.Module, dict[Shape, None]] = {}
+
+    def remember(module: nn.Module, _: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs.setdefault(module, {})[tuple(output.shape[1:])] = None
+
+    hooks = [module.register_forward_hook(remember) for module in network.modules()]
+    try:
+        # no_grad, since in inference mode a dense layer reaches the counter undecomposed
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            output = network(torch.zeros(1, *image, device=_device(network)))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    operations = {path: sum(counts.values()) for path, counts in counter.get_flop_counts().items()}
+    root = type(network).__name__
+    layers = tuple(
+        _layer(name, module, tuple(outputs.get(module, ())), operations.get(f"{root}.{name}", 0) // 2)
+        for name, module in network.named_modules()
+        if name
+    )
+    return Anatomy(layers, tuple(output.shape[1:]), _count(network), operations.get("Global", 0) // 2)
+
+
+def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
+    """All its convolutions by their dotted names, in the order they are registered."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
+
+
+def stages(network: nn.Module) -> tuple[str, ...]:
+    """The dotted names of its stages in order: its children, and in place of a trunk the trunk's children."""
+    names: list[str] = []
+    for name, child in network.named_children():
+        inside = name in _TRUNKS and isinstance(child, nn.Sequential)
+        names += [f"{name}.{part}" for part, _ in child.named_children()] if inside else [name]
+    return tuple(names)
+
+
+def first_stages(network: nn.Module, count: int) -> fx.GraphModule:
+    """The network up to the end of its stage number `count`, as a module of its own that shares the weights.
+
+    Whatever `forward` does between the stages is in it; layers that those stages do not need are not.
+
+    Args:
+        network: in the mode, training or evaluation, that the part is wanted for.
+        count: 1 to the number of `stages(network)`.
+
+    Raises:
+        ValueError: there are not so many stages, or that stage is not run, or torch.fx cannot follow `forward`.
+    """
+    names = stages(network)
+    if not 1 <= count <= len(names):
+        raise ValueError(
+            f"the network has {len(names)} stages, so {count} of them cannot be taken; say 1 to {len(names)}"
+        )
+    graph = _trace(network)
+    inside = [node for node in graph.nodes if _runs_in(node, names[count - 1])]
+    if not inside:
+        raise ValueError(f"stage {count}, {names[count - 1]}, is not run in this mode; take another number of stages")
+    end = next(node for node in graph.nodes if node.op == "output")
+    end.args = (inside[-1],)
+    part = fx.GraphModule(network, graph, f"First{count}StagesOf{type(network).__name__}")
+    graph.eliminate_dead_code()
+    part.recompile()
+    part.delete_all_unused_submodules()
+    return part
+
+
+def initialise(network: nn.Module, scheme: Scheme = "kaiming", seed: int = 0, deviation: float = 0.01) -> None:
+    """Gives each layer fresh parameters by its type, in place; the same seed gives the same ones.
+
+    Weights of convolutions and dense layers are drawn from a normal distribution: `kaiming` (He et al., 2015; variance
+    2/fan-out) for networks with ReLU, `xavier` (Glorot and Bengio, 2010; variance 2/(fan-in + fan-out)) for sigmoid
+    and tanh, `normal` with the standard deviation `deviation`. Their biases become 0. Normalisation layers become the
+    identity, running statistics included. Parameters of other layers stay as they are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            _draw(module.weight, scheme, deviation, generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
+            module.reset_parameters()
+
+
+def _draw(weight: Tensor, scheme: Scheme, deviation: float, generator: torch.Generator) -> None:
+    if scheme == "kaiming":
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
+    elif scheme == "xavier":
+        nn.init.xavier_normal_(weight, generator=generator)
+    elif scheme == "normal":
+        nn.init.normal_(weight, std=deviation, generator=generator)
+    else:
+        raise ValueError(f"there is no initialisation {scheme!r}; there are: kaiming, xavier, normal")
+
+
+def _layer(name: str, module: nn.Module, outputs: tuple[Shape, ...], multiply_adds: int) -> Layer:
+    kind = type(module).__name__
+    windowed = kind.startswith(_WINDOWED)
+    kernel, stride = (_pair(getattr(module, key, None)) if windowed else None for key in ("kernel_size", "stride"))
+    return Layer(name, kind, kernel, stride, outputs, _count(module), multiply_adds)
+
+
+def _pair(value: object) -> tuple[int, int] | None:
+    if isinstance(value, int):
+        return value, value
+    return (int(value[0]), int(value[1])) if isinstance(value, tuple) and len(value) == 2 else None
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _trace(network: nn.Module) -> fx.Graph:
+    try:
+        return fx.Tracer().trace(network)
+    except (TraceError, TypeError) as error:
+        raise ValueError(f"torch.fx cannot take {type(network).__name__} apart: {error}") from error
+
+
+def _runs_in(node: fx.Node, stage: str) -> bool:
+    """Whether the node belongs to the stage, itself a leaf of the trace or a module that was traced through."""
+    return stage in node.meta.get("nn_module_stack", {}) or (node.op == "call_module" and node.target == stage)

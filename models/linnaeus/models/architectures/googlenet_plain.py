@@ -1,0 +1,136 @@
+"""GoogLeNet (Szegedy et al., 2014) as source document 000 builds it.
+
+No batch norm, real 5x5 convolutions, global average pooling, a 1x1 convolution as the classifier, and auxiliary heads
+for training only.
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from linnaeus.models.architectures.initialisation import initialise_for_relu
+
+
+class Widths(NamedTuple):
+    """Output channels of an Inception block's convolutions; `reduce` is the 1x1 before the wider one."""
+
+    one: int
+    reduce_three: int
+    three: int
+    reduce_five: int
+    five: int
+    pooled: int
+
+    @property
+    def total(self) -> int:
+        """Channels of the four branches together."""
+        return self.one + self.three + self.five + self.pooled
+
+
+class Convolution(nn.Module):
+    """A convolution that keeps height and width (at stride 1), and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [N, inputs, H, W] to [N, outputs, ceil(H / stride), ceil(W / stride)]."""
+        activations: Tensor = self.relu(self.conv(x))
+        return activations
+
+
+class Inception(nn.Module):
+    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; 3x3 max pooling and 1x1."""
+
+    def __init__(self, inputs: int, widths: Widths) -> None:
+        super().__init__()
+        self.branch1 = nn.Sequential(Convolution(inputs, widths.one, 1))
+        self.branch2 = nn.Sequential(
+            Convolution(inputs, widths.reduce_three, 1), Convolution(widths.reduce_three, widths.three, 3)
+        )
+        self.branch3 = nn.Sequential(
+            Convolution(inputs, widths.reduce_five, 1), Convolution(widths.reduce_five, widths.five, 5)
+        )
+        self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, padding=1), Convolution(inputs, widths.pooled, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps [N, inputs, H, W] to [N, widths.total, H, W], branch after branch."""
+        return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
+
+
+class GoogLeNetPlain(nn.Module):
+    """Takes float32 [N, 3, H, W], H and W from 32 (made for 224), gives logits [N, classes].
+
+    6,998,552 parameters with 1000 classes; the two heads have 21,946,320 more, all below `aux1.` and `aux2.`.
+
+    Invariants:
+        - Without heads, and with heads in evaluation mode or scripted, the forward gives the logits alone.
+        - With heads, in training mode, it gives three: the logits, those of `aux1` (after inception4a) and those of
+          `aux2` (after inception4d), each [N, classes]. The heads need H and W from 65.
+    """
+
+    def __init__(self, classes: int = 1000, aux_heads: bool = False) -> None:
+        super().__init__()
+        self.stage1 = nn.Sequential(
+            OrderedDict(
+                conv1=Convolution(3, 64, 7, 2),
+                maxpool1=nn.MaxPool2d(3, 2, padding=1),
+                conv2=Convolution(64, 64, 1),
+                conv3=Convolution(64, 192, 3),
+                maxpool2=nn.MaxPool2d(3, 2, padding=1),
+                inception3a=Inception(192, Widths(64, 96, 128, 16, 32, 32)),
+                inception3b=Inception(256, Widths(128, 128, 192, 32, 96, 64)),
+                maxpool3=nn.MaxPool2d(3, 2, padding=1),
+                inception4a=Inception(480, Widths(192, 96, 208, 16, 48, 64)),
+            )
+        )
+        self.stage2 = nn.Sequential(
+            OrderedDict(
+                inception4b=Inception(512, Widths(160, 112, 224, 24, 64, 64)),
+                inception4c=Inception(512, Widths(128, 128, 256, 24, 64, 64)),
+                inception4d=Inception(512, Widths(112, 144, 288, 32, 64, 64)),
+            )
+        )
+        self.stage3 = nn.Sequential(
+            OrderedDict(
+                inception4e=Inception(528, Widths(256, 160, 320, 32, 128, 128)),
+                maxpool4=nn.MaxPool2d(3, 2, padding=1),
+                inception5a=Inception(832, Widths(256, 160, 320, 32, 128, 128)),
+                inception5b=Inception(832, Widths(384, 192, 384, 48, 128, 128)),
+                avgpool=nn.AdaptiveAvgPool2d(1),
+            )
+        )
+        self.classifier = nn.Conv2d(1024, classes, 1)
+        self.aux1 = _head(512, classes) if aux_heads else None
+        self.aux2 = _head(528, classes) if aux_heads else None
+        initialise_for_relu(self)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps float32 [N, 3, H, W] to logits [N, classes], three of them as the class says."""
+        after_4a = self.stage1(images)
+        after_4d = self.stage2(after_4a)
+        # Only the last two dimensions go: with one image the first is 1 as well, and has to stay.
+        logits: Tensor = self.classifier(self.stage3(after_4d)).flatten(1)
+        if not torch.jit.is_scripting() and self.training and self.aux1 is not None and self.aux2 is not None:
+            # TorchScript needs one type for every return, and never sees this one.
+            return logits, self.aux1(after_4a), self.aux2(after_4d)  # type: ignore[return-value]
+        return logits
+
+
+def _head(inputs: int, classes: int) -> nn.Sequential:
+    """An auxiliary classifier: [N, inputs, H, W] to logits [N, classes]."""
+    return nn.Sequential(
+        nn.MaxPool2d(5, 3),
+        nn.Conv2d(inputs, 1024, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(1024 * 2 * 2, 2048),
+        nn.Dropout(0.4),
+        nn.ReLU(),
+        nn.Linear(2048, classes),
+    )

@@ -1,0 +1,81 @@
+"""RegNet: an AnyNet whose widths follow a quantised straight line (source document 003).
+
+Radosavovic et al., "Designing Network Design Spaces", 2020, section 3.3, with symbols as there:
+
+    linear      u_j = w_0 + w_a j               for each block j = 0 … d - 1
+    exponent    s_j = log(u_j / w_0) / log w_m
+    quantised   w_j = w_0 w_m^round(s_j)        rounded to a multiple of 8
+
+Blocks of one width are a stage, whose width is then fitted to the group width.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import groupby
+
+from linnaeus.models.architectures.anynet import Stage
+
+_WIDTH_STEP = 8
+_LARGEST_DEPTH = 1000
+_LARGEST_WIDTH = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class RegNetParameters:
+    """What a RegNet is made from; the bottleneck ratio is 1, which document 003 reports as the best.
+
+    Attributes:
+        depth: blocks in all stages together (d).
+        initial_width: of the first block, a multiple of 8 (w_0).
+        slope: by how much the line rises for each block (w_a).
+        width_multiplier: between one stage and the next (w_m).
+        group_width: channels in each group (g).
+    """
+
+    depth: int
+    initial_width: int
+    slope: float
+    width_multiplier: float
+    group_width: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.depth <= _LARGEST_DEPTH:
+            raise ValueError(f"depth is {self.depth}, but must be between 1 and {_LARGEST_DEPTH}")
+        if self.initial_width < _WIDTH_STEP or self.initial_width % _WIDTH_STEP:
+            raise ValueError(f"w0 is {self.initial_width}, but must be a positive multiple of {_WIDTH_STEP}")
+        if not 0 <= self.slope < math.inf:
+            raise ValueError(f"wa is {self.slope}, but must be 0 or more")
+        if not 1 < self.width_multiplier < math.inf:
+            raise ValueError(f"wm is {self.width_multiplier}, but must be more than 1")
+        if self.group_width < 1:
+            raise ValueError(f"group width is {self.group_width}, but must be at least 1")
+        if max(self.linear_widths()[-1], self.initial_width) > _LARGEST_WIDTH:
+            raise ValueError(f"the last block would have more than {_LARGEST_WIDTH:,} channels; choose a smaller wa")
+
+    def linear_widths(self) -> tuple[float, ...]:
+        """The straight line: a width for each block."""
+        return tuple(self.initial_width + self.slope * block for block in range(self.depth))
+
+    def quantised_widths(self) -> tuple[int, ...]:
+        """The line in steps: a multiple of 8 for each block, before it is fitted to the group width."""
+        return tuple(self._quantise(width) for width in self.linear_widths())
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages, whose widths their groups divide; neighbours may have come to the same width."""
+        return tuple(
+            _compatible_stage(len(list(blocks)), width, self.group_width)
+            for width, blocks in groupby(self.quantised_widths())
+        )
+
+    def _quantise(self, width: float) -> int:
+        exponent = round(math.log(width / self.initial_width) / math.log(self.width_multiplier))
+        return round(self.initial_width * self.width_multiplier**exponent / _WIDTH_STEP) * _WIDTH_STEP
+
+
+def _compatible_stage(depth: int, width: int, group_width: int) -> Stage:
+    """Rounds the width to whole groups, but never down by more than a tenth; a group is at most the whole width."""
+    group_width = min(group_width, width)
+    groups = (2 * width + group_width) // (2 * group_width)
+    if groups * group_width < 0.9 * width:
+        groups += 1
+    return Stage(depth, groups * group_width, group_width=group_width)

@@ -1,0 +1,43 @@
+"""`linnaeus-zoo design-space`."""
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Annotated
+
+import typer
+
+from linnaeus.models.design_space import Brief, Sample, Space, judge, record, sample
+from linnaeus.models.training import Digits, load_mnist
+
+
+def design_space(
+    space: Annotated[list[Space], typer.Option(help="Repeat it to compare spaces.", case_sensitive=False)],
+    samples: Annotated[int, typer.Option(min=1, help="Networks of each space.")] = 8,
+    data: Annotated[Path, typer.Option(help="Folder of MNIST; downloaded there if it is not.")] = Path("datasets"),
+    epochs: Annotated[int, typer.Option(min=1)] = 2,
+    images: Annotated[int, typer.Option(min=2, help="To train each network with, and to test it with.")] = 5000,
+    seed: Annotated[int, typer.Option(help="Of what is drawn, of the weights and of the images' order.")] = 0,
+    out: Annotated[Path, typer.Option(help="Folder for samples.json and errors.png.")] = Path("runs/design-space"),
+) -> None:
+    """Trains small networks of a design space briefly on MNIST and draws the distribution of their errors."""
+    # matplotlib takes longer to import than most commands take to run
+    from linnaeus.models import regnet_drawing
+
+    brief = Brief(epochs, images, seed)
+    training, test = load_mnist(data, train=True), load_mnist(data, train=False)
+    judged = {each: _judge_all(each, samples, training, test, brief) for each in dict.fromkeys(space)}
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "samples.json").write_text(json.dumps(record(judged, brief), indent=1) + "\n", encoding="utf-8")
+    title = f"Small networks after {epochs} epoch{'s' * (epochs > 1)} with {images:,} digits"
+    regnet_drawing.save(regnet_drawing.draw_distributions(judged, title), out / "errors.png")
+    print(f"{out / 'samples.json'}, {out / 'errors.png'}")
+
+
+def _judge_all(space: Space, number: int, training: Digits, test: Digits, brief: Brief) -> list[Sample]:
+    random = Random(brief.seed)
+    judged = []
+    for place in range(1, number + 1):
+        judged.append(judge(sample(space, random), training, test, brief))
+        print(f"{space.value} {place}/{number}: error {judged[-1].error:.1%}, {judged[-1].cost}", flush=True)
+    return judged

@@ -1,0 +1,41 @@
+"""`linnaeus-zoo draw-regnet`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from linnaeus.models.architectures.anynet import cost
+from linnaeus.models.architectures.regnet import RegNetParameters
+from linnaeus.models.rows.regnet import REGNET_X_400MF, regnet_model
+
+
+def draw_regnet(
+    depth: Annotated[int, typer.Option(help="Blocks in all stages together.")] = REGNET_X_400MF.depth,
+    w0: Annotated[int, typer.Option(help="First block's width, a multiple of 8.")] = REGNET_X_400MF.initial_width,
+    wa: Annotated[float, typer.Option(help="By how much the widths rise for each block.")] = REGNET_X_400MF.slope,
+    wm: Annotated[
+        float, typer.Option(help="Factor from one stage's width to the next.")
+    ] = REGNET_X_400MF.width_multiplier,
+    group_width: Annotated[
+        int, typer.Option(help="Channels in each group of the 3x3 convolutions.")
+    ] = REGNET_X_400MF.group_width,
+    se_ratio: Annotated[
+        float | None, typer.Option(help="Squeeze-and-excitation's share of a block's input channels.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The picture.")] = Path("runs/regnet.png"),
+) -> None:
+    """Draws a RegNet's widths per block against its quantised line; RegNetX-400MF, but for what you change."""
+    # matplotlib takes longer to import than most commands take to run
+    from linnaeus.models import regnet_drawing
+
+    model = regnet_model(depth, w0, wa, wm, group_width, se_ratio)
+    with torch.device("meta"):
+        network = model.network()
+    spent = cost(network, (model.input.channels, model.input.height, model.input.width))
+    excitation = "" if se_ratio is None else f", se = {se_ratio:g}"
+    title = f"RegNet d = {depth}, w0 = {w0}, wa = {wa:g}, wm = {wm:g}, g = {group_width}{excitation}"
+    parameters = RegNetParameters(depth, w0, wa, wm, group_width)
+    regnet_drawing.save(regnet_drawing.draw_widths(parameters, spent, title), out)
+    print(f"{out}: {spent}")

@@ -1,0 +1,141 @@
+"""`linnaeus-zoo export`: writes models of the zoo into a repository."""
+
+import sys
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from linnaeus.models.export import export as export_version
+from linnaeus.models.export import next_version, refuse_existing
+from linnaeus.models.registry import ZOO, find
+from linnaeus.models.rows.regnet import REGNET_X_400MF, regnet_model
+from linnaeus.models.weights.choice import BUNDLED, DEFAULT, FILE, RANDOM, choose
+from linnaeus.models.weights.label_files import read_label_file
+from linnaeus.models.zoo_model import ZooModel
+
+
+class Format(StrEnum):
+    """What is written."""
+
+    TORCHSCRIPT = "torchscript"
+    ONNX = "onnx"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wanted of every model that is exported."""
+
+    repository: Path
+    version: int | None
+    weights: str | None
+    labels: tuple[str, ...] | None
+    seed: int
+    format: Format
+    onnx_folder: Path
+
+
+def export(
+    names: Annotated[list[str] | None, typer.Argument(help="Models of the zoo.", metavar="[NAME]...")] = None,
+    whole_zoo: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bundled|random|DEFAULT|FILE",
+            help="Those that come along; random ones; torchvision's, downloaded; or a file (.pth, .pt, .safetensors)."
+            " Left out: bundled; with --all, random where none come along.",
+        ),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="One label a line, for classes of your own.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="For random weights.")] = 0,
+    repository: Annotated[
+        Path, typer.Option(envvar="LINNAEUS_REPOSITORY", help="Where the version folders go.")
+    ] = Path("model-repository"),
+    version: Annotated[int | None, typer.Option(min=1, help="Default: one above the highest there.")] = None,
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.TORCHSCRIPT,
+    onnx_folder: Annotated[Path, typer.Option(help="Where --format onnx writes NAME.onnx.")] = Path("onnx"),
+    depth: Annotated[int | None, typer.Option(help="Of regnet only: blocks in all stages together.")] = None,
+    w0: Annotated[int | None, typer.Option(help="Of regnet only: first block's width, a multiple of 8.")] = None,
+    wa: Annotated[float | None, typer.Option(help="Of regnet only: slope of the widths.")] = None,
+    wm: Annotated[float | None, typer.Option(help="Of regnet only: factor between stages.")] = None,
+    group_width: Annotated[int | None, typer.Option(help="Of regnet only: channels in a group.")] = None,
+    se_ratio: Annotated[float | None, typer.Option(help="Of regnet only: squeeze-and-excitation's share.")] = None,
+) -> None:
+    """Writes a version folder (model.pt, manifest.json, labels.txt) for each name."""
+    models = _models(names or [], whole_zoo)
+    if any(each is not None for each in (depth, w0, wa, wm, group_width, se_ratio)):
+        models = [_regnet(models, depth, w0, wa, wm, group_width, se_ratio)]
+    wish = Wish(repository, version, weights, read_label_file(labels) if labels else None, seed, format, onnx_folder)
+    _refuse_nonsense(models, wish)
+    for model in models:
+        print(_export(model, wish, whole_zoo), flush=True)
+
+
+def _models(names: list[str], whole_zoo: bool) -> list[ZooModel]:
+    if bool(names) == whole_zoo:
+        raise ValueError("name the models to export, or say --all, but not both")
+    return list(ZOO.values()) if whole_zoo else [find(name) for name in names]
+
+
+def _regnet(
+    models: list[ZooModel],
+    depth: int | None,
+    w0: int | None,
+    wa: float | None,
+    wm: float | None,
+    group_width: int | None,
+    se_ratio: float | None,
+) -> ZooModel:
+    """The family's member with these parameters; those left out are RegNetX-400MF's."""
+    if [model.name for model in models] != ["regnet"]:
+        raise ValueError(
+            "--depth, --w0, --wa, --wm, --group-width and --se-ratio shape the model regnet; name it alone"
+        )
+    usual = REGNET_X_400MF
+    return regnet_model(
+        usual.depth if depth is None else depth,
+        usual.initial_width if w0 is None else w0,
+        usual.slope if wa is None else wa,
+        usual.width_multiplier if wm is None else wm,
+        usual.group_width if group_width is None else group_width,
+        se_ratio,
+    )
+
+
+def _refuse_nonsense(models: list[ZooModel], wish: Wish) -> None:
+    """Better before the first model is written than after the twentieth."""
+    if wish.weights == DEFAULT and (without := [model.name for model in models if model.download is None]):
+        raise ValueError(
+            f"torchvision has no weights to download for {', '.join(without)}; say --weights random or --weights {FILE}"
+        )
+    if wish.weights == BUNDLED:
+        _refuse_unbundled(models)
+    if len(models) > 1 and wish.weights not in (None, BUNDLED, RANDOM, DEFAULT):
+        raise ValueError(f"the file {wish.weights} fits one model at most; name one model")
+    if wish.version is not None and wish.format is Format.TORCHSCRIPT:
+        for model in models:
+            refuse_existing(wish.repository, model.name, wish.version)
+
+
+def _refuse_unbundled(models: list[ZooModel]) -> None:
+    for model in models:
+        if model.bundled is None:
+            model.bundled_weights()
+
+
+def _export(model: ZooModel, wish: Wish, whole_zoo: bool) -> Path:
+    """Everything that one model needed is released on return: the zoo would not fit into memory."""
+    word = wish.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
+    classes = len(wish.labels) if wish.labels else None
+    fitting, trained = choose(model, word, wish.seed, classes)
+    if word == RANDOM:
+        print(f"linnaeus-zoo: {model.name} is untrained: random weights, seed {wish.seed}", file=sys.stderr)
+    if wish.format is Format.ONNX:
+        # the onnx package takes a second to import, and is not needed otherwise
+        from linnaeus.models.onnx import export_onnx
+
+        return export_onnx(fitting, trained, wish.onnx_folder / f"{model.name}.onnx", wish.labels)
+    version = wish.version or next_version(wish.repository, model.name)
+    return export_version(fitting, trained, wish.repository, version, wish.labels)

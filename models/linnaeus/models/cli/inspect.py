@@ -1,0 +1,180 @@
+"""`linnaeus-zoo inspect`: takes a model of the zoo apart."""
+
+import json
+import sys
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from torch import nn
+
+from linnaeus.models.anatomy import Anatomy, Layer, Shape, convolutions, dissect, first_stages, stages
+from linnaeus.models.registry import find
+from linnaeus.models.zoo_model import ZooModel
+
+# Rich takes a pipe for a terminal of 80 columns and folds what is wider; a file has room.
+_WIDTH_OF_A_FILE = 200
+
+
+class Kind(StrEnum):
+    """Which layers are shown alone."""
+
+    CONV = "conv"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One named parameter; mean and std are over all its numbers."""
+
+    name: str
+    shape: Shape
+    count: int
+    mean: float
+    std: float
+
+
+def inspect(
+    name: Annotated[str, typer.Argument(help="A model of the zoo.")],
+    first: Annotated[
+        int | None,
+        typer.Option("--stages", metavar="K", help="Only the first K stages, as a module of their own."),
+    ] = None,
+    only: Annotated[Kind | None, typer.Option(help="Only the convolutions, by their full names.")] = None,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="The named parameters: shape, count, mean, deviation.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Shows a model's layers: kernel, stride, output shape (CxHxW), parameters and multiply-adds for one image."""
+    if only and parameters:
+        raise ValueError("--only conv shows layers and --parameters shows parameters; say one of them")
+    model = find(name)
+    network = _with_weights(model) if parameters else _without_weights(model)
+    image = (model.input.channels, model.input.height, model.input.width)
+    part = network if first is None else first_stages(network, first)
+    anatomy = _view(network, part, image, only)
+    numbers = _parameters(part) if parameters else ()
+    if as_json:
+        print(json.dumps(_plain(model, image, anatomy, numbers), indent=1))
+        return
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
+    console.print(_heading(model, image, anatomy, network, first), soft_wrap=True)
+    if parameters:
+        console.print(f"Values: {_origin(model)}.", soft_wrap=True)
+    console.print(_parameter_table(numbers) if parameters else _layer_table(anatomy, flat=only is not None))
+
+
+def _without_weights(model: ZooModel) -> nn.Module:
+    """Shapes and counts need no numbers: on the meta device the largest network is there at once."""
+    try:
+        with torch.device("meta"):
+            return model.network().eval()
+    except NotImplementedError:  # torchvision's RegNets read numbers back from tensors while they are built
+        return model.network().to("meta").eval()
+
+
+def _with_weights(model: ZooModel) -> nn.Module:
+    with torch.random.fork_rng(devices=()):
+        torch.manual_seed(0)
+        network = model.network()
+    if model.bundled is not None:
+        network.load_state_dict(model.bundled_weights().state)
+    return network.eval()
+
+
+def _origin(model: ZooModel) -> str:
+    if model.bundled is None:
+        return "untrained, as the initialisation leaves them with seed 0"
+    return f"trained, {model.bundled_weights().source}"
+
+
+def _view(network: nn.Module, part: nn.Module, image: Shape, only: Kind | None) -> Anatomy:
+    """The part's totals with the layers to be shown, which are described where they grew: in the whole network."""
+    whole, total = dissect(network, image), dissect(part, image)
+    shown = convolutions(part).keys() if only else dict(part.named_modules()).keys()
+    layers = tuple(layer for layer in whole.layers if layer.name in shown)
+    return Anatomy(layers, total.output, total.parameters, total.multiply_adds)
+
+
+def _parameters(network: nn.Module) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(
+            name,
+            tuple(values.shape),
+            values.numel(),
+            values.mean().item(),
+            values.std(correction=0).item(),
+        )
+        for name, values in network.named_parameters()
+    )
+
+
+def _plain(model: ZooModel, image: Shape, anatomy: Anatomy, numbers: tuple[Parameter, ...]) -> dict[str, Any]:
+    plain = {"name": model.name, "family": model.family, "input": image, **asdict(anatomy)}
+    return {**plain, "named_parameters": [asdict(number) for number in numbers]} if numbers else plain
+
+
+def _heading(model: ZooModel, image: Shape, anatomy: Anatomy, network: nn.Module, first: int | None) -> Text:
+    names = stages(network)
+    part = f", stages 1 to {first} of {len(names)} (up to {names[first - 1]})" if first else ""
+    return Text.assemble(
+        (model.name, "bold"),
+        f" ({model.family}, {model.year}){part}: {_shape(image)} in, {_shape(anatomy.output)} out, "
+        f"{anatomy.parameters:,} parameters, {anatomy.multiply_adds:,} multiply-adds",
+    )
+
+
+def _layer_table(anatomy: Anatomy, flat: bool) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
+    table.add_column("layer", "total", overflow="fold")
+    for column, footer in (("kernel", ""), ("stride", ""), ("output", _shape(anatomy.output))):
+        table.add_column(column, footer, overflow="fold")
+    for column, total in (("parameters", anatomy.parameters), ("multiply-adds", anatomy.multiply_adds)):
+        table.add_column(column, f"{total:,}", justify="right", no_wrap=True)
+    for layer in anatomy.layers:
+        table.add_row(
+            _title(layer, flat),
+            _window(layer.kernel),
+            _window(layer.stride),
+            "\n".join(map(_shape, layer.outputs)) or "not run",
+            f"{layer.parameters:,}" if layer.parameters else "",
+            f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
+        )
+    return table
+
+
+def _title(layer: Layer, flat: bool) -> Text:
+    """The name in full, or its last part indented below what contains it; then the class."""
+    name = layer.name if flat else "  " * layer.depth + layer.name.rpartition(".")[2]
+    return Text.assemble(name, " ", (layer.kind, "cyan"))
+
+
+def _parameter_table(parameters: tuple[Parameter, ...]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
+    table.add_column("parameter", "total", overflow="fold")
+    table.add_column("shape", no_wrap=True)
+    table.add_column("count", f"{sum(parameter.count for parameter in parameters):,}", justify="right", no_wrap=True)
+    for column in ("mean", "std"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for parameter in parameters:
+        table.add_row(
+            parameter.name,
+            _shape(parameter.shape),
+            f"{parameter.count:,}",
+            f"{parameter.mean:.4g}",
+            f"{parameter.std:.4g}",
+        )
+    return table
+
+
+def _window(size: tuple[int, int] | None) -> str:
+    return _shape(size) if size else ""
+
+
+def _shape(shape: Shape) -> str:
+    return "x".join(map(str, shape))

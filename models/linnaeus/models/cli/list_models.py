@@ -1,0 +1,56 @@
+"""`linnaeus-zoo list`: what there is."""
+
+import json
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from linnaeus.models.registry import ZOO
+from linnaeus.models.weights.choice import FILE, RANDOM, available
+from linnaeus.models.zoo_model import ZooModel
+
+_COLUMNS = ("name", "family", "year", "input", "parameters", "weights")
+_NUMBERS = ("year", "parameters")
+
+
+def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Shows what there is; `export --weights` takes the named weights, and for any model random or a file."""
+    rows = [_describe(model) for model in ZOO.values()]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        Console().print(_table(rows))
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    """Narrow enough for a terminal of 80 columns: of the weights it names those that mean something."""
+    table = Table(box=None, padding=(0, 1, 0, 0))
+    for key in _COLUMNS:
+        table.add_column(key, justify="right" if key in _NUMBERS else "left", no_wrap=True)
+    for row in rows:
+        trained = [each for each in row["weights"] if each not in (RANDOM, FILE)]
+        cells = {**row, "parameters": f"{row['parameters']:,}", "weights": ", ".join(trained) or "-"}
+        table.add_row(*(str(cells[key]) for key in _COLUMNS))
+    return table
+
+
+def _describe(model: ZooModel) -> dict[str, Any]:
+    spec = model.input
+    return {
+        "name": model.name,
+        "family": model.family,
+        "year": model.year,
+        "input": f"{spec.channels}x{spec.height}x{spec.width}",
+        "classes": model.classes,
+        "parameters": _parameters(model),
+        "weights": available(model),
+    }
+
+
+def _parameters(model: ZooModel) -> int:
+    """Counts on the meta device: the whole zoo holds 1.5 billion numbers, which nobody needs for their count."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in model.network().parameters())

@@ -1,0 +1,101 @@
+"""`linnaeus-zoo train`."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from linnaeus.models import training
+from linnaeus.models.registry import find
+from linnaeus.models.training import Course, Epoch, Material, Recipe, TrainingData
+from linnaeus.models.zoo_model import ZooModel
+
+_INTERRUPTED = 130
+
+
+def train(
+    name: Annotated[str, typer.Argument(help="A model of the zoo.")],
+    data: Annotated[
+        Path, typer.Option(help="Folder of MNIST, downloaded there if it is not; or of train/CLASS/ and val/CLASS/.")
+    ] = Path("datasets"),
+    epochs: Annotated[int | None, typer.Option(min=1, help="Default: as the network's recipe says.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the starting weights and the images' order.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Weights file; default runs/NAME.pt.")] = None,
+) -> None:
+    """Trains a network; writes the weights and, beside them, the record as JSON and a plot of it."""
+    course = training.course_for(name)
+    model, target = find(name), _target(out, name)
+    recipe = replace(course.recipe, epochs=epochs or course.recipe.epochs, seed=seed)
+    learning, judging = _load(course, model, data)
+    history: list[Epoch] = []
+    try:
+        _train_and_save(model, course, recipe, learning, judging, history, target)
+    except KeyboardInterrupt:
+        done = f"{len(history)} of {recipe.epochs} epochs"
+        typer.echo(f"linnaeus-zoo: interrupted after {done}; nothing was written to {target}", err=True)
+        raise typer.Exit(_INTERRUPTED) from None
+    print(f"{target}: test accuracy {history[-1].test_accuracy:.2%}")
+
+
+def _target(out: Path | None, name: str) -> Path:
+    """Where the weights go; says before the training, not after it, that they could not go there."""
+    target = out or Path("runs") / f"{name}.pt"
+    if target.is_dir() or target.suffix in ("", ".json", ".png", ".txt"):
+        raise ValueError(f"--out {target} must name a weights file such as runs/{name}.pt")
+    if find_spec("matplotlib") is None:
+        raise RuntimeError("the plot of a training needs matplotlib; install linnaeus[zoo]")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _load(course: Course, model: ZooModel, data: Path) -> tuple[TrainingData, TrainingData]:
+    if course.material is Material.PICTURES:
+        return training.load_pictures(data, model.input)
+    return training.load_mnist(data, train=True), training.load_mnist(data, train=False)
+
+
+def _train_and_save(
+    model: ZooModel,
+    course: Course,
+    recipe: Recipe,
+    learning: TrainingData,
+    judging: TrainingData,
+    history: list[Epoch],
+    target: Path,
+) -> None:
+    with _bar() as bar:
+        task = bar.add_task(model.name, total=recipe.epochs * recipe.steps_an_epoch(len(learning)))
+        network, _ = training.train(
+            model, learning, judging, recipe, _reporter(history, bar), lambda: bar.advance(task), course.build
+        )
+    of_folder = course.material is Material.PICTURES
+    kept = training.record(model, recipe, history, "pictures" if of_folder else course.material.value)
+    training.save_run(target, network, kept, history, learning.labels if of_folder else None)
+
+
+def _bar() -> Progress:
+    """A bar on a terminal, nothing elsewhere: there the lines by epoch are all."""
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
+    times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
+    return Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal)
+
+
+def _reporter(history: list[Epoch], bar: Progress) -> Callable[[Epoch], None]:
+    def report(epoch: Epoch) -> None:
+        history.append(epoch)
+        line = (
+            f"epoch {epoch.number}: loss {epoch.training_loss:.4f}, training accuracy {epoch.training_accuracy:.2%}, "
+            f"test accuracy {epoch.test_accuracy:.2%} ({epoch.seconds:.0f} s)"
+        )
+        if bar.disable:
+            print(line, flush=True)
+        else:
+            bar.console.print(line, highlight=False)
+
+    return report

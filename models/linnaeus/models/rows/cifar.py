@@ -1,0 +1,56 @@
+"""DenseNets for 32x32 pictures."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from linnaeus.models import labels
+from linnaeus.models.architectures.densenet_cifar import DenseNetCifar
+from linnaeus.models.manifest import InputSpec
+from linnaeus.models.zoo_model import ZooModel
+
+_INPUT = InputSpec(channels=3, height=32, width=32, resize=32, interpolation="bilinear")
+# Mean and deviation of the training pixels, of CIFAR-10 by channel and of MNIST's one channel three times.
+_CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
+_MNIST = ((0.1307,) * 3, (0.3081,) * 3)
+
+
+def cifar10_labels() -> tuple[str, ...]:
+    """The ten classes of CIFAR-10, by class index."""
+    return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
+
+def _row(
+    name: str,
+    depth: int,
+    growth_rate: int,
+    compressed: bool = False,
+    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _CIFAR10,
+    names: Callable[[], tuple[str, ...]] = cifar10_labels,
+) -> ZooModel:
+    return ZooModel(
+        name=name,
+        family="DenseNet-BC" if compressed else "DenseNet",
+        year=2016,
+        build=partial(_build, depth, growth_rate, compressed),
+        input=_INPUT,
+        mean=normalisation[0],
+        std=normalisation[1],
+        labels=names,
+    )
+
+
+def _build(depth: int, growth_rate: int, compressed: bool, classes: int) -> nn.Module:
+    return DenseNetCifar(depth, growth_rate, compressed, classes)
+
+
+ROWS = (
+    _row("densenet_cifar", 40, 12),
+    _row("densenet_100_12", 100, 12),
+    _row("densenet_100_24", 100, 24),
+    # This one is trained here, on MNIST's digits resized to 32x32 and stacked to three channels.
+    _row("densenet_bc_100_12", 100, 12, compressed=True, normalisation=_MNIST, names=labels.digits),
+    _row("densenet_bc_250_24", 250, 24, compressed=True),
+    _row("densenet_bc_190_40", 190, 40, compressed=True),
+)

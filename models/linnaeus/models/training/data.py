@@ -1,0 +1,142 @@
+"""What a network is trained on, as the server would show it: uint8 pixels of the model's own size and channels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.datasets import MNIST, ImageFolder
+from torchvision.transforms import functional as pictures
+from torchvision.transforms.functional import InterpolationMode
+
+from linnaeus.models import labels
+from linnaeus.models.manifest import InputSpec
+
+_TRAINING, _VALIDATION = "train", "val"
+
+
+class TrainingData(Protocol):
+    """Labelled images, to be had in any order."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """One label for each class."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def fitted(self, spec: InputSpec) -> "TrainingData":
+        """The same images, resized and cut to their middle as the server does."""
+
+    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at these places, uint8 [N, C, H, W], and their classes, int64 [N]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """MNIST, or a part of it: uint8 pixels [N, C, H, W], of MNIST itself [N, 1, 28, 28], and int64 classes [N]."""
+
+    pixels: Tensor
+    classes: Tensor
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The ten digits."""
+        return labels.digits()
+
+    def __len__(self) -> int:
+        """How many digits there are."""
+        return len(self.classes)
+
+    def fitted(self, spec: InputSpec) -> "Digits":
+        """Digits of the wanted size; where three channels are wanted, they are the grey one three times."""
+        pixels = self.pixels
+        if pixels.shape[2:] != (spec.height, spec.width):
+            grey = [Image.fromarray(digit) for digit in pixels[:, 0].numpy()]
+            pixels = torch.stack([_as_tensor(_fit(digit, spec)) for digit in grey])
+        # A view: the channels cost nothing until a batch is taken.
+        return Digits(pixels.expand(-1, spec.channels, -1, -1), self.classes)
+
+    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The digits at these places, uint8 [N, C, H, W], and their classes, int64 [N]."""
+        return self.pixels[places], self.classes[places]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFolder:
+    """Picture files with their classes; each is decoded anew whenever a batch has it, so that any number fits."""
+
+    files: tuple[tuple[str, int], ...]
+    labels: tuple[str, ...]
+    spec: InputSpec
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+        return len(self.files)
+
+    def fitted(self, spec: InputSpec) -> "PictureFolder":
+        """The same pictures for another model."""
+        return PictureFolder(self.files, self.labels, spec)
+
+    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures at these places, uint8 [N, C, H, W], and their classes, int64 [N].
+
+        Raises:
+            OSError: a file cannot be read as a picture; the message names it.
+        """
+        chosen = [self.files[place] for place in places.tolist()]
+        pixels = torch.stack([_as_tensor(_fit(_open(path, self.spec), self.spec)) for path, _ in chosen])
+        return pixels, torch.tensor([place for _, place in chosen])
+
+
+def load_mnist(root: Path, train: bool) -> Digits:
+    """Reads MNIST below `root` (torchvision's layout), downloading it if it is not there.
+
+    Raises:
+        RuntimeError: it is not there and cannot be downloaded.
+    """
+    try:
+        data = MNIST(str(root), train=train, download=not (root / "MNIST" / "raw").is_dir())
+    except (RuntimeError, OSError) as error:
+        raise RuntimeError(f"MNIST is not in {root} and cannot be downloaded ({error}); name its folder") from error
+    return Digits(data.data.unsqueeze(1), data.targets)
+
+
+def load_pictures(root: Path, spec: InputSpec) -> tuple[PictureFolder, PictureFolder]:
+    """Lists `root`/train/CLASS/* to learn from and `root`/val/CLASS/* to judge by; the classes go by the alphabet.
+
+    Raises:
+        OSError: one of the folders is not there, or a class in it has no pictures.
+        ValueError: the two do not have the same classes.
+    """
+    for part in (_TRAINING, _VALIDATION):
+        if not (root / part).is_dir():
+            raise FileNotFoundError(f"there is no folder {root / part}; pictures go to train/CLASS/ and val/CLASS/")
+    training, validation = (ImageFolder(str(root / part)) for part in (_TRAINING, _VALIDATION))
+    odd = sorted(set(training.classes) ^ set(validation.classes))
+    if odd:
+        raise ValueError(f"{root / _TRAINING} and {root / _VALIDATION} differ in the classes {', '.join(odd)}")
+    names = tuple(training.classes)
+    return PictureFolder(tuple(training.samples), names, spec), PictureFolder(tuple(validation.samples), names, spec)
+
+
+def _open(path: str, spec: InputSpec) -> Image.Image:
+    try:
+        with Image.open(path) as file:
+            return ImageOps.exif_transpose(file).convert("L" if spec.channels == 1 else "RGB")
+    except OSError as error:
+        raise OSError(f"{path} cannot be read as a picture ({error}); mend or remove it") from error
+
+
+def _fit(picture: Image.Image, spec: InputSpec) -> Image.Image:
+    resized = pictures.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
+    cut: Image.Image = pictures.center_crop(resized, [spec.height, spec.width])
+    return cut
+
+
+def _as_tensor(picture: Image.Image) -> Tensor:
+    pixels = torch.from_numpy(numpy.array(picture))
+    return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)

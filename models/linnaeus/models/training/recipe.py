@@ -1,0 +1,74 @@
+"""Which networks are trained here, on what, and how."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+
+from torch import nn
+
+from linnaeus.models.architectures.googlenet_plain import GoogLeNetPlain
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is trained: AdamW, the learning rate rising to its peak and falling to nothing in one cycle.
+
+    Without weight decay AdamW is Adam. Training images move by up to `largest_shift_pixels` each way.
+    """
+
+    epochs: int
+    batch_size: int = 128
+    peak_learning_rate: float = 4e-3
+    weight_decay: float = 1e-2
+    largest_shift_pixels: int = 2
+    seed: int = 0
+
+    def steps_an_epoch(self, images: int) -> int:
+        """How many batches it takes to see every image once."""
+        return -(-images // self.batch_size)
+
+
+class Material(Enum):
+    """What a network learns from."""
+
+    MNIST = "MNIST"
+    PICTURES = "a folder of pictures"
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """A network's recipe, what it learns from, and what is built to learn, if not the network that is served."""
+
+    recipe: Recipe
+    material: Material = Material.MNIST
+    build: Callable[[int], nn.Module] | None = None
+
+
+_COURSES = {
+    "lenet": Course(Recipe(epochs=12)),
+    # Sigmoids learn slowly, and 60,000 parameters need no decay.
+    "lenet5": Course(Recipe(epochs=20, batch_size=64, peak_learning_rate=6e-3, weight_decay=0, largest_shift_pixels=1)),
+    # Source document 001: Adam, batches of 100, three epochs. Its rate was constant; the cycle is ours.
+    "mnist_cnn": Course(
+        Recipe(epochs=3, batch_size=100, peak_learning_rate=2e-3, weight_decay=0, largest_shift_pixels=1)
+    ),
+    "simple_cnn": Course(Recipe(epochs=5, batch_size=100, peak_learning_rate=2e-3, largest_shift_pixels=1)),
+    "densenet_bc_100_12": Course(Recipe(epochs=3, batch_size=64, peak_learning_rate=2e-3, largest_shift_pixels=1)),
+    "googlenet_plain": Course(
+        Recipe(epochs=30, batch_size=32, peak_learning_rate=3e-4, largest_shift_pixels=8),
+        Material.PICTURES,
+        partial(GoogLeNetPlain, aux_heads=True),
+    ),
+}
+
+
+def course_for(name: str) -> Course:
+    """Returns how the network of that name is trained.
+
+    Raises:
+        ValueError: it is not trained here; the message lists what is.
+    """
+    if name not in _COURSES:
+        raise ValueError(f"{name!r} cannot be trained here; these can: {', '.join(_COURSES)}")
+    return _COURSES[name]

@@ -1,0 +1,66 @@
+"""torchvision's weights, downloaded once and kept where torch.hub keeps them."""
+
+import contextlib
+import dataclasses
+import sys
+from pathlib import Path
+from urllib.error import URLError
+
+import torch
+from torch.hub import get_dir
+from torchvision.models import WeightsEnum
+
+from linnaeus.models.manifest import InputSpec
+from linnaeus.models.weights.fitting import fit
+from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+
+
+def downloaded_weights(
+    model: ZooModel, classes: int | None = None, progress: bool = True
+) -> tuple[ZooModel, TrainedWeights]:
+    """Downloads torchvision's weights, with a progress bar, or takes them from the cache.
+
+    Args:
+        model: whose weights to get.
+        classes: how many classes, if not as many as the model's own.
+        progress: whether to draw the bar on stderr.
+
+    Returns:
+        The model with the input that these weights were trained for, and the weights.
+
+    Raises:
+        ValueError: torchvision has none, or they do not fit.
+        OSError: they cannot be downloaded.
+    """
+    if model.download is None:
+        raise ValueError(
+            f"torchvision has no weights to download for {model.name}; say --weights random or --weights FILE"
+        )
+    published = model.download()
+    state = fit(_download(published, model.name, progress), model, classes or model.classes, str(published))
+    return _with_input_of(published, model), TrainedWeights(state, f"torchvision {published}")
+
+
+def _download(published: WeightsEnum, name: str, progress: bool) -> dict[str, torch.Tensor]:
+    folder = Path(get_dir()) / "checkpoints"
+    try:
+        # stdout is for the folders that are written
+        with contextlib.redirect_stdout(sys.stderr):
+            state: dict[str, torch.Tensor] = torch.hub.load_state_dict_from_url(
+                published.url, model_dir=str(folder), map_location="cpu", progress=progress, weights_only=True
+            )
+    except (URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise OSError(
+            f"the weights of {name} cannot be downloaded from {published.url} ({reason}); "
+            f"put the file there by hand and say --weights FILE, or say --weights random"
+        ) from error
+    return state
+
+
+def _with_input_of(published: WeightsEnum, model: ZooModel) -> ZooModel:
+    """Newer weights were trained for another resizing than older ones of the same network."""
+    preset = published.transforms()
+    side = preset.crop_size[0]
+    spec = InputSpec(model.input.channels, side, side, preset.resize_size[0], preset.interpolation.value)
+    return dataclasses.replace(model, input=spec, mean=tuple(preset.mean), std=tuple(preset.std))

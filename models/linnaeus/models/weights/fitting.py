@@ -1,0 +1,82 @@
+"""Makes published state dicts fit the zoo's networks, and says by name what does not fit."""
+
+import re
+from collections.abc import Iterable
+
+from torch import Tensor
+
+from linnaeus.models.zoo_model import ZooModel
+
+# Checkpoints from before PyTorch 0.4 name a dense layer's parts norm.1, conv.2 (source document 002).
+_DOTTED = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\.(?:weight|bias|running_mean|running_var))")
+# Training's auxiliary heads of GoogLeNet, as torchvision and source document 000 name them.
+_WITH_AUXILIARY_HEADS = "GoogLeNet"
+_AUXILIARY = re.compile(r"aux(?:_stage|_head|iliary)?_?[12]\.")
+_PARALLEL = "module."
+# Batch normalisation counts its batches since PyTorch 0.4.1; evaluation never asks.
+_COUNTER = ".num_batches_tracked"
+_NAMED = 3
+
+
+def fit(state: dict[str, Tensor], model: ZooModel, classes: int, source: str) -> dict[str, Tensor]:
+    """Returns the state dict under the network's names.
+
+    Old dotted DenseNet names, the prefix of `DataParallel` and the auxiliary heads of GoogLeNet are dealt with.
+
+    Args:
+        state: what was read.
+        model: whose network it shall fit.
+        classes: how many the network shall tell apart.
+        source: what to call the state dict in an error.
+
+    Raises:
+        ValueError: something else is missing, left over or of another shape; the message names it.
+    """
+    expected = model.build(classes).state_dict()
+    fitted = _rename(state)
+    if model.family == _WITH_AUXILIARY_HEADS:
+        fitted = _drop_auxiliary_heads(fitted, expected)
+    fitted |= {name: expected[name] for name in expected.keys() - fitted.keys() if name.endswith(_COUNTER)}
+    where = f"{source} does not fit {model.name}"
+    if missing := [name for name in expected if name not in fitted]:
+        raise ValueError(f"{where}: {_list(missing)} missing")
+    if left_over := [name for name in fitted if name not in expected]:
+        raise ValueError(f"{where}: {_list(left_over)} left over")
+    _check_shapes(fitted, expected, model, classes, where)
+    return fitted
+
+
+def _rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    if state and all(name.startswith(_PARALLEL) for name in state):
+        state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
+    return {_DOTTED.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+
+
+def _drop_auxiliary_heads(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor for name, tensor in state.items() if name in expected or not _AUXILIARY.match(name)}
+
+
+def _check_shapes(
+    state: dict[str, Tensor], expected: dict[str, Tensor], model: ZooModel, classes: int, where: str
+) -> None:
+    """Refuses the first wrong shape; a head for other classes is told apart, since its cure is another label file."""
+    for name, tensor in expected.items():
+        given, wanted = tuple(state[name].shape), tuple(tensor.shape)
+        if given == wanted:
+            continue
+        if given[1:] == wanted[1:] and wanted[0] == classes:
+            raise ValueError(
+                f"{where}: its head {name} tells {given[0]} classes apart, but there are {classes} labels; "
+                f"give one label for each class with --labels"
+            )
+        raise ValueError(f"{where}: {name} has the shape {_shape(given)}, but must have {_shape(wanted)}")
+
+
+def _shape(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes)) or "of a single number"
+
+
+def _list(names: list[str]) -> str:
+    shown = ", ".join(names[:_NAMED])
+    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{shown}{rest} {'is' if len(names) == 1 else 'are'}"
