@@ -7,14 +7,7 @@ import sys
 
 import typer
 
-from linnaeus.models.cli.design_space import design_space
-from linnaeus.models.cli.draw_regnet import draw_regnet
-from linnaeus.models.cli.export import export
-from linnaeus.models.cli.import_model import import_
-from linnaeus.models.cli.inspect import inspect
-from linnaeus.models.cli.list_models import list_models
-from linnaeus.models.cli.train import train
-from linnaeus.models.cli.visualize import visualize
+from linnaeus.models.cli import design_space, draw_regnet, export, import_model, inspect, list_models, train, visualize
 
 app = typer.Typer(
     help="The classic CNN zoo: list it, take it apart, look at it, train it, export it for linnaeus-server.",
@@ -22,14 +15,14 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("list")(list_models)
-app.command("inspect")(inspect)
-app.command("visualize")(visualize)
-app.command("train")(train)
-app.command("export")(export)
-app.command("import")(import_)
-app.command("draw-regnet")(draw_regnet)
-app.command("design-space")(design_space)
+app.command("list")(list_models.list_models)
+app.command("inspect")(inspect.inspect)
+app.command("visualize")(visualize.visualize)
+app.command("train")(train.train)
+app.command("export")(export.export)
+app.command("import")(import_model.import_)
+app.command("draw-regnet")(draw_regnet.draw_regnet)
+app.command("design-space")(design_space.design_space)
 
 
 def main() -> None:
