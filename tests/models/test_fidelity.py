@@ -49,7 +49,7 @@ def smaller(model: ZooModel) -> ZooModel:
     return replace(model, input=half)
 
 
-# The rest takes a quarter of an hour on two cores: LINNAEUS_WHOLE_ZOO=1 runs all.
+# All take three minutes on two quiet cores: LINNAEUS_WHOLE_ZOO=1 runs them.
 _FEW = (
     "lenet",
     "lenet5",
