@@ -6,6 +6,7 @@ batch sizes and, where the network takes pictures of any size, at another height
 
 import importlib
 import json
+import logging
 import os
 import tempfile
 import warnings
@@ -20,6 +21,8 @@ from linnaeus.models.export import CHECK_SEED, check_input
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.torchscript import PixelClassifier, eager_classifier, to_torchscript
 from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+
+logger = logging.getLogger(__name__)
 
 INPUT = "images"
 OUTPUT = "probabilities"
@@ -88,8 +91,9 @@ def _write_checked(
         try:
             _write(script, batches[1], _ALL_AXES, metadata, path)
             return _check(runtime, script, [*batches, other_size], path)
-        except _failures(runtime):
-            pass  # the exporter fixed a size somewhere, so let it fix them all
+        except _failures(runtime) as error:
+            # the exporter fixed a size somewhere, so let it fix them all; what comes out is checked as well
+            logger.warning("the ONNX of %s takes pictures of its own size only: %s", model.name, error)
     try:
         _write(eager, batches[1], _BATCH_AXIS, metadata, path)
         _check(runtime, script, batches, path)
