@@ -9,12 +9,14 @@ import random
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 from closed_loop import Load, run_callers
-from in_process import InProcess
+from in_process import InProcess, Variant
 from PIL import Image
 
 from linnaeus.server.openmp import limit_spinning
@@ -28,6 +30,12 @@ ROUNDS = 9
 SECONDS = 2.0
 BATCHES = (1, 2, 4, 8, 16, 32)
 GROWTH_CALLS = 20_000
+# The first is what anybody gets from the artifact with torch alone; the others are limits for what the server adds.
+VARIANTS = (
+    Variant("as torch runs it", specialised=False, in_background=False, streams=1),
+    Variant("fused, decoders give way", specialised=True, in_background=True, streams=1),
+    Variant("fused, decoders give way, two streams", specialised=True, in_background=True, streams=2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,19 +149,20 @@ def bench_limit(server: ServerProcess, requests: list[Path], pictures: list[byte
     """EfficientNet-Lite0: served at 64 callers against the best batch size in-process."""
     folder = REPOSITORY / "efficientnet_lite0" / "1"
     print(f"\nefficientnet_lite0, JPEG {PHOTOGRAPH_SIZE[0]}x{PHOTOGRAPH_SIZE[1]}, decode included, images/s:")
-    with InProcess(folder, pictures, False) as ordinary, InProcess(folder, pictures, True) as background:
-        limits = {"ordinary decoders": Limit(ordinary), "decoders that give way": Limit(background)}
+    with ExitStack() as processes:
+        limits = {
+            variant.name: Limit(processes.enter_context(InProcess(folder, pictures, variant))) for variant in VARIANTS
+        }
         for name, limit in limits.items():
             limit.find_best_batch()
             told = ", ".join(f"{batch}: {rate:.0f}" for batch, rate in limit.rates.items())
             print(f"  in-process, {name}, by batch size: {told}")
-        served = []
+        served: list[Served] = []
         for number in range(ROUNDS):
-            for turn in range(number, number + 3):  # another one begins each round
-                if turn % 3 == 2:
-                    served.append(under_load(server, requests, 64))
-                else:
-                    list(limits.values())[turn % 3].measure()
+            turns: list[Callable[[], object]] = [limit.measure for limit in limits.values()]
+            turns.append(lambda: served.append(under_load(server, requests, 64)))
+            for turn in range(len(turns)):  # another one begins each round
+                turns[(number + turn) % len(turns)]()
     answers = median(spell.load.per_second for spell in served)
     print(f"  served, 64 callers: {answers:.0f}, mean batch {median(spell.mean_batch for spell in served):.1f}")
     for name, limit in limits.items():

@@ -5,6 +5,8 @@ import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,12 +15,32 @@ from typing import Self
 
 import torch
 
+from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.engine.decode import EncodedImage, decode
 from linnaeus.server.engine.decode_pool import give_way
-from linnaeus.server.runtime.device import configure_process
+from linnaeus.server.runtime.artifact import read_artifact
+from linnaeus.server.runtime.device import CoreShare, configure_process
 from linnaeus.server.runtime.model import Model, Pixels, load_model
 
+CPU = torch.device("cpu")
 LARGEST_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to run the artifact in-process.
+
+    Attributes:
+        name: as it is printed.
+        specialised: whether the model is loaded as the server loads it (fused convolutions), or as torch does.
+        in_background: whether the decoders give way to the model, as the server's do, or are ordinary threads.
+        streams: batches that run side by side, each on its part of the cores.
+    """
+
+    name: str
+    specialised: bool
+    in_background: bool
+    streams: int
 
 
 class InProcess:
@@ -29,13 +51,13 @@ class InProcess:
     Args:
         folder: the model's version folder.
         pictures: encoded; decoded in turn.
-        in_background: whether the decoders give way to the model, as the server's do, or are ordinary threads.
+        variant: how the model is run.
     """
 
-    def __init__(self, folder: Path, pictures: list[bytes], in_background: bool) -> None:
+    def __init__(self, folder: Path, pictures: list[bytes], variant: Variant) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._child = context.Process(target=_serve, args=(theirs, folder, pictures, in_background), daemon=True)
+        self._child = context.Process(target=_serve, args=(theirs, folder, pictures, variant), daemon=True)
         self._child.start()
         theirs.close()  # so that a child that dies is noticed
         self._connection.recv()
@@ -55,19 +77,35 @@ class InProcess:
         return float(self._connection.recv())
 
 
-def _serve(connection: Connection, folder: Path, pictures: list[bytes], in_background: bool) -> None:
+def _serve(connection: Connection, folder: Path, pictures: list[bytes], variant: Variant) -> None:
     configure_process(0)
-    model = load_model(folder, torch.device("cpu"), LARGEST_BATCH)
-    with ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=give_way if in_background else None) as pool:
+    model = load_model(folder, CPU, LARGEST_BATCH) if variant.specialised else _as_torch_loads_it(folder)
+    begin = give_way if variant.in_background else None
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=begin) as decoders,
+        ThreadPoolExecutor(
+            variant.streams, initializer=CoreShare(CPU, 0).take, initargs=(variant.streams - 1,)
+        ) as runs,
+    ):
         connection.send("ready")
         while (order := connection.recv()) is not None:
-            connection.send(_measure(model, pool, pictures, *order))
+            measure = partial(_measure, model, decoders, pictures, *order)
+            rates = [runs.submit(measure) for _ in range(variant.streams)]
+            connection.send(sum(rate.result() for rate in rates))
 
 
-def _measure(model: Model, pool: ThreadPoolExecutor, pictures: list[bytes], batch: int, seconds: float) -> float:
+def _as_torch_loads_it(folder: Path) -> Model:
+    module: torch.jit.ScriptModule = torch.jit.load(str(folder / MODEL_FILE))  # type: ignore[no-untyped-call]
+    module.eval().to(memory_format=torch.channels_last)
+    model = Model(read_artifact(folder), CPU, torch.jit.freeze(module), LARGEST_BATCH)
+    model.warm_up(choose=False)
+    return model
+
+
+def _measure(model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], batch: int, seconds: float) -> float:
     images = 0
     started = time.perf_counter()
-    for pixels in _batches(model, pool, pictures, batch):
+    for pixels in _batches(model, decoders, pictures, batch):
         model.run(pixels, 5)
         images += batch
         if (elapsed := time.perf_counter() - started) > seconds:

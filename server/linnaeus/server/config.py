@@ -45,7 +45,15 @@ class Settings:
         "programs keep the same cores busy.",
         choices=("background", "normal"),
     )
-    intra_op_threads: int = setting(0, "Threads of one operation on the CPU. 0: one for each core.", least=0)
+    streams: int = setting(
+        0,
+        "Batches that run side by side on the device, each on its part of the cores. 0: on a CPU one for each core, at "
+        "most 4; on a GPU 1.",
+        least=0,
+    )
+    intra_op_threads: int = setting(
+        0, "Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core.", least=0
+    )
     max_image_pixels: int = setting(
         50_000_000, "Height times width of a picture at most, read from its header.", least=1
     )

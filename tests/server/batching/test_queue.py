@@ -41,9 +41,60 @@ def test_a_batch_holds_what_waited_in_order_up_to_the_limit() -> None:
     queue, _ = make(max_batch_size=3)
     for name in "12345":
         put(queue, name)
-    assert payloads(queue.take()) == ["1", "2", "3"]
-    assert payloads(queue.take()) == ["4", "5"]
+    batch = queue.take()
+    assert payloads(batch) == ["1", "2", "3"]
+    batch = queue.take(batch)
+    assert payloads(batch) == ["4", "5"]
+    assert queue.take_nowait(batch) is None
+
+
+def test_beside_a_running_batch_of_the_lane_only_a_full_one_is_taken() -> None:
+    queue, _ = make(max_batch_size=2)
+    put(queue, "1")
+    running = queue.take()
+    put(queue, "2")
     assert queue.take_nowait() is None
+    put(queue, "3")
+    beside = queue.take_nowait()
+    assert payloads(beside) == ["2", "3"]
+    put(queue, "4")
+    assert queue.take_nowait(running) is None  # the other one still runs
+    assert payloads(queue.take_nowait(beside)) == ["4"]
+
+
+def test_a_running_batch_holds_up_no_other_lane() -> None:
+    queue, _ = make(max_batch_size=2)
+    put(queue, "a1", "a")
+    queue.take()
+    put(queue, "a2", "a")
+    put(queue, "b1", "b")
+    assert payloads(queue.take_nowait()) == ["b1"]
+
+
+def test_a_batch_says_how_many_run_beside_it() -> None:
+    queue, _ = make(max_batch_size=1)
+    for name in "123":
+        put(queue, name)
+    first, second = queue.take(), queue.take()
+    assert first is not None and second is not None
+    third = queue.take(first)
+    assert third is not None
+    assert [first.beside, second.beside, third.beside] == [0, 1, 1]
+
+
+def test_a_stream_that_takes_wakes_another_if_there_is_more() -> None:
+    queue, _ = make(max_batch_size=1)
+    blocker = queue.admit("a")
+    taken: list[Batch[str] | None] = []
+    streams = [threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(2)]
+    for stream in streams:
+        stream.start()
+    other = queue.admit("b")
+    queue.put(blocker, "1")
+    queue.put(other, "2")
+    for stream in streams:
+        stream.join(timeout=10)
+    assert sorted(payloads(batch)[0] or "" for batch in taken) == ["1", "2"]
 
 
 def test_a_batch_is_of_one_lane_and_the_longest_waiting_head_goes_first() -> None:
@@ -59,9 +110,10 @@ def test_a_ticket_is_queued_when_it_is_put_not_when_it_is_admitted() -> None:
     queue, _ = make()
     slow = queue.admit("a")
     put(queue, "fast")
-    assert payloads(queue.take()) == ["fast"]
+    batch = queue.take()
+    assert payloads(batch) == ["fast"]
     queue.put(slow, "slow")
-    assert payloads(queue.take()) == ["slow"]
+    assert payloads(queue.take(batch)) == ["slow"]
 
 
 def test_a_full_lane_refuses_before_any_work_and_leaves_other_lanes_open() -> None:
@@ -138,10 +190,11 @@ def test_with_a_delay_a_batch_goes_when_it_is_full_or_the_delay_is_over() -> Non
     put(queue, "1")
     assert queue.take_nowait() is None
     put(queue, "2")
-    assert payloads(queue.take_nowait()) == ["1", "2"]
+    batch = queue.take_nowait()
+    assert payloads(batch) == ["1", "2"]
     put(queue, "3")
     clock.now += 0.5
-    assert payloads(queue.take_nowait()) == ["3"]
+    assert payloads(queue.take_nowait(batch)) == ["3"]
 
 
 def test_a_lane_that_waits_for_more_does_not_hold_up_a_full_one() -> None:
@@ -197,6 +250,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.queue, self.clock = make(max_batch_size=3, max_queue_size=6, delay=0.0)
         self.decoding: list[Ticket[str]] = []
         self.waiting: list[Ticket[str]] = []
+        self.running: list[Batch[str]] = []
         self.ended: list[Ticket[str]] = []
         self.closed = False
 
@@ -234,11 +288,14 @@ class AnyHistory(RuleBasedStateMachine):
     @rule()
     def take(self) -> None:
         batch = self.queue.take_nowait()
+        due = [ticket for ticket in self.waiting if self.is_due(ticket.lane)]
         if batch is None:
-            assert not self.waiting
+            assert not due
             return
+        assert batch.beside == len(self.running)
+        self.running.append(batch)
         assert len(batch.tickets) + len(batch.late) > 0 and len(batch.tickets) <= 3
-        assert self.waiting[0] in batch.tickets + batch.late
+        assert due[0] in batch.tickets + batch.late
         lane = [ticket for ticket in self.waiting if ticket.lane == batch.lane]
         handed_out = sorted(batch.tickets + batch.late, key=lambda ticket: ticket.order)
         assert handed_out == lane[: len(handed_out)]
@@ -248,6 +305,21 @@ class AnyHistory(RuleBasedStateMachine):
             assert ticket not in self.ended
             self.waiting.remove(ticket)
             self.ended.append(ticket)
+
+    def is_due(self, lane: object) -> bool:
+        waiting = sum(ticket.lane == lane for ticket in self.waiting)
+        return self.closed or waiting >= 3 or all(batch.lane != lane for batch in self.running)
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def finish(self, data: st.DataObject) -> None:
+        finished = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        following = self.queue.take_nowait(finished)
+        if following is not None:
+            self.running.append(following)
+            for ticket in following.tickets + following.late:
+                self.waiting.remove(ticket)
+                self.ended.append(ticket)
 
     @rule()
     def close(self) -> None:

@@ -45,7 +45,10 @@ class Device:
         self.queue.open_lane(LANE, LaneLimits(max_batch_size=4, max_queue_size=100))
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
         models: Any = {LANE: self.model}
-        self.thread = DeviceThread(self.queue, models.__getitem__, self.outcomes.put, lambda: self.now)
+        self.others: list[int] = []
+        self.thread = DeviceThread(
+            self.queue, models.__getitem__, self.outcomes.put, lambda: self.now, self.others.append
+        )
         self.loop = asyncio.new_event_loop()
         self.ended: asyncio.Future[None] | None = None
 
@@ -95,6 +98,16 @@ def test_a_guilty_image_fails_alone_and_its_neighbours_are_tried_again(
     assert results[POISON].reference in caplog.text
     assert results[1] == Ranking([0], [1.0]) and results[2] == Ranking([0], [0.5])
     assert device.model.batches == [[1, POISON, 2], [1], [POISON], [2]]
+
+
+def test_before_each_run_it_says_how_many_batches_run_beside(device: Device) -> None:
+    device.put(1)
+    assert device.queue.take() is not None  # by another stream, which is still at it
+    for pixel in (2, 3, 4, 5):
+        device.put(pixel)
+    device.start()
+    device.results()
+    assert device.others == [1]
 
 
 def test_a_failing_image_alone_is_run_once(device: Device) -> None:

@@ -4,6 +4,10 @@ A device takes a batch at the last instant, when it is free: what arrived while 
 timer is needed. Each model version has a lane of its own, for a batch is of one model; the lane whose first image
 has waited longest goes first.
 
+Several streams of one device may take batches. While a batch of a lane runs, another stream takes from that lane only
+a full one: what comes meanwhile rides together, instead of being torn into small batches by whoever is free. Another
+lane does not wait for the one that runs.
+
 One image is one ticket. It is admitted before any work is done for it (so a full queue costs nothing), put once it
 is decoded, and taken in a batch. Whoever holds a ticket may abandon it at any time. A ticket that was abandoned or
 whose deadline has passed is dropped when the batch is formed: it is never executed, and its neighbours never notice.
@@ -93,12 +97,13 @@ class Ticket(Generic[Payload]):
 class Batch(Generic[Payload]):
     """What a device takes: tickets to run, in order of arrival, and those dropped because they were late.
 
-    At least one of the two is not empty.
+    At least one of the two is not empty. `beside` counts the batches that were running when it was taken.
     """
 
     lane: Hashable
     tickets: list[Ticket[Payload]]
     late: list[Ticket[Payload]]
+    beside: int
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +112,7 @@ class _Lane(Generic[Payload]):
     # By order of arrival; ordered, so that any ticket may leave from the middle at no cost.
     waiting: OrderedDict[int, Ticket[Payload]] = field(default_factory=OrderedDict)
     decoding: int = 0
+    running: int = 0
 
     @property
     def depth(self) -> int:
@@ -125,7 +131,8 @@ class BatchQueue(Generic[Payload]):
         2. A ticket handed out to be run had not passed its deadline at that moment.
         3. Within a lane, tickets are handed out in the order they were put.
         4. A batch is of one lane and never larger than the lane allows.
-        5. After `close`, `take` hands out all that was put or is still being decoded, then returns None.
+        5. While a batch of a lane runs, only full ones are taken from it.
+        6. After `close`, `take` hands out all that was put or is still being decoded, then returns None.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -133,6 +140,7 @@ class BatchQueue(Generic[Payload]):
         self._lanes: dict[Hashable, _Lane[Payload]] = {}
         self._changed = threading.Condition()
         self._closed = False
+        self._running = 0
         self._order = itertools.count()
 
     def open_lane(self, lane: Hashable, limits: LaneLimits) -> None:
@@ -169,7 +177,7 @@ class BatchQueue(Generic[Payload]):
             lane = self._lanes[ticket.lane]
             lane.decoding -= 1
             lane.waiting[ticket.order] = ticket
-            self._changed.notify()
+            self._wake_if_due(lane)
 
     def abandon(self, ticket: Ticket[Payload]) -> Stage:
         """Gives a ticket up; returns where it stood, GONE if it had ended already.
@@ -189,20 +197,28 @@ class BatchQueue(Generic[Payload]):
                 self._changed.notify_all()  # a take may be waiting for this very ticket
             return stood
 
-    def take(self) -> Batch[Payload] | None:
-        """Waits for work and returns it; None once the queue is closed and empty."""
+    def take(self, finished: Batch[Payload] | None = None) -> Batch[Payload] | None:
+        """Waits for work and returns it; None once the queue is closed and empty.
+
+        Args:
+            finished: what this stream took before and has run.
+        """
         with self._changed:
+            self._finish(finished)
             while True:
                 batch, wait_seconds = self._form()
                 if batch is not None:
+                    for lane in self._lanes.values():
+                        self._wake_if_due(lane)
                     return batch
                 if self._closed and not any(lane.depth for lane in self._lanes.values()):
                     return None
                 self._changed.wait(wait_seconds)
 
-    def take_nowait(self) -> Batch[Payload] | None:
+    def take_nowait(self, finished: Batch[Payload] | None = None) -> Batch[Payload] | None:
         """Returns the batch that `take` would return at once, or None."""
         with self._changed:
+            self._finish(finished)
             return self._form()[0]
 
     def depth(self, lane: Hashable) -> int:
@@ -216,6 +232,16 @@ class BatchQueue(Generic[Payload]):
             self._closed = True
             self._changed.notify_all()
 
+    def _wake_if_due(self, lane: _Lane[Payload]) -> None:
+        """Wakes a stream only if it will find a batch, now or after its delay: a waking costs others the interpreter."""
+        if lane.waiting and self._due_in(lane, self._clock()) is not None:
+            self._changed.notify()
+
+    def _finish(self, batch: Batch[Payload] | None) -> None:
+        if batch is not None:
+            self._lanes[batch.lane].running -= 1
+            self._running -= 1
+
     def _form(self) -> tuple[Batch[Payload] | None, float | None]:
         """Returns a batch if one is due, else the seconds after which one will be (None: not before a change)."""
         now = self._clock()
@@ -223,18 +249,25 @@ class BatchQueue(Generic[Payload]):
         occupied = [(name, lane) for name, lane in self._lanes.items() if lane.waiting]
         for name, lane in sorted(occupied, key=lambda entry: entry[1].head.order):
             due_in = self._due_in(lane, now)
+            if due_in is None:
+                continue
             if due_in <= 0:
                 return self._pull(name, lane, now), None
             wait_seconds = due_in if wait_seconds is None else min(wait_seconds, due_in)
         return None, wait_seconds
 
-    def _due_in(self, lane: _Lane[Payload], now: float) -> float:
+    def _due_in(self, lane: _Lane[Payload], now: float) -> float | None:
+        """Seconds until a batch is due; None: not before a change."""
         if self._closed or len(lane.waiting) >= lane.limits.max_batch_size:
             return 0.0
+        if lane.running:
+            return None
         return lane.head.put_at + lane.limits.max_queue_delay_seconds - now
 
     def _pull(self, name: Hashable, lane: _Lane[Payload], now: float) -> Batch[Payload]:
-        batch: Batch[Payload] = Batch(name, [], [])
+        batch: Batch[Payload] = Batch(name, [], [], self._running)
+        lane.running += 1
+        self._running += 1
         while lane.waiting and len(batch.tickets) < lane.limits.max_batch_size:
             _, ticket = lane.waiting.popitem(last=False)
             late = ticket.deadline is not None and ticket.deadline <= now

@@ -1,4 +1,4 @@
-"""The thread that owns a device: it pulls batches, runs them and hands the outcomes back.
+"""The thread that feeds a device: it pulls batches, runs them and hands the outcomes back.
 
 It must not know who waits for the answers, nor how they are spoken of on the wire.
 """
@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 class DeviceThread:
     """Runs batches, one at a time, until the queue is closed and empty.
 
+    Several of them may share a queue and a device: each is one stream of batches.
+
     Contract: every ticket that the queue hands out comes back in exactly one outcome. A run that raises is logged
     once, then its images are tried again one by one, so that only a guilty one fails; the thread lives on.
 
@@ -29,6 +31,7 @@ class DeviceThread:
         model_of: finds the model of a lane; called from this thread.
         hand_back: takes each outcome; called from this thread, must not block.
         clock: the queue's clock.
+        share_cores: told before each run, on this thread, how many other batches are running.
     """
 
     def __init__(
@@ -37,11 +40,13 @@ class DeviceThread:
         model_of: Callable[[Lane], Model],
         hand_back: Callable[[BatchOutcome], None],
         clock: Callable[[], float],
+        share_cores: Callable[[int], None],
     ) -> None:
         self._queue = queue
         self._model_of = model_of
         self._hand_back = hand_back
         self._clock = clock
+        self._share_cores = share_cores
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
         """Begins to pull; the future ends on the loop once the queue is closed and empty."""
@@ -50,7 +55,9 @@ class DeviceThread:
         return ended
 
     def _serve(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
-        while (batch := self._queue.take()) is not None:
+        batch: WorkBatch | None = None
+        while (batch := self._queue.take(batch)) is not None:
+            self._share_cores(batch.beside)
             self._hand_back(self._execute(batch))
         loop.call_soon_threadsafe(ended.set_result, None)
 

@@ -40,7 +40,7 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.runtime.device import resolve_device
+from linnaeus.server.runtime.device import CoreShare, default_streams, resolve_device
 from linnaeus.server.runtime.model import Model, Ranking, load_model
 
 logger = logging.getLogger(__name__)
@@ -68,8 +68,12 @@ class Engine:
         threads = settings.decode_threads or len(os.sched_getaffinity(0))
         in_background = settings.decode_priority == "background" and self._device.type == "cpu"
         self._decoders = DecodePool(threads, in_background)
-        self._device_thread = DeviceThread(self._queue, self._models.__getitem__, self._hand_back, clock)
-        self._device_ended: asyncio.Future[None] | None = None
+        self._cores = CoreShare(self._device, settings.intra_op_threads)
+        self._streams = [
+            DeviceThread(self._queue, self._models.__getitem__, self._hand_back, clock, self._cores.take)
+            for _ in range(settings.streams or default_streams(self._device))
+        ]
+        self._device_ended: asyncio.Future[list[None]] | None = None
         self._in_flight = 0
 
     @property
@@ -90,7 +94,7 @@ class Engine:
         folders = scan(self._settings.repository, self._settings.wanted_models)
         for folder in folders:
             self.catalog.put(Entry(folder.model, folder.version, State.LOADING))
-        self._device_ended = self._device_thread.start(self._loop)
+        self._device_ended = asyncio.gather(*(stream.start(self._loop) for stream in self._streams))
         for folder in folders:
             await self._load(folder)
 
@@ -137,9 +141,8 @@ class Engine:
     async def _load(self, folder: VersionFolder) -> None:
         lane = (folder.model, folder.version)
         started = self._clock()
-        load = partial(load_model, folder.path, self._device, self._settings.max_batch_size)
         try:
-            model = await asyncio.to_thread(load)
+            model = await asyncio.to_thread(self._load_and_warm_up, folder)
         except ModelRefused as error:
             logger.error("model %s/%d is refused: %s", folder.model, folder.version, error)
             self.catalog.refused(lane, str(error))
@@ -154,6 +157,10 @@ class Engine:
             "model %s/%d is ready on %s after %.1f s (images a second by batch size: %s)",
             *(folder.model, folder.version, self._device, seconds, speeds),
         )
+
+    def _load_and_warm_up(self, folder: VersionFolder) -> Model:
+        self._cores.take(0)  # threads are timed with all cores
+        return load_model(folder.path, self._device, self._settings.max_batch_size)
 
     def _admit(self, request: Request, entry: Entry) -> WorkTicket:
         try:

@@ -10,6 +10,7 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
+from linnaeus.server.runtime.fusing import fuse_convolutions
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +39,7 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptModule:
-    """Puts the TorchScript on the device, frozen, channels last, and checks it by its recorded run.
+    """Puts the TorchScript on the device, frozen, channels last, on a CPU fused, and checks it by its recorded run.
 
     Raises:
         ModelRefused: `model.pt` cannot be loaded, or does not compute what the manifest recorded.
@@ -49,6 +50,8 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
         )
         module.eval().to(memory_format=torch.channels_last)
         module = torch.jit.freeze(module)
+        if device.type == "cpu":
+            module = fuse_convolutions(module)
         _check_run(module, artifact.manifest, device)
     except RuntimeError as error:
         raise ModelRefused(f"{MODEL_FILE} cannot be loaded and run: {last_line(error)}") from error

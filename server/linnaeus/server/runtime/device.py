@@ -1,6 +1,7 @@
 """Devices and the settings of torch that hold for the whole process."""
 
 import ctypes
+import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,6 +13,7 @@ from linnaeus.server.errors import StartupError
 # A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
 # Python's 5 ms are the length of a whole batch for a small model.
 _SWITCH_SECONDS = 0.0005
+_MOST_STREAMS = 4
 # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -41,6 +43,11 @@ def resolve_device(name: str) -> torch.device:
     return torch.device("cuda", index)
 
 
+def default_streams(device: torch.device) -> int:
+    """How many batches run side by side: one a core, within reason, for each takes memory for its activations."""
+    return min(len(os.sched_getaffinity(0)), _MOST_STREAMS) if device.type == "cpu" else 1
+
+
 def configure_process(intra_op_threads: int) -> None:
     """Sets what torch and the C library keep for the whole process; call it once, before any model is loaded.
 
@@ -51,6 +58,26 @@ def configure_process(intra_op_threads: int) -> None:
         torch.set_num_threads(intra_op_threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
     _keep_freed_memory()
+
+
+class CoreShare:
+    """Shares the cores between the batches that run side by side on a CPU; a GPU's runs leave them alone.
+
+    A batch that runs alone has all cores. Once there is enough to do, one batch a core is faster than one batch on all
+    of them: its operations wait for no other thread.
+
+    Args:
+        device: where the batches run.
+        threads: threads of one operation at most; 0: one a core.
+    """
+
+    def __init__(self, device: torch.device, threads: int) -> None:
+        self._threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 0
+
+    def take(self, beside: int) -> None:
+        """Gives the calling thread its part, for its next run beside so many others."""
+        if self._threads:
+            torch.set_num_threads(max(1, self._threads // (beside + 1)))
 
 
 def without_profiling() -> AbstractContextManager[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy
 import torch
+from torch import Tensor
 
 from linnaeus.models.manifest import MODEL_FILE, Manifest
 from linnaeus.server.errors import ModelRefused
@@ -41,7 +42,7 @@ class Ranking:
 class Model:
     """A checked model version on one device.
 
-    `run` belongs to that device's thread: it reuses one staging buffer. Everything else may be read from any thread.
+    Any thread may call anything; each run has a staging buffer to itself.
 
     Attributes:
         manifest, labels: what the version folder says.
@@ -64,10 +65,7 @@ class Model:
         self.max_batch_size = max_batch_size
         self.timings = timings
         self._module = module
-        spec = artifact.manifest.input
-        shape = (max_batch_size, spec.height, spec.width, spec.channels)
-        self._staging = torch.zeros(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
-        self._rows: Pixels = self._staging.numpy()
+        self._staging: list[Tensor] = []  # buffers that no run uses now
 
     def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
         """Classifies a batch.
@@ -79,20 +77,35 @@ class Model:
         Raises:
             RuntimeError: the model failed.
         """
-        for place, image in enumerate(images):
-            self._rows[place] = image
-        return self._run_staged(len(images), k)
+        staging = self._staging_buffer()
+        try:
+            rows = staging.numpy()
+            for place, image in enumerate(images):
+                rows[place] = image
+            return self._run_staged(staging[: len(images)], k)
+        finally:
+            self._staging.append(staging)
 
-    def _run_staged(self, count: int, k: int) -> list[Ranking]:
+    def _run_staged(self, staged: Tensor, k: int) -> list[Ranking]:
         with torch.inference_mode(), without_profiling():
             # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
-            pixels = self._staging[:count].to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            pixels = staged.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             values, indices = top_k(self._module(pixels), k)
             rows = zip(indices.tolist(), values.tolist(), strict=True)
         return [Ranking(row_indices, row_values) for row_indices, row_values in rows]
 
     def _run_blank(self, count: int) -> None:
-        self._run_staged(count, 1)
+        spec = self.manifest.input
+        self.run([numpy.zeros((spec.height, spec.width, spec.channels), numpy.uint8)] * count, 1)
+
+    def _staging_buffer(self) -> Tensor:
+        """A buffer that is free, or a new one."""
+        try:
+            return self._staging.pop()
+        except IndexError:
+            spec = self.manifest.input
+            shape = (self.max_batch_size, spec.height, spec.width, spec.channels)
+            return torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
     def warm_up(self, choose: bool) -> tuple[BatchTiming, ...]:
         """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
