@@ -233,7 +233,7 @@ class BatchQueue(Generic[Payload]):
             self._changed.notify_all()
 
     def _wake_if_due(self, lane: _Lane[Payload]) -> None:
-        """Wakes a stream only if it will find a batch, now or after its delay: a waking costs others the interpreter."""
+        """Wakes a stream only if it will find a batch: being woken for nothing costs others the interpreter."""
         if lane.waiting and self._due_in(lane, self._clock()) is not None:
             self._changed.notify()
 
