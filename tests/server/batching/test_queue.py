@@ -217,6 +217,25 @@ def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay(
     assert queue.take() is None
 
 
+def test_every_waiting_stream_ends_when_the_last_batch_of_a_closed_queue_is_done() -> None:
+    queue, _ = make()
+    ticket = queue.admit("a")
+
+    def serve() -> None:
+        batch: Batch[str] | None = None
+        while (batch := queue.take(batch)) is not None:
+            pass
+
+    streams = [threading.Thread(target=serve, daemon=True) for _ in range(3)]
+    for stream in streams:
+        stream.start()
+    queue.close()
+    queue.put(ticket, "last")
+    for stream in streams:
+        stream.join(timeout=10)
+    assert not any(stream.is_alive() for stream in streams)
+
+
 def test_an_unknown_lane_is_closed() -> None:
     queue, _ = make()
     with pytest.raises(QueueClosed):

@@ -212,6 +212,7 @@ class BatchQueue(Generic[Payload]):
                         self._wake_if_due(lane)
                     return batch
                 if self._closed and not any(lane.depth for lane in self._lanes.values()):
+                    self._changed.notify_all()  # the other streams are to end, too
                     return None
                 self._changed.wait(wait_seconds)
 
