@@ -218,7 +218,14 @@ def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay(
 
 
 def test_every_waiting_stream_ends_when_the_last_batch_of_a_closed_queue_is_done() -> None:
-    queue, _ = make()
+    looks = threading.Semaphore(0)  # a stream reads the clock once before it waits, under the queue's lock
+
+    def clock() -> float:
+        looks.release()
+        return 0.0
+
+    queue: BatchQueue[str] = BatchQueue(clock)
+    queue.open_lane("a", LaneLimits(max_batch_size=4, max_queue_size=4))
     ticket = queue.admit("a")
 
     def serve() -> None:
@@ -229,7 +236,9 @@ def test_every_waiting_stream_ends_when_the_last_batch_of_a_closed_queue_is_done
     streams = [threading.Thread(target=serve, daemon=True) for _ in range(3)]
     for stream in streams:
         stream.start()
+    assert all(looks.acquire(timeout=10) for _ in streams)
     queue.close()
+    assert all(looks.acquire(timeout=10) for _ in streams)
     queue.put(ticket, "last")
     for stream in streams:
         stream.join(timeout=10)
