@@ -1,15 +1,19 @@
 """Each design space keeps its narrowing, and what is measured of it is repeatable, recorded and drawn."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 import torch
 import typer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from torch import Tensor
+from torch.nn import functional
 from typer.testing import CliRunner
 
 from linnaeus.models.architectures.anynet import Cost, Stage
@@ -43,6 +47,7 @@ def rises(values: list[int]) -> bool:
 
 
 @pytest.mark.parametrize("space", Space)
+@settings(deadline=None)  # a busy machine is no fault
 @given(seed=SEEDS)
 def test_every_network_of_a_space_keeps_its_narrowing_and_its_limits(space: Space, seed: int) -> None:
     stages = sample(space, Random(seed))
@@ -85,6 +90,7 @@ def test_every_value_of_a_space_is_drawn(space: Space) -> None:
     assert {stage.group_width for stage in stages} == set(GROUP_WIDTHS)
 
 
+@settings(deadline=None)
 @given(seed=SEEDS)
 def test_one_seed_draws_the_same_networks_again(seed: int) -> None:
     for space in Space:
@@ -95,6 +101,20 @@ def bright_or_dark(images: int) -> Digits:
     """Two classes that a network can tell apart after a few steps."""
     classes = torch.arange(images) % 2
     return Digits((classes * 255).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28), classes)
+
+
+def noise(images: int) -> Digits:
+    """What no network can be right about but by luck."""
+    pixels = torch.randint(0, 256, (images, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return Digits(pixels, torch.arange(images) % 10)
+
+
+def counted(loss: Callable[..., Tensor], batches: list[int]) -> Callable[..., Tensor]:
+    def counting(logits: Tensor, classes: Tensor) -> Tensor:
+        batches.append(len(classes))
+        return loss(logits, classes)
+
+    return counting
 
 
 def test_a_network_is_trained_and_judged_the_same_way_each_time() -> None:
@@ -114,6 +134,29 @@ def test_training_takes_no_more_images_than_it_is_told_and_no_batch_of_one() -> 
     assert judged.error in (0, 1 / 3, 2 / 3, 1)
     with pytest.raises(ValueError, match="at least 1 epoch, 2 images and batches of 2"):
         Brief(images=1)
+
+
+def test_its_seed_decides_a_networks_error_whatever_was_drawn_before() -> None:
+    # five hundred pictures of noise: hardly two initialisations are wrong about equally many
+    brief = Brief(epochs=1, images=500, batch_size=250)
+    errors = set()
+    for before in (1, 2, 3, 4):
+        torch.manual_seed(before)
+        errors.add(judge(SMALL, noise(500), noise(500), brief).error)
+    assert len(errors) == 1
+    assert {judge(SMALL, noise(500), noise(500), replace(brief, seed=seed)).error for seed in (1, 2)} != errors
+
+
+@pytest.mark.parametrize("images", [7, 11])
+def test_a_network_is_taught_and_judged_by_as_many_images_as_its_brief_says(
+    images: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged = judge(SMALL, bright_or_dark(60), noise(60), Brief(epochs=1, images=images, batch_size=2))
+    assert judged.error * images == pytest.approx(round(judged.error * images))
+    taught = []
+    monkeypatch.setattr(functional, "cross_entropy", counted(functional.cross_entropy, taught))
+    judge(SMALL, bright_or_dark(60), noise(60), Brief(epochs=3, images=images, batch_size=2))
+    assert sum(taught) == 3 * images
 
 
 def test_the_distribution_steps_up_by_one_share_at_each_error() -> None:

@@ -1,18 +1,15 @@
-"""Taking models apart, in Python and with `linnaeus-zoo inspect`."""
+"""Taking models apart with `linnaeus-zoo inspect`."""
 
 import json
-import math
+from pathlib import Path
 
 import pytest
 import torch
 import typer
-from torch import Tensor, nn
-from torchvision.models import get_model, get_model_weights
 from typer.testing import CliRunner
 
-from linnaeus.models.anatomy import Layer, convolutions, dissect, first_stages, initialise, stages
-from linnaeus.models.architectures.lenet import LeNet
 from linnaeus.models.cli.inspect import inspect
+from linnaeus.models.registry import find
 
 app = typer.Typer()
 app.command("inspect")(inspect)
@@ -27,152 +24,6 @@ def run(*arguments: str) -> str:
     result = CliRunner().invoke(app, ["inspect", *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.stdout
-
-
-def torchvision_network(name: str) -> nn.Module:
-    if name.startswith("regnet"):  # reads numbers back from tensors while it is built
-        return get_model(name, weights=None).to("meta").eval()
-    with torch.device("meta"):
-        return get_model(name, weights=None).eval()
-
-
-def image(height: int = 28, channels: int = 1) -> Tensor:
-    return torch.rand(2, channels, height, height, generator=torch.Generator().manual_seed(3))
-
-
-class Branching(nn.Module):
-    """Functional arithmetic between its stages, one layer used twice and one not at all."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(1, 4, (3, 5), stride=(2, 1), padding=(1, 2), groups=1)
-        self.grouped = nn.Conv2d(4, 4, 3, groups=2, bias=False)
-        self.activation = nn.ReLU()
-        self.spare = nn.Linear(7, 7)
-        self.head = nn.Linear(4, 3)
-
-    def forward(self, images: Tensor) -> Tensor:
-        maps = self.activation(self.grouped(self.activation(self.stem(images)) + 1.0))
-        return self.head(maps.mean((2, 3)))
-
-
-def test_multiply_adds_of_lenet_are_those_on_paper() -> None:
-    anatomy = dissect(LeNet(), (1, 28, 28))
-    on_paper = {
-        "features.0": 20 * 24 * 24 * 1 * 5 * 5,
-        "features.3": 50 * 8 * 8 * 20 * 5 * 5,
-        "classifier.1": 800 * 500,
-        "classifier.3": 500 * 10,
-    }
-    of = {layer.name: layer.multiply_adds for layer in anatomy.layers}
-    assert {name: of[name] for name in on_paper} == on_paper
-    assert of["features"] == on_paper["features.0"] + on_paper["features.3"]
-    assert anatomy.multiply_adds == sum(on_paper.values()) == 2_293_000
-    assert (anatomy.parameters, anatomy.output) == (431_080, (10,))
-
-
-@pytest.mark.parametrize(
-    "name", ["alexnet", "vgg16", "resnet18", "resnet152", "densenet121", "densenet201", "regnet_x_400mf"]
-)
-def test_multiply_adds_and_parameters_are_those_that_torchvision_documents(name: str) -> None:
-    documented = get_model_weights(name).DEFAULT.meta
-    anatomy = dissect(torchvision_network(name), (3, 224, 224))
-    assert round(anatomy.multiply_adds / 1e9, 3) == documented["_ops"]
-    assert anatomy.parameters == documented["num_params"]
-
-
-def test_a_layer_tells_its_window_its_outputs_and_its_cost() -> None:
-    layers = {layer.name: layer for layer in dissect(Branching(), (1, 9, 8)).layers}
-    assert layers["stem"] == Layer("stem", "Conv2d", (3, 5), (2, 1), ((4, 5, 8),), 64, 4 * 5 * 8 * 15)
-    # two groups: each output channel sees two of the four input channels
-    assert layers["grouped"] == Layer("grouped", "Conv2d", (3, 3), (1, 1), ((4, 3, 6),), 72, 4 * 3 * 6 * 2 * 9)
-    assert layers["activation"].outputs == ((4, 5, 8), (4, 3, 6))
-    assert layers["spare"] == Layer("spare", "Linear", None, None, (), 56, 0)
-
-
-def test_the_first_stages_compute_what_the_network_computes_on_its_way() -> None:
-    network = LeNet().eval()
-    part = first_stages(network, 3)
-    assert stages(network)[:3] == ("features.0", "features.1", "features.2")
-    assert torch.equal(part(image()), network.features[:3](image()))
-    assert set(part.state_dict()) == {"features.0.weight", "features.0.bias"}
-    assert torch.equal(first_stages(network, len(stages(network)))(image()), network(image()))
-
-
-def test_what_happens_between_the_stages_belongs_to_them() -> None:
-    network = Branching().eval()
-    part = first_stages(network, 2)
-    expected = network.grouped(torch.relu(network.stem(image())) + 1.0)
-    assert torch.equal(part(image()), expected)
-
-
-@pytest.mark.parametrize(
-    ("name", "count", "last", "output"),
-    [
-        ("resnet18", 6, "layer2", (128, 28, 28)),
-        ("densenet121", 5, "features.denseblock1", (256, 56, 56)),
-        ("regnet_x_400mf", 3, "trunk_output.block2", (64, 28, 28)),
-    ],
-)
-def test_a_stage_is_a_block_of_layers_where_the_network_has_blocks(
-    name: str, count: int, last: str, output: tuple[int, ...]
-) -> None:
-    network = torchvision_network(name)
-    assert stages(network)[count - 1] == last
-    assert dissect(first_stages(network, count), (3, 224, 224)).output == output
-
-
-def test_stages_that_are_not_there_are_refused() -> None:
-    for count in (0, 8):
-        with pytest.raises(ValueError, match=f"the network has 7 stages, so {count} of them cannot be taken"):
-            first_stages(LeNet(), count)
-    with pytest.raises(ValueError, match="stage 4, spare, is not run"):
-        first_stages(Branching(), 4)
-
-
-def test_a_forward_that_depends_on_its_pixels_is_refused_with_the_reason() -> None:
-    class Moody(LeNet):
-        def forward(self, images: Tensor) -> Tensor:
-            return super().forward(images) if images.sum() > 0 else super().forward(-images)
-
-    with pytest.raises(ValueError, match="torch.fx cannot take Moody apart"):
-        first_stages(Moody(), 1)
-
-
-def test_convolutions_come_in_order_with_their_full_names() -> None:
-    network = torchvision_network("resnet18")
-    found = convolutions(network)
-    assert list(found)[:3] == ["conv1", "layer1.0.conv1", "layer1.0.conv2"]
-    assert len(found) == 20
-    assert found["layer2.0.downsample.0"] is network.layer2[0].downsample[0]
-
-
-def test_initialising_draws_by_layer_type_and_is_repeatable() -> None:
-    network = nn.Sequential(nn.Conv2d(8, 256, 3), nn.BatchNorm2d(256), nn.Linear(400, 600), nn.PReLU())
-    deviations = {
-        "kaiming": (math.sqrt(2 / (256 * 9)), math.sqrt(2 / 600)),
-        "xavier": (math.sqrt(2 / (264 * 9)), math.sqrt(2 / 1000)),
-        "normal": (0.05, 0.05),
-    }
-    for scheme, expected in deviations.items():
-        for values in network.state_dict().values():
-            values.fill_(3)
-        initialise(network, scheme, seed=5, deviation=0.05)
-        assert [network[0].weight.std().item(), network[2].weight.std().item()] == pytest.approx(expected, rel=0.02)
-        assert abs(network[2].weight.mean().item()) < 0.001
-        assert not network[0].bias.any() and not network[2].bias.any() and not network[1].running_mean.any()
-        assert (network[1].weight == 1).all() and (network[1].running_var == 1).all()
-        assert network[3].weight.item() == 3
-    before = network[0].weight.clone()
-    initialise(network, "normal", seed=6, deviation=0.05)
-    assert not torch.equal(network[0].weight, before)
-    initialise(network, "normal", seed=5, deviation=0.05)
-    assert torch.equal(network[0].weight, before)
-
-
-def test_an_unknown_initialisation_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no initialisation 'zeros'; there are: kaiming, xavier, normal"):
-        initialise(LeNet(), "zeros")  # type: ignore[arg-type]
 
 
 def test_inspect_prints_the_tree_with_totals_and_no_colours_into_a_pipe() -> None:
@@ -202,8 +53,6 @@ def test_inspect_lists_the_trained_parameters_with_their_statistics() -> None:
     parameters = {
         entry["name"]: entry for entry in json.loads(run("lenet", "--parameters", "--json"))["named_parameters"]
     }
-    from linnaeus.models.registry import find
-
     trained = find("lenet").bundled_weights().state
     assert list(parameters) == list(trained)
     for name, values in trained.items():
@@ -216,9 +65,19 @@ def test_inspect_lists_the_trained_parameters_with_their_statistics() -> None:
 
 
 def test_inspect_says_which_values_nobody_trained_and_they_stay_the_same() -> None:
-    first = run("simple_cnn", "--parameters")
+    first = run("densenet_cifar", "--parameters")
     assert "Values: untrained" in first
-    assert run("simple_cnn", "--parameters") == first
+    assert run("densenet_cifar", "--parameters") == first
+
+
+def test_inspect_shows_the_parameters_of_the_weights_that_are_asked_for(tmp_path: Path) -> None:
+    state = {name: torch.full_like(values, 0.25) for name, values in find("lenet").bundled_weights().state.items()}
+    torch.save(state, tmp_path / "mine.pth")
+    arguments = ("lenet", "--parameters", "--weights", str(tmp_path / "mine.pth"))
+    shown = json.loads(run(*arguments, "--json"))["named_parameters"]
+    assert {(entry["mean"], entry["std"]) for entry in shown} == {(0.25, 0.0)}
+    assert "Values: trained, mine.pth." in run(*arguments)
+    assert "Values: untrained, random, seed 0." in run("lenet", "--parameters", "--weights", "random")
 
 
 def test_inspect_gives_the_same_as_json() -> None:
@@ -241,6 +100,8 @@ def test_inspect_refuses_what_it_cannot_show() -> None:
         (("nothing",), "there is no model 'nothing'"),
         (("lenet", "--stages", "9"), "the network has 7 stages"),
         (("lenet", "--only", "conv", "--parameters"), "say one of them"),
+        (("lenet", "--weights", "random"), "say --parameters as well"),
+        (("densenet_cifar", "--parameters", "--weights", "bundled"), "no weights come with densenet_cifar"),
     ):
         with pytest.raises(ValueError, match=words):
             run(*arguments)

@@ -6,26 +6,21 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-import typer
 from PIL import Image
 from torch import Tensor, nn
-from typer.testing import CliRunner
 
 from linnaeus.models import labels
-from linnaeus.models.cli.visualize import visualize
 from linnaeus.models.looking.files import save
-from linnaeus.models.looking.grid import draw_grid, value_range
 from linnaeus.models.looking.heat_map import heat_map
 from linnaeus.models.looking.page import page
 from linnaeus.models.looking.picture import load_picture, to_pixels
-from linnaeus.models.looking.sheet import draw_contact_sheet, draw_heat, draw_stage, percent
+from linnaeus.models.looking.sheet import draw_contact_sheet, draw_heat
 from linnaeus.models.looking.sight import Sight, look
-from linnaeus.models.looking.stages import FeatureMap, feature_maps, find_stages
+from linnaeus.models.looking.stages import feature_maps, find_stages
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.registry import find
 from linnaeus.models.torchscript import PixelClassifier, eager_classifier
 from linnaeus.models.zoo_model import TrainedWeights, ZooModel
-from linnaeus.server.engine.decode import EncodedImage, decode
 
 COLOUR = InputSpec(channels=3, height=16, width=16, resize=16, interpolation="bilinear")
 
@@ -106,28 +101,6 @@ def tiny_sight(tmp_path_factory: pytest.TempPathFactory) -> Sight:
     return look(*tiny(TinyGoogLeNet), path)
 
 
-def test_the_picture_is_what_the_server_would_make_of_it(pictures: Path) -> None:
-    for name, file in (("efficientnet_lite0", "coffee.jpg"), ("efficientnet_lite0", "chelsea.jpg"), ("lenet", "4.png")):
-        path = pictures / "digits" / file if file.endswith("png") else pictures / file
-        spec = find(name).input
-        ours = numpy.asarray(load_picture(path, spec)).reshape(spec.height, spec.width, -1).astype(int)
-        theirs = decode(EncodedImage(path.read_bytes()), spec, 10**8).astype(int)
-        assert ours.shape == theirs.shape
-        assert numpy.abs(ours - theirs).mean() < 0.5
-
-
-def test_a_picture_is_turned_upright_and_laid_over_white(tmp_path: Path) -> None:
-    spec = InputSpec(channels=3, height=2, width=2, resize=2, interpolation="bilinear")
-    stored = Image.new("RGBA", (2, 2), (255, 0, 0, 255))
-    stored.putpixel((0, 0), (0, 0, 0, 0))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its left side: the first pixel belongs in the right upper corner
-    stored.save(tmp_path / "turned.png", exif=exif)
-    seen = load_picture(tmp_path / "turned.png", spec)
-    assert [seen.getpixel(place) for place in ((1, 0), (0, 0), (0, 1), (1, 1))] == [(255,) * 3] + [(255, 0, 0)] * 3
-    assert to_pixels(seen)[0, :, 0, 1].tolist() == [255, 255, 255]
-
-
 def test_every_stage_of_lenet_and_efficientnet_is_found_in_order(seven: Sight, coffee: Sight) -> None:
     assert [(stage.name, list(stage.values.shape)) for stage in seven.stages] == [
         ("features.0", [20, 24, 24]),
@@ -195,37 +168,6 @@ def test_a_module_that_runs_twice_gives_two_maps() -> None:
     ]
 
 
-@pytest.mark.parametrize(("channels", "size"), [(1, 1), (7, 3), (64, 112), (50, 8), (1920, 7)])
-def test_every_channel_is_drawn_whole(channels: int, size: int) -> None:
-    # every channel has a value of its own; the middle 98 % of them have colours of their own, up to the palette's 255
-    values = torch.arange(float(channels)).view(-1, 1, 1).expand(channels, size, size)
-    grid = draw_grid(values)
-    places = numpy.asarray(grid)
-    assert grid.width <= 1200
-    opaque = places != 255
-    per_tile = opaque.sum() / channels
-    assert per_tile == int(per_tile) and round(per_tile**0.5) ** 2 == per_tile
-    assert len(numpy.unique(places[opaque])) >= min(channels * 0.97, 255)
-
-
-def test_the_scale_runs_over_what_most_values_are() -> None:
-    values = torch.cat([torch.linspace(0, 1, 999), torch.tensor([1e6])]).view(1, 10, 100)
-    low, high = value_range(values)
-    assert 0 <= low < 0.02 and 0.98 < high <= 1
-
-
-def test_a_titled_stage_holds_its_grid_whole() -> None:
-    stage = FeatureMap("a." * 200, "Conv2d", torch.rand(40, 9, 9, generator=torch.Generator().manual_seed(0)))
-    drawn, grid = draw_stage(3, stage), draw_grid(stage.values).convert("RGBA")
-    cut = drawn.crop((20, 56, 20 + grid.width, 56 + grid.height))
-    white = Image.new("RGBA", grid.size, "white")
-    assert numpy.array_equal(numpy.asarray(cut), numpy.asarray(Image.alpha_composite(white, grid).convert("RGB")))
-    border = numpy.asarray(drawn)
-    # the scale's last line
-    assert (border[56 + grid.height + 52 :] != 255).any()
-    assert (border[:, -10:] == 255).all() and (border[-5:] == 255).all()
-
-
 def test_the_five_best_are_the_models_own(coffee: Sight, pictures: Path) -> None:
     model = find("efficientnet_lite0")
     with torch.inference_mode():
@@ -274,6 +216,13 @@ def test_the_heat_map_is_grad_cam() -> None:
     weight = weights.state["classifier.weight"][3].view(1, -1, 1, 1) / 16
     evidence = nn.functional.interpolate((weight * maps[0]).sum(1, keepdim=True).relu(), (16, 16), mode="bilinear")
     torch.testing.assert_close(heat.values, (evidence / evidence.max())[0, 0])
+
+
+def test_a_stage_that_ends_in_pooling_is_explained_by_what_it_pools() -> None:
+    block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Dropout(), nn.MaxPool2d(2), nn.AvgPool2d(2))
+    network = nn.Sequential(block, nn.Flatten(), nn.Linear(4 * 3 * 3, 2))
+    classifier = PixelClassifier(network, (0.5,) * 3, (0.5,) * 3).eval()
+    assert heat_map(classifier, colours(), ["0"], 0).stages == ("0.1",)
 
 
 def test_the_heat_map_of_two_towers_comes_from_both() -> None:
@@ -329,10 +278,6 @@ def test_heat_and_sheet_are_drawn_in_full(coffee: Sight, seven: Sight) -> None:
             assert (border == 255).all()
 
 
-def test_a_small_probability_is_not_said_to_be_nothing() -> None:
-    assert [percent(value) for value in (0.9401, 0.0006, 0.0004, 1.0)] == ["94.0%", "0.1%", "<0.1%", "100.0%"]
-
-
 def test_the_page_needs_nothing_from_elsewhere(tiny_sight: Sight) -> None:
     text = page(tiny_sight)
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
@@ -365,35 +310,3 @@ def test_files_are_written_whole_and_replace_those_of_an_earlier_run(
         if path.suffix == ".png":
             with Image.open(path) as picture:
                 picture.load()
-
-
-def run(*arguments: str) -> "tuple[int, str, BaseException | None]":
-    app = typer.Typer()
-    app.command("visualize")(visualize)
-    app.command("other")(lambda: None)
-    done = CliRunner().invoke(app, ["visualize", *arguments])
-    return done.exit_code, done.output, done.exception
-
-
-def test_the_command_writes_what_it_says(pictures: Path, tmp_path: Path) -> None:
-    seven = str(pictures / "digits" / "7.png")
-    code, output, _ = run("lenet", seven, "--out", str(tmp_path / "new"), "--html", "--class", "9")
-    assert code == 0
-    named = [Path(line) for line in output.splitlines()[:3]]
-    assert [path.name for path in named if path.is_file()] == ["contact_sheet.png", "heat_map.png", "index.html"]
-    assert output.splitlines()[3] == f"{tmp_path / 'new' / 'stages'}: 6 stages"
-    assert "Grad-CAM for 9," in named[2].read_text()
-
-
-def test_the_command_says_untrained_where_weights_are_random(pictures: Path, tmp_path: Path) -> None:
-    seven = str(pictures / "digits" / "7.png")
-    assert run("lenet", seven, "--out", str(tmp_path), "--weights", "random", "--seed", "4", "--html")[0] == 0
-    assert "Untrained (random, seed 4)" in (tmp_path / "index.html").read_text()
-
-
-def test_the_command_refuses_what_is_no_picture(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
-    for name in ("text.png", "missing.png"):
-        code, _, error = run("lenet", str(tmp_path / name), "--out", str(tmp_path / "out"))
-        assert code == 1 and isinstance(error, OSError)
-    assert not (tmp_path / "out").exists()

@@ -1,20 +1,17 @@
-"""Taking a network apart: its layers with what they cost, its first stages, its convolutions, its initialisation.
+"""Taking a network apart: its layers with what they cost, its first stages, its convolutions.
 
 Works on any `nn.Module` that maps float32 [N, C, H, W] to one tensor; knows nothing of the zoo's names nor of how the
 parts are shown.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.proxy import TraceError
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 Shape = tuple[int, ...]
-Scheme = Literal["kaiming", "xavier", "normal"]
 
 # torchvision's names for the part before the pooling, which is a row of stages rather than one.
 _TRUNKS = ("features", "trunk_output")
@@ -142,35 +139,6 @@ def first_stages(network: nn.Module, count: int) -> fx.GraphModule:
     part.recompile()
     part.delete_all_unused_submodules()
     return part
-
-
-def initialise(network: nn.Module, scheme: Scheme = "kaiming", seed: int = 0, deviation: float = 0.01) -> None:
-    """Gives each layer fresh parameters by its type, in place; the same seed gives the same ones.
-
-    Weights of convolutions and dense layers are drawn from a normal distribution: `kaiming` (He et al., 2015; variance
-    2/fan-out) for networks with ReLU, `xavier` (Glorot and Bengio, 2010; variance 2/(fan-in + fan-out)) for sigmoid
-    and tanh, `normal` with the standard deviation `deviation`. Their biases become 0. Normalisation layers become the
-    identity, running statistics included. Parameters of other layers stay as they are.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    for module in network.modules():
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            _draw(module.weight, scheme, deviation, generator)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
-        elif isinstance(module, (_BatchNorm, nn.GroupNorm, nn.LayerNorm)):
-            module.reset_parameters()
-
-
-def _draw(weight: Tensor, scheme: Scheme, deviation: float, generator: torch.Generator) -> None:
-    if scheme == "kaiming":
-        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=generator)
-    elif scheme == "xavier":
-        nn.init.xavier_normal_(weight, generator=generator)
-    elif scheme == "normal":
-        nn.init.normal_(weight, std=deviation, generator=generator)
-    else:
-        raise ValueError(f"there is no initialisation {scheme!r}; there are: kaiming, xavier, normal")
 
 
 def _layer(name: str, module: nn.Module, outputs: tuple[Shape, ...], multiply_adds: int) -> Layer:

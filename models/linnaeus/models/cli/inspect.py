@@ -15,6 +15,7 @@ from torch import nn
 
 from linnaeus.models.anatomy import Anatomy, Layer, Shape, convolutions, dissect, first_stages, stages
 from linnaeus.models.registry import find
+from linnaeus.models.weights.choice import BUNDLED, choose
 from linnaeus.models.zoo_model import ZooModel
 
 # Rich takes a pipe for a terminal of 80 columns and folds what is wider; a file has room.
@@ -48,13 +49,22 @@ def inspect(
     parameters: Annotated[
         bool, typer.Option("--parameters", help="The named parameters: shape, count, mean, deviation.")
     ] = False,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="bundled|random|DEFAULT|FILE",
+            help="Whose parameters. Left out: those that come along, or fresh ones as the initialisation draws them.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Shows a model's layers: kernel, stride, output shape (CxHxW), parameters and multiply-adds for one image."""
     if only and parameters:
         raise ValueError("--only conv shows layers and --parameters shows parameters; say one of them")
+    if weights and not parameters:
+        raise ValueError("--weights says whose parameters are shown; say --parameters as well")
     model = find(name)
-    network = _with_weights(model) if parameters else _without_weights(model)
+    network, origin = _with_weights(model, weights) if parameters else (_without_weights(model), "")
     image = (model.input.channels, model.input.height, model.input.width)
     part = network if first is None else first_stages(network, first)
     anatomy = _view(network, part, image, only)
@@ -65,7 +75,7 @@ def inspect(
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     console.print(_heading(model, image, anatomy, network, first), soft_wrap=True)
     if parameters:
-        console.print(f"Values: {_origin(model)}.", soft_wrap=True)
+        console.print(f"Values: {origin}.", soft_wrap=True)
     console.print(_parameter_table(numbers) if parameters else _layer_table(anatomy, flat=only is not None))
 
 
@@ -78,19 +88,16 @@ def _without_weights(model: ZooModel) -> nn.Module:
         return model.network().to("meta").eval()
 
 
-def _with_weights(model: ZooModel) -> nn.Module:
+def _with_weights(model: ZooModel, word: str | None) -> tuple[nn.Module, str]:
+    """The network, and where its parameters come from, for people."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
-        network = model.network()
-    if model.bundled is not None:
-        network.load_state_dict(model.bundled_weights().state)
-    return network.eval()
-
-
-def _origin(model: ZooModel) -> str:
-    if model.bundled is None:
-        return "untrained, as the initialisation leaves them with seed 0"
-    return f"trained, {model.bundled_weights().source}"
+        network = model.network().eval()
+    if word is None and model.bundled is None:
+        return network, "untrained, as the initialisation leaves them with seed 0"
+    _, weights = choose(model, word or BUNDLED)
+    network.load_state_dict(weights.state)
+    return network, f"trained, {weights.source}" if weights.seed is None else f"untrained, random, seed {weights.seed}"
 
 
 def _view(network: nn.Module, part: nn.Module, image: Shape, only: Kind | None) -> Anatomy:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from linnaeus.models.looking.pooling import is_pooling, unpooled
 from linnaeus.models.torchscript import PixelClassifier
 
 
@@ -24,7 +25,7 @@ class HeatMap:
     Attributes:
         values: float32 [H, W] like the picture, from 0 to 1; the highest is 1, unless nothing in the picture speaks
             for the class: then all are 0.
-        stages: the stages whose feature maps it was computed from.
+        stages: paths of the modules whose feature maps it was computed from.
     """
 
     values: Tensor
@@ -41,7 +42,8 @@ def heat_map(classifier: PixelClassifier, pixels: Tensor, stages: Iterable[str],
     """Explains a class by the latest feature maps, those that reach the logits through no other.
 
     That is one map for most networks, and one a tower where there are several. Maps of a single point say nothing of
-    places, and pooled ones less than what they were pooled from: neither is used.
+    places, and pooled ones less than what they were pooled from: for a stage that ends in pooling, its last part before
+    that is taken.
 
     Args:
         classifier: in evaluation mode.
@@ -52,14 +54,16 @@ def heat_map(classifier: PixelClassifier, pixels: Tensor, stages: Iterable[str],
     Raises:
         ValueError: no stage gives a map that could be used.
     """
-    features, logits = _cut_at(classifier, pixels, stages)
+    sources = unpooled(classifier.backbone, lambda: classifier(pixels), stages)
+    features, logits = _cut_at(classifier, pixels, sources)
     if not features:
         raise ValueError("no stage of the network gives a map with height and width, so there is no heat map of it")
     slopes = torch.autograd.grad(logits[0, class_index], [each.values for each in features], allow_unused=True)
     latest = [(each, slope) for each, slope in zip(features, slopes, strict=True) if slope is not None]
     evidence = [_spread(each.values.detach(), slope, pixels.shape[2:]) for each, slope in latest]
     heat = torch.stack(evidence).sum(0)
-    return HeatMap(heat / heat.max() if heat.max() > 0 else heat, tuple(each.stage for each, _ in latest))
+    highest = heat.max().clamp(min=torch.finfo(heat.dtype).tiny)
+    return HeatMap(heat / highest, tuple(each.stage for each, _ in latest))
 
 
 def _spread(values: Tensor, slopes: Tensor, size: torch.Size) -> Tensor:
@@ -89,7 +93,7 @@ def _cut(stage: str, features: list[_Features]) -> Any:
     def hook(module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
             return None
-        if "Pool" in type(module).__name__:
+        if is_pooling(module):
             return None
         leaf = output.detach().requires_grad_()
         features.append(_Features(stage, leaf))

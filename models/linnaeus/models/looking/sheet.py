@@ -1,5 +1,7 @@
 """Composes what was drawn into pictures with titles: one a stage, the heat map, and the contact sheet."""
 
+import math
+
 import numpy
 import torch
 from PIL import Image, ImageDraw
@@ -7,7 +9,7 @@ from PIL import Image, ImageDraw
 from linnaeus.models.looking.grid import as_picture, coloured, draw_grid, palette, value_range
 from linnaeus.models.looking.sight import Guess, Sight
 from linnaeus.models.looking.stages import FeatureMap
-from linnaeus.models.looking.text import FAINT, INK, WARNING, shorten, shorten_path, write
+from linnaeus.models.looking.text import FAINT, INK, WARNING, length, shorten, wrap_path, write
 
 MARGIN = 20
 _PAPER = "white"
@@ -17,6 +19,8 @@ _HEADING, _BODY, _SMALL = 22, 15, 12
 _PICTURE_SIDE = 336
 _GUESSES_WIDTH = 400
 _TILE, _TILE_GAP, _TILES_A_ROW = 112, 16, 9
+_LINE = 16
+_WIDEST_TITLE = 1160
 _STRONGEST_HEAT = 0.75
 
 
@@ -30,9 +34,10 @@ def draw_stage(number: int, stage: FeatureMap) -> Image.Image:
     """The grid of all channels under a title, with the colour map's scale below."""
     grid = draw_grid(stage.values).convert("RGBA")
     low, high = value_range(stage.values)
-    width = max(grid.width, 420) + 2 * MARGIN
-    sheet, draw = _paper(width, grid.height + 128)
-    write(draw, (MARGIN, 16), shorten(describe(number, stage), _HEADING, width - 2 * MARGIN), _HEADING)
+    title = shorten(describe(number, stage), _HEADING, _WIDEST_TITLE)
+    width = max(grid.width, 420, math.ceil(length(title, _HEADING)))
+    sheet, draw = _paper(width + 2 * MARGIN, grid.height + 128)
+    write(draw, (MARGIN, 16), title, _HEADING)
     sheet.paste(grid, (MARGIN, 56), grid)
     _draw_scale(sheet, (MARGIN, 56 + grid.height + 16), low, high)
     return sheet
@@ -72,8 +77,9 @@ def draw_contact_sheet(sight: Sight) -> Image.Image:
     """The picture, its heat map, the five best guesses, and a small map for every stage."""
     width = max(2 * _PICTURE_SIDE + _GUESSES_WIDTH + 4 * MARGIN, _TILES_A_ROW * (_TILE + _TILE_GAP) + 2 * MARGIN)
     tops = (100, 100 + _PICTURE_SIDE + 48)
-    rows = -(-len(_with_extent(sight.stages)) // _TILES_A_ROW)
-    sheet, draw = _paper(width, tops[1] + 36 + rows * (_TILE + 52) + MARGIN)
+    shown = _with_extent(sight.stages)
+    rows = -(-len(shown) // _TILES_A_ROW)
+    sheet, draw = _paper(width, tops[1] + 36 + rows * _row_height(shown) + MARGIN)
     _draw_heading(draw, sight, width)
     _draw_pictures(sheet, tops[0], sight)
     left = 2 * _PICTURE_SIDE + 3 * MARGIN
@@ -100,10 +106,21 @@ def _draw_thumbnails(sheet: Image.Image, top: int, sight: Sight) -> None:
     if len(shown) < len(sight.stages):
         text += f"; {len(sight.stages) - len(shown)} of single points left out"
     write(ImageDraw.Draw(sheet), (MARGIN, top), text, _BODY)
+    height = _row_height(shown)
     for place, (number, stage) in enumerate(shown):
         row, column = divmod(place, _TILES_A_ROW)
-        corner = (MARGIN + column * (_TILE + _TILE_GAP), top + 36 + row * (_TILE + 52))
-        _draw_thumbnail(sheet, corner, number, stage)
+        _draw_thumbnail(sheet, (MARGIN + column * (_TILE + _TILE_GAP), top + 36 + row * height), number, stage)
+
+
+def _row_height(shown: list[tuple[int, FeatureMap]]) -> int:
+    """Of a row of thumbnails: the longest text below one decides, and a line stays free."""
+    lines = max((len(_caption(number, stage)) for number, stage in shown), default=0)
+    return _TILE + 4 + (lines + 1) * _LINE
+
+
+def _caption(number: int, stage: FeatureMap) -> tuple[str, ...]:
+    """Number, name and shape, in two or three lines."""
+    return *wrap_path(number, stage.name, _SMALL, _TILE), str(list(stage.values.shape))
 
 
 def _with_extent(stages: tuple[FeatureMap, ...]) -> list[tuple[int, FeatureMap]]:
@@ -141,9 +158,9 @@ def _draw_thumbnail(sheet: Image.Image, corner: tuple[int, int], number: int, st
     left, top = corner
     sheet.paste(tile.resize((_TILE, _TILE), Image.Resampling.BOX if larger else Image.Resampling.NEAREST), corner)
     draw = ImageDraw.Draw(sheet)
-    name = shorten_path(number, stage.name, _SMALL, _TILE)
-    write(draw, (left, top + _TILE + 4), name, _SMALL)
-    write(draw, (left, top + _TILE + 20), str(list(stage.values.shape)), _SMALL, FAINT)
+    *name, shape = _caption(number, stage)
+    for line, text in enumerate((*name, shape)):
+        write(draw, (left, top + _TILE + 4 + line * _LINE), text, _SMALL, FAINT if text == shape else INK)
 
 
 def _draw_scale(sheet: Image.Image, place: tuple[int, int], low: float, high: float) -> None:

@@ -4,10 +4,12 @@ The rule is the same for every network and needs no list of names. The network i
 resolution (height x width) falls more than once from part to part holds several stages and is opened, as is whatever
 holds it; every other module is a stage. This gives ResNet's `layer1` to `layer4`, DenseNet's blocks and transitions,
 GoogLeNet's Inception blocks, and the single layers of AlexNet, LeNet and VGG. Left out are modules that change
-nothing (dropout, identity, padding) and those whose output has no height and width.
+nothing (dropout, identity, padding, adaptive pooling to the size that comes in) and those whose output has no height
+and width.
 
 An Inception block is any module with the parts `branch1` to `branch4`, wherever it lies. Its branches are stages of
-their own; where the block is a stage, they stand for it, because its output is only the four laid one on another.
+their own; where a stage is such a block or a sequence that ends in one, they stand for it, because its output is only
+the four laid one on another.
 """
 
 from collections.abc import Callable, Iterable
@@ -57,7 +59,7 @@ def find_stages(network: nn.Module, images: Tensor) -> tuple[str, ...]:
     return tuple(
         name
         for name in dict.fromkeys(name for name, _ in sizes)
-        if name not in opened and _holder(name, ran) in opened and not _changes_nothing(network.get_submodule(name))
+        if name not in opened and _holder(name, ran) in opened and not changes_nothing(network.get_submodule(name))
     )
 
 
@@ -81,11 +83,22 @@ def is_inception(module: nn.Module) -> bool:
     return all(isinstance(getattr(module, branch, None), nn.Module) for branch in BRANCHES)
 
 
+def changes_nothing(module: nn.Module) -> bool:
+    """Whether a trained network's maps pass through the module as they are, but for padding."""
+    return any(word in type(module).__name__ for word in _CHANGES_NOTHING)
+
+
 def _drawn(network: nn.Module, stage: str) -> list[str]:
     module = network.get_submodule(stage)
     blocks = [f"{stage}.{name}".rstrip(".") for name, part in module.named_modules() if is_inception(part)]
     branches = [f"{block}.{branch}" for block in blocks for branch in BRANCHES]
-    return branches if is_inception(module) else [*branches, stage]
+    return branches if _ends_in_inception(module) else [*branches, stage]
+
+
+def _ends_in_inception(module: nn.Module) -> bool:
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[-1]
+    return is_inception(module)
 
 
 def _opened(sizes: list[tuple[str, int]]) -> set[str]:
@@ -116,15 +129,14 @@ def _holder(name: str, ran: set[str]) -> str:
     return name
 
 
-def _changes_nothing(module: nn.Module) -> bool:
-    return any(word in type(module).__name__ for word in _CHANGES_NOTHING)
-
-
 def _run(network: nn.Module, images: Tensor, names: Iterable[str], on_output: Callable[[str, Tensor], None]) -> None:
     """Runs the network; tells every [N, C, H, W] that one of the named modules gives, when it gives it."""
 
     def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            # VGG and AlexNet pool to the size that they have, for pictures of other sizes' sake
+            if isinstance(module, nn.AdaptiveAvgPool2d) and inputs[0].shape == output.shape:
+                return
             for values in output if isinstance(output, tuple | list) else (output,):
                 if isinstance(values, Tensor) and values.ndim == 4:
                     on_output(name, values)

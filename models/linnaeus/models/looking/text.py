@@ -23,19 +23,42 @@ def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size
     draw.text(place, text, fill=colour, font=font(size))
 
 
+def length(text: str, size: int) -> float:
+    """How many pixels a line is wide."""
+    return font(size).getlength(text)
+
+
 def shorten(text: str, size: int, width: float) -> str:
     """The text, or as much of it as fits `width` pixels, with an ellipsis for the rest."""
-    if font(size).getlength(text) <= width:
+    if _fits(text, size, width):
         return text
     kept = len(text)
-    while kept and font(size).getlength(f"{text[:kept].rstrip()}…") > width:
+    while kept and not _fits(f"{text[:kept].rstrip()}…", size, width):
         kept -= 1
     return f"{text[:kept].rstrip()}…"
 
 
-def shorten_path(number: int, path: str, size: int, width: float) -> str:
-    """A number and a module's path, which loses its beginning where it is too long: its end tells more."""
-    kept = path
-    while font(size).getlength(f"{number} {kept if kept == path else '…' + kept}") > width:
+def wrap_path(number: int, path: str, size: int, width: float) -> tuple[str, ...]:
+    """A number and a module's path, on two lines if need be; a part that is too long loses its beginning.
+
+    The lines divide at a dot, the second as full as may be, because the end of a path tells most.
+    """
+    whole = f"{number} {path}"
+    if _fits(whole, size, width):
+        return (whole,)
+    parts = path.split(".")
+    begins = next((place for place in range(1, len(parts)) if _fits(".".join(parts[place:]), size, width)), None)
+    if begins is None:
+        return (_cut_beginning(f"{number} ", path, size, width),)
+    return _cut_beginning(f"{number} ", ".".join(parts[:begins]), size, width), ".".join(parts[begins:])
+
+
+def _fits(text: str, size: int, width: float) -> bool:
+    return length(text, size) <= width
+
+
+def _cut_beginning(before: str, text: str, size: int, width: float) -> str:
+    kept = text
+    while kept and not _fits(f"{before}{kept if kept == text else '…' + kept}", size, width):
         kept = kept[1:]
-    return f"{number} {kept if kept == path else '…' + kept}"
+    return f"{before}{kept if kept == text else '…' + kept}"

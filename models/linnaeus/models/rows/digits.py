@@ -30,6 +30,7 @@ ROWS = (
         mean=(0.1 / 1.275,),
         std=(1 / 1.275,),
         labels=labels.digits,
+        bundled=weights.bundled_lenet5,
     ),
     ZooModel(
         name="mnist_cnn",

