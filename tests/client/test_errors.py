@@ -186,7 +186,7 @@ def stub_waits(context: grpc.ServicerContext) -> None:
 def test_a_message_above_the_servers_limit_is_an_invalid_image_not_an_overload(stub):
     with Client(stub.target) as client, pytest.raises(InvalidImage, match="takes no message this large"):
         client.classify(bytes(9 * 1024 * 1024))
-    assert stub.requests == []
+    assert stub.images == []
 
 
 def test_an_answer_above_the_clients_limit_is_no_overload_either(stub, make_answer):

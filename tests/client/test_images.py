@@ -306,9 +306,10 @@ def test_an_array_that_is_too_large_is_not_copied(client):
         client.classify(Hollow())
 
 
-def test_a_pillow_image_that_is_too_large_is_not_copied(client, monkeypatch):
+def test_a_pillow_image_that_is_too_large_is_not_copied(stub, monkeypatch):
     monkeypatch.setattr(Image.Image, "tobytes", None)
-    with pytest.raises(InvalidImage, match="the picture is 36.0 MiB"):
+    limited = Client(stub.target, max_message_bytes=32 * MEBIBYTE)
+    with limited as client, pytest.raises(InvalidImage, match="the picture is 36.0 MiB"):
         client.classify(Image.new("RGB", (4096, 3072)))
 
 

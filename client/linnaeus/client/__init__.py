@@ -21,7 +21,9 @@ from linnaeus.client.errors import (
     ServerFailure,
     Unavailable,
 )
+from linnaeus.client.hedging import HedgeCounts, Hedging
 from linnaeus.client.images import ImageSource
+from linnaeus.client.outcomes import Outcome
 from linnaeus.client.results import (
     Classification,
     ModelInfo,
@@ -32,12 +34,15 @@ from linnaeus.client.results import (
     Timings,
 )
 from linnaeus.client.sync import Client
+from linnaeus.client.tls import Tls
 
 __all__ = [
     "AsyncClient",
     "Classification",
     "Client",
     "DeadlineExceeded",
+    "HedgeCounts",
+    "Hedging",
     "ImageSource",
     "InvalidImage",
     "InvalidRequest",
@@ -47,9 +52,11 @@ __all__ = [
     "ModelNotFound",
     "ModelState",
     "ModelWeights",
+    "Outcome",
     "Overloaded",
     "ScoredClass",
     "ServerFailure",
     "Timings",
+    "Tls",
     "Unavailable",
 ]

@@ -1,16 +1,26 @@
 """The asyncio client: one channel over the shared core."""
 
 import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
 
 import grpc
 import grpc.aio
 
-from linnaeus.client.core import DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, Core
+from linnaeus.client.attempts import hedged_call_async
+from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, core_from
+from linnaeus.client.deadlines import Deadline
+from linnaeus.client.errors import ServerFailure
+from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging
 from linnaeus.client.images import ImageSource
+from linnaeus.client.many import DEFAULT_CONCURRENCY, check_concurrency, check_images
+from linnaeus.client.many_aio import ManyImages, classify_many, folder_paths
+from linnaeus.client.outcomes import Outcome
 from linnaeus.client.reading import read_classification, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
+from linnaeus.client.tls import Tls
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -29,15 +39,24 @@ class AsyncClient:
 
     Invariants:
         - it belongs to the event loop of its first call, and to that loop's thread;
-        - many calls at once share one connection, made at the first call;
+        - many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - a task that is cancelled cancels its call at the server, too;
+        - a call that the server did not execute is sent again, up to three times and while its time lasts: when a
+          server cannot be reached or stops, or says that its queue is full and when to come back. Nothing else is;
         - what is too large is refused before it is sent.
 
     Args:
-        target: `HOST:PORT`, or any gRPC target such as `unix:/run/linnaeus.sock`.
-        timeout_seconds: how long a call may take; the server knows, and never runs a request that is late.
-        max_message_bytes: the largest request.
+        target: `HOST:PORT`, any gRPC target such as `unix:/run/linnaeus.sock`, or several servers that take turns: a
+            list of `HOST:PORT`, `dns:///NAME:PORT` with all its addresses, or `ipv4:A:PORT,B:PORT`. The names in a
+            list are looked up once, at the first call; gRPC looks up a `dns:///NAME` again whenever a server is lost.
+        timeout_seconds: how long a call may take, its retries included; the server knows, and never runs a request
+            that is late.
+        max_message_bytes: the largest request, where that is less than what the server takes. The server is asked
+            what it takes before the first request above 1 MiB.
+        tls: True for an encrypted connection to a server that the usual authorities vouch for, or a `Tls` value.
+        token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
+        hedging: True, or a `Hedging` value: a second attempt where an answer is late; see there.
 
     Raises:
         ValueError: one of them makes no sense.
@@ -45,12 +64,23 @@ class AsyncClient:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | Sequence[str] = DEFAULT_TARGET,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        max_message_bytes: int | None = None,
+        tls: Tls | bool = False,
+        token: str | None = None,
+        hedging: Hedging | bool = False,
     ) -> None:
-        self._core = Core(target, timeout_seconds, max_message_bytes)
+        self._core = core_from(
+            target,
+            timeout_seconds=timeout_seconds,
+            max_message_bytes=max_message_bytes,
+            tls=tls,
+            token=token,
+            hedging=hedging,
+        )
+        self._asking = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
         self._closed = False
 
@@ -67,6 +97,11 @@ class AsyncClient:
         self._closed = True
         if self._channel is not None:
             await self._channel.close()
+
+    @property
+    def hedges(self) -> HedgeCounts:
+        """What hedging did so far; zeros without hedging."""
+        return self._core.hedges
 
     async def classify(
         self,
@@ -93,7 +128,7 @@ class AsyncClient:
             LinnaeusError: there is no answer; see `linnaeus.client.errors` for the kinds.
         """
         request = await self._request(image, model, version, top_k, image_id)
-        return read_classification(await self._call(self._stub().Classify, request, timeout_seconds))
+        return read_classification(await self._classify(request, timeout_seconds))
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """Lists every model version the server knows, also those it refused to serve; without labels.
@@ -101,7 +136,7 @@ class AsyncClient:
         Raises:
             LinnaeusError: there is no answer.
         """
-        return read_models(await self._call(self._stub().ListModels, messages.ListModelsRequest(), None))
+        return read_models(await self._list(self._core.deadline(None)))
 
     async def model(self, name: str, version: int | str | None = None) -> ModelInfo:
         """Describes one model version, labels included; None means the highest that is ready.
@@ -109,7 +144,8 @@ class AsyncClient:
         Raises:
             LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
         """
-        return read_model(await self._call(self._stub().GetModel, self._core.model_request(name, version), None))
+        request, deadline = self._core.model_request(name, version), self._core.deadline(None)
+        return read_model(await self._call((await self._stub()).GetModel, request, deadline))
 
     async def _request(
         self, image: ImageSource, model: str, version: int | str | None, top_k: int, image_id: str
@@ -121,21 +157,177 @@ class AsyncClient:
 
         return build() if isinstance(image, bytes) else await asyncio.to_thread(build)
 
-    def _stub(self) -> "ClassifierServiceAsyncStub":
+    async def _classify(
+        self, request: messages.ClassifyRequest, timeout_seconds: float | None
+    ) -> messages.ClassifyResponse:
+        deadline = self._core.deadline(timeout_seconds)
+        if self._core.must_ask_limit(request):
+            await self._ask_limit(request, deadline)
+        method = (await self._stub()).Classify
+        if self._core.hedger is None:
+            return await self._call(method, request, deadline)
+        return await self._call_hedged(method, request, deadline, self._core.hedger)
+
+    async def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
+        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
+        asking = await self._acquire_asking(deadline)
+        try:
+            if self._core.must_ask_limit(request):
+                self._core.learn_limit(await self._told(deadline))
+        finally:
+            if asking:
+                self._asking.release()
+        self._core.require_room(request)
+
+    async def _acquire_asking(self, deadline: Deadline) -> bool:
+        try:
+            async with asyncio.timeout(deadline.left_seconds):
+                return await self._asking.acquire()
+        except TimeoutError:
+            return False
+
+    async def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
+        """What the server tells of itself; None where it does not know the question."""
+        try:
+            return await self._list(deadline)
+        except ServerFailure:
+            return None
+
+    async def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
+        return await self._call((await self._stub()).ListModels, messages.ListModelsRequest(), deadline)
+
+    async def _stub(self) -> "ClassifierServiceAsyncStub":
         """The channel is made here, not in the constructor, because it is bound to the loop that runs now."""
+        addresses = self._core.addresses
+        target = str(addresses)
+        if self._channel is None and not self._closed:
+            target = (
+                await asyncio.to_thread(addresses.grpc_target) if addresses.need_lookup else addresses.grpc_target()
+            )
+        # Only now, when nothing else can happen in between: another call may have connected, or closed, meanwhile.
         if self._closed:
             raise RuntimeError("this AsyncClient is closed: make a new one")
         if self._channel is None:
-            self._channel = grpc.aio.insecure_channel(self._core.target, options=self._core.channel_options)
+            self._channel = self._open_channel(target)
         return ClassifierServiceStub(self._channel)
 
+    def _open_channel(self, target: str) -> grpc.aio.Channel:
+        options = self._core.channel_options
+        if self._core.credentials is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, self._core.credentials, options=options)
+
     async def _call(
-        self,
-        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
-        request: Request,
-        timeout_seconds: float | None,
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
         try:
-            return await method(request, timeout=self._core.call_timeout(timeout_seconds))
+            return await method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
         except grpc.RpcError as failure:
-            raise self._core.error(failure, timeout_seconds) from None
+            raise self._core.error(failure, deadline) from None
+
+    async def _call_hedged(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]",
+        request: messages.ClassifyRequest,
+        deadline: Deadline,
+        hedger: Hedger,
+    ) -> messages.ClassifyResponse:
+        def send() -> "grpc.aio.UnaryUnaryCall[messages.ClassifyRequest, messages.ClassifyResponse]":
+            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+
+        try:
+            return await hedged_call_async(send, hedger, request.model)
+        except grpc.RpcError as failure:
+            raise self._core.error(failure, deadline) from None
+
+    def classify_many(
+        self,
+        images: ManyImages,
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        ordered: bool = True,
+        model: str = "",
+        version: int | str | None = None,
+        top_k: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Names what is in each of many pictures, several at a time; one that fails ends nothing.
+
+            async with contextlib.aclosing(client.classify_many(paths)) as outcomes:
+                async for outcome in outcomes:
+                    print(outcome.name, outcome.result.top.label if outcome.result else outcome.error)
+
+        Invariants:
+            - every picture has one `Outcome`, an answer or an error; `Outcome.unwrap` raises the error;
+            - at most `concurrency` pictures are read whose outcomes were not taken yet, so that memory is bounded
+              however many there are; who takes no outcomes holds back the reading;
+            - `aclose()` cancels what is under way, at the server too, and so does leaving the loop; only `aclosing`
+              says when;
+            - an error raised by `images` itself is raised here, after the outcomes of what was read before it.
+
+        Args:
+            images: pictures of any kind that `classify` takes, from an iterable or an async iterable. What has to
+                wait for its pictures should be async: a plain iterable is read on the event loop.
+            concurrency: how many pictures may be under way at once.
+            ordered: in the order of the pictures; False: as they come.
+            model: its name; may be left out where the server has only one.
+            version: None means the highest that is ready.
+            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            timeout_seconds: how long each picture's call may take; None means the client's.
+
+        Raises:
+            ValueError: `concurrency` or `timeout_seconds` makes no sense.
+            TypeError: `images` is one picture, or nothing that can be gone through.
+        """
+        self._core.call_timeout(timeout_seconds)
+
+        async def ask(image: ImageSource) -> Classification:
+            return await self.classify(
+                image, model=model, version=version, top_k=top_k, timeout_seconds=timeout_seconds
+            )
+
+        check_concurrency(concurrency)
+        return classify_many(check_images(images), ask, concurrency=concurrency, ordered=ordered)
+
+    def classify_folder(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        recursive: bool = False,
+        pattern: str | None = None,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        ordered: bool = True,
+        model: str = "",
+        version: int | str | None = None,
+        top_k: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Names what is in each picture of a folder, sorted by path; `Outcome.source` is the path.
+
+        The folder is listed when the first outcome is asked for; that there is no such folder, or no picture in it,
+        is an `InvalidImage` raised there.
+
+        Args:
+            folder: its path. Hidden files and folders are left out.
+            recursive: also the folders in it.
+            pattern: such as `IMG_*.jpg`, matched against the file's name; None takes every file with the suffix of a
+                picture: bmp, gif, jpeg, jpg, png or webp.
+            concurrency: as in `classify_many`, as is all that follows.
+            ordered: sorted by path; False: as they come.
+            model: its name; may be left out where the server has only one.
+            version: None means the highest that is ready.
+            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            timeout_seconds: how long each picture's call may take; None means the client's.
+
+        Raises:
+            ValueError: `concurrency` or `timeout_seconds` makes no sense.
+        """
+        return self.classify_many(
+            folder_paths(folder, recursive=recursive, pattern=pattern),
+            concurrency=concurrency,
+            ordered=ordered,
+            model=model,
+            version=version,
+            top_k=top_k,
+            timeout_seconds=timeout_seconds,
+        )

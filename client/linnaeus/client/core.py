@@ -3,22 +3,27 @@
 Owns no channel and makes no call, so that it can be tested, and used from any thread, without a server.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import grpc
 
+from linnaeus.client.addresses import Addresses, addresses_from
+from linnaeus.client.channels import ChannelOptions, channel_options
+from linnaeus.client.deadlines import Deadline
 from linnaeus.client.errors import InvalidRequest, LinnaeusError
+from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging, hedging_from
 from linnaeus.client.images import ImageSource, image_message
-from linnaeus.client.sizes import MEBIBYTE, require_room
+from linnaeus.client.limits import USUAL_MESSAGE_BYTES, MessageLimit
+from linnaeus.client.sizes import require_room
 from linnaeus.client.statuses import error_from
-from linnaeus.client.targets import check_target, check_timeout
+from linnaeus.client.targets import check_timeout
+from linnaeus.client.tls import Tls, call_metadata, tls_from
 from linnaeus.v1 import classifier_pb2 as messages
 
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_TIMEOUT_SECONDS = 30.0
-DEFAULT_MAX_MESSAGE_BYTES = 32 * MEBIBYTE
-# A model's labels come in one message: a low limit for pictures must not cut them off.
-_LEAST_RECEIVED_BYTES = 4 * MEBIBYTE
+DEFAULT_MAX_MESSAGE_BYTES = USUAL_MESSAGE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,35 +31,27 @@ class Core:
     """One client's settings, and what follows from them.
 
     Attributes:
-        target: the server's address, `HOST:PORT` or any gRPC target.
+        addresses: the servers.
         timeout_seconds: how long a call may take that says nothing else.
-        max_message_bytes: the largest request; a larger one is refused before it is sent.
+        limit: how large a request may be, as far as it is known.
+        channel_options: what gRPC is told about the connection.
+        credentials: None for a plain connection.
+        metadata: goes with every call; holds the token.
+        hedger: None where no call is made twice.
     """
 
-    target: str
+    addresses: Addresses
     timeout_seconds: float
-    max_message_bytes: int
-
-    def __post_init__(self) -> None:
-        """Checks the settings.
-
-        Raises:
-            ValueError: one of them makes no sense.
-        """
-        check_target(self.target)
-        check_timeout(self.timeout_seconds)
-        if not isinstance(self.max_message_bytes, int) or self.max_message_bytes <= 0:
-            raise ValueError(f"max_message_bytes must be a number above 0, not {self.max_message_bytes!r}")
+    limit: MessageLimit
+    channel_options: ChannelOptions
+    credentials: grpc.ChannelCredentials | None
+    metadata: tuple[tuple[str, str], ...] = field(repr=False)
+    hedger: Hedger | None
 
     @property
-    def channel_options(self) -> list[tuple[str, int]]:
-        """What gRPC is told about the connection."""
-        return [
-            ("grpc.max_send_message_length", self.max_message_bytes),
-            ("grpc.max_receive_message_length", max(self.max_message_bytes, _LEAST_RECEIVED_BYTES)),
-            # A proxy set for the web in the environment must not catch calls to a service next door.
-            ("grpc.enable_http_proxy", 0),
-        ]
+    def hedges(self) -> HedgeCounts:
+        """What hedging did so far; zeros without hedging."""
+        return HedgeCounts() if self.hedger is None else self.hedger.counts
 
     def call_timeout(self, timeout_seconds: float | None) -> float:
         """The seconds one call may take: its own, else the client's.
@@ -63,6 +60,30 @@ class Core:
             ValueError: its own make no sense.
         """
         return check_timeout(self.timeout_seconds if timeout_seconds is None else timeout_seconds)
+
+    def deadline(self, timeout_seconds: float | None) -> Deadline:
+        """When a call that begins now must have ended.
+
+        Raises:
+            ValueError: its own seconds make no sense.
+        """
+        return Deadline.after(self.call_timeout(timeout_seconds))
+
+    def must_ask_limit(self, request: messages.ClassifyRequest) -> bool:
+        """Whether the server must tell what it takes before this is sent."""
+        return self.limit.must_ask(request.ByteSize())
+
+    def learn_limit(self, told: messages.ListModelsResponse | None) -> None:
+        """Keeps what the server takes at most; None where it knows no such question."""
+        self.limit.tell(0 if told is None else told.limits.max_message_bytes)
+
+    def require_room(self, request: messages.ClassifyRequest) -> None:
+        """Checks a request against what is known by now.
+
+        Raises:
+            InvalidImage: it is too large.
+        """
+        require_room(request.ByteSize(), self.limit.bytes)
 
     def classify_request(
         self, image: ImageSource, *, model: str, version: int | str | None, top_k: int, image_id: str
@@ -73,11 +94,11 @@ class Core:
             InvalidImage: the picture cannot be read or is too large.
             InvalidRequest: another argument does not fit its field.
         """
-        picture = image_message(image, image_id=_text("image_id", image_id), limit_bytes=self.max_message_bytes)
+        picture = image_message(image, image_id=_text("image_id", image_id), limit_bytes=self.limit.bytes)
         request = messages.ClassifyRequest(
             image=picture, model=_text("model", model), version=_version(version), top_k=_top_k(top_k)
         )
-        require_room(request.ByteSize(), self.max_message_bytes)
+        self.require_room(request)
         return request
 
     def model_request(self, model: str, version: int | str | None) -> messages.GetModelRequest:
@@ -88,9 +109,36 @@ class Core:
         """
         return messages.GetModelRequest(model=_text("model", model), version=_version(version))
 
-    def error(self, failure: grpc.RpcError, timeout_seconds: float | None) -> LinnaeusError:
+    def error(self, failure: grpc.RpcError, deadline: Deadline) -> LinnaeusError:
         """Makes the error a caller sees; raise it `from None`, it says all there is to say."""
-        return error_from(failure, target=self.target, timeout_seconds=self.call_timeout(timeout_seconds))
+        return error_from(failure, target=str(self.addresses), timeout_seconds=deadline.seconds)
+
+
+def core_from(
+    target: str | Sequence[str],
+    *,
+    timeout_seconds: float,
+    max_message_bytes: int | None,
+    tls: Tls | bool,
+    token: str | None,
+    hedging: Hedging | bool,
+) -> Core:
+    """Checks a client's settings; see `linnaeus.client.sync.Client` for what they mean.
+
+    Raises:
+        ValueError: one of them makes no sense.
+    """
+    addresses, limit, encryption = addresses_from(target), MessageLimit(max_message_bytes), tls_from(tls)
+    settings = hedging_from(hedging)
+    return Core(
+        addresses=addresses,
+        timeout_seconds=check_timeout(timeout_seconds),
+        limit=limit,
+        channel_options=channel_options(addresses, limit, encryption),
+        credentials=None if encryption is None else encryption.credentials(),
+        metadata=call_metadata(token, addresses, encryption),
+        hedger=None if settings is None else Hedger(settings),
+    )
 
 
 def _text(name: str, value: str) -> str:

@@ -1,19 +1,32 @@
 """The blocking client: one channel over the shared core."""
 
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeAlias, TypeVar
 
 import grpc
 
-from linnaeus.client.core import DEFAULT_MAX_MESSAGE_BYTES, DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, Core
+from linnaeus.client.attempts import hedged_call
+from linnaeus.client.calls import Calls
+from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, core_from
+from linnaeus.client.deadlines import Deadline
+from linnaeus.client.errors import ServerFailure
+from linnaeus.client.folders import picture_paths
+from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging
 from linnaeus.client.images import ImageSource
+from linnaeus.client.many import DEFAULT_CONCURRENCY, check_concurrency, check_images, classify_many
+from linnaeus.client.outcomes import Outcome
 from linnaeus.client.reading import read_classification, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
+from linnaeus.client.tls import Tls
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
+Classify: TypeAlias = "grpc.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]"
 
 
 class Client:
@@ -24,14 +37,23 @@ class Client:
             print(result.top.label, result.top.probability)
 
     Invariants:
-        - any thread may call it, many at once: they share one connection, made at the first call;
+        - any thread may call it, many at once: they share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
+        - a call that the server did not execute is sent again, up to three times and while its time lasts: when a
+          server cannot be reached or stops, or says that its queue is full and when to come back. Nothing else is;
         - what is too large is refused before it is sent.
 
     Args:
-        target: `HOST:PORT`, or any gRPC target such as `unix:/run/linnaeus.sock`.
-        timeout_seconds: how long a call may take; the server knows, and never runs a request that is late.
-        max_message_bytes: the largest request.
+        target: `HOST:PORT`, any gRPC target such as `unix:/run/linnaeus.sock`, or several servers that take turns: a
+            list of `HOST:PORT`, `dns:///NAME:PORT` with all its addresses, or `ipv4:A:PORT,B:PORT`. The names in a
+            list are looked up once, at the first call; gRPC looks up a `dns:///NAME` again whenever a server is lost.
+        timeout_seconds: how long a call may take, its retries included; the server knows, and never runs a request
+            that is late.
+        max_message_bytes: the largest request, where that is less than what the server takes. The server is asked
+            what it takes before the first request above 1 MiB.
+        tls: True for an encrypted connection to a server that the usual authorities vouch for, or a `Tls` value.
+        token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
+        hedging: True, or a `Hedging` value: a second attempt where an answer is late; see there.
 
     Raises:
         ValueError: one of them makes no sense.
@@ -39,14 +61,25 @@ class Client:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        target: str | Sequence[str] = DEFAULT_TARGET,
         *,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        max_message_bytes: int = DEFAULT_MAX_MESSAGE_BYTES,
+        max_message_bytes: int | None = None,
+        tls: Tls | bool = False,
+        token: str | None = None,
+        hedging: Hedging | bool = False,
     ) -> None:
-        self._core = Core(target, timeout_seconds, max_message_bytes)
-        self._channel = grpc.insecure_channel(target, options=self._core.channel_options)
-        self._stub = ClassifierServiceStub(self._channel)
+        self._core = core_from(
+            target,
+            timeout_seconds=timeout_seconds,
+            max_message_bytes=max_message_bytes,
+            tls=tls,
+            token=token,
+            hedging=hedging,
+        )
+        self._connecting = threading.Lock()
+        self._asking = threading.Lock()
+        self._channel: grpc.Channel | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -59,8 +92,15 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; calls in flight end with an error. May be called twice."""
-        self._closed = True
-        self._channel.close()
+        with self._connecting:
+            self._closed = True
+            if self._channel is not None:
+                self._channel.close()
+
+    @property
+    def hedges(self) -> HedgeCounts:
+        """What hedging did so far; zeros without hedging."""
+        return self._core.hedges
 
     def classify(
         self,
@@ -87,7 +127,7 @@ class Client:
             LinnaeusError: there is no answer; see `linnaeus.client.errors` for the kinds.
         """
         request = self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id=image_id)
-        return read_classification(self._call(self._stub.Classify, request, timeout_seconds))
+        return read_classification(self._classify(request, timeout_seconds))
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Lists every model version the server knows, also those it refused to serve; without labels.
@@ -95,7 +135,7 @@ class Client:
         Raises:
             LinnaeusError: there is no answer.
         """
-        return read_models(self._call(self._stub.ListModels, messages.ListModelsRequest(), None))
+        return read_models(self._list(self._core.deadline(None)))
 
     def model(self, name: str, version: int | str | None = None) -> ModelInfo:
         """Describes one model version, labels included; None means the highest that is ready.
@@ -103,17 +143,163 @@ class Client:
         Raises:
             LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
         """
-        return read_model(self._call(self._stub.GetModel, self._core.model_request(name, version), None))
+        return read_model(
+            self._call(self._stub().GetModel, self._core.model_request(name, version), self._core.deadline(None))
+        )
+
+    def _classify(
+        self,
+        request: messages.ClassifyRequest,
+        timeout_seconds: float | None,
+        through: Callable[[Classify], Classify] = lambda method: method,
+    ) -> messages.ClassifyResponse:
+        """Sends one picture; `through` may wrap the method, so that its calls are known elsewhere."""
+        deadline = self._core.deadline(timeout_seconds)
+        if self._core.must_ask_limit(request):
+            self._ask_limit(request, deadline)
+        method = through(self._stub().Classify)
+        if self._core.hedger is None:
+            return self._call(method, request, deadline)
+        return self._call_hedged(method, request, deadline, self._core.hedger)
+
+    def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
+        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
+        asking = self._asking.acquire(timeout=deadline.left_seconds)
+        try:
+            if self._core.must_ask_limit(request):
+                self._core.learn_limit(self._told(deadline))
+        finally:
+            if asking:
+                self._asking.release()
+        self._core.require_room(request)
+
+    def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
+        """What the server tells of itself; None where it does not know the question."""
+        try:
+            return self._list(deadline)
+        except ServerFailure:
+            return None
+
+    def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
+        return self._call(self._stub().ListModels, messages.ListModelsRequest(), deadline)
+
+    def _stub(self) -> ClassifierServiceStub:
+        """The channel is made here, not in the constructor, because names may have to be looked up."""
+        with self._connecting:
+            if self._closed:
+                raise RuntimeError("this Client is closed: make a new one")
+            if self._channel is None:
+                self._channel = self._open_channel()
+            return ClassifierServiceStub(self._channel)
+
+    def _open_channel(self) -> grpc.Channel:
+        target, options = self._core.addresses.grpc_target(), self._core.channel_options
+        if self._core.credentials is None:
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, self._core.credentials, options=options)
 
     def _call(
-        self,
-        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
-        request: Request,
-        timeout_seconds: float | None,
+        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
-        if self._closed:
-            raise RuntimeError("this Client is closed: make a new one")
         try:
-            return method(request, timeout=self._core.call_timeout(timeout_seconds))
+            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
         except grpc.RpcError as failure:
-            raise self._core.error(failure, timeout_seconds) from None
+            raise self._core.error(failure, deadline) from None
+
+    def _call_hedged(
+        self, method: Classify, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
+    ) -> messages.ClassifyResponse:
+        def send() -> Any:
+            return method.future(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+
+        try:
+            response: messages.ClassifyResponse = hedged_call(send, hedger, request.model)
+            return response
+        except grpc.RpcError as failure:
+            raise self._core.error(failure, deadline) from None
+
+    def classify_many(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        ordered: bool = True,
+        model: str = "",
+        version: int | str | None = None,
+        top_k: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Names what is in each of many pictures, several at a time; one that fails ends nothing.
+
+            for outcome in client.classify_many(Path("pictures").glob("*.jpg")):
+                print(outcome.name, outcome.result.top.label if outcome.result else outcome.error)
+
+        Invariants:
+            - every picture has one `Outcome`, an answer or an error; `Outcome.unwrap` raises the error;
+            - at most `concurrency` pictures are read whose outcomes were not taken yet, so that memory is bounded
+              however many there are; who takes no outcomes holds back the reading;
+            - leaving the loop, or `close()`, cancels what is under way, at the server too;
+            - an error raised by `images` itself is raised here, after the outcomes of what was read before it.
+
+        Args:
+            images: pictures of any kind that `classify` takes; read in the caller's thread, between two outcomes.
+            concurrency: how many pictures may be under way at once.
+            ordered: in the order of the pictures; False: as they come.
+            model: its name; may be left out where the server has only one.
+            version: None means the highest that is ready.
+            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            timeout_seconds: how long each picture's call may take; None means the client's.
+
+        Raises:
+            ValueError: `concurrency` or `timeout_seconds` makes no sense.
+            TypeError: `images` is one picture, or nothing that can be gone through.
+        """
+        self._core.call_timeout(timeout_seconds)
+
+        def ask(image: ImageSource, calls: Calls) -> Classification:
+            request = self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id="")
+            return read_classification(self._classify(request, timeout_seconds, calls.through))
+
+        check_concurrency(concurrency)
+        return classify_many(check_images(images), ask, concurrency=concurrency, ordered=ordered)
+
+    def classify_folder(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        recursive: bool = False,
+        pattern: str | None = None,
+        concurrency: int = DEFAULT_CONCURRENCY,
+        ordered: bool = True,
+        model: str = "",
+        version: int | str | None = None,
+        top_k: int = 0,
+        timeout_seconds: float | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Names what is in each picture of a folder, sorted by path; `Outcome.source` is the path.
+
+        Args:
+            folder: its path. Hidden files and folders are left out.
+            recursive: also the folders in it.
+            pattern: such as `IMG_*.jpg`, matched against the file's name; None takes every file with the suffix of a
+                picture: bmp, gif, jpeg, jpg, png or webp.
+            concurrency: as in `classify_many`, as is all that follows.
+            ordered: sorted by path; False: as they come.
+            model: its name; may be left out where the server has only one.
+            version: None means the highest that is ready.
+            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            timeout_seconds: how long each picture's call may take; None means the client's.
+
+        Raises:
+            InvalidImage: there is no such folder, or no picture in it.
+            ValueError: `concurrency` or `timeout_seconds` makes no sense.
+        """
+        return self.classify_many(
+            picture_paths(folder, recursive=recursive, pattern=pattern),
+            concurrency=concurrency,
+            ordered=ordered,
+            model=model,
+            version=version,
+            top_k=top_k,
+            timeout_seconds=timeout_seconds,
+        )

@@ -20,11 +20,9 @@ def check_target(target: str) -> str:
     Raises:
         ValueError: it names no server; says why.
     """
-    if not isinstance(target, str):
-        raise ValueError(f"the server's address must be HOST:PORT, such as localhost:8001, not {target!r}")
-    if not _is_grpc_target(target):
-        _check_host_and_port(target)
-    return target
+    if isinstance(target, str) and scheme_of(target):
+        return target
+    return check_host_and_port(target)
 
 
 def check_timeout(timeout_seconds: float) -> float:
@@ -39,12 +37,20 @@ def check_timeout(timeout_seconds: float) -> float:
     return float(timeout_seconds)
 
 
-def _is_grpc_target(target: str) -> bool:
+def scheme_of(target: str) -> str | None:
+    """Returns a gRPC target's scheme; None where it is `HOST:PORT`."""
     match = _SCHEME.fullmatch(target)
-    return match is not None and match["scheme"] in _SCHEMES
+    return match["scheme"] if match is not None and match["scheme"] in _SCHEMES else None
 
 
-def _check_host_and_port(target: str) -> None:
+def check_host_and_port(target: str) -> str:
+    """Returns the address if it is `HOST:PORT`.
+
+    Raises:
+        ValueError: it is not; says why.
+    """
+    if not isinstance(target, str):
+        raise ValueError(f"the server's address must be HOST:PORT, such as localhost:8001, not {target!r}")
     if "://" in target:
         raise ValueError(f"the server's address is HOST:PORT without a scheme, such as localhost:8001, not {target!r}")
     match = _HOST_AND_PORT.fullmatch(target)
@@ -52,3 +58,4 @@ def _check_host_and_port(target: str) -> None:
         raise ValueError(f"the server's address must be HOST:PORT, such as localhost:8001, not {target!r}")
     if not 1 <= int(match["port"]) <= _LAST_PORT:
         raise ValueError(f"the port in {target!r} must be from 1 to {_LAST_PORT}")
+    return target

@@ -19,6 +19,7 @@ CLASSIFIER = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
 _SERVICES = ("", CLASSIFIER)
 # Time to write the last answers; streams that never end by themselves, such as health watches, end after it.
 _WRITE_SECONDS = 0.5
+_LEAST_PING_INTERVAL_MILLISECONDS = 5_000
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -33,6 +34,10 @@ class RpcServer:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls by accident
+            # Clients find a dead server by pings, ours every 10 s while a call is open. gRPC's own bounds, five minutes
+            # and none without calls, would end such a connection as a flood.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MILLISECONDS),
+            ("grpc.keepalive_permit_without_calls", 1),
         ]
         self._server = grpc.aio.server(interceptors=[interceptor], options=options)
         self._health = health.aio.HealthServicer()

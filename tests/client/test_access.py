@@ -1,0 +1,149 @@
+"""Encryption and tokens: what goes over the wire, what is refused before, and what is never shown."""
+
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import pytest
+
+from linnaeus.client import AsyncClient, Client, Unavailable
+from linnaeus.client.tls import Tls
+from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
+
+TOKEN = "abc.DEF-123_~+/=="
+NAME = "linnaeus.example"
+
+
+def sent_authorization(stub, make_answer) -> list[str]:
+    """Keeps what every call carries under `authorization`."""
+    sent: list[str] = []
+
+    def behaviour(request, context):
+        sent.append(dict(context.invocation_metadata()).get("authorization", ""))
+        return make_answer(request)
+
+    stub.on_classify = behaviour
+    return sent
+
+
+def test_a_token_goes_with_every_call(stub, make_answer):
+    sent = sent_authorization(stub, make_answer)
+    with Client(stub.target, token=TOKEN, hedging=True) as client:
+        client.classify(b"a picture")
+    with Client(stub.target, token=TOKEN) as client:
+        client.classify(b"a picture")
+    with Client(stub.target) as client:
+        client.classify(b"a picture")
+    assert sent == [f"Bearer {TOKEN}", f"Bearer {TOKEN}", ""]
+
+
+async def test_the_asyncio_client_sends_it_too(stub, make_answer):
+    sent = sent_authorization(stub, make_answer)
+    async with AsyncClient(stub.target, token=TOKEN) as client:
+        await client.classify(b"a picture")
+    assert sent == [f"Bearer {TOKEN}"]
+
+
+@pytest.mark.parametrize("make", [Client, AsyncClient])
+@pytest.mark.parametrize("target", ["linnaeus.example:8001", "192.0.2.1:8001", ["localhost:1", "192.0.2.1:1"]])
+def test_a_token_is_not_sent_in_the_clear_to_another_machine(make, target):
+    with pytest.raises(ValueError, match=r"would travel readable by all: pass tls=True") as raised:
+        make(target, token=TOKEN)
+    assert TOKEN not in str(raised.value)
+
+
+@pytest.mark.parametrize("target", ["localhost:1", "127.0.0.1:1", "[::1]:1", "unix:/run/linnaeus.sock"])
+def test_a_token_to_this_machine_needs_no_encryption(target):
+    Client(target, token=TOKEN).close()
+
+
+def test_a_token_to_another_machine_needs_encryption_only():
+    Client("linnaeus.example:8001", token=TOKEN, tls=True).close()
+
+
+@pytest.mark.parametrize("token", ["", "two words", "line\nend", "gr\u00fcn", 7, b"bytes"])
+def test_a_token_that_is_none_is_refused_and_not_shown(token):
+    with pytest.raises(ValueError, match="token must be letters, digits") as raised:
+        Client("localhost:8001", token=token)
+    assert not token or str(token) not in str(raised.value)
+
+
+def test_a_token_shows_nowhere():
+    client = Client("localhost:8001", token=TOKEN)
+    assert TOKEN not in repr(client) + repr(client._core)
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A key and its own certificate for NAME."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate")
+    folder = tmp_path_factory.mktemp("certificate")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        + ["-keyout", key, "-out", certificate, "-days", "2", "-subj", f"/CN={NAME}"]
+        + ["-addext", f"subjectAltName=DNS:{NAME}"],
+        check=True,
+        capture_output=True,
+    )
+    return key, certificate
+
+
+@pytest.fixture(params=[False, True], ids=["anybody", "clients with a certificate"])
+def encrypted(request, stub, certificate):
+    """The stub behind TLS; asks clients for a certificate or does not."""
+    key, own = (path.read_bytes() for path in certificate)
+    credentials = grpc.ssl_server_credentials([(key, own)], own if request.param else None, request.param)
+    with ThreadPoolExecutor(4) as threads:
+        server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
+        add_ClassifierServiceServicer_to_server(stub, server)
+        target = f"127.0.0.1:{server.add_secure_port('127.0.0.1:0', credentials)}"
+        server.start()
+        yield target
+        server.stop(grace=None).wait()
+
+
+def test_both_ends_prove_who_they_are(encrypted, stub, certificate):
+    key, own = certificate
+    with Client(encrypted, tls=Tls(ca=own, certificate=own, key=key, server_name=NAME), token=TOKEN) as client:
+        client.classify(b"a picture")
+    assert len(stub.images) == 1
+
+
+async def test_the_asyncio_client_does_so_too(encrypted, stub, certificate):
+    key, own = (path.read_bytes() for path in certificate)
+    async with AsyncClient(encrypted, tls=Tls(ca=own, certificate=own, key=key, server_name=NAME)) as client:
+        await client.classify(b"a picture")
+    assert len(stub.images) == 1
+
+
+@pytest.mark.parametrize("how", ["unknown authority", "wrong name", "no encryption"])
+def test_a_server_that_does_not_prove_it_is_not_talked_to(encrypted, stub, certificate, how):
+    own = certificate[1]
+    tls = {"unknown authority": True, "wrong name": Tls(ca=own), "no encryption": False}[how]
+    with Client(encrypted, tls=tls) as client, pytest.raises(Unavailable):
+        client.classify(b"a picture")
+    assert stub.requests == []
+
+
+def test_a_certificate_without_its_key_is_refused():
+    for half in (dict(certificate=b"a"), dict(key=b"a")):
+        with pytest.raises(ValueError, match="pass both or neither"):
+            Tls(**half)
+
+
+def test_a_file_that_is_missing_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"tls: the file for ca cannot be read \(.*missing\.pem"):
+        Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
+
+
+def test_tls_is_a_yes_or_no_or_its_settings():
+    with pytest.raises(ValueError, match="tls must be True, False or a Tls value"):
+        Client("localhost:8001", tls="certificate.pem")
+
+
+def test_a_key_shows_nowhere():
+    assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
