@@ -1,6 +1,5 @@
 """`linnaeus-client classify`: many files at once, answers in order, every failure one line."""
 
-import asyncio
 import json
 import signal
 import threading
@@ -12,8 +11,6 @@ from google.rpc.error_details_pb2 import BadRequest
 from grpc_status import rpc_status
 from rich.console import Console
 
-from linnaeus.client import AsyncClient, InvalidImage
-from linnaeus.client.cli.classifying import Question, classify_files
 from linnaeus.v1 import classifier_pb2 as messages
 
 TOP_CLASS = {"index": 281, "label": "tabby, tabby cat", "probability": 0.75}
@@ -73,35 +70,6 @@ def test_pictures_are_sent_at_the_same_time(run_command, pictures, stub, make_an
 
     stub.on_classify = behaviour
     assert run_command("classify", *pictures(*"abcde")).exit_code == 0
-
-
-class HeldClient(AsyncClient):
-    """Counts the calls that are under way, and answers none before it is told to."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.under_way = 0
-        self.released = asyncio.Event()
-
-    async def classify(self, image, **_):
-        self.under_way += 1
-        await self.released.wait()
-        self.under_way -= 1
-        raise InvalidImage("This is no picture.")
-
-
-async def test_no_more_pictures_are_under_way_than_allowed(pictures, monkeypatch):
-    async def at_once(function, *arguments):
-        return function(*arguments)
-
-    monkeypatch.setattr("asyncio.to_thread", at_once)
-    client, files, question = HeldClient(), pictures(*"abcdef"), Question(model="", version="", top_k=1)
-    run = asyncio.create_task(classify_files(client, files, question, concurrency=2))
-    for _ in range(100):  # without threads, this many turns of the loop leave nothing that could still begin
-        await asyncio.sleep(0)
-    assert client.under_way == 2
-    client.released.set()
-    assert [outcome.picture for outcome in await run] == files
 
 
 def test_sixteen_pictures_are_under_way_unless_told_otherwise(
@@ -289,7 +257,7 @@ def test_a_fault_of_ours_is_one_line_too(run_command, pictures, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("one\ntwo")
 
-    monkeypatch.setattr("linnaeus.client.cli.classifying.read_file", broken)
+    monkeypatch.setattr("linnaeus.client.images.read_file", broken)
     ending = run_command("classify", *pictures("cat.jpg"))
     assert (ending.exit_code, ending.errors) == (1, "linnaeus-client: unexpected RuntimeError: one two\n")
 

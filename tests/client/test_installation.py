@@ -2,36 +2,50 @@
 
 import pytest
 
+# What a program may import: of the installed packages, only those the base installation has.
+BASE = {"grpc", "grpc_status", "google", "linnaeus", "typing_extensions"}
 BLOCK = """
 import sys
 
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {blocked}:
+        package = name.partition(".")[0]
+        if package in {blocked} or ({base} and package not in {base} | sys.stdlib_module_names):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, Blocker())
 """
-OPTIONAL = {"typer", "rich", "numpy", "PIL", "torch"}
+OPTIONAL = {"typer", "rich", "numpy", "PIL", "torch", "hdrh", "matplotlib", "prometheus_client"}
 
 
 @pytest.fixture
 def run_without(start_python, patience_seconds):
-    def run(blocked: set[str], program: str) -> tuple[int, str, str]:
-        process = start_python("-c", BLOCK.format(blocked=blocked) + program)
+    def run(blocked: set[str], program: str, base: set[str] | None = None) -> tuple[int, str, str]:
+        process = start_python("-c", BLOCK.format(blocked=blocked, base=base) + program)
         output, errors = process.communicate(timeout=patience_seconds)
         return process.returncode, output, errors
 
     return run
 
 
-def test_the_library_needs_no_extra(run_without, stub):
+def test_the_library_needs_no_extra(run_without, stub, pictures):
+    (cat,) = pictures("cat.jpg")
     program = f"""
+import asyncio
 from linnaeus.client import *
 with Client({stub.target!r}) as client:
     print(client.classify(b"a picture").top.label)
+    print([outcome.unwrap().top.index for outcome in client.classify_many([{cat!r}, b"two"])])
+    print([outcome.ok for outcome in client.classify_folder({cat.removesuffix("cat.jpg")!r})])
+
+async def main():
+    async with AsyncClient({stub.target!r}) as client:
+        print([outcome.ok async for outcome in client.classify_many([{cat!r}, b""])])
+
+asyncio.run(main())
 """
-    assert run_without(OPTIONAL, program) == (0, "tabby, tabby cat\n", "")
+    expected = "tabby, tabby cat\n[281, 281]\n[True]\n[True, False]\n"
+    assert run_without(OPTIONAL, program, base=BASE) == (0, expected, "")
 
 
 def test_the_library_looks_for_no_extra(run_without):
@@ -44,6 +58,32 @@ def test_a_missing_extra_is_one_line_that_says_how_to_get_it(run_without, missin
     program = "from linnaeus.client.cli import main; main([])"
     expected = f"linnaeus-client needs {missing}: pip install 'linnaeus[cli]'\n"
     assert run_without({missing}, program) == (1, "", expected)
+
+
+def test_a_missing_extra_is_said_with_only_the_base_installed(run_without):
+    program = "from linnaeus.client.cli import main; main(['classify', 'cat.jpg'])"
+    status, output, errors = run_without(set(), program, base=BASE)
+    assert (status, output) == (1, "")
+    assert errors.startswith("linnaeus-client needs ") and errors.endswith(": pip install 'linnaeus[cli]'\n")
+
+
+@pytest.mark.parametrize("missing", ["hdrh", "hdrh.histogram", "matplotlib", "prometheus_client.parser"])
+def test_what_only_load_needs_names_its_extra(run_command, monkeypatch, missing):
+    def run(_):
+        raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr("linnaeus.client.cli._run", run)
+    package = missing.partition(".")[0]
+    ending = run_command("load")
+    assert (ending.exit_code, ending.errors) == (1, f"linnaeus-client needs {package}: pip install 'linnaeus[load]'\n")
+
+
+@pytest.mark.parametrize("missing", ["hdrh", "matplotlib", "prometheus_client"])
+def test_load_says_what_it_lacks_before_anything_is_sent(run_without, stub, missing):
+    program = f"from linnaeus.client.cli import main; main(['load', 'cat.jpg', '--server', {stub.target!r}])"
+    expected = f"linnaeus-client needs {missing}: pip install 'linnaeus[load]'\n"
+    assert run_without({missing}, program) == (1, "", expected)
+    assert stub.requests == []
 
 
 def test_everything_promised_is_there():

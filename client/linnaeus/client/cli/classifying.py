@@ -1,16 +1,15 @@
-"""Many files over one connection: so many at a time, the outcomes in the order of the files."""
+"""Many pictures over one connection: the outcomes in their order, each with what the command shows besides."""
 
-import asyncio
-import time
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, replace
+import contextlib
+import os
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 from linnaeus.client.aio import AsyncClient
-from linnaeus.client.cli.outcomes import Answered, Failed, Outcome
-from linnaeus.client.core import DEFAULT_MAX_MESSAGE_BYTES
+from linnaeus.client.cli.outcomes import Answered, Failed
+from linnaeus.client.cli.sources import STANDARD_INPUT, Sources
 from linnaeus.client.errors import LinnaeusError
-from linnaeus.client.images import read_file
+from linnaeus.client.outcomes import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,61 +21,54 @@ class Question:
     top_k: int
 
 
-async def classify_files(
-    client: AsyncClient, files: Sequence[str], question: Question, *, concurrency: int
-) -> tuple[Outcome, ...]:
-    """Classifies every file; one that fails hurts no other.
+async def classify_sources(
+    client: AsyncClient, sources: Sources, question: Question, *, concurrency: int
+) -> AsyncGenerator[Answered | Failed, None]:
+    """Classifies every picture; one that fails hurts no other. What could not be listed comes last.
 
     Args:
-        client: is closed at the end.
-        files: paths.
+        client: stays open.
+        sources: the pictures; read no further ahead than `concurrency`, which bounds the memory they take.
         question: the model and so on.
-        concurrency: how many files are read and under way at once, which also bounds the memory they take.
-
-    Returns:
-        One outcome a file, in the order of the files.
+        concurrency: how many pictures are read and under way at once.
     """
-    places = asyncio.Semaphore(concurrency)
-    async with client:
-        outcomes = await asyncio.gather(*(_classify(client, file, question, places) for file in files))
-        return await _with_training(client, outcomes)
+    training = _Training(client)
+    stream = client.classify_many(
+        sources, concurrency=concurrency, model=question.model, version=question.version, top_k=question.top_k
+    )
+    async with contextlib.aclosing(stream) as outcomes:
+        async for outcome in outcomes:
+            yield await _shown(outcome, training)
+    for name, error in sources.failures:
+        yield Failed(name, error)
 
 
-async def _classify(
-    client: AsyncClient, file: str, question: Question, places: AbstractAsyncContextManager[None]
-) -> Outcome:
-    async with places:
+class _Training:
+    """Whether the models that answered were ever trained: one call for each model version."""
+
+    def __init__(self, client: AsyncClient) -> None:
+        self._client = client
+        self._known: dict[tuple[str, int], bool | None] = {}
+
+    async def of(self, model: str, version: int) -> bool | None:
+        if (model, version) not in self._known:
+            self._known[model, version] = await self._ask(model, version)
+        return self._known[model, version]
+
+    async def _ask(self, model: str, version: int) -> bool | None:
+        """None where the server does not say: an answer is not thrown away for that."""
         try:
-            content = await asyncio.to_thread(read_file, file, DEFAULT_MAX_MESSAGE_BYTES)
-            return await _timed(client, file, content, question)
-        except LinnaeusError as error:
-            return Failed(file, error)
+            weights = (await self._client.model(model, version)).weights
+        except LinnaeusError:
+            return None
+        return None if weights is None else weights.trained
 
 
-async def _timed(client: AsyncClient, file: str, content: bytes, question: Question) -> Answered:
-    started = time.perf_counter()
-    result = await client.classify(content, model=question.model, version=question.version, top_k=question.top_k)
-    return Answered(file, result, (time.perf_counter() - started) * 1000)
-
-
-async def _with_training(client: AsyncClient, outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
-    """Adds whether the models that answered were ever trained: one call for each model version."""
-    seen: dict[tuple[str, int], bool | None] = {}
-    completed: list[Outcome] = []
-    for outcome in outcomes:
-        if isinstance(outcome, Answered):
-            model = (outcome.result.model, outcome.result.version)
-            if model not in seen:
-                seen[model] = await _trained(client, *model)
-            outcome = replace(outcome, trained=seen[model])
-        completed.append(outcome)
-    return tuple(completed)
-
-
-async def _trained(client: AsyncClient, model: str, version: int) -> bool | None:
-    """None where the server does not say: an answer is not thrown away for that."""
-    try:
-        weights = (await client.model(model, version)).weights
-    except LinnaeusError:
-        return None
-    return None if weights is None else weights.trained
+async def _shown(outcome: Outcome, training: _Training) -> Answered | Failed:
+    # Content without a name came by standard input.
+    picture = os.fspath(outcome.source) if isinstance(outcome.source, str | os.PathLike) else STANDARD_INPUT
+    if outcome.error is not None:
+        return Failed(picture, outcome.error)
+    result = outcome.unwrap()
+    trained = await training.of(result.model, result.version)
+    return Answered(picture, result, outcome.elapsed_seconds * 1000, trained)

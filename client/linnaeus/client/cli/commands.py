@@ -1,12 +1,14 @@
 """The command line's words: commands, options, help, and which exit status follows.
 
     linnaeus-client classify cat.jpg dog.jpg --model efficientnet_lite0 --top-k 3
+    linnaeus-client classify photos/ --recursive --output csv --sort-into sorted/
     linnaeus-client models --json
 
 `--server` and `--timeout` may stand before or after the command's name.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -15,11 +17,15 @@ import typer
 
 from linnaeus.client.aio import AsyncClient
 from linnaeus.client.cli import writing
-from linnaeus.client.cli.classifying import Question, classify_files
-from linnaeus.client.cli.outcomes import Answered, Failed
-from linnaeus.client.cli.tables import classification_table, model_notes, model_table
+from linnaeus.client.cli.classifying import Question
+from linnaeus.client.cli.forms import Output
+from linnaeus.client.cli.running import Run
+from linnaeus.client.cli.sorting import Sorter
+from linnaeus.client.cli.sources import STANDARD_INPUT, Sources, read_standard_input
+from linnaeus.client.cli.tables import model_notes, model_table
 from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS
 from linnaeus.client.errors import LinnaeusError
+from linnaeus.client.many import DEFAULT_CONCURRENCY
 from linnaeus.client.results import ModelInfo
 from linnaeus.client.targets import check_target, check_timeout
 
@@ -83,21 +89,41 @@ def connection(
 @app.command()
 def classify(
     context: typer.Context,
-    files: Annotated[list[str], typer.Argument(metavar="FILE", help="JPEG, PNG, GIF, WebP or BMP files.")],
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE|FOLDER|-",
+            help="JPEG, PNG, GIF, WebP or BMP files, folders of them, - for one picture from standard input.",
+            show_default=False,
+        ),
+    ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option("--from-file", metavar="LIST", help="A file that names one picture a line; - is standard input."),
+    ] = None,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="In folders, also the folders below.")] = False,
     model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
     version: Annotated[str, typer.Option(help="Its version; the latest if left out.", show_default=False)] = "",
     top_k: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Classes a picture; 0: the server decides.")] = 1,
-    concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = 16,
-    as_json: Json = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = DEFAULT_CONCURRENCY,
+    output: Annotated[Output | None, typer.Option(help="The form; a table if left out.", show_default=False)] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
+    sort_into: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Copy each picture into DIR/<label>/; nothing is moved or overwritten."),
+    ] = None,
     server: Server = None,
     timeout: Timeout = None,
 ) -> None:
     """Names what is in each picture."""
-    question = Question(model=model, version=version, top_k=top_k)
-    client = _connection(context, server, timeout).client()
-    outcomes = asyncio.run(classify_files(client, files, question, concurrency=concurrency))
-    _write_outcomes(outcomes, as_json)
-    if any(isinstance(outcome, Failed) for outcome in outcomes):
+    run = Run(
+        sources=_sources(files or [], names, recursive),
+        question=Question(model=model, version=version, top_k=top_k),
+        concurrency=concurrency,
+        output=_output(output, as_json),
+        sorter=None if sort_into is None else Sorter(sort_into),
+    )
+    if not asyncio.run(run.go(_connection(context, server, timeout).client())):
         raise typer.Exit(1)
 
 
@@ -121,16 +147,22 @@ def _connection(context: typer.Context, server: str | None, timeout: float | Non
     return Connection(server or before.server, timeout or before.timeout_seconds)
 
 
-def _write_outcomes(outcomes: tuple[Answered | Failed, ...], as_json: bool) -> None:
-    answered = [outcome for outcome in outcomes if isinstance(outcome, Answered)]
-    if as_json:
-        writing.write_json([outcome.to_dict() for outcome in outcomes])
-    elif answered:
-        narrow = not writing.fits(classification_table(answered))
-        writing.write_table(classification_table(answered, narrow=narrow))
-    for failed in outcomes:
-        if isinstance(failed, Failed):
-            writing.write_error(f"{failed.picture}: {failed.message}")
+def _sources(files: list[str], names: str | None, recursive: bool) -> Sources:
+    """What is to be classified; standard input is read here, where Ctrl-C still ends everything at once."""
+    if not files and names is None:
+        raise typer.BadParameter("there is no picture: name a FILE, a folder, - or --from-file LIST")
+    if [*files, names].count(STANDARD_INPUT) > 1:
+        raise typer.BadParameter("standard input can be read once only: there is more than one -")
+    if names not in (None, STANDARD_INPUT) and not os.access(names, os.R_OK):
+        raise typer.BadParameter(f"--from-file: {names} cannot be read")
+    content = read_standard_input() if STANDARD_INPUT in files else b""
+    return Sources(files, names, recursive, content)
+
+
+def _output(output: Output | None, as_json: bool) -> Output:
+    if as_json and output not in (None, Output.JSON):
+        raise typer.BadParameter(f"--json and --output {output} exclude each other")
+    return Output.JSON if as_json else output or Output.TABLE
 
 
 def _write_models(listing: Sequence[ModelInfo]) -> None:

@@ -14,14 +14,16 @@ class Answered:
     Attributes:
         picture: the path as it was given.
         result: the answer.
-        milliseconds: from sending the request to having the answer.
+        milliseconds: from reading the picture to having the answer.
         trained: whether the model was trained; None where the server did not say.
+        copied_to: where `--sort-into` put a copy; None where it put none.
     """
 
     picture: str
     result: Classification
     milliseconds: float
     trained: bool | None = None
+    copied_to: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The object that `--json` prints."""
@@ -35,7 +37,7 @@ class Answered:
             "batch_size": answer["batch_size"],
             "timings": answer["timings"],
             "milliseconds": round(self.milliseconds, 3),
-        }
+        } | ({} if self.copied_to is None else {"copied_to": self.copied_to})
 
 
 @dataclass(frozen=True, slots=True)

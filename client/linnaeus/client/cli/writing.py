@@ -43,12 +43,14 @@ def write_error(message: str) -> None:
     print(f"linnaeus-client: {printable(message)}", file=sys.stderr)
 
 
-def _console() -> Console:
-    """A console that prints names as they are: no markup, no :emoji:, no coloured numbers.
-
-    A label that stdout's encoding lacks is written with backslashes instead of ending the program.
-    """
+def tolerate_any_letter() -> None:
+    """A letter that stdout's encoding lacks is written with backslashes instead of ending the program."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _console() -> Console:
+    """A console that prints names as they are: no markup, no :emoji:, no coloured numbers."""
+    tolerate_any_letter()
     width = None if sys.stdout.isatty() else _ENDLESS_COLUMNS
     return Console(width=width, markup=False, emoji=False, highlight=False)
