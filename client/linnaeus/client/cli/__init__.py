@@ -8,7 +8,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-_EXTRA = frozenset({"typer", "rich"})
+# Which extra holds what may be missing, by the name it is imported by.
+_EXTRAS = {"typer": "cli", "rich": "cli", "hdrh": "load", "matplotlib": "load", "prometheus_client": "load"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -23,9 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except ModuleNotFoundError as missing:
-        if missing.name not in _EXTRA:
+        package = (missing.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
-        sys.exit(f"linnaeus-client needs {missing.name}: pip install 'linnaeus[cli]'")
+        sys.exit(f"linnaeus-client needs {package}: pip install 'linnaeus[{_EXTRAS[package]}]'")
     # The program's boundary: a fault of ours is one line as well, with enough to report it.
     except Exception as error:
         sys.exit(f"linnaeus-client: unexpected {type(error).__name__}: {' '.join(str(error).split())}")
@@ -33,6 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    from linnaeus.client.cli.commands import app
+    from linnaeus.client.cli.load import app
 
     app(args=arguments, prog_name="linnaeus-client")

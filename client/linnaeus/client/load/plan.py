@@ -1,0 +1,149 @@
+"""What a load test is asked to do: frozen, checked once, and sent as it is to every process that takes part.
+
+It must not know how calls are sent or what became of them.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
+ARRIVALS = ("poisson", "constant")
+PRIORITIES = ("low", "normal", "high")
+CALL_KINDS = ("unary", "batch", "stream")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """One spell of constant load.
+
+    Attributes:
+        target: the server's address, as gRPC takes it.
+        pictures: files, sent in turn.
+        model, version: as in the contract; empty for the server's choice.
+        top_k: classes a call asks for; 0 for the server's choice.
+        rate: images a second in an open loop; None for a closed one.
+        concurrency: callers at once in a closed loop; None for an open one.
+        arrivals: of an open loop, "poisson" (like many independent users) or "constant".
+        duration_seconds: how long is measured.
+        warmup_seconds: how long is sent before that, under the same load.
+        deadline_seconds: after which a call is late.
+        cancel_rate: share of calls the tester cancels shortly after sending, 0 to 1.
+        corrupt_rate: share of calls that send a spoilt picture, 0 to 1.
+        priority: "low", "normal" or "high"; None sends none.
+        rpc: "unary", "batch" (`batch_size` images a message) or "stream".
+        batch_size: images a message when `rpc` is "batch".
+        connections: channels, over all processes; every process has at least one.
+        processes: that send; 0 for half the cores, at least one.
+        max_in_flight: messages at once in an open loop, over all processes.
+        metrics_url: where the server's metrics are; None derives it from the target, "" reads none.
+        seed: of arrivals, cancellations and spoilt pictures.
+
+    Raises:
+        ValueError: an attribute is wrong; one sentence says which and what it may be.
+    """
+
+    target: str
+    pictures: tuple[Path, ...]
+    model: str = ""
+    version: str = ""
+    top_k: int = 1
+    rate: float | None = None
+    concurrency: int | None = None
+    arrivals: str = "poisson"
+    duration_seconds: float = 10.0
+    warmup_seconds: float = 1.0
+    deadline_seconds: float = 30.0
+    cancel_rate: float = 0.0
+    corrupt_rate: float = 0.0
+    priority: str | None = None
+    rpc: str = "unary"
+    batch_size: int = 8
+    connections: int = 1
+    processes: int = 0
+    max_in_flight: int = 4096
+    metrics_url: str | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuses what no test could do."""
+        self._check_names()
+        self._check_load()
+        self._check_numbers()
+
+    @property
+    def process_count(self) -> int:
+        """Processes that send: as told, or half the cores, and never more than there are callers."""
+        wanted = self.processes or max(1, (os.cpu_count() or 1) // 2)
+        return min(wanted, self.concurrency or wanted)
+
+    @property
+    def images_per_call(self) -> int:
+        """How many images one message carries."""
+        return self.batch_size if self.rpc == "batch" else 1
+
+    def _check_names(self) -> None:
+        _require(bool(self.target), "the target is empty: give the server's address, such as localhost:8001")
+        _require(bool(self.pictures), "there is no picture to send: name at least one file or folder")
+        for name, value, known in (
+            ("arrivals", self.arrivals, ARRIVALS),
+            ("rpc", self.rpc, CALL_KINDS),
+            ("priority", self.priority, (None, *PRIORITIES)),
+        ):
+            words = ", ".join(word for word in known if word)
+            _require(value in known, f"{name} is {value!r}: it is one of {words}")
+
+    def _check_load(self) -> None:
+        loops = (self.rate is not None) + (self.concurrency is not None)
+        _require(loops == 1, "give either a rate (open loop) or a concurrency (closed loop), and not both")
+        _require(self.rate is None or 0 < self.rate < 1e7, f"the rate is {self.rate}: it must be above 0")
+        _require(self.concurrency is None or self.concurrency >= 1, f"concurrency is {self.concurrency}: at least 1")
+
+    def _check_numbers(self) -> None:
+        for name in ("duration_seconds", "deadline_seconds"):
+            value = getattr(self, name)
+            _require(0 < value <= 86_400, f"{name} is {value}: it must be above 0 and at most a day")
+        _require(0 <= self.warmup_seconds <= 86_400, f"warmup_seconds is {self.warmup_seconds}: 0 or more")
+        for name in ("cancel_rate", "corrupt_rate"):
+            value = getattr(self, name)
+            _require(0 <= value <= 1, f"{name} is {value}: it is a share, from 0 to 1")
+        _require(self.cancel_rate + self.corrupt_rate <= 1, "cancel_rate and corrupt_rate together exceed 1")
+        streamed = self.rpc == "stream" and self.cancel_rate > 0
+        _require(not streamed, "cancel_rate does not go with rpc stream: one message of a stream cannot be cancelled")
+        for name in ("batch_size", "connections", "max_in_flight"):
+            value = getattr(self, name)
+            _require(value >= 1, f"{name} is {value}: it must be at least 1")
+        for name in ("processes", "top_k"):
+            value = getattr(self, name)
+            _require(value >= 0, f"{name} is {value}: it must be 0 or more")
+
+
+def expand_pictures(paths: Iterable[Path]) -> tuple[Path, ...]:
+    """Files as they are, folders as the pictures directly or deeper in them, sorted by path.
+
+    Raises:
+        ValueError: a path does not exist, or a folder holds no picture.
+    """
+    found: list[Path] = []
+    for path in paths:
+        found += _pictures_in(path)
+    if not found:
+        raise ValueError("there is no picture to send: name at least one file or folder")
+    return tuple(found)
+
+
+def _pictures_in(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise ValueError(f"{path} is neither a file nor a folder")
+    inside = sorted(each for each in path.rglob("*") if each.suffix.lower() in IMAGE_SUFFIXES and each.is_file())
+    if not inside:
+        raise ValueError(f"{path} holds no picture: looked for {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return inside
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ValueError(sentence)
