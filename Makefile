@@ -31,7 +31,7 @@ format: $(INSTALLED) ## Formats the code
 proto: $(INSTALLED) ## Generates the Python stubs from the contract
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_stubs.py
 
-bench: $(INSTALLED) $(MODELS) ## Measures the served models against the same models in-process
+bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures the served models against the same models in-process
 	@$(BIN)/python benchmarks/bench.py
 
 clean: ## Removes what make made
@@ -42,8 +42,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two, the first time only) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,server,zoo,onnx,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,dev]'
 	@touch $@
+
+runs/bench/%/1/manifest.json: | $(INSTALLED)
+	@$(BIN)/linnaeus-zoo export $* --weights random --version 1 --repository runs/bench
 
 # A version folder never changes, so an existing one is never rebuilt.
 model-repository/%/1/manifest.json: | $(INSTALLED)

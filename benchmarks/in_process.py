@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import cycle
@@ -43,6 +43,14 @@ class Variant:
     streams: int
 
 
+# The first is what anybody gets from the artifact with torch alone; the others are limits for what the server adds.
+VARIANTS = (
+    Variant("as torch runs it", specialised=False, in_background=False, streams=1),
+    Variant("fused", specialised=True, in_background=True, streams=1),
+    Variant("fused, two streams", specialised=True, in_background=True, streams=2),
+)
+
+
 class InProcess:
     """A child process that decodes pictures in a pool and runs them in batches, and tells its throughput.
 
@@ -71,9 +79,9 @@ class InProcess:
         self._connection.send(None)
         self._child.join()
 
-    def images_per_second(self, batch: int, seconds: float) -> float:
-        """Measures batches of that size for about that long."""
-        self._connection.send((batch, seconds))
+    def images_per_second(self, batch: int, seconds: float, ahead: bool = True) -> float:
+        """Measures batches of that size for about that long; `ahead`: the next is decoded while the last one runs."""
+        self._connection.send((batch, seconds, ahead))
         return float(self._connection.recv())
 
 
@@ -102,10 +110,12 @@ def _as_torch_loads_it(folder: Path) -> Model:
     return model
 
 
-def _measure(model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], batch: int, seconds: float) -> float:
+def _measure(
+    model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], batch: int, seconds: float, ahead: bool
+) -> float:
     images = 0
     started = time.perf_counter()
-    for pixels in _batches(model, decoders, pictures, batch):
+    for pixels in _batches(model, decoders, pictures, batch, ahead):
         model.run(pixels, 5)
         images += batch
         if (elapsed := time.perf_counter() - started) > seconds:
@@ -113,14 +123,20 @@ def _measure(model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], 
     return images / elapsed
 
 
-def _batches(model: Model, pool: ThreadPoolExecutor, pictures: list[bytes], batch: int) -> Iterator[list[Pixels]]:
-    """Decoded batches without end, always one ahead; the pool is left idle when the reader stops."""
+def _batches(
+    model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], batch: int, ahead: bool
+) -> Iterator[list[Pixels]]:
+    """Decoded batches without end; the pool is left idle when the reader stops."""
     spec, source = model.manifest.input, cycle(pictures)
-    following = [pool.submit(decode, EncodedImage(next(source)), spec, 10**8) for _ in range(batch)]
+
+    def begin() -> "list[Future[Pixels]]":
+        return [decoders.submit(decode, EncodedImage(next(source)), spec, 10**8) for _ in range(batch)]
+
+    following = begin() if ahead else []
     try:
         while True:
-            ready = following
-            following = [pool.submit(decode, EncodedImage(next(source)), spec, 10**8) for _ in range(batch)]
+            ready = following or begin()
+            following = begin() if ahead else []
             yield [future.result() for future in ready]
     finally:
         for future in following:
