@@ -55,12 +55,12 @@ class LiveProgress:
         """How it stands now."""
         words = f"{self._title}, {_PHASES[snapshot.phase]}, {_elapsed(snapshot, self._plan)}"
         if self._console.is_terminal:
-            self._show(Group(Text(words), self._bar(snapshot), Text(_figures(snapshot))))
+            self._show(Group(Text(words), self._bar(snapshot), *map(Text, _figures(snapshot))))
         elif self._told_at is None:
             self._told_at = snapshot.elapsed_seconds
         elif snapshot.elapsed_seconds - self._told_at >= _SECONDS_BETWEEN_LINES:
             self._told_at = snapshot.elapsed_seconds
-            self._say(f"{words}, {_figures(snapshot)}")
+            self._say(f"{words}, {'  '.join(_figures(snapshot))}")
 
     def spell_ended(self, spell: Spell) -> None:
         """A step of several is over; what it found stays readable above the bar."""
@@ -90,13 +90,13 @@ def _elapsed(snapshot: Snapshot, plan: Plan | None) -> str:
     return f"{snapshot.elapsed_seconds:.0f} of {plan.duration_seconds:g} s"
 
 
-def _figures(snapshot: Snapshot) -> str:
+def _figures(snapshot: Snapshot) -> tuple[str, str]:
+    """What became of the calls, and how fast they were: two lines on a terminal of 80 columns."""
     latencies = (("p50", snapshot.p50_seconds), ("p99", snapshot.p99_seconds))
-    parts = (
-        f"sent {snapshot.sent:,}",
+    outcomes = (f"{name} {getattr(snapshot, name):,}" for name in ("sent", "ok", "late", "refused", "failed"))
+    speeds = (
         f"{shortened(snapshot.calls_per_second)} calls/s",
-        *(f"{name} {getattr(snapshot, name):,}" for name in ("ok", "late", "refused", "failed")),
         f"in flight {snapshot.in_flight:,}",
         *(f"{name} {UNKNOWN if value is None else milliseconds(value) + ' ms'}" for name, value in latencies),
     )
-    return "  ".join(parts)
+    return "  ".join(outcomes), "  ".join(speeds)

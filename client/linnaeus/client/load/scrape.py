@@ -4,7 +4,6 @@ It must not know how the server makes them: names and labels are those the desig
 """
 
 import re
-import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -67,8 +66,10 @@ def read_sample(url: str, model: str, version: str) -> Sample:
         with _OPENER.open(url, timeout=TIMEOUT_SECONDS) as answer:
             text = answer.read().decode("utf-8")
         return parse_sample(text, model, version)
-    except (urllib.error.URLError, OSError) as error:
-        raise MetricsUnreadable(f"the server's metrics at {url} cannot be read: {error}") from None
+    except OSError as error:
+        reason = getattr(error, "reason", error)  # urllib wraps what happened
+        told = getattr(reason, "strerror", None) or reason
+        raise MetricsUnreadable(f"the server's metrics at {url} cannot be read: {told}") from None
     except ValueError as error:
         raise MetricsUnreadable(f"what {url} answers is no Prometheus text: {error}") from None
 

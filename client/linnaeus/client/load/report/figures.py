@@ -60,9 +60,25 @@ def figures_of(spell: Spell) -> tuple[Figure, ...]:
     return (*_outcomes(spell), *_rates(spell), *_latencies(spell), *_server(spell), *_tester(spell))
 
 
+def chosen_rate(run: Run) -> float | None:
+    """The rate that a ramp or a search found; None where there is none."""
+    return run.found_rate if run.kind == "search" else run.knee
+
+
+def name_of_choice(run: Run) -> str:
+    """What the chosen rate is, in a word or two."""
+    if run.kind == "search":
+        return "found rate"
+    return "knee above" if _knee_is_above(run) else "knee"
+
+
+def _knee_is_above(run: Run) -> bool:
+    return run.knee is not None and run.knee == max(spell.rate or 0.0 for spell in run.spells)
+
+
 def featured(run: Run) -> Spell | None:
     """The spell that speaks for the run: the only one, the one at the knee or at the found rate, else the first."""
-    chosen = run.found_rate if run.kind == "search" else run.knee
+    chosen = chosen_rate(run)
     matching = [spell for spell in run.spells if chosen is not None and spell.rate == chosen]
     return matching[-1] if matching else next(iter(run.spells), None)
 
@@ -84,7 +100,7 @@ def verdict(run: Run) -> str:
     if run.kind == "ramp":
         if run.knee is None:
             return "Even the lowest rate was not served in full: there is no knee, start lower."
-        if run.knee == max(spell.rate or 0.0 for spell in run.spells):
+        if _knee_is_above(run):
             return f"Every rate was served in full: the knee lies above {shortened(run.knee)} calls/s."
         return f"The knee: {shortened(run.knee)} calls/s is the highest rate that was still served in full."
     if run.kind == "search":

@@ -9,12 +9,14 @@ from linnaeus.client.load.report import document
 from linnaeus.client.load.report.drawing import Drawing
 from linnaeus.client.load.report.figures import (
     answered,
+    chosen_rate,
     featured,
     figures_of,
     latency_sentence,
     limited_by_tester,
     load_of,
     milliseconds,
+    name_of_choice,
     shortened,
     verdict,
 )
@@ -73,10 +75,8 @@ def _about(run: Run, spell: Spell) -> Iterator[str]:
 def _headline(run: Run, spell: Spell) -> Mapping[str, str]:
     counts, latency = spell.counts, spell.latency
     known = answered(spell)
-    found = run.found_rate if run.kind == "search" else run.knee
-    chosen = (
-        {} if found is None else {"knee, calls/s" if run.kind == "ramp" else "found rate, calls/s": shortened(found)}
-    )
+    found = chosen_rate(run)
+    chosen = {} if found is None else {f"{name_of_choice(run)}, calls/s": shortened(found)}
     return chosen | {
         "goodput, calls/s": shortened(spell.goodput),
         "p50, ms": milliseconds(latency.p50 if known else None),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from linnaeus.client.load.report.drawing import Drawing, colour, draw
-from linnaeus.client.load.report.figures import answered, shortened
+from linnaeus.client.load.report.figures import answered, chosen_rate, name_of_choice, shortened
 from linnaeus.client.load.report.plots import latency_axis
 from linnaeus.client.load.results import Run, Spell
 
@@ -72,8 +72,7 @@ def by_rate(run: Run) -> Sequence[Spell]:
 
 
 def _mark(axes: "Axes", run: Run, line: str, label: str) -> None:
-    found = run.found_rate if run.kind == "search" else run.knee
+    found = chosen_rate(run)
     if found is not None:
-        word = "found" if run.kind == "search" else "knee"
-        name = " ".join(filter(None, (word, label, f"{shortened(found)}/s")))
+        name = " ".join(filter(None, (name_of_choice(run), label, f"{shortened(found)}/s")))
         axes.axvline(found, color=colour(line), linestyle="--", linewidth=1.2, label=name)

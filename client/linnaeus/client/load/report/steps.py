@@ -5,7 +5,15 @@ It must not know how rows are laid out.
 
 from dataclasses import dataclass
 
-from linnaeus.client.load.report.figures import UNKNOWN, answered, featured, milliseconds, shortened
+from linnaeus.client.load.report.figures import (
+    UNKNOWN,
+    answered,
+    chosen_rate,
+    featured,
+    milliseconds,
+    name_of_choice,
+    shortened,
+)
 from linnaeus.client.load.results import Run, Spell
 
 # `batch` is the server's mean batch size in images, `busy` the share of the time in which the tester was at work.
@@ -30,10 +38,8 @@ class Step:
 
 def steps_of(run: Run) -> tuple[Step, ...]:
     """One row a spell, in the order they ran."""
-    found = run.found_rate if run.kind == "search" else run.knee
-    chosen = featured(run) if found is not None else None
-    word = "found" if run.kind == "search" else "knee"
-    return tuple(_step(spell, word if spell is chosen else "") for spell in run.spells)
+    chosen = featured(run) if chosen_rate(run) is not None else None
+    return tuple(_step(spell, name_of_choice(run) if spell is chosen else "") for spell in run.spells)
 
 
 def _step(spell: Spell, mark: str) -> Step:
