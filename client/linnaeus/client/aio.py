@@ -82,6 +82,7 @@ class AsyncClient:
         )
         self._asking = asyncio.Lock()
         self._channel: grpc.aio.Channel | None = None
+        self._service: ClassifierServiceAsyncStub | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -146,99 +147,6 @@ class AsyncClient:
         """
         request, deadline = self._core.model_request(name, version), self._core.deadline(None)
         return read_model(await self._call((await self._stub()).GetModel, request, deadline))
-
-    async def _request(
-        self, image: ImageSource, model: str, version: int | str | None, top_k: int, image_id: str
-    ) -> messages.ClassifyRequest:
-        """Reads files and converts pictures beside the event loop; bytes are not worth a thread."""
-
-        def build() -> messages.ClassifyRequest:
-            return self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id=image_id)
-
-        return build() if isinstance(image, bytes) else await asyncio.to_thread(build)
-
-    async def _classify(
-        self, request: messages.ClassifyRequest, timeout_seconds: float | None
-    ) -> messages.ClassifyResponse:
-        deadline = self._core.deadline(timeout_seconds)
-        if self._core.must_ask_limit(request):
-            await self._ask_limit(request, deadline)
-        method = (await self._stub()).Classify
-        if self._core.hedger is None:
-            return await self._call(method, request, deadline)
-        return await self._call_hedged(method, request, deadline, self._core.hedger)
-
-    async def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
-        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
-        asking = await self._acquire_asking(deadline)
-        try:
-            if self._core.must_ask_limit(request):
-                self._core.learn_limit(await self._told(deadline))
-        finally:
-            if asking:
-                self._asking.release()
-        self._core.require_room(request)
-
-    async def _acquire_asking(self, deadline: Deadline) -> bool:
-        try:
-            async with asyncio.timeout(deadline.left_seconds):
-                return await self._asking.acquire()
-        except TimeoutError:
-            return False
-
-    async def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
-        """What the server tells of itself; None where it does not know the question."""
-        try:
-            return await self._list(deadline)
-        except ServerFailure:
-            return None
-
-    async def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
-        return await self._call((await self._stub()).ListModels, messages.ListModelsRequest(), deadline)
-
-    async def _stub(self) -> "ClassifierServiceAsyncStub":
-        """The channel is made here, not in the constructor, because it is bound to the loop that runs now."""
-        addresses = self._core.addresses
-        target = str(addresses)
-        if self._channel is None and not self._closed:
-            target = (
-                await asyncio.to_thread(addresses.grpc_target) if addresses.need_lookup else addresses.grpc_target()
-            )
-        # Only now, when nothing else can happen in between: another call may have connected, or closed, meanwhile.
-        if self._closed:
-            raise RuntimeError("this AsyncClient is closed: make a new one")
-        if self._channel is None:
-            self._channel = self._open_channel(target)
-        return ClassifierServiceStub(self._channel)
-
-    def _open_channel(self, target: str) -> grpc.aio.Channel:
-        options = self._core.channel_options
-        if self._core.credentials is None:
-            return grpc.aio.insecure_channel(target, options=options)
-        return grpc.aio.secure_channel(target, self._core.credentials, options=options)
-
-    async def _call(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
-    ) -> Response:
-        try:
-            return await method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
-        except grpc.RpcError as failure:
-            raise self._core.error(failure, deadline) from None
-
-    async def _call_hedged(
-        self,
-        method: "grpc.aio.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]",
-        request: messages.ClassifyRequest,
-        deadline: Deadline,
-        hedger: Hedger,
-    ) -> messages.ClassifyResponse:
-        def send() -> "grpc.aio.UnaryUnaryCall[messages.ClassifyRequest, messages.ClassifyResponse]":
-            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
-
-        try:
-            return await hedged_call_async(send, hedger, request.model)
-        except grpc.RpcError as failure:
-            raise self._core.error(failure, deadline) from None
 
     def classify_many(
         self,
@@ -331,3 +239,97 @@ class AsyncClient:
             top_k=top_k,
             timeout_seconds=timeout_seconds,
         )
+
+    async def _request(
+        self, image: ImageSource, model: str, version: int | str | None, top_k: int, image_id: str
+    ) -> messages.ClassifyRequest:
+        """Reads files and converts pictures beside the event loop; bytes are not worth a thread."""
+
+        def build() -> messages.ClassifyRequest:
+            return self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id=image_id)
+
+        return build() if isinstance(image, bytes) else await asyncio.to_thread(build)
+
+    async def _classify(
+        self, request: messages.ClassifyRequest, timeout_seconds: float | None
+    ) -> messages.ClassifyResponse:
+        deadline = self._core.deadline(timeout_seconds)
+        if self._core.must_ask_limit(request):
+            await self._ask_limit(request, deadline)
+        method = (await self._stub()).Classify
+        if self._core.hedger is None:
+            return await self._call(method, request, deadline)
+        return await self._call_hedged(method, request, deadline, self._core.hedger)
+
+    async def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
+        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
+        asking = await self._acquire_asking(deadline)
+        try:
+            if self._core.must_ask_limit(request):
+                self._core.learn_limit(await self._told(deadline))
+        finally:
+            if asking:
+                self._asking.release()
+        self._core.require_room(request)
+
+    async def _acquire_asking(self, deadline: Deadline) -> bool:
+        try:
+            async with asyncio.timeout(deadline.left_seconds):
+                return await self._asking.acquire()
+        except TimeoutError:
+            return False
+
+    async def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
+        """What the server tells of itself; None where it does not know the question."""
+        try:
+            return await self._list(deadline)
+        except ServerFailure:
+            return None
+
+    async def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
+        return await self._call((await self._stub()).ListModels, messages.ListModelsRequest(), deadline)
+
+    async def _stub(self) -> "ClassifierServiceAsyncStub":
+        """The channel is made here, not in the constructor, because it is bound to the loop that runs now."""
+        addresses = self._core.addresses
+        target = str(addresses)
+        if self._channel is None and not self._closed:
+            target = (
+                await asyncio.to_thread(addresses.grpc_target) if addresses.need_lookup else addresses.grpc_target()
+            )
+        # Only now, when nothing else can happen in between: another call may have connected, or closed, meanwhile.
+        if self._closed:
+            raise RuntimeError("this AsyncClient is closed: make a new one")
+        if self._service is None:
+            self._channel = self._open_channel(target)
+            self._service = ClassifierServiceStub(self._channel)
+        return self._service
+
+    def _open_channel(self, target: str) -> grpc.aio.Channel:
+        options = self._core.channel_options
+        if self._core.credentials is None:
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, self._core.credentials, options=options)
+
+    async def _call(
+        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
+    ) -> Response:
+        try:
+            return await method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+        except grpc.RpcError as failure:
+            raise self._core.error(failure, deadline) from None
+
+    async def _call_hedged(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]",
+        request: messages.ClassifyRequest,
+        deadline: Deadline,
+        hedger: Hedger,
+    ) -> messages.ClassifyResponse:
+        def send() -> "grpc.aio.UnaryUnaryCall[messages.ClassifyRequest, messages.ClassifyResponse]":
+            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+
+        try:
+            return await hedged_call_async(send, hedger, request.model)
+        except grpc.RpcError as failure:
+            raise self._core.error(failure, deadline) from None

@@ -80,6 +80,7 @@ class Client:
         self._connecting = threading.Lock()
         self._asking = threading.Lock()
         self._channel: grpc.Channel | None = None
+        self._service: ClassifierServiceStub | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -146,77 +147,6 @@ class Client:
         return read_model(
             self._call(self._stub().GetModel, self._core.model_request(name, version), self._core.deadline(None))
         )
-
-    def _classify(
-        self,
-        request: messages.ClassifyRequest,
-        timeout_seconds: float | None,
-        through: Callable[[Classify], Classify] = lambda method: method,
-    ) -> messages.ClassifyResponse:
-        """Sends one picture; `through` may wrap the method, so that its calls are known elsewhere."""
-        deadline = self._core.deadline(timeout_seconds)
-        if self._core.must_ask_limit(request):
-            self._ask_limit(request, deadline)
-        method = through(self._stub().Classify)
-        if self._core.hedger is None:
-            return self._call(method, request, deadline)
-        return self._call_hedged(method, request, deadline, self._core.hedger)
-
-    def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
-        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
-        asking = self._asking.acquire(timeout=deadline.left_seconds)
-        try:
-            if self._core.must_ask_limit(request):
-                self._core.learn_limit(self._told(deadline))
-        finally:
-            if asking:
-                self._asking.release()
-        self._core.require_room(request)
-
-    def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
-        """What the server tells of itself; None where it does not know the question."""
-        try:
-            return self._list(deadline)
-        except ServerFailure:
-            return None
-
-    def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
-        return self._call(self._stub().ListModels, messages.ListModelsRequest(), deadline)
-
-    def _stub(self) -> ClassifierServiceStub:
-        """The channel is made here, not in the constructor, because names may have to be looked up."""
-        with self._connecting:
-            if self._closed:
-                raise RuntimeError("this Client is closed: make a new one")
-            if self._channel is None:
-                self._channel = self._open_channel()
-            return ClassifierServiceStub(self._channel)
-
-    def _open_channel(self) -> grpc.Channel:
-        target, options = self._core.addresses.grpc_target(), self._core.channel_options
-        if self._core.credentials is None:
-            return grpc.insecure_channel(target, options=options)
-        return grpc.secure_channel(target, self._core.credentials, options=options)
-
-    def _call(
-        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
-    ) -> Response:
-        try:
-            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
-        except grpc.RpcError as failure:
-            raise self._core.error(failure, deadline) from None
-
-    def _call_hedged(
-        self, method: Classify, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
-    ) -> messages.ClassifyResponse:
-        def send() -> Any:
-            return method.future(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
-
-        try:
-            response: messages.ClassifyResponse = hedged_call(send, hedger, request.model)
-            return response
-        except grpc.RpcError as failure:
-            raise self._core.error(failure, deadline) from None
 
     def classify_many(
         self,
@@ -303,3 +233,75 @@ class Client:
             top_k=top_k,
             timeout_seconds=timeout_seconds,
         )
+
+    def _classify(
+        self,
+        request: messages.ClassifyRequest,
+        timeout_seconds: float | None,
+        through: Callable[[Classify], Classify] = lambda method: method,
+    ) -> messages.ClassifyResponse:
+        """Sends one picture; `through` may wrap the method, so that its calls are known elsewhere."""
+        deadline = self._core.deadline(timeout_seconds)
+        if self._core.must_ask_limit(request):
+            self._ask_limit(request, deadline)
+        method = through(self._stub().Classify)
+        if self._core.hedger is None:
+            return self._call(method, request, deadline)
+        return self._call_hedged(method, request, deadline, self._core.hedger)
+
+    def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
+        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
+        asking = self._asking.acquire(timeout=deadline.left_seconds)
+        try:
+            if self._core.must_ask_limit(request):
+                self._core.learn_limit(self._told(deadline))
+        finally:
+            if asking:
+                self._asking.release()
+        self._core.require_room(request)
+
+    def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
+        """What the server tells of itself; None where it does not know the question."""
+        try:
+            return self._list(deadline)
+        except ServerFailure:
+            return None
+
+    def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
+        return self._call(self._stub().ListModels, messages.ListModelsRequest(), deadline)
+
+    def _stub(self) -> ClassifierServiceStub:
+        """The channel is made here, not in the constructor, because names may have to be looked up."""
+        with self._connecting:
+            if self._closed:
+                raise RuntimeError("this Client is closed: make a new one")
+            if self._service is None:
+                self._channel = self._open_channel()
+                self._service = ClassifierServiceStub(self._channel)
+            return self._service
+
+    def _open_channel(self) -> grpc.Channel:
+        target, options = self._core.addresses.grpc_target(), self._core.channel_options
+        if self._core.credentials is None:
+            return grpc.insecure_channel(target, options=options)
+        return grpc.secure_channel(target, self._core.credentials, options=options)
+
+    def _call(
+        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
+    ) -> Response:
+        try:
+            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+        except grpc.RpcError as failure:
+            raise self._core.error(failure, deadline) from None
+
+    def _call_hedged(
+        self, method: Classify, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
+    ) -> messages.ClassifyResponse:
+        def send() -> Any:
+            return method.future(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+
+        try:
+            response: messages.ClassifyResponse = hedged_call(send, hedger, request.model)
+            return response
+        except grpc.RpcError as failure:
+            raise self._core.error(failure, deadline) from None

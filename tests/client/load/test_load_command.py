@@ -115,6 +115,8 @@ WRONG = [
     (["PICTURE", "--rate", "5", "--ramp", "1:5:3"], "--ramp and --rate exclude each other"),
     (["PICTURE", "--ramp", "5:1:3"], "FROM must be above 0 and below TO"),
     (["PICTURE", "--search", "fast"], "'fast' is no objective"),
+    (["PICTURE", "--duration", "0"], "--duration is 0.0: it must be above 0"),
+    (["PICTURE", "--cancel-rate", "2"], "--cancel-rate is 2.0: it is a share"),
     (["PICTURE", "--search", "p99<1s", "--rate", "0"], "--rate is 0"),
     (["PICTURE", "--duration", "soon"], "'soon' is no time"),
     (["PICTURE", "--rate", "-5"], "the rate is -5"),

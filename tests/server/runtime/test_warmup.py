@@ -56,7 +56,7 @@ def test_of_long_runs_the_smallest_batch_as_fast_as_any_is_chosen() -> None:
 
 
 def test_of_short_runs_the_largest_batch_nearly_as_fast_as_any_is_chosen() -> None:
-    machine = Machine({1: 0.010, 2: 0.011, 4: 0.020, 8: 0.044, 16: 0.110, 32: 0.220})
+    machine = Machine({1: 0.0010, 2: 0.0011, 4: 0.0020, 8: 0.0044, 16: 0.0110, 32: 0.0220})
     assert warm_up(machine.run, 32, choose=True, clock=machine.clock)[-1].size == 8
     slower = Machine({1: 0.010, 2: 0.011, 4: 0.020, 8: 0.049, 16: 0.110, 32: 0.220})
     assert warm_up(slower.run, 32, choose=True, clock=slower.clock)[-1].size == 4

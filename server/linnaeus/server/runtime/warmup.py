@@ -14,8 +14,9 @@ _TIMED_ROUNDS = 4
 _ALWAYS_TRIED = 8
 # A long run must be worth the wait that it means for others; less gain than this is noise.
 _LONG_RUN_GAIN = 1.05
-# A short run hardly makes anybody wait, and a larger batch saves handing over, which pays for about this much.
-_SHORT_RUN_SECONDS = 0.05
+# A short run hardly makes anybody wait, and a larger batch saves handing over, which pays for about this much. Beyond,
+# a larger batch costs memory in every stream.
+_SHORT_RUN_SECONDS = 0.01
 _SHORT_RUN_LOSS = 1.15
 
 

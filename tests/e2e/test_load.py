@@ -1,0 +1,80 @@
+"""The load tester's command against a real server: what both sides counted agrees, and Ctrl-C ends it cleanly."""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnaeus.client.load.results import Run
+from linnaeus.server.process import ServerProcess
+
+
+@pytest.fixture
+def load(server: ServerProcess, pictures: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Starts `linnaeus-client load` on the digits."""
+
+    def start(*options: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", "from linnaeus.client.cli import main; main()", "--server", server.target]
+        fixed = ["load", str(pictures / "digits"), "--model", "lenet", "--metrics", server.metrics_url]
+        return subprocess.Popen(
+            [*command, *fixed, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        )
+
+    return start
+
+
+def answered(metric: Callable[..., float]) -> float:
+    return metric("grpc_server_handled_total", grpc_method="Classify", grpc_code="OK")
+
+
+def test_every_call_that_the_tester_counts_is_one_that_the_server_answered(
+    load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path
+) -> None:
+    before = answered(metric)
+    test = load("--concurrency", "4", "--duration", "1s", "--warmup", "0", "--json", str(tmp_path / "run.json"))
+    shown, errors = test.communicate(timeout=100)
+    assert test.returncode == 0, errors
+    run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
+    spell = run.spells[0]
+    assert spell.counts.ok == spell.counts.sent > 0
+    assert answered(metric) - before == spell.counts.sent
+    assert "goodput" in shown
+
+
+def test_the_servers_own_figures_stand_in_the_result_and_on_the_page(
+    load: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    outputs = ("--json", str(tmp_path / "run.json"), "--report", str(tmp_path / "page.html"))
+    test = load("--rate", "50", "--duration", "1s", *outputs)
+    _, errors = test.communicate(timeout=100)
+    assert test.returncode == 0, errors
+    server = Run.from_dict(json.loads((tmp_path / "run.json").read_text())).spells[0].server
+    assert server is not None
+    assert {"decode", "queue", "inference"} <= set(server.stage_seconds)
+    assert all(seconds > 0 for seconds in server.stage_seconds.values())
+    assert server.mean_batch_size is not None and server.mean_batch_size >= 1
+    assert sum(server.batch_sizes.values()) > 0
+    assert "Batch sizes" in (tmp_path / "page.html").read_text()
+
+
+def test_ctrl_c_ends_a_run_with_the_report_so_far(
+    load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path
+) -> None:
+    before = answered(metric)
+    test = load("--concurrency", "2", "--duration", "1h", "--warmup", "0", "--json", str(tmp_path / "run.json"))
+    while answered(metric) < before + 20:  # bounded by the test's timeout
+        assert test.poll() is None
+    test.send_signal(signal.SIGINT)
+    _, errors = test.communicate(timeout=100)
+    assert test.returncode == 130, errors
+    assert "Traceback" not in errors
+    plain: dict[str, Any] = json.loads((tmp_path / "run.json").read_text())
+    spell = Run.from_dict(plain).spells[0]
+    assert spell.interrupted
+    assert spell.counts.sent >= 20 and spell.counts.failed == 0
+    assert answered(metric) - before == spell.counts.sent
