@@ -22,6 +22,7 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.server.batching": ({"linnaeus.server.batching"}, None),
     "linnaeus.server.errors": (set(), None),
     "linnaeus.server.config": ({"linnaeus.server.errors"}, None),
+    "linnaeus.server.model_settings": ({"linnaeus.server.config", "linnaeus.server.errors"}, None),
     "linnaeus.server.logs": (set(), None),
     "linnaeus.server.process": (set(), None),
     "linnaeus.server.runtime": (
@@ -35,6 +36,7 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
             "linnaeus.server.runtime",
             "linnaeus.server.errors",
             "linnaeus.server.config",
+            "linnaeus.server.model_settings",
             "linnaeus.models.manifest",
         },
         GRPC | TORCH,

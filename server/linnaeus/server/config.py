@@ -38,6 +38,9 @@ class Settings:
     max_queue_delay_seconds: float = setting(
         0.0, "How long a batch that is not full waits for more. 0: a free device never waits.", least=0
     )
+    default_timeout_seconds: float = setting(
+        0.0, "How long a call that sets no deadline may take. 0: as long as it needs.", least=0
+    )
     decode_threads: int = setting(0, "Threads that decode pictures. 0: one for each core.", least=0)
     decode_priority: str = setting(
         "background",

@@ -213,6 +213,45 @@ async def test_an_image_that_is_late_for_its_decoder_is_not_decoded(
     await engine.close()
 
 
+async def test_a_call_without_a_deadline_gets_its_models_own(
+    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text("default_timeout_seconds = 2.5\n")
+    now = 100.0
+    engine = Engine(Settings(repository=tmp_path, device="cpu", decode_threads=1), heard, lambda: now)
+    await engine.load()
+    gate = Gate(monkeypatch)
+    first = asyncio.create_task(engine.classify(digit()))
+    await gate.wait_entered()
+    late, patient = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (None, now + 60))
+    await let_others_run()
+    now += 2.5
+    gate.opened.set()
+    assert (await patient).model == "lenet"
+    for task in (first, late):
+        with pytest.raises(DeadlineExceeded):
+            await task
+    await engine.close()
+
+
+async def test_a_models_own_limits_hold_for_it(repository: Path, tmp_path: Path, heard: Any) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text("max_batch_size = 3\n")
+    async with running(tmp_path, heard, max_batch_size=8) as engine:
+        model = engine.catalog.entries()[0].model
+        assert model is not None and model.max_batch_size == 3
+
+
+async def test_a_wrong_key_refuses_the_model_and_names_itself(repository: Path, tmp_path: Path, heard: Any) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text("max_bach_size = 3\n")
+    async with running(tmp_path, heard) as engine:
+        entry = engine.catalog.entries()[0]
+        assert entry.state is State.FAILED
+        assert "config.toml: max_bach_size is no setting of a model" in entry.reason
+
+
 async def test_a_bad_image_fails_alone_and_holds_no_place(repository: Path, heard: Any) -> None:
     async with running(repository, heard, models="lenet", max_batch_size=4) as engine:
         requests = [digit(seed) for seed in range(8)]

@@ -23,7 +23,10 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version: its state, why it was refused (FAILED), and the model itself (READY)."""
+    """One version: its state, why it was refused (FAILED), and the model itself (READY).
+
+    `default_timeout_seconds` is for calls without a deadline; 0.0 for none.
+    """
 
     name: str
     version: int
@@ -31,6 +34,7 @@ class Entry:
     reason: str = ""
     model: Model | None = None
     load_seconds: float = 0.0
+    default_timeout_seconds: float = 0.0
 
     @property
     def lane(self) -> Lane:
@@ -53,10 +57,17 @@ class Catalog:
         """Adds a version, or says anew where it stands."""
         self._entries[entry.lane] = entry
 
-    def ready(self, lane: Lane, model: Model, load_seconds: float) -> None:
+    def ready(self, lane: Lane, model: Model, load_seconds: float, default_timeout_seconds: float) -> None:
         """A version passed its checks and is warm."""
-        entry = self._entries[lane]
-        self.put(replace(entry, state=State.READY, model=model, load_seconds=load_seconds))
+        self.put(
+            replace(
+                self._entries[lane],
+                state=State.READY,
+                model=model,
+                load_seconds=load_seconds,
+                default_timeout_seconds=default_timeout_seconds,
+            )
+        )
 
     def refused(self, lane: Lane, reason: str) -> None:
         """A version failed a check."""

@@ -10,6 +10,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 from linnaeus.models.manifest import InputSpec
@@ -40,6 +41,7 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
+from linnaeus.server.model_settings import model_settings
 from linnaeus.server.runtime.device import CoreShare, default_streams, resolve_device
 from linnaeus.server.runtime.model import Model, Ranking, load_model
 
@@ -116,6 +118,7 @@ class Engine:
         entry, model = self.catalog.resolve(request.model, request.version)
         top_k = _top_k(request, model)
         admitted_at = self._clock()
+        request = _with_deadline(request, entry, admitted_at)
         ticket = self._admit(request, entry)
         answer: asyncio.Future[Ranked] = self._loop.create_future()
         self._in_flight += 1
@@ -142,25 +145,26 @@ class Engine:
         lane = (folder.model, folder.version)
         started = self._clock()
         try:
-            model = await asyncio.to_thread(self._load_and_warm_up, folder)
+            chosen = model_settings(folder.path.parent, self._settings)
+            model = await asyncio.to_thread(self._load_and_warm_up, folder, chosen.max_batch_size)
         except ModelRefused as error:
             logger.error("model %s/%d is refused: %s", folder.model, folder.version, error)
             self.catalog.refused(lane, str(error))
             return
-        limits = LaneLimits(model.max_batch_size, self._settings.max_queue_size, self._settings.max_queue_delay_seconds)
+        limits = LaneLimits(model.max_batch_size, chosen.max_queue_size, chosen.max_queue_delay_seconds)
         self._models[lane] = model
         self._queue.open_lane(lane, limits)
         seconds = self._clock() - started
-        self.catalog.ready(lane, model, seconds)
+        self.catalog.ready(lane, model, seconds, chosen.default_timeout_seconds)
         speeds = ", ".join(f"{timing.size}: {timing.images_per_second:.0f}/s" for timing in model.timings)
         logger.info(
             "model %s/%d is ready on %s after %.1f s (images a second by batch size: %s)",
             *(folder.model, folder.version, self._device, seconds, speeds),
         )
 
-    def _load_and_warm_up(self, folder: VersionFolder) -> Model:
-        self._cores.take(0)  # threads are timed with all cores
-        return load_model(folder.path, self._device, self._settings.max_batch_size)
+    def _load_and_warm_up(self, folder: VersionFolder, max_batch_size: int) -> Model:
+        self._cores.take(0)  # batches are timed with all cores
+        return load_model(folder.path, self._device, max_batch_size)
 
     def _admit(self, request: Request, entry: Entry) -> WorkTicket:
         try:
@@ -231,6 +235,13 @@ class Engine:
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         name, version = outcome.lane
         self._observer.batch(BatchReport(name, version, outcome.size, reports, failed))
+
+
+def _with_deadline(request: Request, entry: Entry, now: float) -> Request:
+    """A caller who names no deadline gets the model's, if it has one."""
+    if request.deadline is not None or not entry.default_timeout_seconds:
+        return request
+    return replace(request, deadline=now + entry.default_timeout_seconds)
 
 
 def _top_k(request: Request, model: Model) -> int:
