@@ -256,8 +256,8 @@ def test_without_a_terminal_there_is_a_line_every_ten_seconds(picture, capsys):
             progress.tick(snapshot(half_seconds / 2))
     errors = capsys.readouterr().err.splitlines()
     assert [line.split(", ")[2] for line in errors] == ["9 of 30 s", "19 of 30 s", "29 of 30 s"]
-    assert errors[0].startswith("step 2 of 5: 100 calls/s, measuring, 9 of 30 s, sent 1,200  99.4 calls/s  ok 1,190  ")
-    assert errors[0].endswith("late 4  refused 3  failed 3  in flight 16  p50 12.3 ms  p99 –")
+    assert errors[0].startswith("step 2 of 5: 100 calls/s, measuring, 9 of 30 s, sent 1,200  ok 1,190  late 4  ")
+    assert errors[0].endswith("refused 3  failed 3  99.4 calls/s  in flight 16  p50 12.3 ms  p99 –")
 
 
 def test_a_terminal_is_redrawn_in_place(picture, capsys, make_spell, monkeypatch):

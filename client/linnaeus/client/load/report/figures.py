@@ -68,7 +68,7 @@ def chosen_rate(run: Run) -> float | None:
 def name_of_choice(run: Run) -> str:
     """What the chosen rate is, in a word or two."""
     if run.kind == "search":
-        return "found rate"
+        return "found"
     return "knee above" if _knee_is_above(run) else "knee"
 
 
