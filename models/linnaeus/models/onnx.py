@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 INPUT = "images"
 OUTPUT = "probabilities"
 BATCH_SIZES = (1, 2, 7)
-TOLERANCE = 1e-5
+# Two runtimes round differently: with its fastest kernels, which users get, onnxruntime is 1.2e-5 off regnet_y_800mf in
+# float64, the TorchScript 4e-7. Swapped colours or a wrong normalisation move probabilities by hundredths.
+TOLERANCE = 1e-4
 
 _BATCH_AXIS = {0: "batch"}
 _ALL_AXES = {0: "batch", 2: "height", 3: "width"}
@@ -137,15 +139,17 @@ def _check(runtime: ModuleType, script: torch.jit.ScriptModule, batches: list[Te
     options = runtime.SessionOptions()
     # what goes wrong is raised; onnxruntime would print it besides
     options.log_severity_level = _FATAL
-    # The file is judged, not onnxruntime's fastest kernels, whose rounding alone takes regnet_y_800mf 1.2e-5 off the
-    # network in float64; without them it is 3e-6 off, and the TorchScript 4e-7.
-    options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for pixels in batches:
         expected = _run(script, pixels)
         given = torch.from_numpy(session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
-        if given.shape != expected.shape or not torch.allclose(given, expected, rtol=0, atol=TOLERANCE):
-            raise RuntimeError(f"onnxruntime differs from the TorchScript for an input of {tuple(pixels.shape)}")
+        if given.shape != expected.shape:
+            raise RuntimeError(f"onnxruntime gives {list(given.shape)} for an input of {tuple(pixels.shape)}")
+        difference = (given - expected).abs().max().item()
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"onnxruntime differs from the TorchScript by {difference:.2g} for an input of {tuple(pixels.shape)}"
+            )
 
 
 def _run(script: torch.jit.ScriptModule, pixels: Tensor) -> Tensor:
