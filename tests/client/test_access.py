@@ -8,7 +8,8 @@ import grpc
 import pytest
 
 from linnaeus.client import AsyncClient, Client, Unavailable
-from linnaeus.client.tls import Tls
+from linnaeus.client.addresses import addresses_from
+from linnaeus.client.tls import Tls, call_metadata
 from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 TOKEN = "abc.DEF-123_~+/=="
@@ -55,10 +56,13 @@ def test_a_token_is_not_sent_in_the_clear_to_another_machine(make, target):
 
 @pytest.mark.parametrize("target", ["localhost:1", "127.0.0.1:1", "[::1]:1", "unix:/run/linnaeus.sock"])
 def test_a_token_to_this_machine_needs_no_encryption(target):
+    assert call_metadata(TOKEN, addresses_from(target), None) == (("authorization", f"Bearer {TOKEN}"),)
     Client(target, token=TOKEN).close()
 
 
 def test_a_token_to_another_machine_needs_encryption_only():
+    elsewhere = addresses_from("linnaeus.example:8001")
+    assert call_metadata(TOKEN, elsewhere, Tls()) == (("authorization", f"Bearer {TOKEN}"),)
     Client("linnaeus.example:8001", token=TOKEN, tls=True).close()
 
 
