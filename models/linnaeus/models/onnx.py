@@ -28,8 +28,8 @@ INPUT = "images"
 OUTPUT = "probabilities"
 BATCH_SIZES = (1, 2, 7)
 # Two runtimes round differently: with its fastest kernels, which users get, onnxruntime is 1.2e-5 off regnet_y_800mf in
-# float64, the TorchScript 4e-7. Swapped colours or a wrong normalisation move probabilities by hundredths.
-TOLERANCE = 1e-4
+# float64 (the TorchScript 4e-7), and 1.7e-5 off the TorchScript of regnet_y_16gf.
+TOLERANCE = 5e-5
 
 _BATCH_AXIS = {0: "batch"}
 _ALL_AXES = {0: "batch", 2: "height", 3: "width"}
