@@ -53,13 +53,19 @@ class StubService(ClassifierServiceServicer):
     def images(self) -> list[messages.Image]:
         return [request.image for request in self.requests if isinstance(request, messages.ClassifyRequest)]
 
-    def fail(self, code: grpc.StatusCode, message: str, *details: Any) -> None:
-        """Makes every call end with this status; the details are google.rpc messages."""
+    def fail(self, code: grpc.StatusCode, message: str, *details: Any, final: bool = False) -> None:
+        """Makes every call end with this status; the details are google.rpc messages.
+
+        `final` tells gRPC not to try again: its waits are of interest in test_retries.py alone.
+        """
 
         def behaviour(request, context):
-            if not details:
-                context.abort(code, message)
-            context.abort_with_status(rpc_status.to_status(status(code, message, *details)))
+            ending = rpc_status.to_status(status(code, message, *details))
+            metadata = ending.trailing_metadata if details else ()
+            if final:
+                metadata = (*metadata, ("grpc-retry-pushback-ms", "-1"))
+            context.set_trailing_metadata(metadata)
+            context.abort(code, message)
 
         self.on_classify = self.on_list = self.on_get = behaviour
 

@@ -93,26 +93,26 @@ async def error_of_async(stub) -> LinnaeusError:
 
 @pytest.mark.parametrize(("code", "details", "kind", "decoded"), SPOKEN)
 def test_a_status_becomes_its_error_with_the_servers_sentence_and_details(stub, code, details, kind, decoded):
-    stub.fail(code, "The server's own sentence.", *details)
+    stub.fail(code, "The server's own sentence.", *details, final=True)
     error = error_of(stub)
     assert (type(error), str(error), error.details) == (kind, "The server's own sentence.", decoded)
 
 
 @pytest.mark.parametrize(("code", "details", "kind", "decoded"), SPOKEN)
 async def test_the_asyncio_client_reads_a_status_alike(stub, code, details, kind, decoded):
-    stub.fail(code, "The server's own sentence.", *details)
+    stub.fail(code, "The server's own sentence.", *details, final=True)
     error = await error_of_async(stub)
     assert (type(error), str(error), error.details) == (kind, "The server's own sentence.", decoded)
 
 
 @pytest.mark.parametrize("code", [Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE])
 def test_the_server_says_when_to_try_again(stub, code):
-    stub.fail(code, "Later.", RETRY)
+    stub.fail(code, "Later.", RETRY, final=True)
     assert error_of(stub).retry_after_seconds == 1.25
 
 
 def test_without_retry_info_there_is_no_time_to_try_again(stub):
-    stub.fail(Code.RESOURCE_EXHAUSTED, "Later.")
+    stub.fail(Code.RESOURCE_EXHAUSTED, "Later.", final=True)
     assert error_of(stub).retry_after_seconds is None
 
 

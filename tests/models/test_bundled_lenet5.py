@@ -2,14 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-import typer
 from typer.testing import CliRunner
 
-from linnaeus.models.cli.export import export
-from linnaeus.models.cli.list_models import list_models
+from linnaeus.models.cli import app
 from linnaeus.models.manifest import read_manifest
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, course_for, evaluate
@@ -21,9 +20,6 @@ LARGEST_BYTES = 3_000_000
 
 
 def run(*arguments: str) -> str:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("export")(export)
-    app.command("list")(list_models)
     done = CliRunner().invoke(app, list(arguments))
     assert done.exit_code == 0, done.output
     return done.stdout
@@ -63,6 +59,5 @@ def test_it_is_what_export_takes_unless_told_otherwise(tmp_path: Path) -> None:
         assert torch.equal(exported[f"backbone.{name}"], tensor), name
 
 
-def test_the_list_says_that_it_comes_along() -> None:
-    rows = {row["name"]: row for row in json.loads(run("list", "--json"))}
-    assert rows["lenet5"]["weights"] == ["bundled", "random", "FILE"]
+def test_the_list_says_that_it_comes_along(listed: dict[str, dict[str, Any]]) -> None:
+    assert listed["lenet5"]["weights"] == ["bundled", "random", "FILE"]

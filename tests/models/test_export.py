@@ -1,27 +1,21 @@
 """`linnaeus-zoo export` and `list`: what is written, with which weights, and that nothing half-done stays."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import typer
 from typer.testing import CliRunner
 
 from linnaeus.models import export as export_module
-from linnaeus.models.cli.export import export
-from linnaeus.models.cli.list_models import list_models
+from linnaeus.models.cli import app
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import ZOO, find
 from linnaeus.models.weights.untrained import random_weights
 
 
 def run(*arguments: str) -> Any:
-    app = typer.Typer(pretty_exceptions_enable=False)
-    app.command("export")(export)
-    app.command("list")(list_models)
     return CliRunner().invoke(app, list(arguments))
 
 
@@ -112,10 +106,9 @@ def test_a_crash_in_the_middle_of_all_leaves_what_was_whole_and_no_half_version(
     assert read_manifest(tmp_path / "lenet" / "1").classes == 10
 
 
-def test_list_shows_every_name_with_the_weights_it_can_have() -> None:
-    rows = {row["name"]: row for row in json.loads(run("list", "--json").stdout)}
-    assert rows.keys() == ZOO.keys()
-    assert rows["lenet"] == {
+def test_list_shows_every_name_with_the_weights_it_can_have(listed: dict[str, dict[str, Any]], table: str) -> None:
+    assert listed.keys() == ZOO.keys()
+    assert listed["lenet"] == {
         "name": "lenet",
         "family": "LeNet",
         "year": 1998,
@@ -124,5 +117,4 @@ def test_list_shows_every_name_with_the_weights_it_can_have() -> None:
         "parameters": 431_080,
         "weights": ["bundled", "random", "FILE"],
     }
-    table = run("list").stdout
     assert all(name in table for name in ZOO) and "4,652,008" in table
