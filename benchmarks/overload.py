@@ -1,0 +1,77 @@
+"""`make bench-overload`: what the server keeps of its promises under more load than it can serve.
+
+    .venv/bin/python benchmarks/overload.py [PART ...] [--rounds 3] [--chaos-seconds 60]
+
+Run it from the repository's root with lenet and efficientnet_lite0 exported. Everything is on loopback and shares the
+cores with the server. A missed promise is told, it is no error.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from overload_cancellation import cancellation
+from overload_chaos import chaos
+from overload_ground import EXTRA_REPOSITORY, Ground
+from overload_mixed import mixed
+from overload_rates import capacity, rates
+from overload_slowdown import slowdown
+from overload_told import Finding, tell
+
+PARTS: dict[str, Callable[[Ground], list[Finding]]] = {
+    "capacity": capacity,
+    "rates": rates,
+    "slowdown": slowdown,
+    "cancellation": cancellation,
+    "mixed": mixed,
+    "chaos": chaos,
+}
+
+
+def main() -> None:
+    """Runs the parts that were asked for, then tells all promises at once."""
+    options = _options()
+    started = time.monotonic()
+    findings: list[Finding] = []
+    shutil.rmtree(EXTRA_REPOSITORY, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        ground = _ground(Path(folder), options)
+        for part in _chosen(options.parts):
+            print(f"\n=== {part}", flush=True)
+            findings += [replace(each, promise=f"{part}: {each.promise}") for each in PARTS[part](ground)]
+    print(f"\n=== all of it, in {time.monotonic() - started:.0f} s")
+    tell("Promises and figures", findings)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="of the rates (default: 3)")
+    parser.add_argument("--chaos-seconds", type=float, default=60.0, help="how long the chaos lasts (default: 60)")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"there is no part {unknown[0]}; there are: {', '.join(PARTS)}")
+    if options.rounds < 1 or options.chaos_seconds <= 0:
+        parser.error("--rounds must be at least 1 and --chaos-seconds above 0")
+    return options
+
+
+def _chosen(parts: Sequence[str]) -> list[str]:
+    """In their order; the rates measure the capacity themselves."""
+    wanted = set(parts or PARTS)
+    return [part for part in PARTS if part in wanted and not (part == "capacity" and "rates" in wanted)]
+
+
+def _ground(folder: Path, options: argparse.Namespace) -> Ground:
+    # bench imports torch; every process that sends reads this file anew, and none of them needs that.
+    from bench import digits, photographs
+
+    return Ground(photographs(folder), digits(), folder, options.rounds, options.chaos_seconds)
+
+
+if __name__ == "__main__":
+    main()
