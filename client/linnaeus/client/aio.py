@@ -111,6 +111,7 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        priority: str | None = None,
         timeout_seconds: float | None = None,
         image_id: str = "",
     ) -> Classification:
@@ -122,13 +123,14 @@ class AsyncClient:
             model: its name; may be left out where the server has only one.
             version: None means the highest that is ready.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long this call may take, from when the picture is read; None means the client's.
             image_id: returned with the answer.
 
         Raises:
             LinnaeusError: there is no answer; see `linnaeus.client.errors` for the kinds.
         """
-        request = await self._request(image, model, version, top_k, image_id)
+        request = await self._request(image, model, version, top_k, priority, image_id)
         return read_classification(await self._classify(request, timeout_seconds))
 
     async def models(self) -> tuple[ModelInfo, ...]:
@@ -157,6 +159,7 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Names what is in each of many pictures, several at a time; one that fails ends nothing.
@@ -181,6 +184,7 @@ class AsyncClient:
             model: its name; may be left out where the server has only one.
             version: None means the highest that is ready.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
 
         Raises:
@@ -191,7 +195,7 @@ class AsyncClient:
 
         async def ask(image: ImageSource) -> Classification:
             return await self.classify(
-                image, model=model, version=version, top_k=top_k, timeout_seconds=timeout_seconds
+                image, model=model, version=version, top_k=top_k, priority=priority, timeout_seconds=timeout_seconds
             )
 
         check_concurrency(concurrency)
@@ -208,6 +212,7 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
         """Names what is in each picture of a folder, sorted by path; `Outcome.source` is the path.
@@ -225,6 +230,7 @@ class AsyncClient:
             model: its name; may be left out where the server has only one.
             version: None means the highest that is ready.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
 
         Raises:
@@ -237,16 +243,19 @@ class AsyncClient:
             model=model,
             version=version,
             top_k=top_k,
+            priority=priority,
             timeout_seconds=timeout_seconds,
         )
 
     async def _request(
-        self, image: ImageSource, model: str, version: int | str | None, top_k: int, image_id: str
+        self, image: ImageSource, model: str, version: int | str | None, top_k: int, priority: str | None, image_id: str
     ) -> messages.ClassifyRequest:
         """Reads files and converts pictures beside the event loop; bytes are not worth a thread."""
 
         def build() -> messages.ClassifyRequest:
-            return self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id=image_id)
+            return self._core.classify_request(
+                image, model=model, version=version, top_k=top_k, priority=priority, image_id=image_id
+            )
 
         return build() if isinstance(image, bytes) else await asyncio.to_thread(build)
 

@@ -25,6 +25,12 @@ DEFAULT_TARGET = "localhost:8001"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 DEFAULT_MAX_MESSAGE_BYTES = USUAL_MESSAGE_BYTES
 
+_PRIORITIES = {
+    "high": messages.PRIORITY_HIGH,
+    "normal": messages.PRIORITY_NORMAL,
+    "low": messages.PRIORITY_LOW,
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Core:
@@ -86,7 +92,14 @@ class Core:
         require_room(request.ByteSize(), self.limit.bytes)
 
     def classify_request(
-        self, image: ImageSource, *, model: str, version: int | str | None, top_k: int, image_id: str
+        self,
+        image: ImageSource,
+        *,
+        model: str,
+        version: int | str | None,
+        top_k: int,
+        priority: str | None,
+        image_id: str,
     ) -> messages.ClassifyRequest:
         """Makes a request that fits into one message.
 
@@ -96,7 +109,11 @@ class Core:
         """
         picture = image_message(image, image_id=_text("image_id", image_id), limit_bytes=self.limit.bytes)
         request = messages.ClassifyRequest(
-            image=picture, model=_text("model", model), version=_version(version), top_k=_top_k(top_k)
+            image=picture,
+            model=_text("model", model),
+            version=_version(version),
+            top_k=_top_k(top_k),
+            priority=_priority(priority),
         )
         self.require_room(request)
         return request
@@ -158,6 +175,15 @@ def _version(version: int | str | None) -> str:
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise InvalidRequest(f"version must be a whole number from 1, or None for the latest, not {version!r}")
     return str(version)
+
+
+def _priority(priority: str | None) -> messages.Priority:
+    """The priority as the contract has it; none leaves it to the server, for which that is normal."""
+    if priority is None:
+        return messages.PRIORITY_UNSPECIFIED
+    if priority not in _PRIORITIES:
+        raise InvalidRequest(f"priority must be high, normal or low, or None for normal, not {priority!r}")
+    return _PRIORITIES[priority]
 
 
 def _top_k(top_k: int) -> int:

@@ -110,6 +110,7 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        priority: str | None = None,
         timeout_seconds: float | None = None,
         image_id: str = "",
     ) -> Classification:
@@ -121,13 +122,16 @@ class Client:
             model: its name; may be left out where the server has only one.
             version: None means the highest that is ready.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long this call may take, from when the picture is read; None means the client's.
             image_id: returned with the answer.
 
         Raises:
             LinnaeusError: there is no answer; see `linnaeus.client.errors` for the kinds.
         """
-        request = self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id=image_id)
+        request = self._core.classify_request(
+            image, model=model, version=version, top_k=top_k, priority=priority, image_id=image_id
+        )
         return read_classification(self._classify(request, timeout_seconds))
 
     def models(self) -> tuple[ModelInfo, ...]:
@@ -157,6 +161,7 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
         """Names what is in each of many pictures, several at a time; one that fails ends nothing.
@@ -178,6 +183,7 @@ class Client:
             model: its name; may be left out where the server has only one.
             version: None means the highest that is ready.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
 
         Raises:
@@ -187,7 +193,9 @@ class Client:
         self._core.call_timeout(timeout_seconds)
 
         def ask(image: ImageSource, calls: Calls) -> Classification:
-            request = self._core.classify_request(image, model=model, version=version, top_k=top_k, image_id="")
+            request = self._core.classify_request(
+                image, model=model, version=version, top_k=top_k, priority=priority, image_id=""
+            )
             return read_classification(self._classify(request, timeout_seconds, calls.through))
 
         check_concurrency(concurrency)
@@ -204,6 +212,7 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
         """Names what is in each picture of a folder, sorted by path; `Outcome.source` is the path.
@@ -218,6 +227,7 @@ class Client:
             model: its name; may be left out where the server has only one.
             version: None means the highest that is ready.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
 
         Raises:
@@ -231,6 +241,7 @@ class Client:
             model=model,
             version=version,
             top_k=top_k,
+            priority=priority,
             timeout_seconds=timeout_seconds,
         )
 

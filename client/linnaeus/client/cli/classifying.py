@@ -19,6 +19,7 @@ class Question:
     model: str
     version: str
     top_k: int
+    priority: str | None = None
 
 
 async def classify_sources(
@@ -34,7 +35,12 @@ async def classify_sources(
     """
     training = _Training(client)
     stream = client.classify_many(
-        sources, concurrency=concurrency, model=question.model, version=question.version, top_k=question.top_k
+        sources,
+        concurrency=concurrency,
+        model=question.model,
+        version=question.version,
+        top_k=question.top_k,
+        priority=question.priority,
     )
     async with contextlib.aclosing(stream) as outcomes:
         async for outcome in outcomes:

@@ -105,6 +105,9 @@ def classify(
     model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
     version: Annotated[str, typer.Option(help="Its version; the latest if left out.", show_default=False)] = "",
     top_k: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Classes a picture; 0: the server decides.")] = 1,
+    priority: Annotated[
+        str | None, typer.Option(help="high, normal or low, for a server that has too much to do.", show_default=False)
+    ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = DEFAULT_CONCURRENCY,
     output: Annotated[Output | None, typer.Option(help="The form; a table if left out.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
@@ -118,7 +121,7 @@ def classify(
     """Names what is in each picture."""
     run = Run(
         sources=_sources(files or [], names, recursive),
-        question=Question(model=model, version=version, top_k=top_k),
+        question=Question(model=model, version=version, top_k=top_k, priority=priority),
         concurrency=concurrency,
         output=_output(output, as_json),
         sorter=None if sort_into is None else Sorter(sort_into),
