@@ -39,11 +39,35 @@ def test_the_committed_stubs_are_those_that_the_contract_generates(tmp_path: Pat
         ("ScoredClass", {"index": 1, "label": 2, "probability": 3}),
         ("Timings", {"decode_seconds": 1, "queue_seconds": 2, "inference_seconds": 3}),
         ("ClassifyBatchRequest", {"images": 1, "model": 2, "version": 3, "top_k": 4, "priority": 5}),
+        ("GetModelResponse", {"model": 1, "labels": 2, "batch_latencies": 3, "prediction_error": 4}),
+        ("BatchLatency", {"device": 1, "batch_size": 2, "seconds": 3}),
+        ("PredictionError", {"median_seconds": 1, "margin_seconds": 2}),
     ],
 )
 def test_field_numbers_never_change(message: str, fields: dict[str, int]) -> None:
     descriptor = v1.DESCRIPTOR.message_types_by_name[message]
     assert {field.name: field.number for field in descriptor.fields} == fields
+
+
+@pytest.mark.parametrize(
+    ("enumeration", "names"),
+    [
+        ("Priority", ["PRIORITY_UNSPECIFIED", "PRIORITY_LOW", "PRIORITY_NORMAL", "PRIORITY_HIGH"]),
+        (
+            "ModelState",
+            [
+                "MODEL_STATE_UNSPECIFIED",
+                "MODEL_STATE_LOADING",
+                "MODEL_STATE_READY",
+                "MODEL_STATE_FAILED",
+                "MODEL_STATE_DRAINING",
+            ],
+        ),
+    ],
+)
+def test_enumeration_numbers_never_change(enumeration: str, names: list[str]) -> None:
+    values = v1.DESCRIPTOR.enum_types_by_name[enumeration].values_by_name
+    assert {name: value.number for name, value in values.items()} == dict(zip(names, range(len(names)), strict=True))
 
 
 def test_the_calls_of_later_releases_have_their_place() -> None:

@@ -267,12 +267,34 @@ class GetModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "labels")
+    __slots__ = ("model", "labels", "batch_latencies", "prediction_error")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_LATENCIES_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_ERROR_FIELD_NUMBER: _ClassVar[int]
     model: Model
     labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
+    batch_latencies: _containers.RepeatedCompositeFieldContainer[BatchLatency]
+    prediction_error: PredictionError
+    def __init__(self, model: _Optional[_Union[Model, _Mapping]] = ..., labels: _Optional[_Iterable[str]] = ..., batch_latencies: _Optional[_Iterable[_Union[BatchLatency, _Mapping]]] = ..., prediction_error: _Optional[_Union[PredictionError, _Mapping]] = ...) -> None: ...
+
+class BatchLatency(_message.Message):
+    __slots__ = ("device", "batch_size", "seconds")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    batch_size: int
+    seconds: float
+    def __init__(self, device: _Optional[str] = ..., batch_size: _Optional[int] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class PredictionError(_message.Message):
+    __slots__ = ("median_seconds", "margin_seconds")
+    MEDIAN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MARGIN_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    median_seconds: float
+    margin_seconds: float
+    def __init__(self, median_seconds: _Optional[float] = ..., margin_seconds: _Optional[float] = ...) -> None: ...
 
 class LoadModelRequest(_message.Message):
     __slots__ = ("model",)

@@ -68,11 +68,14 @@ class ClassifierServiceServicer:
 
     def Classify(self, request, context):
         """Classifies one image. The call's deadline is kept: a request that is late or
-        cancelled is never executed.
+        cancelled is never executed, and one whose answer is expected too late is refused
+        at once.
 
         INVALID_ARGUMENT: the image or a field is at fault, see BadRequest.
         NOT_FOUND: no such model or version. RESOURCE_EXHAUSTED: the queue is full, see
-        RetryInfo. UNAVAILABLE: the model is loading or the server is stopping.
+        RetryInfo. DEADLINE_EXCEEDED: the answer would come too late, see ErrorInfo for the
+        predicted wait. UNAVAILABLE: the model is loading, the server is stopping, or every
+        device that runs the model has failed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

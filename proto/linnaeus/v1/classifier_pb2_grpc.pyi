@@ -40,11 +40,14 @@ class ClassifierServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ClassifierServiceAsyncStub: ...
     Classify: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]
     """Classifies one image. The call's deadline is kept: a request that is late or
-    cancelled is never executed.
+    cancelled is never executed, and one whose answer is expected too late is refused
+    at once.
 
     INVALID_ARGUMENT: the image or a field is at fault, see BadRequest.
     NOT_FOUND: no such model or version. RESOURCE_EXHAUSTED: the queue is full, see
-    RetryInfo. UNAVAILABLE: the model is loading or the server is stopping.
+    RetryInfo. DEADLINE_EXCEEDED: the answer would come too late, see ErrorInfo for the
+    predicted wait. UNAVAILABLE: the model is loading, the server is stopping, or every
+    device that runs the model has failed.
     """
     ClassifyBatch: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyBatchRequest, _classifier_pb2.ClassifyBatchResponse]
     """Classifies many images, with a result or an error for each. Not served yet."""
@@ -62,11 +65,14 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Classify: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyRequest, _classifier_pb2.ClassifyResponse]  # type: ignore[assignment]
     """Classifies one image. The call's deadline is kept: a request that is late or
-    cancelled is never executed.
+    cancelled is never executed, and one whose answer is expected too late is refused
+    at once.
 
     INVALID_ARGUMENT: the image or a field is at fault, see BadRequest.
     NOT_FOUND: no such model or version. RESOURCE_EXHAUSTED: the queue is full, see
-    RetryInfo. UNAVAILABLE: the model is loading or the server is stopping.
+    RetryInfo. DEADLINE_EXCEEDED: the answer would come too late, see ErrorInfo for the
+    predicted wait. UNAVAILABLE: the model is loading, the server is stopping, or every
+    device that runs the model has failed.
     """
     ClassifyBatch: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyBatchRequest, _classifier_pb2.ClassifyBatchResponse]  # type: ignore[assignment]
     """Classifies many images, with a result or an error for each. Not served yet."""
@@ -87,11 +93,14 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ClassifyResponse, _abc.Awaitable[_classifier_pb2.ClassifyResponse]]:
         """Classifies one image. The call's deadline is kept: a request that is late or
-        cancelled is never executed.
+        cancelled is never executed, and one whose answer is expected too late is refused
+        at once.
 
         INVALID_ARGUMENT: the image or a field is at fault, see BadRequest.
         NOT_FOUND: no such model or version. RESOURCE_EXHAUSTED: the queue is full, see
-        RetryInfo. UNAVAILABLE: the model is loading or the server is stopping.
+        RetryInfo. DEADLINE_EXCEEDED: the answer would come too late, see ErrorInfo for the
+        predicted wait. UNAVAILABLE: the model is loading, the server is stopping, or every
+        device that runs the model has failed.
         """
 
     @_abc_1.abstractmethod
