@@ -16,8 +16,8 @@ from typing import Self
 import torch
 
 from linnaeus.models.manifest import MODEL_FILE
+from linnaeus.server.engine.background import give_way
 from linnaeus.server.engine.decode import EncodedImage, decode
-from linnaeus.server.engine.decode_pool import give_way
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.device import CoreShare, configure_process
 from linnaeus.server.runtime.model import Model, Pixels, load_model

@@ -15,7 +15,8 @@ def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
     rows = re.findall(r"^\| `--([a-z-]+)` \| (.+?) \| (.+) \|$", README, re.MULTILINE)
     expected = []
     for setting in fields(Settings):
-        default = f"`{setting.default}`" if str(setting.default) else "all"
+        empty = "all" if setting.name == "models" else "none"
+        default = f"`{setting.default}`" if str(setting.default) else empty
         expected.append((setting.name.replace("_", "-"), default, setting.metadata["help"]))
     assert rows == expected
 
@@ -32,7 +33,15 @@ def test_every_make_target_and_every_linked_file_exists() -> None:
 def test_every_metric_that_is_named_is_exposed() -> None:
     metrics = Metrics("0")
     exposed = {metric.name for metric in metrics.registry.collect()}
-    gauges = {"linnaeus_queue_depth", "linnaeus_in_flight", "linnaeus_model_ready", "linnaeus_model_load_seconds"}
+    gauges = {
+        "linnaeus_queue_depth",
+        "linnaeus_in_flight",
+        "linnaeus_device_ready",
+        "linnaeus_model_ready",
+        "linnaeus_model_load_seconds",
+        "linnaeus_prediction_margin_seconds",
+        "linnaeus_batch_expected_seconds",
+    }
     section = README.partition("## Health and metrics")[2].partition("\n## ")[0]
     for name in re.findall(r"`((?:linnaeus|grpc_server)_[a-z_]+)`", section):
         assert {name, name.removesuffix("_total"), name.removesuffix("_info")} & (exposed | gauges), name

@@ -5,12 +5,16 @@ import random
 from pathlib import Path
 
 import grpc
+import pytest
+from tests.e2e.callers import call, serving, wait_for_metric
+from tests.e2e.fragile import asking, request, write_model
+from tests.e2e.tracing import Trace
 
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-ROUNDS = 5
+ROUNDS = 2
 
 
 async def test_a_corrupt_image_and_callers_that_cancel_harm_none_of_64_good_ones(
@@ -51,21 +55,66 @@ async def test_a_corrupt_image_and_callers_that_cancel_harm_none_of_64_good_ones
             await asyncio.gather(*calls)
 
 
-async def test_a_caller_s_deadline_reaches_the_device_and_a_late_image_is_never_run(
-    server: ServerProcess, pictures: Path
-) -> None:
-    """A busy device, then a call whose deadline passes while it waits: it ends in time and is not among the runs."""
-    picture = (pictures / "coffee.jpg").read_bytes()
+@pytest.fixture(scope="module")
+def neighbours(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[grpc.StatusCode], Trace]:
+    """One stream that is busy while two others come, then a patient crowd beside a hasty model: codes, and the trace.
+
+    The codes are those of the obedient model: of the call that keeps the device busy, of one that cannot wait for it,
+    and of one that can.
+    """
+    folder = tmp_path_factory.mktemp("neighbours")
+    write_model(folder / "models", "obedient", asked_seconds=0.01, config="max_batch_size = 4\n")
+    write_model(folder / "models", "slow", 0.002, config="max_batch_size = 16\n")
+    write_model(folder / "models", "quick", config="max_batch_size = 1\n")
+    with serving(folder, "--streams", "1") as server:
+        codes = asyncio.run(_call(server))
+    return codes, Trace(folder / "trace")
+
+
+async def _call(server: ServerProcess) -> list[grpc.StatusCode]:
     async with grpc.aio.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
-        busy = [stub.Classify(_request(picture, "efficientnet_lite0"), timeout=60) for _ in range(32)]
-        late = stub.Classify(_request(picture, "efficientnet_lite0"), timeout=0.001)
-        outcome = (await asyncio.gather(late, return_exceptions=True))[0]
-        assert isinstance(outcome, grpc.aio.AioRpcError)
-        assert outcome.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        answers = await asyncio.gather(*busy)
-        assert {answer.classes[0].label for answer in answers} == {"espresso"}
+        busy = asyncio.create_task(call(stub, request("obedient", asking(100))))
+        await asyncio.to_thread(wait_for_metric, server, "linnaeus_in_flight", lambda count: count == 1)
+        await asyncio.to_thread(wait_for_metric, server, "linnaeus_queue_depth", lambda count: count == 0)
+        late, neighbour = call(stub, request("obedient"), 0.2), call(stub, request("obedient"))
+        codes = [reply.code for reply in await asyncio.gather(busy, late, neighbour)]
+        table = (await stub.GetModel(v1.GetModelRequest(model="slow"), timeout=30)).batch_latencies
+        await asyncio.gather(*(call(stub, request("slow")) for _ in range(64)))
+        # As much time as the largest batch takes: too little for whoever comes just after one has begun.
+        for _ in range(20):  # the machine may be too busy for the first ones
+            await call(stub, request("quick"), max(row.seconds for row in table))
+        await asyncio.gather(*(call(stub, request("slow")) for _ in range(32)))
+    return codes
 
 
-def _request(encoded: bytes, model: str = "lenet") -> v1.ClassifyRequest:
-    return v1.ClassifyRequest(image=v1.Image(encoded=encoded), model=model)
+Neighbours = tuple[list[grpc.StatusCode], Trace]
+
+
+def test_an_image_whose_deadline_passes_while_it_waits_is_never_run_and_its_neighbour_is(
+    neighbours: Neighbours,
+) -> None:
+    """A busy device, then two calls, one of which cannot wait: it ends in time, the other one as if it were alone."""
+    codes, trace = neighbours
+    assert codes == [grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.OK]
+    trace.check()
+    (expired,) = [each for each in trace.requests("obedient") if trace.admitted[each]["deadline"] is not None]
+    assert expired not in trace.order_run("obedient")
+    assert trace.ended[expired]["at"] < trace.run_of(trace.requests("obedient")[0]).ended_at
+
+
+def test_no_batch_is_longer_than_the_tightest_deadline_of_a_model_beside_it_allows(neighbours: Neighbours) -> None:
+    _, trace = neighbours
+    quick = trace.requests("quick")[0]
+    sizes = {since: _sizes(trace, quick, since) for since in (False, True)}
+    assert max(sizes[True]) < max(sizes[False])
+
+
+def _sizes(trace: Trace, quick: int, since: bool) -> list[int]:
+    """How large the slow model's batches were, before or since the quick one's call."""
+    came = trace.admitted[quick]["at"]
+    return [len(run.requests) for run in trace.runs if run.model == "slow" and (run.began_at > came) is since]
+
+
+def _request(encoded: bytes) -> v1.ClassifyRequest:
+    return v1.ClassifyRequest(image=v1.Image(encoded=encoded), model="lenet")

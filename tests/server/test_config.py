@@ -44,6 +44,8 @@ def test_a_wrong_value_is_one_clear_line_and_exit_code_1() -> None:
     [
         ({"port": -1}, "port is -1, but must be at least 0"),
         ({"max_queue_delay_seconds": float("nan")}, "max_queue_delay_seconds is nan"),
+        ({"max_queue_delay_seconds": float("inf")}, "max_queue_delay_seconds is inf"),
+        ({"default_timeout_seconds": float("inf")}, "default_timeout_seconds is inf"),
         ({"log_format": "xml"}, "log_format is 'xml', but must be one of text, json"),
     ],
 )

@@ -9,6 +9,7 @@ from importlib.metadata import version
 from linnaeus.server.config import Settings
 from linnaeus.server.engine.catalog import State
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.trace import open_trace
 from linnaeus.server.errors import StartupError
 from linnaeus.server.metrics import Metrics, MetricsServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
@@ -30,7 +31,8 @@ async def serve(settings: Settings) -> None:
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
-    engine = Engine(settings, metrics)
+    trace = open_trace(settings.trace)
+    engine = Engine(settings, metrics, trace=trace)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes)
@@ -43,6 +45,7 @@ async def serve(settings: Settings) -> None:
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
+        trace.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
 
@@ -55,11 +58,31 @@ async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServe
         loading.result()
         _require_a_model(engine)
         gc.freeze()  # what was loaded stays: collections while serving need not walk over it
-        await rpc_server.serving()
+        await _tell_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
+        losing = asyncio.create_task(_tell_losses(engine, rpc_server))
         await waiting
+        losing.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
     loading.cancel()  # the model being loaded is finished, no further one is begun
+
+
+async def _tell_losses(engine: Engine, rpc_server: RpcServer) -> None:
+    while True:
+        await engine.losses.get()
+        await _tell_health(engine, rpc_server)
+
+
+async def _tell_health(engine: Engine, rpc_server: RpcServer) -> None:
+    """The server is well as long as every model that is ready has a device; each device is told of by itself."""
+    states = engine.device_states
+    for name, works in states.items():
+        await rpc_server.device(name, works)
+    ready = (entry for entry in engine.catalog.entries() if entry.state is State.READY)
+    if all(any(states[name] for name in entry.devices) for entry in ready):
+        await rpc_server.serving()
+    else:
+        await rpc_server.not_serving()
 
 
 def _signals() -> asyncio.Event:

@@ -4,6 +4,7 @@ A field `drain_seconds` is the flag `--drain-seconds` and the variable `LINNAEUS
 """
 
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ class Settings:
 
     repository: Path = setting(Path("model-repository"), "Folder that holds MODEL/VERSION folders.")
     models: str = setting("", "Models to serve, separated by commas; empty for all.")
-    device: str = setting("auto", "auto (the first CUDA device, else the CPU), cpu or cuda:N.")
+    device: str = setting(
+        "auto",
+        "auto (the first CUDA device, else the CPU), cpu or cuda:N; several, separated by commas, share the work.",
+    )
     host: str = setting("127.0.0.1", "Address that gRPC listens on.")
     port: int = setting(8001, "Port that gRPC listens on; 0 takes a free one and logs it.", least=0)
     metrics_host: str = setting("127.0.0.1", "Address that the metrics listen on.")
@@ -43,10 +47,10 @@ class Settings:
     )
     decode_threads: int = setting(0, "Threads that decode pictures. 0: one for each core.", least=0)
     decode_priority: str = setting(
-        "background",
-        "background: on a CPU, decoders give way to every other thread; normal: they do not. Choose normal where other "
-        "programs keep the same cores busy.",
-        choices=("background", "normal"),
+        "normal",
+        "normal, or background: decoders take only what every other thread of the machine leaves them, which may pay "
+        "where one batch runs on all cores.",
+        choices=("normal", "background"),
     )
     streams: int = setting(
         0,
@@ -62,6 +66,9 @@ class Settings:
     )
     max_message_bytes: int = setting(32 * 1024 * 1024, "A request message at most, in bytes.", least=1024)
     drain_seconds: float = setting(30.0, "How long calls in flight may take to finish after SIGTERM.", least=0)
+    trace: str = setting(
+        "", "File that gets a line of JSON for each thing that happens to a request or a batch; empty for none."
+    )
     log_format: str = setting("text", "text or json.", choices=("text", "json"))
     log_level: str = setting("info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error"))
 
@@ -76,6 +83,8 @@ class Settings:
 
 
 def _check(name: str, value: Any, least: float | None, choices: tuple[str, ...]) -> None:
+    if isinstance(value, float) and value == inf:
+        raise StartupError(f"{name} is {value}, but must be finite")
     if least is not None and not value >= least:
         raise StartupError(f"{name} is {value}, but must be at least {least:g}")
     if choices and value not in choices:

@@ -64,7 +64,7 @@ class Overloaded(RequestError):
     """The model's queue is full.
 
     Attributes:
-        retry_after_seconds: when a place is likely to be free.
+        retry_after_seconds: when what is waiting now will have been answered.
     """
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
@@ -76,12 +76,14 @@ class DeadlineExceeded(RequestError):
     """The answer would come after the caller's deadline.
 
     Attributes:
-        late_by_seconds: by how much the deadline was missed when the request was given up.
+        late_by_seconds: by how much.
+        wait_seconds: how long the answer would still have taken when the request was given up.
     """
 
-    def __init__(self, message: str, late_by_seconds: float) -> None:
+    def __init__(self, message: str, late_by_seconds: float, wait_seconds: float = 0.0) -> None:
         super().__init__(message)
         self.late_by_seconds = late_by_seconds
+        self.wait_seconds = wait_seconds
 
 
 class Unavailable(RequestError):

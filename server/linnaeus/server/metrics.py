@@ -1,6 +1,7 @@
 """Prometheus metrics, on three hooks: calls (the interceptor), batches (`Observer`) and gauges read at a scrape."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
@@ -15,7 +16,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from linnaeus.server.engine.catalog import State
+from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import BatchReport
 from linnaeus.server.errors import StartupError
@@ -23,11 +24,13 @@ from linnaeus.server.rpc.interceptors import Method
 
 # Seconds: from a LeNet alone (under a millisecond) to a deep network under overload.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_ERROR_SECONDS = (-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 # Names from outside never become label values.
 _OTHER = "_other"
 _CALL = ("grpc_service", "grpc_method", "grpc_type")
 _VERSION = ("model", "version")
+Family = TypeVar("Family", Counter, Histogram)
 
 
 class Metrics:
@@ -39,6 +42,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which few scrapers read
         self.registry = CollectorRegistry()
+        self._found: dict[tuple[Any, tuple[str, ...]], Any] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
@@ -50,6 +54,12 @@ class Metrics:
         self._request_seconds = self._histogram(
             "linnaeus_request_seconds", "Time of an answered image from admission to answer.", _SECONDS, *_VERSION
         )
+        self._prediction_error = self._histogram(
+            "linnaeus_prediction_error_seconds",
+            "When an answer came, less when it had been predicted to at admission; below 0 if it came earlier.",
+            _ERROR_SECONDS,
+            *_VERSION,
+        )
         self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _SIZES, *_VERSION)
         self._rejected = self._counter("linnaeus_rejected", "Images that got no answer, by reason.", "model", "reason")
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
@@ -58,12 +68,12 @@ class Metrics:
 
     def call_started(self, method: Method) -> None:
         """A call began."""
-        self._calls_started.labels(method.service, method.name, method.kind).inc()
+        self._series(self._calls_started, method.service, method.name, method.kind).inc()
 
     def call_handled(self, method: Method, code: str, seconds: float) -> None:
         """A call ended with the status code of that name."""
-        self._calls_handled.labels(method.service, method.name, method.kind, code).inc()
-        self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
+        self._series(self._calls_handled, method.service, method.name, method.kind, code).inc()
+        self._series(self._call_seconds, method.service, method.name, method.kind).observe(seconds)
 
     def batch(self, report: BatchReport) -> None:
         """A batch came back."""
@@ -76,24 +86,33 @@ class Metrics:
             self._stage_seconds.labels(*labels, stage) for stage in ("decode", "queue", "inference", "respond")
         )
         total = self._request_seconds.labels(*labels)
+        error = self._prediction_error.labels(*labels)
         for request in report.requests:
             decode.observe(request.decode_seconds)
             queue.observe(request.queue_seconds)
             inference.observe(request.inference_seconds)
             respond.observe(request.respond_seconds)
             total.observe(request.total_seconds)
+            error.observe(request.prediction_error_seconds)
 
     def rejected(self, model: str, reason: str) -> None:
         """A request was refused; `model` is empty if there is none of that name."""
-        self._rejected.labels(model or _OTHER, reason).inc()
+        self._series(self._rejected, model or _OTHER, reason).inc()
 
     def cancelled(self, model: str, stage: str) -> None:
         """A caller left while its image was at that stage."""
-        self._cancelled.labels(model, stage).inc()
+        self._series(self._cancelled, model, stage).inc()
 
     def watch(self, engine: Engine) -> None:
         """Reads the engine's gauges at each scrape from now on."""
         self.registry.register(_EngineGauges(engine))
+
+    def _series(self, family: Family, *labels: str) -> Family:
+        """A family's series with these labels; looking it up there checks every label again each time."""
+        found: Family | None = self._found.get((family, labels))
+        if found is None:
+            found = self._found[family, labels] = family.labels(*labels)
+        return found
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -107,18 +126,65 @@ class _EngineGauges(Collector):
         self._engine = engine
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        in_flight = GaugeMetricFamily("linnaeus_in_flight", "Images admitted and not yet answered.")
-        in_flight.add_metric([], self._engine.in_flight)
-        depth = GaugeMetricFamily("linnaeus_queue_depth", "Images decoding or waiting for a device.", labels=_VERSION)
-        ready = GaugeMetricFamily("linnaeus_model_ready", "1 if the version is served.", labels=_VERSION)
-        load = GaugeMetricFamily("linnaeus_model_load_seconds", "Time to load and warm up.", labels=_VERSION)
-        for entry in self._engine.catalog.entries():
-            labels = [entry.name, str(entry.version)]
-            ready.add_metric(labels, float(entry.state is State.READY))
-            if entry.state is State.READY:
-                depth.add_metric(labels, self._engine.queue_depth(entry.lane))
-                load.add_metric(labels, entry.load_seconds)
-        return [in_flight, depth, ready, load]
+        entries = self._engine.catalog.entries()
+        ready = [entry for entry in entries if entry.state is State.READY]
+        return [
+            _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._engine.in_flight}),
+            _gauge(
+                "linnaeus_device_ready",
+                "1 if batches run on the device, 0 if it failed and was taken out.",
+                ("device",),
+                {(name,): float(works) for name, works in self._engine.device_states.items()},
+            ),
+            _gauge(
+                "linnaeus_model_ready",
+                "1 if the version is served.",
+                _VERSION,
+                {_version(entry): float(entry in ready) for entry in entries},
+            ),
+            _gauge(
+                "linnaeus_model_load_seconds",
+                "Time to load and warm up.",
+                _VERSION,
+                {_version(entry): entry.load_seconds for entry in ready},
+            ),
+            _gauge(
+                "linnaeus_queue_depth",
+                "Images decoding or waiting for a device.",
+                _VERSION,
+                {_version(entry): self._engine.queue_depth(entry.lane) for entry in ready},
+            ),
+            _gauge(
+                "linnaeus_prediction_margin_seconds",
+                "What is added to predictions now, so that nearly all of them hold.",
+                _VERSION,
+                {_version(entry): self._engine.foreseen(entry.lane).margin_seconds for entry in ready},
+            ),
+            _gauge(
+                "linnaeus_batch_expected_seconds",
+                "How long nearly all batches of that size take now, with nothing beside them.",
+                (*_VERSION, "device", "size"),
+                {
+                    (*_version(entry), device, str(size)): seconds
+                    for entry in ready
+                    for device, by_size in self._engine.batch_seconds(entry.lane).items()
+                    for size, seconds in by_size.items()
+                },
+            ),
+        ]
+
+
+def _version(entry: Entry) -> tuple[str, str]:
+    return entry.name, str(entry.version)
+
+
+def _gauge(
+    name: str, help_text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family
 
 
 class MetricsServer:

@@ -1,11 +1,13 @@
 """What an operator chose for one model: `<repository>/<model>/config.toml`, which may be missing or name a few keys.
 
-Each key is a setting of the server, under the same name and with the same check; what the file does not name is as the
+A key that is a setting of the server has the same name and the same check there; what the file does not name is as the
 server has it.
 """
 
 import tomllib
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,56 @@ from linnaeus.server.config import Settings
 from linnaeus.server.errors import ModelRefused, StartupError
 
 CONFIG_FILE = "config.toml"
-KEYS = ("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds")
+PRIORITIES = ("high", "normal", "low")
 
 
-def model_settings(model_folder: Path, settings: Settings) -> Settings:
-    """Returns the server's settings as they hold for one model.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """How one model is served; every field is a key of the file.
+
+    Attributes:
+        max_batch_size, max_queue_size, max_queue_delay_seconds, default_timeout_seconds: as in the server's settings.
+        devices: where it runs, as `--device` names them; all of them take from one queue.
+        instances: batches of it that may run at once on one device; 0 for as many as the device has streams.
+        weight: its part of a device that several models keep busy, against the other models' weights.
+        priority_weights: what high, normal and low priority get of it, against one another, when it is overloaded.
+    """
+
+    max_batch_size: int
+    max_queue_size: int
+    max_queue_delay_seconds: float
+    default_timeout_seconds: float
+    devices: tuple[str, ...]
+    instances: int = 0
+    weight: float = 1.0
+    priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
+
+
+SHARED_KEYS = ("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds")
+
+
+def model_settings(model_folder: Path, settings: Settings) -> ModelSettings:
+    """Returns how a model is to be served, by its file and the server's settings.
 
     Raises:
-        ModelRefused: the file cannot be read, a key is none of `KEYS`, or a value makes no sense; names the key.
+        ModelRefused: the file cannot be read, a key is none of ModelSettings, or a value makes no sense; names the key.
     """
     chosen = _read(model_folder / CONFIG_FILE)
+    for key in chosen:
+        _require(key in KEYS, f"{key} is no setting of a model; there are: {', '.join(KEYS)}")
+    own = {key: _OWN_CHECKS[key](value) for key, value in chosen.items() if key in _OWN_CHECKS}
+    shared = _shared({key: value for key, value in chosen.items() if key in SHARED_KEYS}, settings)
+    return ModelSettings(**{"devices": (settings.device,)} | shared | own)
+
+
+def _shared(chosen: dict[str, Any], settings: Settings) -> dict[str, Any]:
     for key, value in chosen.items():
-        _check_key(key, value)
+        _check_number(key, value, next(each.type for each in fields(Settings) if each.name == key) is int)
     try:
-        return replace(settings, **chosen)
+        together = replace(settings, **chosen)
     except StartupError as error:
         raise ModelRefused(f"{CONFIG_FILE}: {error}") from None
+    return {key: getattr(together, key) for key in SHARED_KEYS}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -40,10 +76,45 @@ def _read(path: Path) -> dict[str, Any]:
         raise ModelRefused(f"{CONFIG_FILE} cannot be read: {error}") from None
 
 
-def _check_key(key: str, value: Any) -> None:
-    if key not in KEYS:
-        raise ModelRefused(f"{CONFIG_FILE}: {key} is no setting of a model; there are: {', '.join(KEYS)}")
-    whole = next(each.type for each in fields(Settings) if each.name == key) is int
-    if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
-        wanted = "a whole number" if whole else "a number"
-        raise ModelRefused(f"{CONFIG_FILE}: {key} is {value!r}, but must be {wanted}")
+def _devices(value: Any) -> tuple[str, ...]:
+    named = isinstance(value, list) and value and all(isinstance(each, str) and each for each in value)
+    _require(bool(named), f'devices is {value!r}, but must be a list of names, such as ["cuda:0", "cuda:1"]')
+    return tuple(value)
+
+
+def _instances(value: Any) -> int:
+    _check_number("instances", value, whole=True)
+    _require(value >= 0, f"instances is {value}, but must be at least 0")
+    return int(value)
+
+
+def _weight(value: Any, key: str = "weight") -> float:
+    _check_number(key, value, whole=False)
+    _require(0 < value < inf, f"{key} is {value}, but must be above 0 and finite")
+    return float(value)
+
+
+def _priority_weights(value: Any) -> tuple[float, float, float]:
+    complete = isinstance(value, dict) and sorted(value) == sorted(PRIORITIES)
+    _require(complete, f"priority_weights is {value!r}, but must be a table of high, normal and low")
+    high, normal, low = (_weight(value[name], f"priority_weights.{name}") for name in PRIORITIES)
+    return high, normal, low
+
+
+def _check_number(key: str, value: Any, whole: bool) -> None:
+    fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    _require(fits, f"{key} is {value!r}, but must be {'a whole number' if whole else 'a number'}")
+
+
+def _require(holds: bool, sentence: str) -> None:
+    if not holds:
+        raise ModelRefused(f"{CONFIG_FILE}: {sentence}")
+
+
+_OWN_CHECKS: dict[str, Callable[[Any], Any]] = {
+    "devices": _devices,
+    "instances": _instances,
+    "weight": _weight,
+    "priority_weights": _priority_weights,
+}
+KEYS = (*SHARED_KEYS, *_OWN_CHECKS)

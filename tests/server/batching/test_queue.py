@@ -1,373 +1,432 @@
-"""What the batch queue promises, shown with a clock that the test moves."""
+"""What the queue promises to the threads around it: nobody is forgotten asleep, and closing ends everybody."""
 
 import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from scenes import decode_next, new_queue, payloads, put
 
-from linnaeus.server.batching import AlreadyLate, Batch, BatchQueue, LaneLimits, QueueClosed, QueueFull, Stage, Ticket
+from linnaeus.server.batching import (
+    Batch,
+    BatchQueue,
+    LaneLimits,
+    LatencyTable,
+    NoDevice,
+    Priority,
+    QueueClosed,
+    QueueFull,
+    Stage,
+    Ticket,
+)
+
+# Far more than any of this takes; a thread that was forgotten would sleep for ever.
+PATIENCE_SECONDS = 20.0
 
 
-class FakeClock:
+class Looks:
+    """A clock that counts its readings: whoever waits in the queue has read it first, under the queue's lock."""
+
     def __init__(self) -> None:
-        self.now = 100.0
+        self._seen = threading.Semaphore(0)
 
     def __call__(self) -> float:
-        return self.now
+        self._seen.release()
+        return 1.0
+
+    def wait(self) -> None:
+        """Returns when the clock has been read once more."""
+        assert self._seen.acquire(timeout=PATIENCE_SECONDS)
+
+    def forget(self) -> None:
+        while self._seen.acquire(blocking=False):
+            pass
 
 
-def make(max_batch_size: int = 4, max_queue_size: int = 100, delay: float = 0.0) -> tuple[BatchQueue[str], FakeClock]:
-    clock = FakeClock()
-    queue: BatchQueue[str] = BatchQueue(clock)
-    queue.open_lane("a", LaneLimits(max_batch_size, max_queue_size, delay))
-    queue.open_lane("b", LaneLimits(max_batch_size, max_queue_size, delay))
-    return queue, clock
+class Sleeper:
+    """A thread in one blocking call of the queue, known to have begun it."""
+
+    def __init__(self, looks: Looks, call: Callable[[], Any]) -> None:
+        self._returned: list[Any] = []
+        self._thread = threading.Thread(target=lambda: self._returned.append(call()), daemon=True)
+        looks.forget()
+        self._thread.start()
+        looks.wait()  # it holds the lock now, and gives it back only by sleeping or by returning
+
+    def result(self) -> Any:
+        self._thread.join(timeout=PATIENCE_SECONDS)
+        assert self._returned, "the thread was never woken"
+        return self._returned[0]
 
 
-def put(queue: BatchQueue[str], payload: str, lane: str = "a", deadline: float | None = None) -> Ticket[str]:
-    ticket = queue.admit(lane, deadline)
-    queue.put(ticket, payload)
-    return ticket
+def watched(devices: dict[str, int] | None = None, size: int = 4, lanes: str = "ab") -> tuple[BatchQueue[str], Looks]:
+    looks = Looks()
+    queue: BatchQueue[str] = BatchQueue(looks)
+    devices = devices or {"d": 2}
+    for lane in lanes:
+        queue.open_lane(lane, LaneLimits(size, 100), {device: LatencyTable({1: 1e-6}) for device in devices})
+    for name, streams in devices.items():
+        queue.add_device(name, streams)
+    return queue, looks
 
 
-def payloads(batch: Batch[str] | None) -> list[str | None]:
-    assert batch is not None
-    return [ticket.payload for ticket in batch.tickets]
+# Doors.
 
 
-def test_a_batch_holds_what_waited_in_order_up_to_the_limit() -> None:
-    queue, _ = make(max_batch_size=3)
-    for name in "12345":
-        put(queue, name)
-    batch = queue.take()
-    assert payloads(batch) == ["1", "2", "3"]
-    batch = queue.take(batch)
-    assert payloads(batch) == ["4", "5"]
-    assert queue.take_nowait(batch) is None
-
-
-def test_beside_a_running_batch_of_the_lane_only_a_full_one_is_taken() -> None:
-    queue, _ = make(max_batch_size=2)
-    put(queue, "1")
-    running = queue.take()
-    put(queue, "2")
-    assert queue.take_nowait() is None
-    put(queue, "3")
-    beside = queue.take_nowait()
-    assert payloads(beside) == ["2", "3"]
-    put(queue, "4")
-    assert queue.take_nowait(running) is None  # the other one still runs
-    assert payloads(queue.take_nowait(beside)) == ["4"]
-
-
-def test_a_running_batch_holds_up_no_other_lane() -> None:
-    queue, _ = make(max_batch_size=2)
-    put(queue, "a1", "a")
-    queue.take()
-    put(queue, "a2", "a")
-    put(queue, "b1", "b")
-    assert payloads(queue.take_nowait()) == ["b1"]
-
-
-def test_a_batch_says_how_many_run_beside_it() -> None:
-    queue, _ = make(max_batch_size=1)
-    for name in "123":
-        put(queue, name)
-    first, second = queue.take(), queue.take()
-    assert first is not None and second is not None
-    third = queue.take(first)
-    assert third is not None
-    assert [first.beside, second.beside, third.beside] == [0, 1, 1]
-
-
-def test_a_stream_that_takes_wakes_another_if_there_is_more() -> None:
-    queue, _ = make(max_batch_size=1)
-    blocker = queue.admit("a")
-    taken: list[Batch[str] | None] = []
-    streams = [threading.Thread(target=lambda: taken.append(queue.take()), daemon=True) for _ in range(2)]
-    for stream in streams:
-        stream.start()
-    other = queue.admit("b")
-    queue.put(blocker, "1")
-    queue.put(other, "2")
-    for stream in streams:
-        stream.join(timeout=10)
-    assert sorted(payloads(batch)[0] or "" for batch in taken) == ["1", "2"]
-
-
-def test_a_batch_is_of_one_lane_and_the_longest_waiting_head_goes_first() -> None:
-    queue, _ = make()
-    put(queue, "b1", "b")
-    put(queue, "a1", "a")
-    put(queue, "b2", "b")
-    assert payloads(queue.take()) == ["b1", "b2"]
-    assert payloads(queue.take()) == ["a1"]
-
-
-def test_a_ticket_is_queued_when_it_is_put_not_when_it_is_admitted() -> None:
-    queue, _ = make()
-    slow = queue.admit("a")
-    put(queue, "fast")
-    batch = queue.take()
-    assert payloads(batch) == ["fast"]
-    queue.put(slow, "slow")
-    assert payloads(queue.take(batch)) == ["slow"]
-
-
-def test_a_full_lane_refuses_before_any_work_and_leaves_other_lanes_open() -> None:
-    queue, _ = make(max_queue_size=2)
-    put(queue, "1")
-    queue.admit("a")
-    with pytest.raises(QueueFull):
-        queue.admit("a")
-    queue.admit("b")
+def test_an_unknown_lane_is_closed_and_empty() -> None:
+    queue, _ = new_queue()
+    with pytest.raises(QueueClosed):
+        queue.admit("nowhere", "1")
+    assert queue.depth("nowhere") == 0
 
 
 def test_taking_and_abandoning_both_give_places_back() -> None:
-    queue, _ = make(max_queue_size=2)
-    first, second = put(queue, "1"), queue.admit("a")
+    queue, _ = new_queue(max_queue_size=2)
+    first, second = put(queue, "1"), queue.admit("a", "2")
+    with pytest.raises(QueueFull):
+        queue.admit("a", "3")
     assert queue.abandon(first) is Stage.QUEUED
     assert queue.abandon(second) is Stage.ADMITTED
-    assert queue.depth("a") == 0
     put(queue, "3"), put(queue, "4")
-    queue.take()
-    assert queue.depth("a") == 0
+    assert payloads(queue.take("d")) == ["3", "4"]
+    put(queue, "5")
+    assert queue.depth("a") == 1
 
 
 def test_an_abandoned_ticket_is_never_handed_out() -> None:
-    queue, _ = make()
+    queue, _ = new_queue()
     tickets = [put(queue, name) for name in "123"]
     queue.abandon(tickets[0])
     queue.abandon(tickets[2])
-    assert payloads(queue.take()) == ["2"]
+    assert payloads(queue.take("d")) == ["2"]
 
 
 def test_a_ticket_abandoned_while_it_is_decoded_is_not_queued() -> None:
-    queue, _ = make()
-    ticket = queue.admit("a")
-    queue.abandon(ticket)
-    queue.put(ticket, "late")
-    assert queue.take_nowait() is None
+    queue, _ = new_queue()
+    ticket = queue.admit("a", "1")
+    assert decode_next(queue) is ticket
+    assert queue.abandon(ticket) is Stage.DECODING
+    queue.put(ticket)
+    assert queue.take_nowait("d") is None
     assert queue.depth("a") == 0
 
 
 def test_abandoning_twice_counts_once() -> None:
-    queue, _ = make()
-    ticket, other = put(queue, "1"), put(queue, "2")
+    queue, _ = new_queue()
+    ticket, _ = put(queue, "1"), put(queue, "2")
     queue.abandon(ticket)
     assert queue.abandon(ticket) is Stage.GONE
     assert queue.depth("a") == 1
-    assert payloads(queue.take()) == [other.payload]
 
 
-def test_a_late_ticket_is_dropped_when_the_batch_is_formed_and_leaves_its_place_to_a_good_one() -> None:
-    queue, clock = make(max_batch_size=2)
-    put(queue, "late", deadline=clock.now + 1)
-    put(queue, "good", deadline=clock.now + 9)
-    put(queue, "free")
-    clock.now += 1
-    batch = queue.take()
-    assert payloads(batch) == ["good", "free"]
-    assert batch is not None and [ticket.payload for ticket in batch.late] == ["late"]
+def test_what_is_abandoned_while_it_runs_says_so_and_its_answer_counts_for_nothing() -> None:
+    queue, _ = new_queue()
+    ticket = put(queue, "1")
+    batch = queue.take("d")
+    assert queue.abandon(ticket) is Stage.TAKEN
+    queue.answered([ticket])
+    assert ticket.stage is Stage.GONE
+    assert queue.take_nowait("d", batch) is None
 
 
-def test_a_deadline_in_the_past_is_refused_at_the_door() -> None:
-    queue, clock = make()
-    with pytest.raises(AlreadyLate):
-        queue.admit("a", clock.now)
+def test_an_open_lane_tells_how_long_its_batches_take_on_every_device() -> None:
+    queue, _ = new_queue(devices={"d": 1, "e": 1}, seconds={1: 0.1, 4: 0.4})
+    assert queue.batch_seconds("a") == {"d": {1: 0.1, 4: 0.4}, "e": {1: 0.1, 4: 0.4}}
 
 
-def test_without_a_delay_a_free_device_never_waits() -> None:
-    queue, _ = make(max_batch_size=8)
+def test_a_batch_that_failed_teaches_nothing() -> None:
+    queue, clock = new_queue(seconds={1: 0.1})
     put(queue, "1")
-    assert payloads(queue.take_nowait()) == ["1"]
-
-
-def test_with_a_delay_a_batch_goes_when_it_is_full_or_the_delay_is_over() -> None:
-    queue, clock = make(max_batch_size=2, delay=0.5)
-    put(queue, "1")
-    assert queue.take_nowait() is None
+    batch = queue.take("d")
+    clock.now += 60.0
+    queue.take_nowait("d", batch, learn=False)
+    assert queue.batch_seconds("a") == {"d": {1: 0.1}}
     put(queue, "2")
-    batch = queue.take_nowait()
-    assert payloads(batch) == ["1", "2"]
-    put(queue, "3")
-    clock.now += 0.5
-    assert payloads(queue.take_nowait(batch)) == ["3"]
+    batch = queue.take("d")
+    clock.now += 1.0
+    queue.take_nowait("d", batch)
+    assert queue.batch_seconds("a") == {"d": {1: 1.0}}
 
 
-def test_a_lane_that_waits_for_more_does_not_hold_up_a_full_one() -> None:
-    queue, _ = make(max_batch_size=2, delay=0.5)
-    put(queue, "a1", "a")
-    put(queue, "b1", "b"), put(queue, "b2", "b")
-    assert payloads(queue.take_nowait()) == ["b1", "b2"]
+# Closing.
 
 
 def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay() -> None:
-    queue, _ = make(delay=0.5)
+    queue, _ = new_queue(max_queue_delay_seconds=0.5)
     put(queue, "queued")
-    decoding = queue.admit("a")
+    decoding = queue.admit("a", "decoding")
+    assert decode_next(queue) is decoding
+    waiting = queue.admit("a", "waiting")
     queue.close()
     with pytest.raises(QueueClosed):
-        queue.admit("a")
-    assert payloads(queue.take()) == ["queued"]
-    queue.put(decoding, "decoded")
-    assert payloads(queue.take()) == ["decoded"]
-    assert queue.take() is None
+        queue.admit("a", "too late")
+    first = queue.take("d")
+    assert payloads(first) == ["queued"]
+    queue.put(decoding)
+    second = queue.take("d", first)
+    assert payloads(second) == ["decoding"]
+    turn = queue.next_to_decode()
+    assert turn is not None and turn.ticket is waiting
+    queue.put(waiting)
+    third = queue.take("d", second)
+    assert payloads(third) == ["waiting"]
+    assert queue.take("d", third) is None
+    assert queue.next_to_decode() is None
 
 
-def test_every_waiting_stream_ends_when_the_last_batch_of_a_closed_queue_is_done() -> None:
-    looks = threading.Semaphore(0)  # a stream reads the clock once before it waits, under the queue's lock
-
-    def clock() -> float:
-        looks.release()
-        return 0.0
-
-    queue: BatchQueue[str] = BatchQueue(clock)
-    queue.open_lane("a", LaneLimits(max_batch_size=4, max_queue_size=4))
-    ticket = queue.admit("a")
-
-    def serve() -> None:
-        batch: Batch[str] | None = None
-        while (batch := queue.take(batch)) is not None:
-            pass
-
-    streams = [threading.Thread(target=serve, daemon=True) for _ in range(3)]
-    for stream in streams:
-        stream.start()
-    assert all(looks.acquire(timeout=10) for _ in streams)
+@pytest.mark.parametrize("ending", ["run", "abandoned", "refused by the decoder"])
+def test_when_the_last_ticket_of_a_closed_queue_ends_all_streams_and_decoders_do(ending: str) -> None:
+    queue, looks = watched({"d": 2, "e": 1})
+    ticket = queue.admit("a", "last")
+    if ending != "abandoned":
+        assert decode_next(queue) is ticket
+    streams = [Sleeper(looks, lambda device=device: drain(queue, device)) for device in "dde"]
+    decoders = [] if ending == "abandoned" else [Sleeper(looks, queue.next_to_decode) for _ in range(2)]
+    looks.forget()
     queue.close()
-    assert all(looks.acquire(timeout=10) for _ in streams)
-    queue.put(ticket, "last")
-    for stream in streams:
-        stream.join(timeout=10)
-    assert not any(stream.is_alive() for stream in streams)
-
-
-def test_an_unknown_lane_is_closed() -> None:
-    queue, _ = make()
-    with pytest.raises(QueueClosed):
-        queue.admit("nowhere")
-
-
-@pytest.mark.parametrize("ending", ["put", "close", "abandon"])
-def test_a_waiting_device_is_woken_by(ending: str) -> None:
-    queue, _ = make()
-    ticket = queue.admit("a")
-    if ending == "abandon":
-        queue.close()
-    taken: list[Batch[str] | None] = []
-    device = threading.Thread(target=lambda: taken.append(queue.take()), daemon=True)
-    device.start()
-    if ending == "put":
-        queue.put(ticket, "1")
+    for _ in range(2 * len(streams) + len(decoders)):  # all have looked about, and streams sleep again
+        looks.wait()
+    if ending == "run":
+        queue.put(ticket)
     else:
         queue.abandon(ticket)
-        queue.close()
-    device.join(timeout=10)
-    assert not device.is_alive()
-    assert (taken[0] is not None) == (ending == "put")
+    ran = [payload for stream in streams for payload in stream.result()]
+    assert ran == (["last"] if ending == "run" else [])
+    assert [decoder.result() for decoder in decoders] == [None] * len(decoders)
 
 
-class AnyHistory(RuleBasedStateMachine):
-    """Random arrivals, cancellations, deadlines, batches and a closing: the class's invariants hold throughout."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.queue, self.clock = make(max_batch_size=3, max_queue_size=6, delay=0.0)
-        self.decoding: list[Ticket[str]] = []
-        self.waiting: list[Ticket[str]] = []
-        self.running: list[Batch[str]] = []
-        self.ended: list[Ticket[str]] = []
-        self.closed = False
-
-    @rule(lane=st.sampled_from("ab"), patience=st.none() | st.integers(1, 5))
-    def admit(self, lane: str, patience: int | None) -> None:
-        held = sum(ticket.lane == lane for ticket in self.decoding + self.waiting)
-        try:
-            self.decoding.append(self.queue.admit(lane, None if patience is None else self.clock.now + patience))
-        except QueueClosed:
-            assert self.closed
-        except QueueFull:
-            assert held == 6
-        else:
-            assert held < 6 and not self.closed
-
-    @precondition(lambda self: self.decoding)
-    @rule(data=st.data())
-    def put(self, data: st.DataObject) -> None:
-        ticket = self.decoding.pop(data.draw(st.integers(0, len(self.decoding) - 1)))
-        self.queue.put(ticket, "pixels")
-        self.waiting.append(ticket)
-
-    @precondition(lambda self: self.decoding or self.waiting)
-    @rule(data=st.data())
-    def abandon(self, data: st.DataObject) -> None:
-        ticket = data.draw(st.sampled_from(self.decoding + self.waiting))
-        self.queue.abandon(ticket)
-        (self.decoding if ticket in self.decoding else self.waiting).remove(ticket)
-        self.ended.append(ticket)
-
-    @rule(seconds=st.integers(1, 3))
-    def pass_time(self, seconds: int) -> None:
-        self.clock.now += seconds
-
-    @rule()
-    def take(self) -> None:
-        batch = self.queue.take_nowait()
-        due = [ticket for ticket in self.waiting if self.is_due(ticket.lane)]
-        if batch is None:
-            assert not due
-            return
-        assert batch.beside == len(self.running)
-        self.running.append(batch)
-        assert len(batch.tickets) + len(batch.late) > 0 and len(batch.tickets) <= 3
-        assert due[0] in batch.tickets + batch.late
-        lane = [ticket for ticket in self.waiting if ticket.lane == batch.lane]
-        handed_out = sorted(batch.tickets + batch.late, key=lambda ticket: ticket.order)
-        assert handed_out == lane[: len(handed_out)]
-        assert all(ticket.deadline is None or ticket.deadline > self.clock.now for ticket in batch.tickets)
-        assert all(ticket.deadline is not None and ticket.deadline <= self.clock.now for ticket in batch.late)
-        for ticket in handed_out:
-            assert ticket not in self.ended
-            self.waiting.remove(ticket)
-            self.ended.append(ticket)
-
-    def is_due(self, lane: object) -> bool:
-        waiting = sum(ticket.lane == lane for ticket in self.waiting)
-        return self.closed or waiting >= 3 or all(batch.lane != lane for batch in self.running)
-
-    @precondition(lambda self: self.running)
-    @rule(data=st.data())
-    def finish(self, data: st.DataObject) -> None:
-        finished = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        following = self.queue.take_nowait(finished)
-        if following is not None:
-            self.running.append(following)
-            for ticket in following.tickets + following.late:
-                self.waiting.remove(ticket)
-                self.ended.append(ticket)
-
-    @rule()
-    def close(self) -> None:
-        self.queue.close()
-        self.closed = True
-
-    @invariant()
-    def depth_counts_what_is_held(self) -> None:
-        for lane in "ab":
-            assert self.queue.depth(lane) == sum(ticket.lane == lane for ticket in self.decoding + self.waiting)
-
-    def teardown(self) -> None:
-        self.queue.close()
-        for ticket in self.decoding:
-            self.queue.abandon(ticket)
-        while (batch := self.queue.take()) is not None:
-            for ticket in batch.tickets + batch.late:
-                self.waiting.remove(ticket)
-        assert not self.waiting
+def drain(queue: BatchQueue[str], device: str) -> list[str]:
+    """Serves as a stream does; returns what it ran."""
+    ran: list[str] = []
+    batch: Batch[str] | None = None
+    while (batch := queue.take(device, batch)) is not None:
+        ran += payloads(batch)
+        queue.answered(batch.tickets)
+    return ran
 
 
-TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
+def test_what_a_failing_device_gives_back_while_the_queue_drains_still_runs_on_another() -> None:
+    queue, looks = watched({"d": 1, "e": 1})
+    put(queue, "1")
+    batch = queue.take("d")
+    assert batch is not None
+    queue.close()
+    other = Sleeper(looks, lambda: drain(queue, "e"))
+    assert queue.remove_device("d", batch) == []
+    assert other.result() == ["1"]
+
+
+@pytest.mark.parametrize("ending", ["given back", "run"])
+def test_a_closed_queue_waits_for_what_the_other_stream_of_a_failing_device_still_holds(ending: str) -> None:
+    queue, looks = watched({"d": 2, "e": 1}, size=1)
+    put(queue, "1"), put(queue, "2")
+    first, second = queue.take("d"), queue.take("d")
+    queue.close()
+    assert queue.remove_device("d", first) == []
+    batch = queue.take("e")
+    assert payloads(batch) == ["1"]
+    other = Sleeper(looks, lambda: queue.take("e", batch))
+    if ending == "given back":
+        assert queue.remove_device("d", second) == []
+        assert payloads(other.result()) == ["2"]
+    else:
+        assert queue.take("d", second) is None
+        assert other.result() is None
+
+
+def test_each_stream_of_a_failing_device_may_take_it_out_and_gives_back_what_it_held() -> None:
+    queue, _ = new_queue(devices={"d": 2, "e": 1}, size=1)
+    put(queue, "1"), put(queue, "2")
+    first, second = queue.take("d"), queue.take("d")
+    assert queue.remove_device("d", first) == queue.remove_device("d", second) == []
+    batch = queue.take("e")
+    assert payloads(batch) == ["1"]
+    assert payloads(queue.take("e", batch)) == ["2"]
+    assert queue.depth("a") == 0
+
+
+# Waking.
+
+
+def test_a_stream_asleep_is_woken_by_what_is_put() -> None:
+    queue, looks = watched()
+    stream = Sleeper(looks, lambda: queue.take("d"))
+    put(queue, "1")
+    assert payloads(stream.result()) == ["1"]
+
+
+def test_a_stream_that_takes_wakes_another_if_there_is_more() -> None:
+    queue, looks = watched({"d": 2})
+    streams = [Sleeper(looks, lambda: queue.take("d")) for _ in range(2)]
+    put(queue, "1", "a"), put(queue, "2", "b")  # most often, the first stream has not even looked when both are there
+    assert sorted(payloads(stream.result())[0] for stream in streams) == ["1", "2"]
+
+
+def test_only_devices_that_run_the_model_are_woken_for_it() -> None:
+    queue, looks = watched({"d": 1}, lanes="a")
+    queue.open_lane("x", LaneLimits(4, 100), {"e": LatencyTable({1: 1e-6})})
+    queue.add_device("e", 1)
+    stream, other = Sleeper(looks, lambda: queue.take("d")), Sleeper(looks, lambda: queue.take("e"))
+    put(queue, "x1", "x")
+    assert payloads(other.result()) == ["x1"]
+    put(queue, "a1", "a")
+    assert payloads(stream.result()) == ["a1"]
+
+
+def test_a_stream_that_finishes_hands_the_rest_to_one_that_sleeps() -> None:
+    queue, looks = watched(size=1)
+    queue.open_lane("one", LaneLimits(1, 100, instances=1), {"d": LatencyTable({1: 1e-6})})
+    put(queue, "1", "one")
+    batch = queue.take("d")
+    put(queue, "2", "one")
+    stream = Sleeper(looks, lambda: queue.take("d"))
+    assert queue.take_nowait("d", batch) is not None
+    put(queue, "a1")
+    assert payloads(stream.result()) == ["a1"]
+
+
+def test_a_decoder_asleep_is_woken_by_an_admission() -> None:
+    queue, looks = watched()
+    decoder = Sleeper(looks, queue.next_to_decode)
+    ticket = queue.admit("a", "1")
+    assert decoder.result().ticket is ticket
+
+
+@pytest.mark.parametrize("freeing", ["take", "abandon"])
+def test_a_decoder_that_is_far_enough_ahead_is_woken_when_a_place_is_free(freeing: str) -> None:
+    queue, looks = watched({"d": 1}, size=1)
+    first, _ = put(queue, "1"), put(queue, "2")
+    third = queue.admit("a", "3")
+    decoder = Sleeper(looks, queue.next_to_decode)
+    if freeing == "take":
+        assert payloads(queue.take("d")) == ["1"]
+    else:
+        queue.abandon(first)
+    assert decoder.result().ticket is third
+
+
+def test_a_stream_of_a_removed_device_ends() -> None:
+    queue, looks = watched({"d": 1, "e": 1})
+    stream = Sleeper(looks, lambda: queue.take("d"))
+    queue.remove_device("d")
+    assert stream.result() is None
+    assert queue.take_nowait("d") is None
+    put(queue, "1")
+    assert payloads(queue.take("e")) == ["1"]
+
+
+def test_what_is_given_back_wakes_a_stream_of_another_device() -> None:
+    queue, looks = watched({"d": 1, "e": 1})
+    put(queue, "1")
+    batch = queue.take("d")
+    assert batch is not None
+    other = Sleeper(looks, lambda: queue.take("e"))
+    queue.remove_device("d", batch)
+    assert payloads(other.result()) == ["1"]
+
+
+def test_when_the_last_device_is_gone_newcomers_and_decoded_tickets_are_turned_away() -> None:
+    queue, _ = new_queue(devices={"d": 1})
+    waiting, decoding = queue.admit("a", "1"), queue.admit("b", "2")
+    assert decode_next(queue) is waiting
+    assert queue.remove_device("d") == [decoding]
+    with pytest.raises(NoDevice):
+        queue.put(waiting)
+    with pytest.raises(NoDevice):
+        queue.admit("a", "3")
+    queue.abandon(waiting)
+    queue.put(waiting)  # its caller has left: no error for anybody
+    queue.close()
+    assert queue.next_to_decode() is None and queue.take("d") is None
+
+
+# All at once.
+
+
+class Ends:
+    """Counts how often each ticket ended, notes whose callers left first, and waits for the last."""
+
+    def __init__(self, expected: int) -> None:
+        self._lock = threading.Lock()
+        self._expected = expected
+        self.times: Counter[str] = Counter()
+        self.left: dict[str, Stage] = {}
+        self.all = threading.Event()
+
+    def add(self, tickets: list[Ticket[str]]) -> None:
+        with self._lock:
+            self.times.update(ticket.payload for ticket in tickets)
+            self._look()
+
+    def leave(self, ticket: Ticket[str], stood: Stage) -> None:
+        with self._lock:
+            if stood is not Stage.GONE:
+                self.left[ticket.payload] = stood
+            self._look()
+
+    def _look(self) -> None:
+        if len(self.times.keys() | self.left.keys()) == self._expected:
+            self.all.set()
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001])
+def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_threads_end(delay: float) -> None:
+    callers, each = 4, 750
+    queue: BatchQueue[str] = BatchQueue(decoders=3)
+    for lane in "abc":
+        tables = {device: LatencyTable({1: 1e-5, 4: 2e-5}) for device in "def"}
+        queue.open_lane(lane, LaneLimits(4, callers * each, delay), tables)
+    for device in "def":
+        queue.add_device(device, 2)
+    ends = Ends(callers * each)
+    errors: list[BaseException] = []
+
+    def guarded(work: Callable[[], None]) -> threading.Thread:
+        def body() -> None:
+            try:
+                work()
+            except BaseException as error:
+                errors.append(error)
+                ends.all.set()
+
+        thread = threading.Thread(target=body, daemon=True)
+        thread.start()
+        return thread
+
+    def decode() -> None:
+        while (turn := queue.next_to_decode()) is not None:
+            ends.add(turn.late)
+            if turn.ticket is not None:
+                queue.put(turn.ticket, 1e-6)
+
+    def serve(device: str) -> None:
+        batch: Batch[str] | None = None
+        batches = 0
+        while (batch := queue.take(device, batch)) is not None:
+            batches += 1
+            if device == "f" and batches > 20:  # this one fails
+                ends.add(batch.late)
+                ends.add(queue.remove_device("f", batch))
+                return
+            queue.answered(batch.tickets)
+            ends.add(batch.tickets + batch.late)
+
+    def call(caller: int) -> None:
+        for number in range(each):
+            name = f"{caller}.{number}"
+            ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3), size=1)
+            if number % 7 == 0:
+                ends.leave(ticket, queue.abandon(ticket))
+
+    workers = [guarded(decode) for _ in range(3)] + [guarded(lambda d=d: serve(d)) for d in "ddeeff"]
+    senders = [guarded(lambda caller=caller: call(caller)) for caller in range(callers)]
+    assert ends.all.wait(timeout=60.0), "tickets were forgotten"
+    queue.close()
+    for thread in [*senders, *workers]:
+        thread.join(timeout=PATIENCE_SECONDS)
+    assert errors == []
+    assert not any(thread.is_alive() for thread in [*senders, *workers])
+    assert set(ends.times.values()) == {1}
+    assert all(stood is Stage.TAKEN for name, stood in ends.left.items() if name in ends.times)
+    assert [queue.depth(lane) for lane in "abc"] == [0, 0, 0]

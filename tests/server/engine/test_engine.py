@@ -2,9 +2,10 @@
 
 import asyncio
 import dataclasses
+import json
 import shutil
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import numpy
 import pytest
 
 from linnaeus.server.config import Settings
-from linnaeus.server.engine import engine as engine_module
+from linnaeus.server.engine import decoders as decoders_module
+from linnaeus.server.engine import device_pool
 from linnaeus.server.engine.catalog import State
 from linnaeus.server.engine.decode import RawPixels
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.work import Request
+from linnaeus.server.engine.trace import FileTrace
+from linnaeus.server.engine.work import Priority, Request
 from linnaeus.server.errors import (
     DeadlineExceeded,
     InternalFailure,
@@ -56,7 +59,7 @@ class Gate:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened = threading.Event()
         self.entered = threading.Semaphore(0)
-        real = engine_module.decode
+        real = decoders_module.decode
 
         def decode(*arguments: Any) -> Any:
             self.entered.release()
@@ -64,7 +67,7 @@ class Gate:
                 raise TimeoutError
             return real(*arguments)
 
-        monkeypatch.setattr(engine_module, "decode", decode)
+        monkeypatch.setattr(decoders_module, "decode", decode)
 
     async def wait_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
@@ -190,7 +193,129 @@ async def test_a_cancelled_caller_frees_its_place_and_its_image_is_never_run(
     assert sum(report.size for report in heard.batches) == 1
 
 
-async def test_an_image_that_is_late_for_its_decoder_is_not_decoded(
+async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_trace_says_why(
+    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    now = [100.0]
+    settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1, decode_threads=1)
+    trace = FileTrace(tmp_path / "trace")
+    engine = Engine(settings, heard, lambda: now[0], trace)
+    await engine.load()
+    first = asyncio.create_task(engine.classify(digit()))
+    await gate.wait_entered()
+    second = asyncio.create_task(engine.classify(digit(deadline=1100.0)))
+    await let_others_run()
+    now[0] = 2000.0
+    gate.opened.set()
+    await first
+    with pytest.raises(DeadlineExceeded, match="waited for a decoder"):
+        await second
+    with pytest.raises(DeadlineExceeded, match="had passed when the request arrived"):
+        await engine.classify(digit(deadline=1100.0))
+    assert not gate.entered.acquire(blocking=False)
+    await engine.close()
+    assert heard.rejections == [("lenet", "deadline")] * 2
+    trace.close()
+    events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    dropped = {"event": "dropped", "at": 2000.0, "request": 2, "reason": "deadline"}
+    assert [each for each in events if each["event"] == "dropped"] == [dropped]
+
+
+@asynccontextmanager
+async def frozen(repository: Path, heard: Any, **settings: Any) -> AsyncIterator[Engine]:
+    """An engine for which no time passes; deadlines still fire, for the loop counts them down itself."""
+    chosen = {"models": "lenet", "device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1} | settings
+    engine = Engine(Settings(repository=repository, **chosen), heard, clock=lambda: 100.0)
+    await engine.load()
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+async def test_a_deadline_ends_requests_that_are_at_or_before_their_decoder(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    async with frozen(repository, heard) as engine:
+        at_decoder = asyncio.create_task(engine.classify(digit(deadline=100.3)))
+        await gate.wait_entered()
+        before_it = asyncio.create_task(engine.classify(digit(deadline=100.3)))
+        for task, stage in ((at_decoder, "decode"), (before_it, "admitted")):
+            with pytest.raises(DeadlineExceeded, match=f"the image was at the stage {stage}"):
+                await asyncio.wait_for(task, 30)
+        assert not gate.opened.is_set(), "they ended though nothing went on"
+        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+        gate.opened.set()
+        await engine.classify(digit())
+    assert gate.entered.acquire(blocking=False) and not gate.entered.acquire(blocking=False), "the second never was"
+    assert sum(report.size for report in heard.batches) == 1
+    assert heard.rejections == [("lenet", "deadline")] * 2 and heard.cancellations == []
+
+
+async def test_a_deadline_ends_requests_that_are_on_or_before_their_device(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with frozen(repository, heard) as engine:
+        runs = Runs(engine)
+        running = asyncio.create_task(engine.classify(digit(deadline=100.3)))
+        await runs.wait_entered()
+        waiting = asyncio.create_task(engine.classify(digit(deadline=100.3)))
+        with pytest.raises(DeadlineExceeded, match="at the stage inference"):
+            await asyncio.wait_for(running, 30)
+        with pytest.raises(DeadlineExceeded, match="at the stage (queue|decode|admitted)"):
+            await asyncio.wait_for(waiting, 30)
+        assert not runs.opened.is_set()
+        runs.opened.set()
+        await engine.classify(digit())
+    assert runs.count == 2, "the one that waited was never run"
+
+
+class Runs:
+    """Stands before a model: runs wait until the test opens it, and then fail if they are told to."""
+
+    def __init__(self, engine: Engine) -> None:
+        model: Any = engine.catalog.entries()[0].model
+        self.opened = threading.Event()
+        self.entered = threading.Semaphore(0)
+        self.count = 0
+        self.works = True
+        real = model.run
+
+        def run(images: Sequence[Any], k: int) -> Any:
+            self.count += 1
+            self.entered.release()
+            if not self.opened.wait(30):
+                raise TimeoutError
+            if not self.works:
+                raise RuntimeError("lost")
+            return real(images, k)
+
+        model.run = run
+
+    async def wait_entered(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+
+
+async def test_a_call_without_a_deadline_gets_its_models_own_on_time(
+    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text("default_timeout_seconds = 0.3\n")
+    async with frozen(tmp_path, heard) as engine:
+        gate = Gate(monkeypatch)
+        hasty = asyncio.create_task(engine.classify(digit()))
+        await gate.wait_entered()
+        patient = asyncio.create_task(engine.classify(digit(deadline=5000.0)))
+        with pytest.raises(DeadlineExceeded):
+            await asyncio.wait_for(hasty, 30)
+        assert not patient.done(), "a deadline of its own goes before the model's"
+        gate.opened.set()
+        assert (await patient).model == "lenet"
+
+
+async def test_a_call_without_any_deadline_waits_as_long_as_it_takes(
     repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
@@ -198,41 +323,173 @@ async def test_an_image_that_is_late_for_its_decoder_is_not_decoded(
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1, decode_threads=1)
     engine = Engine(settings, heard, clock=lambda: now[0])
     await engine.load()
-    first = asyncio.create_task(engine.classify(digit()))
+    held = [asyncio.create_task(engine.classify(digit(seed))) for seed in range(3)]
     await gate.wait_entered()
-    second = asyncio.create_task(engine.classify(digit(deadline=101.0)))
-    await let_others_run()
-    now[0] = 102.0
+    now[0] = 1e6
     gate.opened.set()
-    await first
-    with pytest.raises(DeadlineExceeded, match="waited for a decoder"):
-        await second
-    with pytest.raises(DeadlineExceeded, match="had passed when the request arrived"):
-        await engine.classify(digit(deadline=101.0))
-    assert not gate.entered.acquire(blocking=False)
+    assert [answer.model for answer in await asyncio.gather(*held)] == ["lenet"] * 3
     await engine.close()
 
 
-async def test_a_call_without_a_deadline_gets_its_models_own(
+async def test_the_more_urgent_priority_is_served_first(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    async with frozen(repository, heard) as engine:
+        order: list[str] = []
+
+        async def ask(priority: Priority) -> None:
+            await engine.classify(digit(priority=priority))
+            order.append(priority.name)
+
+        first = asyncio.create_task(engine.classify(digit()))
+        await gate.wait_entered()
+        asked = [asyncio.create_task(ask(each)) for each in (Priority.LOW, Priority.NORMAL, Priority.HIGH)]
+        await let_others_run()
+        gate.opened.set()
+        await asyncio.gather(first, *asked)
+    assert order == ["HIGH", "NORMAL", "LOW"]
+
+
+async def test_a_caller_who_leaves_before_the_decoder_is_never_decoded(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = Gate(monkeypatch)
+    async with frozen(repository, heard) as engine:
+        first = asyncio.create_task(engine.classify(digit()))
+        await gate.wait_entered()
+        leaver = asyncio.create_task(engine.classify(digit()))
+        await let_others_run()
+        leaver.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaver
+        assert engine.in_flight == 1 and engine.queue_depth(("lenet", 1)) == 1
+        gate.opened.set()
+        await first
+        assert not gate.entered.acquire(blocking=False), "the picture of who left was never decoded"
+    assert heard.cancellations == [("lenet", "admitted")]
+    assert sum(report.size for report in heard.batches) == 1
+
+
+async def test_when_the_last_device_is_lost_everybody_is_sent_elsewhere_at_once(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_pool, "answers", lambda device: False)
+    async with frozen(repository, heard) as engine:
+        runs = Runs(engine)
+        runs.works = False
+        held = [asyncio.create_task(engine.classify(digit(seed))) for seed in range(5)]
+        await runs.wait_entered()
+        assert engine.device_states == {"cpu": True}
+        runs.opened.set()
+        for refusal in await asyncio.wait_for(asyncio.gather(*held, return_exceptions=True), 30):
+            assert isinstance(refusal, Unavailable) and refusal.retry_after_seconds > 0
+        assert await asyncio.wait_for(engine.losses.get(), 30) == "cpu"
+        assert engine.device_states == {"cpu": False}
+        with pytest.raises(Unavailable, match="every device that runs model lenet has failed; try another server"):
+            await engine.classify(digit())
+        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+    assert runs.count == 1
+    assert heard.rejections == [("lenet", "unavailable")] * 6
+
+
+async def test_a_lost_device_does_not_keep_the_engine_from_closing(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_pool, "answers", lambda device: False)
+    async with frozen(repository, heard, streams=3, decode_threads=2) as engine:
+        runs = Runs(engine)
+        runs.works = False
+        runs.opened.set()
+        with pytest.raises(Unavailable):
+            await engine.classify(digit())
+        await asyncio.wait_for(engine.close(), 30)
+
+
+async def test_the_table_of_a_ready_model_tells_of_every_size_on_every_device(repository: Path, heard: Any) -> None:
+    async with running(repository, heard, models="lenet", max_batch_size=4) as engine:
+        await engine.classify(digit())
+        (by_size,) = (seconds for device, seconds in engine.batch_seconds(("lenet", 1)).items() if device == "cpu")
+        assert sorted(by_size) == [1, 2, 4] and min(by_size.values()) > 0
+
+
+async def test_the_trace_tells_the_whole_story(
     repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(repository / "lenet", tmp_path / "lenet")
-    (tmp_path / "lenet" / "config.toml").write_text("default_timeout_seconds = 2.5\n")
-    now = 100.0
-    engine = Engine(Settings(repository=tmp_path, device="cpu", decode_threads=1), heard, lambda: now)
-    await engine.load()
     gate = Gate(monkeypatch)
-    first = asyncio.create_task(engine.classify(digit()))
+    trace = FileTrace(tmp_path / "trace")
+    now = [100.0]
+    options: dict[str, Any] = {"device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1}
+    settings = Settings(repository=repository, models="lenet", max_queue_size=3, **options)
+    engine = Engine(settings, heard, clock=lambda: now[0], trace=trace)
+    await engine.load()
+    answered = asyncio.create_task(engine.classify(digit(priority=Priority.HIGH, deadline=5000.0)))
     await gate.wait_entered()
-    late, patient = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (None, now + 60))
+    leaver, late = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (None, 1100.0))
     await let_others_run()
-    now += 2.5
+    with pytest.raises(Overloaded):
+        await engine.classify(digit())
+    leaver.cancel()
+    await asyncio.gather(leaver, return_exceptions=True)
+    now[0] = 2000.0
     gate.opened.set()
-    assert (await patient).model == "lenet"
-    for task in (first, late):
-        with pytest.raises(DeadlineExceeded):
-            await task
+    await asyncio.gather(answered, late, return_exceptions=True)
+    with pytest.raises(InvalidArgument):
+        await engine.classify(digit(top_k=99))
     await engine.close()
+    trace.close()
+    events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    by_request = {number: [each["event"] for each in events if each.get("request") == number] for number in range(1, 6)}
+    assert by_request[1] == ["admitted", "ended"]
+    assert by_request[2] == ["admitted", "ended"]
+    assert by_request[3][0] == "admitted" and by_request[3][-1] == "ended"
+    assert by_request[4] == ["refused", "ended"]
+    assert by_request[5] == ["ended"]
+    ends = {each["request"]: each["outcome"] for each in events if each["event"] == "ended"}
+    assert ends == {1: "answered", 2: "cancelled", 3: "deadline", 4: "queue_full", 5: "invalid_argument"}
+    told = {"model": "lenet", "version": 1}
+    admitted = next(each for each in events if each.get("request") == 1)
+    predicted = admitted.pop("predicted")
+    assert admitted == told | {"event": "admitted", "at": 100.0, "request": 1, "priority": "high", "deadline": 5000.0}
+    assert 100.0 < predicted < 5000.0
+    refused = next(each for each in events if each["event"] == "refused")
+    assert (refused["reason"], refused["deadline"], refused["priority"]) == ("queue_full", None, "normal")
+    (batch,) = (each for each in events if each["event"] == "batch")
+    assert batch == told | {"event": "batch", "at": 2000.0, "batch": 1, "device": "cpu", "requests": [1]}
+    (ran,) = (each for each in events if each["event"] == "ran")
+    assert ran == {"event": "ran", "at": 2000.0, "batch": 1, "succeeded": True}
+
+
+async def test_the_trace_tells_of_a_batch_that_failed_and_of_images_dropped_before_the_device(
+    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = FileTrace(tmp_path / "trace")
+    now = [100.0]
+    options: dict[str, Any] = {"device": "cpu", "max_batch_size": 2, "streams": 1, "decode_threads": 1}
+    engine = Engine(Settings(repository=repository, models="lenet", **options), heard, lambda: now[0], trace)
+    await engine.load()
+    gate, runs = Gate(monkeypatch), Runs(engine)
+    gate.opened.set()
+    runs.works = False
+    failing = asyncio.create_task(engine.classify(digit()))
+    await runs.wait_entered()
+    late, last = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (1100.0, None))
+    for _ in range(3):
+        await gate.wait_entered()  # by the time that the one decoder has the last, the late one waits for the device
+    now[0] = 2000.0
+    runs.opened.set()
+    for task in (failing, last):
+        with pytest.raises(InternalFailure):
+            await task
+    with pytest.raises(DeadlineExceeded, match="would have come 900.000 s after the deadline"):
+        await late
+    await engine.close()
+    trace.close()
+    events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    assert [each["succeeded"] for each in events if each["event"] == "ran"] == [False, False]
+    assert [each["requests"] for each in events if each["event"] == "batch"] == [[1], [3]]
+    dropped = {"event": "dropped", "at": 2000.0, "request": 2, "reason": "deadline"}
+    assert [each for each in events if each["event"] == "dropped"] == [dropped]
 
 
 async def test_a_models_own_limits_hold_for_it(repository: Path, tmp_path: Path, heard: Any) -> None:
@@ -272,7 +529,7 @@ async def test_a_decoder_that_breaks_is_our_fault_and_the_caller_is_told(
         raise ZeroDivisionError("secret")
 
     async with running(repository, heard, models="lenet", max_batch_size=1) as engine:
-        monkeypatch.setattr(engine_module, "decode", decode)
+        monkeypatch.setattr(decoders_module, "decode", decode)
         with pytest.raises(InternalFailure) as failure:
             await engine.classify(digit())
         assert "secret" not in str(failure.value) and failure.value.reference in str(failure.value)

@@ -119,6 +119,36 @@ async def test_each_error_has_its_code_sentence_and_details(
     assert await wire.calls.handled() == [("Classify", "UNARY", code)]
 
 
+async def test_a_deadline_that_cannot_be_met_tells_the_predicted_wait_and_by_how_much_it_is_too_long(
+    wire: Wire,
+) -> None:
+    wire.servicer.error = DeadlineExceeded("late", 0.25, 1.5)
+    status = await rpc_status.aio.from_call(_Ended(await wire.refusal()))
+    detail = error_details_pb2.ErrorInfo()
+    assert status is not None and status.details[0].Unpack(detail)
+    assert detail.domain == "linnaeus"
+    assert {key: float(value) for key, value in detail.metadata.items()} == {
+        "predicted_wait_seconds": 1.5,
+        "late_by_seconds": 0.25,
+    }
+
+
+async def test_an_overload_s_details_and_its_pushback_tell_the_same_time(wire: Wire) -> None:
+    wire.servicer.error = Overloaded("full", 0.75)
+    refused = await wire.refusal()
+    status = await rpc_status.aio.from_call(_Ended(refused))
+    detail = error_details_pb2.RetryInfo()
+    assert status is not None and status.details[0].Unpack(detail)
+    assert detail.retry_delay.ToNanoseconds() == 750_000_000
+    assert (PUSHBACK_KEY, "750") in tuple(refused.trailing_metadata())
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("late", 0.5), Unavailable("loading", 2.0)])
+async def test_nobody_but_the_overloaded_is_pushed_back(wire: Wire, error: RequestError) -> None:
+    wire.servicer.error = error
+    assert PUSHBACK_KEY not in dict((await wire.refusal()).trailing_metadata())
+
+
 async def test_an_overload_tells_grpc_s_own_retries_when_to_come_back(wire: Wire) -> None:
     wire.servicer.error = Overloaded("full", 1.2345)
     refused = await wire.refusal()

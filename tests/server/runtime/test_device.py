@@ -5,7 +5,9 @@ import threading
 import pytest
 import torch
 
-from linnaeus.server.runtime.device import CoreShare
+from linnaeus.server.errors import StartupError
+from linnaeus.server.runtime import device as device_module
+from linnaeus.server.runtime.device import CoreShare, answers, default_streams, resolve_devices
 
 
 def threads_given(share: CoreShare, beside: int) -> int:
@@ -30,3 +32,43 @@ def test_a_batch_gets_its_part_of_the_cores_and_one_at_least(beside: int, thread
 def test_a_gpu_leaves_the_cores_alone() -> None:
     before = threads_given(CoreShare(torch.device("cpu"), 2), 0)
     assert threads_given(CoreShare(torch.device("cuda", 0), 6), 0) == before
+
+
+def test_several_devices_are_named_with_commas_and_each_counts_once() -> None:
+    assert resolve_devices(" cpu, cpu:1 ,cpu:0,cpu,") == [torch.device("cpu"), torch.device("cpu:1")]
+
+
+@pytest.mark.parametrize("names", ["", " , ", "cpu,gpu", "cpu,cuda:99"])
+def test_wrong_names_of_devices_are_one_clear_sentence(names: str) -> None:
+    with pytest.raises(StartupError, match="device") as refusal:
+        resolve_devices(names)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_device_that_computes_answers() -> None:
+    assert answers(torch.device("cpu"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("an illegal memory access"), NotImplementedError("no such device")])
+def test_a_device_that_fails_at_the_simplest_sum_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(device_module.torch, "ones", _fail_with(error))
+    assert not answers(torch.device("cpu"))
+
+
+def test_a_device_that_is_only_short_of_memory_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_module.torch, "ones", _fail_with(torch.OutOfMemoryError("CUDA out of memory")))
+    assert answers(torch.device("cpu"))
+
+
+def test_a_gpu_runs_one_batch_at_a_time_and_a_processor_one_a_core_at_most_four() -> None:
+    assert default_streams(torch.device("cuda", 0)) == 1
+    assert 1 <= default_streams(torch.device("cpu")) <= 4
+
+
+def _fail_with(error: Exception) -> object:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    return fail

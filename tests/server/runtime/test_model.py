@@ -10,7 +10,7 @@ from linnaeus.models.registry import find
 from linnaeus.models.torchscript import eager_classifier
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime.device import resolve_device
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels, load_model
 from linnaeus.server.runtime.topk import top_k
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -56,6 +56,38 @@ def test_a_batch_size_found_by_measuring_is_within_bounds_and_timed(repository) 
     sizes = [timing.size for timing in model.timings]
     assert sizes == sorted(set(sizes)) and sizes[0] == 1
     assert sizes[-1] == model.max_batch_size <= 32
+
+
+def test_too_little_memory_is_told_from_other_failures_and_the_model_runs_on(repository) -> None:
+    model = load_model(repository / "lenet" / "1", torch.device("cpu"), 2)
+    images, module = list(noise(2, model)), model._module
+    model._module = fail_with(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"))
+    with pytest.raises(OutOfMemory) as refusal:
+        model.run(images, 1)
+    assert "\n" not in str(refusal.value)
+    model._module = fail_with(RuntimeError("other"))
+    with pytest.raises(RuntimeError) as failure:
+        model.run(images, 1)
+    assert not isinstance(failure.value, OutOfMemory)
+    model._module = module
+    assert len(model.run(images, 1)) == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("other"), torch.OutOfMemoryError("CUDA out of memory")])
+def test_a_model_works_as_long_as_a_blank_picture_goes_through(repository, error: Exception) -> None:
+    model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
+    assert model.works()
+    module, model._module = model._module, fail_with(error)
+    assert not model.works()
+    model._module = module
+    assert model.works()
+
+
+def fail_with(error: Exception):
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 @given(

@@ -1,14 +1,37 @@
-"""The batch queue: standard library only, no torch, no gRPC, no asyncio; time comes from an injected clock."""
+"""The batch queue: standard library only, no torch, no gRPC, no asyncio; time comes from an injected clock.
 
-from linnaeus.server.batching.queue import (
-    AlreadyLate,
+Rooms, each of which knows those before it only: `tickets`, `window`, `waiting`; what is learnt (`latency`, `drain`,
+`foresight`, `habits`); what is kept (`lanes`); what is decided (`policy`, `forecast`); who carries it out (`ledger`).
+The door for threads is `queue`.
+"""
+
+from linnaeus.server.batching.lanes import LaneLimits
+from linnaeus.server.batching.latency import LatencyTable
+from linnaeus.server.batching.queue import BatchQueue, Foreseen
+from linnaeus.server.batching.tickets import (
     Batch,
-    BatchQueue,
-    LaneLimits,
+    NoDevice,
+    Priority,
     QueueClosed,
     QueueFull,
     Stage,
     Ticket,
+    TooLate,
+    Turn,
 )
 
-__all__ = ["AlreadyLate", "Batch", "BatchQueue", "LaneLimits", "QueueClosed", "QueueFull", "Stage", "Ticket"]
+__all__ = [
+    "Batch",
+    "BatchQueue",
+    "Foreseen",
+    "LaneLimits",
+    "LatencyTable",
+    "NoDevice",
+    "Priority",
+    "QueueClosed",
+    "QueueFull",
+    "Stage",
+    "Ticket",
+    "TooLate",
+    "Turn",
+]

@@ -1,277 +1,300 @@
-"""A queue that a device pulls batches from.
+"""A queue that decoders and devices pull from.
 
 A device takes a batch at the last instant, when it is free: what arrived while it was busy rides together, and no
-timer is needed. Each model version has a lane of its own, for a batch is of one model; the lane whose first image
-has waited longest goes first.
+timer is needed. Decoders pull in the same way. Each model version has a lane of its own, for a batch is of one model.
 
-Several streams of one device may take batches. While a batch of a lane runs, another stream takes from that lane only
-a full one: what comes meanwhile rides together, instead of being torn into small batches by whoever is free. Another
-lane does not wait for the one that runs.
+One image is one ticket. It is admitted before any work is done for it, and only if its answer is expected in time;
+decoded, put, and taken in a batch. Whoever holds a ticket may abandon it at any time. A ticket that was abandoned or
+would be late is dropped when the batch is formed: it is never executed, and its neighbours never notice.
 
-One image is one ticket. It is admitted before any work is done for it (so a full queue costs nothing), put once it
-is decoded, and taken in a batch. Whoever holds a ticket may abandon it at any time. A ticket that was abandoned or
-whose deadline has passed is dropped when the batch is formed: it is never executed, and its neighbours never notice.
-
-Stop reading here unless you change the queue.
+`ledger` keeps the tickets; this file adds the lock, the clock and the waiting.
 """
 
-import itertools
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
-from enum import Enum
-from typing import Generic, TypeVar
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Generic
 
-Payload = TypeVar("Payload")
-
-
-class QueueFull(Exception):
-    """The lane holds as many tickets as it may."""
-
-
-class QueueClosed(Exception):
-    """The queue, or the lane, takes no more tickets."""
-
-
-class AlreadyLate(Exception):
-    """The deadline had passed before the ticket was asked for."""
-
-
-class Stage(Enum):
-    """Where a ticket stands. It only ever moves forwards."""
-
-    ADMITTED = "decode"
-    QUEUED = "queue"
-    TAKEN = "inference"
-    GONE = "gone"
+from linnaeus.server.batching.lanes import Lane, LaneLimits
+from linnaeus.server.batching.latency import LatencyTable
+from linnaeus.server.batching.ledger import Ledger
+from linnaeus.server.batching.tickets import Batch, NoDevice, Payload, Priority, QueueClosed, Stage, Ticket, Turn
 
 
 @dataclass(frozen=True, slots=True)
-class LaneLimits:
-    """What a lane may hold.
+class Foreseen:
+    """How well a lane's answers were predicted of late, in seconds; above 0 where answers came later than predicted.
 
     Attributes:
-        max_batch_size: images in one batch at most.
-        max_queue_size: tickets admitted and not yet taken, at most.
-        max_queue_delay_seconds: how long a batch that is not full waits for more, counted from its first image's
-            arrival. 0, the default, never lets a free device wait. A larger value trades latency at low load for
-            fuller batches; more than one batch's run is never worth it.
+        median_error_seconds: the middle error.
+        margin_seconds: what is now added to predictions, so that nearly all hold.
     """
 
-    max_batch_size: int
-    max_queue_size: int
-    max_queue_delay_seconds: float = 0.0
+    median_error_seconds: float
+    margin_seconds: float
 
 
-@dataclass(slots=True, eq=False)
-class Ticket(Generic[Payload]):
-    """One image's place. Only the queue changes it.
+class _Sleepers:
+    """The streams of one device that wait for work."""
 
-    Attributes:
-        lane: the lane it was admitted to.
-        deadline: the clock's time after which the answer is worth nothing; None for never.
-        payload: what the device needs, once it was put.
-        stage: where it stands.
-        put_at, taken_at: the clock's times of those two moves; 0.0 before.
-    """
-
-    lane: Hashable
-    deadline: float | None
-    payload: Payload | None = None
-    stage: Stage = Stage.ADMITTED
-    put_at: float = 0.0
-    taken_at: float = 0.0
-    order: int = 0
-
-    @property
-    def content(self) -> Payload:
-        """The payload of a ticket that a device took."""
-        if self.payload is None:
-            raise LookupError("a ticket that was not put has no content")
-        return self.payload
-
-
-@dataclass(frozen=True, slots=True)
-class Batch(Generic[Payload]):
-    """What a device takes: tickets to run, in order of arrival, and those dropped because they were late.
-
-    At least one of the two is not empty. `beside` counts the batches that were running when it was taken.
-    """
-
-    lane: Hashable
-    tickets: list[Ticket[Payload]]
-    late: list[Ticket[Payload]]
-    beside: int
-
-
-@dataclass(slots=True, eq=False)
-class _Lane(Generic[Payload]):
-    limits: LaneLimits
-    # By order of arrival; ordered, so that any ticket may leave from the middle at no cost.
-    waiting: OrderedDict[int, Ticket[Payload]] = field(default_factory=OrderedDict)
-    decoding: int = 0
-    running: int = 0
-
-    @property
-    def depth(self) -> int:
-        return self.decoding + len(self.waiting)
-
-    @property
-    def head(self) -> Ticket[Payload]:
-        return next(iter(self.waiting.values()))
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
+        self.count = 0
+        self.until = inf  # when the first of them wakes by itself
 
 
 class BatchQueue(Generic[Payload]):
     """Lanes of tickets, pulled from in batches. Every method may be called from any thread.
 
     Invariants:
-        1. A ticket is handed out by `take` at most once, and never after `abandon`.
+        1. A ticket is handed out to be run at most once (again only if its device was removed), and never after
+           `abandon`.
         2. A ticket handed out to be run had not passed its deadline at that moment.
-        3. Within a lane, tickets are handed out in the order they were put.
+        3. Of one priority of a lane, a batch takes those that are decoded in the order of their deadlines.
         4. A batch is of one lane and never larger than the lane allows.
-        5. While a batch of a lane runs, only full ones are taken from it.
-        6. After `close`, `take` hands out all that was put or is still being decoded, then returns None.
+        5. While a batch of a lane runs on a device, another is taken there only when it is full, or at the last instant
+           that a deadline allows.
+        6. After `close`, `take` hands out all that was put or is still to be decoded, then returns None.
+
+    Args:
+        clock: seconds.
+        decoders: threads that pull with `next_to_decode`.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, decoders: int = 1) -> None:
         self._clock = clock
-        self._lanes: dict[Hashable, _Lane[Payload]] = {}
-        self._changed = threading.Condition()
+        self._decoders = decoders
+        self._ledger: Ledger[Payload] = Ledger()
+        self._lock = threading.Lock()
+        self._undecoded = threading.Condition(self._lock)
+        self._idle_decoders = 0
+        self._decoders_wake_at = inf
+        self._sleepers: dict[str, _Sleepers] = {}
         self._closed = False
-        self._running = 0
-        self._order = itertools.count()
 
-    def open_lane(self, lane: Hashable, limits: LaneLimits) -> None:
-        """Adds a lane."""
-        with self._changed:
-            self._lanes[lane] = _Lane(limits)
+    def add_device(self, name: str, streams: int) -> None:
+        """Adds a device, so many streams of which are going to `take`."""
+        with self._lock:
+            self._ledger.add_device(name, streams)
+            self._sleepers[name] = _Sleepers(self._lock)
 
-    def admit(self, lane: Hashable, deadline: float | None = None) -> Ticket[Payload]:
+    def remove_device(self, name: str, unfinished: Batch[Payload] | None = None) -> list[Ticket[Payload]]:
+        """Takes a device out for good: its streams find nothing more. Each stream may call it.
+
+        Args:
+            name: a device that was added.
+            unfinished: what the stream took and could not run; its tickets wait for another device.
+
+        Returns:
+            The tickets that no other device can run; they have left the queue.
+        """
+        with self._lock:
+            stranded = self._ledger.remove_device(name, unfinished, self._clock())
+            self._wake_all()
+            return stranded
+
+    def open_lane(self, lane: Hashable, limits: LaneLimits, tables: Mapping[str, LatencyTable]) -> None:
+        """Adds a lane that the devices in `tables` may run."""
+        with self._lock:
+            self._ledger.lanes[lane] = Lane(lane, limits, tables)
+
+    def admit(
+        self,
+        lane: Hashable,
+        payload: Payload,
+        deadline: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        size: int = 0,
+        caller: str = "",
+    ) -> Ticket[Payload]:
         """Reserves a place, before any work is done.
+
+        Args:
+            lane: an open one.
+            payload: what decoders and devices will need.
+            deadline: the clock's time after which the answer is worth nothing; None for never.
+            priority: who goes first.
+            size: of what is to be decoded, in bytes.
+            caller: who asks, as far as is known: those who usually leave are held back on a busy device.
 
         Raises:
             QueueClosed: no such lane, or the queue is closed.
+            NoDevice: the lane's devices have all been taken out.
             QueueFull: the lane has no place left.
-            AlreadyLate: the deadline has passed.
+            TooLate: the deadline has passed, or will have by the time of the answer.
         """
-        with self._changed:
-            if self._closed or lane not in self._lanes:
+        with self._lock:
+            if self._closed or lane not in self._ledger.lanes:
                 raise QueueClosed
-            if deadline is not None and deadline <= self._clock():
-                raise AlreadyLate
-            held = self._lanes[lane]
-            if held.depth >= held.limits.max_queue_size:
-                raise QueueFull
-            held.decoding += 1
-            return Ticket(lane, deadline)
+            held = self._ledger.lanes[lane]
+            ticket = self._ledger.admit(held, payload, deadline, priority, size, caller, self._clock())
+            self._wake_decoders(1)
+            return ticket
 
-    def put(self, ticket: Ticket[Payload], payload: Payload) -> None:
-        """Queues an admitted ticket for the device; does nothing if it was abandoned meanwhile."""
-        with self._changed:
-            if ticket.stage is not Stage.ADMITTED:
-                return
-            ticket.stage, ticket.payload = Stage.QUEUED, payload
-            ticket.put_at, ticket.order = self._clock(), next(self._order)
-            lane = self._lanes[ticket.lane]
-            lane.decoding -= 1
-            lane.waiting[ticket.order] = ticket
-            self._wake_if_due(lane)
+    def next_to_decode(self) -> Turn[Payload] | None:
+        """Waits until something should be decoded and returns it; None once the queue is closed and nothing is left."""
+        with self._lock:
+            while (turn := self._ledger.next_to_decode(self._clock(), self._closed)) is None:
+                if self._closed and self._ledger.is_decoded:
+                    self._undecoded.notify_all()  # the other decoders are to end, too
+                    return None
+                self._await_undecoded()
+            return turn
+
+    def next_to_decode_nowait(self) -> Turn[Payload] | None:
+        """Returns what `next_to_decode` would return at once, or None."""
+        with self._lock:
+            return self._ledger.next_to_decode(self._clock(), self._closed)
+
+    def put(self, ticket: Ticket[Payload], decode_seconds: float = 0.0) -> None:
+        """Queues a decoded ticket for the devices; does nothing if it was abandoned meanwhile.
+
+        Args:
+            ticket: one that `next_to_decode` returned.
+            decode_seconds: processor time that decoding took.
+
+        Raises:
+            NoDevice: the lane's devices have all been taken out meanwhile.
+        """
+        with self._lock:
+            if ticket.stage is Stage.DECODING and not self._ledger.devices_of(self._ledger.lanes[ticket.lane]):
+                raise NoDevice
+            if self._ledger.put(ticket, decode_seconds / self._decoders, self._clock()):
+                self._wake_streams(self._ledger.lanes[ticket.lane].tables)
 
     def abandon(self, ticket: Ticket[Payload]) -> Stage:
         """Gives a ticket up; returns where it stood, GONE if it had ended already.
 
         A ticket that was TAKEN is running and cannot be stopped: its result has to be thrown away.
         """
-        with self._changed:
-            stood = ticket.stage
-            ticket.stage = Stage.GONE
-            lane = self._lanes[ticket.lane]
-            if stood is Stage.ADMITTED:
-                lane.decoding -= 1
-            elif stood is Stage.QUEUED:
-                del lane.waiting[ticket.order]
-                ticket.payload = None  # frees the picture; a device that took the ticket still needs it
+        with self._lock:
+            stood = self._ledger.abandon(ticket, self._clock())
+            if stood in (Stage.DECODING, Stage.QUEUED):
+                self._wake_decoders(1)
             if self._closed:
-                self._changed.notify_all()  # a take may be waiting for this very ticket
+                self._wake_all()  # a take may be waiting for this very ticket
             return stood
 
-    def take(self, finished: Batch[Payload] | None = None) -> Batch[Payload] | None:
-        """Waits for work and returns it; None once the queue is closed and empty.
+    def answered(self, tickets: Iterable[Ticket[Payload]]) -> None:
+        """The callers of these tickets have their answers by now."""
+        with self._lock:
+            now = self._clock()
+            for ticket in tickets:
+                self._ledger.answered(ticket, now)
+
+    def take(self, device: str, finished: Batch[Payload] | None = None, learn: bool = True) -> Batch[Payload] | None:
+        """Waits for work and returns it; None once the queue is closed and empty, or the device was taken out.
 
         Args:
+            device: who asks.
             finished: what this stream took before and has run.
+            learn: whether the time it took tells of the next ones; that of a batch which failed does not.
         """
-        with self._changed:
-            self._finish(finished)
-            while True:
-                batch, wait_seconds = self._form()
+        with self._lock:
+            self._finish(finished, learn)
+            while device in self._ledger.devices:
+                batch = self._form(device)
                 if batch is not None:
-                    for lane in self._lanes.values():
-                        self._wake_if_due(lane)
                     return batch
-                if self._closed and not any(lane.depth for lane in self._lanes.values()):
-                    self._changed.notify_all()  # the other streams are to end, too
+                if self._closed and self._ledger.is_idle:
+                    self._wake_all()  # the other streams are to end, too
                     return None
-                self._changed.wait(wait_seconds)
+                self._sleep(device)
+            return None
 
-    def take_nowait(self, finished: Batch[Payload] | None = None) -> Batch[Payload] | None:
+    def take_nowait(
+        self, device: str, finished: Batch[Payload] | None = None, learn: bool = True
+    ) -> Batch[Payload] | None:
         """Returns the batch that `take` would return at once, or None."""
-        with self._changed:
-            self._finish(finished)
-            return self._form()[0]
+        with self._lock:
+            self._finish(finished, learn)
+            return self._form(device) if device in self._ledger.devices else None
 
     def depth(self, lane: Hashable) -> int:
-        """Counts the lane's tickets that are being decoded or wait for the device."""
-        with self._changed:
-            return self._lanes[lane].depth if lane in self._lanes else 0
+        """Counts the lane's tickets that wait for a decoder or a device, or are being decoded."""
+        with self._lock:
+            return self._ledger.lanes[lane].depth if lane in self._ledger.lanes else 0
+
+    def foreseen(self, lane: Hashable) -> Foreseen:
+        """How well an open lane's answers were predicted of late; of its kinds of tickets, the worst predicted."""
+        with self._lock:
+            now = self._clock()
+            worst = [flow.foresight.worst(now) for flow in self._ledger.lanes[lane].flows]
+            return Foreseen(max((median for median, _ in worst), key=abs), max((most for _, most in worst), key=abs))
+
+    def batch_seconds(self, lane: Hashable) -> dict[str, dict[int, float]]:
+        """How long nearly all batches of an open lane now take with nothing beside them, by device and size."""
+        with self._lock:
+            now = self._clock()
+            tables = self._ledger.lanes[lane].tables.items()
+            return {name: {size: table.longest(size, 0, now) for size in table.sizes} for name, table in tables}
 
     def close(self) -> None:
         """Admits nothing more; what is held still goes out."""
-        with self._changed:
+        with self._lock:
             self._closed = True
-            self._changed.notify_all()
+            self._wake_all()
 
-    def _wake_if_due(self, lane: _Lane[Payload]) -> None:
-        """Wakes a stream only if it will find a batch: being woken for nothing costs others the interpreter."""
-        if lane.waiting and self._due_in(lane, self._clock()) is not None:
-            self._changed.notify()
-
-    def _finish(self, batch: Batch[Payload] | None) -> None:
+    def _finish(self, batch: Batch[Payload] | None, learn: bool) -> None:
         if batch is not None:
-            self._lanes[batch.lane].running -= 1
-            self._running -= 1
+            self._ledger.finish(batch, self._clock(), learn)
+            if self._closed:
+                self._wake_all()  # streams wait for the last batch, which might have come back
 
-    def _form(self) -> tuple[Batch[Payload] | None, float | None]:
-        """Returns a batch if one is due, else the seconds after which one will be (None: not before a change)."""
-        now = self._clock()
-        wait_seconds: float | None = None
-        occupied = [(name, lane) for name, lane in self._lanes.items() if lane.waiting]
-        for name, lane in sorted(occupied, key=lambda entry: entry[1].head.order):
-            due_in = self._due_in(lane, now)
-            if due_in is None:
-                continue
-            if due_in <= 0:
-                return self._pull(name, lane, now), None
-            wait_seconds = due_in if wait_seconds is None else min(wait_seconds, due_in)
-        return None, wait_seconds
-
-    def _due_in(self, lane: _Lane[Payload], now: float) -> float | None:
-        """Seconds until a batch is due; None: not before a change."""
-        if self._closed or len(lane.waiting) >= lane.limits.max_batch_size:
-            return 0.0
-        if lane.running:
+    def _form(self, name: str) -> Batch[Payload] | None:
+        device = self._ledger.devices[name]
+        batch = self._ledger.form(device, self._clock(), self._closed)
+        if batch is None:
             return None
-        return lane.head.put_at + lane.limits.max_queue_delay_seconds - now
-
-    def _pull(self, name: Hashable, lane: _Lane[Payload], now: float) -> Batch[Payload]:
-        batch: Batch[Payload] = Batch(name, [], [], self._running)
-        lane.running += 1
-        self._running += 1
-        while lane.waiting and len(batch.tickets) < lane.limits.max_batch_size:
-            _, ticket = lane.waiting.popitem(last=False)
-            late = ticket.deadline is not None and ticket.deadline <= now
-            (batch.late if late else batch.tickets).append(ticket)
-            ticket.stage, ticket.taken_at = Stage.TAKEN, now
+        self._wake_streams(self._sleepers)
+        self._wake_decoders(len(batch.tickets) + len(batch.late))
         return batch
+
+    def _sleep(self, name: str) -> None:
+        """Waits until woken, or until a batch is due."""
+        sleepers, now = self._sleepers[name], self._clock()
+        seconds = self._ledger.policy.wait_seconds(self._ledger.devices[name], now)
+        sleepers.until = inf if seconds is None else now + seconds
+        sleepers.count += 1
+        sleepers.changed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+        sleepers.count -= 1
+        sleepers.until = inf  # whoever still waits may be woken in vain, but nobody too late
+
+    def _wake_streams(self, names: Iterable[str]) -> None:
+        """Wakes a stream where there is work earlier than it knows; waking one for nothing costs others."""
+        now = self._clock()
+        for name in names:
+            sleepers, device = self._sleepers.get(name), self._ledger.devices.get(name)
+            if sleepers is None or device is None or not sleepers.count:
+                continue
+            seconds = self._ledger.policy.wait_seconds(device, now)
+            if seconds is not None and now + seconds < sleepers.until:
+                sleepers.until = now + seconds
+                sleepers.changed.notify()
+                if seconds <= 0:
+                    return  # who takes it wakes the next, if there is more
+
+    def _await_undecoded(self) -> None:
+        """Waits until woken, or until a ticket that is held back is not any more."""
+        now = self._clock()
+        seconds = self._ledger.release_in(now)
+        self._decoders_wake_at = inf if seconds is None else now + seconds
+        self._idle_decoders += 1
+        self._undecoded.wait(seconds)
+        self._idle_decoders -= 1
+        self._decoders_wake_at = inf  # whoever still waits may be woken in vain, but nobody too late
+
+    def _wake_decoders(self, count: int) -> None:
+        if not self._idle_decoders:
+            return
+        seconds = self._ledger.release_in(self._clock())
+        sooner = seconds is not None and self._clock() + seconds < self._decoders_wake_at
+        if sooner or self._ledger.wants_decoding:
+            self._undecoded.notify(count)
+
+    def _wake_all(self) -> None:
+        self._undecoded.notify_all()
+        for sleepers in self._sleepers.values():
+            sleepers.changed.notify_all()

@@ -3,7 +3,7 @@
 from asyncio import Future
 
 from linnaeus.server.engine.catalog import Entry
-from linnaeus.server.engine.work import Classification, ItemOutcome, Ranked, RequestReport, ScoredClass, Work
+from linnaeus.server.engine.work import Classification, ItemOutcome, Ranked, RequestReport, ScoredClass, WorkTicket
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Model, Ranking
 
@@ -20,18 +20,20 @@ def settle(answer: "Future[Ranked]", result: Ranked | RequestError) -> None:
 
 def ranked(item: ItemOutcome, ranking: Ranking) -> Ranked:
     """Says how long an image that was run had to wait; waiting for a decoder and for the device count together."""
-    waited = item.ticket.taken_at - item.work.admitted_at - item.work.decode_seconds
-    return Ranked(ranking, item.batch_size, item.work.decode_seconds, waited, item.inference_seconds)
+    ticket, decode_seconds = item.ticket, item.ticket.payload.decode_seconds
+    waited = ticket.taken_at - ticket.admitted_at - decode_seconds
+    return Ranked(ranking, item.batch_size, decode_seconds, waited, item.inference_seconds)
 
 
-def report(work: Work, ranked: Ranked, finished_at: float, now: float) -> RequestReport:
+def report(ticket: WorkTicket, ranked: Ranked, finished_at: float, now: float) -> RequestReport:
     """What the metrics learn of one answered image; `now` and `finished_at` are the engine clock's times."""
     return RequestReport(
         decode_seconds=ranked.decode_seconds,
         queue_seconds=ranked.queue_seconds,
         inference_seconds=ranked.inference_seconds,
         respond_seconds=now - finished_at,
-        total_seconds=now - work.admitted_at,
+        total_seconds=now - ticket.admitted_at,
+        prediction_error_seconds=now - ticket.predicted_at,
     )
 
 

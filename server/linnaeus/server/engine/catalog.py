@@ -1,5 +1,6 @@
 """Which model versions there are and where each stands. Belongs to the event loop's thread."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TypeAlias
@@ -23,9 +24,15 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version: its state, why it was refused (FAILED), and the model itself (READY).
+    """One version: its state, why it was refused (FAILED), and what is known of it once it is READY.
 
-    `default_timeout_seconds` is for calls without a deadline; 0.0 for none.
+    Attributes:
+        name, version, state, reason: as told.
+        model: on one of its devices; manifest and labels are the same on all.
+        devices: the names of all it was loaded on.
+        max_batch_size: of its batches, on any of them.
+        load_seconds: how long loading took, on all of them.
+        default_timeout_seconds: for calls without a deadline; 0.0 for none.
     """
 
     name: str
@@ -33,6 +40,8 @@ class Entry:
     state: State
     reason: str = ""
     model: Model | None = None
+    devices: tuple[str, ...] = ()
+    max_batch_size: int = 0
     load_seconds: float = 0.0
     default_timeout_seconds: float = 0.0
 
@@ -57,13 +66,22 @@ class Catalog:
         """Adds a version, or says anew where it stands."""
         self._entries[entry.lane] = entry
 
-    def ready(self, lane: Lane, model: Model, load_seconds: float, default_timeout_seconds: float) -> None:
-        """A version passed its checks and is warm."""
+    def ready(
+        self,
+        lane: Lane,
+        models: Sequence[Model],
+        max_batch_size: int,
+        load_seconds: float,
+        default_timeout_seconds: float,
+    ) -> None:
+        """A version passed its checks and is warm, on one device or several."""
         self.put(
             replace(
                 self._entries[lane],
                 state=State.READY,
-                model=model,
+                model=models[0],
+                devices=tuple(str(model.device) for model in models),
+                max_batch_size=max_batch_size,
                 load_seconds=load_seconds,
                 default_timeout_seconds=default_timeout_seconds,
             )

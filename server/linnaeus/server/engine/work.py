@@ -4,7 +4,10 @@ from asyncio import Future
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import Batch, Ticket
+from linnaeus.server.batching import Foreseen as Foreseen  # these two are for those who speak with the engine
+from linnaeus.server.batching import Priority as Priority
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Pixels, Ranking
@@ -19,6 +22,8 @@ class Request:
         model, version: as in the contract; empty for the defaults.
         top_k: classes to return; 0 for the default.
         deadline: the engine clock's time after which the answer is worth nothing; None for never.
+        priority: who goes first where there is too much to do.
+        caller: who asks, as the transport knows them; empty for unknown.
     """
 
     image: EncodedImage | RawPixels
@@ -26,6 +31,8 @@ class Request:
     version: str = ""
     top_k: int = 0
     deadline: float | None = None
+    priority: Priority = Priority.NORMAL
+    caller: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,22 +68,46 @@ class Classification:
     inference_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Work:
-    """A decoded image on its way to the device.
+    """An image on its way through the engine.
 
     `answer` belongs to the event loop; other threads only carry it.
+
+    Attributes:
+        number: counts the engine's requests.
+        image: the picture as it came.
+        input: what the model takes.
+        top_k: classes to return.
+        answer: what the caller waits for.
+        pixels: the picture decoded, uint8 [H, W, C]; None before.
+        decode_seconds: how long that took.
     """
 
-    pixels: Pixels
+    number: int
+    image: EncodedImage | RawPixels
+    input: InputSpec
     top_k: int
     answer: "Future[Ranked]"
-    admitted_at: float
-    decode_seconds: float
+    pixels: Pixels | None = None
+    decode_seconds: float = 0.0
+
+    @property
+    def content(self) -> Pixels:
+        """The pixels of a picture that was decoded."""
+        if self.pixels is None:
+            raise LookupError("a picture that was not decoded has no pixels")
+        return self.pixels
 
 
 WorkTicket: TypeAlias = Ticket[Work]
 WorkBatch: TypeAlias = Batch[Work]
+
+
+def lane_of(what: WorkTicket | WorkBatch) -> tuple[str, int]:
+    """The model's name and version, which is what the engine calls its lanes."""
+    lane: tuple[str, int] = what.lane  # type: ignore[assignment]  # to the queue any key would do
+    return lane
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +115,6 @@ class ItemOutcome:
     """What became of one image: a ranking from a run of `batch_size` images, or an error."""
 
     ticket: WorkTicket
-    work: Work
     result: Ranking | RequestError
     batch_size: int
     inference_seconds: float
@@ -96,6 +126,7 @@ class BatchOutcome:
 
     Attributes:
         lane: the model's name and version.
+        device: who ran it.
         size: images in the run; 0 if all were late.
         inference_seconds: the run's time; 0.0 if there was none.
         items: one for each image, those that were late included.
@@ -103,6 +134,7 @@ class BatchOutcome:
     """
 
     lane: tuple[str, int]
+    device: str
     size: int
     inference_seconds: float
     items: list[ItemOutcome]
@@ -111,13 +143,17 @@ class BatchOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RequestReport:
-    """Where one answered image spent its time, in seconds."""
+    """Where one answered image spent its time, in seconds.
+
+    `prediction_error_seconds` is above 0 if the answer came later than predicted at admission.
+    """
 
     decode_seconds: float
     queue_seconds: float
     inference_seconds: float
     respond_seconds: float
     total_seconds: float
+    prediction_error_seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, NoReturn
 import grpc
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.rpc.messages import to_classify_response, to_model, to_request
+from linnaeus.server.rpc.messages import (
+    to_classify_response,
+    to_latencies,
+    to_model,
+    to_prediction_error,
+    to_request,
+)
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -30,7 +36,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         """Classifies one image."""
         remaining_seconds = context.time_remaining()
         deadline = None if remaining_seconds is None else self._clock() + remaining_seconds
-        answer = await self._engine.classify(to_request(request, deadline))
+        answer = await self._engine.classify(to_request(request, deadline, context.peer()))
         return to_classify_response(answer, request.image.id)
 
     async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
@@ -41,8 +47,14 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
     async def GetModel(self, request: v1.GetModelRequest, context: "Context") -> v1.GetModelResponse:
         """Describes one version."""
         entry = self._engine.catalog.find(request.model, request.version)
-        labels = entry.model.labels if entry.model else ()
-        return v1.GetModelResponse(model=to_model(entry), labels=labels)
+        if entry.model is None:
+            return v1.GetModelResponse(model=to_model(entry))
+        return v1.GetModelResponse(
+            model=to_model(entry),
+            labels=entry.model.labels,
+            batch_latencies=to_latencies(self._engine.batch_seconds(entry.lane)),
+            prediction_error=to_prediction_error(self._engine.foreseen(entry.lane)),
+        )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
         """Not served yet."""

@@ -6,8 +6,8 @@ import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
 import grpc
@@ -55,17 +55,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, observer: CallObserver) -> None:
         self._observer = observer
+        self._wrapped: dict[str, Any] = {}  # handlers by path, so that none is wrapped anew for each call
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Wraps the method's handler; see grpc.aio.ServerInterceptor."""
-        handler = await continuation(handler_call_details)
-        if handler is None:  # gRPC answers UNIMPLEMENTED itself, and a made-up name must not become a label
-            return None
-        _, service, name = handler_call_details.method.split("/", 2)
+        """Returns the method's handler, wrapped; see grpc.aio.ServerInterceptor."""
+        path = handler_call_details.method
+        if path not in self._wrapped:
+            handler = await continuation(handler_call_details)
+            if handler is None:  # gRPC answers UNIMPLEMENTED itself, and a made-up name must not become a label
+                return None
+            self._wrapped[path] = self._wrap(handler, path)
+        return self._wrapped[path]
+
+    def _wrap(self, handler: Any, path: str) -> Any:
+        _, service, name = path.split("/", 2)
         kind, attribute, make = _KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
@@ -77,7 +84,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
         async def handle(request: Any, context: Any) -> Any:
-            async with self._around(method, context):
+            async with _Around(self._observer, method, context):
                 return await behaviour(request, context)
 
         return handle
@@ -86,37 +93,50 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with self._around(method, context):
+            async with _Around(self._observer, method, context):
                 async for response in behaviour(request, context):
                     yield response
 
         return handle
 
-    @asynccontextmanager
-    async def _around(self, method: Method, context: Any) -> AsyncIterator[None]:
-        self._observer.call_started(method)
-        started = time.perf_counter()
-        code = "OK"
+
+class _Around:
+    """One call: told when it begins and ends; an error that ends it is spoken in gRPC."""
+
+    __slots__ = ("_context", "_method", "_observer", "_started")
+
+    def __init__(self, observer: CallObserver, method: Method, context: Any) -> None:
+        self._observer = observer
+        self._method = method
+        self._context = context
+        self._started = time.perf_counter()
+
+    async def __aenter__(self) -> None:
+        self._observer.call_started(self._method)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         try:
-            try:
-                yield
-            except RequestError as error:
-                await context.abort_with_status(to_status(error))
-            except (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError):
-                raise
-            except Exception as error:  # the boundary: faults of ours are logged here and named, not shown
-                await context.abort_with_status(to_status(_internal(error, method)))
-        except asyncio.CancelledError:
-            code = "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
-            raise
-        except grpc.aio.AbortError:
-            code = _code(context)
-            raise
+            if isinstance(error, RequestError):
+                await self._context.abort_with_status(to_status(error))
+            elif isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
+                # The boundary: faults of ours are logged here and named, not shown.
+                await self._context.abort_with_status(to_status(_internal(error, self._method)))
         finally:
-            self._observer.call_handled(method, code, time.perf_counter() - started)
+            seconds = time.perf_counter() - self._started
+            self._observer.call_handled(self._method, _code(error, self._context), seconds)
 
 
-def _code(context: Any) -> str:
+_OF_GRPC = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
+
+
+def _code(error: BaseException | None, context: Any) -> str:
+    """The name of the status code that a call ends with."""
+    if error is None:
+        return "OK"
+    if isinstance(error, asyncio.CancelledError):
+        return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
     code = context.code()
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
 

@@ -1,8 +1,10 @@
 """Between the contract's messages and the engine's data; pure functions."""
 
+from collections.abc import Mapping
+
 from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
-from linnaeus.server.engine.work import Classification, Request
+from linnaeus.server.engine.work import Classification, Foreseen, Priority, Request
 from linnaeus.server.errors import InvalidImage
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -13,17 +15,26 @@ _STATES = {
 }
 
 
-def to_request(message: v1.ClassifyRequest, deadline: float | None) -> Request:
+_PRIORITIES = {
+    v1.PRIORITY_HIGH: Priority.HIGH,
+    v1.PRIORITY_NORMAL: Priority.NORMAL,
+    v1.PRIORITY_LOW: Priority.LOW,
+}
+
+
+def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: str) -> Request:
     """Reads a ClassifyRequest.
 
     Args:
         message: as it came.
         deadline: the engine clock's time, None for never.
+        caller: who asks, as gRPC knows them.
 
     Raises:
         InvalidImage: it holds no image.
     """
-    return Request(_image(message.image), message.model, message.version, message.top_k, deadline)
+    priority = _PRIORITIES.get(message.priority, Priority.NORMAL)
+    return Request(_image(message.image), message.model, message.version, message.top_k, deadline, priority, caller)
 
 
 def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyResponse:
@@ -64,11 +75,25 @@ def to_model(entry: Entry) -> v1.Model:
             weights=v1.WeightsDescription(source=manifest.weights.source, trained=manifest.weights.trained),
             parameter_count=manifest.parameters,
             sha256=manifest.sha256,
-            devices=[str(entry.model.device)],
-            max_batch_size=entry.model.max_batch_size,
+            devices=entry.devices,
+            max_batch_size=entry.max_batch_size,
         )
     )
     return described
+
+
+def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v1.BatchLatency]:
+    """Describes how long batches take, by device and size."""
+    return [
+        v1.BatchLatency(device=device, batch_size=size, seconds=seconds)
+        for device, by_size in seconds_by_device.items()
+        for size, seconds in by_size.items()
+    ]
+
+
+def to_prediction_error(foreseen: Foreseen) -> v1.PredictionError:
+    """Describes how well answers are predicted."""
+    return v1.PredictionError(median_seconds=foreseen.median_error_seconds, margin_seconds=foreseen.margin_seconds)
 
 
 def _image(message: v1.Image) -> EncodedImage | RawPixels:

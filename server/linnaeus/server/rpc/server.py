@@ -51,6 +51,14 @@ class RpcServer:
         await self._tell(_NOT_SERVING)
         await self._server.start()
 
+    async def device(self, name: str, works: bool) -> None:
+        """Tells of one device, as the health of the service `device/NAME`."""
+        await self._health.set(f"device/{name}", _SERVING if works else _NOT_SERVING)
+
+    async def not_serving(self) -> None:
+        """Tells the world that a model has no device left."""
+        await self._tell(_NOT_SERVING)
+
     async def serving(self) -> None:
         """Tells the world that models are ready."""
         await self._tell(_SERVING)

@@ -35,8 +35,9 @@ class _Status(NamedTuple):
 def to_status(error: RequestError) -> grpc.Status:
     """Returns what goes over the wire: a code, the error's sentence, and details a program can read."""
     code, detail = _translate(error)
-    packed = any_pb2.Any()
-    packed.Pack(detail)
+    packed = any_pb2.Any(
+        type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
+    )
     status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
     return _Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))  # type: ignore[return-value]
 
@@ -62,7 +63,10 @@ def _translate(error: RequestError) -> tuple[int, Message]:
         case Unavailable():
             return code_pb2.UNAVAILABLE, _retry_info(error.retry_after_seconds)
         case DeadlineExceeded():
-            late = {"late_by_seconds": f"{error.late_by_seconds:.6f}"}
+            late = {
+                "late_by_seconds": f"{error.late_by_seconds:.6f}",
+                "predicted_wait_seconds": f"{error.wait_seconds:.6f}",
+            }
             return code_pb2.DEADLINE_EXCEEDED, error_details_pb2.ErrorInfo(
                 reason="DEADLINE_CANNOT_BE_MET", domain=DOMAIN, metadata=late
             )

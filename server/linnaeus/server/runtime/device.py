@@ -34,13 +34,38 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError:
         raise StartupError(f"device is {name!r}, but must be auto, cpu or cuda:N") from None
     if device.type == "cpu":
-        return device
+        return device if device.index else torch.device("cpu")
     if device.type != "cuda":
         raise StartupError(f"device is {name!r}, but only auto, cpu and cuda:N are supported")
     index = device.index or 0
     if index >= torch.cuda.device_count():
         raise StartupError(f"device {name} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
     return torch.device("cuda", index)
+
+
+def resolve_devices(names: str) -> list[torch.device]:
+    """Turns one or several names, separated by commas, into devices that are there, each once.
+
+    Raises:
+        StartupError: as `resolve_device`, or no name was given.
+    """
+    devices = [resolve_device(name.strip()) for name in names.split(",") if name.strip()]
+    if not devices:
+        raise StartupError("device is empty, but must be auto, cpu or cuda:N, or several of them separated by commas")
+    return list(dict.fromkeys(devices))
+
+
+def answers(device: torch.device) -> bool:
+    """Whether a device still computes. One that has seen an illegal access fails at everything from then on.
+
+    One that is only short of memory, which others may be using, does.
+    """
+    try:
+        return float(torch.ones(8, device=device).sum().item()) == 8.0
+    except torch.OutOfMemoryError:
+        return True
+    except RuntimeError:
+        return False
 
 
 def default_streams(device: torch.device) -> int:

@@ -39,6 +39,10 @@ class Ranking:
         return all(map(math.isfinite, self.probabilities))
 
 
+class OutOfMemory(RuntimeError):
+    """The device has too little memory left for this run; a smaller one may do."""
+
+
 class Model:
     """A checked model version on one device.
 
@@ -75,6 +79,7 @@ class Model:
             k: classes to return for each image, from 1 to the class count.
 
         Raises:
+            OutOfMemory: see there.
             RuntimeError: the model failed.
         """
         staging = self._staging_buffer()
@@ -83,6 +88,8 @@ class Model:
             for place, image in enumerate(images):
                 rows[place] = image
             return self._run_staged(staging[: len(images)], k)
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(last_line(error)) from error
         finally:
             self._staging.append(staging)
 
@@ -93,6 +100,14 @@ class Model:
             values, indices = top_k(self._module(pixels), k)
             rows = zip(indices.tolist(), values.tolist(), strict=True)
         return [Ranking(row_indices, row_values) for row_indices, row_values in rows]
+
+    def works(self) -> bool:
+        """Whether a blank picture goes through: if it does, those that did not are at fault themselves."""
+        try:
+            self._run_blank(1)
+        except RuntimeError:
+            return False
+        return True
 
     def _run_blank(self, count: int) -> None:
         spec = self.manifest.input

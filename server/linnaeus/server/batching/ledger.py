@@ -1,0 +1,342 @@
+"""The queue's books: every ticket's place, kept by one caller at a time.
+
+`policy` says who goes next and how many together, `forecast` when a newcomer would be answered. This room carries out
+what they say and tells the tables what came of it. It knows no locks and no clock: every call says what time it is.
+"""
+
+import itertools
+from collections.abc import Hashable, Iterable
+from typing import Generic
+
+from linnaeus.server.batching import forecast
+from linnaeus.server.batching.habits import Habits
+from linnaeus.server.batching.lanes import Device, Flow, Lane
+from linnaeus.server.batching.policy import Formed, Policy
+from linnaeus.server.batching.tickets import (
+    Batch,
+    NoDevice,
+    Payload,
+    Priority,
+    QueueFull,
+    Stage,
+    Ticket,
+    TooLate,
+    Turn,
+)
+
+# A ticket without a deadline is ordered as if it had this one: those that have one usually go first, but never so many
+# that it starves. It is never refused or dropped for it.
+PATIENCE_SECONDS = 5.0
+# Of the time that a newcomer is expected to wait, how much more it must be able to. A queue whose heads are always at
+# their last instant is torn into small batches; one that is a little shorter gives full ones.
+_RESERVE = 0.2
+
+
+class Ledger(Generic[Payload]):
+    """Lanes, devices and tickets. Not for several threads at once; see BatchQueue for the invariants.
+
+    Attributes:
+        lanes, devices: by name.
+        policy: what it asks.
+    """
+
+    def __init__(self) -> None:
+        self.lanes: dict[Hashable, Lane[Payload]] = {}
+        self.devices: dict[str, Device[Payload]] = {}
+        self.policy: Policy[Payload] = Policy(self.lanes)
+        self._order = itertools.count()
+        self._batches = itertools.count(1)
+        self._fair_time = 0.0
+        self._habits = Habits()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no ticket waits for anything, and none may come back from a device that fails."""
+        return not any(flow.is_active for lane in self.lanes.values() for flow in lane.flows)
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether no ticket waits for a decoder."""
+        return not any(flow.undecoded or flow.held for lane in self.lanes.values() for flow in lane.flows)
+
+    @property
+    def wants_decoding(self) -> bool:
+        """Whether a ticket should be decoded now."""
+        return self.policy.next_undecoded(self.devices) is not None
+
+    def add_device(self, name: str, streams: int) -> None:
+        """Adds a device."""
+        self.devices[name] = Device(name, streams)
+
+    def devices_of(self, lane: Lane[Payload]) -> list[Device[Payload]]:
+        """Those that may run it and are there."""
+        return [self.devices[name] for name in lane.tables if name in self.devices]
+
+    def admit(
+        self,
+        lane: Lane[Payload],
+        payload: Payload,
+        deadline: float | None,
+        priority: Priority,
+        size: int,
+        caller: str,
+        now: float,
+    ) -> Ticket[Payload]:
+        """See BatchQueue.admit; of a ticket that is held back, the prediction says so."""
+        devices = self.devices_of(lane)
+        if not devices:
+            raise NoDevice
+        if deadline is not None and deadline <= now:
+            raise TooLate(0.0, deadline - now)
+        if lane.depth_above(priority) >= lane.limits.max_queue_size:
+            raise QueueFull(lane.depth, forecast.work_off_seconds(lane, devices))
+        due = now + PATIENCE_SECONDS if deadline is None else deadline
+        newcomer = forecast.Newcomer(lane.flows[priority], due, lane.decode_work(size))
+        predicted = now + forecast.answer_in(newcomer, self.lanes.values(), devices, now)
+        if deadline is not None:
+            self._require_in_time(newcomer, devices, predicted, deadline, now)
+        hold_seconds = self._hold_seconds(caller, devices, predicted, deadline)
+        ticket = Ticket(
+            lane.name,
+            payload,
+            deadline,
+            priority,
+            due,
+            newcomer.decode_seconds,
+            size,
+            admitted_at=now,
+            predicted_at=predicted + hold_seconds + self._filling_seconds(newcomer, devices, predicted, now),
+            order=next(self._order),
+            caller=caller,
+            held_until=now + hold_seconds,
+        )
+        self._level(newcomer.flow)
+        if hold_seconds:
+            newcomer.flow.held[ticket.order] = ticket
+        else:
+            newcomer.flow.undecoded.add(ticket)
+        return ticket
+
+    def next_to_decode(self, now: float, draining: bool) -> Turn[Payload] | None:
+        """What should be decoded now, if anything."""
+        self._release(now, draining)
+        late: list[Ticket[Payload]] = []
+        while (flow := self.policy.next_undecoded(self.devices)) is not None:
+            ticket = flow.undecoded.head
+            if not self._is_late(ticket, flow.lane, now):
+                flow.undecoded.remove(ticket)
+                ticket.stage = Stage.DECODING
+                flow.decoding.add(ticket)
+                return Turn(ticket, late)
+            late.append(ticket)
+        return Turn(None, late) if late else None
+
+    def put(self, ticket: Ticket[Payload], decode_seconds: float, now: float) -> bool:
+        """A ticket was decoded; says whether it waits for a device now."""
+        flow = self.flow(ticket)
+        if decode_seconds:
+            flow.lane.note_decoding(ticket.size, decode_seconds)
+            ticket.decode_seconds = decode_seconds
+        if ticket.stage is not Stage.DECODING:
+            return False
+        flow.decoding.remove(ticket)
+        _enqueue(flow, ticket, now)
+        return True
+
+    def abandon(self, ticket: Ticket[Payload], now: float) -> Stage:
+        """Its caller does not want it any more; says where it stood."""
+        stood = ticket.stage
+        if stood is not Stage.GONE and ticket.before(now) and ticket.caller:
+            self._habits.ended(ticket.caller, now - ticket.admitted_at)
+        if stood is not Stage.GONE and not ticket.before(now):  # waited in vain: an answer would come later still
+            self._learn(ticket, now, now)
+        self._remove(ticket)
+        return stood
+
+    def answered(self, ticket: Ticket[Payload], now: float) -> None:
+        """Its caller has the answer."""
+        if ticket.stage is Stage.TAKEN:
+            ticket.stage = Stage.GONE
+            self._learn(ticket, now, now)
+            if ticket.caller:
+                self._habits.ended(ticket.caller, None)
+
+    def form(self, device: Device[Payload], now: float, draining: bool) -> Batch[Payload] | None:
+        """The batch that the device is to run now, if one is due."""
+        formed = self.policy.form(device, now, draining)
+        if formed is None:
+            if not self._is_backlogged(device):
+                device.drain.ran_dry()
+            return None
+        batch = self._batch(formed, device, now)
+        for ticket in batch.late:
+            self._drop(ticket, now + formed.flow.lane.tables[device.name].expected(1, batch.beside, now), now)
+        for ticket in batch.tickets:
+            flow = self.flow(ticket)
+            flow.decoded.remove(ticket)
+            flow.running += 1
+            ticket.stage, ticket.taken_at = Stage.TAKEN, now
+        if batch.tickets:
+            device.running.append(batch)
+        return batch
+
+    def finish(self, batch: Batch[Payload], now: float, learn: bool) -> None:
+        """The batch has run; `learn` says whether the time it took tells of the next ones."""
+        if not batch.tickets:
+            return
+        lane, seconds = self.lanes[batch.lane], now - batch.taken_at
+        for ticket in batch.tickets:
+            flow = lane.flows[ticket.priority]
+            flow.running -= 1
+            flow.used += seconds / len(batch.tickets) / flow.weight
+        self._pass_time(batch)
+        device = self.devices.get(batch.device)
+        if device is None:
+            return
+        device.running.remove(batch)
+        table = lane.tables[device.name]
+        if learn:
+            table.observe(len(batch.tickets), batch.beside, seconds, now)
+        work = sum(table.image_seconds + ticket.decode_seconds for ticket in batch.tickets)
+        device.drain.finished(work, now, self._is_backlogged(device))
+
+    def remove_device(self, name: str, unfinished: Batch[Payload] | None, now: float) -> list[Ticket[Payload]]:
+        """Takes a device out; returns the tickets that no other can run, which have left the ledger."""
+        self.devices.pop(name, None)
+        for lane in self.lanes.values():
+            lane.tables.pop(name, None)
+        if unfinished is not None:
+            self._give_back(unfinished, now)
+        stranded = [
+            ticket for lane in self.lanes.values() if not self.devices_of(lane) for ticket in _waiting_tickets(lane)
+        ]
+        for ticket in stranded:
+            self._remove(ticket)
+        return stranded
+
+    def flow(self, ticket: Ticket[Payload]) -> Flow[Payload]:
+        """The flow that a ticket is of."""
+        return self.lanes[ticket.lane].flows[ticket.priority]
+
+    def _require_in_time(
+        self,
+        newcomer: forecast.Newcomer[Payload],
+        devices: list[Device[Payload]],
+        predicted: float,
+        deadline: float,
+        now: float,
+    ) -> None:
+        """Refuses a newcomer whose answer is to be expected after its deadline, past errors allowed for."""
+        flow, timeout = newcomer.flow, deadline - now
+        run = min(forecast.own_run_seconds(newcomer, device, now) for device in devices)
+        least = now + newcomer.decode_seconds + run
+        if least <= deadline:  # it would have been in time but for the others: they are to make shorter batches
+            flow.lane.note_timeout(timeout, now)
+        expected = max(predicted + flow.foresight.margin_seconds(timeout, now), least)
+        expected += _RESERVE * (expected - least)
+        if expected > deadline:
+            raise TooLate(expected - now, timeout)
+
+    def release_in(self, now: float) -> float | None:
+        """Seconds until the first ticket that is held back is not any more; None if there is none."""
+        ends = [
+            ticket.held_until for lane in self.lanes.values() for flow in lane.flows for ticket in flow.held.values()
+        ]
+        return max(min(ends) - now, 0.0) if ends else None
+
+    def _release(self, now: float, draining: bool) -> None:
+        """Lets those go that were held back long enough."""
+        for flow in (flow for lane in self.lanes.values() for flow in lane.flows if flow.held):
+            for ticket in [ticket for ticket in flow.held.values() if draining or ticket.held_until <= now]:
+                del flow.held[ticket.order]
+                flow.undecoded.add(ticket)
+
+    def _filling_seconds(
+        self, newcomer: forecast.Newcomer[Payload], devices: list[Device[Payload]], predicted: float, now: float
+    ) -> float:
+        """How much later its answer comes for those that fill its batch: the policy fills it up to the deadline.
+
+        This is no reason to refuse anybody, but whoever is answered later for it was not predicted wrongly.
+        """
+        left = max(newcomer.due - predicted, 0.0)
+        return min(forecast.filling_seconds(newcomer, devices, now), left)
+
+    def _hold_seconds(
+        self, caller: str, devices: list[Device[Payload]], predicted: float, deadline: float | None
+    ) -> float:
+        """How long a newcomer is held back: not on an idle device, nor if it would be late for it."""
+        if not caller or not any(device.running for device in devices):
+            return 0.0
+        seconds = self._habits.hold_seconds(caller)
+        return seconds if deadline is None or predicted + seconds <= deadline else 0.0
+
+    def _give_back(self, batch: Batch[Payload], now: float) -> None:
+        """The batch could not be run: its tickets wait again."""
+        for ticket in batch.tickets:
+            flow = self.flow(ticket)
+            flow.running -= 1
+            if ticket.stage is Stage.TAKEN:
+                _enqueue(flow, ticket, now)
+
+    def _batch(self, formed: Formed[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
+        beside, lane = len(device.running), formed.flow.lane
+        expected = lane.tables[device.name].expected(max(len(formed.tickets), 1), beside, now)
+        tickets, late = formed.tickets, formed.late
+        return Batch(next(self._batches), lane.name, device.name, tickets, late, beside, now, expected)
+
+    def _drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
+        """Its answer would have come at that time, which is too late."""
+        self._learn(ticket, answer_at, now)
+        ticket.predicted_at = answer_at
+        self._remove(ticket)
+
+    def _learn(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
+        self.flow(ticket).foresight.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
+
+    def _remove(self, ticket: Ticket[Payload]) -> None:
+        flow = self.flow(ticket)
+        if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
+            del flow.held[ticket.order]
+        elif ticket.stage is Stage.ADMITTED:
+            flow.undecoded.remove(ticket)
+        elif ticket.stage is Stage.DECODING:
+            flow.decoding.remove(ticket)
+        elif ticket.stage is Stage.QUEUED:
+            flow.decoded.remove(ticket)
+        ticket.stage = Stage.GONE
+
+    def _is_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
+        """Whether decoding it is in vain; if so, it is gone."""
+        runs = (lane.tables[device.name].expected(1, 0, now) for device in self.devices_of(lane))
+        answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
+        if ticket.before(answer_at):
+            return False
+        self._drop(ticket, answer_at, now)
+        return True
+
+    def _level(self, flow: Flow[Payload]) -> None:
+        """A flow that was quiet starts level with the others: no credit for a rest, no debt for a time alone."""
+        if not flow.is_active:
+            flow.used = max(flow.used, self._fair_time)
+
+    def _pass_time(self, batch: Batch[Payload]) -> None:
+        """What the flow with the least use has had, of those at work when the batch had run; it never goes back."""
+        at_work = [flow for lane in self.lanes.values() for flow in lane.flows if flow.is_active]
+        at_work += [self.flow(ticket) for ticket in batch.tickets]
+        self._fair_time = max(self._fair_time, min(flow.used for flow in at_work))
+
+    def _is_backlogged(self, device: Device[Payload]) -> bool:
+        """Whether each of its free streams could have a full batch, were everything decoded."""
+        free = device.streams - len(device.running)
+        lanes = (lane for lane in self.lanes.values() if device.name in lane.tables)
+        return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)
+
+
+def _enqueue(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
+    ticket.stage, ticket.put_at = Stage.QUEUED, now
+    flow.decoded.add(ticket)
+
+
+def _waiting_tickets(lane: Lane[Payload]) -> Iterable[Ticket[Payload]]:
+    waiting = ((flow.held.values(), flow.undecoded, flow.decoded) for flow in lane.flows)
+    return [ticket for kinds in waiting for kind in kinds for ticket in kind]

@@ -1,0 +1,122 @@
+"""The devices: their streams, the models on them, and what happens when one of them fails."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from linnaeus.server.batching import BatchQueue
+from linnaeus.server.engine.catalog import Lane
+from linnaeus.server.engine.device_thread import DeviceThread
+from linnaeus.server.engine.failures import FailureCount
+from linnaeus.server.engine.work import BatchOutcome, Work, WorkBatch, WorkTicket, lane_of
+from linnaeus.server.runtime.device import CoreShare, answers, default_streams
+from linnaeus.server.runtime.model import Model
+
+logger = logging.getLogger(__name__)
+
+
+class DevicePool:
+    """Runs batches on every device, each with streams of its own, all from one queue.
+
+    A device is taken out when it does not answer any more, or when it keeps failing at what another one can do. What it
+    held goes back to the queue for the others; what no other can run is handed to `strand`.
+
+    Args:
+        queue: where batches come from.
+        streams: of each device; 0 for its kind's default.
+        intra_op_threads: of one operation on a CPU; 0 for one a core.
+        clock: the queue's clock.
+        began, hand_back: take each batch when it begins and what became of it; called from the streams' threads.
+        strand: takes the tickets that no device is left for; called from a lost device's threads.
+        lost: takes the name of a lost device, once; called from its thread.
+    """
+
+    def __init__(
+        self,
+        queue: BatchQueue[Work],
+        streams: int,
+        intra_op_threads: int,
+        clock: Callable[[], float],
+        began: Callable[[WorkBatch], None],
+        hand_back: Callable[[WorkBatch, BatchOutcome], None],
+        strand: Callable[[list[WorkTicket]], None],
+        lost: Callable[[str], None],
+    ) -> None:
+        self._queue = queue
+        self._streams = streams
+        self._intra_op_threads = intra_op_threads
+        self._clock = clock
+        self.began = began
+        self.hand_back = hand_back
+        self.strand = strand
+        self.lost = lost
+        self.failures = FailureCount()
+        self._hosts: dict[str, _Host] = {}
+        self._ended: list[asyncio.Future[None]] = []
+
+    @property
+    def states(self) -> dict[str, bool]:
+        """Every device by name, and whether it runs batches."""
+        return {name: not host.is_out for name, host in list(self._hosts.items())}  # a scrape may come while loading
+
+    def place(self, lane: Lane, model: Model) -> None:
+        """Puts a model on its device, whose streams begin if it is the first one there. Call it on the event loop."""
+        name = str(model.device)
+        if name not in self._hosts:
+            self._hosts[name] = self._begin(name, model.device)
+        self._hosts[name].models[lane] = model
+
+    async def ended(self) -> None:
+        """Returns once all streams have ended, which they do when the queue is closed and empty."""
+        await asyncio.gather(*(asyncio.shield(each) for each in self._ended))
+
+    def _begin(self, name: str, device: Any) -> "_Host":
+        streams = self._streams or default_streams(device)
+        host = _Host(self, self._queue, name, device, CoreShare(device, self._intra_op_threads))
+        self._queue.add_device(name, streams)
+        loop = asyncio.get_running_loop()
+        self._ended += [DeviceThread(name, self._queue, host, self._clock).start(loop) for _ in range(streams)]
+        return host
+
+
+class _Host:
+    """One device, as its streams see it."""
+
+    def __init__(self, pool: DevicePool, queue: BatchQueue[Work], name: str, device: Any, cores: CoreShare) -> None:
+        self._pool = pool
+        self._queue = queue
+        self._name = name
+        self._device = device
+        self._cores = cores
+        self.models: dict[Lane, Model] = {}
+        self.is_out = False
+
+    def model(self, lane: Lane) -> Model:
+        return self.models[lane]
+
+    def share_cores(self, beside: int) -> None:
+        self._cores.take(beside)
+
+    def began(self, batch: WorkBatch) -> None:
+        self._pool.began(batch)
+
+    def hand_back(self, batch: WorkBatch, outcome: BatchOutcome) -> None:
+        self._pool.hand_back(batch, outcome)
+
+    def is_lost(self, batch: WorkBatch, failed: bool) -> bool:
+        if not failed:
+            self._pool.failures.went_well(self._name, batch.lane)
+            return False
+        if self.is_out or not answers(self._device):
+            return True
+        if self.models[lane_of(batch)].works():
+            return False  # the pictures were at fault
+        return self._pool.failures.failed(self._name, batch.lane)
+
+    def lose(self, batch: WorkBatch) -> None:
+        self._pool.strand(self._queue.remove_device(self._name, batch))
+        if not self.is_out:
+            self.is_out = True
+            logger.error("device %s keeps failing and is taken out", self._name)
+            self._pool.lost(self._name)

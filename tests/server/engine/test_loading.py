@@ -1,0 +1,121 @@
+"""A version is brought onto every device that its operator names, and served by all of them."""
+
+import asyncio
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from linnaeus.server.config import Settings
+from linnaeus.server.engine import loading
+from linnaeus.server.engine.catalog import State
+from linnaeus.server.engine.decode import RawPixels
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.repository import VersionFolder
+from linnaeus.server.engine.work import Request
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.model_settings import ModelSettings
+from linnaeus.server.runtime.device import CoreShare
+from linnaeus.server.runtime.model import Model
+
+# To torch the processor by any number is the same one: two devices without a GPU.
+TWO = ("cpu", "cpu:1")
+
+
+def settings_for(**changes: Any) -> ModelSettings:
+    whole: dict[str, Any] = {
+        "max_batch_size": 4,
+        "max_queue_size": 7,
+        "max_queue_delay_seconds": 0.25,
+        "default_timeout_seconds": 1.0,
+        "devices": TWO,
+    }
+    return ModelSettings(**whole | changes)
+
+
+def on_two(repository: Path) -> list[Model]:
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    devices = {torch.device(name): CoreShare(torch.device(name), 1) for name in TWO}
+    return loading.load_on_each(folder, devices, 4)
+
+
+def test_each_device_is_taken_once_however_it_is_named() -> None:
+    assert loading.devices_of(settings_for(devices=("cpu", "cpu", "cpu:1"))) == [
+        torch.device("cpu"),
+        torch.device("cpu:1"),
+    ]
+    assert loading.devices_of(settings_for(devices=("cpu, cpu:1",))) == [torch.device("cpu"), torch.device("cpu:1")]
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps"])
+def test_a_device_that_is_not_there_refuses_the_model_by_its_key(name: str) -> None:
+    with pytest.raises(ModelRefused, match=r"config\.toml: devices: .*" + name):
+        loading.devices_of(settings_for(devices=("cpu", name)))
+
+
+def test_a_version_answers_alike_on_each_of_its_devices(repository: Path) -> None:
+    models = on_two(repository)
+    assert [str(model.device) for model in models] == list(TWO)
+    image = numpy.random.default_rng(0).integers(0, 256, (28, 28, 1), numpy.uint8)
+    first, second = (model.run([image], 3)[0] for model in models)
+    assert first.indices == second.indices and first.probabilities == pytest.approx(second.probabilities)
+
+
+def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(repository: Path) -> None:
+    chosen = settings_for(instances=2, weight=3.0, priority_weights=(5.0, 2.0, 1.0))
+    limits, tables = loading.lane_of(on_two(repository), chosen)
+    assert (limits.max_batch_size, limits.max_queue_size, limits.max_queue_delay_seconds) == (4, 7, 0.25)
+    assert (limits.weight, limits.priority_weights, limits.instances) == (3.0, (5.0, 2.0, 1.0), 2)
+    assert list(tables) == list(TWO)
+    for table in tables.values():
+        assert table.sizes == [1, 2, 4] and table.expected(1, 0, 0.0) > 0
+
+
+async def test_two_devices_serve_one_model_at_the_same_time(
+    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text('devices = ["cpu", "cpu:1"]\n')
+    options: dict[str, Any] = {"max_batch_size": 1, "streams": 1, "decode_threads": 1}
+    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), heard)
+    await engine.load()
+    both = threading.Barrier(2, timeout=30)
+    devices: list[str] = []
+    real = Model.run
+
+    def run(self: Model, images: Sequence[Any], k: int) -> Any:
+        devices.append(str(self.device))
+        both.wait()  # passes only if each device has a batch
+        return real(self, images, k)
+
+    monkeypatch.setattr(Model, "run", run)
+    data = numpy.zeros(28 * 28, numpy.uint8).tobytes()
+    request = Request(RawPixels(data, 28, 28, 1), model="lenet")
+    answers = await asyncio.gather(engine.classify(request), engine.classify(request))
+    assert sorted(devices) == list(TWO)
+    assert answers[0].classes[0].index == answers[1].classes[0].index
+    assert engine.catalog.entries()[0].devices == TWO and engine.device_states == dict.fromkeys(TWO, True)
+    assert set(engine.batch_seconds(("lenet", 1))) == set(TWO)
+    await engine.close()
+
+
+async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_served(
+    repository: Path, tmp_path: Path, heard: Any
+) -> None:
+    for name in ("lenet", "other"):
+        shutil.copytree(repository / "lenet", tmp_path / name)
+    manifest = tmp_path / "other" / "1" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"name": "lenet"', '"name": "other"'))
+    (tmp_path / "other" / "config.toml").write_text('devices = ["cuda:99"]\n')
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    await engine.load()
+    states = {entry.name: (entry.state, entry.reason) for entry in engine.catalog.entries()}
+    assert states["lenet"] == (State.READY, "")
+    assert states["other"][0] is State.FAILED
+    assert states["other"][1].startswith("config.toml: devices: device cuda:99 is not there")
+    await engine.close()
