@@ -7,6 +7,7 @@ import pytest
 from scenes import TENTH_AN_IMAGE, late_payloads, new_lane, payloads
 
 from linnaeus.server.batching import Batch, NoDevice, Priority, QueueFull, Stage, Ticket, TooLate
+from linnaeus.server.batching.gate import Arrival
 from linnaeus.server.batching.lanes import Lane
 from linnaeus.server.batching.ledger import Ledger
 
@@ -34,7 +35,8 @@ class Desk:
         caller: str = "",
         now: float = 0.0,
     ) -> Ticket[str]:
-        return self.ledger.admit(self.lanes[lane], payload, deadline, priority, size, caller, now)
+        arrival = Arrival(payload, deadline, priority, size, caller)
+        return self.ledger.admit(arrival, self.lanes[lane], now)
 
     def decode(self, now: float = 0.0, seconds: float = 0.0) -> None:
         while (turn := self.ledger.next_to_decode(now, False)) is not None and turn.ticket is not None:

@@ -1,8 +1,8 @@
 """The batch queue: standard library only, no torch, no gRPC, no asyncio; time comes from an injected clock.
 
 Rooms, each of which knows those before it only: `tickets`, `window`, `waiting`; what is learnt (`latency`, `drain`,
-`foresight`, `habits`); what is kept (`lanes`); what is decided (`policy`, `forecast`); who carries it out (`ledger`).
-The door for threads is `queue`.
+`foresight`, `habits`); what is kept (`lanes`); what is decided (`policy`, `forecast`, `gate`); who carries it out
+(`ledger`). The door for threads is `queue`.
 """
 
 from linnaeus.server.batching.lanes import LaneLimits

@@ -1,35 +1,23 @@
 """The queue's books: every ticket's place, kept by one caller at a time.
 
-`policy` says who goes next and how many together, `forecast` when a newcomer would be answered. This room carries out
-what they say and tells the tables what came of it. It knows no locks and no clock: every call says what time it is.
+`gate` says who is let in, `policy` who goes next and how many together. This room carries out what they say and tells
+the tables what came of it. It knows no locks and no clock: every call says what time it is.
 """
 
 import itertools
 from collections.abc import Hashable, Iterable
 from typing import Generic
 
-from linnaeus.server.batching import forecast
-from linnaeus.server.batching.habits import Habits
+from linnaeus.server.batching.gate import Arrival, Gate
 from linnaeus.server.batching.lanes import Device, Flow, Lane
 from linnaeus.server.batching.policy import Formed, Policy
 from linnaeus.server.batching.tickets import (
     Batch,
-    NoDevice,
     Payload,
-    Priority,
-    QueueFull,
     Stage,
     Ticket,
-    TooLate,
     Turn,
 )
-
-# A ticket without a deadline is ordered as if it had this one: those that have one usually go first, but never so many
-# that it starves. It is never refused or dropped for it.
-PATIENCE_SECONDS = 5.0
-# Of the time that a newcomer is expected to wait, how much more it must be able to. A queue whose heads are always at
-# their last instant is torn into small batches; one that is a little shorter gives full ones.
-_RESERVE = 0.2
 
 
 class Ledger(Generic[Payload]):
@@ -44,10 +32,9 @@ class Ledger(Generic[Payload]):
         self.lanes: dict[Hashable, Lane[Payload]] = {}
         self.devices: dict[str, Device[Payload]] = {}
         self.policy: Policy[Payload] = Policy(self.lanes)
-        self._order = itertools.count()
         self._batches = itertools.count(1)
         self._fair_time = 0.0
-        self._habits = Habits()
+        self._gate: Gate[Payload] = Gate(self.lanes)
 
     @property
     def is_idle(self) -> bool:
@@ -72,49 +59,15 @@ class Ledger(Generic[Payload]):
         """Those that may run it and are there."""
         return [self.devices[name] for name in lane.tables if name in self.devices]
 
-    def admit(
-        self,
-        lane: Lane[Payload],
-        payload: Payload,
-        deadline: float | None,
-        priority: Priority,
-        size: int,
-        caller: str,
-        now: float,
-    ) -> Ticket[Payload]:
-        """See BatchQueue.admit; of a ticket that is held back, the prediction says so."""
-        devices = self.devices_of(lane)
-        if not devices:
-            raise NoDevice
-        if deadline is not None and deadline <= now:
-            raise TooLate(0.0, deadline - now)
-        if lane.depth_above(priority) >= lane.limits.max_queue_size:
-            raise QueueFull(lane.depth, forecast.work_off_seconds(lane, devices))
-        due = now + PATIENCE_SECONDS if deadline is None else deadline
-        newcomer = forecast.Newcomer(lane.flows[priority], due, lane.decode_work(size))
-        predicted = now + forecast.answer_in(newcomer, self.lanes.values(), devices, now)
-        if deadline is not None:
-            self._require_in_time(newcomer, devices, predicted, deadline, now)
-        hold_seconds = self._hold_seconds(caller, devices, predicted, deadline)
-        ticket = Ticket(
-            lane.name,
-            payload,
-            deadline,
-            priority,
-            due,
-            newcomer.decode_seconds,
-            size,
-            admitted_at=now,
-            predicted_at=predicted + hold_seconds + self._filling_seconds(newcomer, devices, predicted, now),
-            order=next(self._order),
-            caller=caller,
-            held_until=now + hold_seconds,
-        )
-        self._level(newcomer.flow)
-        if hold_seconds:
-            newcomer.flow.held[ticket.order] = ticket
+    def admit(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> Ticket[Payload]:
+        """See BatchQueue.admit."""
+        ticket = self._gate.admit(arrival, lane, self.devices_of(lane), now)
+        flow = self.flow(ticket)
+        self._level(flow)
+        if ticket.held_until:
+            flow.held[ticket.order] = ticket
         else:
-            newcomer.flow.undecoded.add(ticket)
+            flow.undecoded.add(ticket)
         return ticket
 
     def next_to_decode(self, now: float, draining: bool) -> Turn[Payload] | None:
@@ -147,7 +100,7 @@ class Ledger(Generic[Payload]):
         """Its caller does not want it any more; says where it stood."""
         stood = ticket.stage
         if stood is not Stage.GONE and ticket.before(now) and ticket.caller:
-            self._habits.ended(ticket.caller, now - ticket.admitted_at)
+            self._gate.habits.ended(ticket.caller, now - ticket.admitted_at)
         if stood is not Stage.GONE and not ticket.before(now):  # waited in vain: an answer would come later still
             self._learn(ticket, now, now)
         self._remove(ticket)
@@ -159,7 +112,7 @@ class Ledger(Generic[Payload]):
             ticket.stage = Stage.GONE
             self._learn(ticket, now, now)
             if ticket.caller:
-                self._habits.ended(ticket.caller, None)
+                self._gate.habits.ended(ticket.caller, None)
 
     def form(self, device: Device[Payload], now: float, draining: bool) -> Batch[Payload] | None:
         """The batch that the device is to run now, if one is due."""
@@ -218,25 +171,6 @@ class Ledger(Generic[Payload]):
         """The flow that a ticket is of."""
         return self.lanes[ticket.lane].flows[ticket.priority]
 
-    def _require_in_time(
-        self,
-        newcomer: forecast.Newcomer[Payload],
-        devices: list[Device[Payload]],
-        predicted: float,
-        deadline: float,
-        now: float,
-    ) -> None:
-        """Refuses a newcomer whose answer is to be expected after its deadline, past errors allowed for."""
-        flow, timeout = newcomer.flow, deadline - now
-        run = min(forecast.own_run_seconds(newcomer, device, now) for device in devices)
-        least = now + newcomer.decode_seconds + run
-        if least <= deadline:  # it would have been in time but for the others: they are to make shorter batches
-            flow.lane.note_timeout(timeout, now)
-        expected = max(predicted + flow.foresight.margin_seconds(timeout, now), least)
-        expected += _RESERVE * (expected - least)
-        if expected > deadline:
-            raise TooLate(expected - now, timeout)
-
     def release_in(self, now: float) -> float | None:
         """Seconds until the first ticket that is held back is not any more; None if there is none."""
         ends = [
@@ -250,25 +184,6 @@ class Ledger(Generic[Payload]):
             for ticket in [ticket for ticket in flow.held.values() if draining or ticket.held_until <= now]:
                 del flow.held[ticket.order]
                 flow.undecoded.add(ticket)
-
-    def _filling_seconds(
-        self, newcomer: forecast.Newcomer[Payload], devices: list[Device[Payload]], predicted: float, now: float
-    ) -> float:
-        """How much later its answer comes for those that fill its batch: the policy fills it up to the deadline.
-
-        This is no reason to refuse anybody, but whoever is answered later for it was not predicted wrongly.
-        """
-        left = max(newcomer.due - predicted, 0.0)
-        return min(forecast.filling_seconds(newcomer, devices, now), left)
-
-    def _hold_seconds(
-        self, caller: str, devices: list[Device[Payload]], predicted: float, deadline: float | None
-    ) -> float:
-        """How long a newcomer is held back: not on an idle device, nor if it would be late for it."""
-        if not caller or not any(device.running for device in devices):
-            return 0.0
-        seconds = self._habits.hold_seconds(caller)
-        return seconds if deadline is None or predicted + seconds <= deadline else 0.0
 
     def _give_back(self, batch: Batch[Payload], now: float) -> None:
         """The batch could not be run: its tickets wait again."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Generic
 
+from linnaeus.server.batching.gate import Arrival
 from linnaeus.server.batching.lanes import Lane, LaneLimits
 from linnaeus.server.batching.latency import LatencyTable
 from linnaeus.server.batching.ledger import Ledger
@@ -128,8 +129,8 @@ class BatchQueue(Generic[Payload]):
         with self._lock:
             if self._closed or lane not in self._ledger.lanes:
                 raise QueueClosed
-            held = self._ledger.lanes[lane]
-            ticket = self._ledger.admit(held, payload, deadline, priority, size, caller, self._clock())
+            arrival = Arrival(payload, deadline, priority, size, caller)
+            ticket = self._ledger.admit(arrival, self._ledger.lanes[lane], self._clock())
             self._wake_decoders(1)
             return ticket
 
