@@ -27,7 +27,7 @@ class Settings:
     models: str = setting("", "Models to serve, separated by commas; empty for all.")
     device: str = setting(
         "auto",
-        "auto (the first CUDA device, else the CPU), cpu or cuda:N; several, separated by commas, share the work.",
+        "auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work.",
     )
     host: str = setting("127.0.0.1", "Address that gRPC listens on.")
     port: int = setting(8001, "Port that gRPC listens on; 0 takes a free one and logs it.", least=0)
