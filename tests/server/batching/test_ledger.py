@@ -135,6 +135,15 @@ def test_a_device_too_slow_for_a_ticket_leaves_it_to_a_faster_one() -> None:
     assert payloads(desk.form(now=2.5, device="f")) == ["1"]
 
 
+def test_what_it_leaves_to_a_faster_one_does_not_keep_it_from_what_it_can_do() -> None:
+    desk = Desk(unequal_lane(), devices="sf")
+    desk.admit("urgent", deadline=3.0, priority=Priority.HIGH)
+    desk.admit("endless")
+    desk.decode()
+    assert payloads(desk.form(now=2.5, device="s")) == ["endless"]
+    assert payloads(desk.form(now=2.5, device="f")) == ["urgent"]
+
+
 def unequal_lane() -> Lane[str]:
     """A lane for a fast device `f` and a slow one `s`, where an image takes a second."""
     slow, fast = (new_lane(seconds=seconds, devices="d").tables["d"] for seconds in ({1: 1.0}, TENTH_AN_IMAGE))
