@@ -89,6 +89,15 @@ def test_on_a_busy_device_nothing_is_done_for_a_leaver_until_it_outlived_its_hab
     assert desk.decodes() == "leaver"
 
 
+def test_a_call_that_failed_is_not_held_against_its_caller() -> None:
+    desk = Desk()
+    for _ in range(20):
+        desk.queue.abandon(desk.admit("unlucky"), left=False)
+    desk.occupy()
+    desk.admit("unlucky")
+    assert desk.decodes() == "unlucky"
+
+
 def test_on_an_idle_device_it_is_served_like_anybody() -> None:
     desk = Desk()
     desk.admit("leaver")

@@ -313,7 +313,7 @@ def test_what_is_given_back_waits_again_for_another_device() -> None:
     desk.decode()
     batch = desk.form(0.1)
     assert batch is not None
-    desk.ledger.abandon(left, 0.2)
+    desk.ledger.abandon(left, True, 0.2)
     assert desk.ledger.remove_device("d", batch, 0.3) == []
     assert "d" not in desk.lanes[0].tables
     assert kept.stage is Stage.QUEUED and desk.lanes[0].flows[NORMAL].running == 0

@@ -70,17 +70,23 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 
 class FullDisk(io.StringIO):
-    """A file that takes nothing."""
+    """A file that takes nothing; counts what it was to take."""
+
+    tries = 0
 
     def write(self, text: str) -> int:
+        self.tries += 1
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_a_full_disk_never_reaches_whoever_writes() -> None:
-    path: Any = SimpleNamespace(open=lambda *_, **__: FullDisk())
+    disk = FullDisk()
+    path: Any = SimpleNamespace(open=lambda *_, **__: disk)
     trace = FileTrace(path)
     trace.write("ended", 1.0)
+    trace.write("ended", 2.0)
     trace.close()
+    assert disk.tries == 2 and disk.closed
 
 
 def test_without_a_path_nothing_is_noted() -> None:

@@ -96,13 +96,15 @@ class Ledger(Generic[Payload]):
         _enqueue(flow, ticket, now)
         return True
 
-    def abandon(self, ticket: Ticket[Payload], now: float) -> Stage:
-        """Its caller does not want it any more; says where it stood."""
+    def abandon(self, ticket: Ticket[Payload], left: bool, now: float) -> Stage:
+        """Nobody wants it any more, because its caller `left` or for another reason; says where it stood."""
         stood = ticket.stage
-        if stood is not Stage.GONE and ticket.before(now) and ticket.caller:
-            self._gate.habits.ended(ticket.caller, now - ticket.admitted_at)
-        if stood is not Stage.GONE and not ticket.before(now):  # waited in vain: an answer would come later still
+        if stood is Stage.GONE:
+            return stood
+        if not ticket.before(now):  # waited in vain: an answer would come later still
             self._learn(ticket, now, now)
+        elif left and ticket.caller:
+            self._gate.habits.ended(ticket.caller, now - ticket.admitted_at)
         self._remove(ticket)
         return stood
 

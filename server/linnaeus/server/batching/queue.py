@@ -165,13 +165,17 @@ class BatchQueue(Generic[Payload]):
             if self._ledger.put(ticket, decode_seconds / self._decoders, self._clock()):
                 self._wake_streams(self._ledger.lanes[ticket.lane].tables)
 
-    def abandon(self, ticket: Ticket[Payload]) -> Stage:
+    def abandon(self, ticket: Ticket[Payload], left: bool = True) -> Stage:
         """Gives a ticket up; returns where it stood, GONE if it had ended already.
 
         A ticket that was TAKEN is running and cannot be stopped: its result has to be thrown away.
+
+        Args:
+            ticket: one that was admitted.
+            left: whether its caller left, which is held against those who usually do; False if it failed.
         """
         with self._lock:
-            stood = self._ledger.abandon(ticket, self._clock())
+            stood = self._ledger.abandon(ticket, left, self._clock())
             if stood in (Stage.DECODING, Stage.QUEUED):
                 self._wake_decoders(1)
             if self._closed:

@@ -209,13 +209,13 @@ class Engine:
         return self._loop.call_later(max(ticket.deadline - self._clock(), 0.0), self._expire, ticket).cancel
 
     def _expire(self, ticket: WorkTicket) -> None:
-        stood = self._queue.abandon(ticket)
+        stood = self._queue.abandon(ticket, left=False)
         if stood is not Stage.GONE:  # otherwise what became of it is on its way
             answers.settle(ticket.payload.answer, too_late(ticket, self._clock(), f"was at the stage {stood.value}"))
 
     def _give_up(self, ticket: WorkTicket, error: RequestError) -> None:
         """Ends a request that will not reach a device. May be called from any thread."""
-        self._queue.abandon(ticket)
+        self._queue.abandon(ticket, left=False)
         self._trace.write("dropped", self._clock(), request=ticket.payload.number, reason=rejection_reason(error))
         self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, error)
 
