@@ -13,11 +13,12 @@ from typing import Any
 import numpy
 import pytest
 
+from linnaeus.server.batching import BatchQueue
 from linnaeus.server.config import Settings
 from linnaeus.server.engine import decoders as decoders_module
 from linnaeus.server.engine import device_pool
 from linnaeus.server.engine.catalog import State
-from linnaeus.server.engine.decode import RawPixels
+from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.trace import FileTrace
 from linnaeus.server.engine.work import Priority, Request
@@ -558,3 +559,27 @@ async def test_the_times_of_an_answer_add_up_to_its_total(repository: Path, hear
     parts = request.decode_seconds + request.queue_seconds + request.inference_seconds + request.respond_seconds
     assert min(dataclasses.astuple(request)) >= 0
     assert parts == pytest.approx(request.total_seconds, abs=0.01)
+
+
+async def test_only_who_leaves_is_told_to_the_queue_as_having_left(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    real = BatchQueue.abandon
+
+    def abandon(queue: Any, ticket: Any, left: bool = True) -> Any:
+        told.append(left)
+        return real(queue, ticket, left)
+
+    monkeypatch.setattr(BatchQueue, "abandon", abandon)
+    gate = Gate(monkeypatch)
+    async with running(repository, heard, models="lenet", decode_threads=1) as engine:
+        leaver = asyncio.create_task(engine.classify(digit()))
+        await gate.wait_entered()
+        leaver.cancel()
+        await asyncio.gather(leaver, return_exceptions=True)
+        assert told == [True]
+        gate.opened.set()
+        with pytest.raises(InvalidImage):
+            await engine.classify(dataclasses.replace(digit(), image=EncodedImage(b"no picture")))
+    assert told == [True, False]
