@@ -60,11 +60,14 @@ class Catalog:
     """All versions the server knows, by name and version."""
 
     def __init__(self) -> None:
-        self._entries: dict[Lane, Entry] = {}
+        self._models: dict[str, dict[int, Entry]] = {}
+        self._defaults: dict[str, Entry] = {}  # looked up by nearly every request
 
     def put(self, entry: Entry) -> None:
         """Adds a version, or says anew where it stands."""
-        self._entries[entry.lane] = entry
+        versions = self._models.setdefault(entry.name, {})
+        versions[entry.version] = entry
+        self._defaults[entry.name] = max(versions.values(), key=lambda each: (each.state is State.READY, each.version))
 
     def ready(
         self,
@@ -77,7 +80,7 @@ class Catalog:
         """A version passed its checks and is warm, on one device or several."""
         self.put(
             replace(
-                self._entries[lane],
+                self._entry(lane),
                 state=State.READY,
                 model=models[0],
                 devices=tuple(str(model.device) for model in models),
@@ -89,15 +92,15 @@ class Catalog:
 
     def refused(self, lane: Lane, reason: str) -> None:
         """A version failed a check."""
-        self.put(replace(self._entries[lane], state=State.FAILED, reason=reason))
+        self.put(replace(self._entry(lane), state=State.FAILED, reason=reason))
 
     def entries(self) -> list[Entry]:
         """All versions, by name, then version."""
-        return [self._entries[lane] for lane in sorted(self._entries)]
+        return [versions[number] for _, versions in sorted(self._models.items()) for number in sorted(versions)]
 
     def knows(self, name: str) -> bool:
         """Whether any version has that name."""
-        return any(entry.name == name for entry in self._entries.values())
+        return name in self._models
 
     def find(self, name: str, version: str) -> Entry:
         """Returns the version meant by a request, ready or not.
@@ -110,16 +113,18 @@ class Catalog:
             ModelNotFound: no such model or version.
             InvalidArgument: the version is no number, or no name was given where there are several.
         """
-        versions = self._versions(name or self._only_name())
+        model = name or self._only_name()
+        if model not in self._models:
+            raise ModelNotFound(model[:80], f"there is no model {model[:80]!r}; there are: {self._names()}")
         if not version:
-            return max(versions, key=lambda entry: (entry.state is State.READY, entry.version))
+            return self._defaults[model]
         if not (version.isascii() and version.isdecimal()):
             raise InvalidArgument("version", f"version is {version!r:.40}, but must be a number or empty")
-        for entry in versions:
+        versions = self._models[model]
+        for entry in versions.values():
             if str(entry.version) == version.lstrip("0"):
                 return entry
-        there = ", ".join(str(entry.version) for entry in versions)
-        model = versions[0].name
+        there = ", ".join(map(str, sorted(versions)))
         raise ModelNotFound(f"{model}/{version:.20}", f"model {model} has no version {version:.20}; there are: {there}")
 
     def resolve(self, name: str, version: str) -> tuple[Entry, Model]:
@@ -138,17 +143,14 @@ class Catalog:
             raise Unavailable(f"model {called} is loading; try again soon", _LOADING_RETRY_SECONDS)
         raise ModelNotFound(called, f"model {called} is not served, for it was refused at load: {entry.reason}")
 
-    def _versions(self, name: str) -> list[Entry]:
-        versions = [entry for entry in self.entries() if entry.name == name]
-        if not versions:
-            raise ModelNotFound(name[:80], f"there is no model {name[:80]!r}; there are: {self._names()}")
-        return versions
+    def _entry(self, lane: Lane) -> Entry:
+        name, version = lane
+        return self._models[name][version]
 
     def _only_name(self) -> str:
-        names = {entry.name for entry in self._entries.values()}
-        if len(names) != 1:
+        if len(self._models) != 1:
             raise InvalidArgument("model", f"model is empty, but must be one of: {self._names()}")
-        return names.pop()
+        return next(iter(self._models))
 
     def _names(self) -> str:
-        return ", ".join(sorted({entry.name for entry in self._entries.values()})) or "none"
+        return ", ".join(sorted(self._models)) or "none"
