@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+from functools import partial
 from importlib.metadata import version
 
 from linnaeus.server.config import Settings
@@ -12,11 +13,11 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.trace import open_trace
 from linnaeus.server.errors import StartupError
 from linnaeus.server.metrics import Metrics, MetricsServer
-from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptors import CallInterceptor
-from linnaeus.server.rpc.server import RpcServer
+from linnaeus.server.rpc import classifier
+from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,8 @@ async def serve(settings: Settings) -> None:
     engine = Engine(settings, metrics, trace=trace)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
-    rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes)
-    limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
-    await rpc_server.start(ClassifierServicer(engine, limits, release))
+    rpc_server = RpcServer(metrics, settings.host, settings.port, settings.max_message_bytes)
+    await rpc_server.start(_services(engine, settings, release))
     ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
     logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
     try:
@@ -47,6 +47,12 @@ async def serve(settings: Settings) -> None:
         metrics_server.close()
         trace.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
+
+
+def _services(engine: Engine, settings: Settings, release: str) -> list[Service]:
+    limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
+    servicer = classifier.ClassifierServicer(engine, limits, release)
+    return [Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer))]
 
 
 async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer) -> None:

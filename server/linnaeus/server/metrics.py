@@ -1,4 +1,4 @@
-"""Prometheus metrics, on three hooks: calls (the interceptor), batches (`Observer`) and gauges read at a scrape."""
+"""Prometheus metrics, on three hooks: calls (`CallObserver`), batches (`Observer`) and gauges read at a scrape."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import BatchReport
 from linnaeus.server.errors import StartupError
-from linnaeus.server.rpc.interceptors import Method
+from linnaeus.server.rpc.calls import Method
 
 # Seconds: from a LeNet alone (under a millisecond) to a deep network under overload.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -36,7 +36,7 @@ Family = TypeVar("Family", Counter, Histogram)
 class Metrics:
     """All metrics of one server, in a registry of their own.
 
-    Implements the engine's `Observer` and the interceptor's `CallObserver`.
+    Implements the engine's `Observer` and gRPC's `CallObserver`.
     """
 
     def __init__(self, version: str) -> None:

@@ -17,12 +17,14 @@ from linnaeus.server.rpc.messages import (
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
+NAME = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
+
 if TYPE_CHECKING:
     from linnaeus.v1.classifier_pb2_grpc import _ServicerContext as Context
 
 
 class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
-    """Translates; errors of the engine pass through to the interceptor."""
+    """Translates; errors of the engine pass through to whoever watches the call."""
 
     def __init__(
         self, engine: Engine, limits: v1.ServerLimits, version: str, clock: Callable[[], float] = time.monotonic

@@ -2,26 +2,35 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from linnaeus.server.errors import StartupError
-from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptors import CallInterceptor
-from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
+from linnaeus.server.rpc.calls import CallObserver, WatchedServer
 
-CLASSIFIER = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
-# The empty name is the server as a whole.
-_SERVICES = ("", CLASSIFIER)
 # Time to write the last answers; streams that never end by themselves, such as health watches, end after it.
 _WRITE_SECONDS = 0.5
 _LEAST_PING_INTERVAL_MILLISECONDS = 5_000
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service to be served.
+
+    Attributes:
+        name: its full name, for health and reflection.
+        add: adds it to a server, as the generated `add_…_to_server` does.
+    """
+
+    name: str
+    add: Callable[[Any], None]
 
 
 class RpcServer:
@@ -30,7 +39,7 @@ class RpcServer:
     Life: construct, `start`, `serving`, `stop`.
     """
 
-    def __init__(self, interceptor: CallInterceptor, host: str, port: int, max_message_bytes: int) -> None:
+    def __init__(self, observer: CallObserver, host: str, port: int, max_message_bytes: int) -> None:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls by accident
@@ -39,15 +48,23 @@ class RpcServer:
             ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MILLISECONDS),
             ("grpc.keepalive_permit_without_calls", 1),
         ]
-        self._server = grpc.aio.server(interceptors=[interceptor], options=options)
+        self._server = grpc.aio.server(options=options)
+        self._observer = observer
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((CLASSIFIER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._told_of = [""]  # the server as a whole
         self.port = self._listen(host, port)
 
-    async def start(self, servicer: ClassifierServicer) -> None:
-        """Takes calls; the health is NOT_SERVING until `serving`."""
-        v1_grpc.add_ClassifierServiceServicer_to_server(servicer, self._server)
+    async def start(self, services: Sequence[Service]) -> None:
+        """Takes calls of these services, the most called first; the health is NOT_SERVING until `serving`."""
+        watched: Any = WatchedServer(self._server, self._observer)
+        for service in services:
+            service.add(watched)
+        self._told_of += [service.name for service in services]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, watched)
+        reflected = reflection.aio.ReflectionServicer(
+            (*self._told_of[1:], health.SERVICE_NAME, reflection.SERVICE_NAME)
+        )
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, watched)  # type: ignore[no-untyped-call]
         await self._tell(_NOT_SERVING)
         await self._server.start()
 
@@ -87,5 +104,5 @@ class RpcServer:
             raise StartupError(f"gRPC cannot listen on {address}; is another server using the port?") from None
 
     async def _tell(self, status: int) -> None:
-        for service in _SERVICES:
+        for service in self._told_of:
             await self._health.set(service, status)

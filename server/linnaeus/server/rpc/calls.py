@@ -5,7 +5,7 @@ import inspect
 import logging
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
@@ -47,32 +47,29 @@ class CallObserver(Protocol):
         """A call ended with the status code of that name."""
 
 
-class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Counts and times every call of every service, and turns errors into statuses.
+class WatchedServer:
+    """Stands before a server where services are added, so that every call of theirs is watched.
 
-    An error that is none of the engine's becomes INTERNAL with a reference to the log, never a traceback.
+    Each call is counted and timed, and an error of the engine becomes its status; one that is none of the engine's
+    becomes INTERNAL with a reference to the log, never a traceback. A method is wrapped once, when its service is
+    added; gRPC's own interceptors cost every call a coroutine and a new handler.
+
+        v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, observer))
     """
 
-    def __init__(self, observer: CallObserver) -> None:
+    def __init__(self, server: grpc.aio.Server, observer: CallObserver) -> None:
+        self._server = server
         self._observer = observer
-        self._wrapped: dict[str, Any] = {}  # handlers by path, so that none is wrapped anew for each call
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Returns the method's handler, wrapped; see grpc.aio.ServerInterceptor."""
-        path = handler_call_details.method
-        if path not in self._wrapped:
-            handler = await continuation(handler_call_details)
-            if handler is None:  # gRPC answers UNIMPLEMENTED itself, and a made-up name must not become a label
-                return None
-            self._wrapped[path] = self._wrap(handler, path)
-        return self._wrapped[path]
+    def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
+        """Passes them over: generated code adds the same methods by name, too."""
 
-    def _wrap(self, handler: Any, path: str) -> Any:
-        _, service, name = path.split("/", 2)
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Adds a service; called by the generated `add_…_to_server`."""
+        wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+
+    def _wrap(self, handler: Any, service: str, name: str) -> Any:
         kind, attribute, make = _KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
@@ -84,7 +81,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
         async def handle(request: Any, context: Any) -> Any:
-            async with _Around(self._observer, method, context):
+            with _Around(self._observer, method, context):
                 return await behaviour(request, context)
 
         return handle
@@ -93,7 +90,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            async with _Around(self._observer, method, context):
+            with _Around(self._observer, method, context):
                 async for response in behaviour(request, context):
                     yield response
 
@@ -111,30 +108,37 @@ class _Around:
         self._context = context
         self._started = time.perf_counter()
 
-    async def __aenter__(self) -> None:
+    def __enter__(self) -> None:
         self._observer.call_started(self._method)
 
-    async def __aexit__(
+    def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            if isinstance(error, RequestError):
-                await self._context.abort_with_status(to_status(error))
-            elif isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
-                # The boundary: faults of ours are logged here and named, not shown.
-                await self._context.abort_with_status(to_status(_internal(error, self._method)))
-        finally:
-            seconds = time.perf_counter() - self._started
-            self._observer.call_handled(self._method, _code(error, self._context), seconds)
+    ) -> bool:
+        """Ends the call; an error that gRPC has been told by then goes no further."""
+        told = False
+        if isinstance(error, RequestError):
+            told = self._tell(error)
+        elif isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
+            # The boundary: faults of ours are logged here and named, not shown.
+            told = self._tell(_internal(error, self._method))
+        code = "OK" if error is None else _code(error, self._context)
+        self._observer.call_handled(self._method, code, time.perf_counter() - self._started)
+        return told
+
+    def _tell(self, error: RequestError) -> bool:
+        """Sets the status that the call ends with; aborting would cost an error of gRPC's own besides."""
+        status = to_status(error)
+        self._context.set_code(status.code)
+        self._context.set_details(status.details)
+        self._context.set_trailing_metadata(status.trailing_metadata)
+        return True
 
 
 _OF_GRPC = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
 
 
-def _code(error: BaseException | None, context: Any) -> str:
+def _code(error: BaseException, context: Any) -> str:
     """The name of the status code that a call ends with."""
-    if error is None:
-        return "OK"
     if isinstance(error, asyncio.CancelledError):
         return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
     code = context.code()
