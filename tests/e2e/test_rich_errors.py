@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import grpc
 import pytest
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from tests.e2e.callers import wait_for_metric
 from tests.e2e.fragile import asking, request, write_model
@@ -25,7 +26,7 @@ from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-Detail = TypeVar("Detail", error_details_pb2.BadRequest, error_details_pb2.ErrorInfo, error_details_pb2.ResourceInfo)
+Detail = TypeVar("Detail", bound=Message)
 
 CLASSIFY = "/linnaeus.v1.ClassifierService/Classify"
 # How long the run lasts that keeps a stopping server alive until it has been asked once more.
@@ -73,7 +74,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
 
 
 @contextmanager
-def _held_up(path: Path) -> Iterator[Any]:
+def _held_up(path: Path) -> Iterator[Callable[[], object]]:
     """Whoever reads the file waits until what is yielded is called."""
     content = path.read_text(encoding="utf-8")
     path.unlink()
@@ -81,7 +82,7 @@ def _held_up(path: Path) -> Iterator[Any]:
     yield lambda: path.write_text(content, encoding="utf-8")
 
 
-def _ask(server: ServerProcess, go_on: Any) -> Record:
+def _ask(server: ServerProcess, go_on: Callable[[], object]) -> Record:
     with grpc.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
         loading = _error(stub, request("late"))
