@@ -2,9 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+RELEASED := $(wildcard proto/released/*.binpb)
+# For the README's call from Node; where there is no node, or no registry, its test is skipped.
+NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto bench bench-overload clean help
+.PHONY: demo serve test lint format proto contract-release bench bench-overload clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -15,7 +19,7 @@ demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real s
 serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
 	@$(BIN)/linnaeus-server
 
-test: $(INSTALLED) ## Runs every test
+test: $(INSTALLED) $(NODE_INSTALLED) ## Runs every test
 	@$(BIN)/python -m pytest
 
 lint: $(INSTALLED) ## Checks style, types and the contract
@@ -23,6 +27,7 @@ lint: $(INSTALLED) ## Checks style, types and the contract
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against '$(RELEASED)'
 
 format: $(INSTALLED) ## Formats the code
 	@$(BIN)/ruff check --fix .
@@ -30,6 +35,9 @@ format: $(INSTALLED) ## Formats the code
 
 proto: $(INSTALLED) ## Generates the Python stubs from the contract
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_stubs.py
+
+contract-release: $(INSTALLED) ## Keeps the contract of this version, which no later one may break
+	@$(BIN)/python scripts/release_contract.py
 
 bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures the served models against the same models in-process
 	@$(BIN)/python benchmarks/bench.py
@@ -47,6 +55,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,dev]'
 	@touch $@
+
+# Never fails. The scripts that packages bring along are not run.
+$(NODE_INSTALLED): Makefile
+	@mkdir -p $(@D)
+	@node --version > /dev/null 2>&1 && npm install --prefix $(@D) --silent --ignore-scripts --no-save --no-package-lock \
+		--no-audit --no-fund --no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
 	@$(BIN)/linnaeus-zoo export $* --weights random --version 1 --repository runs/bench
