@@ -47,6 +47,7 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
             "linnaeus.server.rpc",
             "linnaeus.server.engine",
             "linnaeus.server.errors",
+            "linnaeus.models.manifest",
             "linnaeus.v1",
             "linnaeus.kserve",
         },

@@ -9,28 +9,26 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import Classification, Request
 from linnaeus.server.errors import InvalidArgument, RequestError
 
-# Their admissions come in one turn of the event loop, which must not keep others waiting for long.
-_MOST_IMAGES = 1024
 
+async def classify_all(
+    engine: Engine, pictures: Sequence[Picture], like: Request, field: str
+) -> Sequence[Classification]:
+    """Answers the pictures, in their order.
 
-async def classify_all(engine: Engine, pictures: Sequence[Picture], like: Request) -> list[Classification]:
-    """Answers the pictures, in their order, each asked for as `like` is.
+    Args:
+        engine: who classifies.
+        pictures: at least one.
+        like: how each is asked for.
+        field: the request's field that holds them.
 
     Raises:
-        RequestError: the first that failed, and which image that was.
+        RequestError: that of the first that failed; it says which image that was.
         asyncio.CancelledError: the caller left.
     """
-    if len(pictures) > _MOST_IMAGES:
-        message = f"the request holds {len(pictures)} images, but {_MOST_IMAGES} are the most: send several requests"
-        raise InvalidArgument("inputs", message)
     requests = [replace(like, image=picture) for picture in pictures]
     if len(requests) == 1:
-        return [await engine.classify(requests[0])]
-    return await _together(engine, requests)
-
-
-async def _together(engine: Engine, requests: Sequence[Request]) -> list[Classification]:
-    tasks = [asyncio.create_task(_one(engine, request, place, len(requests))) for place, request in enumerate(requests)]
+        return [await _one(engine, requests, 0, field)]
+    tasks = [asyncio.create_task(_one(engine, requests, place, field)) for place in range(len(requests))]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -38,9 +36,12 @@ async def _together(engine: Engine, requests: Sequence[Request]) -> list[Classif
             task.cancel()
 
 
-async def _one(engine: Engine, request: Request, place: int, count: int) -> Classification:
+async def _one(engine: Engine, requests: Sequence[Request], place: int, field: str) -> Classification:
     try:
-        return await engine.classify(request)
+        return await engine.classify(requests[place])
     except RequestError as error:
-        error.args = (f"image {place} of {count} (from 0): {error}",)
+        if isinstance(error, InvalidArgument):
+            error.field = f"{field}[{place}]"
+        if len(requests) > 1:
+            error.args = (f"image {place} of {len(requests)}, counted from 0: {error}",)
         raise

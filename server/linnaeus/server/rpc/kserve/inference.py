@@ -3,9 +3,9 @@
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import Priority, Request
-from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.rpc.kserve import inputs, outputs, subjects
 from linnaeus.server.rpc.kserve.gathering import classify_all
+from linnaeus.server.rpc.kserve.parameters import whole_number
 
 # The protocol's priorities: 1 goes first, 0 is as if there were none; what is beyond the last is the last.
 PRIORITIES = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
@@ -40,7 +40,7 @@ async def infer(
         priority=_priority(message),
         caller=caller,
     )
-    answers = await classify_all(engine, pictures, like)
+    answers = await classify_all(engine, pictures, like, f"inputs.{subject.input_name}")
     return outputs.response(message, subject, wants, answers)
 
 
@@ -52,22 +52,9 @@ def _earlier(deadline: float | None, timeout_seconds: float | None, now: float) 
 
 def _timeout_seconds(message: kserve.ModelInferRequest) -> float | None:
     """The request's own; 0 is none, as is a missing one."""
-    return _whole_number(message, "timeout") * _MICROSECONDS or None
+    return whole_number(message.parameters, "timeout", "parameters.timeout") * _MICROSECONDS or None
 
 
 def _priority(message: kserve.ModelInferRequest) -> Priority:
-    level = _whole_number(message, "priority") or DEFAULT_PRIORITY
+    level = whole_number(message.parameters, "priority", "parameters.priority") or DEFAULT_PRIORITY
     return PRIORITIES[min(level, len(PRIORITIES)) - 1]
-
-
-def _whole_number(message: kserve.ModelInferRequest, name: str) -> int:
-    """A parameter that clients send signed or unsigned; 0 if it is not there."""
-    if name not in message.parameters:
-        return 0
-    parameter = message.parameters[name]
-    value = {"int64_param": parameter.int64_param, "uint64_param": parameter.uint64_param}.get(
-        parameter.WhichOneof("parameter_choice") or "", -1
-    )
-    if value < 0:
-        raise InvalidArgument(f"parameters.{name}", f"parameter {name} must be a whole number of at least 0")
-    return value

@@ -6,9 +6,13 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.decode import EncodedImage, Picture, PreparedPixels
 from linnaeus.server.errors import InvalidArgument, InvalidImage
 from linnaeus.server.rpc.kserve import tensors
+from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory
 from linnaeus.server.rpc.kserve.subjects import PIXELS_SUFFIX, Subject
 
 Tensor: TypeAlias = kserve.ModelInferRequest.InferInputTensor
+
+# Of one request: they are admitted in one turn of the event loop, which must not keep the others waiting for long.
+MOST_IMAGES = 1024
 
 
 def pictures(message: kserve.ModelInferRequest, subject: Subject) -> list[Picture]:
@@ -22,18 +26,8 @@ def pictures(message: kserve.ModelInferRequest, subject: Subject) -> list[Pictur
     if subject.takes_pixels:
         return _prepared(tensor, raw, subject)
     _check_datatype(tensor, "BYTES", f"encoded pictures as they are; pixels go to {subject.entry.name}{PIXELS_SUFFIX}")
-    _check_shape(tensor, ([], [1]), "[n], n encoded pictures")
+    _check_shape(tensor, ([1], []), "[n, 1] or [n], n encoded pictures")
     return [EncodedImage(element) for element in tensors.bytes_elements(tensor, raw)]
-
-
-def refuse_shared_memory(parameters: object, field: str) -> None:
-    """Whoever keeps a tensor in shared memory is told that it must travel.
-
-    Raises:
-        InvalidArgument: it is in shared memory.
-    """
-    if "shared_memory_region" in parameters:  # type: ignore[operator]  # a map of the generated code
-        raise InvalidArgument(field, f"{field} is in shared memory, which is not served: send the contents")
 
 
 def _only_input(message: kserve.ModelInferRequest, subject: Subject) -> Tensor:
@@ -82,3 +76,6 @@ def _check_shape(tensor: Tensor, of_one_image: tuple[list[int], ...], wanted: st
         raise InvalidImage(
             f"inputs.{tensor.name}", f"input {tensor.name} has the shape {shape[:8]}, but must have {wanted}"
         )
+    if shape[0] > MOST_IMAGES:
+        message = f"the request holds {shape[0]} images, but {MOST_IMAGES} are the most: send several requests"
+        raise InvalidArgument(f"inputs.{tensor.name}", message)

@@ -9,7 +9,7 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.work import Classification, ScoredClasses
 from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.rpc.kserve import tensors
-from linnaeus.server.rpc.kserve.inputs import refuse_shared_memory
+from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory, whole_number
 from linnaeus.server.rpc.kserve.subjects import Subject
 
 OUTPUT_NAME = "probabilities"
@@ -55,10 +55,8 @@ def _wanted(output: kserve.ModelInferRequest.InferRequestedOutputTensor, subject
         message = f"model {subject.name} has one output, {OUTPUT_NAME!r}, but the request wants {output.name[:40]!r}"
         raise InvalidArgument("outputs", message)
     refuse_shared_memory(output.parameters, f"outputs.{OUTPUT_NAME}")
-    count, classes = output.parameters["classification"].int64_param, subject.manifest.classes
-    if count < 0:
-        field = f"outputs.{OUTPUT_NAME}.classification"
-        raise InvalidArgument(field, f"classification is {count}, but must be how many classes to return")
+    count = whole_number(output.parameters, "classification", f"outputs.{OUTPUT_NAME}.classification")
+    classes = subject.manifest.classes
     return Wanted(min(count, classes) or classes, as_text=count > 0)
 
 

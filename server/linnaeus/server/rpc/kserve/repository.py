@@ -28,5 +28,8 @@ def _models(catalog: Catalog, only_ready: bool) -> Iterator[kserve.RepositoryInd
     for entry in catalog.entries():
         if entry.state is State.READY or not only_ready:
             yield kserve.RepositoryIndexResponse.ModelIndex(
-                name=entry.name, version=str(entry.version), state=_STATES[entry.state], reason=entry.reason
+                name=entry.name,
+                version=str(entry.version),
+                state=_STATES.get(entry.state, "UNAVAILABLE"),
+                reason=entry.reason,
             )

@@ -27,7 +27,7 @@ def bytes_elements(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes
     Raises:
         InvalidImage: there are more or fewer.
     """
-    elements = tensor.contents.bytes_contents if raw is None else _split(tensor.name, raw)
+    elements = tensor.contents.bytes_contents if raw is None else _split(tensor, raw)
     _check_count(tensor, len(elements), "elements", "send each picture as one element")
     return elements
 
@@ -57,21 +57,28 @@ def raw_fp32(values: NDArray[numpy.float32]) -> bytes:
     return values.astype("<f4", copy=False).tobytes()
 
 
-def _split(name: str, raw: bytes) -> list[bytes]:
+def _split(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes) -> list[bytes]:
+    """Returns as many elements as the shape says, or fewer if there are no more."""
     elements: list[bytes] = []
     start = 0
-    while start < len(raw):
+    while start < len(raw) and len(elements) < math.prod(tensor.shape):
         begin = start + _LENGTH.size
-        length = _LENGTH.unpack_from(raw, start)[0] if begin <= len(raw) else 0
-        if begin + length > len(raw):
-            raise InvalidImage(
-                f"inputs.{name}",
-                f"the raw contents of input {name} end within element {len(elements)}: send each element's length in "
-                "four bytes, the least first, then the element",
-            )
-        elements.append(raw[begin : begin + length])
-        start = begin + length
+        end = begin + _LENGTH.unpack_from(raw, start)[0] if begin <= len(raw) else begin
+        if end > len(raw):
+            raise _unsound(tensor.name, f"end within element {len(elements)}")
+        elements.append(raw[begin:end])
+        start = end
+    if start < len(raw):
+        raise _unsound(tensor.name, f"go on after the {len(elements)} elements that its shape means")
     return elements
+
+
+def _unsound(name: str, what_they_do: str) -> InvalidImage:
+    return InvalidImage(
+        f"inputs.{name}",
+        f"the raw contents of input {name} {what_they_do}: send each element's length in four bytes, the least first, "
+        "then the element",
+    )
 
 
 def _narrow(tensor: kserve.ModelInferRequest.InferInputTensor) -> bytes:
