@@ -65,6 +65,13 @@ def test_a_typed_pixel_that_is_no_byte_is_refused_not_wrapped() -> None:
         tensors.uint8_bytes(tensor([2], uint_contents=[0, 256]), None)
 
 
+def test_typed_pixels_so_many_that_the_others_would_wait_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "_MOST_TYPED", 3)
+    assert tensors.uint8_bytes(tensor([3], uint_contents=[0, 1, 2]), None) == b"\0\1\2"
+    with pytest.raises(InvalidImage, match="send it raw"):
+        tensors.uint8_bytes(tensor([4], uint_contents=[0, 1, 2, 3]), None)
+
+
 @pytest.mark.parametrize("contents", [{}, {"uint_contents": [1]}, {"uint_contents": [1, 2, 3]}])
 def test_typed_pixels_are_as_many_as_the_shape_says(contents: dict[str, object]) -> None:
     with pytest.raises(InvalidImage, match=r"its shape \[2\] means 2"):
