@@ -194,6 +194,14 @@ async def test_pixels_of_the_models_size_are_those_of_a_picture_of_that_size(ser
     assert row.tolist() == [each.probability for each in sorted(native.classes, key=lambda each: each.index)]
 
 
+async def test_all_images_of_a_request_go_to_the_version_that_was_meant_when_it_came(
+    served: Served, digits: list[bytes]
+) -> None:
+    heard = len(served.listening.requests)
+    await served.infer.ModelInfer(asked(digits[:2]))
+    assert [request.version for request in served.listening.requests[heard:]] == ["1", "1"]
+
+
 async def test_the_answer_says_who_gave_it_and_to_what(served: Served, digits: list[bytes]) -> None:
     answer = await served.infer.ModelInfer(asked(digits[:1], id="mine", model_version="1"))
     assert (answer.id, answer.model_name, answer.model_version) == ("mine", "lenet", "1")
@@ -362,6 +370,8 @@ async def test_statistics_count_the_images_of_both_services(served: Served, digi
     stages = after.inference_stats
     summed = stages.queue.ns + stages.compute_input.ns + stages.compute_infer.ns + stages.compute_output.ns
     assert 0 < summed <= stages.success.ns
+    (of_one,) = after.batch_stats
+    assert of_one.compute_infer.ns >= stages.compute_infer.ns  # a run's images are back before it is over
     everybody = await served.infer.ModelStatistics(kserve.ModelStatisticsRequest())
     assert [each.name for each in everybody.model_stats] == ["lenet"]
 
