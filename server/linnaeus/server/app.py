@@ -7,13 +7,17 @@ import signal
 from functools import partial
 from importlib.metadata import version
 
+from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config import Settings
 from linnaeus.server.engine.catalog import State
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.observer import Observers
 from linnaeus.server.engine.trace import open_trace
 from linnaeus.server.errors import StartupError
 from linnaeus.server.metrics import Metrics, MetricsServer
 from linnaeus.server.rpc import classifier
+from linnaeus.server.rpc.kserve import servicer as inference
+from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.v1 import classifier_pb2 as v1
@@ -33,11 +37,13 @@ async def serve(settings: Settings) -> None:
     release = version("linnaeus")
     metrics = Metrics(release)
     trace = open_trace(settings.trace)
-    engine = Engine(settings, metrics, trace=trace)
+    statistics = Statistics()
+    engine = Engine(settings, Observers(metrics, statistics), trace=trace)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     rpc_server = RpcServer(metrics, settings.host, settings.port, settings.max_message_bytes)
-    await rpc_server.start(_services(engine, settings, release))
+    inferring = inference.InferenceServicer(engine, statistics, release, is_ready=lambda: rpc_server.is_serving)
+    await rpc_server.start(_services(engine, settings, release, inferring))
     ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
     logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
     try:
@@ -49,10 +55,15 @@ async def serve(settings: Settings) -> None:
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
 
-def _services(engine: Engine, settings: Settings, release: str) -> list[Service]:
+def _services(
+    engine: Engine, settings: Settings, release: str, inferring: inference.InferenceServicer
+) -> list[Service]:
     limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
     servicer = classifier.ClassifierServicer(engine, limits, release)
-    return [Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer))]
+    return [
+        Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
+        Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, inferring)),
+    ]
 
 
 async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer) -> None:

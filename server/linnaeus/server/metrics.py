@@ -95,7 +95,7 @@ class Metrics:
             total.observe(request.total_seconds)
             error.observe(request.prediction_error_seconds)
 
-    def rejected(self, model: str, reason: str) -> None:
+    def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
         """A request was refused; `model` is empty if there is none of that name."""
         self._series(self._rejected, model or _OTHER, reason).inc()
 

@@ -2,7 +2,7 @@
 
 from linnaeus.server.batching import BatchQueue, NoDevice, QueueClosed, QueueFull, TooLate
 from linnaeus.server.engine.catalog import Entry
-from linnaeus.server.engine.decode import EncodedImage, RawPixels
+from linnaeus.server.engine.decode import Picture
 from linnaeus.server.engine.work import Request, Work, WorkTicket
 from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
 
@@ -61,5 +61,5 @@ def _too_late(entry: Entry, late: TooLate) -> DeadlineExceeded:
     return DeadlineExceeded(message, late_by, late.wait_seconds)
 
 
-def _size(image: EncodedImage | RawPixels) -> int:
+def _size(image: Picture) -> int:
     return len(image.data)

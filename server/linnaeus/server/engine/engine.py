@@ -127,15 +127,16 @@ class Engine:
             asyncio.CancelledError: the caller left; its image will not be run, if it has not been yet.
         """
         number = next(self._numbers)
+        came_at = self._clock()
         outcome = "failed"
         try:
             classification = await self._answer(request, number)
             outcome = "answered"
             return classification
         except RequestError as error:
-            known = request.model if self.catalog.knows(request.model) else ""
             outcome = rejection_reason(error)
-            self._observer.rejected(known, outcome)
+            name, version = self._meant(request)
+            self._observer.rejected(name, outcome, version, self._clock() - came_at)
             raise
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -185,6 +186,13 @@ class Engine:
         seconds = self._clock() - started
         self.catalog.ready(lane, models, limits.max_batch_size, seconds, chosen.default_timeout_seconds)
         loading.log_ready(folder, models, seconds)
+
+    def _meant(self, request: Request) -> Lane:
+        """The version a request asked for: 0 if there is none such, no name if there is no such model."""
+        try:
+            return self.catalog.find(request.model, request.version).lane
+        except RequestError:
+            return (request.model if self.catalog.knows(request.model) else "", 0)
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
         told = {
@@ -251,7 +259,7 @@ class Engine:
         self._queue.answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         name, version = outcome.lane
-        self._observer.batch(BatchReport(name, version, outcome.size, reports, failed))
+        self._observer.batch(BatchReport(name, version, outcome.size, reports, failed, outcome.inference_seconds))
 
     def _lose(self, device: str) -> None:
         """Tells of a device that was taken out; runs on its thread."""

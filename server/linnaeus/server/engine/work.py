@@ -1,6 +1,7 @@
 """What travels between the engine's rooms."""
 
 from asyncio import Future
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -8,7 +9,7 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import Batch, Ticket
 from linnaeus.server.batching import Foreseen as Foreseen  # these two are for those who speak with the engine
 from linnaeus.server.batching import Priority as Priority
-from linnaeus.server.engine.decode import EncodedImage, RawPixels
+from linnaeus.server.engine.decode import Picture
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Pixels, Ranking
 
@@ -26,7 +27,7 @@ class Request:
         caller: who asks, as the transport knows them; empty for unknown.
     """
 
-    image: EncodedImage | RawPixels
+    image: Picture
     model: str = ""
     version: str = ""
     top_k: int = 0
@@ -56,10 +57,33 @@ class ScoredClass:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredClasses:
+    """The classes of an answer, best first; each is put together when it is looked at, for few look at a thousand.
+
+    Attributes:
+        ranking: their indices and probabilities, as they came from the device.
+        labels: of all the model's classes, by index.
+    """
+
+    ranking: Ranking
+    labels: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ranking.indices)
+
+    def __getitem__(self, place: int) -> ScoredClass:
+        index = self.ranking.indices[place]
+        return ScoredClass(index, self.labels[index], self.ranking.probabilities[place])
+
+    def __iter__(self) -> Iterator[ScoredClass]:
+        return map(self.__getitem__, range(len(self)))
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
     """An answer: classes best first, who gave it, and where the time went."""
 
-    classes: tuple[ScoredClass, ...]
+    classes: ScoredClasses
     model: str
     version: int
     batch_size: int
@@ -85,7 +109,7 @@ class Work:
     """
 
     number: int
-    image: EncodedImage | RawPixels
+    image: Picture
     input: InputSpec
     top_k: int
     answer: "Future[Ranked]"
@@ -158,10 +182,14 @@ class RequestReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What the metrics learn of one batch: its size, and the times of the images that were answered."""
+    """What the metrics learn of one batch: its size, and the times of the images that were answered.
+
+    `inference_seconds` is what its run took; 0.0 if there was none.
+    """
 
     model: str
     version: int
     size: int
     requests: list[RequestReport]
     failed: int
+    inference_seconds: float = 0.0

@@ -37,6 +37,10 @@ class RpcServer:
     """Listens, tells its health, and stops in two steps.
 
     Life: construct, `start`, `serving`, `stop`.
+
+    Attributes:
+        port: that it listens on.
+        is_serving: the health, as it was last told.
     """
 
     def __init__(self, observer: CallObserver, host: str, port: int, max_message_bytes: int) -> None:
@@ -52,6 +56,7 @@ class RpcServer:
         self._observer = observer
         self._health = health.aio.HealthServicer()
         self._told_of = [""]  # the server as a whole
+        self.is_serving = False
         self.port = self._listen(host, port)
 
     async def start(self, services: Sequence[Service]) -> None:
@@ -89,6 +94,7 @@ class RpcServer:
             in_flight_ended: ends once the calls in flight have their answers.
             grace_seconds: how long they may take; then they are cancelled.
         """
+        self.is_serving = False
         await self._health.enter_graceful_shutdown()
         stopping = asyncio.create_task(self._server.stop(grace_seconds))
         with contextlib.suppress(TimeoutError):
@@ -104,5 +110,6 @@ class RpcServer:
             raise StartupError(f"gRPC cannot listen on {address}; is another server using the port?") from None
 
     async def _tell(self, status: int) -> None:
+        self.is_serving = status == _SERVING
         for service in self._told_of:
             await self._health.set(service, status)
