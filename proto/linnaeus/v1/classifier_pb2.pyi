@@ -159,20 +159,22 @@ class ClassifyBatchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ImageResult, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class StreamClassifyRequest(_message.Message):
-    __slots__ = ("correlation_id", "image", "model", "version", "top_k", "priority")
+    __slots__ = ("correlation_id", "image", "model", "version", "top_k", "priority", "timeout_seconds")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     correlation_id: int
     image: Image
     model: str
     version: str
     top_k: int
     priority: Priority
-    def __init__(self, correlation_id: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    timeout_seconds: float
+    def __init__(self, correlation_id: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class StreamClassifyResponse(_message.Message):
     __slots__ = ("correlation_id", "result", "model", "version")

@@ -107,8 +107,9 @@ class ClassifierServiceServicer:
 
         At most ServerLimits.stream_window images of a stream are in the server at once: no more is
         read until an answer is written, so a caller that does not read its answers is not read
-        either. The stream's deadline is that of every image in it; without one each image has its
-        model's own timeout, if there is one, from its arrival.
+        either. The stream's deadline is that of every image in it, and an image may have less time
+        (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+        its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
 
         When the caller has sent its last image and closed its side, the remaining answers follow,
         then OK. When the server stops, the answers of the images it has read follow, then

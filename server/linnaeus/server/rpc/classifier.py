@@ -67,7 +67,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
     ) -> None:
         """Classifies images as they come; reads and writes through the context, both at once."""
-        stream = Stream(self._engine, context, self._deadline(context), self._limits.stream_window)
+        stream = Stream(self._engine, context, self._deadline(context), self._limits.stream_window, self._clock)
         await stream.serve()
 
     def _deadline(self, context: "Context") -> float | None:

@@ -6,6 +6,7 @@ the outbox.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,18 @@ class Stream:
         context: the call.
         deadline: the engine clock's time by which the call must have ended, None for never.
         window: images, at least 1.
+        clock: the engine's.
     """
 
-    def __init__(self, engine: Engine, context: "Context", deadline: float | None, window: int) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        context: "Context",
+        deadline: float | None,
+        window: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._clock = clock
         self._engine = engine
         self._context = context
         self._deadline = deadline
@@ -79,6 +89,8 @@ class Stream:
             message = await self._context.read()
             if message is grpc.aio.EOF:
                 return
+            if self._engine.closing.is_set():
+                raise asyncio.CancelledError  # as if it had not been read: another server will answer it
             serial += 1
             self._begin(serial, message)
 
@@ -86,13 +98,20 @@ class Stream:
         self._held += 1
         settled = partial(self._settled, serial, message.correlation_id, message.image.id)
         try:
-            request = to_image_request(message.image, message, self._deadline, self._caller)
+            request = to_image_request(message.image, message, self._deadline_of(message), self._caller)
         except InvalidImage as error:
             settled(error)
             return
         flight = self._engine.begin(request, settled)
         if not flight.is_over:
             self._under_way[serial] = flight
+
+    def _deadline_of(self, message: v1.StreamClassifyRequest) -> float | None:
+        """When the image's time, or the stream's, is over; a time that is no number above 0 is none."""
+        if not message.timeout_seconds > 0.0:
+            return self._deadline
+        own = self._clock() + message.timeout_seconds
+        return own if self._deadline is None else min(own, self._deadline)
 
     def _settled(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
         """An image is done with; called by the engine."""
