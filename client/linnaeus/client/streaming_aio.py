@@ -16,7 +16,7 @@ from linnaeus.v1 import classifier_pb2 as messages
 Open = Callable[[AsyncIterator[messages.StreamClassifyRequest]], Any]
 # What gRPC's asyncio client says in place of the server's status where a stream ends while it is sending.
 _FROM_CORE = "Internal error from Core"
-_Requests = asyncio.Queue[messages.StreamClassifyRequest]
+_Requests = asyncio.Queue[messages.StreamClassifyRequest | None]
 
 
 class AsyncStream:
@@ -71,9 +71,10 @@ class AsyncStream:
     def _open(self) -> None:
         self._is_open = True
         self._requests = asyncio.Queue()
-        self._receiving = asyncio.create_task(self._receive(self._open_stream(_each(self._requests))))
+        call = self._open_stream(_each(self._requests))
+        self._receiving = asyncio.create_task(self._receive(call, self._requests))
 
-    async def _receive(self, call: Any) -> None:
+    async def _receive(self, call: Any, requests: _Requests) -> None:
         was_answered = False
         try:
             async for response in call:
@@ -89,6 +90,7 @@ class AsyncStream:
             error, lost = ServerFailure("the server ended the stream before it had answered every picture"), False
         finally:
             call.cancel()
+            requests.put_nowait(None)  # lets gRPC's task go that waits for more
         self._ended(error, lost)
 
     def _settle(self, response: messages.StreamClassifyResponse) -> None:
@@ -129,5 +131,5 @@ def _is_misnamed(failure: grpc.RpcError) -> bool:
 
 
 async def _each(requests: _Requests) -> AsyncGenerator[messages.StreamClassifyRequest, None]:
-    while True:
-        yield await requests.get()
+    while (message := await requests.get()) is not None:
+        yield message
