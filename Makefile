@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto bench bench-overload clean help
+.PHONY: demo serve test lint format proto bench bench-many bench-overload clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -33,6 +33,9 @@ proto: $(INSTALLED) ## Generates the Python stubs from the contract
 
 bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures the served models against the same models in-process
 	@$(BIN)/python benchmarks/bench.py
+
+bench-many: $(INSTALLED) $(MODELS) ## Measures one caller's single calls, batches and streams against each other
+	@$(BIN)/python benchmarks/many.py
 
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python benchmarks/overload.py
