@@ -143,7 +143,7 @@ async def test_what_comes_once_the_server_stops_is_left_to_another_one(held: Hel
     assert held.begun == []
 
 
-async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(stub: Any, held: Held) -> None:
+async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(stub: Any, held: Held, calls: Calls) -> None:
     call = stub.StreamClassify(timeout=PATIENCE_SECONDS)
     await call.write(asking(1, model="unknown"))
     await call.write(asking(2, image=v1.Image(id="empty")))
@@ -156,6 +156,7 @@ async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(stub: Any,
     held.settle(1)
     assert (await call.read()).result.WhichOneof("outcome") == "classification"
     call.cancel()
+    assert await ended(calls) == "CANCELLED" and held.left == [], "what is over is kept no longer"
 
 
 async def test_the_callers_last_image_is_answered_after_it_has_closed_its_side(
