@@ -8,7 +8,7 @@ NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto contract-release bench bench-overload perf-analyzer clean help
+.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload perf-analyzer clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -41,6 +41,9 @@ contract-release: $(INSTALLED) ## Keeps the contract of this version, which no l
 
 bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures the served models against the same models in-process
 	@$(BIN)/python benchmarks/bench.py
+
+bench-many: $(INSTALLED) $(MODELS) ## Measures one caller's single calls, batches and streams against each other
+	@$(BIN)/python benchmarks/many.py
 
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python benchmarks/overload.py

@@ -16,7 +16,7 @@ from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging, hedging_from
 from linnaeus.client.images import ImageSource, image_message
 from linnaeus.client.limits import USUAL_MESSAGE_BYTES, MessageLimit
 from linnaeus.client.sizes import require_room
-from linnaeus.client.statuses import error_from
+from linnaeus.client.statuses import error_from, error_from_image, late_error
 from linnaeus.client.targets import check_timeout
 from linnaeus.client.tls import Tls, call_metadata, tls_from
 from linnaeus.v1 import classifier_pb2 as messages
@@ -81,7 +81,8 @@ class Core:
 
     def learn_limit(self, told: messages.ListModelsResponse | None) -> None:
         """Keeps what the server takes at most; None where it knows no such question."""
-        self.limit.tell(0 if told is None else told.limits.max_message_bytes)
+        limits = messages.ServerLimits() if told is None else told.limits
+        self.limit.tell(limits.max_message_bytes, limits.max_batch_images)
 
     def require_room(self, request: messages.ClassifyRequest) -> None:
         """Checks a request against what is known by now.
@@ -129,6 +130,18 @@ class Core:
     def error(self, failure: grpc.RpcError, deadline: Deadline) -> LinnaeusError:
         """Makes the error a caller sees; raise it `from None`, it says all there is to say."""
         return error_from(failure, target=str(self.addresses), timeout_seconds=deadline.seconds)
+
+    def stream_error(self, failure: grpc.RpcError, timeout_seconds: float) -> LinnaeusError:
+        """Makes the error of every picture that a stream left without an answer."""
+        return error_from(failure, target=str(self.addresses), timeout_seconds=timeout_seconds)
+
+    def late(self, timeout_seconds: float) -> LinnaeusError:
+        """Makes the error of a picture of a stream whose time is over."""
+        return late_error(target=str(self.addresses), timeout_seconds=timeout_seconds)
+
+    def image_error(self, error: messages.ImageError, timeout_seconds: float) -> LinnaeusError:
+        """Makes the error of one picture among many."""
+        return error_from_image(error, target=str(self.addresses), timeout_seconds=timeout_seconds)
 
 
 def core_from(

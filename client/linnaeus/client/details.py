@@ -27,7 +27,15 @@ def read_details(trailer: Iterable[Any] | None) -> tuple[Detail, ...]:
     if not isinstance(packed, bytes):
         return ()
     try:
-        return tuple(_unpack(detail) for detail in status_pb2.Status.FromString(packed).details)
+        return unpack_details(status_pb2.Status.FromString(packed).details)
+    except DecodeError:
+        return ()
+
+
+def unpack_details(packed: Iterable[PackedMessage]) -> tuple[Detail, ...]:
+    """Reads google.rpc messages; broken ones give nothing."""
+    try:
+        return tuple(_unpack(detail) for detail in packed)
     except DecodeError:
         return ()
 

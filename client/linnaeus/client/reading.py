@@ -26,15 +26,30 @@ def read_classification(response: messages.ClassifyResponse) -> Classification:
     Raises:
         ServerFailure: it holds no class, which the contract rules out.
     """
-    if not response.classes:
+    return _read(response, response.model, response.version, response.image_id)
+
+
+def read_image_result(result: messages.ImageResult, model: str, version: int) -> Classification:
+    """Reads the answer for one picture among many.
+
+    Raises:
+        ServerFailure: it holds no class, which the contract rules out.
+    """
+    return _read(result.classification, model, version, result.image_id)
+
+
+def _read(
+    answer: messages.ClassifyResponse | messages.Classification, model: str, version: int, image_id: str
+) -> Classification:
+    if not answer.classes:
         raise ServerFailure("the server answered without a single class: is it a Linnaeus server?")
     return Classification(
-        classes=tuple(ScoredClass(scored.index, scored.label, scored.probability) for scored in response.classes),
-        model=response.model,
-        version=response.version,
-        batch_size=response.batch_size,
-        timings=_read_timings(response.timings),
-        image_id=response.image_id,
+        classes=tuple(ScoredClass(scored.index, scored.label, scored.probability) for scored in answer.classes),
+        model=model,
+        version=version,
+        batch_size=answer.batch_size,
+        timings=_read_timings(answer.timings),
+        image_id=image_id,
     )
 
 

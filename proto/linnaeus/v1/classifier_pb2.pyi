@@ -159,20 +159,22 @@ class ClassifyBatchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ImageResult, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class StreamClassifyRequest(_message.Message):
-    __slots__ = ("correlation_id", "image", "model", "version", "top_k", "priority")
+    __slots__ = ("correlation_id", "image", "model", "version", "top_k", "priority", "timeout_seconds")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
     correlation_id: int
     image: Image
     model: str
     version: str
     top_k: int
     priority: Priority
-    def __init__(self, correlation_id: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    timeout_seconds: float
+    def __init__(self, correlation_id: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
 
 class StreamClassifyResponse(_message.Message):
     __slots__ = ("correlation_id", "result", "model", "version")
@@ -237,12 +239,16 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_image_pixels")
+    __slots__ = ("max_message_bytes", "max_image_pixels", "max_batch_images", "stream_window")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BATCH_IMAGES_FIELD_NUMBER: _ClassVar[int]
+    STREAM_WINDOW_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_image_pixels: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ...) -> None: ...
+    max_batch_images: int
+    stream_window: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_batch_images: _Optional[int] = ..., stream_window: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

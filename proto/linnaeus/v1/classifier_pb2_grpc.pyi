@@ -50,9 +50,36 @@ class ClassifierServiceStub:
     device that runs the model has failed.
     """
     ClassifyBatch: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyBatchRequest, _classifier_pb2.ClassifyBatchResponse]
-    """Classifies many images, with a result or an error for each. Not served yet."""
+    """Classifies many images of one caller, with a result or an error for each, in order. An
+    image that is bad, refused, late or failed has its ImageError and harms no other: the call
+    is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+    The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+    that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+    others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+    The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+    ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+    loading) as Classify does. It also fails if every single image was refused with
+    RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
+    """
     StreamClassify: _grpc.StreamStreamMultiCallable[_classifier_pb2.StreamClassifyRequest, _classifier_pb2.StreamClassifyResponse]
-    """Classifies images as they come and answers as they are ready. Not served yet."""
+    """Classifies images as they come and answers each as soon as it is ready, not in order: the
+    correlation id tells which image an answer is for. Each image may name another model. An
+    image at fault, refused, late or failed has its ImageError, an unknown model included; the
+    stream goes on.
+
+    At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+    read until an answer is written, so a caller that does not read its answers is not read
+    either. The stream's deadline is that of every image in it, and an image may have less time
+    (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+    its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+    When the caller has sent its last image and closed its side, the remaining answers follow,
+    then OK. When the server stops, the answers of the images it has read follow, then
+    UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+    of its images.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Lists every model version the server knows, also those it refused to serve."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
@@ -75,9 +102,36 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     device that runs the model has failed.
     """
     ClassifyBatch: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyBatchRequest, _classifier_pb2.ClassifyBatchResponse]  # type: ignore[assignment]
-    """Classifies many images, with a result or an error for each. Not served yet."""
+    """Classifies many images of one caller, with a result or an error for each, in order. An
+    image that is bad, refused, late or failed has its ImageError and harms no other: the call
+    is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+    The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+    that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+    others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+    The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+    ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+    loading) as Classify does. It also fails if every single image was refused with
+    RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
+    """
     StreamClassify: _aio.StreamStreamMultiCallable[_classifier_pb2.StreamClassifyRequest, _classifier_pb2.StreamClassifyResponse]  # type: ignore[assignment]
-    """Classifies images as they come and answers as they are ready. Not served yet."""
+    """Classifies images as they come and answers each as soon as it is ready, not in order: the
+    correlation id tells which image an answer is for. Each image may name another model. An
+    image at fault, refused, late or failed has its ImageError, an unknown model included; the
+    stream goes on.
+
+    At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+    read until an answer is written, so a caller that does not read its answers is not read
+    either. The stream's deadline is that of every image in it, and an image may have less time
+    (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+    its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+    When the caller has sent its last image and closed its side, the remaining answers follow,
+    then OK. When the server stops, the answers of the images it has read follow, then
+    UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+    of its images.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists every model version the server knows, also those it refused to serve."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -109,7 +163,19 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ClassifyBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ClassifyBatchResponse, _abc.Awaitable[_classifier_pb2.ClassifyBatchResponse]]:
-        """Classifies many images, with a result or an error for each. Not served yet."""
+        """Classifies many images of one caller, with a result or an error for each, in order. An
+        image that is bad, refused, late or failed has its ImageError and harms no other: the call
+        is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+        The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+        that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+        others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+        The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+        ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+        loading) as Classify does. It also fails if every single image was refused with
+        RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
+        """
 
     @_abc_1.abstractmethod
     def StreamClassify(
@@ -117,7 +183,22 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_classifier_pb2.StreamClassifyRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_classifier_pb2.StreamClassifyResponse], _abc.AsyncIterator[_classifier_pb2.StreamClassifyResponse]]:
-        """Classifies images as they come and answers as they are ready. Not served yet."""
+        """Classifies images as they come and answers each as soon as it is ready, not in order: the
+        correlation id tells which image an answer is for. Each image may name another model. An
+        image at fault, refused, late or failed has its ImageError, an unknown model included; the
+        stream goes on.
+
+        At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+        read until an answer is written, so a caller that does not read its answers is not read
+        either. The stream's deadline is that of every image in it, and an image may have less time
+        (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+        its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+        When the caller has sent its last image and closed its side, the remaining answers follow,
+        then OK. When the server stops, the answers of the images it has read follow, then
+        UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+        of its images.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

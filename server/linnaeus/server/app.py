@@ -58,7 +58,12 @@ async def serve(settings: Settings) -> None:
 def _services(
     engine: Engine, settings: Settings, release: str, inferring: inference.InferenceServicer
 ) -> list[Service]:
-    limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
+    limits = v1.ServerLimits(
+        max_message_bytes=settings.max_message_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_batch_images=settings.max_batch_images,
+        stream_window=settings.stream_window,
+    )
     servicer = classifier.ClassifierServicer(engine, limits, release)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),

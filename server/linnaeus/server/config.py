@@ -65,6 +65,10 @@ class Settings:
         50_000_000, "Height times width of a picture at most, read from its header.", least=1
     )
     max_message_bytes: int = setting(32 * 1024 * 1024, "A request message at most, in bytes.", least=1024)
+    max_batch_images: int = setting(256, "Images in one ClassifyBatch call at most.", least=1)
+    stream_window: int = setting(
+        64, "Images of one stream in the server at once; no more is read until an answer is written.", least=1
+    )
     drain_seconds: float = setting(30.0, "How long calls in flight may take to finish after SIGTERM.", least=0)
     trace: str = setting(
         "", "File that gets a line of JSON for each thing that happens to a request or a batch; empty for none."

@@ -109,6 +109,10 @@ def classify(
         str | None, typer.Option(help="high, normal or low, for a server that has too much to do.", show_default=False)
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = DEFAULT_CONCURRENCY,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Send all over one stream: quicker for many small pictures and a quick model."),
+    ] = False,
     output: Annotated[Output | None, typer.Option(help="The form; a table if left out.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
     sort_into: Annotated[
@@ -125,6 +129,7 @@ def classify(
         concurrency=concurrency,
         output=_output(output, as_json),
         sorter=None if sort_into is None else Sorter(sort_into),
+        over_one_stream=stream,
     )
     if not asyncio.run(run.go(_connection(context, server, timeout).client())):
         raise typer.Exit(1)

@@ -1,14 +1,20 @@
 """From a device's outcome to what the caller and the metrics get. Belongs to the event loop's thread."""
 
-from asyncio import Future
-
 from linnaeus.server.engine.catalog import Entry
-from linnaeus.server.engine.work import Classification, ItemOutcome, Ranked, RequestReport, ScoredClasses, WorkTicket
+from linnaeus.server.engine.work import (
+    Answer,
+    Classification,
+    ItemOutcome,
+    Ranked,
+    RequestReport,
+    ScoredClasses,
+    WorkTicket,
+)
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Model, Ranking
 
 
-def settle(answer: "Future[Ranked]", result: Ranked | RequestError) -> None:
+def settle(answer: Answer, result: Ranked | RequestError) -> None:
     """Gives the waiting caller its result, unless it has left."""
     if answer.done():
         return

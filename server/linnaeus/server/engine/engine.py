@@ -9,8 +9,9 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from linnaeus.server.batching import BatchQueue, Foreseen, Stage
 from linnaeus.server.config import Settings
@@ -19,6 +20,14 @@ from linnaeus.server.engine.admission import admit, no_device, too_late
 from linnaeus.server.engine.catalog import Catalog, Entry, Lane, State
 from linnaeus.server.engine.decoders import Decoders
 from linnaeus.server.engine.device_pool import DevicePool
+from linnaeus.server.engine.flights import (
+    Awaited,
+    Flight,
+    Outcome,
+    Settled,
+    raise_if_all_may_come_back,
+    with_time_to_travel,
+)
 from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.repository import VersionFolder, scan
 from linnaeus.server.engine.trace import NoTrace, Trace
@@ -26,6 +35,7 @@ from linnaeus.server.engine.work import (
     BatchOutcome,
     BatchReport,
     Classification,
+    Ranked,
     Request,
     Work,
     WorkBatch,
@@ -50,6 +60,7 @@ class Engine:
     Attributes:
         catalog: what is served.
         losses: gets the name of each device that is taken out.
+        closing: set once nothing more is admitted, so that whoever streams may end.
     """
 
     def __init__(
@@ -61,6 +72,7 @@ class Engine:
     ) -> None:
         self.catalog = Catalog()
         self.losses: asyncio.Queue[str] = asyncio.Queue()
+        self.closing = asyncio.Event()
         self._settings = settings
         self._observer = observer
         self._clock = clock
@@ -126,46 +138,110 @@ class Engine:
             RequestError: there is no answer; see `linnaeus.server.errors`.
             asyncio.CancelledError: the caller left; its image will not be run, if it has not been yet.
         """
-        number = next(self._numbers)
-        came_at = self._clock()
-        outcome = "failed"
+        answer: asyncio.Future[Classification] = self._loop.create_future()
+        flight = self.begin(request, partial(_settle, answer))
         try:
-            classification = await self._answer(request, number)
-            outcome = "answered"
-            return classification
-        except RequestError as error:
-            outcome = rejection_reason(error)
-            name, version = self._meant(request)
-            self._observer.rejected(name, outcome, version, self._clock() - came_at)
-            raise
+            return await answer
         except asyncio.CancelledError:
-            outcome = "cancelled"
+            self.leave(flight)
             raise
-        finally:
-            self._trace.write("ended", self._clock(), request=number, outcome=outcome)
 
-    async def _answer(self, request: Request, number: int) -> Classification:
-        entry, model = self.catalog.resolve(request.model, request.version)
-        top_k = _top_k(request, model)
-        request = _with_deadline(request, entry, self._clock())
-        work = Work(number, request.image, model.manifest.input, top_k, self._loop.create_future())
-        ticket = self._admit(entry, request, work)
-        self._in_flight += 1
-        end = self._end_at(ticket)
+    async def classify_many(self, requests: Sequence[Request]) -> list[Outcome]:
+        """Answers many requests of one caller, each by itself, in one wait and in order.
+
+        An image that is bad, refused, late or failed has its error for an outcome and harms no other. Where there are
+        deadlines, images end a little before theirs, so that the answer of all is in time. All are admitted in one step
+        of the event loop: nobody else's image comes in between.
+
+        Args:
+            requests: usually alike but for the image; may be empty.
+
+        Raises:
+            RequestError: a request asks for a model that is not served or for too many classes (nothing was begun
+                then), or every image was refused with Overloaded or Unavailable (the first one's).
+            asyncio.CancelledError: the caller left; what has not been run will not be.
+        """
+        self._require_answerable(requests)
+        awaited = Awaited(len(requests))
+        in_time = with_time_to_travel(requests, self._clock())
+        flights = [self.begin(each, partial(awaited.settled, place)) for place, each in enumerate(in_time)]
         try:
-            ranked = await work.answer
+            outcomes = await awaited.all()
         except asyncio.CancelledError:
-            self._observer.cancelled(entry.name, self._queue.abandon(ticket).value)
+            for flight in flights:
+                self.leave(flight)
             raise
-        finally:
-            end()
-            self._in_flight -= 1
-        return answers.classification(entry, model, ranked)
+        raise_if_all_may_come_back(outcomes)
+        return outcomes
+
+    def begin(self, request: Request, settled: Settled) -> Flight:
+        """Begins to answer one request without anybody who waits; `settled` is told its outcome on the event loop.
+
+        One that is refused is over, and `settled` was told, when this returns.
+        """
+        flight = Flight(next(self._numbers), request, self._clock(), settled, self._land)
+        try:
+            self._take_off(flight)
+        except RequestError as error:
+            self._land(flight, error)
+        return flight
+
+    def leave(self, flight: Flight) -> None:
+        """The caller left: the image will not be run, if it has not been yet, and `settled` is not told."""
+        if flight.is_over or flight.entry is None or flight.ticket is None:
+            return
+        self._observer.cancelled(flight.entry.name, self._queue.abandon(flight.ticket).value)
+        self._end(flight, "cancelled")
 
     async def close(self) -> None:
         """Admits nothing more, finishes what was admitted, then ends all threads. May be called twice."""
+        self.closing.set()
         self._queue.close()
         await self._devices.ended()
+
+    def _require_answerable(self, requests: Sequence[Request]) -> None:
+        """Refuses all of them before any is begun, if one asks for what cannot be."""
+        came_at = self._clock()
+        try:
+            for request in requests:
+                _top_k(request, self.catalog.resolve(request.model, request.version)[1])
+        except RequestError as error:
+            for request in requests:
+                self._reject(request, error, came_at)
+            raise
+
+    def _take_off(self, flight: Flight) -> None:
+        request = flight.request
+        entry, model = self.catalog.resolve(request.model, request.version)
+        top_k = _top_k(request, model)
+        work = Work(flight.number, request.image, model.manifest.input, top_k, flight)
+        ticket = self._admit(entry, _with_deadline(request, entry, flight.came_at), work)
+        flight.entry, flight.model, flight.ticket = entry, model, ticket
+        flight.call_off = self._end_at(ticket)
+        self._in_flight += 1
+
+    def _land(self, flight: Flight, result: Ranked | RequestError) -> None:
+        """A flight has its outcome."""
+        if isinstance(result, RequestError):
+            self._end(flight, self._reject(flight.request, result, flight.came_at))
+            flight.settled(result)
+        elif flight.entry is not None and flight.model is not None:
+            self._end(flight, "answered")
+            flight.settled(answers.classification(flight.entry, flight.model, result))
+
+    def _end(self, flight: Flight, outcome: str) -> None:
+        flight.is_over = True
+        if flight.call_off is not None:  # it was admitted
+            flight.call_off()
+            self._in_flight -= 1
+        self._trace.write("ended", self._clock(), request=flight.number, outcome=outcome)
+
+    def _reject(self, request: Request, error: RequestError, came_at: float) -> str:
+        """Tells of an image without an answer; returns the reason in a word."""
+        reason = rejection_reason(error)
+        name, version = self._meant(request)
+        self._observer.rejected(name, reason, version, self._clock() - came_at)
+        return reason
 
     async def _load(self, folder: VersionFolder) -> None:
         lane = (folder.model, folder.version)
@@ -270,6 +346,16 @@ class Engine:
         for ticket in tickets:
             name, _ = lane_of(ticket)
             self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, no_device(name))
+
+
+def _settle(answer: "asyncio.Future[Classification]", outcome: Outcome) -> None:
+    """Gives the waiting caller the outcome; one who has left by now is not told of it."""
+    if answer.done():
+        return
+    if isinstance(outcome, RequestError):
+        answer.set_exception(outcome)
+    else:
+        answer.set_result(outcome)
 
 
 def _nothing() -> None:

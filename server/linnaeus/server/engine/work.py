@@ -1,9 +1,8 @@
 """What travels between the engine's rooms."""
 
-from asyncio import Future
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import Batch, Ticket
@@ -92,6 +91,19 @@ class Classification:
     inference_seconds: float
 
 
+class Answer(Protocol):
+    """Where an image's answer goes, as into a future."""
+
+    def done(self) -> bool:
+        """Whether there is one, or nobody wants it any more."""
+
+    def set_result(self, ranked: Ranked, /) -> None:
+        """Gives it."""
+
+    def set_exception(self, error: RequestError, /) -> None:
+        """Says why there is none."""
+
+
 @dataclass(slots=True, eq=False)
 class Work:
     """An image on its way through the engine.
@@ -103,7 +115,7 @@ class Work:
         image: the picture as it came.
         input: what the model takes.
         top_k: classes to return.
-        answer: what the caller waits for.
+        answer: what the caller waits for, or is told by.
         pixels: the picture decoded, uint8 [H, W, C]; None before.
         decode_seconds: how long that took.
     """
@@ -112,7 +124,7 @@ class Work:
     image: Picture
     input: InputSpec
     top_k: int
-    answer: "Future[Ranked]"
+    answer: Answer
     pixels: Pixels | None = None
     decode_seconds: float = 0.0
 

@@ -2,11 +2,10 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, NoReturn
-
-import grpc
+from typing import TYPE_CHECKING
 
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.rpc.batches import classify_batch
 from linnaeus.server.rpc.messages import (
     to_classify_response,
     to_latencies,
@@ -14,6 +13,7 @@ from linnaeus.server.rpc.messages import (
     to_prediction_error,
     to_request,
 )
+from linnaeus.server.rpc.streaming import Stream
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -59,19 +59,18 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
-        """Not served yet."""
-        await _not_served(context, "ClassifyBatch")
+        """Classifies many images."""
+        most = self._limits.max_batch_images
+        return await classify_batch(self._engine, request, self._deadline(context), context.peer(), most)
 
-    async def StreamClassify(
+    async def StreamClassify(  # type: ignore[override]  # gRPC takes a coroutine that writes, too
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
-    ) -> AsyncIterator[v1.StreamClassifyResponse]:
-        """Not served yet."""
-        await _not_served(context, "StreamClassify")
-        yield v1.StreamClassifyResponse()
+    ) -> None:
+        """Classifies images as they come; reads and writes through the context, both at once."""
+        stream = Stream(self._engine, context, self._deadline(context), self._limits.stream_window, self._clock)
+        await stream.serve()
 
-
-async def _not_served(context: "Context", method: str) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served by this release; call Classify for each image"
-    )
-    raise AssertionError("abort does not return")
+    def _deadline(self, context: "Context") -> float | None:
+        """The engine clock's time by which the whole call must have ended."""
+        remaining_seconds = context.time_remaining()
+        return None if remaining_seconds is None else self._clock() + remaining_seconds

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.work import Classification, Foreseen, Priority, Request
-from linnaeus.server.errors import InvalidImage
+from linnaeus.server.errors import InvalidImage, RequestError
+from linnaeus.server.rpc.status import to_rpc_status
 from linnaeus.v1 import classifier_pb2 as v1
 
 _STATES = {
@@ -53,6 +54,47 @@ def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyRe
         ),
         image_id=image_id,
     )
+
+
+def to_image_request(
+    image: v1.Image,
+    asked: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
+    deadline: float | None,
+    caller: str,
+) -> Request:
+    """Reads one image among many.
+
+    Args:
+        image: as it came.
+        asked: the message that says what is asked of it.
+        deadline: the engine clock's time, None for never.
+        caller: who asks, as gRPC knows them.
+
+    Raises:
+        InvalidImage: it holds no image.
+    """
+    priority = _PRIORITIES.get(asked.priority, Priority.NORMAL)
+    return Request(_image(image), asked.model, asked.version, asked.top_k, deadline, priority, caller)
+
+
+def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:
+    """Writes what became of one image among many."""
+    if isinstance(outcome, RequestError):
+        status = to_rpc_status(outcome)
+        error = v1.ImageError(code=status.code, message=status.message, details=status.details)
+        return v1.ImageResult(image_id=image_id, error=error)
+    classification = v1.Classification(
+        classes=[
+            v1.ScoredClass(index=each.index, label=each.label, probability=each.probability) for each in outcome.classes
+        ],
+        batch_size=outcome.batch_size,
+        timings=v1.Timings(
+            decode_seconds=outcome.decode_seconds,
+            queue_seconds=outcome.queue_seconds,
+            inference_seconds=outcome.inference_seconds,
+        ),
+    )
+    return v1.ImageResult(image_id=image_id, classification=classification)
 
 
 def to_model(entry: Entry) -> v1.Model:

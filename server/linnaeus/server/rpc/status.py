@@ -34,12 +34,17 @@ class _Status(NamedTuple):
 
 def to_status(error: RequestError) -> grpc.Status:
     """Returns what goes over the wire: a code, the error's sentence, and details a program can read."""
+    status = rpc_status.to_status(to_rpc_status(error))
+    return _Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))  # type: ignore[return-value]
+
+
+def to_rpc_status(error: RequestError) -> status_pb2.Status:
+    """Returns the same as one message: of a call that fails, and of one image among many."""
     code, detail = _translate(error)
     packed = any_pb2.Any(
         type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
     )
-    status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
-    return _Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))  # type: ignore[return-value]
+    return status_pb2.Status(code=code, message=str(error), details=[packed])
 
 
 def _pushback(error: RequestError) -> tuple[tuple[str, str], ...]:

@@ -1,7 +1,7 @@
 """The service over a real connection with a real engine, beside the native one: the same answers to both."""
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config import Settings
 from linnaeus.server.engine.catalog import Catalog, Entry, State
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.flights import Outcome
 from linnaeus.server.engine.work import Classification, Priority, Request
 from linnaeus.server.rpc.calls import Method, WatchedServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
@@ -54,6 +55,10 @@ class Listening:
     async def classify(self, request: Request) -> Classification:
         self.requests.append(request)
         return await self.engine.classify(request)
+
+    async def classify_many(self, requests: Sequence[Request]) -> list[Outcome]:
+        self.requests += requests
+        return await self.engine.classify_many(requests)
 
 
 class Controlled:

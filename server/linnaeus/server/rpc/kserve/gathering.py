@@ -1,6 +1,5 @@
 """Many images of one request: each is an item in the queue, and one that fails fails them all."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -25,23 +24,24 @@ async def classify_all(
         RequestError: that of the first that failed; it says which image that was.
         asyncio.CancelledError: the caller left.
     """
-    requests = [replace(like, image=picture) for picture in pictures]
-    if len(requests) == 1:
-        return [await _one(engine, requests, 0, field)]
-    tasks = [asyncio.create_task(_one(engine, requests, place, field)) for place in range(len(requests))]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
+    if len(pictures) == 1:
+        return [await _single(engine, replace(like, image=pictures[0]), field)]
+    outcomes = await engine.classify_many([replace(like, image=picture) for picture in pictures])
+    return [_answered(outcome, place, len(outcomes), field) for place, outcome in enumerate(outcomes)]
 
 
-async def _one(engine: Engine, requests: Sequence[Request], place: int, field: str) -> Classification:
+async def _single(engine: Engine, request: Request, field: str) -> Classification:
     try:
-        return await engine.classify(requests[place])
-    except RequestError as error:
-        if isinstance(error, InvalidArgument):
-            error.field = f"{field}[{place}]"
-        if len(requests) > 1:
-            error.args = (f"image {place} of {len(requests)}, counted from 0: {error}",)
+        return await engine.classify(request)
+    except InvalidArgument as error:
+        error.field = f"{field}[0]"
         raise
+
+
+def _answered(outcome: Classification | RequestError, place: int, count: int, field: str) -> Classification:
+    if isinstance(outcome, Classification):
+        return outcome
+    if isinstance(outcome, InvalidArgument):
+        outcome.field = f"{field}[{place}]"
+    outcome.args = (f"image {place} of {count}, counted from 0: {outcome}",)
+    raise outcome
