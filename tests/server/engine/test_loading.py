@@ -100,7 +100,7 @@ async def test_two_devices_serve_one_model_at_the_same_time(
     assert sorted(devices) == list(TWO)
     assert answers[0].classes[0].index == answers[1].classes[0].index
     assert engine.catalog.entries()[0].devices == TWO and engine.device_states == dict.fromkeys(TWO, True)
-    assert set(engine.batch_seconds(("lenet", 1))) == set(TWO)
+    assert set(engine.batch_seconds(("lenet", 1, 1))) == set(TWO)
     await engine.close()
 
 

@@ -14,14 +14,16 @@ from dataclasses import replace
 
 from linnaeus.server.batching import BatchQueue, Foreseen, Stage
 from linnaeus.server.config import Settings
-from linnaeus.server.engine import answers, loading
+from linnaeus.server.engine import answers
 from linnaeus.server.engine.admission import admit, no_device, too_late
-from linnaeus.server.engine.catalog import Catalog, Entry, Lane, State
+from linnaeus.server.engine.catalog import Catalog, Entry, Lane
+from linnaeus.server.engine.control import Control
 from linnaeus.server.engine.decoders import Decoders
 from linnaeus.server.engine.device_pool import DevicePool
+from linnaeus.server.engine.loading import Loader
 from linnaeus.server.engine.observer import Observer, rejection_reason
-from linnaeus.server.engine.repository import VersionFolder, scan
 from linnaeus.server.engine.trace import NoTrace, Trace
+from linnaeus.server.engine.traffic import Traffic
 from linnaeus.server.engine.work import (
     BatchOutcome,
     BatchReport,
@@ -32,9 +34,8 @@ from linnaeus.server.engine.work import (
     WorkTicket,
     lane_of,
 )
-from linnaeus.server.errors import InternalFailure, InvalidArgument, ModelRefused, RequestError
-from linnaeus.server.model_settings import model_settings
-from linnaeus.server.runtime.device import CoreShare, resolve_devices
+from linnaeus.server.errors import InternalFailure, InvalidArgument, RequestError
+from linnaeus.server.runtime.device import resolve_devices
 from linnaeus.server.runtime.model import Model, Ranking
 
 logger = logging.getLogger(__name__)
@@ -49,7 +50,8 @@ class Engine:
 
     Attributes:
         catalog: what is served.
-        losses: gets the name of each device that is taken out.
+        control: what is loaded when.
+        health_changed: set whenever a device was taken out, or other versions are served.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Engine:
         trace: Trace | None = None,
     ) -> None:
         self.catalog = Catalog()
-        self.losses: asyncio.Queue[str] = asyncio.Queue()
+        self.health_changed = asyncio.Event()
         self._settings = settings
         self._observer = observer
         self._clock = clock
@@ -81,6 +83,9 @@ class Engine:
             strand=self._strand,
             lost=self._lose,
         )
+        loader = Loader(settings.intra_op_threads, clock)
+        traffic = Traffic(self.catalog, self._queue, self._devices, loader)
+        self.control = Control(settings, self.catalog, traffic, loader, observer, self.health_changed.set)
         self._in_flight = 0
         self._numbers = itertools.count(1)
 
@@ -107,17 +112,13 @@ class Engine:
         return self._queue.batch_seconds(lane)
 
     async def load(self) -> None:
-        """Loads every version of the repository, one after the other; a refused one does not stop the others.
+        """Loads what is to be served from the start; see `Control.start`.
 
         Raises:
             StartupError: the repository is missing or empty.
         """
-        folders = scan(self._settings.repository, self._settings.wanted_models)
-        for folder in folders:
-            self.catalog.put(Entry(folder.model, folder.version, State.LOADING))
         self._decoders.start()
-        for folder in folders:
-            await self._load(folder)
+        await self.control.start()
 
     async def classify(self, request: Request) -> Classification:
         """Answers one request.
@@ -163,28 +164,9 @@ class Engine:
 
     async def close(self) -> None:
         """Admits nothing more, finishes what was admitted, then ends all threads. May be called twice."""
+        self.control.close()
         self._queue.close()
         await self._devices.ended()
-
-    async def _load(self, folder: VersionFolder) -> None:
-        lane = (folder.model, folder.version)
-        started = self._clock()
-        try:
-            chosen = model_settings(folder.path.parent, self._settings)
-            threads = self._settings.intra_op_threads
-            devices = {device: CoreShare(device, threads) for device in loading.devices_of(chosen)}
-            models = await asyncio.to_thread(loading.load_on_each, folder, devices, chosen.max_batch_size)
-        except ModelRefused as error:
-            logger.error("model %s/%d is refused: %s", folder.model, folder.version, error)
-            self.catalog.refused(lane, str(error))
-            return
-        limits, tables = loading.lane_of(models, chosen)
-        for model in models:
-            self._devices.place(lane, model)
-        self._queue.open_lane(lane, limits, tables)
-        seconds = self._clock() - started
-        self.catalog.ready(lane, models, limits.max_batch_size, seconds, chosen.default_timeout_seconds)
-        loading.log_ready(folder, models, seconds)
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
         told = {
@@ -222,7 +204,7 @@ class Engine:
     def _began(self, batch: WorkBatch) -> None:
         """Notes a batch; runs on its device's thread."""
         if batch.tickets:
-            name, version = lane_of(batch)
+            name, version, _ = lane_of(batch)
             numbers = [ticket.payload.number for ticket in batch.tickets]
             told = {"batch": batch.number, "device": batch.device, "model": name, "version": version}
             self._trace.write("batch", batch.taken_at, **told, requests=numbers)
@@ -250,18 +232,17 @@ class Engine:
                 answers.settle(item.ticket.payload.answer, item.result)
         self._queue.answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
-        name, version = outcome.lane
+        name, version, _ = outcome.lane
         self._observer.batch(BatchReport(name, version, outcome.size, reports, failed))
 
     def _lose(self, device: str) -> None:
         """Tells of a device that was taken out; runs on its thread."""
-        self._loop.call_soon_threadsafe(self.losses.put_nowait, device)
+        self._loop.call_soon_threadsafe(self.health_changed.set)
 
     def _strand(self, tickets: Iterable[WorkTicket]) -> None:
         """Ends the requests that no device is left for; runs on the lost device's thread."""
         for ticket in tickets:
-            name, _ = lane_of(ticket)
-            self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, no_device(name))
+            self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, no_device(lane_of(ticket).model))
 
 
 def _nothing() -> None:

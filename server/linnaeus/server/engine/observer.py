@@ -36,6 +36,9 @@ class Observer(Protocol):
     def cancelled(self, model: str, stage: str) -> None:
         """A caller left while its image was at that stage."""
 
+    def load_failed(self, model: str) -> None:
+        """A version of a model that the repository holds was refused, or its config.toml was."""
+
 
 def rejection_reason(error: RequestError) -> str:
     """One word for a metric's label."""

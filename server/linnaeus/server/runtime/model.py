@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,18 +122,21 @@ class Model:
             shape = (self.max_batch_size, spec.height, spec.width, spec.channels)
             return torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
-    def warm_up(self, choose: bool) -> tuple[BatchTiming, ...]:
+    def warm_up(self, choose: bool, clock: Callable[[], float] = time.perf_counter) -> tuple[BatchTiming, ...]:
         """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
-        return warm_up(self._run_blank, self.max_batch_size, choose, time.perf_counter)
+        return warm_up(self._run_blank, self.max_batch_size, choose, clock)
 
 
-def load_model(folder: Path, device: torch.device, max_batch_size: int) -> Model:
+def load_model(
+    folder: Path, device: torch.device, max_batch_size: int, clock: Callable[[], float] = time.perf_counter
+) -> Model:
     """Reads, checks, places, specialises and warms up a version.
 
     Args:
         folder: `<root>/<model>/<version>`.
         device: where it runs.
         max_batch_size: the largest batch; 0 finds the one beyond which throughput stops growing.
+        clock: seconds, by which batches are timed.
 
     Raises:
         ModelRefused: a check fails.
@@ -142,7 +145,7 @@ def load_model(folder: Path, device: torch.device, max_batch_size: int) -> Model
     module = load_module(artifact, device)
     trial = Model(artifact, device, module, max_batch_size or LARGEST_BATCH_TRIED[device.type])
     try:
-        timings = trial.warm_up(choose=max_batch_size == 0)
+        timings = trial.warm_up(max_batch_size == 0, clock)
     except RuntimeError as error:
         raise ModelRefused(f"{MODEL_FILE} fails at warm-up: {last_line(error)}") from error
     del trial
