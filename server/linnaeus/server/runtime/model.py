@@ -12,7 +12,7 @@ from torch import Tensor
 
 from linnaeus.models.manifest import MODEL_FILE, Manifest
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import Artifact, last_line, load_module, read_artifact
+from linnaeus.server.runtime.artifact import FAILURES, Artifact, last_line, load_module, read_artifact
 from linnaeus.server.runtime.device import release_freed_memory, without_profiling
 from linnaeus.server.runtime.topk import top_k
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
@@ -80,7 +80,7 @@ class Model:
 
         Raises:
             OutOfMemory: see there.
-            RuntimeError: the model failed.
+            RuntimeError, torch.jit.Error: the model failed.
         """
         staging = self._staging_buffer()
         try:
@@ -105,7 +105,7 @@ class Model:
         """Whether a blank picture goes through: if it does, those that did not are at fault themselves."""
         try:
             self._run_blank(1)
-        except RuntimeError:
+        except FAILURES:
             return False
         return True
 
@@ -146,7 +146,7 @@ def load_model(
     trial = Model(artifact, device, module, max_batch_size or LARGEST_BATCH_TRIED[device.type])
     try:
         timings = trial.warm_up(max_batch_size == 0, clock)
-    except RuntimeError as error:
+    except FAILURES as error:
         raise ModelRefused(f"{MODEL_FILE} fails at warm-up: {last_line(error)}") from error
     del trial
     release_freed_memory()  # what the largest tries took
