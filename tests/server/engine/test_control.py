@@ -120,16 +120,26 @@ async def test_what_has_not_changed_is_not_loaded_again(
         assert loads.calls == 1
 
 
-async def test_a_reload_moves_the_calls_and_frees_the_old_model(root: Path, heard: Any) -> None:
+async def test_a_reload_moves_the_calls_and_returns_the_old_model_s_memory(
+    root: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with running(root, heard) as engine:
+        await asked(engine)
         old = engine.catalog.find("m", "1")
         model, lane = weakref.ref(old.model), old.lane
         del old
+        left: list[bool] = []
+        monkeypatch.setattr(loading, "release_freed_memory", lambda: left.append(model() is not None))
         assert model() is not None
         (entry,) = await engine.control.reload_model("m")
         assert (entry.version, entry.state) == (1, State.READY) and entry.generation > lane.generation
-        assert model() is None and engine.batch_seconds(lane) == {}
+        assert left == [False], "nothing holds the old model when its memory is to be returned"
+        assert engine.batch_seconds(lane) == {}
         assert await asked(engine) == (1, "one")
+        model = weakref.ref(entry.model)
+        del entry
+        await engine.control.unload_model("m", "1")
+        assert left == [False, False]
 
 
 async def test_a_call_that_was_resolved_before_a_reload_is_answered_by_what_it_was_resolved_to(
