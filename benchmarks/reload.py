@@ -15,8 +15,8 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.synchronize import Event
 from pathlib import Path
+from threading import Event
 
 import grpc
 

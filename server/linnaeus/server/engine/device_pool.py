@@ -121,8 +121,8 @@ class _Host:
         return self._pool.failures.failed(self._name, batch.lane)
 
     def lose(self, batch: WorkBatch) -> None:
+        is_first, self.is_out = not self.is_out, True  # before anybody is told
         self._pool.strand(self._queue.remove_device(self._name, batch))
-        if not self.is_out:
-            self.is_out = True
+        if is_first:
             logger.error("device %s keeps failing and is taken out", self._name)
             self._pool.lost(self._name)
