@@ -1,7 +1,6 @@
 """A version is brought onto every device that its operator names, and served by all of them."""
 
 import asyncio
-import dataclasses
 import shutil
 import threading
 import time
@@ -135,28 +134,24 @@ async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
     with pytest.raises(ModelRefused, match=r"^loading it failed with ZeroDivisionError \(log reference (\w+)\)$"):
         await loader.load(folder, settings_for(devices=("cpu",)), loading.Beside())
     assert "secret" in caplog.text
-    loader.close()
 
 
 async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batches_as_the_same_model_before_it(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, int, bool]] = []
+    seen: list[tuple[int, int, bool, bool]] = []
     real = loading.load_model
 
-    def load_model(path: Path, device: Any, size: int, clock: Any) -> Model:
-        seen.append((torch.get_num_threads(), size, clock is time.perf_counter))
-        return real(path, device, size or 1, clock)
+    def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any) -> Model:
+        seen.append((torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loading.step_back))
+        return real(path, device, size or 1, clock, before_warm_up)
 
     monkeypatch.setattr(loading, "load_model", load_model)
     loader = loading.Loader(2, lambda: 0.0)
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     chosen = settings_for(devices=("cpu",), max_batch_size=0)
     first = await loader.load(folder, chosen, loading.Beside())
-    same = await loader.load(folder, chosen, loading.Beside(True, first.models[0], 3))
-    old = first.models[0]
-    old.manifest = dataclasses.replace(old.manifest, sha256="another")
-    other = await loader.load(folder, chosen, loading.Beside(True, old, 3))
+    same = await loader.load(folder, chosen, loading.Beside(True, first.models[0].manifest.sha256, 3))
+    other = await loader.load(folder, chosen, loading.Beside(True, "another", 3))
     assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
-    assert seen == [(2, 0, True), (1, 3, False), (1, 0, False)]
-    loader.close()
+    assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]

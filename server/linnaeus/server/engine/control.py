@@ -62,7 +62,6 @@ class Control:
         self._wanted = settings.wanted_models
         self._is_explicit = settings.model_control == "explicit"
         self._catalog = catalog
-        self._loader = loader
         self._settling = Settling(settings, catalog, traffic, loader, observer)
         self._changed = changed
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -148,7 +147,6 @@ class Control:
     def close(self) -> None:
         """Begins nothing more; the version being loaded is finished."""
         self._closed = True
-        self._loader.close()
         for task in self._under_way:
             task.cancel()
 

@@ -29,12 +29,13 @@ class Beside:
 
     Attributes:
         busy: whether models are served meanwhile.
-        old: the version that it is to replace, if there is one.
+        old_sha256: of the model.pt that it is to replace; empty if there is none. Not the model itself, which would
+            live as long as the thread that loads.
         old_batch_size: how large the old one's batches may be.
     """
 
     busy: bool = False
-    old: Model | None = None
+    old_sha256: str = ""
     old_batch_size: int = 0
 
 
@@ -68,7 +69,7 @@ class Loader:
     def __init__(self, intra_op_threads: int, clock: Callable[[], float]) -> None:
         self._threads = intra_op_threads
         self._clock = clock
-        self._thread = ThreadPoolExecutor(1, "linnaeus-load", step_back)
+        self._one_at_a_time = asyncio.Lock()
 
     async def load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
         """Loads, checks and warms up a version on each of its devices.
@@ -76,21 +77,23 @@ class Loader:
         Raises:
             ModelRefused: a check fails, memory ran out, or the model raised.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._load, folder, chosen, beside)
+        async with self._one_at_a_time:
+            # A new thread each time: one that has stepped back cannot step forth again.
+            thread = ThreadPoolExecutor(1, "linnaeus-load")
+            try:
+                return await asyncio.get_running_loop().run_in_executor(thread, self._load, folder, chosen, beside)
+            finally:
+                thread.shutdown(wait=False)
 
     async def release(self, models: list[Model]) -> None:
         """Takes models that nothing runs any more, and returns their memory."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, _release, models)
-
-    def close(self) -> None:
-        """Begins nothing more; the model being loaded is finished."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        await asyncio.to_thread(_release, models)
 
     def _load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
         started = self._clock()
         try:
             devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
-            is_same = beside.old is not None and _digest(folder) == beside.old.manifest.sha256
+            is_same = bool(beside.old_sha256) and _digest(folder) == beside.old_sha256
             size = chosen.max_batch_size or (beside.old_batch_size if is_same else 0)
             models = load_on_each(folder, devices, size, beside.busy)
         except (ModelRefused, MemoryError) as error:
@@ -127,14 +130,17 @@ def load_on_each(
         busy: whether other models are served meanwhile: this one then takes one core at most, and its batches are
             timed by its own work, as if all cores shared it. That is a little too hopeful, which corrects itself:
             what is let in is measured. Times that are too gloomy would refuse the very calls that prove them wrong.
+            Warming up gives way to calls. What comes before does not: torch holds the interpreter's lock for most of
+            it, so that the event loop waits until it is done, and the longer the less of a core it gets.
 
     Raises:
         ModelRefused: a check fails.
     """
-    models = []
+    models: list[Model] = []
     for device, cores in devices.items():
         clock = cores.take_one() if busy else cores.take_all()
-        models.append(load_model(folder.path, device, max_batch_size, clock))
+        before_warm_up = step_back if busy and not models else _nothing
+        models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up))
     return models
 
 
@@ -161,6 +167,10 @@ def log_ready(loaded: Loaded) -> None:
             "model %s/%d is ready on %s after %.1f s (images a second by batch size: %s)",
             *(folder.model, folder.version, model.device, loaded.seconds, speeds),
         )
+
+
+def _nothing() -> None:
+    """There is nobody to give way to, or it was done."""
 
 
 def _digest(folder: VersionFolder) -> str:

@@ -12,7 +12,7 @@ from enum import Enum
 
 from linnaeus.server.config import Settings
 from linnaeus.server.engine import loading
-from linnaeus.server.engine.catalog import Catalog, Entry, State
+from linnaeus.server.engine.catalog import Catalog, Entry, Lane, State
 from linnaeus.server.engine.loading import Beside, Loader
 from linnaeus.server.engine.observer import Observer
 from linnaeus.server.engine.repository import ModelFolder, Stamp, VersionFolder
@@ -185,16 +185,19 @@ class Settling:
         Raises:
             ModelRefused: it was refused, and nothing has changed.
         """
-        old = self._entry(folder.model, folder.version)
-        lane = old.lane if old is not None and old.state is State.READY else None
+        lane, beside = self._beside(folder)
         if lane is None:
             self._catalog.put(Entry(folder.model, folder.version, State.LOADING))
-        beside = Beside(self._is_busy(), old.model, old.max_batch_size) if old else Beside(self._is_busy())
-        del old
         loaded = await self._loader.load(folder, chosen, beside)
-        del beside
         await self._traffic.replace(lane, loaded)
         loading.log_ready(loaded)
+
+    def _beside(self, folder: VersionFolder) -> tuple[Lane | None, Beside]:
+        """What a version is to replace, if it is served, and what it is loaded beside."""
+        busy, old = self._is_busy(), self._entry(folder.model, folder.version)
+        if old is None or old.manifest is None:
+            return None, Beside(busy)
+        return old.lane, Beside(busy, old.manifest.sha256, old.max_batch_size)
 
     async def _unload_unwanted(self, folder: ModelFolder, wanted: set[int], is_all: bool, known: _Known) -> None:
         """Unloads what is not wanted, but for what must go on because nothing that is wanted can be served."""
@@ -211,7 +214,7 @@ class Settling:
 
     async def _forget(self, model: str) -> None:
         """The folder is gone."""
-        for version in self._catalog.versions(model):
+        for version in list(self._catalog.versions(model)):  # the entries themselves hold models
             await self._unload(model, version, _GONE)
             self._catalog.remove(model, version)
         self._known.pop(model, None)

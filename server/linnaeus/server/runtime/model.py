@@ -128,7 +128,11 @@ class Model:
 
 
 def load_model(
-    folder: Path, device: torch.device, max_batch_size: int, clock: Callable[[], float] = time.perf_counter
+    folder: Path,
+    device: torch.device,
+    max_batch_size: int,
+    clock: Callable[[], float] = time.perf_counter,
+    before_warm_up: Callable[[], None] = lambda: None,
 ) -> Model:
     """Reads, checks, places, specialises and warms up a version.
 
@@ -137,6 +141,7 @@ def load_model(
         device: where it runs.
         max_batch_size: the largest batch; 0 finds the one beyond which throughput stops growing.
         clock: seconds, by which batches are timed.
+        before_warm_up: called once the model can run.
 
     Raises:
         ModelRefused: a check fails.
@@ -144,6 +149,7 @@ def load_model(
     artifact = read_artifact(folder)
     module = load_module(artifact, device)
     trial = Model(artifact, device, module, max_batch_size or LARGEST_BATCH_TRIED[device.type])
+    before_warm_up()
     try:
         timings = trial.warm_up(max_batch_size == 0, clock)
     except FAILURES as error:
