@@ -27,8 +27,8 @@ class Settings:
     models: str = setting("", "Models to serve, separated by commas; empty for all.")
     model_control: str = setting(
         "watch",
-        "watch: serve what the repository holds, and follow its changes; start: serve what it holds at the start; "
-        "explicit: serve what --models names. ModelService loads and unloads in each case.",
+        "watch: follow the repository's changes; start: serve what it holds then; explicit: serve what "
+        "--models names. All obey ModelService.",
         choices=("watch", "start", "explicit"),
     )
     watch_seconds: float = setting(
