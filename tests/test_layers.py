@@ -23,7 +23,11 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.server.batching": ({"linnaeus.server.batching"}, None),
     "linnaeus.server.errors": (set(), None),
     "linnaeus.server.config": ({"linnaeus.server.errors"}, None),
-    "linnaeus.server.model_settings": ({"linnaeus.server.config", "linnaeus.server.errors"}, None),
+    "linnaeus.server.model_settings": (
+        {"linnaeus.server.config", "linnaeus.server.errors", "linnaeus.server.version_settings"},
+        None,
+    ),
+    "linnaeus.server.version_settings": (set(), None),
     "linnaeus.server.logs": (set(), None),
     "linnaeus.server.process": (set(), None),
     "linnaeus.server.runtime": (

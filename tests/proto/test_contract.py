@@ -61,6 +61,7 @@ def test_field_numbers_never_change(message: str, fields: dict[str, int]) -> Non
                 "MODEL_STATE_READY",
                 "MODEL_STATE_FAILED",
                 "MODEL_STATE_DRAINING",
+                "MODEL_STATE_UNLOADED",
             ],
         ),
     ],

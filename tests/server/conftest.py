@@ -14,6 +14,7 @@ class Heard:
     batches: list[BatchReport] = field(default_factory=list)
     rejections: list[tuple[str, str]] = field(default_factory=list)
     cancellations: list[tuple[str, str]] = field(default_factory=list)
+    load_failures: list[str] = field(default_factory=list)
 
     def batch(self, report: BatchReport) -> None:
         self.batches.append(report)
@@ -23,6 +24,9 @@ class Heard:
 
     def cancelled(self, model: str, stage: str) -> None:
         self.cancellations.append((model, stage))
+
+    def load_failed(self, model: str) -> None:
+        self.load_failures.append(model)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 import pytest
+from tests.repositories import add_version
 
 from linnaeus.server.config import Settings
 from linnaeus.server.engine import device_pool
@@ -105,4 +106,22 @@ async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -
     metrics.watch(engine)
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) is None
     assert metrics.registry.get_sample_value("linnaeus_in_flight") == 0
+    await engine.close()
+
+
+async def test_a_refused_load_counts_and_a_label_says_whether_what_it_names_is_served(
+    repository: Path, tmp_path: Path
+) -> None:
+    add_version(repository / "lenet" / "1", tmp_path, "m", 1)
+    add_version(repository / "lenet" / "1", tmp_path, "m", 2, spoilt="corrupt")
+    (tmp_path / "m" / "config.toml").write_text("labels = { stable = 1, canary = 2 }\n")
+    metrics = Metrics("0")
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
+    metrics.watch(engine)
+    await engine.load()
+    value = metrics.registry.get_sample_value
+    assert value("linnaeus_model_load_failures_total", {"model": "m"}) == 1
+    ready = [value("linnaeus_version_label_ready", {"model": "m", "label": label}) for label in ("stable", "canary")]
+    assert ready == [1, 0]
+    assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "12"] == [1, 0]
     await engine.close()

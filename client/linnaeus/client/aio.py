@@ -5,14 +5,14 @@ import os
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from linnaeus.client.attempts import hedged_call_async
 from linnaeus.client.batches import Batch
-from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, core_from
+from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, core_from
 from linnaeus.client.deadlines import Deadline
 from linnaeus.client.errors import LinnaeusError, ServerFailure
 from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging
@@ -20,16 +20,16 @@ from linnaeus.client.images import ImageSource
 from linnaeus.client.many import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.many_aio import ManyImages, classify_many, folder_paths
 from linnaeus.client.outcomes import Outcome
-from linnaeus.client.reading import read_classification, read_model, read_models
+from linnaeus.client.reading import read_classification, read_listed_model, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
 from linnaeus.client.streaming import DEFAULT_STREAM_CONCURRENCY
 from linnaeus.client.streaming_aio import AsyncStream
 from linnaeus.client.tls import Tls
 from linnaeus.v1 import classifier_pb2 as messages
-from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceStub
 
 if TYPE_CHECKING:
-    from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceAsyncStub
+    from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceAsyncStub, ModelServiceAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -125,7 +125,7 @@ class AsyncClient:
             image: a path, a file's content, an open binary file, a Pillow image, or a uint8 array of shape [H, W],
                 [H, W, 1], [H, W, 3] or [H, W, 4]. Leave it alone until the call returns.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long this call may take, from when the picture is read; None means the client's.
@@ -143,16 +143,60 @@ class AsyncClient:
         Raises:
             LinnaeusError: there is no answer.
         """
-        return read_models(await self._list(self._core.deadline(None)))
+        return read_models((await self._list(self._core.deadline(None))).models)
 
     async def model(self, name: str, version: int | str | None = None) -> ModelInfo:
-        """Describes one model version, labels included; None means the highest that is ready.
+        """Describes one model version, labels included; a number or a label; None means the default.
 
         Raises:
             LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
         """
         request, deadline = self._core.model_request(name, version), self._core.deadline(None)
         return read_model(await self._call((await self._stub()).GetModel, request, deadline))
+
+    async def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
+        """Has the server load what it does not serve yet of a model; returns how all its versions stand.
+
+        A call that is given up stops nothing: the server loads it to the end.
+
+        Raises:
+            ModelRefused: a version was refused; what was served before is served still.
+            LinnaeusError: there is no answer; `ModelNotFound` where the repository has no such model.
+        """
+        request, deadline = self._core.load_request(model), self._core.deadline(timeout_seconds)
+        return read_models((await self._call((await self._control()).LoadModel, request, deadline)).models)
+
+    async def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
+        """Has the server load a model anew, beside what it serves; returns once the calls have moved there.
+
+        Raises:
+            ModelRefused: a version was refused; what was served before is served still.
+            LinnaeusError: there is no answer; `ModelNotFound` where the repository has no such model.
+        """
+        request, deadline = self._core.reload_request(model), self._core.deadline(timeout_seconds)
+        return read_models((await self._call((await self._control()).ReloadModel, request, deadline)).models)
+
+    async def unload_model(
+        self, model: str, version: int | str | None = None, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS
+    ) -> tuple[ModelInfo, ...]:
+        """Has the server no longer serve a version, or all if it is None; returns once their calls are answered.
+
+        Raises:
+            LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
+        """
+        request, deadline = self._core.unload_request(model, version), self._core.deadline(timeout_seconds)
+        return read_models((await self._call((await self._control()).UnloadModel, request, deadline)).models)
+
+    async def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
+        """Says which version answers calls that name none, a number or a label; returns it.
+
+        None leaves it to the model's config.toml again, or else to the highest version that is ready.
+
+        Raises:
+            LinnaeusError: there is no answer; `ModelNotFound` where that version is not served.
+        """
+        request, deadline = self._core.default_request(model, version), self._core.deadline(None)
+        return read_listed_model((await self._call((await self._control()).SetDefaultVersion, request, deadline)).model)
 
     def classify_many(
         self,
@@ -186,7 +230,7 @@ class AsyncClient:
             concurrency: how many pictures may be under way at once.
             ordered: in the order of the pictures; False: as they come.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
@@ -330,7 +374,7 @@ class AsyncClient:
             concurrency: as in `classify_many`, as is all that follows.
             ordered: sorted by path; False: as they come.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
@@ -446,6 +490,10 @@ class AsyncClient:
             self._channel = self._open_channel(target)
             self._service = ClassifierServiceStub(self._channel)
         return self._service
+
+    async def _control(self) -> "ModelServiceAsyncStub":
+        await self._stub()
+        return ModelServiceStub(cast(grpc.aio.Channel, self._channel))
 
     def _open_channel(self, target: str) -> grpc.aio.Channel:
         options = self._core.channel_options

@@ -23,6 +23,8 @@ from linnaeus.v1 import classifier_pb2 as messages
 
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_TIMEOUT_SECONDS = 30.0
+# A large model on a busy machine: the server goes on anyway, whoever gives up only learns less.
+LOAD_TIMEOUT_SECONDS = 600.0
 DEFAULT_MAX_MESSAGE_BYTES = USUAL_MESSAGE_BYTES
 
 _PRIORITIES = {
@@ -126,6 +128,38 @@ class Core:
             InvalidRequest: an argument does not fit its field.
         """
         return messages.GetModelRequest(model=_text("model", model), version=_version(version))
+
+    def load_request(self, model: str) -> messages.LoadModelRequest:
+        """Makes a request to load a model.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.LoadModelRequest(model=_text("model", model))
+
+    def reload_request(self, model: str) -> messages.ReloadModelRequest:
+        """Makes a request to load a model anew.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.ReloadModelRequest(model=_text("model", model))
+
+    def unload_request(self, model: str, version: int | str | None) -> messages.UnloadModelRequest:
+        """Makes a request to unload a version, or all.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.UnloadModelRequest(model=_text("model", model), version=_version(version))
+
+    def default_request(self, model: str, version: int | str | None) -> messages.SetDefaultVersionRequest:
+        """Makes a request that says which version answers calls that name none.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.SetDefaultVersionRequest(model=_text("model", model), version=_version(version))
 
     def error(self, failure: grpc.RpcError, deadline: Deadline) -> LinnaeusError:
         """Makes the error a caller sees; raise it `from None`, it says all there is to say."""

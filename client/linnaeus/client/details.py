@@ -56,6 +56,13 @@ def _retry_info(packed: bytes) -> Detail:
     return {"retry_delay_seconds": delay.seconds + delay.nanos / 1e9}
 
 
+def _precondition_failure(packed: bytes) -> Detail:
+    violations = error_details_pb2.PreconditionFailure.FromString(packed).violations
+    return {
+        "violations": [{"type": one.type, "subject": one.subject, "description": one.description} for one in violations]
+    }
+
+
 def _resource_info(packed: bytes) -> Detail:
     info = error_details_pb2.ResourceInfo.FromString(packed)
     return {
@@ -75,5 +82,6 @@ _READERS: dict[str, Callable[[bytes], Detail]] = {
     "BadRequest": _bad_request,
     "RetryInfo": _retry_info,
     "ResourceInfo": _resource_info,
+    "PreconditionFailure": _precondition_failure,
     "ErrorInfo": _error_info,
 }

@@ -4,6 +4,7 @@
     ├── InvalidImage        the picture cannot be read, is too large, or is not a picture
     ├── InvalidRequest      another field of the request is at fault
     ├── ModelNotFound       no such model or version
+    ├── ModelRefused        a model that was to be loaded was refused
     ├── Overloaded          the server's queue is full: try again later
     ├── DeadlineExceeded    the answer did not, or could not, come in time
     ├── Unavailable         the server cannot be reached, is loading or is stopping
@@ -23,7 +24,7 @@ class LinnaeusError(Exception):
 
     Attributes:
         details: what the server added as google.rpc messages, each a plain dict whose "type" is `BadRequest`,
-            `RetryInfo`, `ResourceInfo` or `ErrorInfo`. Empty when the error arose on this side.
+            `RetryInfo`, `ResourceInfo`, `PreconditionFailure` or `ErrorInfo`. Empty when the error arose on this side.
     """
 
     def __init__(self, message: str, *, details: tuple[Mapping[str, Any], ...] = ()) -> None:
@@ -47,6 +48,10 @@ class InvalidRequest(LinnaeusError):
 
 class ModelNotFound(LinnaeusError):
     """The server has no such model or version."""
+
+
+class ModelRefused(LinnaeusError):
+    """A model that was to be loaded was refused; what was served before is served still. `details` say why."""
 
 
 class Overloaded(LinnaeusError):

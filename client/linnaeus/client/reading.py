@@ -1,5 +1,7 @@
 """From messages to results: the only file that reads an answer's fields."""
 
+from collections.abc import Iterable
+
 from linnaeus.client.errors import ServerFailure
 from linnaeus.client.results import (
     Classification,
@@ -17,6 +19,7 @@ _STATES: dict[int, ModelState] = {
     messages.MODEL_STATE_READY: ModelState.READY,
     messages.MODEL_STATE_FAILED: ModelState.FAILED,
     messages.MODEL_STATE_DRAINING: ModelState.DRAINING,
+    messages.MODEL_STATE_UNLOADED: ModelState.UNLOADED,
 }
 
 
@@ -53,9 +56,14 @@ def _read(
     )
 
 
-def read_models(response: messages.ListModelsResponse) -> tuple[ModelInfo, ...]:
+def read_listed_model(model: messages.Model) -> ModelInfo:
+    """Reads one model version of a listing, without labels."""
+    return _read_model(model, ())
+
+
+def read_models(models: Iterable[messages.Model]) -> tuple[ModelInfo, ...]:
     """Reads a listing, in the server's order."""
-    return tuple(_read_model(model, ()) for model in response.models)
+    return tuple(map(read_listed_model, models))
 
 
 def read_model(response: messages.GetModelResponse) -> ModelInfo:
@@ -83,6 +91,8 @@ def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
         devices=tuple(model.devices),
         max_batch_size=model.max_batch_size,
         labels=labels,
+        version_labels=tuple(model.version_labels),
+        is_default=model.is_default,
     )
 
 

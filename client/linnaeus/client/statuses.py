@@ -13,6 +13,7 @@ from linnaeus.client.errors import (
     InvalidRequest,
     LinnaeusError,
     ModelNotFound,
+    ModelRefused,
     Overloaded,
     ServerFailure,
     Unavailable,
@@ -56,6 +57,8 @@ def _error(
         return _invalid(text, details)
     if code is grpc.StatusCode.NOT_FOUND:
         return ModelNotFound(text, details=details)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return ModelRefused(text, details=details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _exhausted(text, details, target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -25,17 +25,17 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinnaeus/v1/classifier.proto\x12\x0blinnaeus.v1\x1a\x19google/protobuf/any.proto\"[\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12(\n\x06pixels\x18\x02 \x01(\x0b\x32\x16.linnaeus.v1.RawPixelsH\x00\x12\n\n\x02id\x18\x03 \x01(\tB\t\n\x07\x63ontent\"J\n\tRawPixels\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\"@\n\x0bScoredClass\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"S\n\x07Timings\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x01 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x19\n\x11inference_seconds\x18\x03 \x01(\x01\"\x8c\x01\n\x0f\x43lassifyRequest\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.linnaeus.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.linnaeus.v1.Priority\"\xaa\x01\n\x10\x43lassifyResponse\x12)\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x18.linnaeus.v1.ScoredClass\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.linnaeus.v1.Timings\x12\x10\n\x08image_id\x18\x06 \x01(\t\"\x92\x01\n\x14\x43lassifyBatchRequest\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.linnaeus.v1.Priority\"\x8b\x01\n\x0bImageResult\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x35\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x1b.linnaeus.v1.ClassificationH\x00\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.linnaeus.v1.ImageErrorH\x00\x42\t\n\x07outcome\"v\n\x0e\x43lassification\x12)\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x18.linnaeus.v1.ScoredClass\x12\x12\n\nbatch_size\x18\x02 \x01(\x05\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.linnaeus.v1.Timings\"R\n\nImageError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"b\n\x15\x43lassifyBatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.linnaeus.v1.ImageResult\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\xc3\x01\n\x15StreamClassifyRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.linnaeus.v1.Image\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\r\n\x05top_k\x18\x05 \x01(\x05\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.linnaeus.v1.Priority\x12\x17\n\x0ftimeout_seconds\x18\x07 \x01(\x01\"z\n\x16StreamClassifyResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x18.linnaeus.v1.ImageResult\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\"j\n\x10InputDescription\x12\x10\n\x08\x63hannels\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06resize\x18\x04 \x01(\x05\x12\x15\n\rinterpolation\x18\x05 \x01(\t\"5\n\x12WeightsDescription\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07trained\x18\x02 \x01(\x08\"\xc1\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.linnaeus.v1.ModelState\x12\x14\n\x0cstate_reason\x18\x04 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12,\n\x05input\x18\x06 \x01(\x0b\x32\x1d.linnaeus.v1.InputDescription\x12\x13\n\x0b\x63lass_count\x18\x07 \x01(\x05\x12\x30\n\x07weights\x18\x08 \x01(\x0b\x32\x1f.linnaeus.v1.WeightsDescription\x12\x17\n\x0fparameter_count\x18\t \x01(\x03\x12\x0e\n\x06sha256\x18\n \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x0b \x03(\t\x12\x16\n\x0emax_batch_size\x18\x0c \x01(\x05\"t\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x03\x12\x18\n\x10max_batch_images\x18\x03 \x01(\x05\x12\x15\n\rstream_window\x18\x04 \x01(\x05\"\x13\n\x11ListModelsRequest\"{\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\x12)\n\x06limits\x18\x02 \x01(\x0b\x32\x19.linnaeus.v1.ServerLimits\x12\x16\n\x0eserver_version\x18\x03 \x01(\t\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xb1\x01\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.linnaeus.v1.Model\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x32\n\x0f\x62\x61tch_latencies\x18\x03 \x03(\x0b\x32\x19.linnaeus.v1.BatchLatency\x12\x36\n\x10prediction_error\x18\x04 \x01(\x0b\x32\x1c.linnaeus.v1.PredictionError\"C\n\x0c\x42\x61tchLatency\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\x05\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"A\n\x0fPredictionError\x12\x16\n\x0emedian_seconds\x18\x01 \x01(\x01\x12\x16\n\x0emargin_seconds\x18\x02 \x01(\x01\"!\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\x15\n\x13UnloadModelResponse\"#\n\x12ReloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"9\n\x13ReloadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\":\n\x18SetDefaultVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\">\n\x19SetDefaultVersionResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.linnaeus.v1.Model*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*\x8b\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x04\x32\xab\x03\n\x11\x43lassifierService\x12G\n\x08\x43lassify\x12\x1c.linnaeus.v1.ClassifyRequest\x1a\x1d.linnaeus.v1.ClassifyResponse\x12V\n\rClassifyBatch\x12!.linnaeus.v1.ClassifyBatchRequest\x1a\".linnaeus.v1.ClassifyBatchResponse\x12]\n\x0eStreamClassify\x12\".linnaeus.v1.StreamClassifyRequest\x1a#.linnaeus.v1.StreamClassifyResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.linnaeus.v1.ListModelsRequest\x1a\x1f.linnaeus.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.linnaeus.v1.GetModelRequest\x1a\x1d.linnaeus.v1.GetModelResponse2\xe2\x02\n\x0cModelService\x12J\n\tLoadModel\x12\x1d.linnaeus.v1.LoadModelRequest\x1a\x1e.linnaeus.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.linnaeus.v1.UnloadModelRequest\x1a .linnaeus.v1.UnloadModelResponse\x12P\n\x0bReloadModel\x12\x1f.linnaeus.v1.ReloadModelRequest\x1a .linnaeus.v1.ReloadModelResponse\x12\x62\n\x11SetDefaultVersion\x12%.linnaeus.v1.SetDefaultVersionRequest\x1a&.linnaeus.v1.SetDefaultVersionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1clinnaeus/v1/classifier.proto\x12\x0blinnaeus.v1\x1a\x19google/protobuf/any.proto\"[\n\x05Image\x12\x11\n\x07\x65ncoded\x18\x01 \x01(\x0cH\x00\x12(\n\x06pixels\x18\x02 \x01(\x0b\x32\x16.linnaeus.v1.RawPixelsH\x00\x12\n\n\x02id\x18\x03 \x01(\tB\t\n\x07\x63ontent\"J\n\tRawPixels\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x10\n\x08\x63hannels\x18\x04 \x01(\x05\"@\n\x0bScoredClass\x12\r\n\x05index\x18\x01 \x01(\x05\x12\r\n\x05label\x18\x02 \x01(\t\x12\x13\n\x0bprobability\x18\x03 \x01(\x02\"S\n\x07Timings\x12\x16\n\x0e\x64\x65\x63ode_seconds\x18\x01 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x02 \x01(\x01\x12\x19\n\x11inference_seconds\x18\x03 \x01(\x01\"\x8c\x01\n\x0f\x43lassifyRequest\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.linnaeus.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.linnaeus.v1.Priority\"\xaa\x01\n\x10\x43lassifyResponse\x12)\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x18.linnaeus.v1.ScoredClass\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\x12\n\nbatch_size\x18\x04 \x01(\x05\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.linnaeus.v1.Timings\x12\x10\n\x08image_id\x18\x06 \x01(\t\"\x92\x01\n\x14\x43lassifyBatchRequest\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05top_k\x18\x04 \x01(\x05\x12\'\n\x08priority\x18\x05 \x01(\x0e\x32\x15.linnaeus.v1.Priority\"\x8b\x01\n\x0bImageResult\x12\x10\n\x08image_id\x18\x01 \x01(\t\x12\x35\n\x0e\x63lassification\x18\x02 \x01(\x0b\x32\x1b.linnaeus.v1.ClassificationH\x00\x12(\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x17.linnaeus.v1.ImageErrorH\x00\x42\t\n\x07outcome\"v\n\x0e\x43lassification\x12)\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x18.linnaeus.v1.ScoredClass\x12\x12\n\nbatch_size\x18\x02 \x01(\x05\x12%\n\x07timings\x18\x03 \x01(\x0b\x32\x14.linnaeus.v1.Timings\"R\n\nImageError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0f\n\x07message\x18\x02 \x01(\t\x12%\n\x07\x64\x65tails\x18\x03 \x03(\x0b\x32\x14.google.protobuf.Any\"b\n\x15\x43lassifyBatchResponse\x12)\n\x07results\x18\x01 \x03(\x0b\x32\x18.linnaeus.v1.ImageResult\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"\xc3\x01\n\x15StreamClassifyRequest\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.linnaeus.v1.Image\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\r\n\x05top_k\x18\x05 \x01(\x05\x12\'\n\x08priority\x18\x06 \x01(\x0e\x32\x15.linnaeus.v1.Priority\x12\x17\n\x0ftimeout_seconds\x18\x07 \x01(\x01\"z\n\x16StreamClassifyResponse\x12\x16\n\x0e\x63orrelation_id\x18\x01 \x01(\x03\x12(\n\x06result\x18\x02 \x01(\x0b\x32\x18.linnaeus.v1.ImageResult\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\x03\"j\n\x10InputDescription\x12\x10\n\x08\x63hannels\x18\x01 \x01(\x05\x12\x0e\n\x06height\x18\x02 \x01(\x05\x12\r\n\x05width\x18\x03 \x01(\x05\x12\x0e\n\x06resize\x18\x04 \x01(\x05\x12\x15\n\rinterpolation\x18\x05 \x01(\t\"5\n\x12WeightsDescription\x12\x0e\n\x06source\x18\x01 \x01(\t\x12\x0f\n\x07trained\x18\x02 \x01(\x08\"\xed\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.linnaeus.v1.ModelState\x12\x14\n\x0cstate_reason\x18\x04 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x05 \x01(\t\x12,\n\x05input\x18\x06 \x01(\x0b\x32\x1d.linnaeus.v1.InputDescription\x12\x13\n\x0b\x63lass_count\x18\x07 \x01(\x05\x12\x30\n\x07weights\x18\x08 \x01(\x0b\x32\x1f.linnaeus.v1.WeightsDescription\x12\x17\n\x0fparameter_count\x18\t \x01(\x03\x12\x0e\n\x06sha256\x18\n \x01(\t\x12\x0f\n\x07\x64\x65vices\x18\x0b \x03(\t\x12\x16\n\x0emax_batch_size\x18\x0c \x01(\x05\x12\x16\n\x0eversion_labels\x18\r \x03(\t\x12\x12\n\nis_default\x18\x0e \x01(\x08\"t\n\x0cServerLimits\x12\x19\n\x11max_message_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x03\x12\x18\n\x10max_batch_images\x18\x03 \x01(\x05\x12\x15\n\rstream_window\x18\x04 \x01(\x05\"\x13\n\x11ListModelsRequest\"{\n\x12ListModelsResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\x12)\n\x06limits\x18\x02 \x01(\x0b\x32\x19.linnaeus.v1.ServerLimits\x12\x16\n\x0eserver_version\x18\x03 \x01(\t\"1\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xb1\x01\n\x10GetModelResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.linnaeus.v1.Model\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x32\n\x0f\x62\x61tch_latencies\x18\x03 \x03(\x0b\x32\x19.linnaeus.v1.BatchLatency\x12\x36\n\x10prediction_error\x18\x04 \x01(\x0b\x32\x1c.linnaeus.v1.PredictionError\"C\n\x0c\x42\x61tchLatency\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x12\n\nbatch_size\x18\x02 \x01(\x05\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"A\n\x0fPredictionError\x12\x16\n\x0emedian_seconds\x18\x01 \x01(\x01\x12\x16\n\x0emargin_seconds\x18\x02 \x01(\x01\"!\n\x10LoadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\x11LoadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\"4\n\x12UnloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"9\n\x13UnloadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\"#\n\x12ReloadModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"9\n\x13ReloadModelResponse\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.linnaeus.v1.Model\":\n\x18SetDefaultVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\">\n\x19SetDefaultVersionResponse\x12!\n\x05model\x18\x01 \x01(\x0b\x32\x12.linnaeus.v1.Model*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*\xa5\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x04\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x05\x32\xab\x03\n\x11\x43lassifierService\x12G\n\x08\x43lassify\x12\x1c.linnaeus.v1.ClassifyRequest\x1a\x1d.linnaeus.v1.ClassifyResponse\x12V\n\rClassifyBatch\x12!.linnaeus.v1.ClassifyBatchRequest\x1a\".linnaeus.v1.ClassifyBatchResponse\x12]\n\x0eStreamClassify\x12\".linnaeus.v1.StreamClassifyRequest\x1a#.linnaeus.v1.StreamClassifyResponse(\x01\x30\x01\x12M\n\nListModels\x12\x1e.linnaeus.v1.ListModelsRequest\x1a\x1f.linnaeus.v1.ListModelsResponse\x12G\n\x08GetModel\x12\x1c.linnaeus.v1.GetModelRequest\x1a\x1d.linnaeus.v1.GetModelResponse2\xe2\x02\n\x0cModelService\x12J\n\tLoadModel\x12\x1d.linnaeus.v1.LoadModelRequest\x1a\x1e.linnaeus.v1.LoadModelResponse\x12P\n\x0bUnloadModel\x12\x1f.linnaeus.v1.UnloadModelRequest\x1a .linnaeus.v1.UnloadModelResponse\x12P\n\x0bReloadModel\x12\x1f.linnaeus.v1.ReloadModelRequest\x1a .linnaeus.v1.ReloadModelResponse\x12\x62\n\x11SetDefaultVersion\x12%.linnaeus.v1.SetDefaultVersionRequest\x1a&.linnaeus.v1.SetDefaultVersionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'linnaeus.v1.classifier_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PRIORITY']._serialized_start=3132
-  _globals['_PRIORITY']._serialized_end=3226
-  _globals['_MODELSTATE']._serialized_start=3229
-  _globals['_MODELSTATE']._serialized_end=3368
+  _globals['_PRIORITY']._serialized_start=3212
+  _globals['_PRIORITY']._serialized_end=3306
+  _globals['_MODELSTATE']._serialized_start=3309
+  _globals['_MODELSTATE']._serialized_end=3474
   _globals['_IMAGE']._serialized_start=72
   _globals['_IMAGE']._serialized_end=163
   _globals['_RAWPIXELS']._serialized_start=165
@@ -67,39 +67,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WEIGHTSDESCRIPTION']._serialized_start=1733
   _globals['_WEIGHTSDESCRIPTION']._serialized_end=1786
   _globals['_MODEL']._serialized_start=1789
-  _globals['_MODEL']._serialized_end=2110
-  _globals['_SERVERLIMITS']._serialized_start=2112
-  _globals['_SERVERLIMITS']._serialized_end=2228
-  _globals['_LISTMODELSREQUEST']._serialized_start=2230
-  _globals['_LISTMODELSREQUEST']._serialized_end=2249
-  _globals['_LISTMODELSRESPONSE']._serialized_start=2251
-  _globals['_LISTMODELSRESPONSE']._serialized_end=2374
-  _globals['_GETMODELREQUEST']._serialized_start=2376
-  _globals['_GETMODELREQUEST']._serialized_end=2425
-  _globals['_GETMODELRESPONSE']._serialized_start=2428
-  _globals['_GETMODELRESPONSE']._serialized_end=2605
-  _globals['_BATCHLATENCY']._serialized_start=2607
-  _globals['_BATCHLATENCY']._serialized_end=2674
-  _globals['_PREDICTIONERROR']._serialized_start=2676
-  _globals['_PREDICTIONERROR']._serialized_end=2741
-  _globals['_LOADMODELREQUEST']._serialized_start=2743
-  _globals['_LOADMODELREQUEST']._serialized_end=2776
-  _globals['_LOADMODELRESPONSE']._serialized_start=2778
-  _globals['_LOADMODELRESPONSE']._serialized_end=2833
-  _globals['_UNLOADMODELREQUEST']._serialized_start=2835
-  _globals['_UNLOADMODELREQUEST']._serialized_end=2887
-  _globals['_UNLOADMODELRESPONSE']._serialized_start=2889
-  _globals['_UNLOADMODELRESPONSE']._serialized_end=2910
-  _globals['_RELOADMODELREQUEST']._serialized_start=2912
-  _globals['_RELOADMODELREQUEST']._serialized_end=2947
-  _globals['_RELOADMODELRESPONSE']._serialized_start=2949
-  _globals['_RELOADMODELRESPONSE']._serialized_end=3006
-  _globals['_SETDEFAULTVERSIONREQUEST']._serialized_start=3008
-  _globals['_SETDEFAULTVERSIONREQUEST']._serialized_end=3066
-  _globals['_SETDEFAULTVERSIONRESPONSE']._serialized_start=3068
-  _globals['_SETDEFAULTVERSIONRESPONSE']._serialized_end=3130
-  _globals['_CLASSIFIERSERVICE']._serialized_start=3371
-  _globals['_CLASSIFIERSERVICE']._serialized_end=3798
-  _globals['_MODELSERVICE']._serialized_start=3801
-  _globals['_MODELSERVICE']._serialized_end=4155
+  _globals['_MODEL']._serialized_end=2154
+  _globals['_SERVERLIMITS']._serialized_start=2156
+  _globals['_SERVERLIMITS']._serialized_end=2272
+  _globals['_LISTMODELSREQUEST']._serialized_start=2274
+  _globals['_LISTMODELSREQUEST']._serialized_end=2293
+  _globals['_LISTMODELSRESPONSE']._serialized_start=2295
+  _globals['_LISTMODELSRESPONSE']._serialized_end=2418
+  _globals['_GETMODELREQUEST']._serialized_start=2420
+  _globals['_GETMODELREQUEST']._serialized_end=2469
+  _globals['_GETMODELRESPONSE']._serialized_start=2472
+  _globals['_GETMODELRESPONSE']._serialized_end=2649
+  _globals['_BATCHLATENCY']._serialized_start=2651
+  _globals['_BATCHLATENCY']._serialized_end=2718
+  _globals['_PREDICTIONERROR']._serialized_start=2720
+  _globals['_PREDICTIONERROR']._serialized_end=2785
+  _globals['_LOADMODELREQUEST']._serialized_start=2787
+  _globals['_LOADMODELREQUEST']._serialized_end=2820
+  _globals['_LOADMODELRESPONSE']._serialized_start=2822
+  _globals['_LOADMODELRESPONSE']._serialized_end=2877
+  _globals['_UNLOADMODELREQUEST']._serialized_start=2879
+  _globals['_UNLOADMODELREQUEST']._serialized_end=2931
+  _globals['_UNLOADMODELRESPONSE']._serialized_start=2933
+  _globals['_UNLOADMODELRESPONSE']._serialized_end=2990
+  _globals['_RELOADMODELREQUEST']._serialized_start=2992
+  _globals['_RELOADMODELREQUEST']._serialized_end=3027
+  _globals['_RELOADMODELRESPONSE']._serialized_start=3029
+  _globals['_RELOADMODELRESPONSE']._serialized_end=3086
+  _globals['_SETDEFAULTVERSIONREQUEST']._serialized_start=3088
+  _globals['_SETDEFAULTVERSIONREQUEST']._serialized_end=3146
+  _globals['_SETDEFAULTVERSIONRESPONSE']._serialized_start=3148
+  _globals['_SETDEFAULTVERSIONRESPONSE']._serialized_end=3210
+  _globals['_CLASSIFIERSERVICE']._serialized_start=3477
+  _globals['_CLASSIFIERSERVICE']._serialized_end=3904
+  _globals['_MODELSERVICE']._serialized_start=3907
+  _globals['_MODELSERVICE']._serialized_end=4261
 # @@protoc_insertion_point(module_scope)

@@ -22,6 +22,7 @@ class ModelState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODEL_STATE_READY: _ClassVar[ModelState]
     MODEL_STATE_FAILED: _ClassVar[ModelState]
     MODEL_STATE_DRAINING: _ClassVar[ModelState]
+    MODEL_STATE_UNLOADED: _ClassVar[ModelState]
 PRIORITY_UNSPECIFIED: Priority
 PRIORITY_LOW: Priority
 PRIORITY_NORMAL: Priority
@@ -31,6 +32,7 @@ MODEL_STATE_LOADING: ModelState
 MODEL_STATE_READY: ModelState
 MODEL_STATE_FAILED: ModelState
 MODEL_STATE_DRAINING: ModelState
+MODEL_STATE_UNLOADED: ModelState
 
 class Image(_message.Message):
     __slots__ = ("encoded", "pixels", "id")
@@ -211,7 +213,7 @@ class WeightsDescription(_message.Message):
     def __init__(self, source: _Optional[str] = ..., trained: _Optional[bool] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size")
+    __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size", "version_labels", "is_default")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -224,6 +226,8 @@ class Model(_message.Message):
     SHA256_FIELD_NUMBER: _ClassVar[int]
     DEVICES_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_LABELS_FIELD_NUMBER: _ClassVar[int]
+    IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: ModelState
@@ -236,7 +240,9 @@ class Model(_message.Message):
     sha256: str
     devices: _containers.RepeatedScalarFieldContainer[str]
     max_batch_size: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ...) -> None: ...
+    version_labels: _containers.RepeatedScalarFieldContainer[str]
+    is_default: bool
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
     __slots__ = ("max_message_bytes", "max_image_pixels", "max_batch_images", "stream_window")
@@ -323,8 +329,10 @@ class UnloadModelRequest(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[str] = ...) -> None: ...
 
 class UnloadModelResponse(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class ReloadModelRequest(_message.Message):
     __slots__ = ("model",)

@@ -311,7 +311,12 @@ class ClassifierService:
 
 
 class ModelServiceStub:
-    """Changes what is served while the server runs. Not served yet.
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
     """
 
     def __init__(self, channel):
@@ -343,32 +348,41 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Changes what is served while the server runs. Not served yet.
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
     """
 
     def LoadModel(self, request, context):
-        """Loads a model's versions from the repository.
+        """Loads those versions of a model that its config.toml wants and that are not served, also
+        such as were refused or unloaded before. Where there is nothing to load it says how all
+        stand.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Stops serving a model once its calls in flight are answered.
+        """Stops serving a model, or one version of it, and answers once its calls in flight are
+        answered and its memory is free. It is not loaded again before somebody asks for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReloadModel(self, request, context):
-        """Loads a model anew beside the old one, then moves the traffic.
+        """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+        once the traffic has moved and the memory of the old ones is free.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetDefaultVersion(self, request, context):
-        """Says which version answers a request that names none.
+        """Says which version answers a request that names none, instead of what config.toml says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -406,7 +420,12 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Changes what is served while the server runs. Not served yet.
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
     """
 
     @staticmethod

@@ -219,37 +219,69 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class ModelServiceStub:
-    """Changes what is served while the server runs. Not served yet."""
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     LoadModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.LoadModelRequest, _classifier_pb2.LoadModelResponse]
-    """Loads a model's versions from the repository."""
+    """Loads those versions of a model that its config.toml wants and that are not served, also
+    such as were refused or unloaded before. Where there is nothing to load it says how all
+    stand.
+    """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.UnloadModelRequest, _classifier_pb2.UnloadModelResponse]
-    """Stops serving a model once its calls in flight are answered."""
+    """Stops serving a model, or one version of it, and answers once its calls in flight are
+    answered and its memory is free. It is not loaded again before somebody asks for it.
+    """
     ReloadModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ReloadModelRequest, _classifier_pb2.ReloadModelResponse]
-    """Loads a model anew beside the old one, then moves the traffic."""
+    """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+    once the traffic has moved and the memory of the old ones is free.
+    """
     SetDefaultVersion: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.SetDefaultVersionRequest, _classifier_pb2.SetDefaultVersionResponse]
-    """Says which version answers a request that names none."""
+    """Says which version answers a request that names none, instead of what config.toml says."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Changes what is served while the server runs. Not served yet."""
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.LoadModelRequest, _classifier_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Loads a model's versions from the repository."""
+    """Loads those versions of a model that its config.toml wants and that are not served, also
+    such as were refused or unloaded before. Where there is nothing to load it says how all
+    stand.
+    """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.UnloadModelRequest, _classifier_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Stops serving a model once its calls in flight are answered."""
+    """Stops serving a model, or one version of it, and answers once its calls in flight are
+    answered and its memory is free. It is not loaded again before somebody asks for it.
+    """
     ReloadModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ReloadModelRequest, _classifier_pb2.ReloadModelResponse]  # type: ignore[assignment]
-    """Loads a model anew beside the old one, then moves the traffic."""
+    """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+    once the traffic has moved and the memory of the old ones is free.
+    """
     SetDefaultVersion: _aio.UnaryUnaryMultiCallable[_classifier_pb2.SetDefaultVersionRequest, _classifier_pb2.SetDefaultVersionResponse]  # type: ignore[assignment]
-    """Says which version answers a request that names none."""
+    """Says which version answers a request that names none, instead of what config.toml says."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Changes what is served while the server runs. Not served yet."""
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
+    """
 
     @_abc_1.abstractmethod
     def LoadModel(
@@ -257,7 +289,10 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.LoadModelResponse, _abc.Awaitable[_classifier_pb2.LoadModelResponse]]:
-        """Loads a model's versions from the repository."""
+        """Loads those versions of a model that its config.toml wants and that are not served, also
+        such as were refused or unloaded before. Where there is nothing to load it says how all
+        stand.
+        """
 
     @_abc_1.abstractmethod
     def UnloadModel(
@@ -265,7 +300,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.UnloadModelResponse, _abc.Awaitable[_classifier_pb2.UnloadModelResponse]]:
-        """Stops serving a model once its calls in flight are answered."""
+        """Stops serving a model, or one version of it, and answers once its calls in flight are
+        answered and its memory is free. It is not loaded again before somebody asks for it.
+        """
 
     @_abc_1.abstractmethod
     def ReloadModel(
@@ -273,7 +310,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ReloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ReloadModelResponse, _abc.Awaitable[_classifier_pb2.ReloadModelResponse]]:
-        """Loads a model anew beside the old one, then moves the traffic."""
+        """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+        once the traffic has moved and the memory of the old ones is free.
+        """
 
     @_abc_1.abstractmethod
     def SetDefaultVersion(
@@ -281,6 +320,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.SetDefaultVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.SetDefaultVersionResponse, _abc.Awaitable[_classifier_pb2.SetDefaultVersionResponse]]:
-        """Says which version answers a request that names none."""
+        """Says which version answers a request that names none, instead of what config.toml says."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -13,9 +13,10 @@ from linnaeus.server.engine.catalog import State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.observer import Observers
 from linnaeus.server.engine.trace import open_trace
+from linnaeus.server.engine.watch import watch
 from linnaeus.server.errors import StartupError
 from linnaeus.server.metrics import Metrics, MetricsServer
-from linnaeus.server.rpc import classifier
+from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.server import RpcServer, Service
@@ -42,12 +43,14 @@ async def serve(settings: Settings) -> None:
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     rpc_server = RpcServer(metrics, settings.host, settings.port, settings.max_message_bytes)
-    inferring = inference.InferenceServicer(engine, statistics, release, is_ready=lambda: rpc_server.is_serving)
+    inferring = inference.InferenceServicer(
+        engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control
+    )
     await rpc_server.start(_services(engine, settings, release, inferring))
     ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
     logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
     try:
-        await _serve_until(told, engine, rpc_server)
+        await _serve_until(told, engine, rpc_server, settings)
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
@@ -65,33 +68,40 @@ def _services(
         stream_window=settings.stream_window,
     )
     servicer = classifier.ClassifierServicer(engine, limits, release)
+    models = model_service.ModelServicer(engine.control, engine.catalog)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
         Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, inferring)),
+        Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
     ]
 
 
-async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer) -> None:
+async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
     """Loads the models, then waits; being told ends either."""
     loading = asyncio.create_task(engine.load())
     waiting = asyncio.create_task(told.wait())
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
-        _require_a_model(engine)
+        if settings.model_control != "explicit":
+            _require_a_model(engine)
         gc.freeze()  # what was loaded stays: collections while serving need not walk over it
         await _tell_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
-        losing = asyncio.create_task(_tell_losses(engine, rpc_server))
+        beside = [asyncio.create_task(_tell_changes(engine, rpc_server))]
+        if settings.model_control == "watch":
+            beside.append(asyncio.create_task(watch(engine.control, settings.watch_seconds)))
         await waiting
-        losing.cancel()
+        for each in beside:
+            each.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
     loading.cancel()  # the model being loaded is finished, no further one is begun
 
 
-async def _tell_losses(engine: Engine, rpc_server: RpcServer) -> None:
+async def _tell_changes(engine: Engine, rpc_server: RpcServer) -> None:
     while True:
-        await engine.losses.get()
+        await engine.health_changed.wait()
+        engine.health_changed.clear()
         await _tell_health(engine, rpc_server)
 
 

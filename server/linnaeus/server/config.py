@@ -25,6 +25,15 @@ class Settings:
 
     repository: Path = setting(Path("model-repository"), "Folder that holds MODEL/VERSION folders.")
     models: str = setting("", "Models to serve, separated by commas; empty for all.")
+    model_control: str = setting(
+        "watch",
+        "watch: follow the repository's changes; start: serve what it holds then; explicit: serve what "
+        "--models names. All obey ModelService.",
+        choices=("watch", "start", "explicit"),
+    )
+    watch_seconds: float = setting(
+        2.0, "How often --model-control watch looks through the repository, which may be on a network.", least=0.1
+    )
     device: str = setting(
         "auto",
         "auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work.",

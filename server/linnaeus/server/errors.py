@@ -10,10 +10,13 @@
         ├── Overloaded           the queue is full
         ├── DeadlineExceeded     the answer would come too late
         ├── Unavailable          the model is loading or the server is stopping
+        ├── NotLoaded            what was to be loaded was refused
         └── InternalFailure      our fault; the log knows more
 
 A message is one sentence for the caller: what was wrong, where, and what to do.
 """
+
+from collections.abc import Mapping
 
 
 class LinnaeusError(Exception):
@@ -96,6 +99,18 @@ class Unavailable(RequestError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NotLoaded(RequestError):
+    """What was to be loaded was refused; what was served before is served still.
+
+    Attributes:
+        refusals: why, by what was refused: `model/version`, or a model's `config.toml`.
+    """
+
+    def __init__(self, message: str, refusals: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.refusals = dict(refusals)
 
 
 class InternalFailure(RequestError):

@@ -63,6 +63,7 @@ class Metrics:
         self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _SIZES, *_VERSION)
         self._rejected = self._counter("linnaeus_rejected", "Images that got no answer, by reason.", "model", "reason")
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
+        self._load_failures = self._counter("linnaeus_model_load_failures", "Loads that were refused.", "model")
         self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
 
@@ -103,6 +104,10 @@ class Metrics:
         """A caller left while its image was at that stage."""
         self._series(self._cancelled, model, stage).inc()
 
+    def load_failed(self, model: str) -> None:
+        """A version of a model that the repository holds was refused, or its config.toml was."""
+        self._series(self._load_failures, model).inc()
+
     def watch(self, engine: Engine) -> None:
         """Reads the engine's gauges at each scrape from now on."""
         self.registry.register(_EngineGauges(engine))
@@ -141,6 +146,16 @@ class _EngineGauges(Collector):
                 "1 if the version is served.",
                 _VERSION,
                 {_version(entry): float(entry in ready) for entry in entries},
+            ),
+            _gauge(
+                "linnaeus_version_label_ready",
+                "1 if the version that the label names is served.",
+                ("model", "label"),
+                {
+                    (name, label): float((name, version) in {(entry.name, entry.version) for entry in ready})
+                    for name in {entry.name for entry in entries}
+                    for label, version in self._engine.catalog.labels(name).items()
+                },
             ),
             _gauge(
                 "linnaeus_model_load_seconds",

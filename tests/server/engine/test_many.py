@@ -15,6 +15,7 @@ import pytest
 
 from linnaeus.server.config import Settings
 from linnaeus.server.engine import decoders as decoders_module
+from linnaeus.server.engine.catalog import Lane
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.flights import Outcome
@@ -99,7 +100,7 @@ async def test_answers_stand_in_order_and_are_those_of_single_requests(engine: E
         assert isinstance(outcome, Classification) and (outcome.model, outcome.version) == ("lenet", 1)
         pairs = zip(outcome.classes, alone.classes, strict=True)
         assert all(one.index == other.index and abs(one.probability - other.probability) < 1e-5 for one, other in pairs)
-    assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+    assert engine.in_flight == 0 and engine.queue_depth(Lane("lenet", 1, 1)) == 0
 
 
 async def test_a_bad_image_fails_alone(engine: Engine, heard: Any) -> None:
@@ -181,7 +182,7 @@ async def test_a_caller_that_leaves_takes_all_of_its_images_along(
         many.cancel()
         with pytest.raises(asyncio.CancelledError):
             await many
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+        assert engine.in_flight == 0 and engine.queue_depth(Lane("lenet", 1, 1)) == 0
         gate.opened.set()
         await engine.classify(digit())
     assert sum(report.size for report in heard.batches) == 1, "only the last request was run"

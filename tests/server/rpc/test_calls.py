@@ -14,6 +14,7 @@ from linnaeus.server.errors import (
     InternalFailure,
     InvalidImage,
     ModelNotFound,
+    NotLoaded,
     Overloaded,
     RequestError,
     Unavailable,
@@ -103,6 +104,7 @@ async def test_a_good_call_is_counted_as_ok(wire: Wire) -> None:
         (Overloaded("full", 1.5), "RESOURCE_EXHAUSTED", "RetryInfo", "retry_delay", None),
         (DeadlineExceeded("late", 0.5), "DEADLINE_EXCEEDED", "ErrorInfo", "reason", "DEADLINE_CANNOT_BE_MET"),
         (Unavailable("loading", 2.0), "UNAVAILABLE", "RetryInfo", "retry_delay", None),
+        (NotLoaded("refused", {"m/1": "why"}), "FAILED_PRECONDITION", "PreconditionFailure", "violations", None),
         (InternalFailure("ours", "ref"), "INTERNAL", "ErrorInfo", "reason", "INTERNAL"),
     ],
 )

@@ -48,7 +48,7 @@ class Held:
             flight.is_over = True
             settled(outcome)
 
-        flight = Flight(len(self.begun), request.model, settled, land)
+        flight = Flight(len(self.begun), request, 0.0, settled, land)
         self.begun.append((request, flight))
         if request.model == "unknown":
             flight.set_exception(ModelNotFound("unknown", "there is no model"))

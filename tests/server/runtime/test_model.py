@@ -1,5 +1,7 @@
 """What a served model computes is what the network computes, whoever shares its batch."""
 
+from pathlib import Path
+
 import numpy
 import pytest
 import torch
@@ -112,3 +114,19 @@ def test_a_device_that_is_not_there_is_one_clear_sentence(name: str) -> None:
 @pytest.mark.gpu
 def test_auto_takes_the_gpu_where_there_is_one() -> None:
     assert resolve_device("auto").type == "cuda"
+
+
+class FailingOnBlank(torch.nn.Module):
+    """Raises in the model's own words, which torch passes on as an error of its own kind."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if int(pixels.sum()) == 0:
+            raise ValueError("nothing to see")
+        return torch.softmax(pixels.flatten(1)[:, :10].to(torch.float32), dim=1)
+
+
+def test_a_model_that_raises_in_its_own_words_does_not_work(repository: Path) -> None:
+    model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
+    assert model.works()
+    model._module = torch.jit.script(FailingOnBlank())
+    assert not model.works()

@@ -9,24 +9,19 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from linnaeus.client.aio import AsyncClient
-from linnaeus.client.cli import writing
 from linnaeus.client.cli.classifying import Question
 from linnaeus.client.cli.forms import Output
 from linnaeus.client.cli.running import Run
 from linnaeus.client.cli.sorting import Sorter
 from linnaeus.client.cli.sources import STANDARD_INPUT, Sources, read_standard_input
-from linnaeus.client.cli.tables import model_notes, model_table
 from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS
-from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.many import DEFAULT_CONCURRENCY
-from linnaeus.client.results import ModelInfo
 from linnaeus.client.targets import check_target, check_timeout
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True)
@@ -60,7 +55,6 @@ def _checked_timeout(timeout: float | None) -> float | None:
 
 _SERVER_HELP = "The server's address."
 _TIMEOUT_HELP = "How long one call may take."
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Server = Annotated[
     str | None,
     typer.Option("--server", metavar="HOST:PORT", callback=_checked_server, help=_SERVER_HELP, show_default=False),
@@ -103,7 +97,7 @@ def classify(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="In folders, also the folders below.")] = False,
     model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
-    version: Annotated[str, typer.Option(help="Its version; the latest if left out.", show_default=False)] = "",
+    version: Annotated[str, typer.Option(help="Its version, a number or a label.", show_default=False)] = "",
     top_k: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Classes a picture; 0: the server decides.")] = 1,
     priority: Annotated[
         str | None, typer.Option(help="high, normal or low, for a server that has too much to do.", show_default=False)
@@ -131,25 +125,11 @@ def classify(
         sorter=None if sort_into is None else Sorter(sort_into),
         over_one_stream=stream,
     )
-    if not asyncio.run(run.go(_connection(context, server, timeout).client())):
+    if not asyncio.run(run.go(connection_of(context, server, timeout).client())):
         raise typer.Exit(1)
 
 
-@app.command()
-def models(context: typer.Context, as_json: Json = False, server: Server = None, timeout: Timeout = None) -> None:
-    """Lists the models, also those that the server refused."""
-    try:
-        listing = asyncio.run(_list(_connection(context, server, timeout)))
-    except LinnaeusError as error:
-        writing.write_error(str(error))
-        raise typer.Exit(1) from None
-    if as_json:
-        writing.write_json([_without_labels(model) for model in listing])
-    else:
-        _write_models(listing)
-
-
-def _connection(context: typer.Context, server: str | None, timeout: float | None) -> Connection:
+def connection_of(context: typer.Context, server: str | None, timeout: float | None) -> Connection:
     """What stands after the command's name wins over what stands before it."""
     before: Connection = context.obj
     return Connection(server or before.server, timeout or before.timeout_seconds)
@@ -171,22 +151,3 @@ def _output(output: Output | None, as_json: bool) -> Output:
     if as_json and output not in (None, Output.JSON):
         raise typer.BadParameter(f"--json and --output {output} exclude each other")
     return Output.JSON if as_json else output or Output.TABLE
-
-
-def _write_models(listing: Sequence[ModelInfo]) -> None:
-    if not listing:
-        writing.write_lines(["The server has no models."])
-        return
-    narrow = not writing.fits(model_table(listing))
-    writing.write_table(model_table(listing, narrow=narrow))
-    writing.write_lines(model_notes(listing, narrow=narrow))
-
-
-async def _list(settings: Connection) -> tuple[ModelInfo, ...]:
-    async with settings.client() as client:
-        return await client.models()
-
-
-def _without_labels(model: ModelInfo) -> dict[str, Any]:
-    """A listing holds no labels: better no field than an empty one."""
-    return {name: value for name, value in model.to_dict().items() if name != "labels"}

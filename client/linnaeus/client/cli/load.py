@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.client.cli.commands import Connection, Server, app
+from linnaeus.client.cli.commands import Connection, Server
 from linnaeus.client.cli.load_usage import OneLineCommand, refused
+from linnaeus.client.cli.models import app
 
 __all__ = ["app", "load"]
 

@@ -67,6 +67,12 @@ class DevicePool:
             self._hosts[name] = self._begin(name, model.device)
         self._hosts[name].models[lane] = model
 
+    def remove(self, lane: Lane) -> list[Model]:
+        """Takes a model off its devices, once its lane is gone from the queue; returns it as it was on each."""
+        self.failures.forget(lane)
+        found = [host.models.pop(lane, None) for host in self._hosts.values()]
+        return [model for model in found if model is not None]
+
     async def ended(self) -> None:
         """Returns once all streams have ended, which they do when the queue is closed and empty."""
         await asyncio.gather(*(asyncio.shield(each) for each in self._ended))
@@ -115,8 +121,8 @@ class _Host:
         return self._pool.failures.failed(self._name, batch.lane)
 
     def lose(self, batch: WorkBatch) -> None:
+        is_first, self.is_out = not self.is_out, True  # before anybody is told
         self._pool.strand(self._queue.remove_device(self._name, batch))
-        if not self.is_out:
-            self.is_out = True
+        if is_first:
             logger.error("device %s keeps failing and is taken out", self._name)
             self._pool.lost(self._name)

@@ -1,17 +1,109 @@
-"""Brings a version folder onto its devices."""
+"""Brings version folders onto their devices, one after the other, on a thread of its own.
 
+It knows nothing of what is served or wanted: a folder in, models with their lane out.
+"""
+
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+from linnaeus.models.manifest import ManifestError, read_manifest
 from linnaeus.server.batching import LaneLimits, LatencyTable
+from linnaeus.server.engine.background import step_back
 from linnaeus.server.engine.repository import VersionFolder
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_settings import CONFIG_FILE, ModelSettings
-from linnaeus.server.runtime.device import CoreShare, resolve_devices
+from linnaeus.server.runtime.device import CoreShare, release_freed_memory, resolve_devices
 from linnaeus.server.runtime.model import Model, load_model
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a version is loaded beside.
+
+    Attributes:
+        busy: whether models are served meanwhile.
+        old_sha256: of the model.pt that it is to replace; empty if there is none. Not the model itself, which would
+            live as long as the thread that loads.
+        old_batch_size: how large the old one's batches may be.
+    """
+
+    busy: bool = False
+    old_sha256: str = ""
+    old_batch_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version on its devices, checked and warm.
+
+    Attributes:
+        folder: where it came from.
+        chosen: how it is to be served.
+        models: one a device.
+        seconds: how long loading took.
+        is_same: whether it is the model that it replaces, file by file.
+    """
+
+    folder: VersionFolder
+    chosen: ModelSettings
+    models: tuple[Model, ...]
+    seconds: float
+    is_same: bool
+
+
+class Loader:
+    """The thread that loads. Whoever calls is on the event loop; a caller that leaves stops nothing.
+
+    Args:
+        intra_op_threads: of one operation on a CPU; 0 for one a core.
+        clock: seconds.
+    """
+
+    def __init__(self, intra_op_threads: int, clock: Callable[[], float]) -> None:
+        self._threads = intra_op_threads
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+
+    async def load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
+        """Loads, checks and warms up a version on each of its devices.
+
+        Raises:
+            ModelRefused: a check fails, memory ran out, or the model raised.
+        """
+        async with self._one_at_a_time:
+            # A new thread each time: one that has stepped back cannot step forth again.
+            thread = ThreadPoolExecutor(1, "linnaeus-load")
+            try:
+                return await asyncio.get_running_loop().run_in_executor(thread, self._load, folder, chosen, beside)
+            finally:
+                thread.shutdown(wait=False)
+
+    async def release(self, models: list[Model]) -> None:
+        """Takes models that nothing runs any more, and returns their memory."""
+        await asyncio.to_thread(_release, models)
+
+    def _load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
+        started = self._clock()
+        try:
+            devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
+            is_same = bool(beside.old_sha256) and _digest(folder) == beside.old_sha256
+            size = chosen.max_batch_size or (beside.old_batch_size if is_same else 0)
+            models = load_on_each(folder, devices, size, beside.busy)
+        except (ModelRefused, MemoryError) as error:
+            raise ModelRefused(str(error) or "there is too little memory") from None
+        except Exception as error:  # the boundary: whatever a file makes torch raise must not end the control
+            reference = uuid.uuid4().hex[:12]
+            logger.error("loading %s/%d failed [%s]", folder.model, folder.version, reference, exc_info=error)
+            kind = type(error).__name__
+            raise ModelRefused(f"loading it failed with {kind} (log reference {reference})") from None
+        return Loaded(folder, chosen, tuple(models), self._clock() - started, is_same)
 
 
 def devices_of(chosen: ModelSettings) -> list[Any]:
@@ -26,16 +118,29 @@ def devices_of(chosen: ModelSettings) -> list[Any]:
         raise ModelRefused(f"{CONFIG_FILE}: devices: {error}") from None
 
 
-def load_on_each(folder: VersionFolder, devices: Mapping[Any, CoreShare], max_batch_size: int) -> list[Model]:
+def load_on_each(
+    folder: VersionFolder, devices: Mapping[Any, CoreShare], max_batch_size: int, busy: bool = False
+) -> list[Model]:
     """Loads, checks and warms up a version on each device, one after the other. Takes seconds.
+
+    Args:
+        folder: the version.
+        devices: with their cores.
+        max_batch_size: 0 to find it.
+        busy: whether other models are served meanwhile: this one then takes one core at most, and its batches are
+            timed by its own work, as if all cores shared it. That is a little too hopeful, which corrects itself:
+            what is let in is measured. Times that are too gloomy would refuse the very calls that prove them wrong.
+            Warming up gives way to calls. What comes before does not: torch holds the interpreter's lock for most of
+            it, so that the event loop waits until it is done, and the longer the less of a core it gets.
 
     Raises:
         ModelRefused: a check fails.
     """
-    models = []
+    models: list[Model] = []
     for device, cores in devices.items():
-        cores.take(0)  # batches are timed with all cores
-        models.append(load_model(folder.path, device, max_batch_size))
+        clock = cores.take_one() if busy else cores.take_all()
+        before_warm_up = step_back if busy and not models else _nothing
+        models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up))
     return models
 
 
@@ -53,11 +158,28 @@ def lane_of(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits,
     return limits, {name: LatencyTable(seconds) for name, seconds in timings.items()}
 
 
-def log_ready(folder: VersionFolder, models: Sequence[Model], seconds: float) -> None:
+def log_ready(loaded: Loaded) -> None:
     """Says that a version is served, and how fast it is."""
-    for model in models:
+    folder = loaded.folder
+    for model in loaded.models:
         speeds = ", ".join(f"{timing.size}: {timing.images_per_second:.0f}/s" for timing in model.timings)
         logger.info(
             "model %s/%d is ready on %s after %.1f s (images a second by batch size: %s)",
-            *(folder.model, folder.version, model.device, seconds, speeds),
+            *(folder.model, folder.version, model.device, loaded.seconds, speeds),
         )
+
+
+def _nothing() -> None:
+    """There is nobody to give way to, or it was done."""
+
+
+def _digest(folder: VersionFolder) -> str:
+    try:
+        return read_manifest(folder.path).sha256
+    except ManifestError as error:
+        raise ModelRefused(str(error)) from None
+
+
+def _release(models: list[Model]) -> None:
+    models.clear()
+    release_freed_memory()

@@ -43,6 +43,9 @@ class Observer(Protocol):
     def cancelled(self, model: str, stage: str) -> None:
         """A caller left while its image was at that stage."""
 
+    def load_failed(self, model: str) -> None:
+        """A version of a model that the repository holds was refused, or its config.toml was."""
+
 
 class Observers:
     """Several observers that hear the same, in their order."""
@@ -64,6 +67,11 @@ class Observers:
         """A caller left while its image was at that stage."""
         for observer in self._observers:
             observer.cancelled(model, stage)
+
+    def load_failed(self, model: str) -> None:
+        """A version of a model that the repository holds was refused, or its config.toml was."""
+        for observer in self._observers:
+            observer.load_failed(model)
 
 
 def rejection_reason(error: RequestError) -> str:

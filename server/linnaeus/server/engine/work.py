@@ -8,6 +8,7 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import Batch, Ticket
 from linnaeus.server.batching import Foreseen as Foreseen  # these two are for those who speak with the engine
 from linnaeus.server.batching import Priority as Priority
+from linnaeus.server.engine.catalog import Lane
 from linnaeus.server.engine.decode import Picture
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Pixels, Ranking
@@ -140,9 +141,9 @@ WorkTicket: TypeAlias = Ticket[Work]
 WorkBatch: TypeAlias = Batch[Work]
 
 
-def lane_of(what: WorkTicket | WorkBatch) -> tuple[str, int]:
-    """The model's name and version, which is what the engine calls its lanes."""
-    lane: tuple[str, int] = what.lane  # type: ignore[assignment]  # to the queue any key would do
+def lane_of(what: WorkTicket | WorkBatch) -> Lane:
+    """The model's name, version and generation, which is what the engine calls its lanes."""
+    lane: Lane = what.lane  # type: ignore[assignment]  # to the queue any key would do
     return lane
 
 
@@ -161,7 +162,7 @@ class BatchOutcome:
     """What became of one batch.
 
     Attributes:
-        lane: the model's name and version.
+        lane: the model's name, version and generation.
         device: who ran it.
         size: images in the run; 0 if all were late.
         inference_seconds: the run's time; 0.0 if there was none.
@@ -169,7 +170,7 @@ class BatchOutcome:
         finished_at: the clock's time when the device was done.
     """
 
-    lane: tuple[str, int]
+    lane: Lane
     device: str
     size: int
     inference_seconds: float

@@ -43,16 +43,16 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
 
     async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
         """Lists every version the server knows."""
-        models = [to_model(entry) for entry in self._engine.catalog.entries()]
+        models = [to_model(entry, self._engine.catalog) for entry in self._engine.catalog.entries()]
         return v1.ListModelsResponse(models=models, limits=self._limits, server_version=self._version)
 
     async def GetModel(self, request: v1.GetModelRequest, context: "Context") -> v1.GetModelResponse:
         """Describes one version."""
         entry = self._engine.catalog.find(request.model, request.version)
         if entry.model is None:
-            return v1.GetModelResponse(model=to_model(entry))
+            return v1.GetModelResponse(model=to_model(entry, self._engine.catalog))
         return v1.GetModelResponse(
-            model=to_model(entry),
+            model=to_model(entry, self._engine.catalog),
             labels=entry.model.labels,
             batch_latencies=to_latencies(self._engine.batch_seconds(entry.lane)),
             prediction_error=to_prediction_error(self._engine.foreseen(entry.lane)),

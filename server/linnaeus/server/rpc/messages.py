@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from linnaeus.server.engine.catalog import Entry, State
+from linnaeus.server.engine.catalog import Catalog, Entry, State
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.work import Classification, Foreseen, Priority, Request
 from linnaeus.server.errors import InvalidImage, RequestError
@@ -13,6 +13,8 @@ _STATES = {
     State.LOADING: v1.MODEL_STATE_LOADING,
     State.READY: v1.MODEL_STATE_READY,
     State.FAILED: v1.MODEL_STATE_FAILED,
+    State.DRAINING: v1.MODEL_STATE_DRAINING,
+    State.UNLOADED: v1.MODEL_STATE_UNLOADED,
 }
 
 
@@ -97,9 +99,16 @@ def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1
     return v1.ImageResult(image_id=image_id, classification=classification)
 
 
-def to_model(entry: Entry) -> v1.Model:
-    """Describes a version as far as it is known."""
-    described = v1.Model(name=entry.name, version=entry.version, state=_STATES[entry.state], state_reason=entry.reason)
+def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
+    """Describes a version as far as it is known, with what it is called."""
+    described = v1.Model(
+        name=entry.name,
+        version=entry.version,
+        state=_STATES[entry.state],
+        state_reason=entry.reason,
+        version_labels=sorted(name for name, number in catalog.labels(entry.name).items() if number == entry.version),
+        is_default=catalog.is_default(entry),
+    )
     if entry.model is None:
         return described
     manifest, spec = entry.model.manifest, entry.model.manifest.input

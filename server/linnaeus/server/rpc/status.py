@@ -14,6 +14,7 @@ from linnaeus.server.errors import (
     InternalFailure,
     InvalidArgument,
     ModelNotFound,
+    NotLoaded,
     Overloaded,
     RequestError,
     Unavailable,
@@ -75,6 +76,12 @@ def _translate(error: RequestError) -> tuple[int, Message]:
             return code_pb2.DEADLINE_EXCEEDED, error_details_pb2.ErrorInfo(
                 reason="DEADLINE_CANNOT_BE_MET", domain=DOMAIN, metadata=late
             )
+        case NotLoaded():
+            violations = [
+                error_details_pb2.PreconditionFailure.Violation(type="MODEL", subject=subject, description=reason)
+                for subject, reason in error.refusals.items()
+            ]
+            return code_pb2.FAILED_PRECONDITION, error_details_pb2.PreconditionFailure(violations=violations)
         case InternalFailure():
             return code_pb2.INTERNAL, error_details_pb2.ErrorInfo(
                 reason="INTERNAL", domain=DOMAIN, metadata={"reference": error.reference}

@@ -12,6 +12,9 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fusing import fuse_convolutions
 
+# What torch raises when a model fails: its own code, or what the model's author wrote.
+FAILURES = (RuntimeError, torch.jit.Error)
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -53,7 +56,7 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
         if device.type == "cpu":
             module = fuse_convolutions(module)
         _check_run(module, artifact.manifest, device)
-    except RuntimeError as error:
+    except FAILURES as error:
         raise ModelRefused(f"{MODEL_FILE} cannot be loaded and run: {last_line(error)}") from error
     return module
 
@@ -98,7 +101,7 @@ def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, device: torch
         )
 
 
-def last_line(error: RuntimeError) -> str:
+def last_line(error: Exception) -> str:
     """Returns the line of an error of torch that says what happened; those before it are the interpreter's frames."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

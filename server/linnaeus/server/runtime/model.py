@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from linnaeus.models.manifest import MODEL_FILE, Manifest
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import Artifact, last_line, load_module, read_artifact
+from linnaeus.server.runtime.artifact import FAILURES, Artifact, last_line, load_module, read_artifact
 from linnaeus.server.runtime.device import release_freed_memory, without_profiling
 from linnaeus.server.runtime.topk import top_k
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
@@ -80,7 +80,7 @@ class Model:
 
         Raises:
             OutOfMemory: see there.
-            RuntimeError: the model failed.
+            RuntimeError, torch.jit.Error: the model failed.
         """
         staging = self._staging_buffer()
         try:
@@ -105,7 +105,7 @@ class Model:
         """Whether a blank picture goes through: if it does, those that did not are at fault themselves."""
         try:
             self._run_blank(1)
-        except RuntimeError:
+        except FAILURES:
             return False
         return True
 
@@ -122,18 +122,26 @@ class Model:
             shape = (self.max_batch_size, spec.height, spec.width, spec.channels)
             return torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
-    def warm_up(self, choose: bool) -> tuple[BatchTiming, ...]:
+    def warm_up(self, choose: bool, clock: Callable[[], float] = time.perf_counter) -> tuple[BatchTiming, ...]:
         """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
-        return warm_up(self._run_blank, self.max_batch_size, choose, time.perf_counter)
+        return warm_up(self._run_blank, self.max_batch_size, choose, clock)
 
 
-def load_model(folder: Path, device: torch.device, max_batch_size: int) -> Model:
+def load_model(
+    folder: Path,
+    device: torch.device,
+    max_batch_size: int,
+    clock: Callable[[], float] = time.perf_counter,
+    before_warm_up: Callable[[], None] = lambda: None,
+) -> Model:
     """Reads, checks, places, specialises and warms up a version.
 
     Args:
         folder: `<root>/<model>/<version>`.
         device: where it runs.
         max_batch_size: the largest batch; 0 finds the one beyond which throughput stops growing.
+        clock: seconds, by which batches are timed.
+        before_warm_up: called once the model can run.
 
     Raises:
         ModelRefused: a check fails.
@@ -141,9 +149,10 @@ def load_model(folder: Path, device: torch.device, max_batch_size: int) -> Model
     artifact = read_artifact(folder)
     module = load_module(artifact, device)
     trial = Model(artifact, device, module, max_batch_size or LARGEST_BATCH_TRIED[device.type])
+    before_warm_up()
     try:
-        timings = trial.warm_up(choose=max_batch_size == 0)
-    except RuntimeError as error:
+        timings = trial.warm_up(max_batch_size == 0, clock)
+    except FAILURES as error:
         raise ModelRefused(f"{MODEL_FILE} fails at warm-up: {last_line(error)}") from error
     del trial
     release_freed_memory()  # what the largest tries took

@@ -67,10 +67,10 @@ class Controlled:
     def __init__(self) -> None:
         self.told: list[tuple[str, str]] = []
 
-    async def load(self, name: str) -> None:
+    async def load_model(self, name: str) -> None:
         self.told.append(("load", name))
 
-    async def unload(self, name: str) -> None:
+    async def unload_model(self, name: str) -> None:
         self.told.append(("unload", name))
 
 

@@ -21,7 +21,7 @@ def told(*reports: BatchReport) -> kserve.ModelStatistics:
     statistics = Statistics(clock=lambda: 1234.5)
     for report in reports:
         statistics.batch(report)
-    return statistics.of(LANE, "lenet.pixels")
+    return statistics.of(*LANE, "lenet.pixels")
 
 
 def test_every_image_counts_once_and_every_batch_once() -> None:
@@ -61,8 +61,8 @@ def test_a_refusal_counts_for_the_version_that_was_asked_for() -> None:
     statistics.rejected("lenet", "invalid_image", 3, 0.25)
     statistics.rejected("lenet", "deadline", 4, 1.0)
     statistics.rejected("", "not_found")
-    assert pair(statistics.of(LANE, "lenet").inference_stats.fail) == (1, 0.25)
-    assert pair(statistics.of(LANE, "lenet").inference_stats.success) == (0, 0.0)
+    assert pair(statistics.of(*LANE, "lenet").inference_stats.fail) == (1, 0.25)
+    assert pair(statistics.of(*LANE, "lenet").inference_stats.success) == (0, 0.0)
 
 
 def test_of_a_version_that_nobody_asked_nothing_is_told() -> None:
@@ -75,5 +75,5 @@ def test_several_observers_hear_the_same() -> None:
     both.batch(BatchReport(*LANE, 1, [request(1.0, 2.0)], 0, 0.5))
     both.rejected("lenet", "deadline", 3, 1.0)
     both.cancelled("lenet", "waiting")
-    assert first.of(LANE, "") == second.of(LANE, "")
-    assert first.of(LANE, "").inference_count == 1 and pair(first.of(LANE, "").inference_stats.fail) == (1, 1.0)
+    assert first.of(*LANE, "") == second.of(*LANE, "")
+    assert first.of(*LANE, "").inference_count == 1 and pair(first.of(*LANE, "").inference_stats.fail) == (1, 1.0)

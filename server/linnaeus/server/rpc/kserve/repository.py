@@ -1,21 +1,27 @@
 """What the repository holds, and what changes that."""
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.catalog import Catalog, State
 
-_STATES = {State.LOADING: "LOADING", State.READY: "READY", State.FAILED: "UNAVAILABLE"}
+_STATES = {
+    State.LOADING: "LOADING",
+    State.READY: "READY",
+    State.FAILED: "UNAVAILABLE",
+    State.DRAINING: "UNLOADING",
+    State.UNLOADED: "UNAVAILABLE",
+}
 
 
 class Control(Protocol):
     """Changes what is served, by the engine's names of models."""
 
-    async def load(self, name: str) -> None:
-        """Loads a model's versions, or loads them anew; returns when they are served."""
+    async def load_model(self, model: str) -> Any:
+        """Loads what is not served of a model's versions; returns when they are."""
 
-    async def unload(self, name: str) -> None:
+    async def unload_model(self, model: str) -> Any:
         """Stops serving a model."""
 
 
@@ -30,6 +36,6 @@ def _models(catalog: Catalog, only_ready: bool) -> Iterator[kserve.RepositoryInd
             yield kserve.RepositoryIndexResponse.ModelIndex(
                 name=entry.name,
                 version=str(entry.version),
-                state=_STATES.get(entry.state, "UNAVAILABLE"),
+                state=_STATES[entry.state],
                 reason=entry.reason,
             )

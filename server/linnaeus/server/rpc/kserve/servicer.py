@@ -114,7 +114,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
             model = subjects.resolve(self._catalog, request.name, "").entry.name if request.name else ""
             ready = (entry for entry in self._catalog.entries() if entry.state is State.READY)
             wanted = [entry for entry in ready if not model or entry.name == model]
-        stats = [self._statistics.of(entry.lane, request.name or entry.name) for entry in wanted]
+        stats = [self._statistics.of(entry.name, entry.version, request.name or entry.name) for entry in wanted]
         return kserve.ModelStatisticsResponse(model_stats=stats)
 
     async def RepositoryIndex(
@@ -126,11 +126,11 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
     async def RepositoryModelLoad(
         self, request: kserve.RepositoryModelLoadRequest, context: "Context"
     ) -> kserve.RepositoryModelLoadResponse:
-        """Loads a model, or loads it anew."""
+        """Loads a model, or what of it is not served."""
         if request.parameters:
             raise InvalidArgument("parameters", "a model is loaded as the repository has it: send no parameters")
         control = self._control or await _not_served(context)
-        await control.load(subjects.model_of(self._catalog, request.model_name))
+        await control.load_model(subjects.model_of(self._catalog, request.model_name))
         return kserve.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
@@ -138,7 +138,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
     ) -> kserve.RepositoryModelUnloadResponse:
         """Stops serving a model."""
         control = self._control or await _not_served(context)
-        await control.unload(subjects.model_of(self._catalog, request.model_name))
+        await control.unload_model(subjects.model_of(self._catalog, request.model_name))
         return kserve.RepositoryModelUnloadResponse()
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.catalog import Lane
 from linnaeus.server.engine.work import BatchReport
 
 
@@ -29,11 +28,11 @@ class Statistics:
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._tallies: dict[Lane, _Tally] = {}
+        self._tallies: dict[tuple[str, int], _Tally] = {}
 
     def batch(self, report: BatchReport) -> None:
         """A batch came back."""
-        tally = self._tally((report.model, report.version))
+        tally = self._tally(report.model, report.version)
         if report.size:
             _add_run(tally, report)
         if report.requests:
@@ -43,21 +42,24 @@ class Statistics:
     def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
         """A request got no answer; one for a version that there is not counts for none."""
         if version:
-            _add(self._tally((model, version)).stats.inference_stats.fail, [seconds])
+            _add(self._tally(model, version).stats.inference_stats.fail, [seconds])
 
     def cancelled(self, model: str, stage: str) -> None:
         """A caller who left was neither served nor failed."""
 
-    def of(self, lane: Lane, name: str) -> kserve.ModelStatistics:
+    def load_failed(self, model: str) -> None:
+        """The index tells of it."""
+
+    def of(self, model: str, version: int, name: str) -> kserve.ModelStatistics:
         """A version's figures under that name; all 0 if nothing happened yet."""
-        tally = self._tallies.get(lane, _Tally())
-        told = kserve.ModelStatistics(name=name, version=str(lane[1]))
+        tally = self._tallies.get((model, version), _Tally())
+        told = kserve.ModelStatistics(name=name, version=str(version))
         told.MergeFrom(tally.stats)
         told.batch_stats.extend(tally.by_size[size] for size in sorted(tally.by_size))
         return told
 
-    def _tally(self, lane: Lane) -> _Tally:
-        return self._tallies.setdefault(lane, _Tally())
+    def _tally(self, model: str, version: int) -> _Tally:
+        return self._tallies.setdefault((model, version), _Tally())
 
 
 def _add_run(tally: _Tally, report: BatchReport) -> None:
