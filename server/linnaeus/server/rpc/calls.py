@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.rpc.guard import Guard
+from linnaeus.server.rpc.holding import Door
 from linnaeus.server.rpc.status import to_status
 
 logger = logging.getLogger(__name__)
@@ -55,11 +57,21 @@ class WatchedServer:
     added; gRPC's own interceptors cost every call a coroutine and a new handler.
 
         v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, observer))
+
+    Args:
+        server: where the services are added.
+        observer: hears of every call.
+        guard: asked before every call; None lets all pass, and costs nothing.
+        door: where calls are held while the server stops; None for services that answer to the end.
     """
 
-    def __init__(self, server: grpc.aio.Server, observer: CallObserver) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, observer: CallObserver, guard: Guard | None = None, door: Door | None = None
+    ) -> None:
         self._server = server
         self._observer = observer
+        self._guard = guard
+        self._door = door
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Passes them over: generated code adds the same methods by name, too."""
@@ -67,11 +79,22 @@ class WatchedServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds a service; called by the generated `add_…_to_server`."""
         wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        generic: Any = grpc.method_handlers_generic_handler(service, wrapped)
+        if self._door is not None:
+            held = {name: self._hold(handler, service, name, self._door) for name, handler in handlers.items()}
+            generic = self._door.lead(generic, grpc.method_handlers_generic_handler(service, held))
+        self._server.add_generic_rpc_handlers((generic,))
+
+    def _hold(self, handler: Any, service: str, name: str, door: Door) -> Any:
+        """The same method while the server stops; its requests are not even read into messages."""
+        kind, _, make = _KINDS[handler.request_streaming, handler.response_streaming]
+        return make(self._single(door.turn_away, Method(service, name, kind)))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
         kind, attribute, make = _KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
+        if self._guard is not None:
+            behaviour = self._guard.before(behaviour, service, name)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
         return make(
             wrap(behaviour, Method(service, name, kind)),

@@ -15,7 +15,9 @@ from linnaeus.server.errors import (
     InvalidArgument,
     ModelNotFound,
     Overloaded,
+    PermissionDenied,
     RequestError,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -57,6 +59,14 @@ def _translate(error: RequestError) -> tuple[int, Message]:
         case ModelNotFound():
             return code_pb2.NOT_FOUND, error_details_pb2.ResourceInfo(
                 resource_type="linnaeus.v1.Model", resource_name=error.resource, description=str(error)
+            )
+        case Unauthenticated():
+            return code_pb2.UNAUTHENTICATED, error_details_pb2.ErrorInfo(
+                reason="TOKEN_NEEDED", domain=DOMAIN, metadata={"scheme": "Bearer"}
+            )
+        case PermissionDenied():
+            return code_pb2.PERMISSION_DENIED, error_details_pb2.ErrorInfo(
+                reason="RIGHT_MISSING", domain=DOMAIN, metadata={"right": error.right}
             )
         case Overloaded():
             return code_pb2.RESOURCE_EXHAUSTED, _retry_info(error.retry_after_seconds)
