@@ -104,8 +104,10 @@ class WatchedServer:
 
     def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
         async def handle(request: Any, context: Any) -> Any:
-            with _Around(self._observer, method, context):
+            around = _Around(self._observer, method, context)
+            with around:
                 return await behaviour(request, context)
+            await around.refuse()
 
         return handle
 
@@ -113,17 +115,20 @@ class WatchedServer:
         self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            with _Around(self._observer, method, context):
+            around = _Around(self._observer, method, context)
+            with around:
                 async for response in behaviour(request, context):
                     yield response
+                return
+            await around.refuse()
 
         return handle
 
 
 class _Around:
-    """One call: told when it begins and ends; an error that ends it is spoken in gRPC."""
+    """One call: told when it begins and ends; an error that ends it is spoken in gRPC, by `refuse`."""
 
-    __slots__ = ("_context", "_method", "_observer", "_started")
+    __slots__ = ("_context", "_method", "_observer", "_refusal", "_started")
 
     def __init__(self, observer: CallObserver, method: Method, context: Any) -> None:
         self._observer = observer
@@ -137,24 +142,29 @@ class _Around:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Ends the call; an error that gRPC has been told by then goes no further."""
-        told = False
-        if isinstance(error, RequestError):
-            told = self._tell(error)
-        elif isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
-            # The boundary: faults of ours are logged here and named, not shown.
-            told = self._tell(_internal(error, self._method))
-        code = "OK" if error is None else _code(error, self._context)
-        self._observer.call_handled(self._method, code, time.perf_counter() - self._started)
-        return told
-
-    def _tell(self, error: RequestError) -> bool:
-        """Sets the status that the call ends with; aborting would cost an error of gRPC's own besides."""
-        status = to_status(error)
-        self._context.set_code(status.code)
-        self._context.set_details(status.details)
-        self._context.set_trailing_metadata(status.trailing_metadata)
+        """Ends the call; an error that `refuse` is to tell goes no further."""
+        if error is None:
+            self._end("OK")
+            return False
+        known = _request_error(error, self._method)
+        if known is None:
+            self._end(_code(error, self._context))
+            return False
+        self._refusal = to_status(known)
+        self._end(self._refusal.code.name)
         return True
+
+    async def refuse(self) -> None:
+        """Ends the call for gRPC with the error that ended it here.
+
+        Aborted, not returned from: a status that is set while a method returns goes out behind an empty message, and a
+        call that was answered with a message is never tried again by a client's retry policy.
+        """
+        code, details, trailing_metadata = self._refusal
+        await self._context.abort(code, details, trailing_metadata)
+
+    def _end(self, code: str) -> None:
+        self._observer.call_handled(self._method, code, time.perf_counter() - self._started)
 
 
 _OF_GRPC = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
@@ -166,6 +176,16 @@ def _code(error: BaseException, context: Any) -> str:
         return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
     code = context.code()
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
+
+
+def _request_error(error: BaseException, method: Method) -> RequestError | None:
+    """The error that the caller is told; None for what gRPC knows how to end."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
+        # The boundary: faults of ours are logged here and named, not shown.
+        return _internal(error, method)
+    return None
 
 
 def _internal(error: Exception, method: Method) -> InternalFailure:

@@ -26,7 +26,7 @@ DOMAIN = "linnaeus"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 
-class _Status(NamedTuple):
+class Status(NamedTuple):
     """A status as gRPC wants to be told it."""
 
     code: grpc.StatusCode
@@ -34,14 +34,14 @@ class _Status(NamedTuple):
     trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
-def to_status(error: RequestError) -> grpc.Status:
+def to_status(error: RequestError) -> Status:
     """Returns what goes over the wire: a code, the error's sentence, and details a program can read."""
     code, detail = _translate(error)
     packed = any_pb2.Any(
         type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
     )
     status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
-    return _Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))  # type: ignore[return-value]
+    return Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))
 
 
 def _pushback(error: RequestError) -> tuple[tuple[str, str], ...]:
