@@ -3,14 +3,11 @@
 import asyncio
 import json
 import signal
-import subprocess
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from linnaeus.client import AsyncClient
 from linnaeus.server.process import ServerProcess

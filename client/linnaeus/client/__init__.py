@@ -18,7 +18,9 @@ from linnaeus.client.errors import (
     LinnaeusError,
     ModelNotFound,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
 )
 from linnaeus.client.hedging import HedgeCounts, Hedging
@@ -54,9 +56,11 @@ __all__ = [
     "ModelWeights",
     "Outcome",
     "Overloaded",
+    "PermissionDenied",
     "ScoredClass",
     "ServerFailure",
     "Timings",
     "Tls",
+    "Unauthenticated",
     "Unavailable",
 ]

@@ -14,7 +14,9 @@ from linnaeus.client.errors import (
     LinnaeusError,
     ModelNotFound,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -38,6 +40,10 @@ def error_from(failure: grpc.RpcError, *, target: str, timeout_seconds: float) -
         return _invalid(text, details)
     if code is grpc.StatusCode.NOT_FOUND:
         return ModelNotFound(text, details=details)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return Unauthenticated(text or f"the server at {target} asks for a token: pass token=", details=details)
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return PermissionDenied(text or f"the server at {target} does not allow this call", details=details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _exhausted(text, details, target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

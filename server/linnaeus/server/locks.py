@@ -64,11 +64,12 @@ def _certificates(settings: Settings) -> Certificates | None:
 def _guard(settings: Settings) -> Guard | None:
     """None where everybody may do everything: then no call pays for a lock."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
-    limiter = _limiter(settings)
+    limiter = limiter_of(settings)
     return None if tokens is None and limiter is None else Guard(tokens, limiter)
 
 
-def _limiter(settings: Settings) -> RateLimiter | None:
+def limiter_of(settings: Settings) -> RateLimiter | None:
+    """Returns what holds each caller to its rate; None where there is no rate."""
     if not settings.rate_limit:
         return None
     return RateLimiter(settings.rate_limit, max(settings.rate_burst or settings.rate_limit, 1.0), time.monotonic)

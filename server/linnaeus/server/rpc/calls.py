@@ -150,7 +150,7 @@ class _Around:
         if known is None:
             self._end(_code(error, self._context))
             return False
-        self._refusal = to_status(known)
+        self._refusal = to_status(known, self._context.time_remaining())
         self._end(self._refusal.code.name)
         return True
 

@@ -34,21 +34,32 @@ class Status(NamedTuple):
     trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
-def to_status(error: RequestError) -> Status:
-    """Returns what goes over the wire: a code, the error's sentence, and details a program can read."""
+def to_status(error: RequestError, remaining_seconds: float | None = None) -> Status:
+    """Returns what goes over the wire: a code, the error's sentence, and details a program can read.
+
+    Args:
+        error: why there is no answer.
+        remaining_seconds: of the caller's time; None for no end.
+    """
     code, detail = _translate(error)
     packed = any_pb2.Any(
         type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
     )
     status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
-    return Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))
+    return Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error, remaining_seconds)))
 
 
-def _pushback(error: RequestError) -> tuple[tuple[str, str], ...]:
-    """Tells gRPC's own retries when a retry makes sense."""
-    if isinstance(error, Overloaded):
-        return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
-    return ()
+def _pushback(error: RequestError, remaining_seconds: float | None) -> tuple[tuple[str, str], ...]:
+    """Tells gRPC's own retries when a retry makes sense; below 0 for never.
+
+    A caller that has less time than that is better told now: its gRPC would wait to the end of it, and then say nothing
+    but that it is over.
+    """
+    if not isinstance(error, Overloaded):
+        return ()
+    if remaining_seconds is not None and remaining_seconds <= error.retry_after_seconds:
+        return ((PUSHBACK_KEY, "-1"),)
+    return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
 
 
 def _translate(error: RequestError) -> tuple[int, Message]:
