@@ -3,11 +3,13 @@
 import asyncio
 import json
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from linnaeus.client import AsyncClient
 from linnaeus.server.process import ServerProcess
@@ -91,3 +93,35 @@ def test_no_call_of_32_callers_fails_while_one_of_two_servers_is_stopped(
     else:
         asyncio.run(run_plain(client, servers, digit, doomed))
     assert doomed.child.wait(60) == 0
+
+
+@pytest.mark.parametrize(("second", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_lame_duck_still_answers_says_not_serving_and_ends_at_once_at_a_second_signal(
+    repository: Path, digit: bytes, second: signal.Signals, exit_code: int
+) -> None:
+    arguments = ["--repository", str(repository), "--models", "lenet", "--lame-duck-seconds", "30"]
+    with (
+        ServerProcess(*arguments, "--health-port", "0") as process,
+        grpc.insecure_channel(process.target) as channel,
+        grpc.insecure_channel(f"127.0.0.1:{process.wait_for('listening')['health_port']}") as probe,
+    ):
+        watch = health_pb2_grpc.HealthStub(probe).Watch(health_pb2.HealthCheckRequest(), timeout=60)
+        assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+        process.child.send_signal(signal.SIGTERM)
+        assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        told = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+        assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
+        for _ in range(3):
+            assert ClassifierServiceStub(channel).Classify(request, timeout=30).classes[0].label == "4"
+        process.child.send_signal(second)
+        assert process.child.wait(30) == exit_code
+        watch.cancel()
+
+
+def test_a_lame_duck_ends_by_itself(repository: Path, digit: bytes) -> None:
+    arguments = ["--repository", str(repository), "--models", "lenet", "--lame-duck-seconds", "0.5"]
+    with ServerProcess(*arguments) as process:
+        started = time.monotonic()
+        assert process.stop() == 0
+        assert time.monotonic() - started >= 0.5

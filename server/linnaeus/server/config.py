@@ -45,7 +45,10 @@ class Settings:
         0, "Calls that one caller may make at once after a rest. 0: what --rate-limit gives in a second.", least=0
     )
     max_connections: int = setting(
-        10_000, "Connections that gRPC keeps open at most; further ones are closed at once. 0: no limit.", least=0
+        0,
+        "Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have "
+        "open files, less 256.",
+        least=0,
     )
     health_host: str = setting("127.0.0.1", "Address that the health-only port listens on.")
     health_port: int = setting(

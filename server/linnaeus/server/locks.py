@@ -4,6 +4,7 @@ import logging
 import time
 
 from linnaeus.server.config import Settings
+from linnaeus.server.descriptors import raise_limit, room_for_connections
 from linnaeus.server.errors import StartupError
 from linnaeus.server.rpc.guard import Guard, TokenFile
 from linnaeus.server.rpc.listening import Address
@@ -29,7 +30,7 @@ def doors_of(settings: Settings) -> Doors:
         health=None if settings.health_port < 0 else Address(settings.health_host, settings.health_port),
         certificates=_certificates(settings),
         guard=_guard(settings),
-        max_connections=settings.max_connections,
+        max_connections=settings.max_connections or room_for_connections(raise_limit()),
     )
 
 

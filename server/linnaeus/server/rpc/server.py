@@ -46,17 +46,17 @@ class Doors:
 
     Attributes:
         address: of all services.
+        max_connections: further ones are closed at once.
         health: of the port that only tells the health; None for no such port.
         certificates: None for no TLS.
         guard: asked before every call; None lets all pass.
-        max_connections: further ones are closed at once; 0 for no limit.
     """
 
     address: Address
+    max_connections: int
     health: Address | None = None
     certificates: Certificates | None = None
     guard: Guard | None = None
-    max_connections: int = 0
 
 
 class RpcServer:
@@ -79,9 +79,8 @@ class RpcServer:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
             ("grpc.max_concurrent_streams", _MOST_STREAMS),
+            ("grpc.max_allowed_incoming_connections", doors.max_connections),
         ]
-        if doors.max_connections:
-            options.append(("grpc.max_allowed_incoming_connections", doors.max_connections))
         self._server = grpc.aio.server(options=options)
         self._observer = observer
         self._door = Door()
