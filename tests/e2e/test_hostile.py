@@ -14,6 +14,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from PIL import Image
 
 from linnaeus.server.process import ServerProcess
@@ -25,12 +27,35 @@ Metric = Callable[..., float]
 IDLE = 10_000
 OWN = 500  # descriptors that this process and the server need besides
 SLOW = 200
+DRIPS = 40
+TEXT = FieldDescriptor.TYPE_STRING
 MUTATED = 1_000
 AT_ONCE = 16
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 # A HEADERS frame that says it has 100 bytes of header block, END_HEADERS set, on stream 1.
 HEADERS = b"\x00\x00\x64\x01\x04\x00\x00\x00\x01"
+
+
+def _literal(name: bytes, value: bytes) -> bytes:
+    """A header as HPACK writes it without a table (RFC 7541, 6.2.2)."""
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+_BLOCK = b"".join(
+    _literal(*header)
+    for header in (
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", b"/linnaeus.v1.ClassifierService/Classify"),
+        (b":authority", b"localhost"),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+    )
+)
+# A call whose headers are whole and whose message, said to be of 1000 bytes, comes byte by byte.
+CALL = len(_BLOCK).to_bytes(3, "big") + b"\x01\x04\x00\x00\x00\x01" + _BLOCK
+DATA = (1005).to_bytes(3, "big") + b"\x00\x00\x00\x00\x00\x01" + b"\x00" + (1000).to_bytes(4, "big")
 BAD_CODES = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
 NAMES = [
     "../lenet",
@@ -71,14 +96,27 @@ def still_serves(stub: ClassifierServiceStub, digit: bytes) -> None:
     assert stub.Classify(request, timeout=30).classes[0].label == "7"
 
 
-def asks(stub: ClassifierServiceStub, digit: bytes, model: str, version: str) -> list[Callable[[], object]]:
-    """Every call of every service that takes a name; further services are asked in the same way."""
-    picture = v1.Image(encoded=digit)
-    return [
-        lambda: stub.Classify(v1.ClassifyRequest(image=picture, model=model, version=version), timeout=30),
-        lambda: stub.GetModel(v1.GetModelRequest(model=model, version=version), timeout=30),
-        lambda: stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[picture], model=model, version=version), timeout=30),
-    ]
+def methods(*services: str) -> list[MethodDescriptor]:
+    """The methods of these services that take a model's name, also those that this release does not serve yet."""
+    found = [method for name in services for method in v1.DESCRIPTOR.services_by_name[name].methods]
+    return [method for method in found if any(True for _ in texts(method.input_type))]
+
+
+def texts(message: Descriptor) -> Iterator[str]:
+    """The fields that hold a text."""
+    return (field.name for field in message.fields if field.type == TEXT)
+
+
+def ask(channel: grpc.Channel, method: MethodDescriptor, **fields: object) -> Callable[[], object]:
+    """Returns a call of a method with these fields, as far as its request has them."""
+    message: Any = GetMessageClass(method.input_type)()
+    for name, value in fields.items():
+        if name in method.input_type.fields_by_name and method.input_type.fields_by_name[name].type == TEXT:
+            setattr(message, name, value)
+    path, body = f"/{method.containing_service.full_name}/{method.name}", message.SerializeToString()
+    if method.server_streaming:
+        return lambda: list(channel.stream_stream(path)(iter([body]), timeout=30))
+    return lambda: channel.unary_unary(path)(body, timeout=30)
 
 
 def refusal(ask: Callable[[], object]) -> grpc.RpcError:
@@ -88,20 +126,25 @@ def refusal(ask: Callable[[], object]) -> grpc.RpcError:
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:20]))
-def test_no_name_leads_out_of_the_repository(stub: ClassifierServiceStub, digit: bytes, name: str) -> None:
-    for ask in asks(stub, digit, name, ""):
-        error = refusal(ask)
-        if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-            continue
-        assert error.code() in BAD_CODES
-        assert len(error.details()) < 400 and "Traceback" not in error.details() and "/tmp" not in error.details()
+def test_no_name_leads_out_of_the_repository(
+    channel: grpc.Channel, stub: ClassifierServiceStub, digit: bytes, name: str
+) -> None:
+    served = 0
+    for method in methods("ClassifierService", "ModelService"):
+        every_text = dict.fromkeys(texts(method.input_type), name) | {"version": ""}
+        error = refusal(ask(channel, method, **every_text))
+        if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+            served += 1
+            assert error.code() in BAD_CODES
+            assert len(error.details()) < 400 and "Traceback" not in error.details() and "/tmp" not in error.details()
+    assert served >= 2
     still_serves(stub, digit)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: ascii(version[:20]))
-def test_no_version_does_either(stub: ClassifierServiceStub, digit: bytes, version: str) -> None:
-    for ask in asks(stub, digit, "lenet", version):
-        error = refusal(ask)
+def test_no_version_does_either(channel: grpc.Channel, stub: ClassifierServiceStub, digit: bytes, version: str) -> None:
+    for method in methods("ClassifierService"):
+        error = refusal(ask(channel, method, model="lenet", version=version))
         assert error.code() in BAD_CODES | {grpc.StatusCode.UNIMPLEMENTED} and len(error.details()) < 400
     still_serves(stub, digit)
 
@@ -135,22 +178,34 @@ def test_thousands_of_idle_connections_hurt_nobody_and_leave_nothing_behind(
 
 
 def test_senders_that_drip_byte_by_byte_hold_nobody_up(
-    server: ServerProcess, stub: ClassifierServiceStub, digit: bytes
+    server: ServerProcess, stub: ClassifierServiceStub, metric: Metric, digit: bytes
 ) -> None:
+    still_serves(stub, digit)
     before = descriptors(server)
-    starts = [PREFACE[:1], PREFACE, PREFACE + SETTINGS, PREFACE + SETTINGS + HEADERS]
-    drips = (PREFACE + SETTINGS + HEADERS + b"\x00" * 8)[1:]
+    senders = [
+        PREFACE,
+        PREFACE + SETTINGS,
+        PREFACE + SETTINGS + HEADERS + b"\x00" * 100,
+        PREFACE + SETTINGS + CALL + DATA + b"\x00" * 1000,
+    ]
+    heads = [1, len(PREFACE), len(PREFACE + SETTINGS + HEADERS), len(PREFACE + SETTINGS + CALL + DATA)]
+    started = metric("grpc_server_started_total", grpc_method="Classify")
+    with socket.create_connection(("127.0.0.1", server.port)) as whole:  # the same call, not so slow
+        whole.sendall(PREFACE + SETTINGS + CALL + b"\x00\x00\x05\x00\x01\x00\x00\x00\x01" + bytes(5))
+        wait_until(lambda: metric("grpc_server_started_total", grpc_method="Classify") == started + 1)
     with ExitStack() as held:
         slow = [held.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(SLOW)]
-        for number, sender in enumerate(slow):
-            sender.sendall(starts[number % len(starts)])
-        for step in range(len(drips)):
-            for number, sender in enumerate(slow):
-                start = len(starts[number % len(starts)])
-                _drip(sender, drips[start - 1 + step : start + step])
+        for number, connection in enumerate(slow):
+            connection.sendall(senders[number % 4][: heads[number % 4]])
+        for step in range(DRIPS):
+            for number, connection in enumerate(slow):
+                place = heads[number % 4] + step
+                _drip(connection, senders[number % 4][place : place + 1])
             still_serves(stub, digit)
     wait_until(lambda: descriptors(server) <= before + 5)
     still_serves(stub, digit)
+    # What never came whole was never begun.
+    assert metric("grpc_server_started_total", grpc_method="Classify") == started + DRIPS + 2
 
 
 def test_a_thousand_mutated_pictures_are_answered_or_refused_and_good_ones_answered(

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tests.certificates import Authority, Pair
 
 from linnaeus.server.errors import StartupError
+from linnaeus.server.rpc.callers import caller_of
 from linnaeus.server.rpc.listening import Address, listen
 from linnaeus.server.rpc.tls import Certificates, TlsFiles
 
@@ -137,6 +138,25 @@ async def test_the_clients_authority_is_exchanged_too(
     put(stranger.certificate, str(Path(files.certificate).with_name("ca.pem")))
     assert await ask(mutual, authority.certificate, stranger.issue("client.example")) is grpc.StatusCode.OK
     assert await ask(mutual, authority.certificate, authority.issue("client.example")) is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_callers_are_told_apart_by_their_certificates(files: TlsFiles, authority: Authority) -> None:
+    class Named(health_pb2_grpc.HealthServicer):
+        async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
+            names.append(caller_of(context))
+            return health_pb2.HealthCheckResponse()
+
+    names: list[str] = []
+    ca = Path(files.certificate).with_name("ca.pem")
+    ca.write_bytes(authority.certificate)
+    server, certificates = grpc.aio.server(), Certificates(TlsFiles(files.certificate, files.key, str(ca)))
+    health_pb2_grpc.add_HealthServicer_to_server(Named(), server)
+    port = listen(server, Address("127.0.0.1", 0), certificates)
+    await server.start()
+    for name in ("a.example", "b.example"):
+        assert await ask(f"127.0.0.1:{port}", authority.certificate, authority.issue(name)) is grpc.StatusCode.OK
+    await server.stop(None)
+    assert names == ["certificate:a.example", "certificate:b.example"]
 
 
 @pytest.mark.parametrize("wrong", ["certificate", "key", "client_ca"])
