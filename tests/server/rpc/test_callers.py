@@ -3,7 +3,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.server.rpc.callers import address_of, caller_of
@@ -37,11 +37,13 @@ def test_a_peer_is_known_by_its_address(peer: str, address: str) -> None:
     assert address_of(peer) == address
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.ip_addresses(v=4), st.integers(1, 65535), st.integers(1, 65535))
 def test_ports_tell_nobody_apart(address: ipaddress.IPv4Address, one: int, other: int) -> None:
     assert address_of(f"ipv4:{address}:{one}") == address_of(f"ipv4:{address}:{other}")
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.text(max_size=60))
 def test_any_name_of_a_peer_is_taken(peer: str) -> None:
     assert isinstance(address_of(peer), str)

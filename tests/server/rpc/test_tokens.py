@@ -4,7 +4,7 @@ import hashlib
 import secrets
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.server.rpc.tokens import Right, TokenFileWrong, holder_of, read_tokens
@@ -33,6 +33,7 @@ def test_the_hash_in_the_file_is_no_token_itself() -> None:
         assert holder_of(attempt.encode(), read_tokens(FILE)) is None
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.lists(tokens, min_size=1, max_size=8, unique=True), st.data())
 def test_exactly_the_tokens_of_the_file_are_known(written: list[str], data: st.DataObject) -> None:
     holders = read_tokens("".join(f"name-{number} infer {each}\n" for number, each in enumerate(written)).encode())
@@ -73,6 +74,7 @@ def test_a_wrong_file_is_refused_with_its_line_and_no_word_of_a_token(line: str,
     assert said in str(refused.value) and "SECRET" not in str(refused.value)
 
 
+@settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
 def test_any_file_is_read_or_refused(content: bytes) -> None:
     try:
