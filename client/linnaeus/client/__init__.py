@@ -19,7 +19,9 @@ from linnaeus.client.errors import (
     ModelNotFound,
     ModelRefused,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
 )
 from linnaeus.client.hedging import HedgeCounts, Hedging
@@ -56,9 +58,11 @@ __all__ = [
     "ModelWeights",
     "Outcome",
     "Overloaded",
+    "PermissionDenied",
     "ScoredClass",
     "ServerFailure",
     "Timings",
     "Tls",
+    "Unauthenticated",
     "Unavailable",
 ]

@@ -24,7 +24,7 @@ from linnaeus.client.reading import read_classification, read_listed_model, read
 from linnaeus.client.results import Classification, ModelInfo
 from linnaeus.client.streaming import DEFAULT_STREAM_CONCURRENCY
 from linnaeus.client.streaming_aio import AsyncStream
-from linnaeus.client.tls import Tls
+from linnaeus.client.tls import Tls, token_from
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceStub
 
@@ -60,6 +60,7 @@ class AsyncClient:
             what it takes before the first request above 1 MiB.
         tls: True for an encrypted connection to a server that the usual authorities vouch for, or a `Tls` value.
         token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
+        token_file: a file that holds the token and nothing else, in place of `token`; read now.
         hedging: True, or a `Hedging` value: a second attempt where an answer is late; see there.
 
     Raises:
@@ -74,6 +75,7 @@ class AsyncClient:
         max_message_bytes: int | None = None,
         tls: Tls | bool = False,
         token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         hedging: Hedging | bool = False,
     ) -> None:
         self._core = core_from(
@@ -81,7 +83,7 @@ class AsyncClient:
             timeout_seconds=timeout_seconds,
             max_message_bytes=max_message_bytes,
             tls=tls,
-            token=token,
+            token=token_from(token, token_file),
             hedging=hedging,
         )
         self._asking = asyncio.Lock()

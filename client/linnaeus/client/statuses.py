@@ -15,7 +15,9 @@ from linnaeus.client.errors import (
     ModelNotFound,
     ModelRefused,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
 )
 from linnaeus.v1 import classifier_pb2 as messages
@@ -59,6 +61,10 @@ def _error(
         return ModelNotFound(text, details=details)
     if code is grpc.StatusCode.FAILED_PRECONDITION:
         return ModelRefused(text, details=details)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return Unauthenticated(text or f"the server at {target} asks for a token: pass token=", details=details)
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return PermissionDenied(text or f"the server at {target} does not allow this call", details=details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _exhausted(text, details, target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -31,7 +31,7 @@ from linnaeus.client.outcomes import Outcome
 from linnaeus.client.reading import read_classification, read_listed_model, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
 from linnaeus.client.streaming import DEFAULT_STREAM_CONCURRENCY, Stream
-from linnaeus.client.tls import Tls
+from linnaeus.client.tls import Tls, token_from
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceStub
 
@@ -64,6 +64,7 @@ class Client:
             what it takes before the first request above 1 MiB.
         tls: True for an encrypted connection to a server that the usual authorities vouch for, or a `Tls` value.
         token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
+        token_file: a file that holds the token and nothing else, in place of `token`; read now.
         hedging: True, or a `Hedging` value: a second attempt where an answer is late; see there.
 
     Raises:
@@ -78,6 +79,7 @@ class Client:
         max_message_bytes: int | None = None,
         tls: Tls | bool = False,
         token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         hedging: Hedging | bool = False,
     ) -> None:
         self._core = core_from(
@@ -85,7 +87,7 @@ class Client:
             timeout_seconds=timeout_seconds,
             max_message_bytes=max_message_bytes,
             tls=tls,
-            token=token,
+            token=token_from(token, token_file),
             hedging=hedging,
         )
         self._connecting = threading.Lock()

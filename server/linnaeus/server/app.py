@@ -3,7 +3,6 @@
 import asyncio
 import gc
 import logging
-import signal
 from functools import partial
 from importlib.metadata import version
 
@@ -15,12 +14,15 @@ from linnaeus.server.engine.observer import Observers
 from linnaeus.server.engine.trace import open_trace
 from linnaeus.server.engine.watch import watch
 from linnaeus.server.errors import StartupError
+from linnaeus.server.locks import doors_of
 from linnaeus.server.metrics import Metrics, MetricsServer
 from linnaeus.server.rpc import classifier, model_service
+from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.runtime.device import configure_process
+from linnaeus.server.signals import told_to_stop
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -33,7 +35,8 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartupError: the server cannot start.
     """
-    told = _signals()  # before anybody is told that there is a server to stop
+    told = told_to_stop()  # before anybody is told that there is a server to stop
+    doors = doors_of(settings)
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
@@ -42,13 +45,13 @@ async def serve(settings: Settings) -> None:
     engine = Engine(settings, Observers(metrics, statistics), trace=trace)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
-    rpc_server = RpcServer(metrics, settings.host, settings.port, settings.max_message_bytes)
+    charge = doors.guard.charge if doors.guard else free
+    rpc_server = RpcServer(metrics, doors, settings.max_message_bytes)
     inferring = inference.InferenceServicer(
-        engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control
+        engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control, charge=charge
     )
-    await rpc_server.start(_services(engine, settings, release, inferring))
-    ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
-    logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
+    await rpc_server.start(_services(engine, settings, release, inferring, charge))
+    _log_ports(rpc_server, metrics_server)
     try:
         await _serve_until(told, engine, rpc_server, settings)
     finally:
@@ -59,7 +62,7 @@ async def serve(settings: Settings) -> None:
 
 
 def _services(
-    engine: Engine, settings: Settings, release: str, inferring: inference.InferenceServicer
+    engine: Engine, settings: Settings, release: str, inferring: inference.InferenceServicer, charge: Charge
 ) -> list[Service]:
     limits = v1.ServerLimits(
         max_message_bytes=settings.max_message_bytes,
@@ -67,7 +70,7 @@ def _services(
         max_batch_images=settings.max_batch_images,
         stream_window=settings.stream_window,
     )
-    servicer = classifier.ClassifierServicer(engine, limits, release)
+    servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
     models = model_service.ModelServicer(engine.control, engine.catalog)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
@@ -76,8 +79,16 @@ def _services(
     ]
 
 
+def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
+    ports = {"port": rpc_server.port, "metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
+    sentence = f"gRPC on port {rpc_server.port}, metrics on port {metrics_server.port}"
+    if rpc_server.health_port is not None:
+        sentence += f", health alone on port {rpc_server.health_port}"
+    logger.info("listening: %s", sentence, extra={"event": {"event": "listening", **ports}})
+
+
 async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
-    """Loads the models, then waits; being told ends either."""
+    """Loads the models, then waits; being told ends either, the waiting with a lame duck."""
     loading = asyncio.create_task(engine.load())
     waiting = asyncio.create_task(told.wait())
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
@@ -95,6 +106,8 @@ async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServe
         for each in beside:
             each.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
+    if loading.done():
+        await rpc_server.lame_duck(settings.lame_duck_seconds)
     loading.cancel()  # the model being loaded is finished, no further one is begun
 
 
@@ -115,14 +128,6 @@ async def _tell_health(engine: Engine, rpc_server: RpcServer) -> None:
         await rpc_server.serving()
     else:
         await rpc_server.not_serving()
-
-
-def _signals() -> asyncio.Event:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, told.set)
-    return told
 
 
 def _require_a_model(engine: Engine) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import inspect
 import sys
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Annotated, Any
 
 import typer
@@ -35,12 +35,21 @@ def _signature() -> inspect.Signature:
                 default=setting.default,
                 annotation=Annotated[
                     setting.type,
-                    typer.Option(envvar=f"{ENVIRONMENT_PREFIX}{setting.name.upper()}", help=setting.metadata["help"]),
+                    typer.Option(
+                        *_flags(setting),
+                        envvar=f"{ENVIRONMENT_PREFIX}{setting.name.upper()}",
+                        help=setting.metadata["help"],
+                    ),
                 ],
             )
             for setting in fields(Settings)
         ]
     )
+
+
+def _flags(setting: Field[Any]) -> tuple[str, ...]:
+    """Without them typer adds a --no-NAME to every yes or no, which nobody needs where no is the default."""
+    return (f"--{setting.name.replace('_', '-')}",) if isinstance(setting.default, bool) else ()
 
 
 def main() -> None:

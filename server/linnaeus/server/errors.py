@@ -7,7 +7,9 @@
         ├── InvalidArgument      a field of the request is at fault
         │   └── InvalidImage     the picture is
         ├── ModelNotFound        no such model or version
-        ├── Overloaded           the queue is full
+        ├── Unauthenticated      nobody knows who calls
+        ├── PermissionDenied     the caller is known, and may not do this
+        ├── Overloaded           the queue is full, or the caller asks too often
         ├── DeadlineExceeded     the answer would come too late
         ├── Unavailable          the model is loading or the server is stopping
         ├── NotLoaded            what was to be loaded was refused
@@ -63,11 +65,27 @@ class ModelNotFound(RequestError):
         self.resource = resource
 
 
-class Overloaded(RequestError):
-    """The model's queue is full.
+class Unauthenticated(RequestError):
+    """The call carries no token, or one that the server does not know."""
+
+
+class PermissionDenied(RequestError):
+    """The caller's token does not give the right that the call needs.
 
     Attributes:
-        retry_after_seconds: when what is waiting now will have been answered.
+        right: the one that is missing.
+    """
+
+    def __init__(self, message: str, right: str) -> None:
+        super().__init__(message)
+        self.right = right
+
+
+class Overloaded(RequestError):
+    """The model's queue is full, or the caller asks more often than it may.
+
+    Attributes:
+        retry_after_seconds: when what is waiting now will have been answered, or the caller may ask again.
     """
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:

@@ -9,12 +9,13 @@
 
 import asyncio
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import typer
 
 from linnaeus.client.aio import AsyncClient
+from linnaeus.client.cli.access import Access, access_from
 from linnaeus.client.cli.classifying import Question
 from linnaeus.client.cli.forms import Output
 from linnaeus.client.cli.running import Run
@@ -29,14 +30,24 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, no_args_
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where to ask, and how long to wait."""
+    """Where to ask, how long to wait, and who asks."""
 
     server: str
     timeout_seconds: float
+    access: Access = field(default_factory=Access)
 
     def client(self) -> AsyncClient:
-        """A client with these settings."""
-        return AsyncClient(self.server, timeout_seconds=self.timeout_seconds)
+        """A client with these settings.
+
+        Raises:
+            typer.BadParameter: they contradict each other, or a file cannot be read.
+        """
+        try:
+            return AsyncClient(
+                self.server, timeout_seconds=self.timeout_seconds, tls=self.access.tls, token=self.access.token
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
 
 
 def _checked_server(server: str | None) -> str | None:
@@ -75,9 +86,33 @@ def connection(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", callback=_checked_timeout, help=_TIMEOUT_HELP)
     ] = DEFAULT_TIMEOUT_SECONDS,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Holds the token to show; LINNAEUS_TOKEN may hold the token itself.",
+            show_default=False,
+        ),
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", envvar="LINNAEUS_TLS", help="Encrypt the connection.")] = False,
+    tls_ca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", envvar="LINNAEUS_TLS_CA", help="Whom to trust, in PEM; implies --tls."),
+    ] = None,
+    tls_certificate: Annotated[
+        str | None, typer.Option(metavar="FILE", help="This client's own certificate, in PEM; implies --tls.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = None,
+    tls_server_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In the server's certificate, where it is not the address's.")
+    ] = None,
 ) -> None:
     """Asks a Linnaeus server what is in a picture."""
-    context.obj = Connection(server, timeout)
+    try:
+        access = access_from(token_file, tls, tls_ca, tls_certificate, tls_key, tls_server_name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    context.obj = Connection(server, timeout, access)
 
 
 @app.command()
@@ -132,7 +167,7 @@ def classify(
 def connection_of(context: typer.Context, server: str | None, timeout: float | None) -> Connection:
     """What stands after the command's name wins over what stands before it."""
     before: Connection = context.obj
-    return Connection(server or before.server, timeout or before.timeout_seconds)
+    return Connection(server or before.server, timeout or before.timeout_seconds, before.access)
 
 
 def _sources(files: list[str], names: str | None, recursive: bool) -> Sources:

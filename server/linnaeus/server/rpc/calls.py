@@ -13,6 +13,8 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.rpc.guard import Guard
+from linnaeus.server.rpc.holding import Door
 from linnaeus.server.rpc.status import to_status
 
 logger = logging.getLogger(__name__)
@@ -55,11 +57,21 @@ class WatchedServer:
     added; gRPC's own interceptors cost every call a coroutine and a new handler.
 
         v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, observer))
+
+    Args:
+        server: where the services are added.
+        observer: hears of every call.
+        guard: asked before every call; None lets all pass, and costs nothing.
+        door: where calls are held while the server stops; None for services that answer to the end.
     """
 
-    def __init__(self, server: grpc.aio.Server, observer: CallObserver) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, observer: CallObserver, guard: Guard | None = None, door: Door | None = None
+    ) -> None:
         self._server = server
         self._observer = observer
+        self._guard = guard
+        self._door = door
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Passes them over: generated code adds the same methods by name, too."""
@@ -67,11 +79,22 @@ class WatchedServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds a service; called by the generated `add_…_to_server`."""
         wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
+        generic: Any = grpc.method_handlers_generic_handler(service, wrapped)
+        if self._door is not None:
+            held = {name: self._hold(handler, service, name, self._door) for name, handler in handlers.items()}
+            generic = self._door.lead(generic, grpc.method_handlers_generic_handler(service, held))
+        self._server.add_generic_rpc_handlers((generic,))
+
+    def _hold(self, handler: Any, service: str, name: str, door: Door) -> Any:
+        """The same method while the server stops; its requests are not even read into messages."""
+        kind, _, make = _KINDS[handler.request_streaming, handler.response_streaming]
+        return make(self._single(door.turn_away, Method(service, name, kind)))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
         kind, attribute, make = _KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
+        if self._guard is not None:
+            behaviour = self._guard.before(behaviour, service, name)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
         return make(
             wrap(behaviour, Method(service, name, kind)),
@@ -81,8 +104,10 @@ class WatchedServer:
 
     def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
         async def handle(request: Any, context: Any) -> Any:
-            with _Around(self._observer, method, context):
+            around = _Around(self._observer, method, context)
+            with around:
                 return await behaviour(request, context)
+            await around.refuse()
 
         return handle
 
@@ -90,17 +115,20 @@ class WatchedServer:
         self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            with _Around(self._observer, method, context):
+            around = _Around(self._observer, method, context)
+            with around:
                 async for response in behaviour(request, context):
                     yield response
+                return
+            await around.refuse()
 
         return handle
 
 
 class _Around:
-    """One call: told when it begins and ends; an error that ends it is spoken in gRPC."""
+    """One call: told when it begins and ends; an error that ends it is spoken in gRPC, by `refuse`."""
 
-    __slots__ = ("_context", "_method", "_observer", "_started")
+    __slots__ = ("_context", "_method", "_observer", "_refusal", "_started")
 
     def __init__(self, observer: CallObserver, method: Method, context: Any) -> None:
         self._observer = observer
@@ -114,24 +142,29 @@ class _Around:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Ends the call; an error that gRPC has been told by then goes no further."""
-        told = False
-        if isinstance(error, RequestError):
-            told = self._tell(error)
-        elif isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
-            # The boundary: faults of ours are logged here and named, not shown.
-            told = self._tell(_internal(error, self._method))
-        code = "OK" if error is None else _code(error, self._context)
-        self._observer.call_handled(self._method, code, time.perf_counter() - self._started)
-        return told
-
-    def _tell(self, error: RequestError) -> bool:
-        """Sets the status that the call ends with; aborting would cost an error of gRPC's own besides."""
-        status = to_status(error)
-        self._context.set_code(status.code)
-        self._context.set_details(status.details)
-        self._context.set_trailing_metadata(status.trailing_metadata)
+        """Ends the call; an error that `refuse` is to tell goes no further."""
+        if error is None:
+            self._end("OK")
+            return False
+        known = _request_error(error, self._method)
+        if known is None:
+            self._end(_code(error, self._context))
+            return False
+        self._refusal = to_status(known, self._context.time_remaining())
+        self._end(self._refusal.code.name)
         return True
+
+    async def refuse(self) -> None:
+        """Ends the call for gRPC with the error that ended it here.
+
+        Aborted, not returned from: a status that is set while a method returns goes out behind an empty message, and a
+        call that was answered with a message is never tried again by a client's retry policy.
+        """
+        code, details, trailing_metadata = self._refusal
+        await self._context.abort(code, details, trailing_metadata)
+
+    def _end(self, code: str) -> None:
+        self._observer.call_handled(self._method, code, time.perf_counter() - self._started)
 
 
 _OF_GRPC = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
@@ -143,6 +176,16 @@ def _code(error: BaseException, context: Any) -> str:
         return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
     code = context.code()
     return code.name if isinstance(code, grpc.StatusCode) else "UNKNOWN"
+
+
+def _request_error(error: BaseException, method: Method) -> RequestError | None:
+    """The error that the caller is told; None for what gRPC knows how to end."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
+        # The boundary: faults of ours are logged here and named, not shown.
+        return _internal(error, method)
+    return None
 
 
 def _internal(error: Exception, method: Method) -> InternalFailure:

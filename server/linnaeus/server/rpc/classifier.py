@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.rpc.batches import classify_batch
+from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.messages import (
     to_classify_response,
     to_latencies,
@@ -27,9 +28,15 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
     """Translates; errors of the engine pass through to whoever watches the call."""
 
     def __init__(
-        self, engine: Engine, limits: v1.ServerLimits, version: str, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        limits: v1.ServerLimits,
+        version: str,
+        clock: Callable[[], float] = time.monotonic,
+        charge: Charge = free,
     ) -> None:
         self._engine = engine
+        self._charge = charge
         self._limits = limits
         self._version = version
         self._clock = clock
@@ -61,13 +68,15 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
         """Classifies many images."""
         most = self._limits.max_batch_images
+        self._charge(context, len(request.images) - 1)
         return await classify_batch(self._engine, request, self._deadline(context), context.peer(), most)
 
     async def StreamClassify(  # type: ignore[override]  # gRPC takes a coroutine that writes, too
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
     ) -> None:
         """Classifies images as they come; reads and writes through the context, both at once."""
-        stream = Stream(self._engine, context, self._deadline(context), self._limits.stream_window, self._clock)
+        window = self._limits.stream_window
+        stream = Stream(self._engine, context, self._deadline(context), window, self._clock, self._charge)
         await stream.serve()
 
     def _deadline(self, context: "Context") -> float | None:

@@ -15,7 +15,8 @@ import grpc
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.flights import Flight, Outcome
 from linnaeus.server.engine.work import Classification
-from linnaeus.server.errors import InvalidImage, Unavailable
+from linnaeus.server.errors import InvalidImage, Overloaded, Unavailable
+from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -39,6 +40,7 @@ class Stream:
         deadline: the engine clock's time by which the call must have ended, None for never.
         window: images, at least 1.
         clock: the engine's.
+        charge: counts each image but the first, which the call itself counts for.
     """
 
     def __init__(
@@ -48,8 +50,10 @@ class Stream:
         deadline: float | None,
         window: int,
         clock: Callable[[], float],
+        charge: Charge = free,
     ) -> None:
         self._clock = clock
+        self._charge = charge
         self._engine = engine
         self._context = context
         self._deadline = deadline
@@ -98,8 +102,10 @@ class Stream:
         self._held += 1
         settled = partial(self._settled, serial, message.correlation_id, message.image.id)
         try:
+            if serial > 1:
+                self._charge(self._context, 1)
             request = to_image_request(message.image, message, self._deadline_of(message), self._caller)
-        except InvalidImage as error:
+        except (InvalidImage, Overloaded) as error:
             settled(error)
             return
         flight = self._engine.begin(request, settled)

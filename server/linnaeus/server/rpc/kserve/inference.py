@@ -1,5 +1,7 @@
 """One inference request: read, classified, answered."""
 
+from collections.abc import Callable
+
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import Priority, Request
@@ -14,7 +16,12 @@ _MICROSECONDS = 1e-6
 
 
 async def infer(
-    engine: Engine, message: kserve.ModelInferRequest, now: float, deadline: float | None, caller: str
+    engine: Engine,
+    message: kserve.ModelInferRequest,
+    now: float,
+    deadline: float | None,
+    caller: str,
+    charge: Callable[[int], None],
 ) -> kserve.ModelInferResponse:
     """Answers a request; all its images by the same version.
 
@@ -24,6 +31,7 @@ async def infer(
         now: the engine clock's time.
         deadline: that of the call, None for never; the request's own timeout may be earlier.
         caller: who asks, as gRPC knows them.
+        charge: counts the images.
 
     Raises:
         RequestError: there is no answer; see `linnaeus.server.errors`.
@@ -31,6 +39,7 @@ async def infer(
     subject = subjects.resolve(engine.catalog, message.model_name, message.model_version)
     wants = outputs.wanted(message, subject)
     pictures = inputs.pictures(message, subject)
+    charge(len(pictures))
     like = Request(
         image=pictures[0],
         model=subject.entry.name,

@@ -12,6 +12,7 @@ from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.engine.catalog import Catalog, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InvalidArgument, RequestError
+from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.kserve import config, metadata, repository, subjects
 from linnaeus.server.rpc.kserve.inference import infer
 from linnaeus.server.rpc.kserve.statistics import Statistics
@@ -33,6 +34,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         is_ready: whether the server is well, as its health says.
         control: who loads and unloads models; None for nobody.
         clock: the engine's clock.
+        charge: counts the images of a request but the first, which the call itself counts for.
     """
 
     def __init__(
@@ -43,7 +45,9 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         is_ready: Callable[[], bool],
         control: repository.Control | None = None,
         clock: Callable[[], float] = time.monotonic,
+        charge: Charge = free,
     ) -> None:
+        self._charge = charge
         self._engine = engine
         self._statistics = statistics
         self._release = release
@@ -57,15 +61,24 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: kserve.ModelInferRequest, context: "Context") -> kserve.ModelInferResponse:
         """Classifies the images of one request."""
+        return await self._infer(request, context, counted=1)
+
+    async def _infer(
+        self, request: kserve.ModelInferRequest, context: "Context", counted: int
+    ) -> kserve.ModelInferResponse:
         now, remaining_seconds = self._clock(), context.time_remaining()
         deadline = None if remaining_seconds is None else now + remaining_seconds
-        return await infer(self._engine, request, now, deadline, context.peer())
+
+        def charge(images: int) -> None:
+            self._charge(context, images - counted)
+
+        return await infer(self._engine, request, now, deadline, context.peer(), charge)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[kserve.ModelInferRequest], context: "Context"
     ) -> AsyncIterator[kserve.ModelStreamInferResponse]:
         """Classifies the images of one request after the other."""
-        stream = Stream(request_iterator, lambda request: self.ModelInfer(request, context))
+        stream = Stream(request_iterator, lambda request: self._infer(request, context, counted=0))
         async with aclosing(stream.responses()) as responses:
             async for response in responses:
                 yield response
