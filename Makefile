@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto bench bench-overload clean help
+.PHONY: demo serve test lint format proto bench bench-overload container-test clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -36,6 +36,9 @@ bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures th
 
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python benchmarks/overload.py
+
+container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
+	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
 	rm -rf .venv model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

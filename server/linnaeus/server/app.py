@@ -13,6 +13,7 @@ from linnaeus.server.engine.trace import open_trace
 from linnaeus.server.errors import StartupError
 from linnaeus.server.metrics import Metrics, MetricsServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.rpc.connections import age_options
 from linnaeus.server.rpc.interceptors import CallInterceptor
 from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.runtime.device import configure_process
@@ -35,7 +36,8 @@ async def serve(settings: Settings) -> None:
     engine = Engine(settings, metrics, trace=trace)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
-    rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes)
+    ageing = age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
+    rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes, ageing)
     limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
     await rpc_server.start(ClassifierServicer(engine, limits, release))
     ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}

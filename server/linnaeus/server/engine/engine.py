@@ -35,6 +35,7 @@ from linnaeus.server.engine.work import (
 from linnaeus.server.errors import InternalFailure, InvalidArgument, ModelRefused, RequestError
 from linnaeus.server.model_settings import model_settings
 from linnaeus.server.runtime.device import CoreShare, resolve_devices
+from linnaeus.server.runtime.device_memory import DeviceMemory
 from linnaeus.server.runtime.model import Model, Ranking
 
 logger = logging.getLogger(__name__)
@@ -93,6 +94,16 @@ class Engine:
     def device_states(self) -> dict[str, bool]:
         """Every device by name, and whether it runs batches. May be called from any thread."""
         return self._devices.states
+
+    @property
+    def device_streams(self) -> dict[str, int]:
+        """Batches that run side by side on each device that was taken into use. May be called from any thread."""
+        return self._devices.streams
+
+    @property
+    def device_memory(self) -> dict[str, DeviceMemory]:
+        """The memory of each device that has one of its own, asked anew. May be called from any thread."""
+        return self._devices.memory()
 
     def queue_depth(self, lane: Lane) -> int:
         """Images of a version that wait for a decoder or a device. May be called from any thread."""
@@ -251,7 +262,9 @@ class Engine:
         self._queue.answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         name, version = outcome.lane
-        self._observer.batch(BatchReport(name, version, outcome.size, reports, failed))
+        self._observer.batch(
+            BatchReport(name, version, outcome.size, reports, failed, outcome.device, outcome.inference_seconds)
+        )
 
     def _lose(self, device: str) -> None:
         """Tells of a device that was taken out; runs on its thread."""

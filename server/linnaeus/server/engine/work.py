@@ -158,10 +158,15 @@ class RequestReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What the metrics learn of one batch: its size, and the times of the images that were answered."""
+    """What the metrics learn of one batch: its size, and the times of the images that were answered.
+
+    `inference_seconds` is how long the stream of that device was busy with it.
+    """
 
     model: str
     version: int
     size: int
     requests: list[RequestReport]
     failed: int
+    device: str
+    inference_seconds: float

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -30,7 +30,14 @@ class RpcServer:
     Life: construct, `start`, `serving`, `stop`.
     """
 
-    def __init__(self, interceptor: CallInterceptor, host: str, port: int, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        interceptor: CallInterceptor,
+        host: str,
+        port: int,
+        max_message_bytes: int,
+        further_options: Sequence[tuple[str, int]] = (),
+    ) -> None:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls by accident
@@ -38,6 +45,7 @@ class RpcServer:
             # and none without calls, would end such a connection as a flood.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MILLISECONDS),
             ("grpc.keepalive_permit_without_calls", 1),
+            *further_options,
         ]
         self._server = grpc.aio.server(interceptors=[interceptor], options=options)
         self._health = health.aio.HealthServicer()
