@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "docker/grafana/dashboards/linnaeus.json").read_text())
 # What Grafana fills in.
 _VARIABLES = {"$__rate_interval": "1m", "$instance": ".*", "$model": ".*"}
-_METRIC = re.compile(r"\b((?:linnaeus|grpc_server|process|python)_\w+)(?:\{([^}]*)\})?")
+_METRIC = re.compile(r"(?<![:\w])((?:linnaeus|grpc_server|process|python)_\w+)(?:\{([^}]*)\})?")
 
 
 def panels() -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 
-from .dashboard import DASHBOARD, expressions, panels
+from tests.docker.dashboard import DASHBOARD, expressions, panels
 
 COLUMNS = 24
 
