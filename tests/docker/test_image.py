@@ -4,9 +4,12 @@ import os
 import re
 import subprocess
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+
+from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
@@ -45,8 +48,10 @@ def test_a_builder_without_buildkit_can_build_it() -> None:
 
 
 def test_no_setting_that_is_baked_in_is_unknown_or_secret() -> None:
+    known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}" for setting in fields(Settings)}
     baked = dict(re.findall(r"(LINNAEUS_[A-Z_]+)=(\S+)", DOCKERFILE))
     assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "0.0.0.0"
+    assert set(baked) - {"LINNAEUS_INSECURE"} <= known  # that one comes with TLS
     assert not [name for name in baked if re.search("TOKEN|KEY|SECRET|PASSWORD|CERT", name)]
 
 

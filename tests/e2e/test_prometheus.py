@@ -35,7 +35,7 @@ def prometheus_program() -> str:
 
 @pytest.fixture(scope="module")
 def watched(prometheus_program: str, repository: Path) -> Iterator[ServerProcess]:
-    """A server of its own, since it is stopped; its connections do not grow old."""
+    """A server of its own, since it is stopped in the end."""
     with ServerProcess("--repository", str(repository), "--models", "lenet", "--max-batch-size", "4") as process:
         yield process
 
