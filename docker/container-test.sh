@@ -182,7 +182,7 @@ check_from_outside() {
   labels=$(linnaeus-client classify pictures/coffee.jpg --model efficientnet_lite0 --server "127.0.0.1:$port" \
     --output jsonl --top-k 1; linnaeus-client classify pictures/digits/7.png --model lenet \
     --server "127.0.0.1:$port" --output jsonl --top-k 1) || fail "the client got no answer"
-  grep -q '"espresso"' <<<"$labels" && grep -q '"7"' <<<"$labels" || fail "wrong answers: $labels"
+  if ! grep -q '"espresso"' <<<"$labels" || ! grep -q '"7"' <<<"$labels"; then fail "wrong answers: $labels"; fi
   python3 - "$metrics_port" <<'EOF' || fail "the metrics do not tell of the calls"
 import sys, urllib.request
 body = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10).read().decode()
@@ -207,7 +207,9 @@ check_own_models() {
   start "$name-own" -v "$work/models:/models:ro"
   local models
   models=$(linnaeus-client models --server "127.0.0.1:$port" --json)
-  grep -q '"mine"' <<<"$models" && ! grep -q '"lenet"' <<<"$models" || fail "-v does not replace the models: $models"
+  if ! grep -q '"mine"' <<<"$models" || grep -q '"lenet"' <<<"$models"; then
+    fail "-v does not replace the models: $models"
+  fi
   say "models mounted with -v are served instead"
   check_stop "$name-own"
 }

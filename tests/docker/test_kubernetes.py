@@ -175,3 +175,19 @@ def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for(
     path = tmp_path / "adapter_test.yml"
     path.write_text(yaml.safe_dump(test))
     promtool("test", "rules", str(path))
+
+
+def test_prometheus_takes_the_job_for_the_cluster_and_it_finds_the_pods(
+    pod: dict[str, Any], container: dict[str, Any], docker_folder: Path, promtool: Callable[..., None]
+) -> None:
+    path = docker_folder / "kubernetes" / "prometheus-scrape.yml"
+    promtool("check", "config", "--syntax-only", str(path))
+    (job,) = yaml.safe_load(path.read_text())["scrape_configs"]
+    (discovery,) = job["kubernetes_sd_configs"]
+    assert discovery["selectors"] == [{"role": "pod", "label": ",".join("=".join(pair) for pair in LABELS.items())}]
+    assert discovery["namespaces"]["names"] == ["linnaeus"]
+    rules = {rule["source_labels"][0]: rule for rule in job["relabel_configs"]}
+    kept = rules["__meta_kubernetes_pod_container_port_name"]["regex"]
+    assert kept in {port["name"] for port in container["ports"]}
+    assert {"namespace", "pod"} == {rule["target_label"] for rule in rules.values() if "target_label" in rule}
+    assert job["job_name"] == "linnaeus"

@@ -18,8 +18,10 @@ def test_an_idle_connection_is_told_to_reconnect_when_it_is_old(repository: Path
         elif reached.is_set():
             left.set()
 
-    with ServerProcess("--repository", str(repository), *options) as server:
-        with grpc.insecure_channel(server.target) as channel:
-            channel.subscribe(note, try_to_connect=True)
-            assert reached.wait(60) and left.wait(60)
-            channel.unsubscribe(note)
+    with (
+        ServerProcess("--repository", str(repository), *options) as server,
+        grpc.insecure_channel(server.target) as channel,
+    ):
+        channel.subscribe(note, try_to_connect=True)
+        assert reached.wait(60) and left.wait(60)
+        channel.unsubscribe(note)

@@ -30,8 +30,8 @@ def check(settings: Settings, timeout_seconds: float) -> str:
     address = _address(settings)
     try:
         with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+            ask = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # the published types lack it
+            answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
     except grpc.RpcError as error:
         raise StartupError(f"no health from {address}: {error.code().name}, {error.details()}") from None
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
