@@ -53,4 +53,5 @@ def main() -> None:
         print(f"--volume={path}:{path}:ro")
 
 
-main()
+if __name__ == "__main__":
+    main()
