@@ -8,7 +8,8 @@ NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-reload perf-analyzer clean help
+.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-reload container-test \
+	perf-analyzer clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -54,6 +55,9 @@ bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under lo
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py
 
+container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
+	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
+
 clean: ## Removes what make made
 	rm -rf .venv .venv-triton model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
@@ -62,7 +66,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two, the first time only) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,ship,dev]'
 	@touch $@
 
 # Never fails. The scripts that packages bring along are not run.

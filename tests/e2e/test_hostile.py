@@ -18,6 +18,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescri
 from google.protobuf.message_factory import GetMessageClass
 from PIL import Image
 
+from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -102,6 +103,13 @@ def methods(*services: str) -> list[MethodDescriptor]:
     return [method for method in found if any(True for _ in texts(method.input_type))]
 
 
+def kserve_methods() -> list[MethodDescriptor]:
+    """Those of the other protocol that refuse a model which is not there."""
+    service = kserve.DESCRIPTOR.services_by_name["GRPCInferenceService"]
+    names = ("ModelMetadata", "ModelConfig", "ModelInfer", "RepositoryModelLoad", "RepositoryModelUnload")
+    return [service.methods_by_name[name] for name in names]
+
+
 def texts(message: Descriptor) -> Iterator[str]:
     """The fields that hold a text."""
     return (field.name for field in message.fields if field.type == TEXT)
@@ -115,8 +123,28 @@ def ask(channel: grpc.Channel, method: MethodDescriptor, **fields: object) -> Ca
             setattr(message, name, value)
     path, body = f"/{method.containing_service.full_name}/{method.name}", message.SerializeToString()
     if method.server_streaming:
-        return lambda: list(channel.stream_stream(path)(iter([body]), timeout=30))
+        return lambda: _raise_errors(channel.stream_stream(path)(iter([body]), timeout=30))
     return lambda: channel.unary_unary(path)(body, timeout=30)
+
+
+class ImageRefused(grpc.RpcError):
+    """An image of a stream has its error, the stream lives on."""
+
+    def __init__(self, error: v1.ImageError) -> None:
+        self._error = error
+
+    def code(self) -> grpc.StatusCode:
+        return next(code for code in grpc.StatusCode if code.value[0] == self._error.code)
+
+    def details(self) -> str:
+        return self._error.message
+
+
+def _raise_errors(answers: Iterator[bytes]) -> None:
+    for answer in answers:
+        result = v1.StreamClassifyResponse.FromString(answer).result
+        if result.HasField("error"):
+            raise ImageRefused(result.error)
 
 
 def refusal(ask: Callable[[], object]) -> grpc.RpcError:
@@ -130,14 +158,14 @@ def test_no_name_leads_out_of_the_repository(
     channel: grpc.Channel, stub: ClassifierServiceStub, digit: bytes, name: str
 ) -> None:
     served = 0
-    for method in methods("ClassifierService", "ModelService"):
-        every_text = dict.fromkeys(texts(method.input_type), name) | {"version": ""}
+    for method in methods("ClassifierService", "ModelService") + kserve_methods():
+        every_text = dict.fromkeys(texts(method.input_type), name) | {"version": "", "model_version": ""}
         error = refusal(ask(channel, method, **every_text))
         if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
             served += 1
             assert error.code() in BAD_CODES
             assert len(error.details()) < 400 and "Traceback" not in error.details() and "/tmp" not in error.details()
-    assert served >= 2
+    assert served >= 12
     still_serves(stub, digit)
 
 

@@ -28,7 +28,7 @@ def reported(error_seconds: float) -> BatchReport:
         total_seconds=0.1,
         prediction_error_seconds=error_seconds,
     )
-    return BatchReport("lenet", 1, 1, [request], 0)
+    return BatchReport("lenet", 1, 1, [request], 0, "cpu", 0.03)
 
 
 def test_a_prediction_error_counts_with_its_sign() -> None:
@@ -55,7 +55,7 @@ def test_each_stage_of_an_answer_counts_where_it_belongs() -> None:
 
 def test_a_batch_of_which_all_were_late_has_no_size() -> None:
     metrics = Metrics("0")
-    metrics.batch(BatchReport("lenet", 1, 0, [], 0))
+    metrics.batch(BatchReport("lenet", 1, 0, [], 0, "cpu", 0.0))
     assert not metrics.registry.get_sample_value("linnaeus_batch_size_count", LENET)
 
 
@@ -125,3 +125,20 @@ async def test_a_refused_load_counts_and_a_label_says_whether_what_it_names_is_s
     assert ready == [1, 0]
     assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "12"] == [1, 0]
     await engine.close()
+
+
+def test_the_time_a_device_is_busy_adds_up() -> None:
+    metrics = Metrics("0")
+    for seconds in (0.25, 0.5):
+        metrics.batch(BatchReport("lenet", 1, 1, [], 0, "cpu", seconds))
+    assert metrics.registry.get_sample_value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) == 0.75
+
+
+async def test_a_cpu_tells_its_streams_and_no_memory_of_its_own(served: Any) -> None:
+    engine, metrics = served
+    await engine.classify(digit())
+    value = metrics.registry.get_sample_value
+    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_streams["cpu"] > 0
+    assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
+    assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
+    assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None

@@ -17,6 +17,7 @@ from linnaeus.server.errors import StartupError
 from linnaeus.server.locks import doors_of
 from linnaeus.server.metrics import Metrics, MetricsServer
 from linnaeus.server.rpc import classifier, model_service
+from linnaeus.server.rpc.connections import age_options
 from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
@@ -46,7 +47,8 @@ async def serve(settings: Settings) -> None:
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     charge = doors.guard.charge if doors.guard else free
-    rpc_server = RpcServer(metrics, doors, settings.max_message_bytes)
+    ageing = age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
+    rpc_server = RpcServer(metrics, doors, settings.max_message_bytes, ageing)
     inferring = inference.InferenceServicer(
         engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control, charge=charge
     )

@@ -110,6 +110,14 @@ class Settings:
         least=0,
     )
     drain_seconds: float = setting(30.0, "How long calls in flight may take to finish after SIGTERM.", least=0)
+    max_connection_age_seconds: float = setting(
+        0.0,
+        "After about this long a connection is asked to reconnect, so that callers spread over new servers. 0: never.",
+        least=0,
+    )
+    max_connection_grace_seconds: float = setting(
+        0.0, "How long calls of a connection that was asked may still take. 0: as long as they need.", least=0
+    )
     trace: str = setting(
         "", "File that gets a line of JSON for each thing that happens to a request or a batch; empty for none."
     )

@@ -16,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from linnaeus.server.device_metrics import DeviceGauges
 from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import BatchReport
@@ -65,6 +66,9 @@ class Metrics:
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
         self._load_failures = self._counter("linnaeus_model_load_failures", "Loads that were refused.", "model")
         self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
+        self._device_busy = self._counter(
+            "linnaeus_device_busy_seconds", "Time in which streams of the device ran batches, added up.", "device"
+        )
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
 
     def call_started(self, method: Method) -> None:
@@ -80,6 +84,7 @@ class Metrics:
         """A batch came back."""
         labels = (report.model, str(report.version))
         if report.size:
+            self._series(self._device_busy, report.device).inc(report.inference_seconds)
             self._batch_size.labels(*labels).observe(report.size)
         if report.failed:
             self._failed.labels(*labels).inc(report.failed)
@@ -111,6 +116,7 @@ class Metrics:
     def watch(self, engine: Engine) -> None:
         """Reads the engine's gauges at each scrape from now on."""
         self.registry.register(_EngineGauges(engine))
+        self.registry.register(DeviceGauges(engine))
 
     def _series(self, family: Family, *labels: str) -> Family:
         """A family's series with these labels; looking it up there checks every label again each time."""

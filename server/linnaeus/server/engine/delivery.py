@@ -73,5 +73,7 @@ class Delivery:
         self._queue.answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         lane = outcome.lane
-        report = BatchReport(lane.model, lane.version, outcome.size, reports, failed, outcome.inference_seconds)
+        report = BatchReport(
+            lane.model, lane.version, outcome.size, reports, failed, outcome.device, outcome.inference_seconds
+        )
         self._observer.batch(report)

@@ -11,6 +11,7 @@ from linnaeus.server.engine.device_thread import DeviceThread
 from linnaeus.server.engine.failures import FailureCount
 from linnaeus.server.engine.work import BatchOutcome, Work, WorkBatch, WorkTicket, lane_of
 from linnaeus.server.runtime.device import CoreShare, answers, default_streams
+from linnaeus.server.runtime.device_memory import DeviceMemory, device_memory
 from linnaeus.server.runtime.model import Model
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,16 @@ class DevicePool:
         """Every device by name, and whether it runs batches."""
         return {name: not host.is_out for name, host in list(self._hosts.items())}  # a scrape may come while loading
 
+    @property
+    def streams(self) -> dict[str, int]:
+        """Every device by name, and how many batches run side by side on it."""
+        return {name: host.streams for name, host in list(self._hosts.items())}
+
+    def memory(self) -> dict[str, DeviceMemory]:
+        """Every device that has memory of its own and still tells of it."""
+        found = {name: device_memory(host.device) for name, host in list(self._hosts.items())}
+        return {name: memory for name, memory in found.items() if memory is not None}
+
     def place(self, lane: Lane, model: Model) -> None:
         """Puts a model on its device, whose streams begin if it is the first one there. Call it on the event loop."""
         name = str(model.device)
@@ -79,7 +90,7 @@ class DevicePool:
 
     def _begin(self, name: str, device: Any) -> "_Host":
         streams = self._streams or default_streams(device)
-        host = _Host(self, self._queue, name, device, CoreShare(device, self._intra_op_threads))
+        host = _Host(self, self._queue, name, device, CoreShare(device, self._intra_op_threads), streams)
         self._queue.add_device(name, streams)
         loop = asyncio.get_running_loop()
         self._ended += [DeviceThread(name, self._queue, host, self._clock).start(loop) for _ in range(streams)]
@@ -89,12 +100,15 @@ class DevicePool:
 class _Host:
     """One device, as its streams see it."""
 
-    def __init__(self, pool: DevicePool, queue: BatchQueue[Work], name: str, device: Any, cores: CoreShare) -> None:
+    def __init__(
+        self, pool: DevicePool, queue: BatchQueue[Work], name: str, device: Any, cores: CoreShare, streams: int
+    ) -> None:
         self._pool = pool
         self._queue = queue
         self._name = name
-        self._device = device
+        self.device = device
         self._cores = cores
+        self.streams = streams
         self.models: dict[Lane, Model] = {}
         self.is_out = False
 
@@ -114,7 +128,7 @@ class _Host:
         if not failed:
             self._pool.failures.went_well(self._name, batch.lane)
             return False
-        if self.is_out or not answers(self._device):
+        if self.is_out or not answers(self.device):
             return True
         if self.models[lane_of(batch)].works():
             return False  # the pictures were at fault

@@ -26,6 +26,7 @@ from linnaeus.server.engine.traffic import Traffic
 from linnaeus.server.engine.work import Classification, Request, Work
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.device import resolve_devices
+from linnaeus.server.runtime.device_memory import DeviceMemory
 
 
 class Engine:
@@ -85,6 +86,16 @@ class Engine:
     def device_states(self) -> dict[str, bool]:
         """Every device by name, and whether it runs batches. May be called from any thread."""
         return self._devices.states
+
+    @property
+    def device_streams(self) -> dict[str, int]:
+        """Batches that run side by side on each device that was taken into use. May be called from any thread."""
+        return self._devices.streams
+
+    @property
+    def device_memory(self) -> dict[str, DeviceMemory]:
+        """The memory of each device that has one of its own, asked anew. May be called from any thread."""
+        return self._devices.memory()
 
     def queue_depth(self, lane: Lane) -> int:
         """Images of a version that wait for a decoder or a device. May be called from any thread."""

@@ -197,7 +197,7 @@ class RequestReport:
 class BatchReport:
     """What the metrics learn of one batch: its size, and the times of the images that were answered.
 
-    `inference_seconds` is what its run took; 0.0 if there was none.
+    `inference_seconds` is how long the stream of that device was busy with it; 0.0 if there was no run.
     """
 
     model: str
@@ -205,4 +205,5 @@ class BatchReport:
     size: int
     requests: list[RequestReport]
     failed: int
-    inference_seconds: float = 0.0
+    device: str
+    inference_seconds: float

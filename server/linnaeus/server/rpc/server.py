@@ -70,7 +70,13 @@ class RpcServer:
         is_serving: the health, as it was last told.
     """
 
-    def __init__(self, observer: CallObserver, doors: Doors, max_message_bytes: int) -> None:
+    def __init__(
+        self,
+        observer: CallObserver,
+        doors: Doors,
+        max_message_bytes: int,
+        further_options: Sequence[tuple[str, int]] = (),
+    ) -> None:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls by accident
@@ -81,6 +87,7 @@ class RpcServer:
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
             ("grpc.max_concurrent_streams", _MOST_STREAMS),
             ("grpc.max_allowed_incoming_connections", doors.max_connections),
+            *further_options,
         ]
         self._server = grpc.aio.server(options=options)
         self._observer = observer
