@@ -38,7 +38,7 @@ def test_every_image_counts_once_and_every_batch_once() -> None:
 
 
 def test_the_stages_of_the_answered_add_up_to_their_whole_time() -> None:
-    stats = told(BatchReport(*LANE, 2, [request(1.0, 4.0), request(3.0, 0.0)], 0, 0.5)).inference_stats
+    stats = told(BatchReport(*LANE, 2, [request(1.0, 4.0), request(3.0, 0.0)], 0, "cpu", 0.5)).inference_stats
     assert pair(stats.success) == (2, 9.5)
     stages = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
     assert [pair(stage) for stage in stages] == [(2, 4.0), (2, 4.0), (2, 1.0), (2, 0.5)]
