@@ -9,7 +9,7 @@ NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
 .PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-reload container-test \
-	perf-analyzer clean help
+	perf-analyzer soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -54,6 +54,9 @@ bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under lo
 
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py
+
+soak: $(INSTALLED) $(MODELS) ## Serves a quarter of an hour at 80 % of capacity and looks for growth
+	@$(BIN)/python benchmarks/soak.py
 
 container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh

@@ -15,6 +15,8 @@ from tests.e2e.callers import wait_for_metric
 from tests.repositories import add_version
 
 from linnaeus.client import AsyncClient, Client, ModelNotFound, ModelRefused, ModelState
+from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ModelServiceStub
@@ -41,6 +43,14 @@ def controlled(root: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def digit(pictures: Path) -> bytes:
     return (pictures / "digits" / "7.png").read_bytes()
+
+
+def indexed(server: ServerProcess, model: str) -> dict[str, tuple[str, str]]:
+    """State and reason of a model's versions, as the other protocol's index has them."""
+    with grpc.insecure_channel(server.target) as channel:
+        stub = GRPCInferenceServiceStub(channel)
+        listed = stub.RepositoryIndex(kserve.RepositoryIndexRequest(), timeout=30).models
+    return {each.version: (each.state, each.reason) for each in listed if each.name == model}
 
 
 async def test_reloads_and_a_moving_label_fail_no_call_and_mix_no_versions(
@@ -94,6 +104,7 @@ def test_a_version_that_appears_serves_by_itself_and_a_broken_one_says_why(
         assert (old.state, old.is_default, new.state) == (ModelState.READY, True, ModelState.FAILED)
         assert "this model does not like company" in new.state_reason
         assert any("model fresh/2 is refused" in str(entry["message"]) for entry in controlled.logs)
+        assert indexed(controlled, "fresh") == {"1": ("READY", ""), "2": ("UNAVAILABLE", new.state_reason)}
         assert client.classify(digit, model="fresh").top.label == "old 7"
         with pytest.raises(ModelRefused, match="this model does not like company") as refusal:
             client.load_model("fresh")
