@@ -28,6 +28,7 @@ class ModelSettings:
         instances: batches of it that may run at once on one device; 0 for as many as the device has streams.
         weight: its part of a device that several models keep busy, against the other models' weights.
         priority_weights: what high, normal and low priority get of it, against one another, when it is overloaded.
+        cuda_graphs: whether a GPU runs its batches by recorded graphs, which saves launching every kernel by itself.
     """
 
     max_batch_size: int
@@ -38,6 +39,7 @@ class ModelSettings:
     instances: int = 0
     weight: float = 1.0
     priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
+    cuda_graphs: bool = False
 
 
 SHARED_KEYS = ("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds")
@@ -101,6 +103,11 @@ def _priority_weights(value: Any) -> tuple[float, float, float]:
     return high, normal, low
 
 
+def _cuda_graphs(value: Any) -> bool:
+    _require(isinstance(value, bool), f"cuda_graphs is {value!r}, but must be true or false")
+    return bool(value)
+
+
 def _check_number(key: str, value: Any, whole: bool) -> None:
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     _require(fits, f"{key} is {value!r}, but must be {'a whole number' if whole else 'a number'}")
@@ -116,5 +123,6 @@ _OWN_CHECKS: dict[str, Callable[[Any], Any]] = {
     "instances": _instances,
     "weight": _weight,
     "priority_weights": _priority_weights,
+    "cuda_graphs": _cuda_graphs,
 }
 KEYS = (*SHARED_KEYS, *_OWN_CHECKS)

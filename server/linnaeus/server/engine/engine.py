@@ -173,7 +173,9 @@ class Engine:
             chosen = model_settings(folder.path.parent, self._settings)
             threads = self._settings.intra_op_threads
             devices = {device: CoreShare(device, threads) for device in loading.devices_of(chosen)}
-            models = await asyncio.to_thread(loading.load_on_each, folder, devices, chosen.max_batch_size)
+            models = await asyncio.to_thread(
+                loading.load_on_each, folder, devices, chosen.max_batch_size, chosen.cuda_graphs
+            )
         except ModelRefused as error:
             logger.error("model %s/%d is refused: %s", folder.model, folder.version, error)
             self.catalog.refused(lane, str(error))

@@ -26,7 +26,9 @@ def devices_of(chosen: ModelSettings) -> list[Any]:
         raise ModelRefused(f"{CONFIG_FILE}: devices: {error}") from None
 
 
-def load_on_each(folder: VersionFolder, devices: Mapping[Any, CoreShare], max_batch_size: int) -> list[Model]:
+def load_on_each(
+    folder: VersionFolder, devices: Mapping[Any, CoreShare], max_batch_size: int, cuda_graphs: bool = False
+) -> list[Model]:
     """Loads, checks and warms up a version on each device, one after the other. Takes seconds.
 
     Raises:
@@ -35,7 +37,7 @@ def load_on_each(folder: VersionFolder, devices: Mapping[Any, CoreShare], max_ba
     models = []
     for device, cores in devices.items():
         cores.take(0)  # batches are timed with all cores
-        models.append(load_model(folder.path, device, max_batch_size))
+        models.append(load_model(folder.path, device, max_batch_size, cuda_graphs))
     return models
 
 
