@@ -15,8 +15,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from late_device import LateDevice
-from torch import Tensor
+from torch import Tensor, nn
 
+from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime import cuda, runners
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
@@ -237,21 +239,56 @@ def test_a_served_model_ranks_alike_through_the_pipeline_and_on_the_processor(re
         assert numpy.allclose(values, plain_values, atol=1e-6)
 
 
-def test_a_model_that_cannot_be_recorded_goes_on_without_graphs(
+class Asking(nn.Module):
+    """Asks for a value on the way, in a branch of a branch."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows = pixels.flatten(1)[:, :2].to(torch.float32)
+        if rows.dim() == 2 and int(pixels.sum()) < 0:
+            rows = -rows
+        return torch.softmax(rows / 16.0, dim=1)
+
+
+def gpu_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The runner that a GPU's model has, on a device for tests."""
+    monkeypatch.setattr(cuda, "Cuda", lambda device: LateDevice())
+    artifact = read_artifact(folder)
+    return runners.open_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
+
+
+def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(Asking())
+    known = tuple(script(check_input(spec))[0].tolist())
+    content = Content("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
+    runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", _refuse)  # it is not even tried
+    image = numpy.zeros((4, 4, 1), numpy.uint8)
+    before = runner.run([image], 2)
+    assert not runners.record_graphs(runner)
+    assert "cannot be recorded" in caplog.text and "asks for a tensor's value on the way (aten::Int)" in caplog.text
+    assert runner.run([image], 2) == before
+
+
+def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
     repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(cuda, "Cuda", lambda device: LateDevice())
+    runner = gpu_runner(repository / "lenet" / "1", monkeypatch)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", _refuse)
-    artifact = read_artifact(repository / "lenet" / "1")
-    module = load_module(artifact, CPU)
-    runner = runners.open_runner(module, artifact.manifest, torch.device("cuda", 0), 4)
     runner.keep([1, 2])
     images = [numpy.zeros((28, 28, 1), numpy.uint8)]
     before = runner.run(images, 2)
     assert not runners.record_graphs(runner)
     assert "cannot be recorded" in caplog.text and "operation not permitted" in caplog.text
+    assert "Search for it" not in caplog.text
     assert runner.run(images, 2) == before
-    assert not runners.record_graphs(CpuRunner(module, artifact.manifest.input, 2)), "a processor records nothing"
+
+
+def test_a_processor_records_nothing(repository: Path) -> None:
+    artifact = read_artifact(repository / "lenet" / "1")
+    runner = runners.open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
+    assert isinstance(runner, CpuRunner) and not runners.record_graphs(runner)
 
 
 def _refuse() -> None:

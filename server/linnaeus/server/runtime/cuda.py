@@ -17,6 +17,11 @@ from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.runner import Pixels, Ranked
 from linnaeus.server.runtime.topk import top_k
 
+# What brings a tensor's value to the processor, in TorchScript's words; a recording cannot wait for it.
+_ASKING = (
+    *(f"aten::{name}" for name in ("item", "Int", "Float", "Bool", "is_nonzero", "equal", "nonzero", "masked_select")),
+    *(f"aten::{name}" for name in ("IntImplicit", "FloatImplicit", "ScalarImplicit", "tolist")),
+)
 # PyTorch records one graph at a time in a process.
 _recording = threading.Lock()
 
@@ -99,6 +104,8 @@ class CudaForward:
         self._module = module
         self._classes = classes
         self._graphs: dict[int, _Graph] = {}
+        # A recording that broke off leaves PyTorch's allocator with a reference to its graph, so that must live on.
+        self._begun: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Ranks a batch, by its graph if there is one."""
@@ -115,8 +122,11 @@ class CudaForward:
         others fit into what it took.
 
         Raises:
-            RuntimeError: the model does what cannot be recorded, such as asking for a value on the way.
+            RuntimeError: the model cannot be recorded: it asks for a value on the way, which is seen beforehand, or
+                CUDA refuses.
         """
+        if asked := _asked_for(self._module.graph):
+            raise RuntimeError(f"it asks for a tensor's value on the way ({asked})")
         pool = torch.cuda.graph_pool_handle()
         with _recording, torch.inference_mode(), without_profiling():
             with torch.cuda.stream(line.stream):
@@ -125,6 +135,7 @@ class CudaForward:
 
     def _record(self, pixels: Tensor, pool: Any, stream: torch.cuda.Stream) -> _Graph:
         graph = torch.cuda.CUDAGraph()
+        self._begun.append(graph)
         # Other models may be serving meanwhile: only this thread is held to what a recording allows.
         with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
             answers = self._rank(pixels, self._classes)
@@ -133,6 +144,15 @@ class CudaForward:
     def _rank(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
         return top_k(self._module(pixels.permute(0, 3, 1, 2)), k)
+
+
+def _asked_for(graph: Any) -> str:
+    """The first operation in a module's graph that brings a tensor's value to the processor; empty for none."""
+    for kind in _ASKING:
+        nodes = graph.findAllNodes(kind)
+        if any(value.type().kind() == "TensorType" for node in nodes for value in node.inputs()):
+            return kind
+    return ""
 
 
 class CudaRunner:
