@@ -24,7 +24,7 @@ class LateLine:
     """A line whose orders are carried out only while somebody waits; an eager device's are at once, as they are given.
 
     Attributes:
-        refuses: whether orders fail as they are given, as a launch does for which there is no memory.
+        refuses: how many of the next orders fail as they are given, as a launch does for which there is no memory.
     """
 
     def __init__(self, device: "LateDevice") -> None:
@@ -32,11 +32,12 @@ class LateLine:
         self.orders: deque[Order] = deque()
         self.given = 0
         self.done = 0
-        self.refuses = False
+        self.refuses = 0
         self._failure: RuntimeError | None = None
 
     def do(self, order: Callable[[], object]) -> None:
         if self.refuses:
+            self.refuses -= 1
             raise RuntimeError("out of memory")
         if self.device.is_eager:
             order()

@@ -115,7 +115,7 @@ def test_a_batch_that_cannot_be_launched_leaves_the_next_ones_right_though_its_c
     runner = pipeline(device, Network())
     for number, (count, fails) in enumerate(batches):
         images = pictures(count, first=10 * number)
-        device.computing.refuses = fails
+        device.computing.refuses = int(fails)
         if fails:
             with pytest.raises(RuntimeError, match="out of memory"):
                 runner.run(images, 2)
