@@ -25,6 +25,7 @@ class LateLine:
 
     Attributes:
         refuses: how many of the next orders fail as they are given, as a launch does for which there is no memory.
+        takes: how many orders it takes before it refuses.
     """
 
     def __init__(self, device: "LateDevice") -> None:
@@ -33,10 +34,13 @@ class LateLine:
         self.given = 0
         self.done = 0
         self.refuses = 0
+        self.takes = 0
         self._failure: RuntimeError | None = None
 
     def do(self, order: Callable[[], object]) -> None:
-        if self.refuses:
+        if self.takes:
+            self.takes -= 1
+        elif self.refuses:
             self.refuses -= 1
             raise RuntimeError("out of memory")
         if self.device.is_eager:

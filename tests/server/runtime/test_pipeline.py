@@ -34,17 +34,21 @@ SIZES = (1, 2, 4, 6)
 
 
 class Network:
-    """A forward whose answers tell pictures apart; it keeps the sizes it was given and the threads that asked."""
+    """A forward whose answers tell pictures apart; it keeps the sizes it was given and the threads that asked.
+
+    Attributes:
+        fails: which of its calls do, counted from 1.
+    """
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.threads: set[int] = set()
-        self.is_broken = False
+        self.fails: set[int] = set()
 
     def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         self.sizes.append(len(pixels))
         self.threads.add(threading.get_ident())
-        if self.is_broken:
+        if len(self.sizes) in self.fails:
             raise RuntimeError("broken")
         sums = pixels.flatten(1).sum(1, dtype=torch.float32).unsqueeze(1)
         values, indices = top_k((sums + torch.arange(CLASSES) * 3) % 17, k)
@@ -125,15 +129,29 @@ def test_a_batch_that_cannot_be_launched_leaves_the_next_ones_right_though_its_c
 
 def test_a_batch_that_fails_on_the_device_leaves_the_next_ones_right() -> None:
     network = Network()
+    network.fails = {1, 3, 4}
     runner = pipeline(LateDevice(), network)
     for number in range(6):
         images = pictures(3, first=10 * number)
-        network.is_broken = number % 2 == 0
-        if network.is_broken:
+        if number + 1 in network.fails:
             with pytest.raises(RuntimeError):
                 runner.run(images, 2)
         else:
             assert is_right(runner.run(images, 2), images, 2)
+
+
+def test_nobody_gets_the_answers_of_a_batch_that_was_computed_and_never_fetched() -> None:
+    device, network = LateDevice(), Network()
+    runner = pipeline(device, network, in_flight=1)
+    copying = device.lines[-1]
+    copying.takes, copying.refuses = 1, 1  # it is sent, it will be computed, and cannot be fetched
+    with pytest.raises(RuntimeError, match="out of memory"):
+        runner.run(pictures(2), 1)
+    network.fails = {2}
+    with pytest.raises(RuntimeError, match="not been computed"):
+        runner.run(pictures(2, first=30), 1)
+    images = pictures(2, first=60)
+    assert is_right(runner.run(images, 1), images, 1) and network.sizes == [2, 2, 2]
 
 
 def test_the_next_batch_is_staged_and_sent_while_one_computes() -> None:
@@ -219,7 +237,7 @@ def test_one_thread_does_all_that_concerns_the_model_whoever_calls() -> None:
     runner = pipeline(device, network)
     callers = [in_thread(lambda: (threading.get_ident(), runner.run(pictures(1), 1))) for _ in range(3)]  # type: ignore[arg-type,return-value]
     idents = {caller.result(timeout=20)[0] for caller in callers}
-    runner.on_launcher(lambda line: network.threads.add(threading.get_ident()))
+    runner.on_launcher(lambda: network.threads.add(threading.get_ident()))
     assert len(network.threads) == 1 and network.threads == device.threads
     assert not network.threads & {*idents, threading.get_ident()}
 
@@ -263,7 +281,7 @@ def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
     known = tuple(script(check_input(spec))[0].tolist())
     content = Content("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
     runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", _refuse)  # it is not even tried
+    monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # it is not even tried
     image = numpy.zeros((4, 4, 1), numpy.uint8)
     before = runner.run([image], 2)
     assert not runners.record_graphs(runner)
@@ -271,11 +289,20 @@ def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
     assert runner.run([image], 2) == before
 
 
+def test_sizes_that_a_trace_carries_as_tensors_are_no_values_of_the_devices() -> None:
+    def flatten(pixels: Tensor) -> Tensor:
+        return pixels.to(torch.float32).reshape(pixels.size(0), -1)
+
+    traced = torch.jit.trace(flatten, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
+    assert traced.graph.findAllNodes("aten::Int"), "the test could not see them taken for such"
+    assert not cuda._asked_for(traced.graph)
+
+
 def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
     repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runner = gpu_runner(repository / "lenet" / "1", monkeypatch)
-    monkeypatch.setattr(torch.cuda, "graph_pool_handle", _refuse)
+    monkeypatch.setattr(torch.cuda, "Stream", _refuse)
     runner.keep([1, 2])
     images = [numpy.zeros((28, 28, 1), numpy.uint8)]
     before = runner.run(images, 2)
@@ -291,5 +318,5 @@ def test_a_processor_records_nothing(repository: Path) -> None:
     assert isinstance(runner, CpuRunner) and not runners.record_graphs(runner)
 
 
-def _refuse() -> None:
+def _refuse(*_: object, **__: object) -> None:
     raise RuntimeError("CUDA error: operation not permitted when stream is capturing\nSearch for it")

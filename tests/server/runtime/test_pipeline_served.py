@@ -1,6 +1,7 @@
 """The engine serves through the pipeline as a GPU is served: two batches in flight, halves where memory ends."""
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,3 +80,17 @@ async def test_a_batch_that_finds_too_little_memory_is_answered_in_halves(served
     answers = await served.ask(images)
     assert served.is_right(images, answers)
     assert [answer.batch_size for answer in answers] == [LARGEST // 2] * LARGEST
+
+
+@pytest.mark.parametrize(("text", "times"), [("cuda_graphs = true\n", 1), ("cuda_graphs = false\n", 0), ("", 0)])
+async def test_graphs_are_recorded_once_a_model_is_warm_where_its_operator_asks_for_them(
+    text: str, times: int, repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text(text)
+    asked: list[object] = []
+    monkeypatch.setattr(model_module, "record_graphs", asked.append)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    await engine.load()
+    assert len(asked) == times
+    await engine.close()

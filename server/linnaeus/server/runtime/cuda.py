@@ -89,7 +89,9 @@ class _Graph:
         self._pixels.copy_(pixels)
         self._graph.replay()
         values, indices = self._answers
-        return values[:, :k].clone(), indices[:, :k].clone()  # the next batch overwrites them before these are fetched
+        # Copies, always: the next batch overwrites the graph's own before these are fetched.
+        whole = torch.contiguous_format
+        return values[:, :k].clone(memory_format=whole), indices[:, :k].clone(memory_format=whole)
 
 
 class CudaForward:
@@ -115,8 +117,8 @@ class CudaForward:
             values, indices = self._rank(pixels, k)
             return values.contiguous(), indices.contiguous()
 
-    def record(self, sizes: Sequence[int], image_shape: Sequence[int], line: CudaLine) -> None:
-        """Records a graph for each size that was warmed up on the line; a batch of any other is run as before.
+    def record(self, sizes: Sequence[int], image_shape: Sequence[int], device: torch.device) -> None:
+        """Records a graph for each size, all of which this thread has run; a batch of any other is run as before.
 
         The graphs run one after the other, so they share their memory, and their input. The largest comes first: the
         others fit into what it took.
@@ -127,11 +129,15 @@ class CudaForward:
         """
         if asked := _asked_for(self._module.graph):
             raise RuntimeError(f"it asks for a tensor's value on the way ({asked})")
-        pool = torch.cuda.graph_pool_handle()
         with _recording, torch.inference_mode(), without_profiling():
-            with torch.cuda.stream(line.stream):
-                pixels = torch.zeros((sizes[-1], *image_shape), dtype=torch.uint8, device=line.stream.device)
-            self._graphs = {size: self._record(pixels[:size], pool, line.stream) for size in reversed(sizes)}
+            # PyTorch hands the same few streams out again and again, and whatever another model does on a stream that
+            # records would be recorded: streams of this priority are for recordings alone.
+            stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
+            with torch.cuda.stream(stream):
+                pixels = torch.zeros((sizes[-1], *image_shape), dtype=torch.uint8, device=device)
+                self._rank(pixels[:1], self._classes)  # libraries set themselves up for a stream in the first run
+            pool = torch.cuda.graph_pool_handle()
+            self._graphs = {size: self._record(pixels[:size], pool, stream) for size in reversed(sizes)}
 
     def _record(self, pixels: Tensor, pool: Any, stream: torch.cuda.Stream) -> _Graph:
         graph = torch.cuda.CUDAGraph()
@@ -149,10 +155,16 @@ class CudaForward:
 def _asked_for(graph: Any) -> str:
     """The first operation in a module's graph that brings a tensor's value to the processor; empty for none."""
     for kind in _ASKING:
-        nodes = graph.findAllNodes(kind)
-        if any(value.type().kind() == "TensorType" for node in nodes for value in node.inputs()):
+        given = (value for node in graph.findAllNodes(kind) for value in node.inputs())
+        if any(map(_is_on_the_device, given)):
             return kind
     return ""
+
+
+def _is_on_the_device(value: Any) -> bool:
+    """Whether it is a tensor, and none that tracing made of a number, which stays with the processor."""
+    is_tensor: bool = value.type().kind() == "TensorType"
+    return is_tensor and value.node().kind() != "prim::NumToTensor"
 
 
 class CudaRunner:
@@ -171,6 +183,7 @@ class CudaRunner:
         spec = manifest.input
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._sizes = list(sizes)
+        self._device = device
         self._forward = CudaForward(module, manifest.classes)
         self._pipeline = PipelinedRunner(Cuda(device), self._forward, self._image_shape, manifest.classes, self._sizes)
 
@@ -189,4 +202,4 @@ class CudaRunner:
         Raises:
             RuntimeError: the model cannot be recorded; it runs as before.
         """
-        self._pipeline.on_launcher(partial(self._forward.record, self._sizes, self._image_shape))
+        self._pipeline.on_launcher(partial(self._forward.record, self._sizes, self._image_shape, self._device))

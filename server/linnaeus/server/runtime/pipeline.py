@@ -87,7 +87,7 @@ class _Slot:
         self._sent = accelerator.memory(shape, torch.uint8)
         self._values = accelerator.staging((shape[0] * classes,), torch.float32)
         self._indices = accelerator.staging((shape[0] * classes,), torch.int64)
-        self._answers: tuple[Tensor, Tensor] | None = None
+        self._held: list[tuple[Tensor, Tensor]] = []
         self.rows: Pixels = self._staged.numpy()
 
     def launch(self, count: int, size: int, k: int) -> None:
@@ -98,31 +98,32 @@ class _Slot:
             size: of the batch that is run, at least `count`; what the other rows hold does not matter.
             k: classes to return for each image.
         """
-        self._answers = None  # those of a run that failed are not to be fetched
+        # Held until they are fetched: the allocator knows of the computing line only, and would hand their memory on.
+        answers: list[tuple[Tensor, Tensor]] = []
+        self._held = answers
         self._copying.do(partial(self._send, count))
         self._computing.follow(self._copying)
-        self._computing.do(partial(self._compute, size, k))
+        self._computing.do(partial(self._compute, size, k, answers))
         self._copying.follow(self._computing)
-        self._copying.do(partial(self._fetch, count, k))
+        self._copying.do(partial(self._fetch, count, k, answers))
 
     def answers(self, count: int, k: int) -> Ranked:
         """Waits for them."""
         self._copying.wait()
-        self._answers = None
+        self._held = []
         indices, values = (each[: count * k].view(count, k) for each in (self._indices, self._values))
         return indices.tolist(), values.tolist()
 
     def _send(self, count: int) -> None:
         self._sent[:count].copy_(self._staged[:count], non_blocking=True)
 
-    def _compute(self, size: int, k: int) -> None:
-        # Held until they are fetched: the allocator knows of the computing line only, and would hand their memory on.
-        self._answers = self._forward(self._sent[:size], k)
+    def _compute(self, size: int, k: int, answers: list[tuple[Tensor, Tensor]]) -> None:
+        answers.append(self._forward(self._sent[:size], k))
 
-    def _fetch(self, count: int, k: int) -> None:
-        if self._answers is None:
-            raise RuntimeError("a batch was fetched before it was computed")
-        for host, answer in zip((self._values, self._indices), self._answers, strict=True):
+    def _fetch(self, count: int, k: int, answers: list[tuple[Tensor, Tensor]]) -> None:
+        if not answers:
+            raise RuntimeError("a batch was to be fetched that had not been computed")
+        for host, answer in zip((self._values, self._indices), answers[0], strict=True):
             host[: count * k].view(count, k).copy_(answer[:count], non_blocking=True)
 
 
@@ -178,9 +179,9 @@ class PipelinedRunner:
         self._free.clear()
         self._free += [self._new_slot() for _ in range(self._in_flight)]
 
-    def on_launcher(self, work: Callable[[Line], object]) -> None:
-        """Has the launcher do something else with the model, on the line that computes, and waits for it."""
-        self._launcher.submit(work, self._computing).result()
+    def on_launcher(self, work: Callable[[], object]) -> None:
+        """Has the launcher do something else with the model, and waits for it."""
+        self._launcher.submit(work).result()
 
     @contextmanager
     def _slot(self) -> Iterator[_Slot]:
