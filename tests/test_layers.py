@@ -16,13 +16,18 @@ GRPC = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"}
 # longest prefix that fits is the rule; None means that only the standard library is allowed besides.
 RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
+    "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
     "linnaeus.models": ({"linnaeus.models"}, GRPC),
     "linnaeus.models.manifest": (set(), None),
     "linnaeus.client": ({"linnaeus.client", "linnaeus.v1"}, TORCH),
     "linnaeus.server.batching": ({"linnaeus.server.batching"}, None),
     "linnaeus.server.errors": (set(), None),
     "linnaeus.server.config": ({"linnaeus.server.errors"}, None),
-    "linnaeus.server.model_settings": ({"linnaeus.server.config", "linnaeus.server.errors"}, None),
+    "linnaeus.server.model_settings": (
+        {"linnaeus.server.config", "linnaeus.server.errors", "linnaeus.server.version_settings"},
+        None,
+    ),
+    "linnaeus.server.version_settings": (set(), None),
     "linnaeus.server.logs": (set(), None),
     "linnaeus.server.process": (set(), None),
     "linnaeus.server.runtime": (
@@ -42,10 +47,17 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
         GRPC | TORCH,
     ),
     "linnaeus.server.rpc": (
-        {"linnaeus.server.rpc", "linnaeus.server.engine", "linnaeus.server.errors", "linnaeus.v1"},
+        {
+            "linnaeus.server.rpc",
+            "linnaeus.server.engine",
+            "linnaeus.server.errors",
+            "linnaeus.models.manifest",
+            "linnaeus.v1",
+            "linnaeus.kserve",
+        },
         TORCH,
     ),
-    "linnaeus.server": ({"linnaeus.server", "linnaeus.v1"}, TORCH),
+    "linnaeus.server": ({"linnaeus.server", "linnaeus.v1", "linnaeus.kserve"}, TORCH),
 }
 
 

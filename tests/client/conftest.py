@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,13 +28,20 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class StubService(ClassifierServiceServicer):
-    """Answers with `on_classify`, `on_list` and `on_get`, which tests replace; keeps requests and contexts."""
+    """Answers with `on_classify`, `on_list` and so on, which tests replace; keeps requests and contexts.
+
+    In a batch or a stream a picture whose content is in `errors` gets that error, as often as `forgive_after` says.
+    """
 
     def __init__(self) -> None:
         self.target = ""
         self.requests: list[Any] = []
         self.seconds_remaining: list[float] = []
         self.on_classify: Behaviour = lambda request, context: answer(request)
+        self.on_batch: Behaviour = lambda request, context: self._batch(request)
+        self.on_stream: Behaviour = lambda requests, context: map(self.stream_answer, requests)
+        self.errors: dict[bytes, messages.ImageError] = {}
+        self.forgive_after = 1_000_000
         self.on_list: Behaviour = lambda request, context: messages.ListModelsResponse(models=[model()])
         self.on_get: Behaviour = lambda request, context: messages.GetModelResponse(
             model=model(name=request.model, version=int(request.version or 1)), labels=["cat", "dog", "newt"]
@@ -42,6 +50,43 @@ class StubService(ClassifierServiceServicer):
 
     def Classify(self, request, context):
         return self._answer(self.on_classify, request, context)
+
+    def ClassifyBatch(self, request, context):
+        return self._answer(self.on_batch, request, context)
+
+    def StreamClassify(self, request_iterator, context):
+        return self.on_stream(map(self._kept, request_iterator), context)
+
+    def _kept(self, request: messages.StreamClassifyRequest) -> messages.StreamClassifyRequest:
+        with self._lock:
+            self.requests.append(request)
+        return request
+
+    def stream_answer(self, request: messages.StreamClassifyRequest) -> messages.StreamClassifyResponse:
+        return messages.StreamClassifyResponse(
+            correlation_id=request.correlation_id,
+            result=self.result(request.image, request),
+            model=request.model or "lenet",
+            version=int(request.version or 3),
+        )
+
+    def _batch(self, request: messages.ClassifyBatchRequest) -> messages.ClassifyBatchResponse:
+        results = [self.result(image, request) for image in request.images]
+        return messages.ClassifyBatchResponse(
+            results=results, model=request.model or "lenet", version=int(request.version or 3)
+        )
+
+    def result(self, image: messages.Image, question: Any) -> messages.ImageResult:
+        """What one picture among many gets; the question says of how many classes."""
+        error = self.errors.get(image.encoded)
+        if error is not None and self.forgive_after > 0:
+            self.forgive_after -= 1
+            return messages.ImageResult(image_id=image.id, error=error)
+        alone = answer(messages.ClassifyRequest(image=image, top_k=question.top_k))
+        classification = messages.Classification(
+            classes=alone.classes, batch_size=alone.batch_size, timings=alone.timings
+        )
+        return messages.ImageResult(image_id=image.id, classification=classification)
 
     def ListModels(self, request, context):
         return self._answer(self.on_list, request, context)
@@ -139,6 +184,19 @@ def patience_seconds() -> float:
 
 @pytest.fixture
 def stub() -> Iterator[StubService]:
+    with served() as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared_stub() -> Iterator[StubService]:
+    """For property tests, whose examples set anew what they rely on."""
+    with served() as service:
+        yield service
+
+
+@contextmanager
+def served() -> Iterator[StubService]:
     service = StubService()
     options = [("grpc.max_receive_message_length", 8 * 1024 * 1024), ("grpc.so_reuseport", 0)]
     with ThreadPoolExecutor(max_workers=32) as threads:

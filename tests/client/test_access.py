@@ -1,14 +1,14 @@
 """Encryption and tokens: what goes over the wire, what is refused before, and what is never shown."""
 
-import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from tests.certificates import Authority
 
-from linnaeus.client import AsyncClient, Client, Unavailable
+from linnaeus.client import AsyncClient, Client, PermissionDenied, Unauthenticated, Unavailable
 from linnaeus.client.addresses import addresses_from
+from linnaeus.client.cli.access import Access, access_from
 from linnaeus.client.tls import Tls, call_metadata
 from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
@@ -80,27 +80,23 @@ def test_a_token_shows_nowhere():
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A key and its own certificate for NAME."""
-    if shutil.which("openssl") is None:
-        pytest.skip("needs openssl to make a certificate")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        + ["-keyout", key, "-out", certificate, "-days", "2", "-subj", f"/CN={NAME}"]
-        + ["-addext", f"subjectAltName=DNS:{NAME}"],
-        check=True,
-        capture_output=True,
-    )
+def authority():
+    return Authority()
+
+
+@pytest.fixture(scope="module")
+def certificate(authority, tmp_path_factory):
+    """The files of a key and its certificate for NAME, which both ends show."""
+    certificate, key = authority.issue(NAME).write(tmp_path_factory.mktemp("certificate"))
     return key, certificate
 
 
 @pytest.fixture(params=[False, True], ids=["anybody", "clients with a certificate"])
-def encrypted(request, stub, certificate):
+def encrypted(request, stub, certificate, authority):
     """The stub behind TLS; asks clients for a certificate or does not."""
-    key, own = (path.read_bytes() for path in certificate)
-    credentials = grpc.ssl_server_credentials([(key, own)], own if request.param else None, request.param)
+    pair = tuple(path.read_bytes() for path in certificate)
+    ca = authority.certificate if request.param else None
+    credentials = grpc.ssl_server_credentials([pair], ca, request.param)
     with ThreadPoolExecutor(4) as threads:
         server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
         add_ClassifierServiceServicer_to_server(stub, server)
@@ -110,24 +106,27 @@ def encrypted(request, stub, certificate):
         server.stop(grace=None).wait()
 
 
-def test_both_ends_prove_who_they_are(encrypted, stub, certificate):
+def test_both_ends_prove_who_they_are(encrypted, stub, certificate, authority):
     key, own = certificate
-    with Client(encrypted, tls=Tls(ca=own, certificate=own, key=key, server_name=NAME), token=TOKEN) as client:
+    with Client(
+        encrypted, tls=Tls(ca=authority.certificate, certificate=own, key=key, server_name=NAME), token=TOKEN
+    ) as client:
         client.classify(b"a picture")
     assert len(stub.images) == 1
 
 
-async def test_the_asyncio_client_does_so_too(encrypted, stub, certificate):
+async def test_the_asyncio_client_does_so_too(encrypted, stub, certificate, authority):
     key, own = (path.read_bytes() for path in certificate)
-    async with AsyncClient(encrypted, tls=Tls(ca=own, certificate=own, key=key, server_name=NAME)) as client:
+    async with AsyncClient(
+        encrypted, tls=Tls(ca=authority.certificate, certificate=own, key=key, server_name=NAME)
+    ) as client:
         await client.classify(b"a picture")
     assert len(stub.images) == 1
 
 
 @pytest.mark.parametrize("how", ["unknown authority", "wrong name", "no encryption"])
-def test_a_server_that_does_not_prove_it_is_not_talked_to(encrypted, stub, certificate, how):
-    own = certificate[1]
-    tls = {"unknown authority": True, "wrong name": Tls(ca=own), "no encryption": False}[how]
+def test_a_server_that_does_not_prove_it_is_not_talked_to(encrypted, stub, authority, how):
+    tls = {"unknown authority": True, "wrong name": Tls(ca=authority.certificate), "no encryption": False}[how]
     with Client(encrypted, tls=tls) as client, pytest.raises(Unavailable):
         client.classify(b"a picture")
     assert stub.requests == []
@@ -151,3 +150,71 @@ def test_tls_is_a_yes_or_no_or_its_settings():
 
 def test_a_key_shows_nowhere():
     assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
+
+
+@pytest.mark.parametrize("content", [TOKEN, f"{TOKEN}\n", f"  {TOKEN}\r\n\n"])
+async def test_a_token_may_come_from_a_file(stub, make_answer, tmp_path, content):
+    (tmp_path / "token").write_text(content)
+    sent = sent_authorization(stub, make_answer)
+    with Client(stub.target, token_file=tmp_path / "token") as client:
+        client.classify(b"a picture")
+    async with AsyncClient(stub.target, token_file=str(tmp_path / "token")) as client:
+        await client.classify(b"a picture")
+    assert sent == [f"Bearer {TOKEN}"] * 2
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"SECRET one\n", b"SECRET\nSECRET2\n", b"SECR\xc3\x89T", b"SECRET" * 9000]
+)
+def test_a_file_that_holds_no_token_or_more_is_named_and_not_shown(tmp_path, content):
+    (tmp_path / "token").write_bytes(content)
+    with pytest.raises(ValueError, match="token must hold one token and nothing else") as raised:
+        Client("localhost:1", token_file=tmp_path / "token")
+    assert "SECR" not in str(raised.value)
+
+
+def test_a_token_file_that_is_missing_or_one_too_many_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"token_file cannot be read \(.*nowhere"):
+        Client("localhost:1", token_file=tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="pass token or token_file, not both"):
+        Client("localhost:1", token=TOKEN, token_file=tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(grpc.StatusCode.UNAUTHENTICATED, Unauthenticated), (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied)],
+)
+def test_who_is_not_let_in_learns_why(stub, code, error):
+    def behaviour(request, context):
+        context.abort(code, "The server's own sentence.")
+
+    stub.on_classify = behaviour
+    with Client(stub.target) as client, pytest.raises(error, match="^The server's own sentence.$"):
+        client.classify(b"a picture")
+    assert len(stub.requests) == 1  # another attempt would end the same way
+
+
+def test_the_command_line_takes_the_token_from_a_file_before_the_environment(tmp_path, monkeypatch):
+    (tmp_path / "token").write_text(TOKEN)
+    monkeypatch.setenv("LINNAEUS_TOKEN", "from-the-environment")
+    nothing = dict(tls=False, ca=None, certificate=None, key=None, server_name=None)
+    assert access_from(None, **nothing).token == "from-the-environment"
+    assert access_from(str(tmp_path / "token"), **nothing).token == TOKEN
+    assert TOKEN not in repr(access_from(str(tmp_path / "token"), **nothing))
+    monkeypatch.delenv("LINNAEUS_TOKEN")
+    assert access_from(None, **nothing) == Access()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--token-file", "nowhere"], "token_file cannot be read"),
+        (["--tls-certificate", "a.pem"], "pass both or neither"),
+        (["--tls-ca", "nowhere.pem"], "the file for ca cannot be read"),
+        (["--server", "linnaeus.example:1"], "would travel readable by all"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_code_2(run_command, monkeypatch, options, said):
+    monkeypatch.setenv("LINNAEUS_TOKEN", "SECRET")
+    ending = run_command(*options, "models")
+    assert ending.exit_code == 2 and said in " ".join(ending.errors.split()) and "SECRET" not in ending.errors

@@ -53,6 +53,18 @@ def test_options_arrive_at_the_server(run_command, pictures, stub):
     )
 
 
+def test_over_one_stream_the_same_is_shown(run_command, pictures, stub):
+    stub.errors = {b"bad.jpg": messages.ImageError(code=3, message="This is no picture.")}
+    files = pictures("cat.jpg", "bad.jpg", "dog.jpg")
+    ending = run_command("classify", *files, "--model", "lenet", "--stream", "--output", "jsonl")
+    asked = [request for request in stub.requests if isinstance(request, messages.StreamClassifyRequest)]
+    assert sorted(request.image.encoded for request in asked) == [b"bad.jpg", b"cat.jpg", b"dog.jpg"]
+    assert not any(isinstance(request, messages.ClassifyRequest) for request in stub.requests)
+    cat, bad, dog = map(json.loads, ending.output.splitlines())
+    assert cat["classes"][0] == dog["classes"][0] == TOP_CLASS and "This is no picture." in str(bad)
+    assert ending.exit_code == 1
+
+
 def test_more_classes_are_more_rows_with_the_picture_shown_once(run_command, pictures):
     ending = run_command("classify", *pictures("cat.jpg", "dog.jpg"), "--top-k", "2")
     rows = [row for row in cells(ending.output)[2:] if row]

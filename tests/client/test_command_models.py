@@ -77,6 +77,8 @@ def test_json_is_one_array(run_command, several_models):
         "sha256": "ab" * 32,
         "devices": ["cuda:0"],
         "max_batch_size": 64,
+        "version_labels": [],
+        "is_default": False,
     }
     assert ending.exit_code == 0
 

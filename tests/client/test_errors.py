@@ -19,7 +19,9 @@ from linnaeus.client import (
     LinnaeusError,
     ModelNotFound,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
     errors,
 )
@@ -74,7 +76,8 @@ SPOKEN = [
     (Code.UNKNOWN, [], ServerFailure, ()),
     (Code.DATA_LOSS, [], ServerFailure, ()),
     (Code.CANCELLED, [], ServerFailure, ()),
-    (Code.PERMISSION_DENIED, [], ServerFailure, ()),
+    (Code.UNAUTHENTICATED, [], Unauthenticated, ()),
+    (Code.PERMISSION_DENIED, [], PermissionDenied, ()),
 ]
 
 

@@ -22,7 +22,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-@pytest.mark.parametrize("service", ["", "linnaeus.v1.ClassifierService"])
+@pytest.mark.parametrize("service", ["", "linnaeus.v1.ClassifierService", "inference.GRPCInferenceService"])
 def test_health_is_serving_once_the_models_are_warm(channel: grpc.Channel, service: str) -> None:
     request = health_pb2.HealthCheckRequest(service=service)
     assert health_pb2_grpc.HealthStub(channel).Check(request, timeout=10).status == SERVING
@@ -30,7 +30,8 @@ def test_health_is_serving_once_the_models_are_warm(channel: grpc.Channel, servi
 
 def test_reflection_tells_the_contract(channel: grpc.Channel) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
-    assert {"linnaeus.v1.ClassifierService", "grpc.health.v1.Health"} <= set(database.get_services())
+    services = {"linnaeus.v1.ClassifierService", "inference.GRPCInferenceService", "grpc.health.v1.Health"}
+    assert services <= set(database.get_services())
     service = DescriptorPool(database).FindServiceByName("linnaeus.v1.ClassifierService")
     assert service.methods_by_name["Classify"].input_type.full_name == "linnaeus.v1.ClassifyRequest"
 

@@ -46,6 +46,35 @@ def test_every_call_that_the_tester_counts_is_one_that_the_server_answered(
     assert "goodput" in shown
 
 
+@pytest.mark.parametrize("rpc", ["batch", "stream"])
+def test_batches_and_streams_are_counted_image_by_image_on_both_sides(
+    load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path, rpc: str
+) -> None:
+    def counts() -> tuple[float, float]:
+        return metric("linnaeus_request_seconds_count", model="lenet"), metric("linnaeus_rejected_total", model="lenet")
+
+    before = counts()
+    spoilt = ("--corrupt-rate", "0.1")
+    test = load(
+        "--rpc",
+        rpc,
+        "--concurrency",
+        "4",
+        "--duration",
+        "1s",
+        "--warmup",
+        "0",
+        "--json",
+        str(tmp_path / "run"),
+        *spoilt,
+    )
+    _, errors = test.communicate(timeout=100)
+    assert test.returncode == 0, errors
+    sent = Run.from_dict(json.loads((tmp_path / "run").read_text())).spells[0].counts
+    answered, refused = (now - then for now, then in zip(counts(), before, strict=True))
+    assert sent.failed == 0 and answered == sent.ok > 0 and answered + refused == sent.sent
+
+
 def test_the_servers_own_figures_stand_in_the_result_and_on_the_page(
     load: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

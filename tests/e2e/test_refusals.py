@@ -120,16 +120,6 @@ def test_a_message_of_40_mb_is_refused_by_grpc_itself(stub: ClassifierServiceStu
     _still_serves(stub, pictures)
 
 
-def test_calls_that_come_later_are_unimplemented_and_say_what_to_do(stub: ClassifierServiceStub) -> None:
-    with pytest.raises(grpc.RpcError) as batch:
-        stub.ClassifyBatch(v1.ClassifyBatchRequest(), timeout=30)
-    with pytest.raises(grpc.RpcError) as stream:
-        list(stub.StreamClassify(iter([v1.StreamClassifyRequest()]), timeout=30))
-    for error in (batch.value, stream.value):
-        assert error.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert "call Classify for each image" in error.details()
-
-
 def test_refusals_are_counted_by_reason_and_made_up_names_make_no_series(
     stub: ClassifierServiceStub, metric: Metric
 ) -> None:

@@ -22,7 +22,7 @@ def test_the_committed_stubs_are_those_that_the_contract_generates(tmp_path: Pat
     command = [sys.executable, str(ROOT / "scripts" / "generate_stubs.py"), str(tmp_path)]
     subprocess.run(command, check=True, env={**os.environ, "PATH": path}, capture_output=True, timeout=60)
     made = generated_in(tmp_path)
-    assert made == generated_in(ROOT / "proto") and len(made) == 4
+    assert made == generated_in(ROOT / "proto") and len(made) == 8
     for name in made:
         assert (tmp_path / name).read_text() == (ROOT / "proto" / name).read_text(), f"{name}: run make proto"
 
@@ -61,6 +61,7 @@ def test_field_numbers_never_change(message: str, fields: dict[str, int]) -> Non
                 "MODEL_STATE_READY",
                 "MODEL_STATE_FAILED",
                 "MODEL_STATE_DRAINING",
+                "MODEL_STATE_UNLOADED",
             ],
         ),
     ],

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy
 import pytest
+from tests.repositories import add_version
 
 from linnaeus.server.config import Settings
 from linnaeus.server.engine import device_pool
@@ -27,7 +28,7 @@ def reported(error_seconds: float) -> BatchReport:
         total_seconds=0.1,
         prediction_error_seconds=error_seconds,
     )
-    return BatchReport("lenet", 1, 1, [request], 0)
+    return BatchReport("lenet", 1, 1, [request], 0, "cpu", 0.03)
 
 
 def test_a_prediction_error_counts_with_its_sign() -> None:
@@ -54,7 +55,7 @@ def test_each_stage_of_an_answer_counts_where_it_belongs() -> None:
 
 def test_a_batch_of_which_all_were_late_has_no_size() -> None:
     metrics = Metrics("0")
-    metrics.batch(BatchReport("lenet", 1, 0, [], 0))
+    metrics.batch(BatchReport("lenet", 1, 0, [], 0, "cpu", 0.0))
     assert not metrics.registry.get_sample_value("linnaeus_batch_size_count", LENET)
 
 
@@ -106,3 +107,38 @@ async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) is None
     assert metrics.registry.get_sample_value("linnaeus_in_flight") == 0
     await engine.close()
+
+
+async def test_a_refused_load_counts_and_a_label_says_whether_what_it_names_is_served(
+    repository: Path, tmp_path: Path
+) -> None:
+    add_version(repository / "lenet" / "1", tmp_path, "m", 1)
+    add_version(repository / "lenet" / "1", tmp_path, "m", 2, spoilt="corrupt")
+    (tmp_path / "m" / "config.toml").write_text("labels = { stable = 1, canary = 2 }\n")
+    metrics = Metrics("0")
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
+    metrics.watch(engine)
+    await engine.load()
+    value = metrics.registry.get_sample_value
+    assert value("linnaeus_model_load_failures_total", {"model": "m"}) == 1
+    ready = [value("linnaeus_version_label_ready", {"model": "m", "label": label}) for label in ("stable", "canary")]
+    assert ready == [1, 0]
+    assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "12"] == [1, 0]
+    await engine.close()
+
+
+def test_the_time_a_device_is_busy_adds_up() -> None:
+    metrics = Metrics("0")
+    for seconds in (0.25, 0.5):
+        metrics.batch(BatchReport("lenet", 1, 1, [], 0, "cpu", seconds))
+    assert metrics.registry.get_sample_value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) == 0.75
+
+
+async def test_a_cpu_tells_its_streams_and_no_memory_of_its_own(served: Any) -> None:
+    engine, metrics = served
+    await engine.classify(digit())
+    value = metrics.registry.get_sample_value
+    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_streams["cpu"] > 0
+    assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
+    assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
+    assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None

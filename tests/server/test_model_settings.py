@@ -126,3 +126,57 @@ def test_a_file_that_is_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / CONFIG_FILE).mkdir()
     with pytest.raises(ModelRefused, match=r"config\.toml cannot be read: "):
         model_settings(tmp_path, SERVER)
+
+
+@pytest.mark.parametrize(
+    ("text", "candidates", "enough_at"),
+    [
+        ("", [1, 2, 5, 9], None),
+        ('versions = "all"', [1, 2, 5, 9], None),
+        ('versions = "latest"', [9, 5, 2, 1], 1),
+        ('versions = "latest:2"', [9, 5, 2, 1], 2),
+        ("versions = [5, 1, 7]", [1, 5], None),
+    ],
+)
+def test_versions_says_which_are_tried_in_which_order_and_when_it_is_enough(
+    tmp_path: Path, text: str, candidates: list[int], enough_at: int | None
+) -> None:
+    policy = chosen(tmp_path, text).versions
+    assert list(policy.candidates({9, 2, 1, 5})) == candidates
+    assert [count for count in range(4) if policy.is_enough(count)][:1] == ([] if enough_at is None else [enough_at])
+    assert policy.missing({9, 2, 1, 5}) == ([7] if "7" in text else [])
+
+
+def test_labels_and_the_default_version_are_read(tmp_path: Path) -> None:
+    settings = chosen(tmp_path, 'default_version = "stable"\n[labels]\nstable = 3\ncanary-2 = 4\n')
+    assert (settings.labels, settings.default_version) == ({"stable": 3, "canary-2": 4}, "stable")
+    assert chosen(tmp_path, "default_version = 3").default_version == "3"
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('versions = "newest"', "versions is 'newest', but must be \"all\""),
+        ('versions = "latest:0"', "versions is 'latest:0'"),
+        ("versions = []", r"versions is \[\]"),
+        ("versions = [0]", r"versions is \[0\]"),
+        ("versions = [true]", "versions is"),
+        ("versions = 2", "versions is 2"),
+        ("labels = 3", "labels is 3, but must be a table"),
+        ('labels = { stable = "3" }', "labels.stable is '3', but must be a version number"),
+        ("labels = { 3 = 3 }", "labels.3 must begin with a letter"),
+        ("labels = { Stable = 3 }", "labels.Stable must begin with a letter"),
+        ("default_version = 0", "default_version is 0, but must be a version number or a label"),
+        ('default_version = "3"', "default_version is '3'"),
+    ],
+)
+def test_what_versions_labels_and_the_default_may_not_be_is_named(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ModelRefused, match=r"config\.toml: " + named):
+        chosen(tmp_path, text)
+
+
+def test_only_what_a_version_runs_with_asks_for_loading_it_anew(tmp_path: Path) -> None:
+    before = chosen(tmp_path, "max_batch_size = 4")
+    assert chosen(tmp_path, 'versions = "latest"\ndefault_version = 1\nlabels = { a = 1 }').runs_like(before)
+    for other in ("max_batch_size = 5", "weight = 2", "instances = 1", "default_timeout_seconds = 1"):
+        assert not chosen(tmp_path, other).runs_like(before)

@@ -17,8 +17,11 @@ from linnaeus.client.errors import (
     InvalidRequest,
     LinnaeusError,
     ModelNotFound,
+    ModelRefused,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
 )
 from linnaeus.client.hedging import HedgeCounts, Hedging
@@ -50,13 +53,16 @@ __all__ = [
     "ModelInfo",
     "ModelInput",
     "ModelNotFound",
+    "ModelRefused",
     "ModelState",
     "ModelWeights",
     "Outcome",
     "Overloaded",
+    "PermissionDenied",
     "ScoredClass",
     "ServerFailure",
     "Timings",
     "Tls",
+    "Unauthenticated",
     "Unavailable",
 ]

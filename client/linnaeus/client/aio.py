@@ -2,30 +2,34 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import aclosing, suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
 
 from linnaeus.client.attempts import hedged_call_async
-from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, core_from
+from linnaeus.client.batches import Batch
+from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, core_from
 from linnaeus.client.deadlines import Deadline
-from linnaeus.client.errors import ServerFailure
+from linnaeus.client.errors import LinnaeusError, ServerFailure
 from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging
 from linnaeus.client.images import ImageSource
 from linnaeus.client.many import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.many_aio import ManyImages, classify_many, folder_paths
 from linnaeus.client.outcomes import Outcome
-from linnaeus.client.reading import read_classification, read_model, read_models
+from linnaeus.client.reading import read_classification, read_listed_model, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
-from linnaeus.client.tls import Tls
+from linnaeus.client.streaming import DEFAULT_STREAM_CONCURRENCY
+from linnaeus.client.streaming_aio import AsyncStream
+from linnaeus.client.tls import Tls, token_from
 from linnaeus.v1 import classifier_pb2 as messages
-from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceStub
 
 if TYPE_CHECKING:
-    from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceAsyncStub
+    from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceAsyncStub, ModelServiceAsyncStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
@@ -56,6 +60,7 @@ class AsyncClient:
             what it takes before the first request above 1 MiB.
         tls: True for an encrypted connection to a server that the usual authorities vouch for, or a `Tls` value.
         token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
+        token_file: a file that holds the token and nothing else, in place of `token`; read now.
         hedging: True, or a `Hedging` value: a second attempt where an answer is late; see there.
 
     Raises:
@@ -70,6 +75,7 @@ class AsyncClient:
         max_message_bytes: int | None = None,
         tls: Tls | bool = False,
         token: str | None = None,
+        token_file: str | os.PathLike[str] | None = None,
         hedging: Hedging | bool = False,
     ) -> None:
         self._core = core_from(
@@ -77,7 +83,7 @@ class AsyncClient:
             timeout_seconds=timeout_seconds,
             max_message_bytes=max_message_bytes,
             tls=tls,
-            token=token,
+            token=token_from(token, token_file),
             hedging=hedging,
         )
         self._asking = asyncio.Lock()
@@ -121,7 +127,7 @@ class AsyncClient:
             image: a path, a file's content, an open binary file, a Pillow image, or a uint8 array of shape [H, W],
                 [H, W, 1], [H, W, 3] or [H, W, 4]. Leave it alone until the call returns.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long this call may take, from when the picture is read; None means the client's.
@@ -139,16 +145,60 @@ class AsyncClient:
         Raises:
             LinnaeusError: there is no answer.
         """
-        return read_models(await self._list(self._core.deadline(None)))
+        return read_models((await self._list(self._core.deadline(None))).models)
 
     async def model(self, name: str, version: int | str | None = None) -> ModelInfo:
-        """Describes one model version, labels included; None means the highest that is ready.
+        """Describes one model version, labels included; a number or a label; None means the default.
 
         Raises:
             LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
         """
         request, deadline = self._core.model_request(name, version), self._core.deadline(None)
         return read_model(await self._call((await self._stub()).GetModel, request, deadline))
+
+    async def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
+        """Has the server load what it does not serve yet of a model; returns how all its versions stand.
+
+        A call that is given up stops nothing: the server loads it to the end.
+
+        Raises:
+            ModelRefused: a version was refused; what was served before is served still.
+            LinnaeusError: there is no answer; `ModelNotFound` where the repository has no such model.
+        """
+        request, deadline = self._core.load_request(model), self._core.deadline(timeout_seconds)
+        return read_models((await self._call((await self._control()).LoadModel, request, deadline)).models)
+
+    async def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
+        """Has the server load a model anew, beside what it serves; returns once the calls have moved there.
+
+        Raises:
+            ModelRefused: a version was refused; what was served before is served still.
+            LinnaeusError: there is no answer; `ModelNotFound` where the repository has no such model.
+        """
+        request, deadline = self._core.reload_request(model), self._core.deadline(timeout_seconds)
+        return read_models((await self._call((await self._control()).ReloadModel, request, deadline)).models)
+
+    async def unload_model(
+        self, model: str, version: int | str | None = None, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS
+    ) -> tuple[ModelInfo, ...]:
+        """Has the server no longer serve a version, or all if it is None; returns once their calls are answered.
+
+        Raises:
+            LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
+        """
+        request, deadline = self._core.unload_request(model, version), self._core.deadline(timeout_seconds)
+        return read_models((await self._call((await self._control()).UnloadModel, request, deadline)).models)
+
+    async def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
+        """Says which version answers calls that name none, a number or a label; returns it.
+
+        None leaves it to the model's config.toml again, or else to the highest version that is ready.
+
+        Raises:
+            LinnaeusError: there is no answer; `ModelNotFound` where that version is not served.
+        """
+        request, deadline = self._core.default_request(model, version), self._core.deadline(None)
+        return read_listed_model((await self._call((await self._control()).SetDefaultVersion, request, deadline)).model)
 
     def classify_many(
         self,
@@ -182,7 +232,7 @@ class AsyncClient:
             concurrency: how many pictures may be under way at once.
             ordered: in the order of the pictures; False: as they come.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
@@ -200,6 +250,104 @@ class AsyncClient:
 
         check_concurrency(concurrency)
         return classify_many(check_images(images), ask, concurrency=concurrency, ordered=ordered)
+
+    async def classify_batch(
+        self,
+        images: Iterable[ImageSource],
+        *,
+        model: str = "",
+        version: int | str | None = None,
+        top_k: int = 0,
+        priority: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[Outcome]:
+        """Names what is in each of many pictures with as few calls as they fit into; one that fails ends nothing.
+
+            for outcome in await client.classify_batch(paths, model="lenet"):
+                print(outcome.name, outcome.result.top.label if outcome.result else outcome.error)
+
+        Where pictures are small and models quick, most of a call's cost is the call: one of 32 pictures takes a
+        fraction of the time of 32. All answers come at once; see `classify_stream` for pictures without end.
+
+        Invariants:
+            - every picture has one `Outcome`, in their order; a call that fails is the error of all its pictures;
+            - what was answered is never sent again; what the server refused is, like any call.
+
+        Args:
+            images: pictures of any kind that `classify` takes; read call by call, beside the event loop. Leave them
+                alone until the call returns.
+            model: its name; may be left out where the server has only one.
+            version: None means the highest that is ready.
+            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
+            timeout_seconds: how long all of it may take; None means the client's.
+
+        Raises:
+            ValueError: `timeout_seconds` makes no sense.
+            TypeError: `images` is one picture, or nothing that can be gone through.
+        """
+        deadline = self._core.deadline(timeout_seconds)
+
+        def build(image: ImageSource) -> messages.ClassifyRequest:
+            return self._core.classify_request(
+                image, model=model, version=version, top_k=top_k, priority=priority, image_id=""
+            )
+
+        batch = Batch(self._core, tuple(check_images(images)), build, deadline)
+        await self._learn_limit(deadline)
+        while (request := await asyncio.to_thread(batch.next_call)) is not None:
+            await asyncio.sleep(batch.pause_seconds)
+            try:
+                batch.answered(await self._call((await self._stub()).ClassifyBatch, request, deadline))
+            except LinnaeusError as error:
+                batch.failed(error)
+        return batch.outcomes
+
+    def classify_stream(
+        self,
+        images: ManyImages,
+        *,
+        concurrency: int = DEFAULT_STREAM_CONCURRENCY,
+        ordered: bool = True,
+        model: str = "",
+        version: int | str | None = None,
+        top_k: int = 0,
+        priority: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[Outcome, None]:
+        """Names what is in each of many pictures over one call; one that fails ends nothing.
+
+        As `classify_many` but for the way: all pictures go to one server, over one stream, which costs both sides less
+        than a call for each. It suits many small pictures and quick models. Where that server stops or is lost, the
+        pictures without an answer go on to another one, if the stream had answered any before.
+
+        Invariants:
+            - those of `classify_many`, but hedging, and a picture that is refused for a full queue is not sent again.
+
+        Args:
+            images: pictures of any kind that `classify` takes; from an iterable or an async iterable.
+            concurrency: how many pictures may be under way at once; the server takes as many as its `stream_window`.
+            ordered: in the order of the pictures; False: as they come.
+            model: its name; may be left out where the server has only one.
+            version: None means the highest that is ready.
+            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
+            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
+            timeout_seconds: how long each picture may take; None means the client's.
+
+        Raises:
+            ValueError: `concurrency` or `timeout_seconds` makes no sense.
+            TypeError: `images` is one picture, or nothing that can be gone through.
+        """
+        seconds = self._core.call_timeout(timeout_seconds)
+
+        async def request(image: ImageSource) -> messages.ClassifyRequest:
+            built = await self._request(image, model, version, top_k, priority, "")
+            if self._core.must_ask_limit(built):
+                await self._ask_limit(built, self._core.deadline(seconds))
+            return built
+
+        check_concurrency(concurrency)
+        return self._streaming(check_images(images), request, concurrency, ordered, seconds)
 
     def classify_folder(
         self,
@@ -228,7 +376,7 @@ class AsyncClient:
             concurrency: as in `classify_many`, as is all that follows.
             ordered: sorted by path; False: as they come.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture's call may take; None means the client's.
@@ -269,6 +417,37 @@ class AsyncClient:
         if self._core.hedger is None:
             return await self._call(method, request, deadline)
         return await self._call_hedged(method, request, deadline, self._core.hedger)
+
+    async def _streaming(
+        self,
+        images: ManyImages,
+        request: Callable[[ImageSource], Awaitable[messages.ClassifyRequest]],
+        concurrency: int,
+        ordered: bool,
+        timeout_seconds: float,
+    ) -> AsyncGenerator[Outcome, None]:
+        service = await self._stub()
+
+        def open_stream(requests: AsyncIterator[messages.StreamClassifyRequest]) -> Any:
+            return service.StreamClassify(requests, metadata=self._core.metadata)
+
+        stream = AsyncStream(self._core, open_stream, timeout_seconds)
+
+        async def ask(image: ImageSource) -> Classification:
+            return await stream.ask(await request(image))
+
+        try:
+            async with aclosing(classify_many(images, ask, concurrency=concurrency, ordered=ordered)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+        finally:
+            await stream.close()
+
+    async def _learn_limit(self, deadline: Deadline) -> None:
+        """Asks what the server takes, once; where there is no answer, the call that follows will say why."""
+        with suppress(LinnaeusError):
+            if not self._core.limit.is_told:
+                self._core.learn_limit(await self._told(deadline))
 
     async def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
         """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
@@ -313,6 +492,10 @@ class AsyncClient:
             self._channel = self._open_channel(target)
             self._service = ClassifierServiceStub(self._channel)
         return self._service
+
+    async def _control(self) -> "ModelServiceAsyncStub":
+        await self._stub()
+        return ModelServiceStub(cast(grpc.aio.Channel, self._channel))
 
     def _open_channel(self, target: str) -> grpc.aio.Channel:
         options = self._core.channel_options

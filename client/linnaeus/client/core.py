@@ -16,13 +16,15 @@ from linnaeus.client.hedging import HedgeCounts, Hedger, Hedging, hedging_from
 from linnaeus.client.images import ImageSource, image_message
 from linnaeus.client.limits import USUAL_MESSAGE_BYTES, MessageLimit
 from linnaeus.client.sizes import require_room
-from linnaeus.client.statuses import error_from
+from linnaeus.client.statuses import error_from, error_from_image, late_error
 from linnaeus.client.targets import check_timeout
 from linnaeus.client.tls import Tls, call_metadata, tls_from
 from linnaeus.v1 import classifier_pb2 as messages
 
 DEFAULT_TARGET = "localhost:8001"
 DEFAULT_TIMEOUT_SECONDS = 30.0
+# A large model on a busy machine: the server goes on anyway, whoever gives up only learns less.
+LOAD_TIMEOUT_SECONDS = 600.0
 DEFAULT_MAX_MESSAGE_BYTES = USUAL_MESSAGE_BYTES
 
 _PRIORITIES = {
@@ -81,7 +83,8 @@ class Core:
 
     def learn_limit(self, told: messages.ListModelsResponse | None) -> None:
         """Keeps what the server takes at most; None where it knows no such question."""
-        self.limit.tell(0 if told is None else told.limits.max_message_bytes)
+        limits = messages.ServerLimits() if told is None else told.limits
+        self.limit.tell(limits.max_message_bytes, limits.max_batch_images)
 
     def require_room(self, request: messages.ClassifyRequest) -> None:
         """Checks a request against what is known by now.
@@ -126,9 +129,53 @@ class Core:
         """
         return messages.GetModelRequest(model=_text("model", model), version=_version(version))
 
+    def load_request(self, model: str) -> messages.LoadModelRequest:
+        """Makes a request to load a model.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.LoadModelRequest(model=_text("model", model))
+
+    def reload_request(self, model: str) -> messages.ReloadModelRequest:
+        """Makes a request to load a model anew.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.ReloadModelRequest(model=_text("model", model))
+
+    def unload_request(self, model: str, version: int | str | None) -> messages.UnloadModelRequest:
+        """Makes a request to unload a version, or all.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.UnloadModelRequest(model=_text("model", model), version=_version(version))
+
+    def default_request(self, model: str, version: int | str | None) -> messages.SetDefaultVersionRequest:
+        """Makes a request that says which version answers calls that name none.
+
+        Raises:
+            InvalidRequest: an argument does not fit its field.
+        """
+        return messages.SetDefaultVersionRequest(model=_text("model", model), version=_version(version))
+
     def error(self, failure: grpc.RpcError, deadline: Deadline) -> LinnaeusError:
         """Makes the error a caller sees; raise it `from None`, it says all there is to say."""
         return error_from(failure, target=str(self.addresses), timeout_seconds=deadline.seconds)
+
+    def stream_error(self, failure: grpc.RpcError, timeout_seconds: float) -> LinnaeusError:
+        """Makes the error of every picture that a stream left without an answer."""
+        return error_from(failure, target=str(self.addresses), timeout_seconds=timeout_seconds)
+
+    def late(self, timeout_seconds: float) -> LinnaeusError:
+        """Makes the error of a picture of a stream whose time is over."""
+        return late_error(target=str(self.addresses), timeout_seconds=timeout_seconds)
+
+    def image_error(self, error: messages.ImageError, timeout_seconds: float) -> LinnaeusError:
+        """Makes the error of one picture among many."""
+        return error_from_image(error, target=str(self.addresses), timeout_seconds=timeout_seconds)
 
 
 def core_from(

@@ -27,7 +27,15 @@ def read_details(trailer: Iterable[Any] | None) -> tuple[Detail, ...]:
     if not isinstance(packed, bytes):
         return ()
     try:
-        return tuple(_unpack(detail) for detail in status_pb2.Status.FromString(packed).details)
+        return unpack_details(status_pb2.Status.FromString(packed).details)
+    except DecodeError:
+        return ()
+
+
+def unpack_details(packed: Iterable[PackedMessage]) -> tuple[Detail, ...]:
+    """Reads google.rpc messages; broken ones give nothing."""
+    try:
+        return tuple(_unpack(detail) for detail in packed)
     except DecodeError:
         return ()
 
@@ -46,6 +54,13 @@ def _bad_request(packed: bytes) -> Detail:
 def _retry_info(packed: bytes) -> Detail:
     delay = error_details_pb2.RetryInfo.FromString(packed).retry_delay
     return {"retry_delay_seconds": delay.seconds + delay.nanos / 1e9}
+
+
+def _precondition_failure(packed: bytes) -> Detail:
+    violations = error_details_pb2.PreconditionFailure.FromString(packed).violations
+    return {
+        "violations": [{"type": one.type, "subject": one.subject, "description": one.description} for one in violations]
+    }
 
 
 def _resource_info(packed: bytes) -> Detail:
@@ -67,5 +82,6 @@ _READERS: dict[str, Callable[[bytes], Detail]] = {
     "BadRequest": _bad_request,
     "RetryInfo": _retry_info,
     "ResourceInfo": _resource_info,
+    "PreconditionFailure": _precondition_failure,
     "ErrorInfo": _error_info,
 }

@@ -4,7 +4,10 @@
     ├── InvalidImage        the picture cannot be read, is too large, or is not a picture
     ├── InvalidRequest      another field of the request is at fault
     ├── ModelNotFound       no such model or version
-    ├── Overloaded          the server's queue is full: try again later
+    ├── ModelRefused        a model that was to be loaded was refused
+    ├── Unauthenticated     the server does not know who calls: no token, or one it does not know
+    ├── PermissionDenied    the server knows, and the caller may not do this
+    ├── Overloaded          the server's queue is full, or the caller asks too often: try again later
     ├── DeadlineExceeded    the answer did not, or could not, come in time
     ├── Unavailable         the server cannot be reached, is loading or is stopping
     └── ServerFailure       the server's fault, or not a server of this kind
@@ -23,7 +26,7 @@ class LinnaeusError(Exception):
 
     Attributes:
         details: what the server added as google.rpc messages, each a plain dict whose "type" is `BadRequest`,
-            `RetryInfo`, `ResourceInfo` or `ErrorInfo`. Empty when the error arose on this side.
+            `RetryInfo`, `ResourceInfo`, `PreconditionFailure` or `ErrorInfo`. Empty when the error arose on this side.
     """
 
     def __init__(self, message: str, *, details: tuple[Mapping[str, Any], ...] = ()) -> None:
@@ -49,8 +52,20 @@ class ModelNotFound(LinnaeusError):
     """The server has no such model or version."""
 
 
+class ModelRefused(LinnaeusError):
+    """A model that was to be loaded was refused; what was served before is served still. `details` say why."""
+
+
+class Unauthenticated(LinnaeusError):
+    """The server asks for a token, and there was none or one that it does not know."""
+
+
+class PermissionDenied(LinnaeusError):
+    """The token is known, but does not give the right that the call needs."""
+
+
 class Overloaded(LinnaeusError):
-    """The server's queue is full; `retry_after_seconds` says when a place is likely to be free."""
+    """The server's queue is full, or this caller asks too often; `retry_after_seconds` says when to ask again."""
 
 
 class DeadlineExceeded(LinnaeusError):

@@ -27,6 +27,8 @@ Item = TypeVar("Item")
 ManyImages = TypeVar("ManyImages", bound=Iterable[ImageSource] | AsyncIterable[ImageSource])
 # Classifies one picture through calls that can be cancelled together.
 Ask = Callable[[ImageSource, Calls], Classification]
+# Begins with the picture of that index.
+Start = Callable[[int, ImageSource], "Future[Outcome]"]
 
 
 def check_concurrency(concurrency: int) -> int:
@@ -102,10 +104,21 @@ def classify_many(
     images: Iterable[ImageSource], ask: Ask, *, concurrency: int, ordered: bool
 ) -> Generator[Outcome, None, None]:
     """Classifies every picture; see `Client.classify_many` for what is promised."""
+    return through_window(images, _workers(concurrency, ask), concurrency=concurrency, ordered=ordered)
+
+
+def through_window(
+    images: Iterable[ImageSource],
+    workers: "contextlib.AbstractContextManager[Start]",
+    *,
+    concurrency: int,
+    ordered: bool,
+) -> Generator[Outcome, None, None]:
+    """Begins with so many pictures at once as may be, through workers that end with the block."""
     finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
     shelf: Shelf[Outcome] = Shelf(ordered=ordered)
     reader, held = _Reader(images), 0
-    with _workers(concurrency, ask) as start:
+    with workers as start:
         while held or not reader.ended:
             # One picture for one outcome: the window stays full, and a slow iterable keeps back no finished answer.
             if held < concurrency and not reader.ended and (picture := reader.next()) is not None:
@@ -131,7 +144,7 @@ def _arrived(finished: "queue.SimpleQueue[Future[Outcome]]") -> Iterator[Outcome
 
 
 @contextlib.contextmanager
-def _workers(concurrency: int, ask: Ask) -> Iterator[Callable[[int, ImageSource], "Future[Outcome]"]]:
+def _workers(concurrency: int, ask: Ask) -> Iterator[Start]:
     """Threads that classify; none is left, and no call either, however the block ends."""
     calls = Calls()
     threads = ThreadPoolExecutor(concurrency, thread_name_prefix="linnaeus-classify-many")

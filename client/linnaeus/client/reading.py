@@ -1,5 +1,7 @@
 """From messages to results: the only file that reads an answer's fields."""
 
+from collections.abc import Iterable
+
 from linnaeus.client.errors import ServerFailure
 from linnaeus.client.results import (
     Classification,
@@ -17,6 +19,7 @@ _STATES: dict[int, ModelState] = {
     messages.MODEL_STATE_READY: ModelState.READY,
     messages.MODEL_STATE_FAILED: ModelState.FAILED,
     messages.MODEL_STATE_DRAINING: ModelState.DRAINING,
+    messages.MODEL_STATE_UNLOADED: ModelState.UNLOADED,
 }
 
 
@@ -26,21 +29,41 @@ def read_classification(response: messages.ClassifyResponse) -> Classification:
     Raises:
         ServerFailure: it holds no class, which the contract rules out.
     """
-    if not response.classes:
+    return _read(response, response.model, response.version, response.image_id)
+
+
+def read_image_result(result: messages.ImageResult, model: str, version: int) -> Classification:
+    """Reads the answer for one picture among many.
+
+    Raises:
+        ServerFailure: it holds no class, which the contract rules out.
+    """
+    return _read(result.classification, model, version, result.image_id)
+
+
+def _read(
+    answer: messages.ClassifyResponse | messages.Classification, model: str, version: int, image_id: str
+) -> Classification:
+    if not answer.classes:
         raise ServerFailure("the server answered without a single class: is it a Linnaeus server?")
     return Classification(
-        classes=tuple(ScoredClass(scored.index, scored.label, scored.probability) for scored in response.classes),
-        model=response.model,
-        version=response.version,
-        batch_size=response.batch_size,
-        timings=_read_timings(response.timings),
-        image_id=response.image_id,
+        classes=tuple(ScoredClass(scored.index, scored.label, scored.probability) for scored in answer.classes),
+        model=model,
+        version=version,
+        batch_size=answer.batch_size,
+        timings=_read_timings(answer.timings),
+        image_id=image_id,
     )
 
 
-def read_models(response: messages.ListModelsResponse) -> tuple[ModelInfo, ...]:
+def read_listed_model(model: messages.Model) -> ModelInfo:
+    """Reads one model version of a listing, without labels."""
+    return _read_model(model, ())
+
+
+def read_models(models: Iterable[messages.Model]) -> tuple[ModelInfo, ...]:
     """Reads a listing, in the server's order."""
-    return tuple(_read_model(model, ()) for model in response.models)
+    return tuple(map(read_listed_model, models))
 
 
 def read_model(response: messages.GetModelResponse) -> ModelInfo:
@@ -68,6 +91,8 @@ def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
         devices=tuple(model.devices),
         max_batch_size=model.max_batch_size,
         labels=labels,
+        version_labels=tuple(model.version_labels),
+        is_default=model.is_default,
     )
 
 

@@ -16,6 +16,7 @@ class ModelState(StrEnum):
     READY = "ready"
     FAILED = "failed"
     DRAINING = "draining"
+    UNLOADED = "unloaded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class ModelInfo:
         name: the model's name.
         version: from 1.
         state: where it stands.
-        state_reason: why it is not ready, in one sentence; empty when it is.
+        state_reason: why it is not ready, in one sentence; of one that is, why its last reload was refused.
         architecture: such as "efficientnet_lite0".
         input: None when the manifest could not be read.
         weights: None when the manifest could not be read.
@@ -132,6 +133,8 @@ class ModelInfo:
         devices: where it runs; empty when it is not ready.
         max_batch_size: how many pictures may share a run; 0 when it is not ready.
         labels: by class index; empty in a listing.
+        version_labels: what the version is called besides its number, such as "stable".
+        is_default: whether it answers calls that name no version.
     """
 
     name: str
@@ -147,6 +150,8 @@ class ModelInfo:
     devices: tuple[str, ...]
     max_batch_size: int
     labels: tuple[str, ...] = ()
+    version_labels: tuple[str, ...] = ()
+    is_default: bool = False
 
     @property
     def untrained(self) -> bool:

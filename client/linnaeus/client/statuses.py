@@ -6,18 +6,23 @@ transport refused the message, the sentence is made here and names the address.
 
 import grpc
 
-from linnaeus.client.details import Detail, read_details
+from linnaeus.client.details import Detail, read_details, unpack_details
 from linnaeus.client.errors import (
     DeadlineExceeded,
     InvalidImage,
     InvalidRequest,
     LinnaeusError,
     ModelNotFound,
+    ModelRefused,
     Overloaded,
+    PermissionDenied,
     ServerFailure,
+    Unauthenticated,
     Unavailable,
 )
+from linnaeus.v1 import classifier_pb2 as messages
 
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 # Of the C core, sometimes inside other words: "SERVER: Received message larger than max (9 vs. 8)".
 _MESSAGE_TOO_LARGE = "message larger than max"
 _ANSWER_TOO_LARGE = (f"CLIENT: Received {_MESSAGE_TOO_LARGE}", f"SERVER: Sent {_MESSAGE_TOO_LARGE}")
@@ -32,12 +37,34 @@ def error_from(failure: grpc.RpcError, *, target: str, timeout_seconds: float) -
         target: the server's address, for the sentence.
         timeout_seconds: what the call was given, for the sentence.
     """
-    code, text = failure.code(), failure.details() or ""
     details = read_details(failure.trailing_metadata())
+    return _error(failure.code(), failure.details() or "", details, target, timeout_seconds)
+
+
+def error_from_image(error: messages.ImageError, *, target: str, timeout_seconds: float) -> LinnaeusError:
+    """Makes the error of one picture among many: the one that a call for it alone would have ended with."""
+    code = _CODES.get(error.code, grpc.StatusCode.UNKNOWN)
+    return _error(code, error.message, unpack_details(error.details), target, timeout_seconds)
+
+
+def late_error(*, target: str, timeout_seconds: float) -> DeadlineExceeded:
+    """Makes the error of a picture whose answer did not come in time."""
+    return DeadlineExceeded(_late(target, timeout_seconds))
+
+
+def _error(
+    code: grpc.StatusCode, text: str, details: tuple[Detail, ...], target: str, timeout_seconds: float
+) -> LinnaeusError:
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         return _invalid(text, details)
     if code is grpc.StatusCode.NOT_FOUND:
         return ModelNotFound(text, details=details)
+    if code is grpc.StatusCode.FAILED_PRECONDITION:
+        return ModelRefused(text, details=details)
+    if code is grpc.StatusCode.UNAUTHENTICATED:
+        return Unauthenticated(text or f"the server at {target} asks for a token: pass token=", details=details)
+    if code is grpc.StatusCode.PERMISSION_DENIED:
+        return PermissionDenied(text or f"the server at {target} does not allow this call", details=details)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         return _exhausted(text, details, target)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -16,6 +16,7 @@ Pem: TypeAlias = str | os.PathLike[str] | bytes  # a path, or a file's content
 
 # RFC 6750, 2.1: what may follow "Bearer".
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_LONGEST_TOKEN_BYTES = 8192  # a server's room for all of a call's metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,27 @@ def tls_from(tls: "Tls | bool") -> Tls | None:
     if not isinstance(tls, bool):
         raise ValueError(f"tls must be True, False or a Tls value, not {tls!r}")
     return Tls() if tls else None
+
+
+def token_from(token: str | None, token_file: str | os.PathLike[str] | None) -> str | None:
+    """Returns the token that a caller gave or named the file of; None for neither.
+
+    Raises:
+        ValueError: both were given, or the file cannot be read or holds more than a token; never shows it.
+    """
+    if token_file is None:
+        return token
+    if token is not None:
+        raise ValueError("pass token or token_file, not both")
+    try:
+        with open(token_file, "rb") as file:
+            content = file.read(_LONGEST_TOKEN_BYTES + 1)
+    except OSError as error:
+        raise ValueError(f"the file for token_file cannot be read ({error})") from None
+    held = content.strip()
+    if len(content) > _LONGEST_TOKEN_BYTES or not _TOKEN.fullmatch(held.decode("ascii", "replace")):
+        raise ValueError(f"{os.fspath(token_file)} must hold one token and nothing else")
+    return held.decode("ascii")
 
 
 def call_metadata(token: str | None, addresses: Addresses, tls: Tls | None) -> tuple[tuple[str, str], ...]:

@@ -82,14 +82,39 @@ class ClassifierServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyBatch(self, request, context):
-        """Classifies many images, with a result or an error for each. Not served yet.
+        """Classifies many images of one caller, with a result or an error for each, in order. An
+        image that is bad, refused, late or failed has its ImageError and harms no other: the call
+        is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+        The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+        that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+        others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+        The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+        ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+        loading) as Classify does. It also fails if every single image was refused with
+        RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamClassify(self, request_iterator, context):
-        """Classifies images as they come and answers as they are ready. Not served yet.
+        """Classifies images as they come and answers each as soon as it is ready, not in order: the
+        correlation id tells which image an answer is for. Each image may name another model. An
+        image at fault, refused, late or failed has its ImageError, an unknown model included; the
+        stream goes on.
+
+        At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+        read until an answer is written, so a caller that does not read its answers is not read
+        either. The stream's deadline is that of every image in it, and an image may have less time
+        (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+        its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+        When the caller has sent its last image and closed its side, the remaining answers follow,
+        then OK. When the server stops, the answers of the images it has read follow, then
+        UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+        of its images.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -286,7 +311,12 @@ class ClassifierService:
 
 
 class ModelServiceStub:
-    """Changes what is served while the server runs. Not served yet.
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
     """
 
     def __init__(self, channel):
@@ -318,32 +348,41 @@ class ModelServiceStub:
 
 
 class ModelServiceServicer:
-    """Changes what is served while the server runs. Not served yet.
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
     """
 
     def LoadModel(self, request, context):
-        """Loads a model's versions from the repository.
+        """Loads those versions of a model that its config.toml wants and that are not served, also
+        such as were refused or unloaded before. Where there is nothing to load it says how all
+        stand.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UnloadModel(self, request, context):
-        """Stops serving a model once its calls in flight are answered.
+        """Stops serving a model, or one version of it, and answers once its calls in flight are
+        answered and its memory is free. It is not loaded again before somebody asks for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReloadModel(self, request, context):
-        """Loads a model anew beside the old one, then moves the traffic.
+        """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+        once the traffic has moved and the memory of the old ones is free.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetDefaultVersion(self, request, context):
-        """Says which version answers a request that names none.
+        """Says which version answers a request that names none, instead of what config.toml says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -381,7 +420,12 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService:
-    """Changes what is served while the server runs. Not served yet.
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
     """
 
     @staticmethod

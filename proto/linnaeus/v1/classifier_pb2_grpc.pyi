@@ -50,9 +50,36 @@ class ClassifierServiceStub:
     device that runs the model has failed.
     """
     ClassifyBatch: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyBatchRequest, _classifier_pb2.ClassifyBatchResponse]
-    """Classifies many images, with a result or an error for each. Not served yet."""
+    """Classifies many images of one caller, with a result or an error for each, in order. An
+    image that is bad, refused, late or failed has its ImageError and harms no other: the call
+    is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+    The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+    that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+    others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+    The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+    ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+    loading) as Classify does. It also fails if every single image was refused with
+    RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
+    """
     StreamClassify: _grpc.StreamStreamMultiCallable[_classifier_pb2.StreamClassifyRequest, _classifier_pb2.StreamClassifyResponse]
-    """Classifies images as they come and answers as they are ready. Not served yet."""
+    """Classifies images as they come and answers each as soon as it is ready, not in order: the
+    correlation id tells which image an answer is for. Each image may name another model. An
+    image at fault, refused, late or failed has its ImageError, an unknown model included; the
+    stream goes on.
+
+    At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+    read until an answer is written, so a caller that does not read its answers is not read
+    either. The stream's deadline is that of every image in it, and an image may have less time
+    (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+    its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+    When the caller has sent its last image and closed its side, the remaining answers follow,
+    then OK. When the server stops, the answers of the images it has read follow, then
+    UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+    of its images.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]
     """Lists every model version the server knows, also those it refused to serve."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]
@@ -75,9 +102,36 @@ class ClassifierServiceAsyncStub(ClassifierServiceStub):
     device that runs the model has failed.
     """
     ClassifyBatch: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ClassifyBatchRequest, _classifier_pb2.ClassifyBatchResponse]  # type: ignore[assignment]
-    """Classifies many images, with a result or an error for each. Not served yet."""
+    """Classifies many images of one caller, with a result or an error for each, in order. An
+    image that is bad, refused, late or failed has its ImageError and harms no other: the call
+    is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+    The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+    that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+    others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+    The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+    ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+    loading) as Classify does. It also fails if every single image was refused with
+    RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
+    """
     StreamClassify: _aio.StreamStreamMultiCallable[_classifier_pb2.StreamClassifyRequest, _classifier_pb2.StreamClassifyResponse]  # type: ignore[assignment]
-    """Classifies images as they come and answers as they are ready. Not served yet."""
+    """Classifies images as they come and answers each as soon as it is ready, not in order: the
+    correlation id tells which image an answer is for. Each image may name another model. An
+    image at fault, refused, late or failed has its ImageError, an unknown model included; the
+    stream goes on.
+
+    At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+    read until an answer is written, so a caller that does not read its answers is not read
+    either. The stream's deadline is that of every image in it, and an image may have less time
+    (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+    its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+    When the caller has sent its last image and closed its side, the remaining answers follow,
+    then OK. When the server stops, the answers of the images it has read follow, then
+    UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+    of its images.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ListModelsRequest, _classifier_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists every model version the server knows, also those it refused to serve."""
     GetModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.GetModelRequest, _classifier_pb2.GetModelResponse]  # type: ignore[assignment]
@@ -109,7 +163,19 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ClassifyBatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ClassifyBatchResponse, _abc.Awaitable[_classifier_pb2.ClassifyBatchResponse]]:
-        """Classifies many images, with a result or an error for each. Not served yet."""
+        """Classifies many images of one caller, with a result or an error for each, in order. An
+        image that is bad, refused, late or failed has its ImageError and harms no other: the call
+        is OK even if none has an answer. Cancelling the call gives up all of its images.
+
+        The call's deadline is every image's, less a little (a tenth of the time, at most 50 ms)
+        that the answer of all may need: an image that is late has DEADLINE_EXCEEDED and the
+        others' answers still arrive. An image whose answer is expected too late is refused at once.
+
+        The call itself fails, and no image was begun, with INVALID_ARGUMENT (no image, more than
+        ServerLimits.max_batch_images, or another field at fault), NOT_FOUND and UNAVAILABLE (model
+        loading) as Classify does. It also fails if every single image was refused with
+        RESOURCE_EXHAUSTED or UNAVAILABLE, with the first one's, so that it can be sent again whole.
+        """
 
     @_abc_1.abstractmethod
     def StreamClassify(
@@ -117,7 +183,22 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
         request_iterator: _MaybeAsyncIterator[_classifier_pb2.StreamClassifyRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_classifier_pb2.StreamClassifyResponse], _abc.AsyncIterator[_classifier_pb2.StreamClassifyResponse]]:
-        """Classifies images as they come and answers as they are ready. Not served yet."""
+        """Classifies images as they come and answers each as soon as it is ready, not in order: the
+        correlation id tells which image an answer is for. Each image may name another model. An
+        image at fault, refused, late or failed has its ImageError, an unknown model included; the
+        stream goes on.
+
+        At most ServerLimits.stream_window images of a stream are in the server at once: no more is
+        read until an answer is written, so a caller that does not read its answers is not read
+        either. The stream's deadline is that of every image in it, and an image may have less time
+        (timeout_seconds); one that has neither has its model's own timeout, if there is one, from
+        its arrival. One that is late has DEADLINE_EXCEEDED while the stream lasts.
+
+        When the caller has sent its last image and closed its side, the remaining answers follow,
+        then OK. When the server stops, the answers of the images it has read follow, then
+        UNAVAILABLE: send what has no answer to another stream. Cancelling the stream gives up all
+        of its images.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(
@@ -138,37 +219,69 @@ class ClassifierServiceServicer(metaclass=_abc_1.ABCMeta):
 def add_ClassifierServiceServicer_to_server(servicer: ClassifierServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 
 class ModelServiceStub:
-    """Changes what is served while the server runs. Not served yet."""
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ModelServiceAsyncStub: ...
     LoadModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.LoadModelRequest, _classifier_pb2.LoadModelResponse]
-    """Loads a model's versions from the repository."""
+    """Loads those versions of a model that its config.toml wants and that are not served, also
+    such as were refused or unloaded before. Where there is nothing to load it says how all
+    stand.
+    """
     UnloadModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.UnloadModelRequest, _classifier_pb2.UnloadModelResponse]
-    """Stops serving a model once its calls in flight are answered."""
+    """Stops serving a model, or one version of it, and answers once its calls in flight are
+    answered and its memory is free. It is not loaded again before somebody asks for it.
+    """
     ReloadModel: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.ReloadModelRequest, _classifier_pb2.ReloadModelResponse]
-    """Loads a model anew beside the old one, then moves the traffic."""
+    """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+    once the traffic has moved and the memory of the old ones is free.
+    """
     SetDefaultVersion: _grpc.UnaryUnaryMultiCallable[_classifier_pb2.SetDefaultVersionRequest, _classifier_pb2.SetDefaultVersionResponse]
-    """Says which version answers a request that names none."""
+    """Says which version answers a request that names none, instead of what config.toml says."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Changes what is served while the server runs. Not served yet."""
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.LoadModelRequest, _classifier_pb2.LoadModelResponse]  # type: ignore[assignment]
-    """Loads a model's versions from the repository."""
+    """Loads those versions of a model that its config.toml wants and that are not served, also
+    such as were refused or unloaded before. Where there is nothing to load it says how all
+    stand.
+    """
     UnloadModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.UnloadModelRequest, _classifier_pb2.UnloadModelResponse]  # type: ignore[assignment]
-    """Stops serving a model once its calls in flight are answered."""
+    """Stops serving a model, or one version of it, and answers once its calls in flight are
+    answered and its memory is free. It is not loaded again before somebody asks for it.
+    """
     ReloadModel: _aio.UnaryUnaryMultiCallable[_classifier_pb2.ReloadModelRequest, _classifier_pb2.ReloadModelResponse]  # type: ignore[assignment]
-    """Loads a model anew beside the old one, then moves the traffic."""
+    """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+    once the traffic has moved and the memory of the old ones is free.
+    """
     SetDefaultVersion: _aio.UnaryUnaryMultiCallable[_classifier_pb2.SetDefaultVersionRequest, _classifier_pb2.SetDefaultVersionResponse]  # type: ignore[assignment]
-    """Says which version answers a request that names none."""
+    """Says which version answers a request that names none, instead of what config.toml says."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Changes what is served while the server runs. Not served yet."""
+    """Changes what is served while the server runs. No call that it serves fails for it. What is
+    asked for here ends whole, also if the call that asked for it is cancelled or times out, and
+    is forgotten when the server ends.
+
+    NOT_FOUND: no such model, version or label. FAILED_PRECONDITION: something was refused, see
+    PreconditionFailure for what and why; what was served before is served still.
+    """
 
     @_abc_1.abstractmethod
     def LoadModel(
@@ -176,7 +289,10 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.LoadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.LoadModelResponse, _abc.Awaitable[_classifier_pb2.LoadModelResponse]]:
-        """Loads a model's versions from the repository."""
+        """Loads those versions of a model that its config.toml wants and that are not served, also
+        such as were refused or unloaded before. Where there is nothing to load it says how all
+        stand.
+        """
 
     @_abc_1.abstractmethod
     def UnloadModel(
@@ -184,7 +300,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.UnloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.UnloadModelResponse, _abc.Awaitable[_classifier_pb2.UnloadModelResponse]]:
-        """Stops serving a model once its calls in flight are answered."""
+        """Stops serving a model, or one version of it, and answers once its calls in flight are
+        answered and its memory is free. It is not loaded again before somebody asks for it.
+        """
 
     @_abc_1.abstractmethod
     def ReloadModel(
@@ -192,7 +310,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.ReloadModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.ReloadModelResponse, _abc.Awaitable[_classifier_pb2.ReloadModelResponse]]:
-        """Loads a model anew beside the old one, then moves the traffic."""
+        """As LoadModel, and loads the versions that are served anew, each beside itself. Answers
+        once the traffic has moved and the memory of the old ones is free.
+        """
 
     @_abc_1.abstractmethod
     def SetDefaultVersion(
@@ -200,6 +320,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _classifier_pb2.SetDefaultVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_classifier_pb2.SetDefaultVersionResponse, _abc.Awaitable[_classifier_pb2.SetDefaultVersionResponse]]:
-        """Says which version answers a request that names none."""
+        """Says which version answers a request that names none, instead of what config.toml says."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,20 +3,29 @@
 import asyncio
 import gc
 import logging
-import signal
+from functools import partial
 from importlib.metadata import version
 
+from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config import Settings
 from linnaeus.server.engine.catalog import State
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.observer import Observers
 from linnaeus.server.engine.trace import open_trace
+from linnaeus.server.engine.watch import watch
 from linnaeus.server.errors import StartupError
+from linnaeus.server.locks import doors_of
 from linnaeus.server.metrics import Metrics, MetricsServer
-from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptors import CallInterceptor
-from linnaeus.server.rpc.server import RpcServer
+from linnaeus.server.rpc import classifier, model_service
+from linnaeus.server.rpc.connections import age_options
+from linnaeus.server.rpc.guard import Charge, free
+from linnaeus.server.rpc.kserve import servicer as inference
+from linnaeus.server.rpc.kserve.statistics import Statistics
+from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.runtime.device import configure_process
+from linnaeus.server.signals import told_to_stop
 from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 logger = logging.getLogger(__name__)
 
@@ -27,21 +36,26 @@ async def serve(settings: Settings) -> None:
     Raises:
         StartupError: the server cannot start.
     """
-    told = _signals()  # before anybody is told that there is a server to stop
+    told = told_to_stop()  # before anybody is told that there is a server to stop
+    doors = doors_of(settings)
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
     trace = open_trace(settings.trace)
-    engine = Engine(settings, metrics, trace=trace)
+    statistics = Statistics()
+    engine = Engine(settings, Observers(metrics, statistics), trace=trace)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
-    rpc_server = RpcServer(CallInterceptor(metrics), settings.host, settings.port, settings.max_message_bytes)
-    limits = v1.ServerLimits(max_message_bytes=settings.max_message_bytes, max_image_pixels=settings.max_image_pixels)
-    await rpc_server.start(ClassifierServicer(engine, limits, release))
-    ports = {"event": "listening", "port": rpc_server.port, "metrics_port": metrics_server.port}
-    logger.info("listening: gRPC on port %d, metrics on port %d", *list(ports.values())[1:], extra={"event": ports})
+    charge = doors.guard.charge if doors.guard else free
+    ageing = age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
+    rpc_server = RpcServer(metrics, doors, settings.max_message_bytes, ageing)
+    inferring = inference.InferenceServicer(
+        engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control, charge=charge
+    )
+    await rpc_server.start(_services(engine, settings, release, inferring, charge))
+    _log_ports(rpc_server, metrics_server)
     try:
-        await _serve_until(told, engine, rpc_server)
+        await _serve_until(told, engine, rpc_server, settings)
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
@@ -49,27 +63,60 @@ async def serve(settings: Settings) -> None:
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
 
-async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer) -> None:
-    """Loads the models, then waits; being told ends either."""
+def _services(
+    engine: Engine, settings: Settings, release: str, inferring: inference.InferenceServicer, charge: Charge
+) -> list[Service]:
+    limits = v1.ServerLimits(
+        max_message_bytes=settings.max_message_bytes,
+        max_image_pixels=settings.max_image_pixels,
+        max_batch_images=settings.max_batch_images,
+        stream_window=settings.stream_window,
+    )
+    servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
+    models = model_service.ModelServicer(engine.control, engine.catalog)
+    return [
+        Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
+        Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, inferring)),
+        Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
+    ]
+
+
+def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
+    ports = {"port": rpc_server.port, "metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
+    sentence = f"gRPC on port {rpc_server.port}, metrics on port {metrics_server.port}"
+    if rpc_server.health_port is not None:
+        sentence += f", health alone on port {rpc_server.health_port}"
+    logger.info("listening: %s", sentence, extra={"event": {"event": "listening", **ports}})
+
+
+async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
+    """Loads the models, then waits; being told ends either, the waiting with a lame duck."""
     loading = asyncio.create_task(engine.load())
     waiting = asyncio.create_task(told.wait())
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
-        _require_a_model(engine)
+        if settings.model_control != "explicit":
+            _require_a_model(engine)
         gc.freeze()  # what was loaded stays: collections while serving need not walk over it
         await _tell_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
-        losing = asyncio.create_task(_tell_losses(engine, rpc_server))
+        beside = [asyncio.create_task(_tell_changes(engine, rpc_server))]
+        if settings.model_control == "watch":
+            beside.append(asyncio.create_task(watch(engine.control, settings.watch_seconds)))
         await waiting
-        losing.cancel()
+        for each in beside:
+            each.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
+    if loading.done():
+        await rpc_server.lame_duck(settings.lame_duck_seconds)
     loading.cancel()  # the model being loaded is finished, no further one is begun
 
 
-async def _tell_losses(engine: Engine, rpc_server: RpcServer) -> None:
+async def _tell_changes(engine: Engine, rpc_server: RpcServer) -> None:
     while True:
-        await engine.losses.get()
+        await engine.health_changed.wait()
+        engine.health_changed.clear()
         await _tell_health(engine, rpc_server)
 
 
@@ -83,14 +130,6 @@ async def _tell_health(engine: Engine, rpc_server: RpcServer) -> None:
         await rpc_server.serving()
     else:
         await rpc_server.not_serving()
-
-
-def _signals() -> asyncio.Event:
-    told = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, told.set)
-    return told
 
 
 def _require_a_model(engine: Engine) -> None:

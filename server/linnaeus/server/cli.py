@@ -1,9 +1,12 @@
-"""`linnaeus-server`: flags and environment variables made from the one definition of the settings."""
+"""`linnaeus-server`: flags and environment variables made from the one definition of the settings.
+
+Without a command it serves; `healthcheck` asks a server that is up, with the same settings.
+"""
 
 import asyncio
 import inspect
 import sys
-from dataclasses import fields
+from dataclasses import Field, fields
 from typing import Annotated, Any
 
 import typer
@@ -14,9 +17,25 @@ from linnaeus.server.logs import configure_logs
 from linnaeus.server.openmp import limit_spinning
 
 
-def serve(**chosen: Any) -> None:
+def serve(context: typer.Context, **chosen: Any) -> None:
     """Serves TorchScript image classifiers over gRPC, in batches."""
-    settings = Settings(**chosen)
+    context.obj = settings = Settings(**chosen)
+    if context.invoked_subcommand is None:
+        _serve(settings)
+
+
+def healthcheck(
+    context: typer.Context,
+    timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long the answer may take.")] = 3.0,
+) -> None:
+    """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
+    # gRPC takes a moment to import, which --help does not need.
+    from linnaeus.server.healthcheck import check
+
+    print(check(context.obj, timeout_seconds))
+
+
+def _serve(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
@@ -26,28 +45,42 @@ def serve(**chosen: Any) -> None:
 
 
 def _signature() -> inspect.Signature:
-    """One keyword for each setting, as typer wants to read it."""
+    """The context, and one keyword for each setting, as typer wants to read them."""
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     return inspect.Signature(
         [
-            inspect.Parameter(
-                setting.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=setting.default,
-                annotation=Annotated[
-                    setting.type,
-                    typer.Option(envvar=f"{ENVIRONMENT_PREFIX}{setting.name.upper()}", help=setting.metadata["help"]),
-                ],
-            )
-            for setting in fields(Settings)
+            context,
+            *(
+                inspect.Parameter(
+                    setting.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=setting.default,
+                    annotation=Annotated[
+                        setting.type,
+                        typer.Option(
+                            *_flags(setting),
+                            envvar=f"{ENVIRONMENT_PREFIX}{setting.name.upper()}",
+                            help=setting.metadata["help"],
+                        ),
+                    ],
+                )
+                for setting in fields(Settings)
+            ),
         ]
     )
+
+
+def _flags(setting: Field[Any]) -> tuple[str, ...]:
+    """Without them typer adds a --no-NAME to every yes or no, which nobody needs where no is the default."""
+    return (f"--{setting.name.replace('_', '-')}",) if isinstance(setting.default, bool) else ()
 
 
 def main() -> None:
     """Runs the command; an expected failure is one line and exit code 1."""
     serve.__signature__ = _signature()  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(serve)
+    app.callback(invoke_without_command=True)(serve)
+    app.command()(healthcheck)
     try:
         app(prog_name="linnaeus-server")
     except StartupError as error:

@@ -25,12 +25,47 @@ class Settings:
 
     repository: Path = setting(Path("model-repository"), "Folder that holds MODEL/VERSION folders.")
     models: str = setting("", "Models to serve, separated by commas; empty for all.")
+    model_control: str = setting(
+        "watch",
+        "watch: follow the repository's changes; start: serve what it holds then; explicit: serve what "
+        "--models names. All obey ModelService.",
+        choices=("watch", "start", "explicit"),
+    )
+    watch_seconds: float = setting(
+        2.0, "How often --model-control watch looks through the repository, which may be on a network.", least=0.1
+    )
     device: str = setting(
         "auto",
         "auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work.",
     )
     host: str = setting("127.0.0.1", "Address that gRPC listens on.")
     port: int = setting(8001, "Port that gRPC listens on; 0 takes a free one and logs it.", least=0)
+    insecure: bool = setting(
+        False, "Whether gRPC may listen without TLS where other machines reach it, and take tokens in the clear."
+    )
+    tls_certificate: str = setting("", "File with the server's certificate chain, in PEM; empty for no TLS.")
+    tls_key: str = setting("", "File with the certificate's private key, in PEM.")
+    tls_client_ca: str = setting(
+        "", "File with the authorities, in PEM, that clients' certificates must come from; empty asks for none."
+    )
+    token_file: str = setting("", "File with a line NAME RIGHT TOKEN for each caller; empty lets anybody call.")
+    rate_limit: float = setting(0.0, "Calls a second that one caller may make. 0: as many as it likes.", least=0)
+    rate_burst: int = setting(
+        0, "Calls that one caller may make at once after a rest. 0: what --rate-limit gives in a second.", least=0
+    )
+    max_connections: int = setting(
+        0,
+        "Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have "
+        "open files, less 256.",
+        least=0,
+    )
+    health_host: str = setting("127.0.0.1", "Address that the health-only port listens on.")
+    health_port: int = setting(
+        -1,
+        "Port that answers grpc.health.v1 only, without TLS or token, for probes; 0 takes a free one and logs it. "
+        "-1: none.",
+        least=-1,
+    )
     metrics_host: str = setting("127.0.0.1", "Address that the metrics listen on.")
     metrics_port: int = setting(8002, "Port that GET /metrics listens on; 0 takes a free one and logs it.", least=0)
     max_batch_size: int = setting(
@@ -65,7 +100,24 @@ class Settings:
         50_000_000, "Height times width of a picture at most, read from its header.", least=1
     )
     max_message_bytes: int = setting(32 * 1024 * 1024, "A request message at most, in bytes.", least=1024)
+    max_batch_images: int = setting(256, "Images in one ClassifyBatch call at most.", least=1)
+    stream_window: int = setting(
+        64, "Images of one stream in the server at once; no more is read until an answer is written.", least=1
+    )
+    lame_duck_seconds: float = setting(
+        0.0,
+        "How long calls are still taken after SIGTERM, while the health says NOT_SERVING and callers turn elsewhere.",
+        least=0,
+    )
     drain_seconds: float = setting(30.0, "How long calls in flight may take to finish after SIGTERM.", least=0)
+    max_connection_age_seconds: float = setting(
+        0.0,
+        "After about this long a connection is asked to reconnect, so that callers spread over new servers. 0: never.",
+        least=0,
+    )
+    max_connection_grace_seconds: float = setting(
+        0.0, "How long calls of a connection that was asked may still take. 0: as long as they need.", least=0
+    )
     trace: str = setting(
         "", "File that gets a line of JSON for each thing that happens to a request or a batch; empty for none."
     )

@@ -7,13 +7,18 @@
         ├── InvalidArgument      a field of the request is at fault
         │   └── InvalidImage     the picture is
         ├── ModelNotFound        no such model or version
-        ├── Overloaded           the queue is full
+        ├── Unauthenticated      nobody knows who calls
+        ├── PermissionDenied     the caller is known, and may not do this
+        ├── Overloaded           the queue is full, or the caller asks too often
         ├── DeadlineExceeded     the answer would come too late
         ├── Unavailable          the model is loading or the server is stopping
+        ├── NotLoaded            what was to be loaded was refused
         └── InternalFailure      our fault; the log knows more
 
 A message is one sentence for the caller: what was wrong, where, and what to do.
 """
+
+from collections.abc import Mapping
 
 
 class LinnaeusError(Exception):
@@ -60,11 +65,27 @@ class ModelNotFound(RequestError):
         self.resource = resource
 
 
-class Overloaded(RequestError):
-    """The model's queue is full.
+class Unauthenticated(RequestError):
+    """The call carries no token, or one that the server does not know."""
+
+
+class PermissionDenied(RequestError):
+    """The caller's token does not give the right that the call needs.
 
     Attributes:
-        retry_after_seconds: when what is waiting now will have been answered.
+        right: the one that is missing.
+    """
+
+    def __init__(self, message: str, right: str) -> None:
+        super().__init__(message)
+        self.right = right
+
+
+class Overloaded(RequestError):
+    """The model's queue is full, or the caller asks more often than it may.
+
+    Attributes:
+        retry_after_seconds: when what is waiting now will have been answered, or the caller may ask again.
     """
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
@@ -96,6 +117,18 @@ class Unavailable(RequestError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class NotLoaded(RequestError):
+    """What was to be loaded was refused; what was served before is served still.
+
+    Attributes:
+        refusals: why, by what was refused: `model/version`, or a model's `config.toml`.
+    """
+
+    def __init__(self, message: str, refusals: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.refusals = dict(refusals)
 
 
 class InternalFailure(RequestError):

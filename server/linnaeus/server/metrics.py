@@ -1,4 +1,4 @@
-"""Prometheus metrics, on three hooks: calls (the interceptor), batches (`Observer`) and gauges read at a scrape."""
+"""Prometheus metrics, on three hooks: calls (`CallObserver`), batches (`Observer`) and gauges read at a scrape."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -16,11 +16,12 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from linnaeus.server.device_metrics import DeviceGauges
 from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import BatchReport
 from linnaeus.server.errors import StartupError
-from linnaeus.server.rpc.interceptors import Method
+from linnaeus.server.rpc.calls import Method
 
 # Seconds: from a LeNet alone (under a millisecond) to a deep network under overload.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -36,7 +37,7 @@ Family = TypeVar("Family", Counter, Histogram)
 class Metrics:
     """All metrics of one server, in a registry of their own.
 
-    Implements the engine's `Observer` and the interceptor's `CallObserver`.
+    Implements the engine's `Observer` and gRPC's `CallObserver`.
     """
 
     def __init__(self, version: str) -> None:
@@ -63,7 +64,11 @@ class Metrics:
         self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _SIZES, *_VERSION)
         self._rejected = self._counter("linnaeus_rejected", "Images that got no answer, by reason.", "model", "reason")
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
+        self._load_failures = self._counter("linnaeus_model_load_failures", "Loads that were refused.", "model")
         self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
+        self._device_busy = self._counter(
+            "linnaeus_device_busy_seconds", "Time in which streams of the device ran batches, added up.", "device"
+        )
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
 
     def call_started(self, method: Method) -> None:
@@ -79,6 +84,7 @@ class Metrics:
         """A batch came back."""
         labels = (report.model, str(report.version))
         if report.size:
+            self._series(self._device_busy, report.device).inc(report.inference_seconds)
             self._batch_size.labels(*labels).observe(report.size)
         if report.failed:
             self._failed.labels(*labels).inc(report.failed)
@@ -95,7 +101,7 @@ class Metrics:
             total.observe(request.total_seconds)
             error.observe(request.prediction_error_seconds)
 
-    def rejected(self, model: str, reason: str) -> None:
+    def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
         """A request was refused; `model` is empty if there is none of that name."""
         self._series(self._rejected, model or _OTHER, reason).inc()
 
@@ -103,9 +109,14 @@ class Metrics:
         """A caller left while its image was at that stage."""
         self._series(self._cancelled, model, stage).inc()
 
+    def load_failed(self, model: str) -> None:
+        """A version of a model that the repository holds was refused, or its config.toml was."""
+        self._series(self._load_failures, model).inc()
+
     def watch(self, engine: Engine) -> None:
         """Reads the engine's gauges at each scrape from now on."""
         self.registry.register(_EngineGauges(engine))
+        self.registry.register(DeviceGauges(engine))
 
     def _series(self, family: Family, *labels: str) -> Family:
         """A family's series with these labels; looking it up there checks every label again each time."""
@@ -141,6 +152,16 @@ class _EngineGauges(Collector):
                 "1 if the version is served.",
                 _VERSION,
                 {_version(entry): float(entry in ready) for entry in entries},
+            ),
+            _gauge(
+                "linnaeus_version_label_ready",
+                "1 if the version that the label names is served.",
+                ("model", "label"),
+                {
+                    (name, label): float((name, version) in {(entry.name, entry.version) for entry in ready})
+                    for name in {entry.name for entry in entries}
+                    for label, version in self._engine.catalog.labels(name).items()
+                },
             ),
             _gauge(
                 "linnaeus_model_load_seconds",

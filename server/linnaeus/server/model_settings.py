@@ -5,14 +5,15 @@ server has it.
 """
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from math import inf
 from pathlib import Path
 from typing import Any
 
 from linnaeus.server.config import Settings
 from linnaeus.server.errors import ModelRefused, StartupError
+from linnaeus.server.version_settings import VersionPolicy, read_default, read_labels, read_policy
 
 CONFIG_FILE = "config.toml"
 PRIORITIES = ("high", "normal", "low")
@@ -29,6 +30,9 @@ class ModelSettings:
         weight: its part of a device that several models keep busy, against the other models' weights.
         priority_weights: what high, normal and low priority get of it, against one another, when it is overloaded.
         cuda_graphs: whether a GPU runs its batches by recorded graphs, which saves launching every kernel by itself.
+        versions: which of them are served.
+        labels: names for versions, usable wherever a version is named.
+        default_version: a number or a label for requests that name none; empty for the highest that is ready.
     """
 
     max_batch_size: int
@@ -40,6 +44,14 @@ class ModelSettings:
     weight: float = 1.0
     priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
     cuda_graphs: bool = False
+    versions: VersionPolicy = VersionPolicy()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    default_version: str = ""
+
+    def runs_like(self, other: "ModelSettings") -> bool:
+        """Whether a version that was loaded with the other settings need not be loaded anew for these."""
+        alike = replace(other, versions=self.versions, labels=self.labels, default_version=self.default_version)
+        return alike == self
 
 
 SHARED_KEYS = ("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds")
@@ -108,6 +120,16 @@ def _cuda_graphs(value: Any) -> bool:
     return bool(value)
 
 
+def _read_by(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def checked(value: Any) -> Any:
+        try:
+            return read(value)
+        except ValueError as error:
+            raise ModelRefused(f"{CONFIG_FILE}: {error}") from None
+
+    return checked
+
+
 def _check_number(key: str, value: Any, whole: bool) -> None:
     fits = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     _require(fits, f"{key} is {value!r}, but must be {'a whole number' if whole else 'a number'}")
@@ -124,5 +146,8 @@ _OWN_CHECKS: dict[str, Callable[[Any], Any]] = {
     "weight": _weight,
     "priority_weights": _priority_weights,
     "cuda_graphs": _cuda_graphs,
+    "versions": _read_by(read_policy),
+    "labels": _read_by(read_labels),
+    "default_version": _read_by(read_default),
 }
 KEYS = (*SHARED_KEYS, *_OWN_CHECKS)

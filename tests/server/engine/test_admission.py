@@ -37,7 +37,7 @@ def ask(queue: BatchQueue[Work], deadline: float | None = None, priority: Priori
 def test_what_is_admitted_keeps_its_deadline_priority_and_size_and_is_predicted(queue: BatchQueue[Work]) -> None:
     ask(queue)
     ticket = ask(queue, NOW + 5, Priority.LOW)
-    assert (ticket.lane, ticket.deadline, ticket.priority, ticket.size) == (("lenet", 1), NOW + 5, Priority.LOW, 4)
+    assert (ticket.lane, ticket.deadline, ticket.priority, ticket.size) == (ENTRY.lane, NOW + 5, Priority.LOW, 4)
     assert ticket.predicted_at == pytest.approx(NOW + 2 * RUN_SECONDS)
 
 

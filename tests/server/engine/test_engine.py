@@ -101,7 +101,9 @@ async def test_every_version_is_found_and_the_highest_answers_by_default(
         assert (await engine.classify(digit(model=""))).model == "lenet"
         with pytest.raises(ModelNotFound, match="there are: 1, 2, 10"):
             await engine.classify(digit(version="3"))
-        for nonsense in ("latest", "1.0", "-1", "²", "../1"):
+        with pytest.raises(ModelNotFound, match="has no version latest"):
+            await engine.classify(digit(version="latest"))
+        for nonsense in ("1.0", "-1", "²", "../1"):
             with pytest.raises(InvalidArgument):
                 await engine.classify(digit(version=nonsense))
 
@@ -187,7 +189,7 @@ async def test_a_cancelled_caller_frees_its_place_and_its_image_is_never_run(
         leaver.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaver
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
         gate.opened.set()
         await engine.classify(digit())
     assert heard.cancellations == [("lenet", "decode")]
@@ -247,7 +249,7 @@ async def test_a_deadline_ends_requests_that_are_at_or_before_their_decoder(
             with pytest.raises(DeadlineExceeded, match=f"the image was at the stage {stage}"):
                 await asyncio.wait_for(task, 30)
         assert not gate.opened.is_set(), "they ended though nothing went on"
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
         gate.opened.set()
         await engine.classify(digit())
     assert gate.entered.acquire(blocking=False) and not gate.entered.acquire(blocking=False), "the second never was"
@@ -364,7 +366,7 @@ async def test_a_caller_who_leaves_before_the_decoder_is_never_decoded(
         leaver.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaver
-        assert engine.in_flight == 1 and engine.queue_depth(("lenet", 1)) == 1
+        assert engine.in_flight == 1 and engine.queue_depth(("lenet", 1, 1)) == 1
         gate.opened.set()
         await first
         assert not gate.entered.acquire(blocking=False), "the picture of who left was never decoded"
@@ -382,14 +384,15 @@ async def test_when_the_last_device_is_lost_everybody_is_sent_elsewhere_at_once(
         held = [asyncio.create_task(engine.classify(digit(seed))) for seed in range(5)]
         await runs.wait_entered()
         assert engine.device_states == {"cpu": True}
+        engine.health_changed.clear()
         runs.opened.set()
         for refusal in await asyncio.wait_for(asyncio.gather(*held, return_exceptions=True), 30):
             assert isinstance(refusal, Unavailable) and refusal.retry_after_seconds > 0
-        assert await asyncio.wait_for(engine.losses.get(), 30) == "cpu"
+        await asyncio.wait_for(engine.health_changed.wait(), 30)
         assert engine.device_states == {"cpu": False}
         with pytest.raises(Unavailable, match="every device that runs model lenet has failed; try another server"):
             await engine.classify(digit())
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1)) == 0
+        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
     assert runs.count == 1
     assert heard.rejections == [("lenet", "unavailable")] * 6
 
@@ -410,7 +413,7 @@ async def test_a_lost_device_does_not_keep_the_engine_from_closing(
 async def test_the_table_of_a_ready_model_tells_of_every_size_on_every_device(repository: Path, heard: Any) -> None:
     async with running(repository, heard, models="lenet", max_batch_size=4) as engine:
         await engine.classify(digit())
-        (by_size,) = (seconds for device, seconds in engine.batch_seconds(("lenet", 1)).items() if device == "cpu")
+        (by_size,) = (seconds for device, seconds in engine.batch_seconds(("lenet", 1, 1)).items() if device == "cpu")
         assert sorted(by_size) == [1, 2, 4] and min(by_size.values()) > 0
 
 
@@ -519,7 +522,7 @@ async def test_a_bad_image_fails_alone_and_holds_no_place(repository: Path, hear
         )
         assert [type(each).__name__ for each in answers].count("Classification") == 8
         assert isinstance(answers[4], InvalidImage) and answers[4].field == "image.pixels.data"
-        assert engine.queue_depth(("lenet", 1)) == 0
+        assert engine.queue_depth(("lenet", 1, 1)) == 0
     assert heard.rejections == [("lenet", "invalid_image")]
 
 

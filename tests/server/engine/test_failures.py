@@ -52,3 +52,13 @@ def test_a_broken_models_failures_are_not_held_against_a_device_that_slips_once_
         count.failed("a", BROKEN), count.failed("b", BROKEN)
     count.went_well("b", GOOD)
     assert not count.failed("a", GOOD), "it failed once at what the other can do, not three times in a row"
+
+
+def test_a_lane_that_is_gone_is_forgotten() -> None:
+    count = FailureCount()
+    for lane in (GOOD, BROKEN):
+        for _ in range(3):
+            count.failed("a", lane)
+            count.went_well("b", lane)
+    count.forget(GOOD)
+    assert not count.failed("a", GOOD) and count.failed("a", BROKEN)

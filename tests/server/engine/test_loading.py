@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -100,7 +101,7 @@ async def test_two_devices_serve_one_model_at_the_same_time(
     assert sorted(devices) == list(TWO)
     assert answers[0].classes[0].index == answers[1].classes[0].index
     assert engine.catalog.entries()[0].devices == TWO and engine.device_states == dict.fromkeys(TWO, True)
-    assert set(engine.batch_seconds(("lenet", 1))) == set(TWO)
+    assert set(engine.batch_seconds(("lenet", 1, 1))) == set(TWO)
     await engine.close()
 
 
@@ -119,3 +120,38 @@ async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_s
     assert states["other"][0] is State.FAILED
     assert states["other"][1].startswith("config.toml: devices: device cuda:99 is not there")
     await engine.close()
+
+
+async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load_model(*_: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(loading, "load_model", load_model)
+    loader = loading.Loader(1, lambda: 0.0)
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    with pytest.raises(ModelRefused, match=r"^loading it failed with ZeroDivisionError \(log reference (\w+)\)$"):
+        await loader.load(folder, settings_for(devices=("cpu",)), loading.Beside())
+    assert "secret" in caplog.text
+
+
+async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batches_as_the_same_model_before_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, bool, bool]] = []
+    real = loading.load_model
+
+    def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, _: bool) -> Model:
+        seen.append((torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loading.step_back))
+        return real(path, device, size or 1, clock, before_warm_up)
+
+    monkeypatch.setattr(loading, "load_model", load_model)
+    loader = loading.Loader(2, lambda: 0.0)
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    chosen = settings_for(devices=("cpu",), max_batch_size=0)
+    first = await loader.load(folder, chosen, loading.Beside())
+    same = await loader.load(folder, chosen, loading.Beside(True, first.models[0].manifest.sha256, 3))
+    other = await loader.load(folder, chosen, loading.Beside(True, "another", 3))
+    assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
+    assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]

@@ -12,8 +12,8 @@ from linnaeus.server.config import Settings
 from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import Classification, Priority, Request
+from linnaeus.server.rpc.calls import Method, WatchedServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptors import CallInterceptor, Method
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -44,9 +44,9 @@ class Asked:
 async def _serve(
     engine: Any, clock: Callable[[], float] = time.monotonic
 ) -> AsyncIterator[v1_grpc.ClassifierServiceStub]:
-    server = grpc.aio.server(interceptors=[CallInterceptor(Deaf())])
+    server = grpc.aio.server()
     servicer = ClassifierServicer(engine, v1.ServerLimits(), "0", clock)
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, Deaf()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

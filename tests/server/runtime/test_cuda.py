@@ -38,7 +38,9 @@ def loaded(repository: Path) -> dict[tuple[str, bool], Model]:
     configure_process(0)
     names, both = ("lenet", "efficientnet_lite0"), (False, True)
     return {
-        (name, graphs): load_model(repository / name / "1", GPU, LARGEST, graphs) for name in names for graphs in both
+        (name, graphs): load_model(repository / name / "1", GPU, LARGEST, cuda_graphs=graphs)
+        for name in names
+        for graphs in both
     }
 
 

@@ -36,6 +36,28 @@ def test_a_gpu_leaves_the_cores_alone() -> None:
     assert threads_given(CoreShare(torch.device("cuda", 0), 6), 0) == before
 
 
+def test_whoever_works_beside_others_has_one_core_and_is_timed_by_its_own_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    share = CoreShare(torch.device("cpu"), 6)
+    seen: list[float] = []
+
+    def work() -> None:
+        clock = share.take_one()
+        seen.append(torch.get_num_threads())
+        monkeypatch.setattr(device_module.time, "thread_time", lambda: 12.0)
+        seen.append(clock())  # as if six cores had shared it
+        seen.append(share.take_all() is device_module.time.perf_counter)
+        seen.append(torch.get_num_threads())
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(timeout=10)
+    assert seen == [1, 2.0, True, 6]
+    on_gpu = CoreShare(torch.device("cuda", 0), 6)
+    assert on_gpu.take_one() is device_module.time.perf_counter
+
+
 def test_several_devices_are_named_with_commas_and_each_counts_once() -> None:
     assert resolve_devices(" cpu, cpu:1 ,cpu:0,cpu,") == [torch.device("cpu"), torch.device("cpu:1")]
 

@@ -1,6 +1,7 @@
 """What a served model computes is what the network computes, whoever shares its batch."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from linnaeus.models.registry import find
 from linnaeus.models.torchscript import eager_classifier
 from linnaeus.server.errors import StartupError
+from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device
 from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels, load_model
 from linnaeus.server.runtime.runner import Ranked
@@ -97,6 +99,8 @@ class Failing:
 
     def keep(self, sizes: object) -> None: ...
 
+    def close(self) -> None: ...
+
 
 @given(
     rows=st.lists(st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=6, max_size=6), min_size=1, max_size=4),
@@ -120,3 +124,19 @@ def test_a_device_that_is_not_there_is_one_clear_sentence(name: str) -> None:
 @pytest.mark.gpu
 def test_auto_takes_the_gpu_where_there_is_one() -> None:
     assert resolve_device("auto").type == "cuda"
+
+
+class FailingOnBlank(torch.nn.Module):
+    """Raises in the model's own words, which torch passes on as an error of its own kind."""
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if int(pixels.sum()) == 0:
+            raise ValueError("nothing to see")
+        return torch.softmax(pixels.flatten(1)[:, :10].to(torch.float32), dim=1)
+
+
+def test_a_model_that_raises_in_its_own_words_does_not_work(repository: Path) -> None:
+    model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
+    assert model.works()
+    model._runner = CpuRunner(torch.jit.script(FailingOnBlank()), model.manifest.input, 1)
+    assert not model.works()

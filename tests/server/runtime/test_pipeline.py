@@ -4,6 +4,7 @@ The device is one for tests, which puts off whatever it may; the pipeline is the
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -240,6 +241,41 @@ def test_one_thread_does_all_that_concerns_the_model_whoever_calls() -> None:
     runner.on_launcher(lambda: network.threads.add(threading.get_ident()))
     assert len(network.threads) == 1 and network.threads == device.threads
     assert not network.threads & {*idents, threading.get_ident()}
+
+
+def test_closing_waits_for_the_device_then_frees_on_the_launcher_then_ends_it() -> None:
+    device, network = LateDevice(), Network()
+    runner = pipeline(device, network)
+    runner.run(pictures(2), 1)
+    device.computing.takes, device.computing.refuses = 0, 1
+    with pytest.raises(RuntimeError):
+        runner.run(pictures(2), 1)  # its pictures may still be on their way
+    under_way: list[int] = []
+    threads: list[int] = []
+
+    def free() -> None:
+        under_way.append(sum(line.given - line.done for line in device.lines))
+        threads.append(threading.get_ident())
+
+    forward = weakref.ref(network)
+    launcher = next(thread for thread in threading.enumerate() if thread.ident in device.threads)
+    runner.close(free)
+    assert under_way == [0] and threads == [launcher.ident] and not launcher.is_alive()
+    runner.close(free)
+    assert under_way == [0], "a second time does nothing"
+    staged = [weakref.ref(tensor) for tensor in device.staged]
+    device.staged.clear()
+    del runner, network
+    assert forward() is None and not any(tensor() is not None for tensor in staged)
+
+
+def test_a_runner_that_cannot_be_made_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = LateDevice()
+    monkeypatch.setattr(device, "staging", _refuse)
+    with pytest.raises(RuntimeError) as failure:
+        pipeline(device, Network())
+    assert failure.value is not None  # which holds the frames, and with them the runner
+    assert not any(thread.ident in device.threads for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])

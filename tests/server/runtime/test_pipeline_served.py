@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import threading
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +16,7 @@ from late_device import LateDevice
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.config import Settings
+from linnaeus.server.engine import loading
 from linnaeus.server.engine.decode import RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import Request
@@ -33,6 +36,7 @@ class Served:
     engine: Engine
     plain: Model
     devices: list[LateDevice] = field(default_factory=list)
+    modules: "list[weakref.ref[torch.jit.ScriptModule]]" = field(default_factory=list)
 
     async def ask(self, images: list[Pixels]) -> list[Any]:
         requests = [Request(RawPixels(image.tobytes(), 28, 28, 1), model="lenet", top_k=3) for image in images]
@@ -50,10 +54,12 @@ class Served:
 @pytest.fixture
 async def served(repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     devices: list[LateDevice] = []
+    modules: list[weakref.ref[torch.jit.ScriptModule]] = []
     plain = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
 
     def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: object, largest: int) -> Any:
         devices.append(LateDevice(seed=5))
+        modules.append(weakref.ref(module))
         forward = CudaForward(module, manifest.classes)
         return PipelinedRunner(devices[-1], forward, (28, 28, 1), manifest.classes, size_classes(largest))
 
@@ -61,8 +67,13 @@ async def served(repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) 
     options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
     engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), heard)
     await engine.load()
-    yield Served(engine, plain, devices)
+    yield Served(engine, plain, devices, modules)
     await engine.close()
+    assert not launchers()
+
+
+def launchers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("linnaeus-launcher")]
 
 
 def digits(count: int) -> list[Pixels]:
@@ -80,6 +91,26 @@ async def test_a_batch_that_finds_too_little_memory_is_answered_in_halves(served
     answers = await served.ask(images)
     assert served.is_right(images, answers)
     assert [answer.batch_size for answer in answers] == [LARGEST // 2] * LARGEST
+
+
+async def test_a_model_that_is_replaced_or_unloaded_takes_its_launcher_and_its_module_along(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[tuple[list[bool], int]] = []
+
+    def note() -> None:  # when the old one's memory is to be returned
+        left.append(([module() is not None for module in served.modules], len(launchers())))
+
+    monkeypatch.setattr(loading, "release_freed_memory", note)
+    images = digits(LARGEST)
+    await served.ask(images)
+    calls = asyncio.ensure_future(served.ask(images))
+    await served.engine.control.reload_model("lenet")
+    assert served.is_right(images, await calls)
+    assert left == [([False, True], 1)]
+    assert served.is_right(images, await served.ask(images))
+    await served.engine.control.unload_model("lenet")
+    assert left[1:] == [([False, False], 0)]
 
 
 @pytest.mark.parametrize(("text", "times"), [("cuda_graphs = true\n", 1), ("cuda_graphs = false\n", 0), ("", 0)])

@@ -119,6 +119,11 @@ def test_torchs_own_kinds_are_known() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError("no more")) and is_out_of_memory(OutOfMemory("no more"))
 
 
+def test_what_a_model_says_in_its_own_words_is_told_and_is_no_lack_of_memory() -> None:
+    error = torch.jit.Error("Traceback of TorchScript\ntorch.jit.Error: my list is out of memory\n")
+    assert not is_out_of_memory(error) and told(error) == "torch.jit.Error: my list is out of memory"
+
+
 def test_warm_up_ends_where_memory_does_unless_the_size_was_asked_for() -> None:
     def run(size: int) -> None:
         if size > 4:

@@ -23,7 +23,7 @@ class Question:
 
 
 async def classify_sources(
-    client: AsyncClient, sources: Sources, question: Question, *, concurrency: int
+    client: AsyncClient, sources: Sources, question: Question, *, concurrency: int, over_one_stream: bool = False
 ) -> AsyncGenerator[Answered | Failed, None]:
     """Classifies every picture; one that fails hurts no other. What could not be listed comes last.
 
@@ -32,9 +32,11 @@ async def classify_sources(
         sources: the pictures; read no further ahead than `concurrency`, which bounds the memory they take.
         question: the model and so on.
         concurrency: how many pictures are read and under way at once.
+        over_one_stream: all in one call of one server, in place of a call for each.
     """
     training = _Training(client)
-    stream = client.classify_many(
+    classify = client.classify_stream if over_one_stream else client.classify_many
+    stream = classify(
         sources,
         concurrency=concurrency,
         model=question.model,

@@ -9,24 +9,20 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import typer
 
 from linnaeus.client.aio import AsyncClient
-from linnaeus.client.cli import writing
+from linnaeus.client.cli.access import Access, access_from
 from linnaeus.client.cli.classifying import Question
 from linnaeus.client.cli.forms import Output
 from linnaeus.client.cli.running import Run
 from linnaeus.client.cli.sorting import Sorter
 from linnaeus.client.cli.sources import STANDARD_INPUT, Sources, read_standard_input
-from linnaeus.client.cli.tables import model_notes, model_table
 from linnaeus.client.core import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS
-from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.many import DEFAULT_CONCURRENCY
-from linnaeus.client.results import ModelInfo
 from linnaeus.client.targets import check_target, check_timeout
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True)
@@ -34,14 +30,24 @@ app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, no_args_
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Where to ask, and how long to wait."""
+    """Where to ask, how long to wait, and who asks."""
 
     server: str
     timeout_seconds: float
+    access: Access = field(default_factory=Access)
 
     def client(self) -> AsyncClient:
-        """A client with these settings."""
-        return AsyncClient(self.server, timeout_seconds=self.timeout_seconds)
+        """A client with these settings.
+
+        Raises:
+            typer.BadParameter: they contradict each other, or a file cannot be read.
+        """
+        try:
+            return AsyncClient(
+                self.server, timeout_seconds=self.timeout_seconds, tls=self.access.tls, token=self.access.token
+            )
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
 
 
 def _checked_server(server: str | None) -> str | None:
@@ -60,7 +66,6 @@ def _checked_timeout(timeout: float | None) -> float | None:
 
 _SERVER_HELP = "The server's address."
 _TIMEOUT_HELP = "How long one call may take."
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Server = Annotated[
     str | None,
     typer.Option("--server", metavar="HOST:PORT", callback=_checked_server, help=_SERVER_HELP, show_default=False),
@@ -81,9 +86,33 @@ def connection(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", callback=_checked_timeout, help=_TIMEOUT_HELP)
     ] = DEFAULT_TIMEOUT_SECONDS,
+    token_file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Holds the token to show; LINNAEUS_TOKEN may hold the token itself.",
+            show_default=False,
+        ),
+    ] = None,
+    tls: Annotated[bool, typer.Option("--tls", envvar="LINNAEUS_TLS", help="Encrypt the connection.")] = False,
+    tls_ca: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", envvar="LINNAEUS_TLS_CA", help="Whom to trust, in PEM; implies --tls."),
+    ] = None,
+    tls_certificate: Annotated[
+        str | None, typer.Option(metavar="FILE", help="This client's own certificate, in PEM; implies --tls.")
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(metavar="FILE", help="Its private key, in PEM.")] = None,
+    tls_server_name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="In the server's certificate, where it is not the address's.")
+    ] = None,
 ) -> None:
     """Asks a Linnaeus server what is in a picture."""
-    context.obj = Connection(server, timeout)
+    try:
+        access = access_from(token_file, tls, tls_ca, tls_certificate, tls_key, tls_server_name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    context.obj = Connection(server, timeout, access)
 
 
 @app.command()
@@ -103,12 +132,16 @@ def classify(
     ] = None,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="In folders, also the folders below.")] = False,
     model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
-    version: Annotated[str, typer.Option(help="Its version; the latest if left out.", show_default=False)] = "",
+    version: Annotated[str, typer.Option(help="Its version, a number or a label.", show_default=False)] = "",
     top_k: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Classes a picture; 0: the server decides.")] = 1,
     priority: Annotated[
         str | None, typer.Option(help="high, normal or low, for a server that has too much to do.", show_default=False)
     ] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = DEFAULT_CONCURRENCY,
+    stream: Annotated[
+        bool,
+        typer.Option("--stream", help="Send all over one stream: quicker for many small pictures and a quick model."),
+    ] = False,
     output: Annotated[Output | None, typer.Option(help="The form; a table if left out.", show_default=False)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The same as --output json.")] = False,
     sort_into: Annotated[
@@ -125,29 +158,16 @@ def classify(
         concurrency=concurrency,
         output=_output(output, as_json),
         sorter=None if sort_into is None else Sorter(sort_into),
+        over_one_stream=stream,
     )
-    if not asyncio.run(run.go(_connection(context, server, timeout).client())):
+    if not asyncio.run(run.go(connection_of(context, server, timeout).client())):
         raise typer.Exit(1)
 
 
-@app.command()
-def models(context: typer.Context, as_json: Json = False, server: Server = None, timeout: Timeout = None) -> None:
-    """Lists the models, also those that the server refused."""
-    try:
-        listing = asyncio.run(_list(_connection(context, server, timeout)))
-    except LinnaeusError as error:
-        writing.write_error(str(error))
-        raise typer.Exit(1) from None
-    if as_json:
-        writing.write_json([_without_labels(model) for model in listing])
-    else:
-        _write_models(listing)
-
-
-def _connection(context: typer.Context, server: str | None, timeout: float | None) -> Connection:
+def connection_of(context: typer.Context, server: str | None, timeout: float | None) -> Connection:
     """What stands after the command's name wins over what stands before it."""
     before: Connection = context.obj
-    return Connection(server or before.server, timeout or before.timeout_seconds)
+    return Connection(server or before.server, timeout or before.timeout_seconds, before.access)
 
 
 def _sources(files: list[str], names: str | None, recursive: bool) -> Sources:
@@ -166,22 +186,3 @@ def _output(output: Output | None, as_json: bool) -> Output:
     if as_json and output not in (None, Output.JSON):
         raise typer.BadParameter(f"--json and --output {output} exclude each other")
     return Output.JSON if as_json else output or Output.TABLE
-
-
-def _write_models(listing: Sequence[ModelInfo]) -> None:
-    if not listing:
-        writing.write_lines(["The server has no models."])
-        return
-    narrow = not writing.fits(model_table(listing))
-    writing.write_table(model_table(listing, narrow=narrow))
-    writing.write_lines(model_notes(listing, narrow=narrow))
-
-
-async def _list(settings: Connection) -> tuple[ModelInfo, ...]:
-    async with settings.client() as client:
-        return await client.models()
-
-
-def _without_labels(model: ModelInfo) -> dict[str, Any]:
-    """A listing holds no labels: better no field than an empty one."""
-    return {name: value for name, value in model.to_dict().items() if name != "labels"}

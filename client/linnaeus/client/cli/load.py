@@ -12,8 +12,10 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.client.cli.commands import Connection, Server, app
+from linnaeus.client.cli.access import Access
+from linnaeus.client.cli.commands import Connection, Server
 from linnaeus.client.cli.load_usage import OneLineCommand, refused
+from linnaeus.client.cli.models import app
 
 __all__ = ["app", "load"]
 
@@ -75,6 +77,8 @@ def load(
 
     before: Connection = context.obj
     try:
+        if before.access != Access():
+            raise ValueError("load knows neither TLS nor tokens: leave out both, LINNAEUS_TOKEN included")
         outputs = load_running.Outputs(json_file, report)
         if compare is not None:
             load_running.compare(compare, outputs, pictures or [])

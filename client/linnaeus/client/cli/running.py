@@ -32,6 +32,7 @@ class Run:
         concurrency: how many are under way at once.
         output: the form on stdout.
         sorter: where copies go; None: nowhere.
+        over_one_stream: whether all go in one call.
     """
 
     sources: Sources
@@ -39,12 +40,19 @@ class Run:
     concurrency: int
     output: Output
     sorter: Sorter | None
+    over_one_stream: bool = False
 
     async def go(self, client: AsyncClient) -> bool:
         """Classifies, writes and copies; returns whether all went well. Closes the client."""
         well, written = True, form(self.output, sorting=self.sorter is not None)
         total = await asyncio.to_thread(self.sources.count)
-        stream = classify_sources(client, self.sources, self.question, concurrency=self.concurrency)
+        stream = classify_sources(
+            client,
+            self.sources,
+            self.question,
+            concurrency=self.concurrency,
+            over_one_stream=self.over_one_stream,
+        )
         async with client, aclosing(stream) as outcomes:
             with progress(total, streams=self.output is not Output.TABLE) as advance:
                 async for outcome in outcomes:

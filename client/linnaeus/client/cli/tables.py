@@ -1,5 +1,6 @@
 """The tables that people read. Plain values in, rich tables out; nothing here prints."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -7,7 +8,7 @@ from rich import box
 from rich.table import Table
 
 from linnaeus.client.cli.outcomes import Answered
-from linnaeus.client.results import ModelInfo, ModelInput, ModelState
+from linnaeus.client.results import ModelInfo, ModelInput
 
 _MILLION = 1_000_000
 # The heading, where its cells stand, and whether it is left out where there is little room.
@@ -54,13 +55,17 @@ def model_table(models: Iterable[ModelInfo], *, narrow: bool = False) -> Table:
 
 
 def model_notes(models: Iterable[ModelInfo], *, narrow: bool = False) -> list[str]:
-    """The lines under the table, for what has no room in it: why a model is not ready and, narrow, what it is."""
-    notes = []
+    """The lines under the table, for what has no room in it: labels, what is wrong and, narrow, what a model is."""
+    models, notes = list(models), []
+    several = Counter(model.name for model in models)
     for model in models:
         name = f"{model.name} v{model.version}"
         if narrow and model.architecture:
             notes.append(printable(f"{name}: {model.architecture}, {_weights(model)}"))
-        if model.state is not ModelState.READY and model.state_reason:
+        called = [*model.version_labels, *(["default"] if model.is_default and several[model.name] > 1 else [])]
+        if called:
+            notes.append(printable(f"{name}: {', '.join(called)}"))
+        if model.state_reason:
             notes.append(printable(f"{name} {model.state}: {model.state_reason}"))
     return notes
 

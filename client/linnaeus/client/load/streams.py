@@ -18,13 +18,14 @@ from linnaeus.v1 import classifier_pb2 as messages
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
+_LEAST_SECONDS = 1e-6  # to the server, 0 is no time limit
 
 
 class StreamCaller:
     """Messages that share one stream, which is opened anew when it has ended; any thread may use it.
 
-    - A message whose answer is not there by its deadline ends as DEADLINE_EXCEEDED; an answer that comes later is
-      dropped.
+    - The server is told how much time each message has. One whose answer is not there by then ends as
+      DEADLINE_EXCEEDED; an answer that comes later is dropped.
     - When the stream ends, so does every message in flight, with the stream's status (UNAVAILABLE where that is OK:
       the server left questions open).
     """
@@ -82,7 +83,8 @@ class _Stream:
             identity, is_over = self._last_identity, self.is_over
             self._waiting[identity] = _Waiting(deadline, ended)
         # Serialised messages of one kind may be put end to end: the fields add up.
-        head = messages.StreamClassifyRequest(correlation_id=identity).SerializeToString()
+        seconds = max(deadline - time.monotonic(), _LEAST_SECONDS)
+        head = messages.StreamClassifyRequest(correlation_id=identity, timeout_seconds=seconds).SerializeToString()
         self._bodies.put(head + message.body)
         if is_over:
             self._end(identity, failed(UNAVAILABLE, 1))

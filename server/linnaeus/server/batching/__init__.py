@@ -10,6 +10,7 @@ from linnaeus.server.batching.latency import LatencyTable
 from linnaeus.server.batching.queue import BatchQueue, Foreseen
 from linnaeus.server.batching.tickets import (
     Batch,
+    LaneClosed,
     NoDevice,
     Priority,
     QueueClosed,
@@ -24,6 +25,7 @@ __all__ = [
     "Batch",
     "BatchQueue",
     "Foreseen",
+    "LaneClosed",
     "LaneLimits",
     "LatencyTable",
     "NoDevice",

@@ -111,11 +111,13 @@ class Lane(Generic[Payload]):
         tables: how long its batches take, by the devices that may run it.
         flows: one a priority, by it.
         decode_seconds: what decoding a ticket cost lately, shared by all decoders.
+        closing: whether it takes no more tickets and is gone once it is empty.
     """
 
     def __init__(self, name: Hashable, limits: LaneLimits, tables: Mapping[str, LatencyTable]) -> None:
         self.name = name
         self.limits = limits
+        self.closing = False
         self.tables = dict(tables)
         weights = zip(Priority, limits.priority_weights, strict=True)
         self.flows = [Flow[Payload](self, priority, limits.weight * weight) for priority, weight in weights]
@@ -138,6 +140,11 @@ class Lane(Generic[Payload]):
         """Tickets that are decoded, or about to be."""
         return self.decoded + sum(len(flow.decoding) for flow in self.flows)
 
+    @property
+    def is_active(self) -> bool:
+        """Whether it has anything to do or being done."""
+        return any(flow.is_active for flow in self.flows)
+
     def depth_above(self, priority: Priority) -> int:
         """Tickets of that priority and of higher ones that no device has taken."""
         return sum(flow.depth for flow in self.flows if flow.priority <= priority)
@@ -158,6 +165,16 @@ class Lane(Generic[Payload]):
         if self._timeouts.age(now) > _TIGHTEST_MEMORY_SECONDS:
             return inf
         return self._timeouts.quantile(_TIGHTEST_QUANTILE)
+
+    def learn_from(self, other: "Lane[Payload]") -> None:
+        """Begins with what the other one knows of the same model: its decoding, and its batches where they fit.
+
+        The tables are shared from then on: both lanes' batches tell of the same device.
+        """
+        self.decode_seconds = other.decode_seconds
+        self._decode_seconds_per_byte = other._decode_seconds_per_byte
+        fitting = {name: table for name, table in other.tables.items() if name in self.tables}
+        self.tables |= {name: table for name, table in fitting.items() if table.sizes == self.tables[name].sizes}
 
     def decode_work(self, size: int) -> float:
         """What decoding so many bytes is likely to cost, in seconds."""

@@ -5,7 +5,7 @@ the tables what came of it. It knows no locks and no clock: every call says what
 """
 
 import itertools
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic
 
 from linnaeus.server.batching.gate import Arrival, Gate
@@ -35,6 +35,7 @@ class Ledger(Generic[Payload]):
         self._batches = itertools.count(1)
         self._fair_time = 0.0
         self._gate: Gate[Payload] = Gate(self.lanes)
+        self._closing: dict[Hashable, Callable[[], None]] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -50,6 +51,17 @@ class Ledger(Generic[Payload]):
     def wants_decoding(self) -> bool:
         """Whether a ticket should be decoded now."""
         return self.policy.next_undecoded(self.devices) is not None
+
+    def close_lane(self, lane: Lane[Payload], emptied: Callable[[], None]) -> None:
+        """See BatchQueue.close_lane."""
+        lane.closing = True
+        self._closing[lane.name] = emptied
+
+    def remove_empty(self) -> None:
+        """Removes the closing lanes that nothing is left of, and tells whoever waits for it."""
+        for name in [name for name in self._closing if not self.lanes[name].is_active]:
+            del self.lanes[name]
+            self._closing.pop(name)()
 
     def add_device(self, name: str, streams: int) -> None:
         """Adds a device."""
@@ -86,12 +98,13 @@ class Ledger(Generic[Payload]):
 
     def put(self, ticket: Ticket[Payload], decode_seconds: float, now: float) -> bool:
         """A ticket was decoded; says whether it waits for a device now."""
-        flow = self.flow(ticket)
-        if decode_seconds:
-            flow.lane.note_decoding(ticket.size, decode_seconds)
+        lane = self.lanes.get(ticket.lane)
+        if lane is not None and decode_seconds:
+            lane.note_decoding(ticket.size, decode_seconds)
             ticket.decode_seconds = decode_seconds
         if ticket.stage is not Stage.DECODING:
             return False
+        flow = self.flow(ticket)
         flow.decoding.remove(ticket)
         _enqueue(flow, ticket, now)
         return True
@@ -176,14 +189,18 @@ class Ledger(Generic[Payload]):
     def release_in(self, now: float) -> float | None:
         """Seconds until the first ticket that is held back is not any more; None if there is none."""
         ends = [
-            ticket.held_until for lane in self.lanes.values() for flow in lane.flows for ticket in flow.held.values()
+            now if lane.closing else ticket.held_until
+            for lane in self.lanes.values()
+            for flow in lane.flows
+            for ticket in flow.held.values()
         ]
         return max(min(ends) - now, 0.0) if ends else None
 
     def _release(self, now: float, draining: bool) -> None:
         """Lets those go that were held back long enough."""
         for flow in (flow for lane in self.lanes.values() for flow in lane.flows if flow.held):
-            for ticket in [ticket for ticket in flow.held.values() if draining or ticket.held_until <= now]:
+            at_once = draining or flow.lane.closing
+            for ticket in [ticket for ticket in flow.held.values() if at_once or ticket.held_until <= now]:
                 del flow.held[ticket.order]
                 flow.undecoded.add(ticket)
 
@@ -208,9 +225,16 @@ class Ledger(Generic[Payload]):
         self._remove(ticket)
 
     def _learn(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
+        if ticket.lane not in self.lanes:
+            return  # nobody will be promised anything by what it tells
         self.flow(ticket).foresight.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
 
     def _remove(self, ticket: Ticket[Payload]) -> None:
+        if ticket.stage is not Stage.TAKEN:  # one that is running is in no flow, and its lane may be gone by now
+            self._remove_waiting(ticket)
+        ticket.stage = Stage.GONE
+
+    def _remove_waiting(self, ticket: Ticket[Payload]) -> None:
         flow = self.flow(ticket)
         if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
             del flow.held[ticket.order]
@@ -220,7 +244,6 @@ class Ledger(Generic[Payload]):
             flow.decoding.remove(ticket)
         elif ticket.stage is Stage.QUEUED:
             flow.decoded.remove(ticket)
-        ticket.stage = Stage.GONE
 
     def _is_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
         """Whether decoding it is in vain; if so, it is gone."""

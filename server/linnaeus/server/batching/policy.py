@@ -70,7 +70,7 @@ class Policy(Generic[Payload]):
             return inf
         if all(_is_for_another(head, lane, device, now) for head in lane.heads()):
             return inf
-        if draining or waiting >= self.largest_batch(lane, device, now):
+        if draining or lane.closing or waiting >= self.largest_batch(lane, device, now):
             return 0.0
         longest = lane.tables[device.name].longest(waiting, len(device.running), now)
         deadlines = [head.deadline for head in lane.heads() if head.deadline is not None]

@@ -21,7 +21,17 @@ from linnaeus.server.batching.gate import Arrival
 from linnaeus.server.batching.lanes import Lane, LaneLimits
 from linnaeus.server.batching.latency import LatencyTable
 from linnaeus.server.batching.ledger import Ledger
-from linnaeus.server.batching.tickets import Batch, NoDevice, Payload, Priority, QueueClosed, Stage, Ticket, Turn
+from linnaeus.server.batching.tickets import (
+    Batch,
+    LaneClosed,
+    NoDevice,
+    Payload,
+    Priority,
+    QueueClosed,
+    Stage,
+    Ticket,
+    Turn,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,7 @@ class BatchQueue(Generic[Payload]):
         5. While a batch of a lane runs on a device, another is taken there only when it is full, or at the last instant
            that a deadline allows.
         6. After `close`, `take` hands out all that was put or is still to be decoded, then returns None.
+        7. After `close_lane`, what the lane holds goes out as ever, at once; then the lane is gone.
 
     Args:
         clock: seconds.
@@ -93,13 +104,43 @@ class BatchQueue(Generic[Payload]):
         """
         with self._lock:
             stranded = self._ledger.remove_device(name, unfinished, self._clock())
+            self._ledger.remove_empty()
             self._wake_all()
             return stranded
 
-    def open_lane(self, lane: Hashable, limits: LaneLimits, tables: Mapping[str, LatencyTable]) -> None:
-        """Adds a lane that the devices in `tables` may run."""
+    def open_lane(
+        self,
+        lane: Hashable,
+        limits: LaneLimits,
+        tables: Mapping[str, LatencyTable],
+        learn_from: Hashable | None = None,
+    ) -> None:
+        """Adds a lane that the devices in `tables` may run.
+
+        Args:
+            lane: its key, which no other has.
+            limits: see there.
+            tables: how long its batches take, by device.
+            learn_from: a lane of the same model, whose measurements are worth more than the tables; if it is open.
+        """
         with self._lock:
-            self._ledger.lanes[lane] = Lane(lane, limits, tables)
+            opened: Lane[Payload] = Lane(lane, limits, tables)
+            if learn_from in self._ledger.lanes:
+                opened.learn_from(self._ledger.lanes[learn_from])
+            self._ledger.lanes[lane] = opened
+
+    def close_lane(self, lane: Hashable, emptied: Callable[[], None]) -> None:
+        """Takes no more tickets for a lane; what it holds is served without further delay, then the lane is gone.
+
+        Args:
+            lane: an open one that was not closed before.
+            emptied: called once it is gone, from whichever thread finds that out; it must neither wait nor call the
+                queue.
+        """
+        with self._lock:
+            self._ledger.close_lane(self._ledger.lanes[lane], emptied)
+            self._ledger.remove_empty()
+            self._wake_all()
 
     def admit(
         self,
@@ -121,23 +162,27 @@ class BatchQueue(Generic[Payload]):
             caller: who asks, as far as is known: those who usually leave are held back on a busy device.
 
         Raises:
-            QueueClosed: no such lane, or the queue is closed.
+            QueueClosed: the queue is closed.
+            LaneClosed: the lane is, or there is none.
             NoDevice: the lane's devices have all been taken out.
             QueueFull: the lane has no place left.
             TooLate: the deadline has passed, or will have by the time of the answer.
         """
         with self._lock:
-            if self._closed or lane not in self._ledger.lanes:
+            found = self._ledger.lanes.get(lane)
+            if self._closed:
                 raise QueueClosed
+            if found is None or found.closing:
+                raise LaneClosed
             arrival = Arrival(payload, deadline, priority, size, caller)
-            ticket = self._ledger.admit(arrival, self._ledger.lanes[lane], self._clock())
+            ticket = self._ledger.admit(arrival, found, self._clock())
             self._wake_decoders(1)
             return ticket
 
     def next_to_decode(self) -> Turn[Payload] | None:
         """Waits until something should be decoded and returns it; None once the queue is closed and nothing is left."""
         with self._lock:
-            while (turn := self._ledger.next_to_decode(self._clock(), self._closed)) is None:
+            while (turn := self._next_to_decode()) is None:
                 if self._closed and self._ledger.is_decoded:
                     self._undecoded.notify_all()  # the other decoders are to end, too
                     return None
@@ -147,7 +192,7 @@ class BatchQueue(Generic[Payload]):
     def next_to_decode_nowait(self) -> Turn[Payload] | None:
         """Returns what `next_to_decode` would return at once, or None."""
         with self._lock:
-            return self._ledger.next_to_decode(self._clock(), self._closed)
+            return self._next_to_decode()
 
     def put(self, ticket: Ticket[Payload], decode_seconds: float = 0.0) -> None:
         """Queues a decoded ticket for the devices; does nothing if it was abandoned meanwhile.
@@ -176,6 +221,7 @@ class BatchQueue(Generic[Payload]):
         """
         with self._lock:
             stood = self._ledger.abandon(ticket, left, self._clock())
+            self._ledger.remove_empty()
             if stood in (Stage.DECODING, Stage.QUEUED):
                 self._wake_decoders(1)
             if self._closed:
@@ -223,16 +269,26 @@ class BatchQueue(Generic[Payload]):
             return self._ledger.lanes[lane].depth if lane in self._ledger.lanes else 0
 
     def foreseen(self, lane: Hashable) -> Foreseen:
-        """How well an open lane's answers were predicted of late; of its kinds of tickets, the worst predicted."""
+        """How well a lane's answers were predicted of late; of its kinds of tickets, the worst predicted.
+
+        Zeros for a lane that is gone.
+        """
         with self._lock:
             now = self._clock()
+            if lane not in self._ledger.lanes:
+                return Foreseen(0.0, 0.0)
             worst = [flow.foresight.worst(now) for flow in self._ledger.lanes[lane].flows]
             return Foreseen(max((median for median, _ in worst), key=abs), max((most for _, most in worst), key=abs))
 
     def batch_seconds(self, lane: Hashable) -> dict[str, dict[int, float]]:
-        """How long nearly all batches of an open lane now take with nothing beside them, by device and size."""
+        """How long nearly all batches of a lane now take with nothing beside them, by device and size.
+
+        Nothing for a lane that is gone.
+        """
         with self._lock:
             now = self._clock()
+            if lane not in self._ledger.lanes:
+                return {}
             tables = self._ledger.lanes[lane].tables.items()
             return {name: {size: table.longest(size, 0, now) for size in table.sizes} for name, table in tables}
 
@@ -242,15 +298,22 @@ class BatchQueue(Generic[Payload]):
             self._closed = True
             self._wake_all()
 
+    def _next_to_decode(self) -> Turn[Payload] | None:
+        turn = self._ledger.next_to_decode(self._clock(), self._closed)
+        self._ledger.remove_empty()
+        return turn
+
     def _finish(self, batch: Batch[Payload] | None, learn: bool) -> None:
         if batch is not None:
             self._ledger.finish(batch, self._clock(), learn)
+            self._ledger.remove_empty()
             if self._closed:
                 self._wake_all()  # streams wait for the last batch, which might have come back
 
     def _form(self, name: str) -> Batch[Payload] | None:
         device = self._ledger.devices[name]
         batch = self._ledger.form(device, self._clock(), self._closed)
+        self._ledger.remove_empty()
         if batch is None:
             return None
         self._wake_streams(self._sleepers)

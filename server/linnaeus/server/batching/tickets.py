@@ -23,7 +23,11 @@ class QueueFull(Exception):
 
 
 class QueueClosed(Exception):
-    """The queue, or the lane, takes no more tickets."""
+    """The queue takes no more tickets."""
+
+
+class LaneClosed(QueueClosed):
+    """The lane takes no more tickets, or is gone."""
 
 
 class NoDevice(Exception):

@@ -1,8 +1,8 @@
 """The queue's refusals, said to the caller."""
 
-from linnaeus.server.batching import BatchQueue, NoDevice, QueueClosed, QueueFull, TooLate
+from linnaeus.server.batching import BatchQueue, LaneClosed, NoDevice, QueueClosed, QueueFull, TooLate
 from linnaeus.server.engine.catalog import Entry
-from linnaeus.server.engine.decode import EncodedImage, RawPixels
+from linnaeus.server.engine.decode import Picture
 from linnaeus.server.engine.work import Request, Work, WorkTicket
 from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
 
@@ -27,6 +27,9 @@ def admit(queue: BatchQueue[Work], entry: Entry, request: Request, work: Work) -
         raise _too_late(entry, late) from None
     except NoDevice:
         raise no_device(entry.name) from None
+    except LaneClosed:  # the version was resolved some time ago
+        message = f"model {entry.name}/{entry.version} was unloaded or loaded anew meanwhile; try again"
+        raise Unavailable(message, _SHORTEST_RETRY_SECONDS) from None
     except QueueClosed:
         raise Unavailable("the server is stopping; try another one", _DRAINING_RETRY_SECONDS) from None
 
@@ -61,5 +64,5 @@ def _too_late(entry: Entry, late: TooLate) -> DeadlineExceeded:
     return DeadlineExceeded(message, late_by, late.wait_seconds)
 
 
-def _size(image: EncodedImage | RawPixels) -> int:
+def _size(image: Picture) -> int:
     return len(image.data)

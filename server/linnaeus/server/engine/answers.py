@@ -1,14 +1,20 @@
 """From a device's outcome to what the caller and the metrics get. Belongs to the event loop's thread."""
 
-from asyncio import Future
-
 from linnaeus.server.engine.catalog import Entry
-from linnaeus.server.engine.work import Classification, ItemOutcome, Ranked, RequestReport, ScoredClass, WorkTicket
+from linnaeus.server.engine.work import (
+    Answer,
+    Classification,
+    ItemOutcome,
+    Ranked,
+    RequestReport,
+    ScoredClasses,
+    WorkTicket,
+)
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Model, Ranking
 
 
-def settle(answer: "Future[Ranked]", result: Ranked | RequestError) -> None:
+def settle(answer: Answer, result: Ranked | RequestError) -> None:
     """Gives the waiting caller its result, unless it has left."""
     if answer.done():
         return
@@ -39,9 +45,8 @@ def report(ticket: WorkTicket, ranked: Ranked, finished_at: float, now: float) -
 
 def classification(entry: Entry, model: Model, ranked: Ranked) -> Classification:
     """Gives the ranking its labels."""
-    pairs = zip(ranked.ranking.indices, ranked.ranking.probabilities, strict=True)
     return Classification(
-        classes=tuple(ScoredClass(index, model.labels[index], probability) for index, probability in pairs),
+        classes=ScoredClasses(ranked.ranking, model.labels),
         model=entry.name,
         version=entry.version,
         batch_size=ranked.batch_size,

@@ -8,6 +8,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -72,12 +73,25 @@ class RawPixels:
     channels: int
 
 
-def decode(image: EncodedImage | RawPixels, spec: InputSpec, max_pixels: int) -> NDArray[numpy.uint8]:
+@dataclass(frozen=True, slots=True)
+class PreparedPixels:
+    """Pixels of exactly the model's colours and size, which go to it as they are: uint8, channels x height x width."""
+
+    data: bytes
+    channels: int
+    height: int
+    width: int
+
+
+Picture: TypeAlias = EncodedImage | RawPixels | PreparedPixels
+
+
+def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.uint8]:
     """Returns the picture as the model sees it: uint8 [H, W, C] as `spec` says, C-contiguous and writable.
 
     The upright picture is laid over white where it is not opaque, brought to the model's colours, resized so that its
     shorter side has `spec.resize` pixels (antialiased; the longer side rounded down), and cut to its middle. A picture
-    whose shorter side has that length already is not resampled.
+    whose shorter side has that length already is not resampled. Prepared pixels are only rearranged.
 
     Args:
         image: the picture.
@@ -87,6 +101,8 @@ def decode(image: EncodedImage | RawPixels, spec: InputSpec, max_pixels: int) ->
     Raises:
         InvalidImage: the picture cannot be decoded, is too large, or does not fit its declared shape.
     """
+    if isinstance(image, PreparedPixels):
+        return _rearrange(image, spec)
     if isinstance(image, RawPixels):
         return _fit(_wrap(image, max_pixels), UPRIGHT, spec)
     container = open_container(image.data)
@@ -98,6 +114,18 @@ def decode(image: EncodedImage | RawPixels, spec: InputSpec, max_pixels: int) ->
             f"the {container.format} file ({len(image.data)} bytes) is damaged, cut short or of an unsupported kind: "
             "send the whole file, or save it anew as an ordinary JPEG or PNG",
         ) from error
+
+
+def _rearrange(pixels: PreparedPixels, spec: InputSpec) -> NDArray[numpy.uint8]:
+    """Brings channels, height, width into the order height, width, channels."""
+    sent, wanted = (pixels.channels, pixels.height, pixels.width), (spec.channels, spec.height, spec.width)
+    if sent != wanted or len(pixels.data) != spec.channels * spec.height * spec.width:
+        raise InvalidImage(
+            "image.prepared",
+            f"the prepared pixels are {len(pixels.data)} bytes for channels, height, width {sent}, but the model takes "
+            f"{wanted}: send exactly these, a byte each",
+        )
+    return numpy.array(numpy.frombuffer(pixels.data, numpy.uint8).reshape(wanted).transpose(1, 2, 0), order="C")
 
 
 def _open(container: Container, max_pixels: int) -> Image.Image:

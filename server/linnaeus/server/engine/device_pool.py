@@ -11,6 +11,7 @@ from linnaeus.server.engine.device_thread import DeviceThread
 from linnaeus.server.engine.failures import FailureCount
 from linnaeus.server.engine.work import BatchOutcome, Work, WorkBatch, WorkTicket, lane_of
 from linnaeus.server.runtime.device import CoreShare, answers, default_streams
+from linnaeus.server.runtime.device_memory import DeviceMemory, device_memory
 from linnaeus.server.runtime.model import Model
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,16 @@ class DevicePool:
         """Every device by name, and whether it runs batches."""
         return {name: not host.is_out for name, host in list(self._hosts.items())}  # a scrape may come while loading
 
+    @property
+    def streams(self) -> dict[str, int]:
+        """Every device by name, and how many batches run side by side on it."""
+        return {name: host.streams for name, host in list(self._hosts.items())}
+
+    def memory(self) -> dict[str, DeviceMemory]:
+        """Every device that has memory of its own and still tells of it."""
+        found = {name: device_memory(host.device) for name, host in list(self._hosts.items())}
+        return {name: memory for name, memory in found.items() if memory is not None}
+
     def place(self, lane: Lane, model: Model) -> None:
         """Puts a model on its device, whose streams begin if it is the first one there. Call it on the event loop."""
         name = str(model.device)
@@ -67,13 +78,25 @@ class DevicePool:
             self._hosts[name] = self._begin(name, model.device)
         self._hosts[name].models[lane] = model
 
+    def remove(self, lane: Lane) -> list[Model]:
+        """Takes a model off its devices, once its lane is gone from the queue; returns it as it was on each."""
+        self.failures.forget(lane)
+        found = [host.models.pop(lane, None) for host in self._hosts.values()]
+        return [model for model in found if model is not None]
+
     async def ended(self) -> None:
-        """Returns once all streams have ended, which they do when the queue is closed and empty."""
+        """Ends with the streams, which end when the queue is closed and empty, and ends the models after them."""
         await asyncio.gather(*(asyncio.shield(each) for each in self._ended))
+        await asyncio.to_thread(self._close_models)
+
+    def _close_models(self) -> None:
+        for host in list(self._hosts.values()):
+            for model in list(host.models.values()):  # one may be on its way out
+                model.close()
 
     def _begin(self, name: str, device: Any) -> "_Host":
         streams = self._streams or default_streams(device)
-        host = _Host(self, self._queue, name, device, CoreShare(device, self._intra_op_threads))
+        host = _Host(self, self._queue, name, device, CoreShare(device, self._intra_op_threads), streams)
         self._queue.add_device(name, streams)
         loop = asyncio.get_running_loop()
         self._ended += [DeviceThread(name, self._queue, host, self._clock).start(loop) for _ in range(streams)]
@@ -83,12 +106,15 @@ class DevicePool:
 class _Host:
     """One device, as its streams see it."""
 
-    def __init__(self, pool: DevicePool, queue: BatchQueue[Work], name: str, device: Any, cores: CoreShare) -> None:
+    def __init__(
+        self, pool: DevicePool, queue: BatchQueue[Work], name: str, device: Any, cores: CoreShare, streams: int
+    ) -> None:
         self._pool = pool
         self._queue = queue
         self._name = name
-        self._device = device
+        self.device = device
         self._cores = cores
+        self.streams = streams
         self.models: dict[Lane, Model] = {}
         self.is_out = False
 
@@ -108,15 +134,15 @@ class _Host:
         if not failed:
             self._pool.failures.went_well(self._name, batch.lane)
             return False
-        if self.is_out or not answers(self._device):
+        if self.is_out or not answers(self.device):
             return True
         if self.models[lane_of(batch)].works():
             return False  # the pictures were at fault
         return self._pool.failures.failed(self._name, batch.lane)
 
     def lose(self, batch: WorkBatch) -> None:
+        is_first, self.is_out = not self.is_out, True  # before anybody is told
         self._pool.strand(self._queue.remove_device(self._name, batch))
-        if not self.is_out:
-            self.is_out = True
+        if is_first:
             logger.error("device %s keeps failing and is taken out", self._name)
             self._pool.lost(self._name)

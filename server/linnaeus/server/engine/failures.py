@@ -30,6 +30,11 @@ class FailureCount:
             for (_, failed_lane), row in self._rows.items():
                 row.done_elsewhere |= failed_lane == lane
 
+    def forget(self, lane: Hashable) -> None:
+        """The lane is gone."""
+        with self._lock:
+            self._rows = {key: row for key, row in self._rows.items() if key[1] != lane}
+
     def failed(self, device: str, lane: Hashable) -> bool:
         """A batch of the lane failed altogether on the device; says whether the device is to blame."""
         with self._lock:

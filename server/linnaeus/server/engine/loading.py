@@ -1,17 +1,110 @@
-"""Brings a version folder onto its devices."""
+"""Brings version folders onto their devices, one after the other, on a thread of its own.
 
+It knows nothing of what is served or wanted: a folder in, models with their lane out.
+"""
+
+import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
+from linnaeus.models.manifest import ManifestError, read_manifest
 from linnaeus.server.batching import LaneLimits, LatencyTable
+from linnaeus.server.engine.background import step_back
 from linnaeus.server.engine.repository import VersionFolder
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_settings import CONFIG_FILE, ModelSettings
-from linnaeus.server.runtime.device import CoreShare, resolve_devices
+from linnaeus.server.runtime.device import CoreShare, release_freed_memory, resolve_devices
 from linnaeus.server.runtime.model import Model, load_model
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """What a version is loaded beside.
+
+    Attributes:
+        busy: whether models are served meanwhile.
+        old_sha256: of the model.pt that it is to replace; empty if there is none. Not the model itself, which would
+            live as long as the thread that loads.
+        old_batch_size: how large the old one's batches may be.
+    """
+
+    busy: bool = False
+    old_sha256: str = ""
+    old_batch_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A version on its devices, checked and warm.
+
+    Attributes:
+        folder: where it came from.
+        chosen: how it is to be served.
+        models: one a device.
+        seconds: how long loading took.
+        is_same: whether it is the model that it replaces, file by file.
+    """
+
+    folder: VersionFolder
+    chosen: ModelSettings
+    models: tuple[Model, ...]
+    seconds: float
+    is_same: bool
+
+
+class Loader:
+    """The thread that loads. Whoever calls is on the event loop; a caller that leaves stops nothing.
+
+    Args:
+        intra_op_threads: of one operation on a CPU; 0 for one a core.
+        clock: seconds.
+    """
+
+    def __init__(self, intra_op_threads: int, clock: Callable[[], float]) -> None:
+        self._threads = intra_op_threads
+        self._clock = clock
+        self._one_at_a_time = asyncio.Lock()
+
+    async def load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
+        """Loads, checks and warms up a version on each of its devices.
+
+        Raises:
+            ModelRefused: a check fails, memory ran out, or the model raised.
+        """
+        async with self._one_at_a_time:
+            # A new thread each time: one that has stepped back cannot step forth again.
+            thread = ThreadPoolExecutor(1, "linnaeus-load")
+            try:
+                return await asyncio.get_running_loop().run_in_executor(thread, self._load, folder, chosen, beside)
+            finally:
+                thread.shutdown(wait=False)
+
+    async def release(self, models: list[Model]) -> None:
+        """Takes models that nothing runs any more, ends their threads, and returns their memory."""
+        await asyncio.to_thread(_release, models)
+
+    def _load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
+        started = self._clock()
+        try:
+            devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
+            is_same = bool(beside.old_sha256) and _digest(folder) == beside.old_sha256
+            size = chosen.max_batch_size or (beside.old_batch_size if is_same else 0)
+            models = load_on_each(folder, devices, size, beside.busy, chosen.cuda_graphs)
+        except (ModelRefused, MemoryError) as error:
+            raise ModelRefused(str(error) or "there is too little memory") from None
+        except Exception as error:  # the boundary: whatever a file makes torch raise must not end the control
+            reference = uuid.uuid4().hex[:12]
+            logger.error("loading %s/%d failed [%s]", folder.model, folder.version, reference, exc_info=error)
+            kind = type(error).__name__
+            raise ModelRefused(f"loading it failed with {kind} (log reference {reference})") from None
+        return Loaded(folder, chosen, tuple(models), self._clock() - started, is_same)
 
 
 def devices_of(chosen: ModelSettings) -> list[Any]:
@@ -27,17 +120,41 @@ def devices_of(chosen: ModelSettings) -> list[Any]:
 
 
 def load_on_each(
-    folder: VersionFolder, devices: Mapping[Any, CoreShare], max_batch_size: int, cuda_graphs: bool = False
+    folder: VersionFolder,
+    devices: Mapping[Any, CoreShare],
+    max_batch_size: int,
+    busy: bool = False,
+    cuda_graphs: bool = False,
 ) -> list[Model]:
     """Loads, checks and warms up a version on each device, one after the other. Takes seconds.
+
+    Args:
+        folder: the version.
+        devices: with their cores.
+        max_batch_size: 0 to find it.
+        busy: whether other models are served meanwhile: this one then takes one core at most, and its batches are
+            timed by its own work, as if all cores shared it. That is a little too hopeful, which corrects itself:
+            what is let in is measured. Times that are too gloomy would refuse the very calls that prove them wrong.
+            Warming up gives way to calls. What comes before does not: torch holds the interpreter's lock for most of
+            it, so that the event loop waits until it is done, and the longer the less of a core it gets.
+            On a GPU batches are timed by the clock on the wall, for no thread's clock sees it work.
+        cuda_graphs: whether a GPU is to run it by recorded graphs.
 
     Raises:
         ModelRefused: a check fails.
     """
-    models = []
-    for device, cores in devices.items():
-        cores.take(0)  # batches are timed with all cores
-        models.append(load_model(folder.path, device, max_batch_size, cuda_graphs))
+    models: list[Model] = []
+    stepped_back = False
+    with ExitStack() as if_it_fails:
+        for device, cores in devices.items():
+            clock = cores.take_one() if busy else cores.take_all()
+            # What a GPU is given its orders by starts here, and steps back as whatever else computes, now or later.
+            steps_back = (busy or device.type == "cuda") and not stepped_back
+            before_warm_up = step_back if steps_back else _nothing
+            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs))
+            if_it_fails.callback(models[-1].close)
+            stepped_back |= steps_back
+        if_it_fails.pop_all()
     return models
 
 
@@ -55,11 +172,29 @@ def lane_of(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits,
     return limits, {name: LatencyTable(seconds) for name, seconds in timings.items()}
 
 
-def log_ready(folder: VersionFolder, models: Sequence[Model], seconds: float) -> None:
+def log_ready(loaded: Loaded) -> None:
     """Says that a version is served, and how fast it is."""
-    for model in models:
+    folder = loaded.folder
+    for model in loaded.models:
         speeds = ", ".join(f"{timing.size}: {timing.images_per_second:.0f}/s" for timing in model.timings)
         logger.info(
             "model %s/%d is ready on %s after %.1f s (images a second by batch size: %s)",
-            *(folder.model, folder.version, model.device, seconds, speeds),
+            *(folder.model, folder.version, model.device, loaded.seconds, speeds),
         )
+
+
+def _nothing() -> None:
+    """There is nobody to give way to, or it was done."""
+
+
+def _digest(folder: VersionFolder) -> str:
+    try:
+        return read_manifest(folder.path).sha256
+    except ManifestError as error:
+        raise ModelRefused(str(error)) from None
+
+
+def _release(models: list[Model]) -> None:
+    while models:
+        models.pop().close()  # no name here holds the last one
+    release_freed_memory()

@@ -1,14 +1,15 @@
 """What travels between the engine's rooms."""
 
-from asyncio import Future
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import Batch, Ticket
 from linnaeus.server.batching import Foreseen as Foreseen  # these two are for those who speak with the engine
 from linnaeus.server.batching import Priority as Priority
-from linnaeus.server.engine.decode import EncodedImage, RawPixels
+from linnaeus.server.engine.catalog import Lane
+from linnaeus.server.engine.decode import Picture
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Pixels, Ranking
 
@@ -26,7 +27,7 @@ class Request:
         caller: who asks, as the transport knows them; empty for unknown.
     """
 
-    image: EncodedImage | RawPixels
+    image: Picture
     model: str = ""
     version: str = ""
     top_k: int = 0
@@ -56,16 +57,52 @@ class ScoredClass:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredClasses:
+    """The classes of an answer, best first; each is put together when it is looked at, for few look at a thousand.
+
+    Attributes:
+        ranking: their indices and probabilities, as they came from the device.
+        labels: of all the model's classes, by index.
+    """
+
+    ranking: Ranking
+    labels: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.ranking.indices)
+
+    def __getitem__(self, place: int) -> ScoredClass:
+        index = self.ranking.indices[place]
+        return ScoredClass(index, self.labels[index], self.ranking.probabilities[place])
+
+    def __iter__(self) -> Iterator[ScoredClass]:
+        return map(self.__getitem__, range(len(self)))
+
+
+@dataclass(frozen=True, slots=True)
 class Classification:
     """An answer: classes best first, who gave it, and where the time went."""
 
-    classes: tuple[ScoredClass, ...]
+    classes: ScoredClasses
     model: str
     version: int
     batch_size: int
     decode_seconds: float
     queue_seconds: float
     inference_seconds: float
+
+
+class Answer(Protocol):
+    """Where an image's answer goes, as into a future."""
+
+    def done(self) -> bool:
+        """Whether there is one, or nobody wants it any more."""
+
+    def set_result(self, ranked: Ranked, /) -> None:
+        """Gives it."""
+
+    def set_exception(self, error: RequestError, /) -> None:
+        """Says why there is none."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,16 +116,16 @@ class Work:
         image: the picture as it came.
         input: what the model takes.
         top_k: classes to return.
-        answer: what the caller waits for.
+        answer: what the caller waits for, or is told by.
         pixels: the picture decoded, uint8 [H, W, C]; None before.
         decode_seconds: how long that took.
     """
 
     number: int
-    image: EncodedImage | RawPixels
+    image: Picture
     input: InputSpec
     top_k: int
-    answer: "Future[Ranked]"
+    answer: Answer
     pixels: Pixels | None = None
     decode_seconds: float = 0.0
 
@@ -104,9 +141,9 @@ WorkTicket: TypeAlias = Ticket[Work]
 WorkBatch: TypeAlias = Batch[Work]
 
 
-def lane_of(what: WorkTicket | WorkBatch) -> tuple[str, int]:
-    """The model's name and version, which is what the engine calls its lanes."""
-    lane: tuple[str, int] = what.lane  # type: ignore[assignment]  # to the queue any key would do
+def lane_of(what: WorkTicket | WorkBatch) -> Lane:
+    """The model's name, version and generation, which is what the engine calls its lanes."""
+    lane: Lane = what.lane  # type: ignore[assignment]  # to the queue any key would do
     return lane
 
 
@@ -125,7 +162,7 @@ class BatchOutcome:
     """What became of one batch.
 
     Attributes:
-        lane: the model's name and version.
+        lane: the model's name, version and generation.
         device: who ran it.
         size: images in the run; 0 if all were late.
         inference_seconds: the run's time; 0.0 if there was none.
@@ -133,7 +170,7 @@ class BatchOutcome:
         finished_at: the clock's time when the device was done.
     """
 
-    lane: tuple[str, int]
+    lane: Lane
     device: str
     size: int
     inference_seconds: float
@@ -158,10 +195,15 @@ class RequestReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What the metrics learn of one batch: its size, and the times of the images that were answered."""
+    """What the metrics learn of one batch: its size, and the times of the images that were answered.
+
+    `inference_seconds` is how long the stream of that device was busy with it; 0.0 if there was no run.
+    """
 
     model: str
     version: int
     size: int
     requests: list[RequestReport]
     failed: int
+    device: str
+    inference_seconds: float

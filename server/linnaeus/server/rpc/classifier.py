@@ -2,11 +2,11 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, NoReturn
-
-import grpc
+from typing import TYPE_CHECKING
 
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.rpc.batches import classify_batch
+from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.messages import (
     to_classify_response,
     to_latencies,
@@ -14,20 +14,29 @@ from linnaeus.server.rpc.messages import (
     to_prediction_error,
     to_request,
 )
+from linnaeus.server.rpc.streaming import Stream
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
+
+NAME = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
 
 if TYPE_CHECKING:
     from linnaeus.v1.classifier_pb2_grpc import _ServicerContext as Context
 
 
 class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
-    """Translates; errors of the engine pass through to the interceptor."""
+    """Translates; errors of the engine pass through to whoever watches the call."""
 
     def __init__(
-        self, engine: Engine, limits: v1.ServerLimits, version: str, clock: Callable[[], float] = time.monotonic
+        self,
+        engine: Engine,
+        limits: v1.ServerLimits,
+        version: str,
+        clock: Callable[[], float] = time.monotonic,
+        charge: Charge = free,
     ) -> None:
         self._engine = engine
+        self._charge = charge
         self._limits = limits
         self._version = version
         self._clock = clock
@@ -41,35 +50,36 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
 
     async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
         """Lists every version the server knows."""
-        models = [to_model(entry) for entry in self._engine.catalog.entries()]
+        models = [to_model(entry, self._engine.catalog) for entry in self._engine.catalog.entries()]
         return v1.ListModelsResponse(models=models, limits=self._limits, server_version=self._version)
 
     async def GetModel(self, request: v1.GetModelRequest, context: "Context") -> v1.GetModelResponse:
         """Describes one version."""
         entry = self._engine.catalog.find(request.model, request.version)
         if entry.model is None:
-            return v1.GetModelResponse(model=to_model(entry))
+            return v1.GetModelResponse(model=to_model(entry, self._engine.catalog))
         return v1.GetModelResponse(
-            model=to_model(entry),
+            model=to_model(entry, self._engine.catalog),
             labels=entry.model.labels,
             batch_latencies=to_latencies(self._engine.batch_seconds(entry.lane)),
             prediction_error=to_prediction_error(self._engine.foreseen(entry.lane)),
         )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
-        """Not served yet."""
-        await _not_served(context, "ClassifyBatch")
+        """Classifies many images."""
+        most = self._limits.max_batch_images
+        self._charge(context, len(request.images) - 1)
+        return await classify_batch(self._engine, request, self._deadline(context), context.peer(), most)
 
-    async def StreamClassify(
+    async def StreamClassify(  # type: ignore[override]  # gRPC takes a coroutine that writes, too
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
-    ) -> AsyncIterator[v1.StreamClassifyResponse]:
-        """Not served yet."""
-        await _not_served(context, "StreamClassify")
-        yield v1.StreamClassifyResponse()
+    ) -> None:
+        """Classifies images as they come; reads and writes through the context, both at once."""
+        window = self._limits.stream_window
+        stream = Stream(self._engine, context, self._deadline(context), window, self._clock, self._charge)
+        await stream.serve()
 
-
-async def _not_served(context: "Context", method: str) -> NoReturn:
-    await context.abort(
-        grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served by this release; call Classify for each image"
-    )
-    raise AssertionError("abort does not return")
+    def _deadline(self, context: "Context") -> float | None:
+        """The engine clock's time by which the whole call must have ended."""
+        remaining_seconds = context.time_remaining()
+        return None if remaining_seconds is None else self._clock() + remaining_seconds

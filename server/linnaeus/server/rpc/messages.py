@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping
 
-from linnaeus.server.engine.catalog import Entry, State
+from linnaeus.server.engine.catalog import Catalog, Entry, State
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.work import Classification, Foreseen, Priority, Request
-from linnaeus.server.errors import InvalidImage
+from linnaeus.server.errors import InvalidImage, RequestError
+from linnaeus.server.rpc.status import to_rpc_status
 from linnaeus.v1 import classifier_pb2 as v1
 
 _STATES = {
     State.LOADING: v1.MODEL_STATE_LOADING,
     State.READY: v1.MODEL_STATE_READY,
     State.FAILED: v1.MODEL_STATE_FAILED,
+    State.DRAINING: v1.MODEL_STATE_DRAINING,
+    State.UNLOADED: v1.MODEL_STATE_UNLOADED,
 }
 
 
@@ -55,9 +58,57 @@ def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyRe
     )
 
 
-def to_model(entry: Entry) -> v1.Model:
-    """Describes a version as far as it is known."""
-    described = v1.Model(name=entry.name, version=entry.version, state=_STATES[entry.state], state_reason=entry.reason)
+def to_image_request(
+    image: v1.Image,
+    asked: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
+    deadline: float | None,
+    caller: str,
+) -> Request:
+    """Reads one image among many.
+
+    Args:
+        image: as it came.
+        asked: the message that says what is asked of it.
+        deadline: the engine clock's time, None for never.
+        caller: who asks, as gRPC knows them.
+
+    Raises:
+        InvalidImage: it holds no image.
+    """
+    priority = _PRIORITIES.get(asked.priority, Priority.NORMAL)
+    return Request(_image(image), asked.model, asked.version, asked.top_k, deadline, priority, caller)
+
+
+def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:
+    """Writes what became of one image among many."""
+    if isinstance(outcome, RequestError):
+        status = to_rpc_status(outcome)
+        error = v1.ImageError(code=status.code, message=status.message, details=status.details)
+        return v1.ImageResult(image_id=image_id, error=error)
+    classification = v1.Classification(
+        classes=[
+            v1.ScoredClass(index=each.index, label=each.label, probability=each.probability) for each in outcome.classes
+        ],
+        batch_size=outcome.batch_size,
+        timings=v1.Timings(
+            decode_seconds=outcome.decode_seconds,
+            queue_seconds=outcome.queue_seconds,
+            inference_seconds=outcome.inference_seconds,
+        ),
+    )
+    return v1.ImageResult(image_id=image_id, classification=classification)
+
+
+def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
+    """Describes a version as far as it is known, with what it is called."""
+    described = v1.Model(
+        name=entry.name,
+        version=entry.version,
+        state=_STATES[entry.state],
+        state_reason=entry.reason,
+        version_labels=sorted(name for name, number in catalog.labels(entry.name).items() if number == entry.version),
+        is_default=catalog.is_default(entry),
+    )
     if entry.model is None:
         return described
     manifest, spec = entry.model.manifest, entry.model.manifest.input

@@ -1,36 +1,82 @@
 """The gRPC server: services, health, reflection and limits, in one place."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from linnaeus.server.errors import StartupError
-from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptors import CallInterceptor
-from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
+from linnaeus.server.rpc.calls import CallObserver, WatchedServer
+from linnaeus.server.rpc.guard import Guard
+from linnaeus.server.rpc.health_port import HealthPort
+from linnaeus.server.rpc.holding import Door
+from linnaeus.server.rpc.listening import Address, listen
+from linnaeus.server.rpc.tls import Certificates
 
-CLASSIFIER = v1.DESCRIPTOR.services_by_name["ClassifierService"].full_name
-# The empty name is the server as a whole.
-_SERVICES = ("", CLASSIFIER)
 # Time to write the last answers; streams that never end by themselves, such as health watches, end after it.
 _WRITE_SECONDS = 0.5
 _LEAST_PING_INTERVAL_MILLISECONDS = 5_000
+# A connection that has not said by then how it wants to speak is closed; gRPC's own bound is two minutes.
+_HANDSHAKE_MILLISECONDS = 20_000
+# One connection's calls at once; a client keeps further ones back. More than a queue or a load test ever holds.
+_MOST_STREAMS = 4096
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-class RpcServer:
-    """Listens, tells its health, and stops in two steps.
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service to be served.
 
-    Life: construct, `start`, `serving`, `stop`.
+    Attributes:
+        name: its full name, for health and reflection.
+        add: adds it to a server, as the generated `add_…_to_server` does.
     """
 
-    def __init__(self, interceptor: CallInterceptor, host: str, port: int, max_message_bytes: int) -> None:
+    name: str
+    add: Callable[[Any], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doors:
+    """Where a server listens, and to whom.
+
+    Attributes:
+        address: of all services.
+        max_connections: further ones are closed at once.
+        health: of the port that only tells the health; None for no such port.
+        certificates: None for no TLS.
+        guard: asked before every call; None lets all pass.
+    """
+
+    address: Address
+    max_connections: int
+    health: Address | None = None
+    certificates: Certificates | None = None
+    guard: Guard | None = None
+
+
+class RpcServer:
+    """Listens, tells its health, and stops in steps.
+
+    Life: construct, `start`, `serving`, `lame_duck`, `stop`.
+
+    Attributes:
+        port: where gRPC listens.
+        health_port: where only the health is told; None for nowhere.
+        is_serving: the health, as it was last told.
+    """
+
+    def __init__(
+        self,
+        observer: CallObserver,
+        doors: Doors,
+        max_message_bytes: int,
+        further_options: Sequence[tuple[str, int]] = (),
+    ) -> None:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             ("grpc.so_reuseport", 0),  # two servers on one port would share its calls by accident
@@ -38,18 +84,38 @@ class RpcServer:
             # and none without calls, would end such a connection as a flood.
             ("grpc.http2.min_recv_ping_interval_without_data_ms", _LEAST_PING_INTERVAL_MILLISECONDS),
             ("grpc.keepalive_permit_without_calls", 1),
+            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
+            ("grpc.max_concurrent_streams", _MOST_STREAMS),
+            ("grpc.max_allowed_incoming_connections", doors.max_connections),
+            *further_options,
         ]
-        self._server = grpc.aio.server(interceptors=[interceptor], options=options)
+        self._server = grpc.aio.server(options=options)
+        self._observer = observer
+        self._door = Door()
+        self._doors = doors
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((CLASSIFIER, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
-        self.port = self._listen(host, port)
+        self._told_of = [""]  # the server as a whole
+        self.is_serving = False
+        self.port = listen(self._server, doors.address, doors.certificates)
+        self._health_port = None if doors.health is None else HealthPort(doors.health, self._health, observer)
+        self.health_port = None if self._health_port is None else self._health_port.port
 
-    async def start(self, servicer: ClassifierServicer) -> None:
-        """Takes calls; the health is NOT_SERVING until `serving`."""
-        v1_grpc.add_ClassifierServiceServicer_to_server(servicer, self._server)
+    async def start(self, services: Sequence[Service]) -> None:
+        """Takes calls of these services, the most called first; the health is NOT_SERVING until `serving`."""
+        watched: Any = WatchedServer(self._server, self._observer, self._doors.guard, self._door)
+        for service in services:
+            service.add(watched)
+        self._told_of += [service.name for service in services]
+        undisturbed: Any = WatchedServer(self._server, self._observer)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, undisturbed)
+        reflected = reflection.aio.ReflectionServicer(
+            (*self._told_of[1:], health.SERVICE_NAME, reflection.SERVICE_NAME)
+        )
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, watched)  # type: ignore[no-untyped-call]
         await self._tell(_NOT_SERVING)
         await self._server.start()
+        if self._health_port is not None:
+            await self._health_port.start()
 
     async def device(self, name: str, works: bool) -> None:
         """Tells of one device, as the health of the service `device/NAME`."""
@@ -63,29 +129,45 @@ class RpcServer:
         """Tells the world that models are ready."""
         await self._tell(_SERVING)
 
+    async def lame_duck(self, seconds: float) -> None:
+        """Tells the world to turn elsewhere, and answers whoever still comes for so long."""
+        await self._health.enter_graceful_shutdown()
+        await asyncio.sleep(seconds)
+
     async def stop(self, in_flight_ended: Awaitable[None], grace_seconds: float) -> None:
         """Tells the world, takes no new calls, and lets those in flight end.
 
-        Clients are told at once to turn elsewhere. Whoever only watches the health holds nothing up.
+        A call that comes too late is refused with UNAVAILABLE once its connection has been told that the server stops;
+        see `holding`. Whoever only watches the health holds nothing up.
 
         Args:
             in_flight_ended: ends once the calls in flight have their answers.
             grace_seconds: how long they may take; then they are cancelled.
         """
+        self.is_serving = False
         await self._health.enter_graceful_shutdown()
+        self._door.close()
+        ended = asyncio.ensure_future(in_flight_ended)
+        await self._door.settled(ended)
         stopping = asyncio.create_task(self._server.stop(grace_seconds))
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(in_flight_ended, grace_seconds)
+        await asyncio.sleep(0)  # the task has told the connections
+        self._door.release()
+        await asyncio.wait({ended}, timeout=grace_seconds)
         await self._server.stop(_WRITE_SECONDS)
         await stopping
-
-    def _listen(self, host: str, port: int) -> int:
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        try:
-            return self._server.add_insecure_port(address)
-        except RuntimeError:
-            raise StartupError(f"gRPC cannot listen on {address}; is another server using the port?") from None
+        if self._health_port is not None:
+            await self._health_port.stop()
+        await _end(ended)
 
     async def _tell(self, status: int) -> None:
-        for service in _SERVICES:
+        self.is_serving = status == _SERVING
+        for service in self._told_of:
             await self._health.set(service, status)
+
+
+async def _end(task: "asyncio.Future[None]") -> None:
+    """Ends what has not ended, and hears what it has to say."""
+    task.cancel()
+    await asyncio.wait({task})
+    if not task.cancelled():
+        task.result()

@@ -14,8 +14,11 @@ from linnaeus.server.errors import (
     InternalFailure,
     InvalidArgument,
     ModelNotFound,
+    NotLoaded,
     Overloaded,
+    PermissionDenied,
     RequestError,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -24,7 +27,7 @@ DOMAIN = "linnaeus"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 
-class _Status(NamedTuple):
+class Status(NamedTuple):
     """A status as gRPC wants to be told it."""
 
     code: grpc.StatusCode
@@ -32,21 +35,37 @@ class _Status(NamedTuple):
     trailing_metadata: tuple[tuple[str, str | bytes], ...]
 
 
-def to_status(error: RequestError) -> grpc.Status:
-    """Returns what goes over the wire: a code, the error's sentence, and details a program can read."""
+def to_status(error: RequestError, remaining_seconds: float | None = None) -> Status:
+    """Returns what goes over the wire: a code, the error's sentence, and details a program can read.
+
+    Args:
+        error: why there is no answer.
+        remaining_seconds: of the caller's time; None for no end.
+    """
+    status = rpc_status.to_status(to_rpc_status(error))
+    return Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error, remaining_seconds)))
+
+
+def to_rpc_status(error: RequestError) -> status_pb2.Status:
+    """Returns the same as one message: of a call that fails, and of one image among many."""
     code, detail = _translate(error)
     packed = any_pb2.Any(
         type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
     )
-    status = rpc_status.to_status(status_pb2.Status(code=code, message=str(error), details=[packed]))
-    return _Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error)))  # type: ignore[return-value]
+    return status_pb2.Status(code=code, message=str(error), details=[packed])
 
 
-def _pushback(error: RequestError) -> tuple[tuple[str, str], ...]:
-    """Tells gRPC's own retries when a retry makes sense."""
-    if isinstance(error, Overloaded):
-        return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
-    return ()
+def _pushback(error: RequestError, remaining_seconds: float | None) -> tuple[tuple[str, str], ...]:
+    """Tells gRPC's own retries when a retry makes sense; below 0 for never.
+
+    A caller that has less time than that is better told now: its gRPC would wait to the end of it, and then say nothing
+    but that it is over.
+    """
+    if not isinstance(error, Overloaded):
+        return ()
+    if remaining_seconds is not None and remaining_seconds <= error.retry_after_seconds:
+        return ((PUSHBACK_KEY, "-1"),)
+    return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
 
 
 def _translate(error: RequestError) -> tuple[int, Message]:
@@ -57,6 +76,14 @@ def _translate(error: RequestError) -> tuple[int, Message]:
         case ModelNotFound():
             return code_pb2.NOT_FOUND, error_details_pb2.ResourceInfo(
                 resource_type="linnaeus.v1.Model", resource_name=error.resource, description=str(error)
+            )
+        case Unauthenticated():
+            return code_pb2.UNAUTHENTICATED, error_details_pb2.ErrorInfo(
+                reason="TOKEN_NEEDED", domain=DOMAIN, metadata={"scheme": "Bearer"}
+            )
+        case PermissionDenied():
+            return code_pb2.PERMISSION_DENIED, error_details_pb2.ErrorInfo(
+                reason="RIGHT_MISSING", domain=DOMAIN, metadata={"right": error.right}
             )
         case Overloaded():
             return code_pb2.RESOURCE_EXHAUSTED, _retry_info(error.retry_after_seconds)
@@ -70,6 +97,12 @@ def _translate(error: RequestError) -> tuple[int, Message]:
             return code_pb2.DEADLINE_EXCEEDED, error_details_pb2.ErrorInfo(
                 reason="DEADLINE_CANNOT_BE_MET", domain=DOMAIN, metadata=late
             )
+        case NotLoaded():
+            violations = [
+                error_details_pb2.PreconditionFailure.Violation(type="MODEL", subject=subject, description=reason)
+                for subject, reason in error.refusals.items()
+            ]
+            return code_pb2.FAILED_PRECONDITION, error_details_pb2.PreconditionFailure(violations=violations)
         case InternalFailure():
             return code_pb2.INTERNAL, error_details_pb2.ErrorInfo(
                 reason="INTERNAL", domain=DOMAIN, metadata={"reference": error.reference}

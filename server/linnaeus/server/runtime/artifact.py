@@ -13,6 +13,9 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fusing import fuse_convolutions, unbind_convolutions
 from linnaeus.server.runtime.memory import is_out_of_memory, told
 
+# What torch raises when a model fails: its own code, or what the model's author wrote.
+FAILURES = (RuntimeError, torch.jit.Error)
+
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
@@ -54,12 +57,12 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
         module = torch.jit.freeze(module)
         module = fuse_convolutions(module) if device.type == "cpu" else unbind_convolutions(module)
         _check_run(module, artifact.manifest, device)
-    except RuntimeError as error:
+    except FAILURES as error:
         raise refusal(error, "cannot be loaded and run", device) from error
     return module
 
 
-def refusal(error: RuntimeError, what: str, device: torch.device) -> ModelRefused:
+def refusal(error: Exception, what: str, device: torch.device) -> ModelRefused:
     """Says why a version is not served that failed on the device; `what` it did, in words."""
     if is_out_of_memory(error):
         return ModelRefused(

@@ -42,6 +42,10 @@ class CpuRunner:
         self._largest = sizes[-1]
         self._staging.clear()
 
+    def close(self) -> None:
+        """Gives the buffers back; see `Runner`."""
+        self._staging.clear()
+
     def _run_staged(self, staged: Tensor, k: int) -> Ranked:
         with torch.inference_mode(), without_profiling():
             # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.

@@ -24,6 +24,8 @@ _ASKING = (
 )
 # PyTorch records one graph at a time in a process.
 _recording = threading.Lock()
+# A recording that broke off leaves PyTorch's allocator with a reference to its graph, so that must outlive its model.
+_broken_off: list[torch.cuda.CUDAGraph] = []
 
 
 class CudaLine:
@@ -106,8 +108,6 @@ class CudaForward:
         self._module = module
         self._classes = classes
         self._graphs: dict[int, _Graph] = {}
-        # A recording that broke off leaves PyTorch's allocator with a reference to its graph, so that must live on.
-        self._begun: list[torch.cuda.CUDAGraph] = []
 
     def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         """Ranks a batch, by its graph if there is one."""
@@ -139,12 +139,20 @@ class CudaForward:
             pool = torch.cuda.graph_pool_handle()
             self._graphs = {size: self._record(pixels[:size], pool, stream) for size in reversed(sizes)}
 
+    def close(self) -> None:
+        """Frees the graphs; none of them runs any more."""
+        with _recording:  # nobody frees memory of one model's graphs while another's are made
+            self._graphs.clear()
+
     def _record(self, pixels: Tensor, pool: Any, stream: torch.cuda.Stream) -> _Graph:
         graph = torch.cuda.CUDAGraph()
-        self._begun.append(graph)
-        # Other models may be serving meanwhile: only this thread is held to what a recording allows.
-        with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
-            answers = self._rank(pixels, self._classes)
+        try:
+            # Other models may be serving meanwhile: only this thread is held to what a recording allows.
+            with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
+                answers = self._rank(pixels, self._classes)
+        except BaseException:
+            _broken_off.append(graph)
+            raise
         return _Graph(graph, pixels, answers)
 
     def _rank(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -195,6 +203,10 @@ class CudaRunner:
         """Runs no others from now on; see `Runner`."""
         self._sizes = list(sizes)
         self._pipeline.keep(sizes)
+
+    def close(self) -> None:
+        """Ends the launcher, which frees the graphs and the page-locked memory; see `Runner`."""
+        self._pipeline.close(self._forward.close)
 
     def record_graphs(self) -> None:
         """Runs every size it keeps by a recorded graph from now on; they must have been warmed up.

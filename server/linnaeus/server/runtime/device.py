@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -109,6 +110,22 @@ class CoreShare:
         if self._threads:
             torch.set_num_threads(max(1, self._threads // (beside + 1)))
 
+    def take_all(self) -> Callable[[], float]:
+        """Gives the calling thread all cores; returns a clock for its runs."""
+        self.take(0)
+        return time.perf_counter
+
+    def take_one(self) -> Callable[[], float]:
+        """Gives the calling thread one core, beside others that are busy.
+
+        Returns:
+            A clock for its runs that stands still while others have the core, and counts its own work as if all cores
+            shared it. On a GPU, whose work no thread's clock sees, a usual one.
+        """
+        threads = self._threads
+        self.take(threads)
+        return (lambda: time.thread_time() / threads) if threads else time.perf_counter
+
 
 def without_profiling() -> AbstractContextManager[None]:
     """Keeps TorchScript from specialising on every new input shape; enter it around each run.
@@ -121,7 +138,15 @@ def without_profiling() -> AbstractContextManager[None]:
 
 
 def release_freed_memory() -> None:
-    """Returns freed memory to the kernel once, for what was freed will not be needed again; see configure_process."""
+    """Returns freed memory to the kernel and to the GPUs, once: what was freed will not be needed again.
+
+    See configure_process.
+    """
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+        empty_host_cache = getattr(torch.accelerator, "empty_host_cache", None)  # the oldest torch lacks it
+        if empty_host_cache is not None:
+            empty_host_cache()
     malloc_trim = _libc_function("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)

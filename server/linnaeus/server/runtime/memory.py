@@ -14,14 +14,14 @@ class OutOfMemory(RuntimeError):
     """The device has too little memory left for this run; a smaller one may do."""
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether a run failed for want of memory, on whatever device."""
-    return isinstance(error, OutOfMemory | torch.OutOfMemoryError) or any(
-        words in str(error) for words in _SHORT_OF_MEMORY
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether a run failed for want of memory, on whatever device. What a model says in its own words is no sign."""
+    return isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORT_OF_MEMORY)
     )
 
 
-def told(error: RuntimeError) -> str:
+def told(error: Exception) -> str:
     """Returns the line of an error of torch that says what happened, without the advice that follows it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

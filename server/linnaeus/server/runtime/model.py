@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy
 import torch
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.runtime.artifact import Artifact, load_module, read_artifact, refusal
+from linnaeus.server.runtime.artifact import FAILURES, Artifact, load_module, read_artifact, refusal
 from linnaeus.server.runtime.device import release_freed_memory
 from linnaeus.server.runtime.memory import OutOfMemory as OutOfMemory
 from linnaeus.server.runtime.memory import is_out_of_memory, told
@@ -42,7 +43,7 @@ class Ranking:
 class Model:
     """A checked model version on one device.
 
-    Any thread may call anything.
+    Any thread may call anything; `close` once nothing of it runs.
 
     Args:
         artifact: the version folder, read.
@@ -80,7 +81,7 @@ class Model:
 
         Raises:
             OutOfMemory: see there.
-            RuntimeError: the model failed.
+            RuntimeError, torch.jit.Error: the model failed.
         """
         try:
             indices, probabilities = self._runner.run(images, k)
@@ -94,26 +95,39 @@ class Model:
         """Whether a blank picture goes through: if it does, those that did not are at fault themselves."""
         try:
             self._run_blank(1)
-        except RuntimeError:
+        except FAILURES:
             return False
         return True
+
+    def close(self) -> None:
+        """Ends its threads, and frees what its batches needed; its weights go with the object. May be called twice."""
+        self._runner.close()
 
     def _run_blank(self, count: int) -> None:
         spec = self.manifest.input
         self.run([numpy.zeros((spec.height, spec.width, spec.channels), numpy.uint8)] * count, 1)
 
-    def warm_up(self, choose: bool) -> tuple[BatchTiming, ...]:
+    def warm_up(self, choose: bool, clock: Callable[[], float] = time.perf_counter) -> tuple[BatchTiming, ...]:
         """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
-        return warm_up(self._run_blank, self.max_batch_size, choose, time.perf_counter)
+        return warm_up(self._run_blank, self.max_batch_size, choose, clock)
 
 
-def load_model(folder: Path, device: torch.device, max_batch_size: int, cuda_graphs: bool = False) -> Model:
+def load_model(
+    folder: Path,
+    device: torch.device,
+    max_batch_size: int,
+    clock: Callable[[], float] = time.perf_counter,
+    before_warm_up: Callable[[], None] = lambda: None,
+    cuda_graphs: bool = False,
+) -> Model:
     """Reads, checks, places, specialises and warms up a version.
 
     Args:
         folder: `<root>/<model>/<version>`.
         device: where it runs.
         max_batch_size: the largest batch; 0 finds the one beyond which throughput stops growing.
+        clock: seconds, by which batches are timed.
+        before_warm_up: called once the model can run.
         cuda_graphs: whether a GPU is to run it by recorded graphs, if it can be recorded.
 
     Raises:
@@ -121,14 +135,18 @@ def load_model(folder: Path, device: torch.device, max_batch_size: int, cuda_gra
     """
     artifact = read_artifact(folder)
     module = load_module(artifact, device)
+    before_warm_up()  # before a runner starts threads: they are as whoever starts them
     largest = max_batch_size or LARGEST_BATCH_TRIED[device.type]
     try:
-        runner = open_runner(module, artifact.manifest, device, largest)
-        timings = Model(artifact, device, runner, largest).warm_up(choose=max_batch_size == 0)
-        runner.keep([timing.size for timing in timings])
-        if cuda_graphs and record_graphs(runner):
-            timings = Model(artifact, device, runner, timings[-1].size).warm_up(choose=False)
-    except RuntimeError as error:
+        with ExitStack() as if_it_fails:
+            runner = open_runner(module, artifact.manifest, device, largest)
+            if_it_fails.callback(runner.close)
+            timings = Model(artifact, device, runner, largest).warm_up(max_batch_size == 0, clock)
+            runner.keep([timing.size for timing in timings])
+            if cuda_graphs and record_graphs(runner):
+                timings = Model(artifact, device, runner, timings[-1].size).warm_up(False, clock)
+            if_it_fails.pop_all()
+    except FAILURES as error:
         raise refusal(error, "fails at warm-up", device) from error
     release_freed_memory()  # what the largest tries took
     return Model(artifact, device, runner, timings[-1].size, timings)

@@ -16,7 +16,7 @@ that had not been warmed up would choose again, in the middle of serving.
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
 
@@ -114,6 +114,14 @@ class _Slot:
         indices, values = (each[: count * k].view(count, k) for each in (self._indices, self._values))
         return indices.tolist(), values.tolist()
 
+    def settle(self) -> None:
+        """Waits for what a failed run may have left on its way; runs on the launcher.
+
+        Raises:
+            RuntimeError: the device failed.
+        """
+        self._copying.wait()
+
     def _send(self, count: int) -> None:
         self._sent[:count].copy_(self._staged[:count], non_blocking=True)
 
@@ -157,11 +165,15 @@ class PipelinedRunner:
         self._classes = classes
         self._sizes = list(sizes)
         self._in_flight = in_flight
-        self._launcher = ThreadPoolExecutor(1, "linnaeus-launcher")
-        self._launcher.submit(accelerator.enter).result()
-        self._computing: Line = self._launcher.submit(accelerator.line).result()
         self._free: list[_Slot] = []  # slots that no run uses now
-        self.keep(sizes)
+        self._launcher = ThreadPoolExecutor(1, "linnaeus-launcher")
+        try:
+            self._launcher.submit(accelerator.enter).result()
+            self._computing: Line = self._launcher.submit(accelerator.line).result()
+            self.keep(sizes)
+        except BaseException:
+            self._launcher.shutdown()
+            raise
 
     def run(self, images: Sequence[Pixels], k: int) -> Ranked:
         """Runs one batch to its end; see `Runner`."""
@@ -182,6 +194,23 @@ class PipelinedRunner:
     def on_launcher(self, work: Callable[[], object]) -> None:
         """Has the launcher do something else with the model, and waits for it."""
         self._launcher.submit(work).result()
+
+    def close(self, then: Callable[[], object] = lambda: None) -> None:
+        """Waits for the device, frees the slots and ends the launcher; see `Runner`.
+
+        Args:
+            then: what else the launcher is to do once nothing of the model is under way.
+        """
+        with suppress(RuntimeError):  # it was closed before
+            self._launcher.submit(self._clear, then)
+        self._launcher.shutdown()
+
+    def _clear(self, then: Callable[[], object]) -> None:
+        for wait in (self._computing.wait, *(slot.settle for slot in self._free)):
+            with suppress(RuntimeError):  # a lost device, or what a failed run has left
+                wait()
+        self._free.clear()
+        then()
 
     @contextmanager
     def _slot(self) -> Iterator[_Slot]:

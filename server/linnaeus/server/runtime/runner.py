@@ -21,8 +21,11 @@ class Runner(Protocol):
             k: classes to return for each image.
 
         Raises:
-            RuntimeError: torch's, if the run failed.
+            RuntimeError, torch.jit.Error: the run failed.
         """
 
     def keep(self, sizes: Sequence[int]) -> None:
         """Only batches up to the last of these sizes will come from now on; called before the first of them."""
+
+    def close(self) -> None:
+        """Ends its threads and frees what batches needed; nothing runs, and nothing will. May be called twice."""

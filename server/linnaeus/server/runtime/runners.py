@@ -5,6 +5,7 @@ import logging
 import torch
 
 from linnaeus.models.manifest import Manifest
+from linnaeus.server.runtime.artifact import FAILURES
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
 from linnaeus.server.runtime.memory import told
@@ -18,7 +19,7 @@ def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: torc
     """What runs the module, which is on the device, in batches up to the largest.
 
     Raises:
-        RuntimeError: torch's, such as for want of memory.
+        RuntimeError: torch's, such as for want of memory; nothing is left of it then.
     """
     if device.type == "cpu":
         return CpuRunner(module, manifest.input, largest)
@@ -34,7 +35,7 @@ def record_graphs(runner: Runner) -> bool:
         return False
     try:
         runner.record_graphs()
-    except RuntimeError as error:
+    except FAILURES as error:
         logger.warning("the model cannot be recorded as CUDA graphs and runs without them: %s", told(error))
         return False
     return True

@@ -14,11 +14,12 @@ from linnaeus.server.errors import (
     InternalFailure,
     InvalidImage,
     ModelNotFound,
+    NotLoaded,
     Overloaded,
     RequestError,
     Unavailable,
 )
-from linnaeus.server.rpc.interceptors import CallInterceptor, Method
+from linnaeus.server.rpc.calls import Method, WatchedServer
 from linnaeus.server.rpc.status import PUSHBACK_KEY
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -80,8 +81,8 @@ class Wire:
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
     calls, servicer = Calls(), Servicer()
-    server = grpc.aio.server(interceptors=[CallInterceptor(calls)])
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, server)
+    server = grpc.aio.server()
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, calls))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -103,6 +104,7 @@ async def test_a_good_call_is_counted_as_ok(wire: Wire) -> None:
         (Overloaded("full", 1.5), "RESOURCE_EXHAUSTED", "RetryInfo", "retry_delay", None),
         (DeadlineExceeded("late", 0.5), "DEADLINE_EXCEEDED", "ErrorInfo", "reason", "DEADLINE_CANNOT_BE_MET"),
         (Unavailable("loading", 2.0), "UNAVAILABLE", "RetryInfo", "retry_delay", None),
+        (NotLoaded("refused", {"m/1": "why"}), "FAILED_PRECONDITION", "PreconditionFailure", "violations", None),
         (InternalFailure("ours", "ref"), "INTERNAL", "ErrorInfo", "reason", "INTERNAL"),
     ],
 )

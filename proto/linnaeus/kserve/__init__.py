@@ -1,0 +1,1 @@
+"""The KServe protocol `inference` and its generated stubs."""

@@ -1,0 +1,79 @@
+"""From the threads of decoders and devices to the event loop: what became of images, told to who waits or counts."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+
+from linnaeus.server.batching import BatchQueue
+from linnaeus.server.engine import answers
+from linnaeus.server.engine.admission import no_device
+from linnaeus.server.engine.observer import Observer, rejection_reason
+from linnaeus.server.engine.trace import Trace
+from linnaeus.server.engine.work import BatchOutcome, BatchReport, Work, WorkBatch, WorkTicket, lane_of
+from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.runtime.model import Ranking
+
+
+class Delivery:
+    """Brings outcomes home. Its public methods may be called from any thread; a batch takes one step of the loop.
+
+    Args:
+        queue: where the images come from.
+        observer: is told of each batch, on the event loop.
+        trace: gets a line for each thing that happens.
+        clock: the queue's clock.
+    """
+
+    def __init__(self, queue: BatchQueue[Work], observer: Observer, trace: Trace, clock: Callable[[], float]) -> None:
+        self._queue = queue
+        self._observer = observer
+        self._trace = trace
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+
+    def give_up(self, ticket: WorkTicket, error: RequestError) -> None:
+        """Ends an image that will not reach a device."""
+        self._queue.abandon(ticket, left=False)
+        self._trace.write("dropped", self._clock(), request=ticket.payload.number, reason=rejection_reason(error))
+        self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, error)
+
+    def began(self, batch: WorkBatch) -> None:
+        """Notes a batch that begins."""
+        if batch.tickets:
+            lane = lane_of(batch)
+            numbers = [ticket.payload.number for ticket in batch.tickets]
+            told = {"batch": batch.number, "device": batch.device, "model": lane.model, "version": lane.version}
+            self._trace.write("batch", batch.taken_at, **told, requests=numbers)
+        for ticket in batch.late:
+            self._trace.write("dropped", batch.taken_at, request=ticket.payload.number, reason="deadline")
+
+    def hand_back(self, batch: WorkBatch, outcome: BatchOutcome) -> None:
+        """Delivers a batch that was run."""
+        if outcome.size:
+            failed = any(isinstance(item.result, InternalFailure) for item in outcome.items)
+            self._trace.write("ran", outcome.finished_at, batch=batch.number, succeeded=not failed)
+        self._loop.call_soon_threadsafe(self._deliver, outcome)
+
+    def strand(self, tickets: Iterable[WorkTicket]) -> None:
+        """Ends the images that no device is left for."""
+        for ticket in tickets:
+            self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, no_device(lane_of(ticket).model))
+
+    def _deliver(self, outcome: BatchOutcome) -> None:
+        now = self._clock()
+        reports = []
+        for item in outcome.items:
+            if item.ticket.payload.answer.done():
+                continue  # its caller left
+            if isinstance(item.result, Ranking):
+                ranked = answers.ranked(item, item.result)
+                answers.settle(item.ticket.payload.answer, ranked)
+                reports.append(answers.report(item.ticket, ranked, outcome.finished_at, now))
+            else:
+                answers.settle(item.ticket.payload.answer, item.result)
+        self._queue.answered([item.ticket for item in outcome.items])
+        failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
+        lane = outcome.lane
+        report = BatchReport(
+            lane.model, lane.version, outcome.size, reports, failed, outcome.device, outcome.inference_seconds
+        )
+        self._observer.batch(report)

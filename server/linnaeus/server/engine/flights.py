@@ -1,0 +1,232 @@
+"""Images under way: each from the moment it is asked for until somebody is told its outcome.
+
+There is no task and no future for an image, so that those of a batch or a stream cost no more than what is done for
+them. Everything here belongs to the event loop's thread. Must not know who asks, nor how outcomes are spoken.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeAlias
+
+from linnaeus.server.batching import BatchQueue, Stage
+from linnaeus.server.engine import answers
+from linnaeus.server.engine.admission import admit, too_late
+from linnaeus.server.engine.catalog import Catalog, Entry
+from linnaeus.server.engine.observer import Observer, rejection_reason
+from linnaeus.server.engine.trace import Trace
+from linnaeus.server.engine.work import Classification, Ranked, Request, Work, WorkTicket
+from linnaeus.server.errors import InvalidArgument, RequestError
+from linnaeus.server.runtime.model import Model
+
+DEFAULT_TOP_K = 5
+
+# What became of one image among many.
+Outcome: TypeAlias = Classification | RequestError
+# Told once, perhaps before the image's `begin` returns; must not raise.
+Settled: TypeAlias = Callable[[Outcome], None]
+
+
+class Flight:
+    """One image under way, which its work takes for the future of its answer.
+
+    Invariants:
+        1. `settled` is told once; never if the caller leaves.
+        2. Whatever comes after the end is ignored.
+
+    Attributes:
+        number: counts the engine's requests.
+        request: what was asked for.
+        came_at: when, by the engine's clock.
+        settled: whom to tell.
+        is_over: whether it has its outcome, or its caller left.
+        entry, model, ticket: once it is admitted.
+        call_off: ends the wait for its deadline.
+    """
+
+    __slots__ = ("_land", "call_off", "came_at", "entry", "is_over", "model", "number", "request", "settled", "ticket")
+
+    def __init__(
+        self,
+        number: int,
+        request: Request,
+        came_at: float,
+        settled: Settled,
+        land: Callable[["Flight", Ranked | RequestError], None],
+    ) -> None:
+        self.number = number
+        self.request = request
+        self.came_at = came_at
+        self.settled = settled
+        self.is_over = False
+        self.entry: Entry | None = None
+        self.model: Model | None = None
+        self.ticket: WorkTicket | None = None
+        self.call_off: Callable[[], None] | None = None
+        self._land = land
+
+    def done(self) -> bool:
+        """Whether it is over."""
+        return self.is_over
+
+    def set_result(self, ranked: Ranked, /) -> None:
+        """Ends it with an answer."""
+        self._land(self, ranked)
+
+    def set_exception(self, error: RequestError, /) -> None:
+        """Ends it without one."""
+        self._land(self, error)
+
+
+class Flights:
+    """Begins and ends flights.
+
+    Args:
+        catalog: what is served.
+        queue: where images wait.
+        observer: is told of what got no answer.
+        trace: gets a line for each beginning and end.
+        clock: the queue's clock.
+
+    Attributes:
+        in_flight: images admitted and not yet answered.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        queue: BatchQueue[Work],
+        observer: Observer,
+        trace: Trace,
+        clock: Callable[[], float],
+    ) -> None:
+        self.in_flight = 0
+        self._catalog = catalog
+        self._queue = queue
+        self._observer = observer
+        self._trace = trace
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._numbers = itertools.count(1)
+
+    def begin(self, request: Request, settled: Settled) -> Flight:
+        """Begins to answer one request; `settled` is told its outcome, for one that is refused before this returns."""
+        flight = Flight(next(self._numbers), request, self._clock(), settled, self._land)
+        try:
+            self._take_off(flight)
+        except RequestError as error:
+            self._land(flight, error)
+        return flight
+
+    def leave(self, flight: Flight) -> None:
+        """The caller left: the image will not be run, if it has not been yet, and `settled` is not told."""
+        if flight.is_over or flight.entry is None or flight.ticket is None:
+            return
+        self._observer.cancelled(flight.entry.name, self._queue.abandon(flight.ticket).value)
+        self._end(flight, "cancelled")
+
+    def require_answerable(self, requests: Sequence[Request]) -> None:
+        """Refuses all of them before any is begun, if one asks for what cannot be.
+
+        Raises:
+            RequestError: no such model is served, or it has fewer classes than are asked for.
+        """
+        came_at = self._clock()
+        try:
+            for request in requests:
+                _top_k(request, self._catalog.resolve(request.model, request.version)[1])
+        except RequestError as error:
+            for request in requests:
+                self._reject(request, error, came_at)
+            raise
+
+    def _take_off(self, flight: Flight) -> None:
+        request = flight.request
+        entry, model = self._catalog.resolve(request.model, request.version)
+        work = Work(flight.number, request.image, model.manifest.input, _top_k(request, model), flight)
+        ticket = self._admit(entry, _with_deadline(request, entry, flight.came_at), work)
+        flight.entry, flight.model, flight.ticket = entry, model, ticket
+        flight.call_off = self._end_at(ticket)
+        self.in_flight += 1
+
+    def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
+        told = {
+            "request": work.number,
+            "model": entry.name,
+            "version": entry.version,
+            "priority": request.priority.name.lower(),
+            "deadline": request.deadline,
+        }
+        try:
+            ticket = admit(self._queue, entry, request, work)
+        except RequestError as error:
+            self._trace.write("refused", self._clock(), **told, reason=rejection_reason(error))
+            raise
+        self._trace.write("admitted", ticket.admitted_at, **told, predicted=ticket.predicted_at)
+        return ticket
+
+    def _end_at(self, ticket: WorkTicket) -> Callable[[], None]:
+        """Ends an image at its deadline, wherever it is by then; returns what calls that off."""
+        if ticket.deadline is None:
+            return _nothing
+        return self._loop.call_later(max(ticket.deadline - self._clock(), 0.0), self._expire, ticket).cancel
+
+    def _expire(self, ticket: WorkTicket) -> None:
+        stood = self._queue.abandon(ticket, left=False)
+        if stood is not Stage.GONE:  # otherwise what became of it is on its way
+            answers.settle(ticket.payload.answer, too_late(ticket, self._clock(), f"was at the stage {stood.value}"))
+
+    def _land(self, flight: Flight, result: Ranked | RequestError) -> None:
+        """A flight has its outcome."""
+        if isinstance(result, RequestError):
+            self._end(flight, self._reject(flight.request, result, flight.came_at))
+            flight.settled(result)
+        elif flight.entry is not None and flight.model is not None:
+            classification = answers.classification(flight.entry, flight.model, result)
+            self._end(flight, "answered")
+            flight.settled(classification)
+
+    def _end(self, flight: Flight, outcome: str) -> None:
+        flight.is_over = True
+        if flight.call_off is not None:  # it was admitted
+            flight.call_off()
+            self.in_flight -= 1
+        # The ticket knows the flight, too: nothing would return the picture, nor a model that was unloaded, at once.
+        flight.entry = flight.model = flight.ticket = flight.call_off = None
+        self._trace.write("ended", self._clock(), request=flight.number, outcome=outcome)
+
+    def _reject(self, request: Request, error: RequestError, came_at: float) -> str:
+        """Tells of an image without an answer; returns the reason in a word."""
+        reason = rejection_reason(error)
+        name, version = self._meant(request)
+        self._observer.rejected(name, reason, version, self._clock() - came_at)
+        return reason
+
+    def _meant(self, request: Request) -> tuple[str, int]:
+        """The version a request asked for: 0 if there is none such, no name if there is no such model."""
+        try:
+            entry = self._catalog.find(request.model, request.version)
+        except RequestError:
+            return (request.model if self._catalog.knows(request.model) else "", 0)
+        return entry.name, entry.version
+
+
+def _nothing() -> None:
+    """There is no deadline to call off."""
+
+
+def _with_deadline(request: Request, entry: Entry, now: float) -> Request:
+    """A caller who names no deadline gets the model's, if it has one."""
+    if request.deadline is not None or not entry.default_timeout_seconds:
+        return request
+    return replace(request, deadline=now + entry.default_timeout_seconds)
+
+
+def _top_k(request: Request, model: Model) -> int:
+    """How many classes the caller wants; 0 means the default."""
+    name, classes = model.manifest.name, model.manifest.classes
+    if not 0 <= request.top_k <= classes:
+        message = f"top_k is {request.top_k}, but model {name} has {classes} classes; 0 means the default"
+        raise InvalidArgument("top_k", message)
+    return request.top_k or min(DEFAULT_TOP_K, classes)

@@ -1,0 +1,47 @@
+"""Many images of one request: each is an item in the queue, and one that fails fails them all."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from linnaeus.server.engine.decode import Picture
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.work import Classification, Request
+from linnaeus.server.errors import InvalidArgument, RequestError
+
+
+async def classify_all(
+    engine: Engine, pictures: Sequence[Picture], like: Request, field: str
+) -> Sequence[Classification]:
+    """Answers the pictures, in their order.
+
+    Args:
+        engine: who classifies.
+        pictures: at least one.
+        like: how each is asked for.
+        field: the request's field that holds them.
+
+    Raises:
+        RequestError: that of the first that failed; it says which image that was.
+        asyncio.CancelledError: the caller left.
+    """
+    if len(pictures) == 1:
+        return [await _single(engine, replace(like, image=pictures[0]), field)]
+    outcomes = await engine.classify_many([replace(like, image=picture) for picture in pictures])
+    return [_answered(outcome, place, len(outcomes), field) for place, outcome in enumerate(outcomes)]
+
+
+async def _single(engine: Engine, request: Request, field: str) -> Classification:
+    try:
+        return await engine.classify(request)
+    except InvalidArgument as error:
+        error.field = f"{field}[0]"
+        raise
+
+
+def _answered(outcome: Classification | RequestError, place: int, count: int, field: str) -> Classification:
+    if isinstance(outcome, Classification):
+        return outcome
+    if isinstance(outcome, InvalidArgument):
+        outcome.field = f"{field}[{place}]"
+    outcome.args = (f"image {place} of {count}, counted from 0: {outcome}",)
+    raise outcome

@@ -1,0 +1,69 @@
+"""One inference request: read, classified, answered."""
+
+from collections.abc import Callable
+
+from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.work import Priority, Request
+from linnaeus.server.rpc.kserve import inputs, outputs, subjects
+from linnaeus.server.rpc.kserve.gathering import classify_all
+from linnaeus.server.rpc.kserve.parameters import whole_number
+
+# The protocol's priorities: 1 goes first, 0 is as if there were none; what is beyond the last is the last.
+PRIORITIES = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
+DEFAULT_PRIORITY = PRIORITIES.index(Priority.NORMAL) + 1
+_MICROSECONDS = 1e-6
+
+
+async def infer(
+    engine: Engine,
+    message: kserve.ModelInferRequest,
+    now: float,
+    deadline: float | None,
+    caller: str,
+    charge: Callable[[int], None],
+) -> kserve.ModelInferResponse:
+    """Answers a request; all its images by the same version.
+
+    Args:
+        engine: who classifies.
+        message: as it came.
+        now: the engine clock's time.
+        deadline: that of the call, None for never; the request's own timeout may be earlier.
+        caller: who asks, as gRPC knows them.
+        charge: counts the images.
+
+    Raises:
+        RequestError: there is no answer; see `linnaeus.server.errors`.
+    """
+    subject = subjects.resolve(engine.catalog, message.model_name, message.model_version)
+    wants = outputs.wanted(message, subject)
+    pictures = inputs.pictures(message, subject)
+    charge(len(pictures))
+    like = Request(
+        image=pictures[0],
+        model=subject.entry.name,
+        version=subject.version,
+        top_k=max(want.classes for want in wants),
+        deadline=_earlier(deadline, _timeout_seconds(message), now),
+        priority=_priority(message),
+        caller=caller,
+    )
+    answers = await classify_all(engine, pictures, like, f"inputs.{subject.input_name}")
+    return outputs.response(message, subject, wants, answers)
+
+
+def _earlier(deadline: float | None, timeout_seconds: float | None, now: float) -> float | None:
+    if timeout_seconds is None:
+        return deadline
+    return now + timeout_seconds if deadline is None else min(deadline, now + timeout_seconds)
+
+
+def _timeout_seconds(message: kserve.ModelInferRequest) -> float | None:
+    """The request's own; 0 is none, as is a missing one."""
+    return whole_number(message.parameters, "timeout", "parameters.timeout") * _MICROSECONDS or None
+
+
+def _priority(message: kserve.ModelInferRequest) -> Priority:
+    level = whole_number(message.parameters, "priority", "parameters.priority") or DEFAULT_PRIORITY
+    return PRIORITIES[min(level, len(PRIORITIES)) - 1]

@@ -1,0 +1,46 @@
+"""What a client is told of the server and of a model's tensors; pure functions."""
+
+from collections.abc import Sequence
+
+from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.server.engine.catalog import Catalog, State
+from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
+from linnaeus.server.rpc.kserve.subjects import Subject
+
+SERVER_NAME = "linnaeus"
+PLATFORM = "pytorch_libtorch"  # what the protocol's clients call TorchScript
+# Those of the protocol's own names that hold here.
+EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
+_ANY = -1
+
+
+def server_metadata(release: str) -> kserve.ServerMetadataResponse:
+    """Describes the server."""
+    return kserve.ServerMetadataResponse(name=SERVER_NAME, version=release, extensions=EXTENSIONS)
+
+
+def model_metadata(catalog: Catalog, subject: Subject, version: str) -> kserve.ModelMetadataResponse:
+    """Describes a model.
+
+    Args:
+        catalog: what is served.
+        subject: the version meant.
+        version: as it was asked for; empty lists all that are served.
+    """
+    spec = subject.manifest
+    return kserve.ModelMetadataResponse(
+        name=subject.name,
+        versions=[subject.version] if version else _served(catalog, subject.entry.name),
+        platform=PLATFORM,
+        inputs=[_tensor(subject.input_name, "UINT8" if subject.takes_pixels else "BYTES", subject.image_shape)],
+        outputs=[_tensor(OUTPUT_NAME, "FP32", [spec.classes])],
+    )
+
+
+def _served(catalog: Catalog, model: str) -> list[str]:
+    entries = (entry for entry in catalog.entries() if entry.name == model)
+    return [str(entry.version) for entry in entries if entry.state is State.READY]
+
+
+def _tensor(name: str, datatype: str, of_one_image: Sequence[int]) -> kserve.ModelMetadataResponse.TensorMetadata:
+    return kserve.ModelMetadataResponse.TensorMetadata(name=name, datatype=datatype, shape=[_ANY, *of_one_image])

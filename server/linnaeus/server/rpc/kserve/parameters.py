@@ -1,0 +1,31 @@
+"""The values that travel beside the tensors; pure functions."""
+
+from collections.abc import Mapping
+
+from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.server.errors import InvalidArgument
+
+
+def whole_number(parameters: Mapping[str, kserve.InferParameter], name: str, field: str) -> int:
+    """Returns a parameter that clients send signed or unsigned; 0 if it is not there.
+
+    Raises:
+        InvalidArgument: it is no whole number of at least 0.
+    """
+    if name not in parameters:
+        return 0
+    kind = parameters[name].WhichOneof("parameter_choice")
+    value: int = getattr(parameters[name], kind) if kind in ("int64_param", "uint64_param") else -1
+    if value < 0:
+        raise InvalidArgument(field, f"{field} must be a whole number of at least 0")
+    return value
+
+
+def refuse_shared_memory(parameters: Mapping[str, kserve.InferParameter], field: str) -> None:
+    """Whoever keeps a tensor in shared memory is told that it must travel.
+
+    Raises:
+        InvalidArgument: it is in shared memory.
+    """
+    if "shared_memory_region" in parameters:
+        raise InvalidArgument(field, f"{field} is in shared memory, which is not served: send the contents")

@@ -1,0 +1,161 @@
+"""The GRPCInferenceService: hands each call to the room that knows its subject."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from typing import TYPE_CHECKING, NoReturn
+
+import grpc
+
+from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
+from linnaeus.server.engine.catalog import Catalog, State
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.errors import InvalidArgument, RequestError
+from linnaeus.server.rpc.guard import Charge, free
+from linnaeus.server.rpc.kserve import config, metadata, repository, subjects
+from linnaeus.server.rpc.kserve.inference import infer
+from linnaeus.server.rpc.kserve.statistics import Statistics
+from linnaeus.server.rpc.kserve.streaming import Stream
+
+NAME = kserve.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+if TYPE_CHECKING:
+    from linnaeus.kserve.grpc_service_pb2_grpc import _ServicerContext as Context
+
+
+class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
+    """Translates; errors of the engine pass through to whoever watches the call.
+
+    Args:
+        engine: who classifies.
+        statistics: what it has told so far.
+        release: the server's.
+        is_ready: whether the server is well, as its health says.
+        control: who loads and unloads models; None for nobody.
+        clock: the engine's clock.
+        charge: counts the images of a request but the first, which the call itself counts for.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        statistics: Statistics,
+        release: str,
+        is_ready: Callable[[], bool],
+        control: repository.Control | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        charge: Charge = free,
+    ) -> None:
+        self._charge = charge
+        self._engine = engine
+        self._statistics = statistics
+        self._release = release
+        self._is_ready = is_ready
+        self._control = control
+        self._clock = clock
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._engine.catalog
+
+    async def ModelInfer(self, request: kserve.ModelInferRequest, context: "Context") -> kserve.ModelInferResponse:
+        """Classifies the images of one request."""
+        return await self._infer(request, context, counted=1)
+
+    async def _infer(
+        self, request: kserve.ModelInferRequest, context: "Context", counted: int
+    ) -> kserve.ModelInferResponse:
+        now, remaining_seconds = self._clock(), context.time_remaining()
+        deadline = None if remaining_seconds is None else now + remaining_seconds
+
+        def charge(images: int) -> None:
+            self._charge(context, images - counted)
+
+        return await infer(self._engine, request, now, deadline, context.peer(), charge)
+
+    async def ModelStreamInfer(
+        self, request_iterator: AsyncIterator[kserve.ModelInferRequest], context: "Context"
+    ) -> AsyncIterator[kserve.ModelStreamInferResponse]:
+        """Classifies the images of one request after the other."""
+        stream = Stream(request_iterator, lambda request: self._infer(request, context, counted=0))
+        async with aclosing(stream.responses()) as responses:
+            async for response in responses:
+                yield response
+
+    async def ServerLive(self, request: kserve.ServerLiveRequest, context: "Context") -> kserve.ServerLiveResponse:
+        """Whoever can answer is alive."""
+        return kserve.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: kserve.ServerReadyRequest, context: "Context") -> kserve.ServerReadyResponse:
+        """Tells what the standard health service tells."""
+        return kserve.ServerReadyResponse(ready=self._is_ready())
+
+    async def ModelReady(self, request: kserve.ModelReadyRequest, context: "Context") -> kserve.ModelReadyResponse:
+        """Whether a version is served."""
+        try:
+            entry = self._catalog.find(subjects.model_of(self._catalog, request.name), request.version)
+        except RequestError:
+            return kserve.ModelReadyResponse(ready=False)
+        return kserve.ModelReadyResponse(ready=entry.state is State.READY)
+
+    async def ServerMetadata(
+        self, request: kserve.ServerMetadataRequest, context: "Context"
+    ) -> kserve.ServerMetadataResponse:
+        """Describes the server."""
+        return metadata.server_metadata(self._release)
+
+    async def ModelMetadata(
+        self, request: kserve.ModelMetadataRequest, context: "Context"
+    ) -> kserve.ModelMetadataResponse:
+        """Describes a model's tensors."""
+        subject = subjects.resolve(self._catalog, request.name, request.version)
+        return metadata.model_metadata(self._catalog, subject, request.version)
+
+    async def ModelConfig(self, request: kserve.ModelConfigRequest, context: "Context") -> kserve.ModelConfigResponse:
+        """Describes how a model is run."""
+        subject = subjects.resolve(self._catalog, request.name, request.version)
+        return kserve.ModelConfigResponse(config=config.model_config(subject))
+
+    async def ModelStatistics(
+        self, request: kserve.ModelStatisticsRequest, context: "Context"
+    ) -> kserve.ModelStatisticsResponse:
+        """Tells a version's figures; without a version those of all that are served, without a name of all models."""
+        if request.version:
+            wanted = [subjects.resolve(self._catalog, request.name, request.version).entry]
+        else:
+            model = subjects.resolve(self._catalog, request.name, "").entry.name if request.name else ""
+            ready = (entry for entry in self._catalog.entries() if entry.state is State.READY)
+            wanted = [entry for entry in ready if not model or entry.name == model]
+        stats = [self._statistics.of(entry.name, entry.version, request.name or entry.name) for entry in wanted]
+        return kserve.ModelStatisticsResponse(model_stats=stats)
+
+    async def RepositoryIndex(
+        self, request: kserve.RepositoryIndexRequest, context: "Context"
+    ) -> kserve.RepositoryIndexResponse:
+        """Lists what the repository holds."""
+        return repository.index(self._catalog, request.ready)
+
+    async def RepositoryModelLoad(
+        self, request: kserve.RepositoryModelLoadRequest, context: "Context"
+    ) -> kserve.RepositoryModelLoadResponse:
+        """Loads a model, or what of it is not served."""
+        if request.parameters:
+            raise InvalidArgument("parameters", "a model is loaded as the repository has it: send no parameters")
+        control = self._control or await _not_served(context)
+        await control.load_model(subjects.model_of(self._catalog, request.model_name))
+        return kserve.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(
+        self, request: kserve.RepositoryModelUnloadRequest, context: "Context"
+    ) -> kserve.RepositoryModelUnloadResponse:
+        """Stops serving a model."""
+        control = self._control or await _not_served(context)
+        await control.unload_model(subjects.model_of(self._catalog, request.model_name))
+        return kserve.RepositoryModelUnloadResponse()
+
+
+async def _not_served(context: "Context") -> NoReturn:
+    message = "models are loaded at start only: this server neither loads nor unloads them while it runs"
+    await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
+    raise AssertionError("abort does not return")

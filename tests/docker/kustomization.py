@@ -1,0 +1,60 @@
+"""Renders the kustomizations of this project, which use only what is written here; anything else is an error."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Resource = dict[str, Any]
+_KNOWN = {"apiVersion", "kind", "namespace", "resources", "images", "patches"}
+
+
+def render(folder: Path) -> list[Resource]:
+    """The resources of a kustomization, as `kubectl kustomize` gives them, in the order of the files."""
+    chosen = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    if unknown := set(chosen) - _KNOWN:
+        raise ValueError(f"{folder}: this renderer does not know {unknown}")
+    resources = [resource for name in chosen["resources"] for resource in _read(folder / name)]
+    for resource in resources:
+        if "namespace" in chosen and resource["kind"] != "Namespace":
+            resource["metadata"]["namespace"] = chosen["namespace"]
+    for patch in chosen.get("patches", []):
+        _patch(resources, patch)
+    for image in chosen.get("images", []):
+        _tag(resources, image)
+    return resources
+
+
+def _read(path: Path) -> list[Resource]:
+    return render(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
+
+
+def _patch(resources: list[Resource], patch: dict[str, Any]) -> None:
+    target = patch["target"]
+    hit = [each for each in resources if (each["kind"], each["metadata"]["name"]) == (target["kind"], target["name"])]
+    if len(hit) != 1:
+        raise ValueError(f"the patch for {target} fits {len(hit)} resources")
+    for operation in yaml.safe_load(patch["patch"]):
+        _apply(hit[0], **operation)
+
+
+def _apply(resource: Any, op: str, path: str, value: Any) -> None:
+    """RFC 6902, as far as it is used: `add` and `replace`."""
+    *steps, last = path.strip("/").split("/")
+    for step in steps:
+        resource = resource[int(step) if isinstance(resource, list) else step]
+    if op == "add" and isinstance(resource, list) and last == "-":
+        resource.append(deepcopy(value))
+    elif (op == "add") == (last not in resource) and op in {"add", "replace"}:
+        resource[last] = deepcopy(value)
+    else:
+        raise ValueError(f"{op} {path}: is it there, or is it not?")
+
+
+def _tag(resources: list[Resource], image: dict[str, str]) -> None:
+    for resource in resources:
+        template = resource.get("spec", {}).get("template", {})
+        for container in template.get("spec", {}).get("containers", []):
+            if container["image"] == image["name"]:
+                container["image"] = f"{image.get('newName', image['name'])}:{image['newTag']}"

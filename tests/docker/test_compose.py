@@ -1,0 +1,64 @@
+"""The compose file is valid, and what it starts is hardened, pinned and shown."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+COMBINATIONS = [("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), ("compose.yaml", "compose.models.yaml")]
+
+
+def read(folder: Path, *names: str) -> dict[str, Any]:
+    """The configuration as Docker Compose understands it."""
+    program = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if program is None:
+        pytest.skip("docker-compose is not installed (pip install 'linnaeus[ship]')")
+    files = [word for name in names for word in ("-f", str(folder / name))]
+    command = [program, *files, "config", "--format", "json"]
+    environment = {**os.environ, "MODELS": "../model-repository"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
+def test_docker_compose_takes_it(docker_folder: Path, names: tuple[str, ...]) -> None:
+    assert set(read(docker_folder, *names)["services"]) == {"server", "prometheus", "grafana"}
+
+
+def test_every_service_is_hardened_pinned_and_reached_from_this_machine_only(docker_folder: Path) -> None:
+    for name, service in read(docker_folder, "compose.yaml")["services"].items():
+        assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
+        assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}, name
+        assert "build" in service or re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
+        assert not [word for word in service.get("environment", {}) if "PASSWORD" in word or "TOKEN" in word]
+
+
+def test_everything_that_is_mounted_is_there(docker_folder: Path) -> None:
+    mounts = [
+        volume
+        for service in read(docker_folder, "compose.yaml")["services"].values()
+        for volume in service.get("volumes", [])
+        if volume["type"] == "bind"
+    ]
+    assert len(mounts) == 3
+    assert all(Path(volume["source"]).is_dir() and volume["read_only"] for volume in mounts)
+
+
+def test_grafana_finds_the_dashboard_and_prometheus_finds_the_server(docker_folder: Path) -> None:
+    services = read(docker_folder, "compose.yaml")["services"]
+    provider = (docker_folder / "grafana/provisioning/dashboards/linnaeus.yaml").read_text()
+    folder = re.search(r"path: (\S+)", provider)
+    assert folder and folder[1] in {volume["target"] for volume in services["grafana"]["volumes"]}
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home.startswith(f"{folder[1]}/") and (docker_folder / "grafana/dashboards" / Path(home).name).is_file()
+    source = (docker_folder / "grafana/provisioning/datasources/prometheus.yaml").read_text()
+    assert "url: http://prometheus:9090" in source and "prometheus" in services
+    targets = re.search(r'targets: \["(\w+):(\d+)"\]', (docker_folder / "prometheus/prometheus.yml").read_text())
+    assert targets and int(targets[2]) in {port["target"] for port in services[targets[1]]["ports"]}

@@ -1,0 +1,70 @@
+"""What can be said of the image without building it; `make container-test` builds and runs it."""
+
+import os
+import re
+import subprocess
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")
+INSTRUCTIONS = [line for line in DOCKERFILE.replace("\\\n", " ").splitlines() if line and not line.startswith("#")]
+
+
+def argument(name: str) -> str:
+    values = set(re.findall(rf"^ARG {name}=(.*)$", DOCKERFILE, re.MULTILINE))
+    assert len(values) == 1, f"{name} has the defaults {values}"
+    return values.pop()
+
+
+def test_the_label_tells_the_version_that_is_installed() -> None:
+    assert argument("VERSION") == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_the_default_torch_is_the_one_that_was_tested() -> None:
+    assert argument("TORCH") in (ROOT / "constraints.txt").read_text().split()
+
+
+def test_everything_that_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
+    copied = {
+        source.split("/")[0]
+        for line in INSTRUCTIONS
+        if line.startswith("COPY") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    rules = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line and not line.startswith("#")]
+    assert rules[0] == "*"
+    assert {rule[1:] for rule in rules if rule.startswith("!") and "/" not in rule} == copied
+    assert all((ROOT / rule[1:]).exists() for rule in rules if rule.startswith("!"))
+
+
+def test_a_builder_without_buildkit_can_build_it() -> None:
+    assert not re.search(r"^# *syntax=|<<|--mount|COPY .*--(link|parents|exclude)|ADD .*--", DOCKERFILE, re.MULTILINE)
+
+
+def test_no_setting_that_is_baked_in_is_unknown_or_secret() -> None:
+    known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}" for setting in fields(Settings)}
+    baked = dict(re.findall(r"(LINNAEUS_[A-Z_]+)=(\S+)", DOCKERFILE))
+    assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "0.0.0.0"
+    assert set(baked) - {"LINNAEUS_INSECURE"} <= known  # that one comes with TLS
+    assert not [name for name in baked if re.search("TOKEN|KEY|SECRET|PASSWORD|CERT", name)]
+
+
+@pytest.mark.parametrize(("required", "code"), [("", 0), ("require", 1)])
+def test_the_container_test_says_skip_in_one_line_where_the_tools_are_absent(
+    tmp_path: Path, required: str, code: int
+) -> None:
+    for tool in ("bash", "env", "dirname", "sed", "id", "uname"):
+        found = next(folder for folder in ("/usr/bin", "/bin") if Path(folder, tool).exists())
+        (tmp_path / tool).symlink_to(Path(found, tool))
+    environment = {"PATH": str(tmp_path), "HOME": str(tmp_path), "CONTAINER_SMOKE": required}
+    script = ROOT / "docker" / "container-test.sh"
+    done = subprocess.run([script], capture_output=True, text=True, timeout=60, env=environment)
+    assert done.returncode == code, done.stderr
+    assert done.stdout.startswith("container test: SKIP: ") and done.stdout.count("\n") == 1
+    assert "podman runc mmdebstrap" in done.stdout or os.getuid() != 0

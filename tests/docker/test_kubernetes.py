@@ -1,0 +1,194 @@
+"""The manifests are valid, fit together, and set nothing that the server does not know."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
+
+yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (pip install 'linnaeus[ship]')")
+from tests.docker.kustomization import render  # noqa: E402  # it needs PyYAML
+
+OVERLAYS = ("cpu", "gpu")
+LABELS = {"app.kubernetes.io/name": "linnaeus"}
+
+
+@pytest.fixture(params=OVERLAYS)
+def folder(request: pytest.FixtureRequest, docker_folder: Path) -> Path:
+    return docker_folder / "kubernetes" / "overlays" / request.param
+
+
+@pytest.fixture
+def resources(folder: Path) -> dict[str, dict[str, Any]]:
+    """Every resource of an overlay by its kind; there is one of each."""
+    rendered = render(folder)
+    by_kind = {resource["kind"]: resource for resource in rendered}
+    assert len(by_kind) == len(rendered)
+    return by_kind
+
+
+@pytest.fixture
+def pod(resources: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return resources["Deployment"]["spec"]["template"]
+
+
+@pytest.fixture
+def container(pod: dict[str, Any]) -> dict[str, Any]:
+    (only,) = pod["spec"]["containers"]
+    return only
+
+
+def test_everything_that_a_service_needs_is_there(resources: dict[str, dict[str, Any]]) -> None:
+    kinds = {"Namespace", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
+    assert set(resources) == kinds
+
+
+@pytest.mark.parametrize("version", ["oldest", "newest"])
+def test_every_resource_fits_its_schema(resources: dict[str, dict[str, Any]], version: str) -> None:
+    validate = pytest.importorskip(
+        "kubernetes_validate", reason="kubernetes-validate is not installed (pip install 'linnaeus[ship]')"
+    )
+    # unhealthyPodEvictionPolicy is the youngest field that is used: beta, and so on by default, since 1.27
+    number = "1.27" if version == "oldest" else validate.latest_version()
+    for resource in resources.values():
+        validate.validate(resource, number, strict=True)  # a schema that cannot be found is an error too
+
+
+def test_kubectl_renders_the_same(folder: Path, resources: dict[str, dict[str, Any]]) -> None:
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {each["kind"]: each for each in yaml.safe_load_all(done.stdout)} == resources
+
+
+def test_pods_are_what_the_namespace_s_restricted_standard_asks_for(
+    pod: dict[str, Any], container: dict[str, Any], resources: dict[str, dict[str, Any]], docker_folder: Path
+) -> None:
+    assert resources["Namespace"]["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
+    user = re.search(r"^USER (\d+):(\d+)$", (docker_folder / "Dockerfile").read_text(), re.MULTILINE)
+    assert user
+    assert pod["spec"]["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": int(user[1]),
+        "runAsGroup": int(user[2]),
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["spec"]["automountServiceAccountToken"] is False
+
+
+def test_all_three_probes_ask_by_grpc_on_the_port_of_the_calls(container: dict[str, Any]) -> None:
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[probe]["grpc"] == {"port": ports["grpc"]}
+    assert ports == {"grpc": Settings().port, "metrics": Settings().metrics_port}
+
+
+def test_selectors_find_the_pods_and_ports_have_their_names(
+    resources: dict[str, dict[str, Any]], pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    assert pod["metadata"]["labels"] == LABELS
+    service, policy = resources["Service"]["spec"], resources["NetworkPolicy"]["spec"]
+    assert service["selector"] == LABELS and service["clusterIP"] == "None"
+    for spec, key in (
+        (resources["Deployment"]["spec"], "selector"),
+        (resources["PodDisruptionBudget"]["spec"], "selector"),
+        (policy, "podSelector"),
+    ):
+        assert spec[key] == {"matchLabels": LABELS}
+    names = {port["name"] for port in container["ports"]}
+    assert {port["targetPort"] for port in service["ports"]} == {"grpc"}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == names
+    target = resources["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", resources["Deployment"]["metadata"]["name"])
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
+
+
+def test_every_variable_is_a_setting_that_the_server_takes(pod: dict[str, Any], container: dict[str, Any]) -> None:
+    known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}": setting for setting in fields(Settings)}
+    chosen = {}
+    for variable in container["env"]:
+        setting = known[variable["name"]]
+        chosen[setting.name] = type(setting.default)(variable.get("value", 2))
+    Settings(**chosen)
+    # a Service's name in capitals, _PORT, would otherwise be set to an address in every pod beside it
+    assert pod["spec"]["enableServiceLinks"] is False
+
+
+def test_a_pod_is_not_killed_before_its_calls_have_had_their_time(
+    pod: dict[str, Any], container: dict[str, Any]
+) -> None:
+    settings = {variable["name"]: variable.get("value") for variable in container["env"]}
+    (_, pause) = container["lifecycle"]["preStop"]["exec"]["command"]
+    needed = float(pause) + float(settings["LINNAEUS_DRAIN_SECONDS"])
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= needed + 10
+    assert float(settings["LINNAEUS_MAX_CONNECTION_AGE_SECONDS"]) > 0
+
+
+def test_a_gpu_pod_has_one_gpu_and_a_cpu_pod_none(folder: Path, container: dict[str, Any]) -> None:
+    assert container["resources"]["limits"].get("nvidia.com/gpu", 0) == (folder.name == "gpu")
+    device = {variable["name"]: variable.get("value") for variable in container["env"]}["LINNAEUS_DEVICE"]
+    assert device == {"cpu": "cpu", "gpu": "cuda:0"}[folder.name]
+
+
+def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for(
+    resources: dict[str, dict[str, Any]], docker_folder: Path, tmp_path: Path, promtool: Callable[..., None]
+) -> None:
+    rules = yaml.safe_load((docker_folder / "kubernetes" / "prometheus-adapter-rules.yaml").read_text())
+    (rule,) = rules["rules"]["custom"]
+    (metric,) = resources["HorizontalPodAutoscaler"]["spec"]["metrics"]
+    assert rule["name"]["as"] == metric["pods"]["metric"]["name"]
+    query = rule["metricsQuery"].replace("<<.GroupBy>>", "pod").replace("<<.LabelMatchers>>", 'pod=~"a|b"')
+    series = '{job="linnaeus",pod="%s",stage="queue"}'
+    test = {
+        "tests": [
+            {
+                "interval": "30s",
+                "input_series": [
+                    {"series": "linnaeus_stage_seconds_sum" + series % "a", "values": "0+15x10"},
+                    {"series": "linnaeus_stage_seconds_count" + series % "a", "values": "0+60x10"},
+                    {"series": "linnaeus_stage_seconds_sum" + series % "b", "values": "7x10"},
+                    {"series": "linnaeus_stage_seconds_count" + series % "b", "values": "9x10"},
+                ],
+                "promql_expr_test": [
+                    {
+                        "expr": query,
+                        "eval_time": "5m",
+                        "exp_samples": [{"labels": '{pod="a"}', "value": 0.25}, {"labels": '{pod="b"}', "value": 0}],
+                    }
+                ],
+            }
+        ]
+    }
+    path = tmp_path / "adapter_test.yml"
+    path.write_text(yaml.safe_dump(test))
+    promtool("test", "rules", str(path))
+
+
+def test_prometheus_takes_the_job_for_the_cluster_and_it_finds_the_pods(
+    container: dict[str, Any], docker_folder: Path, tmp_path: Path, promtool: Callable[..., None]
+) -> None:
+    configuration = yaml.safe_load((docker_folder / "kubernetes" / "prometheus-scrape.yml").read_text())
+    (job,) = configuration["scrape_configs"]
+    (discovery,) = job.pop("kubernetes_sd_configs")  # Debian's Prometheus is built without it
+    (tmp_path / "rest.yml").write_text(yaml.safe_dump(configuration))
+    promtool("check", "config", "--syntax-only", str(tmp_path / "rest.yml"))
+    assert discovery["selectors"] == [{"role": "pod", "label": ",".join("=".join(pair) for pair in LABELS.items())}]
+    assert discovery["namespaces"]["names"] == ["linnaeus"]
+    rules = {rule["source_labels"][0]: rule for rule in job["relabel_configs"]}
+    kept = rules["__meta_kubernetes_pod_container_port_name"]["regex"]
+    assert kept in {port["name"] for port in container["ports"]}
+    assert {"namespace", "pod"} == {rule["target_label"] for rule in rules.values() if "target_label" in rule}
+    assert job["job_name"] == "linnaeus"

@@ -1,0 +1,101 @@
+"""Every metric and label that the dashboard, the rules, the manifests and the operations page name is exposed."""
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from linnaeus.server.rpc.interceptors import Method
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from tests.docker.dashboard import ROOT, expressions, groupings_of, metrics_of, rule_expressions
+
+from linnaeus.server.config import Settings
+from linnaeus.server.engine import device_pool
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.observer import rejection_reason
+from linnaeus.server.engine.work import BatchReport, RequestReport
+from linnaeus.server.errors import DeadlineExceeded
+from linnaeus.server.metrics import Metrics
+from linnaeus.server.runtime.device_memory import DeviceMemory
+
+# What Prometheus itself adds to each series.
+ADDED = {"instance", "job"}
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def exposed(repository: Path) -> dict[str, list[dict[str, str]]]:
+    """The labels of every sample, by its name, of a server to which everything has happened once."""
+    samples: dict[str, list[dict[str, str]]] = {}
+    for family in text_string_to_metric_families(asyncio.run(_scrape(repository))):
+        for sample in family.samples:
+            samples.setdefault(sample.name, []).append(sample.labels)
+    return samples
+
+
+async def _scrape(repository: Path) -> str:
+    metrics = Metrics("0")
+    engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
+    metrics.watch(engine)
+    await engine.load()
+    _let_everything_happen(metrics)
+    with pytest.MonkeyPatch.context() as patch:  # a GPU is not always at hand
+        patch.setattr(device_pool, "device_memory", lambda device: DeviceMemory(1, 2, 3))
+        text = generate_latest(metrics.registry).decode()
+    await engine.close()
+    return text
+
+
+def _let_everything_happen(metrics: Metrics) -> None:
+    method = Method("linnaeus.v1.ClassifierService", "Classify", "UNARY")
+    metrics.call_started(method)
+    metrics.call_handled(method, "DEADLINE_EXCEEDED", 0.1)
+    metrics.batch(BatchReport("lenet", 1, 1, [RequestReport(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
+    metrics.rejected("lenet", rejection_reason(DeadlineExceeded("late", 0.1)))
+    metrics.cancelled("lenet", "queue")
+
+
+def expressions_that_are_shipped() -> list[str]:
+    return [expression for each in expressions().values() for expression in each] + rule_expressions()
+
+
+@pytest.mark.parametrize("expression", expressions_that_are_shipped())
+def test_each_expression_asks_for_what_a_server_exposes(
+    exposed: dict[str, list[dict[str, str]]], expression: str
+) -> None:
+    labels = set(ADDED)
+    for name, wanted in metrics_of(expression):
+        assert name in exposed, f"there is no {name}"
+        labels |= {label for sample in exposed[name] for label in sample}
+        for label, pattern in wanted.items():
+            values = [sample[label] for sample in exposed[name] if label in sample]
+            fits = label in ADDED or any(re.fullmatch(pattern, value) for value in values)
+            assert fits, f'{name} has no {label} that is "{pattern}"'
+    recorded = {"alertname"} if "ALERTS" in expression else set()
+    assert groupings_of(expression) <= labels | recorded
+
+
+def test_the_rules_and_the_dashboard_name_only_what_is_recorded() -> None:
+    recorded = set(re.findall(r"record: (\S+)", (ROOT / "docker/prometheus/recording.yml").read_text()))
+    named = {name for each in expressions_that_are_shipped() for name in re.findall(r"\b(?:job|model):\w+:\w+", each)}
+    assert named == recorded
+
+
+def test_the_operations_page_lists_every_metric_with_its_labels_and_no_other(
+    exposed: dict[str, list[dict[str, str]]],
+) -> None:
+    rows = re.findall(r"^\| `([a-z_]+)` \| ([^|]*) \| [^|]+ \|$", OPERATIONS.partition("## Metrics")[2], re.MULTILINE)
+    listed = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    families: dict[str, set[str]] = {}
+    for name, samples in exposed.items():
+        family = re.sub("_(bucket|sum|count)$", "", name)
+        families.setdefault(family, set()).update(label for sample in samples for label in sample if label != "le")
+    assert listed == {name: labels for name, labels in families.items() if not name.startswith("python_")}
+
+
+def test_the_operations_page_says_what_to_do_about_every_alert() -> None:
+    alerts = re.findall(r"- alert: (\w+)", (ROOT / "docker/prometheus/alerts.yml").read_text())
+    rows = dict(re.findall(r"^\| `(Linnaeus\w+)` \| (?:[^|]+ \| )+([^|]+) \|$", OPERATIONS, re.MULTILINE))
+    assert list(rows) == alerts
+    assert all(len(advice) > 40 for advice in rows.values())

@@ -1,0 +1,148 @@
+"""The real Prometheus reads a real server with the rules and the dashboard that are shipped."""
+
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from tests.docker import dashboard
+
+from linnaeus.server.process import ServerProcess
+from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+# What shows nothing where all is well and there is no GPU.
+SILENT = ("linnaeus_device_memory", "linnaeus_cancelled", "linnaeus_failed", "ALERTS")
+Query = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def prometheus_program() -> str:
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("prometheus is not installed (Debian: apt install prometheus)")
+    return program
+
+
+@pytest.fixture(scope="module")
+def watched(prometheus_program: str, repository: Path) -> Iterator[ServerProcess]:
+    """A server of its own, since it is stopped in the end."""
+    with ServerProcess("--repository", str(repository), "--models", "lenet", "--max-batch-size", "4") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def query(watched: ServerProcess, prometheus_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
+    """Asks a Prometheus with the shipped configuration: another target, and everything as often as possible."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    for path in (dashboard.ROOT / "docker/prometheus").glob("*.yml"):
+        text = path.read_text().replace("server:8002", f"127.0.0.1:{watched.metrics_port}")
+        (folder / path.name).write_text(text.replace("interval: 15s", "interval: 500ms").replace(": 30s", ": 500ms"))
+    address = f"127.0.0.1:{_free_port()}"
+    storage = f"--storage.tsdb.path={folder}/data"
+    command = [prometheus_program, f"--config.file={folder}/prometheus.yml", storage, f"--web.listen-address={address}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    ready = threading.Event()
+    with process:
+        log = threading.Thread(target=_read_log, args=(process, ready))
+        log.start()
+        try:
+            ready.wait()
+            assert process.poll() is None, "prometheus ended before it was ready"
+            yield lambda expression: _ask(address, expression)
+        finally:
+            process.terminate()
+            log.join()
+
+
+def _free_port() -> int:
+    """Prometheus cannot be told to take any port, nor tells which it took."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def _read_log(process: "subprocess.Popen[str]", ready: threading.Event) -> None:
+    """Reads to the end, for a full pipe would stop it; `ready` is set at the end at the latest."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "Server is ready to receive web requests" in line:
+            ready.set()
+    process.wait()
+    ready.set()
+
+
+def _ask(address: str, expression: str) -> list[dict[str, Any]]:
+    url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        body = json.load(answer)
+    assert body["status"] == "success"
+    result: list[dict[str, Any]] = body["data"]["result"]
+    return result
+
+
+def _traffic(target: str, pictures: Path) -> None:
+    """Answered, late and wrong calls."""
+    image = v1.Image(encoded=(pictures / "digits" / "7.png").read_bytes())
+    with grpc.insecure_channel(target) as channel:
+        stub = ClassifierServiceStub(channel)
+        for _ in range(8):
+            stub.Classify(v1.ClassifyRequest(image=image, model="lenet"), timeout=30)
+        for request, seconds in (
+            (v1.ClassifyRequest(image=image, model="lenet"), 0.001),
+            (v1.ClassifyRequest(image=v1.Image(encoded=b"no picture"), model="lenet"), 30),
+        ):
+            with suppress(grpc.RpcError):
+                stub.Classify(request, timeout=seconds)
+
+
+def _until(query: Query, expression: str, again: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
+    """Asks until there is an answer; the test's own time limit ends it."""
+    while not (result := query(expression)):
+        again()
+    return result
+
+
+def test_a_scrape_is_what_promtool_calls_clean(watched: ServerProcess, pictures: Path) -> None:
+    _traffic(watched.target, pictures)
+    with urllib.request.urlopen(watched.metrics_url, timeout=10) as answer:
+        scrape = answer.read()
+    done = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_server_is_scraped_and_its_calls_are_counted(watched: ServerProcess, query: Query, pictures: Path) -> None:
+    assert _until(query, 'up{job="linnaeus"} == 1')
+    _traffic(watched.target, pictures)
+    answered = 'sum(grpc_server_handled_total{grpc_method="Classify", grpc_code="OK"}) >= 8'
+    assert _until(query, answered)
+    assert query('linnaeus_model_ready{model="lenet", version="1"} == 1')
+
+
+@pytest.mark.parametrize("panel", [panel["title"] for panel in dashboard.panels()])
+def test_a_panel_of_the_dashboard_shows_something(
+    watched: ServerProcess, query: Query, pictures: Path, panel: str
+) -> None:
+    for expression in dashboard.expressions()[panel]:
+        if any(name in expression for name in SILENT):
+            query(expression)
+        else:
+            assert _until(query, expression, lambda: _traffic(watched.target, pictures))
+
+
+def test_no_alert_fires_while_all_is_well_and_a_server_that_is_gone_is_noticed(
+    watched: ServerProcess, query: Query
+) -> None:
+    well = query('ALERTS{alertname=~"LinnaeusDown|LinnaeusModelNotReady|LinnaeusDeviceLost"}')
+    watched.stop()
+    noticed = _until(query, 'ALERTS{alertname="LinnaeusDown", alertstate="pending"}')
+    assert not well
+    assert noticed[0]["metric"]["instance"] == f"127.0.0.1:{watched.metrics_port}"

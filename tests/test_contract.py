@@ -1,0 +1,126 @@
+"""`make lint` lets the contract grow, and lets nothing go that the last release promised."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+CONTRACT = Path("proto/linnaeus/v1/classifier.proto")
+
+BREAKING = {
+    "another number": ("string id = 3;", "string id = 4;"),
+    "another type": ("int32 top_k = 4;", "int64 top_k = 4;"),
+    "another name": ("string image_id = 6;", "string picture_id = 6;"),
+    "a field gone": ("  Timings timings = 5;\n", ""),
+    "a call gone": ("  rpc GetModel(GetModelRequest) returns (GetModelResponse);\n", ""),
+    "a call not served yet that is gone": ("  rpc LoadModel(LoadModelRequest) returns (LoadModelResponse);\n", ""),
+    "an enum's value renamed": ("PRIORITY_LOW = 1;", "PRIORITY_LEAST = 1;"),
+}
+GROWING = {
+    "nothing": ("", ""),
+    "a field": ("  string id = 3;\n", "  string id = 3;\n  string note = 999;\n"),
+    "a call": (
+        "service ClassifierService {\n",
+        "service ClassifierService {\n  rpc Ping(ListModelsRequest) returns (ListModelsResponse);\n",
+    ),
+}
+
+Check = Callable[[], "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """What the checks of the contract need, to be changed at will."""
+    shutil.copytree(ROOT / "proto", tmp_path / "proto", ignore=shutil.ignore_patterns("*.py", "*.pyi", "__pycache__"))
+    (tmp_path / "scripts").mkdir()
+    for name in ("buf.yaml", "pyproject.toml", "scripts/release_contract.py"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.fixture
+def lint(checkout: Path) -> Check:
+    """Runs those lines of `make lint` that compare the contract with the last release."""
+
+    def run() -> "subprocess.CompletedProcess[str]":
+        make = ["make", "--dry-run", "--no-print-directory", f"--file={ROOT / 'Makefile'}"]
+        make += ["--old-file=.venv/.installed", f"BIN={Path(sys.executable).parent}", "lint"]
+        recipe = subprocess.run(make, cwd=checkout, capture_output=True, text=True, check=True, timeout=60).stdout
+        (line,) = (line for line in recipe.splitlines() if "/buf breaking " in line)
+        return subprocess.run(line, cwd=checkout, shell=True, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def _change(checkout: Path, old: str, new: str) -> None:
+    contract = (checkout / CONTRACT).read_text(encoding="utf-8")
+    assert old in contract
+    (checkout / CONTRACT).write_text(contract.replace(old, new, 1), encoding="utf-8")
+
+
+def _release(checkout: Path, version: str) -> "subprocess.CompletedProcess[str]":
+    """Raises the version and releases the contract, with buf where the script looks for it."""
+    project = (checkout / "pyproject.toml").read_text(encoding="utf-8")
+    lines = [f'version = "{version}"' if line.startswith("version = ") else line for line in project.splitlines()]
+    (checkout / "pyproject.toml").write_text("\n".join(lines), encoding="utf-8")
+    command = [sys.executable, str(checkout / "scripts" / "release_contract.py")]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def _released(checkout: Path) -> list[str]:
+    return sorted(path.name for path in (checkout / "proto" / "released").iterdir())
+
+
+@pytest.mark.parametrize("change", BREAKING)
+def test_what_the_last_release_promised_cannot_go(checkout: Path, lint: Check, change: str) -> None:
+    _change(checkout, *BREAKING[change])
+    found = lint()
+    assert found.returncode == 100 and str(CONTRACT) in found.stdout, found
+
+
+@pytest.mark.parametrize("change", GROWING)
+def test_the_contract_may_grow(checkout: Path, lint: Check, change: str) -> None:
+    _change(checkout, *GROWING[change])
+    found = lint()
+    assert found.returncode == 0, found
+
+
+def test_a_second_contract_in_a_folder_of_its_own_may_come(checkout: Path, lint: Check) -> None:
+    folder = checkout / "proto" / "linnaeus" / "other"
+    folder.mkdir()
+    (folder / "other.proto").write_text('syntax = "proto3";\npackage inference;\nmessage Other {}\n', encoding="utf-8")
+    assert lint().returncode == 0
+
+
+def test_a_contract_without_a_release_to_compare_with_is_no_success(checkout: Path, lint: Check) -> None:
+    shutil.rmtree(checkout / "proto" / "released")
+    assert lint().returncode != 0
+
+
+def test_a_release_becomes_what_later_contracts_are_compared_with(checkout: Path, lint: Check) -> None:
+    _change(checkout, *GROWING["a field"])
+    assert _release(checkout, "9.0.0").returncode == 0
+    assert _released(checkout) == ["linnaeus-9.0.0.binpb"]
+    _change(checkout, "string note = 999;", "string note = 998;")
+    assert lint().returncode == 100
+
+
+def test_a_release_that_breaks_the_last_one_is_refused_and_leaves_it_there(checkout: Path) -> None:
+    before = _released(checkout)
+    _change(checkout, *BREAKING["another number"])
+    assert _release(checkout, "9.0.0").returncode == 1
+    assert _released(checkout) == before
+
+
+def test_a_released_contract_is_never_replaced_by_another_of_its_version(checkout: Path) -> None:
+    (name,) = _released(checkout)
+    image = checkout / "proto" / "released" / name
+    before = image.read_bytes()
+    _change(checkout, *GROWING["a field"])
+    refused = _release(checkout, name.removeprefix("linnaeus-").removesuffix(".binpb"))
+    assert refused.returncode == 1 and "raise the version in pyproject.toml" in refused.stderr
+    assert image.read_bytes() == before
