@@ -252,8 +252,11 @@ def test_closing_waits_for_the_device_then_frees_on_the_launcher_then_ends_it() 
         runner.run(pictures(2), 1)  # its pictures may still be on their way
     under_way: list[int] = []
     threads: list[int] = []
+    staged = [weakref.ref(tensor) for tensor in device.staged]
+    device.staged.clear()
 
     def free() -> None:
+        assert not any(tensor() is not None for tensor in staged)
         under_way.append(sum(line.given - line.done for line in device.lines))
         threads.append(threading.get_ident())
 
@@ -263,10 +266,8 @@ def test_closing_waits_for_the_device_then_frees_on_the_launcher_then_ends_it() 
     assert under_way == [0] and threads == [launcher.ident] and not launcher.is_alive()
     runner.close(free)
     assert under_way == [0], "a second time does nothing"
-    staged = [weakref.ref(tensor) for tensor in device.staged]
-    device.staged.clear()
     del runner, network
-    assert forward() is None and not any(tensor() is not None for tensor in staged)
+    assert forward() is None
 
 
 def test_a_runner_that_cannot_be_made_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
