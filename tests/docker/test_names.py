@@ -5,7 +5,6 @@ import re
 from pathlib import Path
 
 import pytest
-from linnaeus.server.rpc.interceptors import Method
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.docker.dashboard import ROOT, expressions, groupings_of, metrics_of, rule_expressions
@@ -17,6 +16,7 @@ from linnaeus.server.engine.observer import rejection_reason
 from linnaeus.server.engine.work import BatchReport, RequestReport
 from linnaeus.server.errors import DeadlineExceeded
 from linnaeus.server.metrics import Metrics
+from linnaeus.server.rpc.calls import Method
 from linnaeus.server.runtime.device_memory import DeviceMemory
 
 # What Prometheus itself adds to each series.

@@ -38,7 +38,7 @@ MODELS = {
     "late": {"config": "max_batch_size = 1\n"},
 }
 WRONG = {
-    "version that is no number": request("fragile", version="latest"),
+    "version that can be none": request("fragile", version="1.0"),
     "version below zero": request("fragile", version="-1"),
     "top_k below zero": request("fragile", top_k=-1),
     "model refused at load": request("broken"),
@@ -171,8 +171,8 @@ def test_a_server_that_is_stopping_is_unavailable_and_says_when_to_come_again(re
 @pytest.mark.parametrize(
     ("case", "field", "sentence"),
     [
-        ("version that is no number", "version", "version is 'latest', but must be a number or empty"),
-        ("version below zero", "version", "version is '-1', but must be a number or empty"),
+        ("version that can be none", "version", "version is '1.0', but must be a number, a label or empty"),
+        ("version below zero", "version", "version is '-1', but must be a number, a label or empty"),
         ("top_k below zero", "top_k", "top_k is -1, but model fragile has 10 classes; 0 means the default"),
     ],
 )

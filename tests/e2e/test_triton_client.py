@@ -88,6 +88,11 @@ def test_an_image_client_finds_what_it_needs_in_metadata_and_configuration(
     assert came["prepared_coffee"] == ["espresso"]
 
 
+def test_a_model_that_is_served_is_loaded_by_asking(came: dict[str, Any]) -> None:
+    (status, _), is_ready = came["loaded"]
+    assert status == "OK" and is_ready
+
+
 @pytest.mark.parametrize(
     ("what", "code", "said"),
     [
@@ -95,7 +100,7 @@ def test_an_image_client_finds_what_it_needs_in_metadata_and_configuration(
         ("nobody", "NOT_FOUND", "there is no model 'nobody'"),
         ("damaged", "INVALID_ARGUMENT", "image 1 of 2"),
         ("hurried", "DEADLINE_EXCEEDED", "deadline"),
-        ("load", "UNIMPLEMENTED", "at start only"),
+        ("load", "NOT_FOUND", "the repository has no model '../lenet'"),
         ("shared_memory", "UNIMPLEMENTED", ""),
     ],
 )

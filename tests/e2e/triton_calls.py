@@ -72,7 +72,7 @@ def refused(client: triton.InferenceServerClient, digit: bytes) -> dict[str, lis
         "nobody": error(lambda: client.infer("nobody", encoded(digit))),
         "damaged": error(lambda: client.infer("lenet", encoded(digit, digit[:50]))),
         "hurried": error(lambda: client.infer("lenet", encoded(digit), timeout=1)),
-        "load": error(lambda: client.load_model("lenet")),
+        "load": error(lambda: client.load_model("../lenet")),
         "shared_memory": error(client.get_system_shared_memory_status),
     }
 
@@ -158,6 +158,7 @@ def main(target: str, pictures: Path) -> None:
         answer = client.infer("efficientnet_lite0", encoded(coffee.read_bytes()), request_id="mine")
         results = {
             "told": told(client),
+            "loaded": [error(lambda: client.load_model("lenet")), client.is_model_ready("lenet")],
             "coffee": answer.as_numpy(OUTPUT)[0].tolist(),
             "id": answer.get_response().id,
             "refused": refused(client, digits[0]),

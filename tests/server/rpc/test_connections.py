@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import grpc
 import pytest
-from linnaeus.server.rpc.interceptors import CallInterceptor
 
 from linnaeus.server.metrics import Metrics
 from linnaeus.server.rpc.connections import age_options
-from linnaeus.server.rpc.server import RpcServer
+from linnaeus.server.rpc.listening import Address
+from linnaeus.server.rpc.server import Doors, RpcServer, Service
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -44,8 +45,10 @@ async def channel(peers: Peers) -> AsyncIterator[grpc.aio.Channel]:
 
     GOAWAY tells which calls the server had not begun; gRPC itself sends those again, unless that is switched off.
     """
-    server = RpcServer(CallInterceptor(Metrics("0")), "127.0.0.1", 0, 1 << 20, age_options(0.2, 0))
-    await server.start(peers)  # type: ignore[arg-type]
+    doors = Doors(address=Address("127.0.0.1", 0), max_connections=100)
+    server = RpcServer(Metrics("0"), doors, 1 << 20, age_options(0.2, 0))
+    add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, peers)
+    await server.start([Service("linnaeus.v1.ClassifierService", add)])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as made:
         yield made
     ended = asyncio.get_running_loop().create_future()

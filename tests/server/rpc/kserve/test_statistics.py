@@ -25,8 +25,8 @@ def told(*reports: BatchReport) -> kserve.ModelStatistics:
 
 
 def test_every_image_counts_once_and_every_batch_once() -> None:
-    one = BatchReport(*LANE, 1, [request(1.0, 2.0)], 0, 0.5)
-    two = BatchReport(*LANE, 2, [request(1.0, 4.0), request(3.0, 0.0)], 0, 0.5)
+    one = BatchReport(*LANE, 1, [request(1.0, 2.0)], 0, "cpu", 0.5)
+    two = BatchReport(*LANE, 2, [request(1.0, 4.0), request(3.0, 0.0)], 0, "cpu", 0.5)
     stats = told(one, two, two)
     assert (stats.name, stats.version) == ("lenet.pixels", "3")
     assert (stats.inference_count, stats.execution_count, stats.last_inference) == (5, 3, 1234500)
@@ -38,7 +38,7 @@ def test_every_image_counts_once_and_every_batch_once() -> None:
 
 
 def test_the_stages_of_the_answered_add_up_to_their_whole_time() -> None:
-    stats = told(BatchReport(*LANE, 2, [request(1.0, 4.0), request(3.0, 0.0)], 0, 0.5)).inference_stats
+    stats = told(BatchReport(*LANE, 2, [request(1.0, 4.0), request(3.0, 0.0)], 0, "cpu", 0.5)).inference_stats
     assert pair(stats.success) == (2, 9.5)
     stages = (stats.queue, stats.compute_input, stats.compute_infer, stats.compute_output)
     assert [pair(stage) for stage in stages] == [(2, 4.0), (2, 4.0), (2, 1.0), (2, 0.5)]
@@ -46,13 +46,13 @@ def test_the_stages_of_the_answered_add_up_to_their_whole_time() -> None:
 
 
 def test_a_batch_whose_callers_all_left_was_run_but_answered_nobody() -> None:
-    stats = told(BatchReport(*LANE, 4, [], 0, 0.5))
+    stats = told(BatchReport(*LANE, 4, [], 0, "cpu", 0.5))
     assert (stats.inference_count, stats.execution_count, stats.last_inference) == (0, 1, 0)
     assert pair(stats.batch_stats[0].compute_infer) == (1, 0.5)
 
 
 def test_a_batch_of_which_all_were_late_was_not_run() -> None:
-    stats = told(BatchReport(*LANE, 0, [], 0))
+    stats = told(BatchReport(*LANE, 0, [], 0, "cpu", 0.0))
     assert stats.execution_count == 0 and not stats.batch_stats
 
 
@@ -72,7 +72,7 @@ def test_of_a_version_that_nobody_asked_nothing_is_told() -> None:
 def test_several_observers_hear_the_same() -> None:
     first, second = Statistics(clock=lambda: 0.0), Statistics(clock=lambda: 0.0)
     both = Observers(first, second)
-    both.batch(BatchReport(*LANE, 1, [request(1.0, 2.0)], 0, 0.5))
+    both.batch(BatchReport(*LANE, 1, [request(1.0, 2.0)], 0, "cpu", 0.5))
     both.rejected("lenet", "deadline", 3, 1.0)
     both.cancelled("lenet", "waiting")
     assert first.of(*LANE, "") == second.of(*LANE, "")
