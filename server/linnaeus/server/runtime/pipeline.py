@@ -206,11 +206,14 @@ class PipelinedRunner:
         self._launcher.shutdown()
 
     def _clear(self, then: Callable[[], object]) -> None:
+        self._settle()
+        self._free.clear()
+        then()
+
+    def _settle(self) -> None:
         for wait in (self._computing.wait, *(slot.settle for slot in self._free)):
             with suppress(RuntimeError):  # a lost device, or what a failed run has left
                 wait()
-        self._free.clear()
-        then()
 
     @contextmanager
     def _slot(self) -> Iterator[_Slot]:
