@@ -19,6 +19,7 @@ from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.engine.background import give_way
 from linnaeus.server.engine.decode import EncodedImage, decode
 from linnaeus.server.runtime.artifact import read_artifact
+from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import CoreShare, configure_process
 from linnaeus.server.runtime.model import Model, Pixels, load_model
 
@@ -105,7 +106,9 @@ def _serve(connection: Connection, folder: Path, pictures: list[bytes], variant:
 def _as_torch_loads_it(folder: Path) -> Model:
     module: torch.jit.ScriptModule = torch.jit.load(str(folder / MODEL_FILE))  # type: ignore[no-untyped-call]
     module.eval().to(memory_format=torch.channels_last)
-    model = Model(read_artifact(folder), CPU, torch.jit.freeze(module), LARGEST_BATCH)
+    artifact = read_artifact(folder)
+    runner = CpuRunner(torch.jit.freeze(module), artifact.manifest.input, LARGEST_BATCH)
+    model = Model(artifact, CPU, runner, LARGEST_BATCH)
     model.warm_up(choose=False)
     return model
 

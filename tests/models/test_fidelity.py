@@ -27,6 +27,7 @@ from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.runners import open_runner
 
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 7)
@@ -81,7 +82,9 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         eager,
         torch.jit.load(str(artifact.folder / MODEL_FILE)),
         # as `load_model` makes it, without the warm-up
-        Model(artifact, CPU, load_module(artifact, CPU), max(BATCHES)),
+        Model(
+            artifact, CPU, open_runner(load_module(artifact, CPU), artifact.manifest, CPU, max(BATCHES)), max(BATCHES)
+        ),
     )
     # half a gigabyte of VGG, and pytest would keep the last three runs
     shutil.rmtree(tmp_path)

@@ -89,8 +89,8 @@ class Settings:
     )
     streams: int = setting(
         0,
-        "Batches that run side by side on the device, each on its part of the cores. 0: on a CPU one for each core, at "
-        "most 4; on a GPU 1.",
+        "Batches side by side on the device, each on its part of the cores. 0: on a CPU one a core, at most 4; "
+        "on a GPU 2, one of which computes.",
         least=0,
     )
     intra_op_threads: int = setting(

@@ -29,6 +29,7 @@ class ModelSettings:
         instances: batches of it that may run at once on one device; 0 for as many as the device has streams.
         weight: its part of a device that several models keep busy, against the other models' weights.
         priority_weights: what high, normal and low priority get of it, against one another, when it is overloaded.
+        cuda_graphs: whether a GPU runs its batches by recorded graphs, which saves launching every kernel by itself.
         versions: which of them are served.
         labels: names for versions, usable wherever a version is named.
         default_version: a number or a label for requests that name none; empty for the highest that is ready.
@@ -42,6 +43,7 @@ class ModelSettings:
     instances: int = 0
     weight: float = 1.0
     priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
+    cuda_graphs: bool = False
     versions: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
     default_version: str = ""
@@ -113,6 +115,11 @@ def _priority_weights(value: Any) -> tuple[float, float, float]:
     return high, normal, low
 
 
+def _cuda_graphs(value: Any) -> bool:
+    _require(isinstance(value, bool), f"cuda_graphs is {value!r}, but must be true or false")
+    return bool(value)
+
+
 def _read_by(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def checked(value: Any) -> Any:
         try:
@@ -138,6 +145,7 @@ _OWN_CHECKS: dict[str, Callable[[Any], Any]] = {
     "instances": _instances,
     "weight": _weight,
     "priority_weights": _priority_weights,
+    "cuda_graphs": _cuda_graphs,
     "versions": _read_by(read_policy),
     "labels": _read_by(read_labels),
     "default_version": _read_by(read_default),

@@ -47,9 +47,11 @@ class FakeModel:
     allowed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(10**6))
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     ran: list[int] = field(default_factory=list)
+    is_closed: bool = False
     manifest: Any = field(default_factory=lambda: SimpleNamespace(name="fake", version=1))
 
     def run(self, images: Sequence[Any], k: int) -> list[Ranking]:
+        assert not self.is_closed
         self.entered.release()
         if not self.allowed.acquire(timeout=PATIENCE_SECONDS):
             raise TimeoutError
@@ -60,6 +62,9 @@ class FakeModel:
 
     def works(self) -> bool:
         return self.is_well or self.takes_blank
+
+    def close(self) -> None:
+        self.is_closed = True
 
 
 class Pool:
@@ -258,5 +263,5 @@ async def test_every_stream_of_a_lost_device_ends(monkeypatch: pytest.MonkeyPatc
     pool.queue.open_lane(LANE, LaneLimits(1, 1000), {"a": LatencyTable({1: 0.01})})
     ticket = pool.put(1)
     await asyncio.wait_for(several.ended(), PATIENCE_SECONDS)
-    assert several.states == {"a": False} and ticket.stage is Stage.GONE
+    assert several.states == {"a": False} and ticket.stage is Stage.GONE and model.is_closed
     assert pool.lost.get_nowait() == "a" and pool.lost.empty(), "a device is lost once"

@@ -1,5 +1,7 @@
 """Batches that run side by side on a CPU share its cores."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -79,14 +81,34 @@ def test_a_device_that_fails_at_the_simplest_sum_does_not_answer(
     assert not answers(torch.device("cpu"))
 
 
-def test_a_device_that_is_only_short_of_memory_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_module.torch, "ones", _fail_with(torch.OutOfMemoryError("CUDA out of memory")))
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory\nSearch for …")]
+)
+def test_a_device_that_is_only_short_of_memory_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, error: RuntimeError
+) -> None:
+    monkeypatch.setattr(device_module.torch, "ones", _fail_with(error))
     assert answers(torch.device("cpu"))
 
 
-def test_a_gpu_runs_one_batch_at_a_time_and_a_processor_one_a_core_at_most_four() -> None:
-    assert default_streams(torch.device("cuda", 0)) == 1
+def test_a_gpu_has_two_batches_under_way_and_a_processor_one_a_core_at_most_four() -> None:
+    assert default_streams(torch.device("cuda", 0)) == 2
     assert 1 <= default_streams(torch.device("cpu")) <= 4
+
+
+def test_float32_stays_whole_on_a_gpu_and_its_convolutions_are_timed_before_serving() -> None:
+    program = """
+import torch
+from linnaeus.server.runtime.device import configure_process
+print(torch.backends.cudnn.benchmark, torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.allow_tf32)
+configure_process(0)
+print(torch.backends.cudnn.benchmark, torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.allow_tf32)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    before, after = done.stdout.splitlines()
+    assert before == "False tf32 False", "torch has other defaults now: is the setting still needed?"
+    assert after == "True ieee False"
 
 
 def _fail_with(error: Exception) -> object:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.fusing import fuse_convolutions
+from linnaeus.server.runtime.fusing import fuse_convolutions, unbind_convolutions
 
 FUSED, PLAIN = "mkldnn::_convolution_pointwise", "aten::conv2d"
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
@@ -134,3 +134,14 @@ def test_without_the_functions_it_needs_the_module_stays_and_the_log_says_so(
     images = torch.randn(2, 4, 9, 9)
     assert torch.equal(run(module, images), run(network, images))
     assert "not fused" in caplog.text
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_traced_convolution_no_longer_carries_the_settings_of_the_process_that_traced_it(name: str) -> None:
+    network, convolutions = NETWORKS[name]
+    module = frozen(network, traced)
+    assert counted(module)["aten::_convolution"] == convolutions, "the test could not see them go"
+    module = unbind_convolutions(module)
+    assert counted(module) == {FUSED: 0, PLAIN: convolutions, "aten::_convolution": 0}
+    images = torch.randn(2, 4, 9, 9)
+    assert torch.allclose(run(module, images), run(network, images), rtol=1e-5, atol=1e-6)

@@ -1,5 +1,6 @@
 """What a served model computes is what the network computes, whoever shares its batch."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from linnaeus.models.registry import find
 from linnaeus.models.torchscript import eager_classifier
 from linnaeus.server.errors import StartupError
+from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device
 from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels, load_model
+from linnaeus.server.runtime.runner import Ranked
 from linnaeus.server.runtime.topk import top_k
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -62,16 +65,16 @@ def test_a_batch_size_found_by_measuring_is_within_bounds_and_timed(repository) 
 
 def test_too_little_memory_is_told_from_other_failures_and_the_model_runs_on(repository) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 2)
-    images, module = list(noise(2, model)), model._module
-    model._module = fail_with(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"))
+    images, runner = list(noise(2, model)), model._runner
+    model._runner = Failing(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"))
     with pytest.raises(OutOfMemory) as refusal:
         model.run(images, 1)
     assert "\n" not in str(refusal.value)
-    model._module = fail_with(RuntimeError("other"))
+    model._runner = Failing(RuntimeError("other"))
     with pytest.raises(RuntimeError) as failure:
         model.run(images, 1)
     assert not isinstance(failure.value, OutOfMemory)
-    model._module = module
+    model._runner = runner
     assert len(model.run(images, 1)) == 2
 
 
@@ -79,17 +82,24 @@ def test_too_little_memory_is_told_from_other_failures_and_the_model_runs_on(rep
 def test_a_model_works_as_long_as_a_blank_picture_goes_through(repository, error: Exception) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
     assert model.works()
-    module, model._module = model._module, fail_with(error)
+    runner, model._runner = model._runner, Failing(error)
     assert not model.works()
-    model._module = module
+    model._runner = runner
     assert model.works()
 
 
-def fail_with(error: Exception):
-    def fail(*_: object) -> None:
-        raise error
+@dataclass
+class Failing:
+    """A runner whose every run fails."""
 
-    return fail
+    error: Exception
+
+    def run(self, images: object, k: int) -> Ranked:
+        raise self.error
+
+    def keep(self, sizes: object) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @given(
@@ -128,5 +138,5 @@ class FailingOnBlank(torch.nn.Module):
 def test_a_model_that_raises_in_its_own_words_does_not_work(repository: Path) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
     assert model.works()
-    model._module = torch.jit.script(FailingOnBlank())
+    model._runner = CpuRunner(torch.jit.script(FailingOnBlank()), model.manifest.input, 1)
     assert not model.works()

@@ -85,8 +85,14 @@ class DevicePool:
         return [model for model in found if model is not None]
 
     async def ended(self) -> None:
-        """Returns once all streams have ended, which they do when the queue is closed and empty."""
+        """Ends with the streams, which end when the queue is closed and empty, and ends the models after them."""
         await asyncio.gather(*(asyncio.shield(each) for each in self._ended))
+        await asyncio.to_thread(self._close_models)
+
+    def _close_models(self) -> None:
+        for host in list(self._hosts.values()):
+            for model in list(host.models.values()):  # one may be on its way out
+                model.close()
 
     def _begin(self, name: str, device: Any) -> "_Host":
         streams = self._streams or default_streams(device)

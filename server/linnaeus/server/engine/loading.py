@@ -8,6 +8,7 @@ import logging
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +87,7 @@ class Loader:
                 thread.shutdown(wait=False)
 
     async def release(self, models: list[Model]) -> None:
-        """Takes models that nothing runs any more, and returns their memory."""
+        """Takes models that nothing runs any more, ends their threads, and returns their memory."""
         await asyncio.to_thread(_release, models)
 
     def _load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
@@ -95,7 +96,7 @@ class Loader:
             devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
             is_same = bool(beside.old_sha256) and _digest(folder) == beside.old_sha256
             size = chosen.max_batch_size or (beside.old_batch_size if is_same else 0)
-            models = load_on_each(folder, devices, size, beside.busy)
+            models = load_on_each(folder, devices, size, beside.busy, chosen.cuda_graphs)
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
         except Exception as error:  # the boundary: whatever a file makes torch raise must not end the control
@@ -119,7 +120,11 @@ def devices_of(chosen: ModelSettings) -> list[Any]:
 
 
 def load_on_each(
-    folder: VersionFolder, devices: Mapping[Any, CoreShare], max_batch_size: int, busy: bool = False
+    folder: VersionFolder,
+    devices: Mapping[Any, CoreShare],
+    max_batch_size: int,
+    busy: bool = False,
+    cuda_graphs: bool = False,
 ) -> list[Model]:
     """Loads, checks and warms up a version on each device, one after the other. Takes seconds.
 
@@ -132,15 +137,24 @@ def load_on_each(
             what is let in is measured. Times that are too gloomy would refuse the very calls that prove them wrong.
             Warming up gives way to calls. What comes before does not: torch holds the interpreter's lock for most of
             it, so that the event loop waits until it is done, and the longer the less of a core it gets.
+            On a GPU batches are timed by the clock on the wall, for no thread's clock sees it work.
+        cuda_graphs: whether a GPU is to run it by recorded graphs.
 
     Raises:
         ModelRefused: a check fails.
     """
     models: list[Model] = []
-    for device, cores in devices.items():
-        clock = cores.take_one() if busy else cores.take_all()
-        before_warm_up = step_back if busy and not models else _nothing
-        models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up))
+    stepped_back = False
+    with ExitStack() as if_it_fails:
+        for device, cores in devices.items():
+            clock = cores.take_one() if busy else cores.take_all()
+            # What a GPU is given its orders by starts here, and steps back as whatever else computes, now or later.
+            steps_back = (busy or device.type == "cuda") and not stepped_back
+            before_warm_up = step_back if steps_back else _nothing
+            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs))
+            if_it_fails.callback(models[-1].close)
+            stepped_back |= steps_back
+        if_it_fails.pop_all()
     return models
 
 
@@ -181,5 +195,6 @@ def _digest(folder: VersionFolder) -> str:
 
 
 def _release(models: list[Model]) -> None:
-    models.clear()
+    while models:
+        models.pop().close()  # no name here holds the last one
     release_freed_memory()

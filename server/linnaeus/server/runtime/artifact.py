@@ -10,7 +10,8 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.fusing import fuse_convolutions
+from linnaeus.server.runtime.fusing import fuse_convolutions, unbind_convolutions
+from linnaeus.server.runtime.memory import is_out_of_memory, told
 
 # What torch raises when a model fails: its own code, or what the model's author wrote.
 FAILURES = (RuntimeError, torch.jit.Error)
@@ -45,7 +46,8 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
     """Puts the TorchScript on the device, frozen, channels last, on a CPU fused, and checks it by its recorded run.
 
     Raises:
-        ModelRefused: `model.pt` cannot be loaded, or does not compute what the manifest recorded.
+        ModelRefused: `model.pt` cannot be loaded, does not fit into the device's memory, or does not compute what the
+            manifest recorded.
     """
     try:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
@@ -53,12 +55,21 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
         )
         module.eval().to(memory_format=torch.channels_last)
         module = torch.jit.freeze(module)
-        if device.type == "cpu":
-            module = fuse_convolutions(module)
+        module = fuse_convolutions(module) if device.type == "cpu" else unbind_convolutions(module)
         _check_run(module, artifact.manifest, device)
     except FAILURES as error:
-        raise ModelRefused(f"{MODEL_FILE} cannot be loaded and run: {last_line(error)}") from error
+        raise refusal(error, "cannot be loaded and run", device) from error
     return module
+
+
+def refusal(error: Exception, what: str, device: torch.device) -> ModelRefused:
+    """Says why a version is not served that failed on the device; `what` it did, in words."""
+    if is_out_of_memory(error):
+        return ModelRefused(
+            f"{MODEL_FILE} does not fit into what memory is left on {device}; "
+            f"serve fewer models there, or set a smaller max_batch_size ({told(error)})"
+        )
+    return ModelRefused(f"{MODEL_FILE} {what}: {told(error)}")
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
@@ -99,9 +110,3 @@ def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, device: torch
             f"{MODEL_FILE} differs by {difference:.2g} from check.probabilities in manifest.json, "
             f"whose tolerance is {check.tolerance:.2g}"
         )
-
-
-def last_line(error: Exception) -> str:
-    """Returns the line of an error of torch that says what happened; those before it are the interpreter's frames."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__

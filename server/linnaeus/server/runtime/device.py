@@ -10,11 +10,13 @@ from contextlib import AbstractContextManager
 import torch
 
 from linnaeus.server.errors import StartupError
+from linnaeus.server.runtime.memory import is_out_of_memory
 
 # A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
 # Python's 5 ms are the length of a whole batch for a small model.
 _SWITCH_SECONDS = 0.0005
 _MOST_STREAMS = 4
+_STREAMS_OF_A_GPU = 2
 # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -63,15 +65,17 @@ def answers(device: torch.device) -> bool:
     """
     try:
         return float(torch.ones(8, device=device).sum().item()) == 8.0
-    except torch.OutOfMemoryError:
-        return True
-    except RuntimeError:
-        return False
+    except RuntimeError as error:
+        return is_out_of_memory(error)
 
 
 def default_streams(device: torch.device) -> int:
-    """How many batches run side by side: one a core, within reason, for each takes memory for its activations."""
-    return min(len(os.sched_getaffinity(0)), _MOST_STREAMS) if device.type == "cpu" else 1
+    """How many batches are under way at once.
+
+    On a CPU one a core, within reason, for each takes memory for its activations. On a GPU two: one is staged and
+    copied while the other computes.
+    """
+    return min(len(os.sched_getaffinity(0)), _MOST_STREAMS) if device.type == "cpu" else _STREAMS_OF_A_GPU
 
 
 def configure_process(intra_op_threads: int) -> None:
@@ -84,6 +88,7 @@ def configure_process(intra_op_threads: int) -> None:
         torch.set_num_threads(intra_op_threads)
     sys.setswitchinterval(_SWITCH_SECONDS)
     _keep_freed_memory()
+    _configure_cudnn()
 
 
 class CoreShare:
@@ -133,12 +138,15 @@ def without_profiling() -> AbstractContextManager[None]:
 
 
 def release_freed_memory() -> None:
-    """Returns freed memory to the kernel, and to the GPUs, once: what was freed will not be needed again.
+    """Returns freed memory to the kernel and to the GPUs, once: what was freed will not be needed again.
 
     See configure_process.
     """
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
+        empty_host_cache = getattr(torch.accelerator, "empty_host_cache", None)  # the oldest torch lacks it
+        if empty_host_cache is not None:
+            empty_host_cache()
     malloc_trim = _libc_function("malloc_trim")
     if malloc_trim is not None:
         malloc_trim(0)
@@ -155,6 +163,16 @@ def _keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         mallopt(_M_ARENA_MAX, 1)  # a thread's own arena ends at 64 MiB: beyond it every block is mapped afresh again
+
+
+def _configure_cudnn() -> None:
+    """Lets cuDNN time its convolutions at each new batch size, which warm-up does, and keeps float32 whole.
+
+    By default torch lets convolutions round their operands to TF32, which keeps 10 bits of 23: answers would differ
+    from the CPU's in the third digit. The names are those of torch 2.9; the older ones cannot be mixed with them.
+    """
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
 
 
 def _libc_function(name: str) -> Callable[..., int] | None:

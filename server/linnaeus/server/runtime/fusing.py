@@ -46,6 +46,19 @@ def fuse_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     return module
 
 
+def unbind_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Lets a frozen module's convolutions follow the process's settings of cuDNN; returns the module.
+
+    Tracing writes the settings of its own process into every convolution: whether to autotune, and whether to round
+    to TF32.
+    """
+    try:
+        _name_convolutions_alike(module.graph)
+    except (AttributeError, RuntimeError) as error:
+        logger.warning("convolutions keep the settings they were traced with: %s", error)
+    return module
+
+
 def _name_convolutions_alike(graph: Graph) -> None:
     """A traced module says `_convolution` where a scripted one says `conv2d`."""
     for node in list(graph.findAllNodes("aten::_convolution")):

@@ -3,24 +3,25 @@
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy
 import torch
-from torch import Tensor
 
-from linnaeus.models.manifest import MODEL_FILE, Manifest
-from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import FAILURES, Artifact, last_line, load_module, read_artifact
-from linnaeus.server.runtime.device import release_freed_memory, without_profiling
-from linnaeus.server.runtime.topk import top_k
+from linnaeus.models.manifest import Manifest
+from linnaeus.server.runtime.artifact import FAILURES, Artifact, load_module, read_artifact, refusal
+from linnaeus.server.runtime.device import release_freed_memory
+from linnaeus.server.runtime.memory import OutOfMemory as OutOfMemory
+from linnaeus.server.runtime.memory import is_out_of_memory, told
+from linnaeus.server.runtime.runner import Pixels as Pixels
+from linnaeus.server.runtime.runner import Runner
+from linnaeus.server.runtime.runners import open_runner, record_graphs
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 
 # Beyond these no model gained anything worth the wait; a GPU needs more images to be busy.
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
-
-Pixels = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,27 +40,28 @@ class Ranking:
         return all(map(math.isfinite, self.probabilities))
 
 
-class OutOfMemory(RuntimeError):
-    """The device has too little memory left for this run; a smaller one may do."""
-
-
 class Model:
     """A checked model version on one device.
 
-    Any thread may call anything; each run has a staging buffer to itself.
+    Any thread may call anything; `close` once nothing of it runs.
+
+    Args:
+        artifact: the version folder, read.
+        device: where it runs.
+        runner: what runs it there.
+        max_batch_size: the largest batch.
+        timings: how long batches took at warm-up, by growing size.
 
     Attributes:
         manifest, labels: what the version folder says.
-        device: where it runs.
-        max_batch_size: the largest batch that `run` takes.
-        timings: how long batches took at warm-up, by growing size.
+        device, max_batch_size, timings: as above.
     """
 
     def __init__(
         self,
         artifact: Artifact,
         device: torch.device,
-        module: torch.jit.ScriptModule,
+        runner: Runner,
         max_batch_size: int,
         timings: tuple[BatchTiming, ...] = (),
     ) -> None:
@@ -68,8 +70,7 @@ class Model:
         self.device = device
         self.max_batch_size = max_batch_size
         self.timings = timings
-        self._module = module
-        self._staging: list[Tensor] = []  # buffers that no run uses now
+        self._runner = runner
 
     def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
         """Classifies a batch.
@@ -82,24 +83,13 @@ class Model:
             OutOfMemory: see there.
             RuntimeError, torch.jit.Error: the model failed.
         """
-        staging = self._staging_buffer()
         try:
-            rows = staging.numpy()
-            for place, image in enumerate(images):
-                rows[place] = image
-            return self._run_staged(staging[: len(images)], k)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(last_line(error)) from error
-        finally:
-            self._staging.append(staging)
-
-    def _run_staged(self, staged: Tensor, k: int) -> list[Ranking]:
-        with torch.inference_mode(), without_profiling():
-            # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
-            pixels = staged.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            values, indices = top_k(self._module(pixels), k)
-            rows = zip(indices.tolist(), values.tolist(), strict=True)
-        return [Ranking(row_indices, row_values) for row_indices, row_values in rows]
+            indices, probabilities = self._runner.run(images, k)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise OutOfMemory(told(error)) from error
+            raise
+        return [Ranking(*row) for row in zip(indices, probabilities, strict=True)]
 
     def works(self) -> bool:
         """Whether a blank picture goes through: if it does, those that did not are at fault themselves."""
@@ -109,18 +99,13 @@ class Model:
             return False
         return True
 
+    def close(self) -> None:
+        """Ends its threads, and frees what its batches needed; its weights go with the object. May be called twice."""
+        self._runner.close()
+
     def _run_blank(self, count: int) -> None:
         spec = self.manifest.input
         self.run([numpy.zeros((spec.height, spec.width, spec.channels), numpy.uint8)] * count, 1)
-
-    def _staging_buffer(self) -> Tensor:
-        """A buffer that is free, or a new one."""
-        try:
-            return self._staging.pop()
-        except IndexError:
-            spec = self.manifest.input
-            shape = (self.max_batch_size, spec.height, spec.width, spec.channels)
-            return torch.zeros(shape, dtype=torch.uint8, pin_memory=self.device.type == "cuda")
 
     def warm_up(self, choose: bool, clock: Callable[[], float] = time.perf_counter) -> tuple[BatchTiming, ...]:
         """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
@@ -133,6 +118,7 @@ def load_model(
     max_batch_size: int,
     clock: Callable[[], float] = time.perf_counter,
     before_warm_up: Callable[[], None] = lambda: None,
+    cuda_graphs: bool = False,
 ) -> Model:
     """Reads, checks, places, specialises and warms up a version.
 
@@ -142,18 +128,25 @@ def load_model(
         max_batch_size: the largest batch; 0 finds the one beyond which throughput stops growing.
         clock: seconds, by which batches are timed.
         before_warm_up: called once the model can run.
+        cuda_graphs: whether a GPU is to run it by recorded graphs, if it can be recorded.
 
     Raises:
-        ModelRefused: a check fails.
+        ModelRefused: a check fails, or the device has too little memory.
     """
     artifact = read_artifact(folder)
     module = load_module(artifact, device)
-    trial = Model(artifact, device, module, max_batch_size or LARGEST_BATCH_TRIED[device.type])
-    before_warm_up()
+    before_warm_up()  # before a runner starts threads: they are as whoever starts them
+    largest = max_batch_size or LARGEST_BATCH_TRIED[device.type]
     try:
-        timings = trial.warm_up(max_batch_size == 0, clock)
+        with ExitStack() as if_it_fails:
+            runner = open_runner(module, artifact.manifest, device, largest)
+            if_it_fails.callback(runner.close)
+            timings = Model(artifact, device, runner, largest).warm_up(max_batch_size == 0, clock)
+            runner.keep([timing.size for timing in timings])
+            if cuda_graphs and record_graphs(runner):
+                timings = Model(artifact, device, runner, timings[-1].size).warm_up(False, clock)
+            if_it_fails.pop_all()
     except FAILURES as error:
-        raise ModelRefused(f"{MODEL_FILE} fails at warm-up: {last_line(error)}") from error
-    del trial
+        raise refusal(error, "fails at warm-up", device) from error
     release_freed_memory()  # what the largest tries took
-    return Model(artifact, device, module, timings[-1].size, timings)
+    return Model(artifact, device, runner, timings[-1].size, timings)

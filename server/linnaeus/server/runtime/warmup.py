@@ -6,6 +6,8 @@ Pure: the model is a callable and the clock is injected.
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from linnaeus.server.runtime.memory import OutOfMemory
+
 # The first calls at a new batch size compile, choose kernels and grow the heap; they are not counted.
 _WARMING_RUNS = 3
 # Rounds go over all sizes in turn, so that a slow spell of the machine hits all of them alike.
@@ -49,15 +51,23 @@ def warm_up(
     Args:
         run: runs a batch of that many images to its end.
         largest: the largest batch to try.
-        choose: stop growing where throughput does, and end with the batch that `chosen` chooses.
+        choose: stop growing where throughput does or memory ends, and end with the batch that `chosen` chooses.
         clock: seconds.
 
     Returns:
         One timing a size class, growing; the last is the largest batch to form.
+
+    Raises:
+        OutOfMemory: not even one image fits, or not the batch that was asked for.
     """
     timings: list[BatchTiming] = []
     for size in size_classes(largest):
-        timings.append(BatchTiming(size, min(_time(run, size, clock) for _ in range(_WARMING_RUNS))))
+        try:
+            timings.append(BatchTiming(size, min(_time(run, size, clock) for _ in range(_WARMING_RUNS))))
+        except OutOfMemory:
+            if not choose or not timings:
+                raise
+            break
         if choose and size >= _ALWAYS_TRIED and _stopped_growing(timings):
             break
     for _ in range(_TIMED_ROUNDS):

@@ -1,0 +1,41 @@
+"""Chooses what runs a model, by the kind of its device."""
+
+import logging
+
+import torch
+
+from linnaeus.models.manifest import Manifest
+from linnaeus.server.runtime.artifact import FAILURES
+from linnaeus.server.runtime.cpu import CpuRunner
+from linnaeus.server.runtime.cuda import CudaRunner
+from linnaeus.server.runtime.memory import told
+from linnaeus.server.runtime.runner import Runner
+from linnaeus.server.runtime.warmup import size_classes
+
+logger = logging.getLogger(__name__)
+
+
+def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, largest: int) -> Runner:
+    """What runs the module, which is on the device, in batches up to the largest.
+
+    Raises:
+        RuntimeError: torch's, such as for want of memory; nothing is left of it then.
+    """
+    if device.type == "cpu":
+        return CpuRunner(module, manifest.input, largest)
+    return CudaRunner(module, manifest, device, size_classes(largest))
+
+
+def record_graphs(runner: Runner) -> bool:
+    """Has a runner run its sizes by recorded graphs from now on, and says whether it does.
+
+    One that has none to record, and a model that cannot be recorded, goes on as before: slower, not wrong.
+    """
+    if not isinstance(runner, CudaRunner):
+        return False
+    try:
+        runner.record_graphs()
+    except FAILURES as error:
+        logger.warning("the model cannot be recorded as CUDA graphs and runs without them: %s", told(error))
+        return False
+    return True

@@ -1,0 +1,199 @@
+"""What serves on a GPU computes what the processor computes, without a synchronising call, in memory taken at load."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.device import configure_process
+from linnaeus.server.runtime.fusing import unbind_convolutions
+from linnaeus.server.runtime.memory import OutOfMemory
+from linnaeus.server.runtime.model import Model, Pixels, load_model
+
+pytestmark = pytest.mark.gpu
+
+CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
+GRAPHS = pytest.mark.parametrize("cuda_graphs", [False, True], ids=["launched", "recorded"])
+TOLERANCE = 1e-4  # float32 on both sides, summed in another order
+LARGEST = 8
+# Between what efficientnet_lite0 needs for one image and for eight, whose widest two layers take 77 MiB.
+_LITTLE_BYTES = 64 << 20
+
+
+@pytest.fixture(autouse=True)
+def configured() -> None:
+    configure_process(0)
+
+
+@pytest.fixture(scope="module")
+def loaded(repository: Path) -> dict[tuple[str, bool], Model]:
+    configure_process(0)
+    names, both = ("lenet", "efficientnet_lite0"), (False, True)
+    return {
+        (name, graphs): load_model(repository / name / "1", GPU, LARGEST, cuda_graphs=graphs)
+        for name in names
+        for graphs in both
+    }
+
+
+def noise(model: Model, count: int, seed: int = 0) -> list[Pixels]:
+    spec = model.manifest.input
+    shape = (count, spec.height, spec.width, spec.channels)
+    return list(numpy.random.default_rng(seed).integers(0, 256, shape, numpy.uint8))
+
+
+def probabilities(model: Model, images: list[Pixels]) -> numpy.ndarray:
+    """By class index, [N, classes]."""
+    rows = numpy.zeros((len(images), model.manifest.classes), numpy.float32)
+    for row, ranking in zip(rows, model.run(images, model.manifest.classes), strict=True):
+        row[ranking.indices] = ranking.probabilities
+    return rows
+
+
+@GRAPHS
+@pytest.mark.parametrize("name", ["lenet", "efficientnet_lite0"])
+def test_answers_equal_the_processors_at_every_size_of_a_batch(
+    name: str, cuda_graphs: bool, repository: Path, loaded: dict[tuple[str, bool], Model]
+) -> None:
+    model, plain = loaded[name, cuda_graphs], load_model(repository / name / "1", CPU, LARGEST)
+    for count in range(1, LARGEST + 1):
+        images = noise(model, count, seed=count)
+        assert abs(probabilities(model, images) - probabilities(plain, images)).max() < TOLERANCE
+
+
+@GRAPHS
+def test_answers_stay_apart_under_many_threads(cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]) -> None:
+    model = loaded["lenet", cuda_graphs]
+    batches = [noise(model, 1 + number % LARGEST, seed=number) for number in range(64)]
+    alone = [probabilities(model, images) for images in batches]
+    with ThreadPoolExecutor(4) as threads:
+        for _ in range(5):
+            for expected, given in zip(
+                alone, threads.map(lambda images: probabilities(model, images), batches), strict=True
+            ):
+                assert numpy.allclose(given, expected, atol=1e-6)
+
+
+@GRAPHS
+def test_nothing_is_copied_or_asked_for_in_a_way_that_stops_the_device(
+    cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]
+) -> None:
+    model = loaded["efficientnet_lite0", cuda_graphs]
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for count in (1, 3, LARGEST):
+            assert len(model.run(noise(model, count), 5)) == count
+        with pytest.raises(RuntimeError, match="synchroniz"):  # the test could fail
+            torch.ones(1, device=GPU).item()
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@GRAPHS
+def test_serving_takes_no_memory_that_loading_had_not_taken(
+    cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]
+) -> None:
+    model = loaded["efficientnet_lite0", cuda_graphs]
+    model.run(noise(model, LARGEST), 5)
+    before = torch.cuda.memory_reserved(GPU)
+    for count in range(1, LARGEST + 1):
+        model.run(noise(model, count), count)
+    assert torch.cuda.memory_reserved(GPU) == before
+
+
+@pytest.fixture
+def little_memory(loaded: dict[tuple[str, bool], Model]) -> Iterator[None]:
+    """What a batch of one of efficientnet_lite0 needs may still be taken, what one of eight needs may not."""
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(GPU).total_memory
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(GPU) + _LITTLE_BYTES) / total, GPU)
+    yield
+    torch.cuda.set_per_process_memory_fraction(1.0, GPU)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_batch_too_large_for_the_memory_says_so_and_smaller_ones_run_on(
+    loaded: dict[tuple[str, bool], Model],
+) -> None:
+    model = loaded["efficientnet_lite0", False]
+    with pytest.raises(OutOfMemory, match="out of memory") as refusal:
+        model.run(noise(model, LARGEST), 1)
+    assert "\n" not in str(refusal.value)
+    assert len(model.run(noise(model, 1), 1)) == 1
+
+
+class Asking(nn.Module):
+    """Asks for a value on the way, which cannot be recorded."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        rows = pixels.flatten(1)[:, :2].to(torch.float32)
+        if int(pixels.sum()) < 0:
+            rows = -rows
+        return torch.softmax(rows / 16.0, dim=1)
+
+
+def test_a_model_that_cannot_be_recorded_is_served_without_graphs(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, loaded: dict[tuple[str, bool], Model]
+) -> None:
+    spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(Asking())
+    known = tuple(script(check_input(spec))[0].tolist())
+    content = Content("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
+    folder = write_version(content, tmp_path, 1)
+    model, plain = (load_model(folder, device, 4, cuda_graphs=True) for device in (GPU, CPU))
+    assert "cannot be recorded" in caplog.text
+    images = noise(model, 3)
+    assert abs(probabilities(model, images) - probabilities(plain, images)).max() < TOLERANCE
+    # A recording that failed leaves the device to the others.
+    other = loaded["lenet", True]
+    assert len(other.run(noise(other, 2), 1)) == 2
+
+
+def test_a_model_loads_and_is_recorded_while_another_one_serves(
+    repository: Path, loaded: dict[tuple[str, bool], Model]
+) -> None:
+    serving, stop, wrong = loaded["lenet", False], threading.Event(), []
+    images = noise(serving, 5)
+    expected = probabilities(serving, images)
+
+    def serve() -> None:
+        while not stop.is_set():
+            if abs(probabilities(serving, images) - expected).max() > 1e-6:
+                wrong.append("an answer")
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        model = load_model(repository / "efficientnet_lite0" / "1", GPU, 4, cuda_graphs=True)
+    finally:
+        stop.set()
+        thread.join(timeout=30)
+    assert not wrong and len(model.run(noise(model, 3), 1)) == 3
+
+
+def test_convolutions_are_whole_float32_also_in_a_model_that_was_traced_with_tf32() -> None:
+    network = nn.Conv2d(256, 64, 3).eval()
+    images = torch.randn(4, 256, 12, 12)
+    exact = network.double()(images.double())
+    network, images = network.float().to(GPU), images.to(GPU)
+    torch.backends.cudnn.conv.fp32_precision = "tf32"
+    traced = torch.jit.freeze(torch.jit.trace(network, images))
+    torch.backends.cudnn.conv.fp32_precision = "ieee"
+    for run in (network, unbind_convolutions(traced)):
+        with torch.inference_mode():
+            error = (run(images).cpu().double() - exact).norm() / exact.norm()
+        assert error < 1e-5  # TF32 leaves about 3e-4
+
+
+def test_a_model_is_on_the_device_it_names(repository: Path) -> None:
+    module = load_module(read_artifact(repository / "lenet" / "1"), GPU)
+    answers = module(torch.zeros(2, 1, 28, 28, dtype=torch.uint8, device=GPU))
+    assert answers.device == GPU and answers.shape == (2, 10)

@@ -1,0 +1,127 @@
+"""The engine serves through the pipeline as a GPU is served: two batches in flight, halves where memory ends."""
+
+import asyncio
+import shutil
+import threading
+import weakref
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from late_device import LateDevice
+
+from linnaeus.models.manifest import Manifest
+from linnaeus.server.config import Settings
+from linnaeus.server.engine import loading
+from linnaeus.server.engine.decode import RawPixels
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.work import Request
+from linnaeus.server.runtime import model as model_module
+from linnaeus.server.runtime.cuda import CudaForward
+from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.pipeline import PipelinedRunner
+from linnaeus.server.runtime.warmup import size_classes
+
+LARGEST = 4
+
+
+@dataclass
+class Served:
+    """An engine whose one model runs on a device for tests, and the same model on the processor."""
+
+    engine: Engine
+    plain: Model
+    devices: list[LateDevice] = field(default_factory=list)
+    modules: "list[weakref.ref[torch.jit.ScriptModule]]" = field(default_factory=list)
+
+    async def ask(self, images: list[Pixels]) -> list[Any]:
+        requests = [Request(RawPixels(image.tobytes(), 28, 28, 1), model="lenet", top_k=3) for image in images]
+        return await asyncio.gather(*(self.engine.classify(request) for request in requests))
+
+    def is_right(self, images: list[Pixels], answers: list[Any]) -> bool:
+        expected = [self.plain.run([image], 3)[0] for image in images]
+        return all(
+            [each.index for each in answer.classes] == ranking.indices
+            and numpy.allclose([each.probability for each in answer.classes], ranking.probabilities, atol=1e-5)
+            for answer, ranking in zip(answers, expected, strict=True)
+        )
+
+
+@pytest.fixture
+async def served(repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+    devices: list[LateDevice] = []
+    modules: list[weakref.ref[torch.jit.ScriptModule]] = []
+    plain = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
+
+    def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: object, largest: int) -> Any:
+        devices.append(LateDevice(seed=5))
+        modules.append(weakref.ref(module))
+        forward = CudaForward(module, manifest.classes)
+        return PipelinedRunner(devices[-1], forward, (28, 28, 1), manifest.classes, size_classes(largest))
+
+    monkeypatch.setattr(model_module, "open_runner", open_runner)
+    options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
+    engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), heard)
+    await engine.load()
+    yield Served(engine, plain, devices, modules)
+    await engine.close()
+    assert not launchers()
+
+
+def launchers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("linnaeus-launcher")]
+
+
+def digits(count: int) -> list[Pixels]:
+    return list(numpy.random.default_rng(1).integers(0, 256, (count, 28, 28, 1), numpy.uint8))
+
+
+async def test_every_caller_gets_the_answer_to_its_own_picture(served: Served) -> None:
+    images = digits(40)
+    assert served.is_right(images, await served.ask(images))
+
+
+async def test_a_batch_that_finds_too_little_memory_is_answered_in_halves(served: Served) -> None:
+    served.devices[0].computing.refuses = 1
+    images = digits(LARGEST)
+    answers = await served.ask(images)
+    assert served.is_right(images, answers)
+    assert [answer.batch_size for answer in answers] == [LARGEST // 2] * LARGEST
+
+
+async def test_a_model_that_is_replaced_or_unloaded_takes_its_launcher_and_its_module_along(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left: list[tuple[list[bool], int]] = []
+
+    def note() -> None:  # when the old one's memory is to be returned
+        left.append(([module() is not None for module in served.modules], len(launchers())))
+
+    monkeypatch.setattr(loading, "release_freed_memory", note)
+    images = digits(LARGEST)
+    await served.ask(images)
+    calls = asyncio.ensure_future(served.ask(images))
+    await served.engine.control.reload_model("lenet")
+    assert served.is_right(images, await calls)
+    assert left == [([False, True], 1)]
+    assert served.is_right(images, await served.ask(images))
+    await served.engine.control.unload_model("lenet")
+    assert left[1:] == [([False, False], 0)]
+
+
+@pytest.mark.parametrize(("text", "times"), [("cuda_graphs = true\n", 1), ("cuda_graphs = false\n", 0), ("", 0)])
+async def test_graphs_are_recorded_once_a_model_is_warm_where_its_operator_asks_for_them(
+    text: str, times: int, repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text(text)
+    asked: list[object] = []
+    monkeypatch.setattr(model_module, "record_graphs", asked.append)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    await engine.load()
+    assert len(asked) == times
+    await engine.close()

@@ -1,0 +1,135 @@
+"""Too little memory is known as such wherever it shows, and costs no more than it must."""
+
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.memory import OutOfMemory, is_out_of_memory, told
+from linnaeus.server.runtime.model import Model, load_model
+from linnaeus.server.runtime.runners import open_runner
+from linnaeus.server.runtime.warmup import warm_up
+
+CPU = torch.device("cpu")
+SPEC = InputSpec(channels=1, height=4, width=4, resize=4, interpolation="bilinear")
+MORE_THAN_ANY_MACHINE_HAS = 1 << 50
+
+
+class Hungry(nn.Module):
+    """Asks for more than there is as soon as a batch is larger than `fits`."""
+
+    def __init__(self, fits: int) -> None:
+        super().__init__()
+        self.fits, self.too_much = fits, MORE_THAN_ANY_MACHINE_HAS  # TorchScript sees no globals
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if pixels.size(0) > self.fits:
+            pixels = pixels + torch.zeros([self.too_much], dtype=torch.uint8, device=pixels.device)[0]
+        return torch.softmax(pixels.flatten(1)[:, :2].to(torch.float32), dim=1)
+
+
+@pytest.fixture
+def hungry(tmp_path: Path) -> Path:
+    """A version folder of a model that takes four images at once, not eight, which warm-up tries in any case."""
+    script = torch.jit.script(Hungry(4))
+    probabilities = tuple(script(check_input(SPEC))[0].tolist())
+    content = Content("hungry", "Hungry", SPEC, ("a", "b"), Weights("random", 0), script, probabilities)
+    return write_version(content, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    "device", [CPU, pytest.param(torch.device("cuda", 0), marks=pytest.mark.gpu)], ids=["cpu", "cuda"]
+)
+def test_a_model_that_outgrows_the_memory_at_large_batches_is_served_in_smaller_ones(
+    hungry: Path, device: torch.device
+) -> None:
+    model = load_model(hungry, device, 0)
+    assert model.max_batch_size <= 4 and len(model.run([numpy.zeros((4, 4, 1), numpy.uint8)], 1)) == 1
+
+
+@pytest.mark.parametrize(
+    "device", [CPU, pytest.param(torch.device("cuda", 0), marks=pytest.mark.gpu)], ids=["cpu", "cuda"]
+)
+def test_a_model_that_does_not_fit_is_refused_in_one_sentence_that_says_so(hungry: Path, device: torch.device) -> None:
+    with pytest.raises(ModelRefused, match=r"^model\.pt does not fit into what memory is left on (cpu|cuda:0); ") as it:
+        load_model(hungry, device, 16)
+    assert "\n" not in str(it.value) and "smaller max_batch_size" in str(it.value)
+
+
+def test_memory_that_ends_within_a_model_is_told_from_other_failures_and_it_runs_on(hungry: Path) -> None:
+    artifact = read_artifact(hungry)
+    runner = open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 16)
+    model, image = Model(artifact, CPU, runner, 16), numpy.zeros((4, 4, 1), numpy.uint8)
+    with pytest.raises(OutOfMemory, match="can't allocate memory") as refusal:
+        model.run([image] * 5, 1)
+    assert "\n" not in str(refusal.value)
+    assert len(model.run([image] * 4, 1)) == 4
+    with pytest.raises(ValueError, match="broadcast"):
+        model.run([numpy.zeros((5, 5, 1), numpy.uint8)], 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_memory", "line"),
+    [
+        (
+            "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB of which 12.50 "
+            "MiB is free. Process 7 has 79.00 GiB memory in use. See documentation for Memory Management (https://…)",
+            True,
+            "CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has a total capacity of 79.11 GiB of which 12.50 "
+            "MiB is free",
+        ),
+        (
+            "CUDA error: out of memory\nSearch for `cudaErrorMemoryAllocation' in https://… for more information.\n"
+            "CUDA kernel errors might be asynchronously reported at some other API call\n"
+            "Compile with `TORCH_USE_CUDA_DSA` to enable device-side assertions.\n",
+            True,
+            "CUDA error: out of memory",
+        ),
+        (
+            "The following operation failed in the TorchScript interpreter.\nTraceback of TorchScript (most recent "
+            'call last):\n  File "x.py", line 3, in forward\nRuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED\n',
+            True,
+            "RuntimeError: cuDNN error: CUDNN_STATUS_ALLOC_FAILED",
+        ),
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", True, None),
+        (
+            "CUDA error: an illegal memory access was encountered\nFor debugging consider passing "
+            "CUDA_LAUNCH_BLOCKING=1\n",
+            False,
+            "CUDA error: an illegal memory access was encountered",
+        ),
+        ("Traceback of TorchScript\nRuntimeError: shapes do not fit\n", False, "RuntimeError: shapes do not fit"),
+        ("", False, "RuntimeError"),
+    ],
+)
+def test_of_an_error_of_torch_what_happened_is_told_and_whether_memory_was_short(
+    text: str, is_memory: bool, line: str | None
+) -> None:
+    assert is_out_of_memory(RuntimeError(text)) is is_memory
+    assert told(RuntimeError(text)) == (text if line is None else line)
+
+
+def test_torchs_own_kinds_are_known() -> None:
+    assert is_out_of_memory(torch.OutOfMemoryError("no more")) and is_out_of_memory(OutOfMemory("no more"))
+
+
+def test_what_a_model_says_in_its_own_words_is_told_and_is_no_lack_of_memory() -> None:
+    error = torch.jit.Error("Traceback of TorchScript\ntorch.jit.Error: my list is out of memory\n")
+    assert not is_out_of_memory(error) and told(error) == "torch.jit.Error: my list is out of memory"
+
+
+def test_warm_up_ends_where_memory_does_unless_the_size_was_asked_for() -> None:
+    def run(size: int) -> None:
+        if size > 4:
+            raise OutOfMemory
+
+    now = iter(range(1000))
+    assert [each.size for each in warm_up(run, 16, True, lambda: float(next(now)))] == [1, 2, 4]
+    with pytest.raises(OutOfMemory):
+        warm_up(run, 16, False, lambda: float(next(now)))
