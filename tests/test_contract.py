@@ -17,7 +17,7 @@ BREAKING = {
     "another name": ("string image_id = 6;", "string picture_id = 6;"),
     "a field gone": ("  Timings timings = 5;\n", ""),
     "a call gone": ("  rpc GetModel(GetModelRequest) returns (GetModelResponse);\n", ""),
-    "a call not served yet that is gone": ("  rpc LoadModel(LoadModelRequest) returns (LoadModelResponse);\n", ""),
+    "a call of another service that is gone": ("  rpc LoadModel(LoadModelRequest) returns (LoadModelResponse);\n", ""),
     "an enum's value renamed": ("PRIORITY_LOW = 1;", "PRIORITY_LEAST = 1;"),
 }
 GROWING = {

@@ -51,7 +51,7 @@ def test_no_setting_that_is_baked_in_is_unknown_or_secret() -> None:
     known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}" for setting in fields(Settings)}
     baked = dict(re.findall(r"(LINNAEUS_[A-Z_]+)=(\S+)", DOCKERFILE))
     assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "0.0.0.0"
-    assert set(baked) - {"LINNAEUS_INSECURE"} <= known  # that one comes with TLS
+    assert set(baked) <= known
     assert not [name for name in baked if re.search("TOKEN|KEY|SECRET|PASSWORD|CERT", name)]
 
 

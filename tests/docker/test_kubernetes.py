@@ -88,11 +88,14 @@ def test_pods_are_what_the_namespace_s_restricted_standard_asks_for(
     assert pod["spec"]["automountServiceAccountToken"] is False
 
 
-def test_all_three_probes_ask_by_grpc_on_the_port_of_the_calls(container: dict[str, Any]) -> None:
+def test_all_three_probes_ask_by_grpc_on_the_port_that_asks_for_no_certificate(container: dict[str, Any]) -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    settings = {variable["name"]: variable.get("value") for variable in container["env"]}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert container[probe]["grpc"] == {"port": ports["grpc"]}
-    assert ports == {"grpc": Settings().port, "metrics": Settings().metrics_port}
+        assert container[probe]["grpc"] == {"port": ports["health"]}
+    health_port = int(settings["LINNAEUS_HEALTH_PORT"])
+    assert ports == {"grpc": Settings().port, "metrics": Settings().metrics_port, "health": health_port}
+    assert settings["LINNAEUS_HEALTH_HOST"] == "0.0.0.0"  # the node asks at the pod's address
 
 
 def test_selectors_find_the_pods_and_ports_have_their_names(
@@ -107,7 +110,7 @@ def test_selectors_find_the_pods_and_ports_have_their_names(
         (policy, "podSelector"),
     ):
         assert spec[key] == {"matchLabels": LABELS}
-    names = {port["name"] for port in container["ports"]}
+    names = {port["name"] for port in container["ports"]} - {"health"}  # nobody's but the node's
     assert {port["targetPort"] for port in service["ports"]} == {"grpc"}
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == names
     target = resources["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
@@ -131,8 +134,9 @@ def test_a_pod_is_not_killed_before_its_calls_have_had_their_time(
     pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     settings = {variable["name"]: variable.get("value") for variable in container["env"]}
-    (_, pause) = container["lifecycle"]["preStop"]["exec"]["command"]
-    needed = float(pause) + float(settings["LINNAEUS_DRAIN_SECONDS"])
+    pause = float(settings["LINNAEUS_LAME_DUCK_SECONDS"])
+    needed = pause + float(settings["LINNAEUS_DRAIN_SECONDS"])
+    assert pause > 0  # endpoints and DNS forget a pod only after it was told to end
     assert pod["spec"]["terminationGracePeriodSeconds"] >= needed + 10
     assert float(settings["LINNAEUS_MAX_CONNECTION_AGE_SECONDS"]) > 0
 

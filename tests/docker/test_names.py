@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,10 +26,13 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
-def exposed(repository: Path) -> dict[str, list[dict[str, str]]]:
+def exposed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
     """The labels of every sample, by its name, of a server to which everything has happened once."""
     samples: dict[str, list[dict[str, str]]] = {}
-    for family in text_string_to_metric_families(asyncio.run(_scrape(repository))):
+    labelled = tmp_path_factory.mktemp("labelled")
+    shutil.copytree(repository / "lenet", labelled / "lenet")
+    (labelled / "lenet" / "config.toml").write_text("labels = { stable = 1 }\n")
+    for family in text_string_to_metric_families(asyncio.run(_scrape(labelled))):
         for sample in family.samples:
             samples.setdefault(sample.name, []).append(sample.labels)
     return samples
@@ -54,6 +58,7 @@ def _let_everything_happen(metrics: Metrics) -> None:
     metrics.batch(BatchReport("lenet", 1, 1, [RequestReport(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
     metrics.rejected("lenet", rejection_reason(DeadlineExceeded("late", 0.1)))
     metrics.cancelled("lenet", "queue")
+    metrics.load_failed("lenet")
 
 
 def expressions_that_are_shipped() -> list[str]:

@@ -3,6 +3,7 @@
 One more call is one more entry in CALLS; a call with an output below it is compared with that by itself.
 """
 
+import importlib.util
 import json
 import os
 import re
@@ -49,6 +50,8 @@ class Block:
 CALLS = {
     "Client": "from linnaeus.client import Client\n",
     "AsyncClient": "import asyncio\n",
+    "batch and stream": "from pathlib import Path\n",
+    "tritonclient": "import numpy\nimport tritonclient.grpc",
     "grpcurl": "grpcurl ",
     "buf curl": ".venv/bin/buf curl ",
     "Node": 'const fs = require("fs");\n',
@@ -93,6 +96,8 @@ def call(server: ServerProcess, folder: Path) -> Call:
 
 
 def _require(name: str) -> None:
+    if name == "tritonclient" and importlib.util.find_spec("tritonclient") is None:
+        pytest.skip("tritonclient is not installed")
     if name == "grpcurl" and shutil.which("grpcurl") is None:
         pytest.skip("no grpcurl here; buf curl makes the same call")
     if name == "Node" and shutil.which("node") is None:
@@ -130,7 +135,7 @@ def _alike(shown: str, printed: str) -> bool:
     return len(ours) == len(theirs) and all(map(same, ours, theirs))
 
 
-@pytest.mark.parametrize("name", ["Client", "Node"])
+@pytest.mark.parametrize("name", ["Client", "batch and stream", "tritonclient", "Node"])
 def test_a_program_prints_what_the_readme_shows(call: Call, name: str) -> None:
     printed = call(name)
     shown = block(name).output

@@ -109,12 +109,13 @@ async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -
     await engine.close()
 
 
-async def test_a_refused_load_counts_and_a_label_says_whether_what_it_names_is_served(
+async def test_a_refused_load_counts_a_label_says_whether_it_is_served_and_what_nobody_wants_is_not_missed(
     repository: Path, tmp_path: Path
 ) -> None:
-    add_version(repository / "lenet" / "1", tmp_path, "m", 1)
+    for version in (1, 3):
+        add_version(repository / "lenet" / "1", tmp_path, "m", version)
     add_version(repository / "lenet" / "1", tmp_path, "m", 2, spoilt="corrupt")
-    (tmp_path / "m" / "config.toml").write_text("labels = { stable = 1, canary = 2 }\n")
+    (tmp_path / "m" / "config.toml").write_text("versions = [1, 2]\nlabels = { stable = 1, canary = 2 }\n")
     metrics = Metrics("0")
     engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
     metrics.watch(engine)
@@ -123,7 +124,7 @@ async def test_a_refused_load_counts_and_a_label_says_whether_what_it_names_is_s
     assert value("linnaeus_model_load_failures_total", {"model": "m"}) == 1
     ready = [value("linnaeus_version_label_ready", {"model": "m", "label": label}) for label in ("stable", "canary")]
     assert ready == [1, 0]
-    assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "12"] == [1, 0]
+    assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "123"] == [1, 0, None]
     await engine.close()
 
 

@@ -277,7 +277,7 @@ class AsyncClient:
             images: pictures of any kind that `classify` takes; read call by call, beside the event loop. Leave them
                 alone until the call returns.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long all of it may take; None means the client's.
@@ -329,7 +329,7 @@ class AsyncClient:
             concurrency: how many pictures may be under way at once; the server takes as many as its `stream_window`.
             ordered: in the order of the pictures; False: as they come.
             model: its name; may be left out where the server has only one.
-            version: None means the highest that is ready.
+            version: a number or a label; None means the default.
             top_k: how many classes to return; 0 leaves it to the server, which returns 5.
             priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
             timeout_seconds: how long each picture may take; None means the client's.

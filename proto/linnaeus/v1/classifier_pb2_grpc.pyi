@@ -3,9 +3,9 @@
 isort:skip_file
 The contract of Linnaeus: image classification over gRPC.
 
-Field numbers are for ever. Calls and fields that say "not served yet" have
-their place from the first release on, so that nothing breaks when they come:
-until then such a call answers UNIMPLEMENTED and such a field is ignored.
+Field numbers are for ever: what is here is never renumbered, renamed or
+removed. What a later release adds, older servers answer with UNIMPLEMENTED
+(a call) or ignore (a field).
 """
 
 from collections import abc as _abc

@@ -149,9 +149,10 @@ class _EngineGauges(Collector):
             ),
             _gauge(
                 "linnaeus_model_ready",
-                "1 if the version is served.",
+                "1 if the version is served, 0 if it is to be and is not.",
                 _VERSION,
-                {_version(entry): float(entry in ready) for entry in entries},
+                # What nobody wants served must not look like something that fails.
+                {_version(entry): float(entry in ready) for entry in entries if entry.state is not State.UNLOADED},
             ),
             _gauge(
                 "linnaeus_version_label_ready",
