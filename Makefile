@@ -69,7 +69,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
 	@echo "Installing into .venv (a minute or two, the first time only) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,ship,dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,otel,ship,dev]'
 	@touch $@
 
 # Never fails. The scripts that packages bring along are not run.

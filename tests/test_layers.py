@@ -10,6 +10,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 TORCH = {"torch", "torchvision"}
+# Optional, so imported where traces are on and nowhere else.
+KNOW_OPENTELEMETRY = {"linnaeus.server.otlp", "linnaeus.server.spans"}
 GRPC = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"}
 
 # A module prefix, then what modules below it may import of `linnaeus`, and what they may not import at all. The
@@ -86,6 +88,7 @@ def test_imports_point_downwards_only(module: str, path: Path) -> None:
     allowed, forbidden = RULES[max((prefix for prefix in RULES if below(module, prefix)), key=len)]
     for name in imports(path):
         package = name.split(".")[0]
+        assert package != "opentelemetry" or module in KNOW_OPENTELEMETRY, f"{module} must not import {name}"
         if package == "linnaeus":
             assert any(below(name, prefix) for prefix in allowed), f"{module} must not import {name}"
         elif forbidden is None:

@@ -21,9 +21,11 @@ from linnaeus.server.rpc.connections import age_options
 from linnaeus.server.rpc.guard import Charge, free
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
+from linnaeus.server.rpc.origins import noting_origins
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.signals import told_to_stop
+from linnaeus.server.telemetry import Telemetry
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -43,7 +45,8 @@ async def serve(settings: Settings) -> None:
     metrics = Metrics(release)
     trace = open_trace(settings.trace)
     statistics = Statistics()
-    engine = Engine(settings, Observers(metrics, statistics), trace=trace)
+    telemetry = Telemetry(settings, release)
+    engine = Engine(settings, Observers(metrics, statistics), trace=trace, follower=telemetry.follower)
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     charge = doors.guard.charge if doors.guard else free
@@ -52,7 +55,11 @@ async def serve(settings: Settings) -> None:
     inferring = inference.InferenceServicer(
         engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control, charge=charge
     )
-    await rpc_server.start(_services(engine, settings, release, inferring, charge))
+    services = _services(engine, settings, release, inferring, charge)
+    if telemetry.follower is not None:
+        has_tokens = bool(settings.token_file)
+        services = [Service(each.name, noting_origins(each.add, has_tokens)) for each in services]
+    await rpc_server.start(services)
     _log_ports(rpc_server, metrics_server)
     try:
         await _serve_until(told, engine, rpc_server, settings)
@@ -60,6 +67,7 @@ async def serve(settings: Settings) -> None:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
         trace.close()
+        await telemetry.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
 

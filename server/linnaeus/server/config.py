@@ -13,9 +13,15 @@ from linnaeus.server.errors import StartupError
 ENVIRONMENT_PREFIX = "LINNAEUS_"
 
 
-def setting(default: Any, description: str, least: float | None = None, choices: tuple[str, ...] = ()) -> Any:
+def setting(
+    default: Any,
+    description: str,
+    least: float | None = None,
+    choices: tuple[str, ...] = (),
+    most: float | None = None,
+) -> Any:
     """Defines one setting: its default, its help and what it may be."""
-    metadata = {"help": description, "least": least, "choices": choices}
+    metadata = {"help": description, "least": least, "most": most, "choices": choices}
     return field(default=default, metadata=metadata)
 
 
@@ -121,12 +127,27 @@ class Settings:
     trace: str = setting(
         "", "File that gets a line of JSON for each thing that happens to a request or a batch; empty for none."
     )
+    otel_endpoint: str = setting(
+        "",
+        "Where traces are sent by OTLP over gRPC, such as http://collector:4317; empty for no traces. Needs the extra "
+        "otel.",
+    )
+    otel_sample: float = setting(
+        1.0,
+        "Share of the images that are traced, from 0 to 1; a caller's traceparent decides for its own.",
+        least=0,
+        most=1,
+    )
+    request_log: float = setting(
+        0.0, "Share of the images that the log has a line for at their end, from 0 to 1. 0: none.", least=0, most=1
+    )
     log_format: str = setting("text", "text or json.", choices=("text", "json"))
     log_level: str = setting("info", "debug, info, warning or error.", choices=("debug", "info", "warning", "error"))
 
     def __post_init__(self) -> None:
         for each in fields(self):
             _check(each.name, getattr(self, each.name), each.metadata["least"], each.metadata["choices"])
+            _check_most(each.name, getattr(self, each.name), each.metadata["most"])
 
     @property
     def wanted_models(self) -> frozenset[str]:
@@ -141,3 +162,8 @@ def _check(name: str, value: Any, least: float | None, choices: tuple[str, ...])
         raise StartupError(f"{name} is {value}, but must be at least {least:g}")
     if choices and value not in choices:
         raise StartupError(f"{name} is {value!r}, but must be one of {', '.join(choices)}")
+
+
+def _check_most(name: str, value: Any, most: float | None) -> None:
+    if most is not None and value > most:
+        raise StartupError(f"{name} is {value}, but must be at most {most:g}")

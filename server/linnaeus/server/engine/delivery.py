@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from linnaeus.server.batching import BatchQueue
 from linnaeus.server.engine import answers
 from linnaeus.server.engine.admission import no_device
+from linnaeus.server.engine.journeys import Follower, Run
 from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.trace import Trace
 from linnaeus.server.engine.work import BatchOutcome, BatchReport, Work, WorkBatch, WorkTicket, lane_of
@@ -21,13 +22,22 @@ class Delivery:
         observer: is told of each batch, on the event loop.
         trace: gets a line for each thing that happens.
         clock: the queue's clock.
+        follower: of requests; None for nobody, which costs nothing.
     """
 
-    def __init__(self, queue: BatchQueue[Work], observer: Observer, trace: Trace, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        queue: BatchQueue[Work],
+        observer: Observer,
+        trace: Trace,
+        clock: Callable[[], float],
+        follower: Follower | None = None,
+    ) -> None:
         self._queue = queue
         self._observer = observer
         self._trace = trace
         self._clock = clock
+        self._follower = follower
         self._loop = asyncio.get_running_loop()
 
     def give_up(self, ticket: WorkTicket, error: RequestError) -> None:
@@ -43,6 +53,8 @@ class Delivery:
             numbers = [ticket.payload.number for ticket in batch.tickets]
             told = {"batch": batch.number, "device": batch.device, "model": lane.model, "version": lane.version}
             self._trace.write("batch", batch.taken_at, **told, requests=numbers)
+            if self._follower is not None:
+                _begin_run(batch)
         for ticket in batch.late:
             self._trace.write("dropped", batch.taken_at, request=ticket.payload.number, reason="deadline")
 
@@ -51,14 +63,15 @@ class Delivery:
         if outcome.size:
             failed = any(isinstance(item.result, InternalFailure) for item in outcome.items)
             self._trace.write("ran", outcome.finished_at, batch=batch.number, succeeded=not failed)
-        self._loop.call_soon_threadsafe(self._deliver, outcome)
+        run = None if self._follower is None else _end_run(batch, outcome)
+        self._loop.call_soon_threadsafe(self._deliver, outcome, run)
 
     def strand(self, tickets: Iterable[WorkTicket]) -> None:
         """Ends the images that no device is left for."""
         for ticket in tickets:
             self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, no_device(lane_of(ticket).model))
 
-    def _deliver(self, outcome: BatchOutcome) -> None:
+    def _deliver(self, outcome: BatchOutcome, run: Run | None) -> None:
         now = self._clock()
         reports = []
         for item in outcome.items:
@@ -77,3 +90,26 @@ class Delivery:
             lane.model, lane.version, outcome.size, reports, failed, outcome.device, outcome.inference_seconds
         )
         self._observer.batch(report)
+        if run is not None and self._follower is not None:
+            self._follower.ran(run)
+
+
+def _begin_run(batch: WorkBatch) -> None:
+    """Lets every image of a batch know its run."""
+    lane = lane_of(batch)
+    run = Run(batch.number, lane.model, lane.version, batch.device, len(batch.tickets), batch.taken_at)
+    for ticket in batch.tickets:
+        ticket.payload.run = run
+
+
+def _end_run(batch: WorkBatch, outcome: BatchOutcome) -> Run | None:
+    """Ends a batch's run, before another device may take images that a lost one gives back; None if all were late."""
+    run = batch.tickets[0].payload.run if batch.tickets else None
+    if run is None:
+        return None
+    run.finished_at = outcome.finished_at
+    run.succeeded = outcome.size > 0 and not any(isinstance(item.result, InternalFailure) for item in outcome.items)
+    if not outcome.size:
+        for ticket in batch.tickets:
+            ticket.payload.run = None
+    return run

@@ -18,6 +18,7 @@ from linnaeus.server.engine.decoders import Decoders
 from linnaeus.server.engine.delivery import Delivery
 from linnaeus.server.engine.device_pool import DevicePool
 from linnaeus.server.engine.flights import Flight, Flights, Outcome, Settled
+from linnaeus.server.engine.journeys import Follower
 from linnaeus.server.engine.loading import Loader
 from linnaeus.server.engine.many import Awaited, raise_if_all_may_come_back, with_time_to_travel
 from linnaeus.server.engine.observer import Observer
@@ -47,6 +48,7 @@ class Engine:
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
         trace: Trace | None = None,
+        follower: Follower | None = None,
     ) -> None:
         self.catalog = Catalog()
         self.health_changed = asyncio.Event()
@@ -57,8 +59,8 @@ class Engine:
         trace = trace or NoTrace()
         decoders = settings.decode_threads or len(os.sched_getaffinity(0))
         self._queue: BatchQueue[Work] = BatchQueue(clock, decoders)
-        self._flights = Flights(self.catalog, self._queue, observer, trace, clock)
-        delivery = Delivery(self._queue, observer, trace, clock)
+        self._flights = Flights(self.catalog, self._queue, observer, trace, clock, follower)
+        delivery = Delivery(self._queue, observer, trace, clock, follower)
         in_background = settings.decode_priority == "background"
         self._decoders = Decoders(
             self._queue, delivery.give_up, decoders, in_background, settings.max_image_pixels, clock

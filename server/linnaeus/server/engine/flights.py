@@ -14,6 +14,7 @@ from linnaeus.server.batching import BatchQueue, Stage
 from linnaeus.server.engine import answers
 from linnaeus.server.engine.admission import admit, too_late
 from linnaeus.server.engine.catalog import Catalog, Entry
+from linnaeus.server.engine.journeys import Follower, Journey
 from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.trace import Trace
 from linnaeus.server.engine.work import Classification, Ranked, Request, Work, WorkTicket
@@ -43,9 +44,22 @@ class Flight:
         is_over: whether it has its outcome, or its caller left.
         entry, model, ticket: once it is admitted.
         call_off: ends the wait for its deadline.
+        mark: what the follower wants back at the end; None if it is not followed.
     """
 
-    __slots__ = ("_land", "call_off", "came_at", "entry", "is_over", "model", "number", "request", "settled", "ticket")
+    __slots__ = (
+        "_land",
+        "call_off",
+        "came_at",
+        "entry",
+        "is_over",
+        "mark",
+        "model",
+        "number",
+        "request",
+        "settled",
+        "ticket",
+    )
 
     def __init__(
         self,
@@ -64,6 +78,7 @@ class Flight:
         self.model: Model | None = None
         self.ticket: WorkTicket | None = None
         self.call_off: Callable[[], None] | None = None
+        self.mark: object | None = None
         self._land = land
 
     def done(self) -> bool:
@@ -88,6 +103,7 @@ class Flights:
         observer: is told of what got no answer.
         trace: gets a line for each beginning and end.
         clock: the queue's clock.
+        follower: of requests; None for nobody, which costs nothing.
 
     Attributes:
         in_flight: images admitted and not yet answered.
@@ -100,6 +116,7 @@ class Flights:
         observer: Observer,
         trace: Trace,
         clock: Callable[[], float],
+        follower: Follower | None = None,
     ) -> None:
         self.in_flight = 0
         self._catalog = catalog
@@ -107,12 +124,15 @@ class Flights:
         self._observer = observer
         self._trace = trace
         self._clock = clock
+        self._follower = follower
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
 
     def begin(self, request: Request, settled: Settled) -> Flight:
         """Begins to answer one request; `settled` is told its outcome, for one that is refused before this returns."""
         flight = Flight(next(self._numbers), request, self._clock(), settled, self._land)
+        if self._follower is not None:
+            flight.mark = self._follower.meet(flight.number)
         try:
             self._take_off(flight)
         except RequestError as error:
@@ -138,7 +158,8 @@ class Flights:
                 _top_k(request, self._catalog.resolve(request.model, request.version)[1])
         except RequestError as error:
             for request in requests:
-                self._reject(request, error, came_at)
+                reason = self._reject(request, error, came_at)
+                self._tell_of_none_begun(request, reason, came_at)
             raise
 
     def _take_off(self, flight: Flight) -> None:
@@ -189,12 +210,43 @@ class Flights:
 
     def _end(self, flight: Flight, outcome: str) -> None:
         flight.is_over = True
+        if flight.mark is not None and self._follower is not None:
+            self._follower.ended(flight.mark, self._journey(flight, outcome))
         if flight.call_off is not None:  # it was admitted
             flight.call_off()
             self.in_flight -= 1
         # The ticket knows the flight, too: nothing would return the picture, nor a model that was unloaded, at once.
         flight.entry = flight.model = flight.ticket = flight.call_off = None
         self._trace.write("ended", self._clock(), request=flight.number, outcome=outcome)
+
+    def _tell_of_none_begun(self, request: Request, outcome: str, came_at: float) -> None:
+        """Tells of a request that was refused with all others of its call."""
+        if self._follower is None:
+            return
+        number = next(self._numbers)
+        mark = self._follower.meet(number)
+        if mark is not None:
+            refused = Flight(number, request, came_at, _unheard, self._land)
+            self._follower.ended(mark, self._journey(refused, outcome))
+
+    def _journey(self, flight: Flight, outcome: str) -> Journey:
+        request, ticket, entry = flight.request, flight.ticket, flight.entry
+        model, version = self._meant(request) if entry is None else (entry.name, entry.version)
+        deadline = request.deadline if ticket is None else ticket.deadline
+        return Journey(
+            number=flight.number,
+            model=model,
+            version=version,
+            outcome=outcome,
+            priority=request.priority,
+            image_bytes=len(request.image.data),
+            timeout_seconds=None if deadline is None else deadline - flight.came_at,
+            came_at=flight.came_at,
+            ended_at=self._clock(),
+            decode_seconds=0.0 if ticket is None else ticket.payload.decode_seconds,
+            decoded_at=0.0 if ticket is None else ticket.put_at,
+            run=None if ticket is None else ticket.payload.run,
+        )
 
     def _reject(self, request: Request, error: RequestError, came_at: float) -> str:
         """Tells of an image without an answer; returns the reason in a word."""
@@ -214,6 +266,10 @@ class Flights:
 
 def _nothing() -> None:
     """There is no deadline to call off."""
+
+
+def _unheard(outcome: Outcome) -> None:
+    """The call is told, not the image."""
 
 
 def _with_deadline(request: Request, entry: Entry, now: float) -> Request:

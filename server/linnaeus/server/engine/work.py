@@ -10,6 +10,7 @@ from linnaeus.server.batching import Foreseen as Foreseen  # these two are for t
 from linnaeus.server.batching import Priority as Priority
 from linnaeus.server.engine.catalog import Lane
 from linnaeus.server.engine.decode import Picture
+from linnaeus.server.engine.journeys import Run
 from linnaeus.server.errors import RequestError
 from linnaeus.server.runtime.model import Pixels, Ranking
 
@@ -119,6 +120,7 @@ class Work:
         answer: what the caller waits for, or is told by.
         pixels: the picture decoded, uint8 [H, W, C]; None before.
         decode_seconds: how long that took.
+        run: that it is part of; None if it is not, or nobody follows requests.
     """
 
     number: int
@@ -128,6 +130,7 @@ class Work:
     answer: Answer
     pixels: Pixels | None = None
     decode_seconds: float = 0.0
+    run: Run | None = None
 
     @property
     def content(self) -> Pixels:

@@ -22,7 +22,8 @@ logger = logging.getLogger(__name__)
 # What gRPC calls with a request (or an iterator of them) and a context; what it returns depends on the method's kind.
 Behaviour: TypeAlias = Callable[..., Any]
 
-_KINDS = {
+# By whether requests and responses are streams: the metrics' name, the handler's attribute, and what makes a handler.
+KINDS = {
     (False, False): ("UNARY", "unary_unary", grpc.unary_unary_rpc_method_handler),
     (False, True): ("SERVER_STREAMING", "unary_stream", grpc.unary_stream_rpc_method_handler),
     (True, False): ("CLIENT_STREAMING", "stream_unary", grpc.stream_unary_rpc_method_handler),
@@ -87,11 +88,11 @@ class WatchedServer:
 
     def _hold(self, handler: Any, service: str, name: str, door: Door) -> Any:
         """The same method while the server stops; its requests are not even read into messages."""
-        kind, _, make = _KINDS[handler.request_streaming, handler.response_streaming]
+        kind, _, make = KINDS[handler.request_streaming, handler.response_streaming]
         return make(self._single(door.turn_away, Method(service, name, kind)))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
-        kind, attribute, make = _KINDS[handler.request_streaming, handler.response_streaming]
+        kind, attribute, make = KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
         if self._guard is not None:
             behaviour = self._guard.before(behaviour, service, name)

@@ -43,7 +43,7 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptModule:
-    """Puts the TorchScript on the device, frozen, channels last, on a CPU fused, and checks it by its recorded run.
+    """Puts the TorchScript on the device, frozen, on a CPU channels last and fused, and checks it by its recorded run.
 
     Raises:
         ModelRefused: `model.pt` cannot be loaded, does not fit into the device's memory, or does not compute what the
@@ -53,7 +53,8 @@ def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptMod
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(artifact.folder / MODEL_FILE), map_location=device
         )
-        module.eval().to(memory_format=torch.channels_last)
+        # On a GPU float32 convolutions were faster channels first (docs/decisions/0010-cuda.md).
+        module.eval().to(memory_format=torch.channels_last if device.type == "cpu" else torch.contiguous_format)
         module = torch.jit.freeze(module)
         module = fuse_convolutions(module) if device.type == "cpu" else unbind_convolutions(module)
         _check_run(module, artifact.manifest, device)

@@ -157,7 +157,7 @@ class CudaForward:
 
     def _rank(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
-        return top_k(self._module(pixels.permute(0, 3, 1, 2)), k)
+        return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous()), k)
 
 
 def _asked_for(graph: Any) -> str:
