@@ -169,8 +169,9 @@ def _configure_cudnn() -> None:
     """Keeps float32 whole, and lets cuDNN choose its convolutions by rule.
 
     Having it time them took half a second for each new batch size and thread, and found nothing that was faster
-    (docs/decisions/0010-cuda.md). By default torch lets convolutions round their operands to TF32, which keeps 10 bits of 23: answers would differ
-    from the CPU's in the third digit. The names are those of torch 2.9; the older ones cannot be mixed with them.
+    (docs/decisions/0010-cuda.md). By default torch lets convolutions round their operands to TF32, which keeps 10 bits
+    of 23: answers would differ from the CPU's in the third digit. The names are those of torch 2.9; the older ones
+    cannot be mixed with them.
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
