@@ -99,7 +99,7 @@ async def served(repository: Path) -> AsyncIterator[Served]:
     listening, health = Listening(engine), [True]
     server = grpc.aio.server()
     watched: Any = WatchedServer(server, Deaf())
-    inferring = InferenceServicer(listening, statistics, "9.9", lambda: health[0])  # type: ignore[arg-type]
+    inferring = InferenceServicer(listening, statistics, "9.9", lambda: health[0], engine.control)  # type: ignore[arg-type]
     kserve_grpc.add_GRPCInferenceServiceServicer_to_server(inferring, watched)
     v1_grpc.add_ClassifierServiceServicer_to_server(ClassifierServicer(engine, v1.ServerLimits(), "9.9"), watched)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -379,15 +379,6 @@ async def test_statistics_count_the_images_of_both_services(served: Served, digi
     assert of_one.compute_infer.ns >= stages.compute_infer.ns  # a run's images are back before it is over
     everybody = await served.infer.ModelStatistics(kserve.ModelStatisticsRequest())
     assert [each.name for each in everybody.model_stats] == ["lenet"]
-
-
-async def test_without_anybody_to_load_models_loading_is_not_implemented(served: Served) -> None:
-    for method, request in (
-        ("RepositoryModelLoad", kserve.RepositoryModelLoadRequest(model_name="lenet")),
-        ("RepositoryModelUnload", kserve.RepositoryModelUnloadRequest(model_name="lenet")),
-    ):
-        code, said = await refusal(getattr(served.infer, method)(request))
-        assert code is grpc.StatusCode.UNIMPLEMENTED and "at start only" in said
 
 
 async def test_loading_and_unloading_reach_whoever_does_it(served: Served) -> None:

@@ -3,9 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NoReturn
-
-import grpc
+from typing import TYPE_CHECKING
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
@@ -32,7 +30,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         statistics: what it has told so far.
         release: the server's.
         is_ready: whether the server is well, as its health says.
-        control: who loads and unloads models; None for nobody.
+        control: who loads and unloads models.
         clock: the engine's clock.
         charge: counts the images of a request but the first, which the call itself counts for.
     """
@@ -43,7 +41,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         statistics: Statistics,
         release: str,
         is_ready: Callable[[], bool],
-        control: repository.Control | None = None,
+        control: repository.Control,
         clock: Callable[[], float] = time.monotonic,
         charge: Charge = free,
     ) -> None:
@@ -142,20 +140,12 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         """Loads a model, or what of it is not served."""
         if request.parameters:
             raise InvalidArgument("parameters", "a model is loaded as the repository has it: send no parameters")
-        control = self._control or await _not_served(context)
-        await control.load_model(subjects.model_of(self._catalog, request.model_name))
+        await self._control.load_model(subjects.model_of(self._catalog, request.model_name))
         return kserve.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
         self, request: kserve.RepositoryModelUnloadRequest, context: "Context"
     ) -> kserve.RepositoryModelUnloadResponse:
         """Stops serving a model."""
-        control = self._control or await _not_served(context)
-        await control.unload_model(subjects.model_of(self._catalog, request.model_name))
+        await self._control.unload_model(subjects.model_of(self._catalog, request.model_name))
         return kserve.RepositoryModelUnloadResponse()
-
-
-async def _not_served(context: "Context") -> NoReturn:
-    message = "models are loaded at start only: this server neither loads nor unloads them while it runs"
-    await context.abort(grpc.StatusCode.UNIMPLEMENTED, message)
-    raise AssertionError("abort does not return")
