@@ -33,7 +33,7 @@ def resize(
         interpolation: `bilinear` or `bicubic`, with the weights that Pillow takes.
 
     Returns:
-        uint8 [height, width, C].
+        uint8 [height, width, C], C-contiguous.
     """
     width, height = (to / of * _ROUNDING_MARGIN for to, of in zip(size, extent, strict=True))
     # The batch of one comes first: its stride tells torch that channels lie together, and the answer's then do, too.
