@@ -22,7 +22,7 @@ from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
 # Long enough for any machine: reached only when a promise is broken.
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 

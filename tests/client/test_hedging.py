@@ -83,7 +83,7 @@ async def test_the_asyncio_clients_second_attempts_do_the_same(stub, stall):
 
 
 def test_by_default_at_most_five_calls_of_a_hundred_are_made_twice(stub, stall):
-    service = stall(rarely, seconds=0.05)
+    service = stall(rarely, seconds=0.5)
     with Client(stub.target, hedging=True) as client:
         for number in range(CALLS):
             client.classify(b"a picture", image_id=str(number))

@@ -21,7 +21,7 @@ from linnaeus.client.calls import Calls
 from linnaeus.client.many import Shelf, classify_many
 from linnaeus.client.many_aio import classify_many as classify_many_aio
 
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 60
 TINY = Classification((ScoredClass(0, "cat", 1.0),), "lenet", 1, 1, Timings(0.0, 0.0, 0.0))
 
 runs = given(

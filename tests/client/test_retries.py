@@ -110,7 +110,7 @@ def test_retries_end_with_the_deadline(stub, ask, fail_first):
     """A server that asks for an hour is not waited for."""
     fail_first(1, Code.RESOURCE_EXHAUSTED, pushback_milliseconds="3600000")
     with pytest.raises(DeadlineExceeded):
-        ask(stub.target, timeout_seconds=0.5)
+        ask(stub.target, timeout_seconds=2.0)
     assert len(stub.images) == 1
 
 

@@ -135,7 +135,7 @@ def test_a_stall_of_the_server_shows_with_every_arrival_it_delayed(start_stub, p
     histogram = Histogram.from_text(spell.latency.histogram)
     # No call took less than the server knows it did; what it took more is the way there and back on a busy machine.
     assert all(histogram.at_rank(rank) >= 0.99 * seconds for rank, seconds in enumerate(truth, start=1))
-    assert sum(seconds > 0.1 for seconds in truth) >= 50
+    assert sum(seconds > 0.1 for seconds in truth) >= 10
     assert spell.latency.max < truth[-1] + 20.0
 
 

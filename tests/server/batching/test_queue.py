@@ -22,7 +22,7 @@ from linnaeus.server.batching import (
 )
 
 # Far more than any of this takes; a thread that was forgotten would sleep for ever.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60
 
 
 class Looks:

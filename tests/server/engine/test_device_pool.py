@@ -22,7 +22,7 @@ from linnaeus.server.runtime.model import Ranking
 
 LANE = ("fake", 1)
 SPEC = InputSpec(channels=1, height=2, width=2, resize=2, interpolation="bilinear")
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60
 
 
 @dataclass(eq=False)

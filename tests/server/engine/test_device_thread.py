@@ -121,7 +121,7 @@ class Device:
         return ticket
 
     def outcome(self) -> BatchOutcome:
-        return self.outcomes.get(timeout=10)
+        return self.outcomes.get(timeout=60)
 
     def results(self) -> dict[int, Ranking | RequestError]:
         """The next batch's results by pixel."""
@@ -132,7 +132,7 @@ class Device:
         self.queue.close()
         self.queue.take_nowait("fake:0", self.beside_it)
         if self.ended is not None:
-            self.loop.run_until_complete(asyncio.wait_for(self.ended, 10))
+            self.loop.run_until_complete(asyncio.wait_for(self.ended, 60))
 
 
 @pytest.fixture
@@ -366,9 +366,9 @@ def test_a_lost_device_gives_its_batch_back_and_its_thread_ends(device: Device) 
     outcome = device.outcome()
     assert [(item.ticket, type(item.result)) for item in outcome.items] == [(late, DeadlineExceeded)]
     assert (outcome.size, outcome.inference_seconds) == (0, 0.0)
-    assert device.lost.get(timeout=10).tickets == [ticket]
+    assert device.lost.get(timeout=60).tickets == [ticket]
     assert device.ended is not None
-    device.loop.run_until_complete(asyncio.wait_for(device.ended, 10))
+    device.loop.run_until_complete(asyncio.wait_for(device.ended, 60))
     assert ticket.stage is Stage.QUEUED and device.outcomes.empty()
     batch = device.queue.take_nowait("fake:1")
     assert batch is not None and batch.tickets == [ticket]

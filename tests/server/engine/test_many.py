@@ -165,7 +165,7 @@ async def test_a_late_image_ends_before_the_calls_deadline_and_leaves_the_others
     gate = Gate(monkeypatch)
     async with running(repository, heard, tmp_path / "trace", now=100.0, decode_threads=2, streams=1) as engine:
         requests = [digit(image=STUCK, deadline=100.4), digit(deadline=100.4), digit(deadline=500.0)]
-        outcomes = await asyncio.wait_for(engine.classify_many(requests), 30)
+        outcomes = await asyncio.wait_for(engine.classify_many(requests), 60)
         assert [type(each) for each in outcomes] == [DeadlineExceeded, Classification, Classification]
         assert not gate.opened.is_set() and engine.in_flight == 0
         gate.opened.set()
@@ -200,7 +200,7 @@ async def test_one_image_is_begun_without_waiting_and_tells_its_end_once(engine:
     told: asyncio.Queue[Outcome] = asyncio.Queue()
     flight = engine.begin(digit(), told.put_nowait)
     assert not flight.is_over and engine.in_flight == 1
-    assert isinstance(await asyncio.wait_for(told.get(), 30), Classification)
+    assert isinstance(await asyncio.wait_for(told.get(), 60), Classification)
     assert flight.is_over and engine.in_flight == 0
     refused = engine.begin(digit(model="cat"), told.put_nowait)
     assert refused.is_over and isinstance(told.get_nowait(), ModelNotFound)

@@ -52,7 +52,7 @@ class Scene:
         """A call that has reached the server."""
         call = self.stub.Classify(v1.ClassifyRequest(image=v1.Image(encoded=b"\xff" * 100)), timeout=30)
         task = asyncio.ensure_future(_answer(call))
-        await asyncio.wait_for(self.started.calls.get(), 10)
+        await asyncio.wait_for(self.started.calls.get(), 60)
         return task
 
 
@@ -115,14 +115,14 @@ async def test_the_door_settles_once_what_was_begun_has_ended_and_nobody_comes(s
     await scene.classify()
     assert not settling.done()
     in_flight.set_result(None)
-    await asyncio.wait_for(settling, 10)
+    await asyncio.wait_for(settling, 60)
     scene.door.release()
 
 
 async def test_the_door_does_not_wait_for_ever(scene: Scene) -> None:
     scene.door.close()
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    await asyncio.wait_for(scene.door.settled(never), 10)
+    await asyncio.wait_for(scene.door.settled(never), 60)
     assert not never.cancelled()
 
 

@@ -9,7 +9,7 @@ from random import Random
 import torch
 from torch import Tensor
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60
 
 
 @dataclass(frozen=True)

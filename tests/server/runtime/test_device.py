@@ -22,7 +22,7 @@ def threads_given(share: CoreShare, beside: int) -> int:
 
     thread = threading.Thread(target=take)
     thread.start()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     return seen[0]
 
 
@@ -52,7 +52,7 @@ def test_whoever_works_beside_others_has_one_core_and_is_timed_by_its_own_work(
 
     thread = threading.Thread(target=work)
     thread.start()
-    thread.join(timeout=10)
+    thread.join(timeout=60)
     assert seen == [1, 2.0, True, 6]
     on_gpu = CoreShare(torch.device("cuda", 0), 6)
     assert on_gpu.take_one() is device_module.time.perf_counter

@@ -1,6 +1,7 @@
 """The health as gRPC's own service tells it, and whoever watches it is sent away before the server stops."""
 
 import asyncio
+from typing import Any
 
 from grpc_health.v1 import health, health_pb2
 
@@ -9,7 +10,7 @@ from linnaeus.server.errors import Unavailable
 _RETRY_SECONDS = 1.0
 
 
-class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
+class HealthServicer(health.aio.HealthServicer):
     """grpc.health.v1.Health, whose watches can be ended: by themselves they last as long as their callers.
 
     Belongs to the event loop's thread.
@@ -23,7 +24,7 @@ class HealthServicer(health.aio.HealthServicer):  # type: ignore[misc]
         """Ends all watches, those that are still to come included."""
         self._over.set()
 
-    async def Watch(self, request: health_pb2.HealthCheckRequest, context: object) -> None:
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         """Tells the health now, and again whenever it changes.
 
         Raises:
