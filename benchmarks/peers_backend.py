@@ -75,7 +75,7 @@ class TritonPythonModel:
 
 def load(artifact: str, form: str) -> Any:
     """The TorchScript module, "plain", "frozen", "frozen, channels last" or "optimized"."""
-    module = torch.jit.load(artifact).eval()
+    module = torch.jit.load(artifact).eval()  # type: ignore[no-untyped-call]
     if form == "plain":
         return module
     if form == "frozen, channels last":

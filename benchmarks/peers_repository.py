@@ -21,6 +21,7 @@ class Tuning:
         form: of the module; see `peers_backend.load`.
         max_batch_size: the largest batch that its dynamic batching forms.
         queue_delay_microseconds: how long it waits for a batch to become full.
+        spin_count: how often one of torch's threads looks for its next work before it sleeps; None: torch's own.
     """
 
     instances: int = 1
@@ -29,6 +30,11 @@ class Tuning:
     form: str = "frozen"
     max_batch_size: int = 8
     queue_delay_microseconds: int = 0
+    spin_count: int | None = None
+
+    def variables(self) -> dict[str, str]:
+        """Of the environment that tritonserver is started with."""
+        return {} if self.spin_count is None else {"GOMP_SPINCOUNT": str(self.spin_count)}
 
 
 def write_backends(folder: Path, backends: Path, stub: Path) -> None:
@@ -75,7 +81,10 @@ def _configuration(name: str, version: Path, tuning: Tuning, takes_pixels: bool)
         f"output [ {_tensor('probabilities', 'TYPE_FP32', [manifest['classes']])} ]",
         f"instance_group [ {{ kind: KIND_CPU count: {tuning.instances} }} ]",
         f"dynamic_batching {{ max_queue_delay_microseconds: {tuning.queue_delay_microseconds} }}",
-        *(f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}" for key, value in told.items()),
+        *(
+            f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}"
+            for key, value in told.items()
+        ),
     ]
     return "\n".join(lines) + "\n"
 

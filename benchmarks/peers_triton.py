@@ -66,8 +66,8 @@ class Triton:
     def environment(self) -> dict[str, str]:
         """The variables that it is started with.
 
-        Its backend's interpreter is isolated: it heeds no PYTHONPATH, but takes its packages from where the first python3
-        of the PATH has them.
+        Its backend's interpreter is isolated: it heeds no PYTHONPATH, but takes its packages from where the first
+        python3 of the PATH has them.
         """
         libraries = [str(self.packages / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
         return {
@@ -119,7 +119,9 @@ class TritonProcess:
         RuntimeError: it ended, or took too long, before it served; the message has its last words.
     """
 
-    def __init__(self, triton: Triton, repository: Path, backends: Path, variables: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, triton: Triton, repository: Path, backends: Path, variables: dict[str, str] | None = None
+    ) -> None:
         port = _free_port()
         self.target = f"127.0.0.1:{port}"
         command = [str(triton.program), f"--model-repository={repository}", f"--backend-directory={backends}"]
