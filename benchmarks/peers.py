@@ -19,7 +19,7 @@ from peers_jobs import Subject, batch_job, classify_job, kserve_job, stream_job
 from peers_measures import memory_bytes
 from peers_spells import Spell, Way, measure
 from peers_telling import tell_ways
-from peers_triton import Triton, Unavailable
+from peers_triton import ENVIRONMENT, Triton, Unavailable
 
 ROUNDS = 9
 BATCH = 32
@@ -92,10 +92,10 @@ def tell(contest: Contest, contenders: tuple[Contender, ...], spells: dict[str, 
         tell_ways(ways)
 
 
-def main() -> int:
+def main(environment: Path = ENVIRONMENT) -> int:
     """Returns 0 as well where there is no tritonserver: then there is nothing to compare."""
     try:
-        triton = Triton()
+        triton = Triton(environment)
     except Unavailable as reason:
         print(f"skipped: {reason}")
         return 0

@@ -74,7 +74,7 @@ def _configuration(name: str, version: Path, tuning: Tuning, takes_pixels: bool)
         "form": tuning.form,
     }
     lines = [
-        f'name: "{name}"',
+        f"name: {_text(name)}",
         'backend: "python"',
         f"max_batch_size: {tuning.max_batch_size}",
         f"input [ {_tensor(*taken)} ]",
