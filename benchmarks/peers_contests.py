@@ -39,8 +39,8 @@ RESNET18 = Contest(
     what="JPEG 500x375",
     callers=(1, 16, 64),
     many=False,
-    seconds=1.6,
-    tuning=Tuning(),
+    seconds=1.3,
+    tuning=Tuning(instances=2, threads=1, decoders=1, form="frozen, channels last", max_batch_size=4),
 )
 LENET = Contest(
     version=Path("model-repository/lenet/1"),
@@ -48,7 +48,7 @@ LENET = Contest(
     what="pixels, 784 bytes",
     callers=(1, 64),
     many=True,
-    seconds=1.0,
+    seconds=0.8,
     tuning=Tuning(threads=1, decoders=1, max_batch_size=64),
 )
 CONTESTS = (RESNET18, LENET)

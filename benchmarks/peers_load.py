@@ -56,13 +56,16 @@ class _Spell:
     """Decides which answers count.
 
     A spell begins when as many answers came as there are callers, so that nobody's first message counts, which all sent
-    at once; it ends with the first answer that comes after its time.
+    at once. It ends after its time, with a number of answers that is a multiple of the callers: answers come in bursts,
+    as batches end, and a spell that began behind a burst and ended before one would take the server for slower than it
+    is, the more so the larger its batches are.
     """
 
     def __init__(self, callers: int, seconds: float) -> None:
         self.answers = Answers()
         self.got: list[tuple[int, bytes]] = []
-        self._ahead, self._seconds = callers, seconds
+        self._ahead = self._callers = callers
+        self._seconds = seconds
         self._started = self._processor = 0.0
 
     def answered(self, begun: float) -> bool:
@@ -75,7 +78,7 @@ class _Spell:
         if self.answers.seconds:
             return False
         self.answers.latencies.append(now - begun)
-        if now < self._started + self._seconds:
+        if now < self._started + self._seconds or len(self.answers.latencies) % self._callers:
             return True
         self.answers.seconds = now - self._started
         self.answers.busy = (time.process_time() - self._processor) / self.answers.seconds
@@ -130,7 +133,7 @@ def _unary_loop(connection: Connection, job: Job, callers: int, spell: _Spell) -
 
 def _stream_loop(connection: Connection, job: Job, callers: int, spell: _Spell) -> None:
     numbers, places, sent = count(1), cycle(range(len(job.bodies))), dict[int, tuple[int, float]]()
-    stream, open_ = connection.open(), True
+    stream, ending, ended = connection.open(), False, False
 
     def begin() -> None:
         number, place = next(numbers), next(places)
@@ -139,16 +142,17 @@ def _stream_loop(connection: Connection, job: Job, callers: int, spell: _Spell) 
 
     for _ in range(callers):
         begin()
-    while open_:
+    while not ended:
         for event in connection.receive():
             if event.message is None:
-                open_ = False
+                ended = True
                 continue
             place, begun = sent.pop(job.number_of(event.message))
             spell.got.append((place, event.message))
             if spell.answered(begun):
                 begin()
-            elif not sent:
+            elif not ending:
+                ending = True
                 connection.end(stream)
     if sent:
         raise RuntimeError(f"{job.path}: the call ended with {len(sent)} messages unanswered")

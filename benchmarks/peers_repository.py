@@ -79,7 +79,7 @@ def _configuration(name: str, version: Path, tuning: Tuning, takes_pixels: bool)
         f"max_batch_size: {tuning.max_batch_size}",
         f"input [ {_tensor(*taken)} ]",
         f"output [ {_tensor('probabilities', 'TYPE_FP32', [manifest['classes']])} ]",
-        f"instance_group [ {{ kind: KIND_CPU count: {tuning.instances} }} ]",
+        f"instance_group {{ kind: KIND_CPU count: {tuning.instances} }}",
         f"dynamic_batching {{ max_queue_delay_microseconds: {tuning.queue_delay_microseconds} }}",
         *(
             f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}"

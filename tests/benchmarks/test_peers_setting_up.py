@@ -90,11 +90,11 @@ def test_tritonserver_reads_the_settings_that_were_given(tmp_path: Path) -> None
         [1],
     )
     assert list(config.output[0].dims) == [7]
-    assert config.dynamic_batching.max_queue_delay_microseconds == 250
+    assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
     told = {name: each.string_value for name, each in config.parameters.items()}
     assert (told["threads"], told["decoders"], told["form"]) == ("1", "3", "optimized")
     assert Path(told["artifact"]) == (version / "model.pt").resolve()
-    assert "count: 2" in text
+    assert "count: 2" in text and "max_queue_delay_microseconds: 250" in text
     assert "class TritonPythonModel" in (model / "3" / "model.py").read_text()
 
 
