@@ -8,8 +8,8 @@ NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 NODE_INSTALLED := .venv/node/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 
-.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-reload container-test \
-	perf-analyzer soak clean help
+.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-peers bench-reload \
+	container-test perf-analyzer soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -49,6 +49,9 @@ bench-many: $(INSTALLED) $(MODELS) ## Measures one caller's single calls, batche
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python benchmarks/overload.py
 
+bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures against tritonserver
+	@$(BIN)/python benchmarks/peers.py
+
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
 	@$(BIN)/python benchmarks/reload.py
 
@@ -62,7 +65,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-peers model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -83,6 +86,15 @@ $(NODE_INSTALLED): Makefile
 	@$(PYTHON) -m venv .venv-triton
 	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
+
+# Never fails: the bench says what is missing. tritonserver's backend wants numpy 1 before all other packages; torch and
+# Pillow, which it runs the same models with, it reads from our own environment.
+.venv-peers/.installed: $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed --only-binary :all: \
+		nvidia-pytriton==0.7.0 numpy==1.26.4 2> /dev/null && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
 	@$(BIN)/linnaeus-zoo export $* --weights random --version 1 --repository runs/bench

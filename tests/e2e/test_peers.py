@@ -1,0 +1,70 @@
+"""What `make bench-peers` sends is what Linnaeus understands, and what tritonserver understands where it is."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from linnaeus.server.process import ServerProcess
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import peers_load  # noqa: E402
+from peers_contenders import Contender, agreed, linnaeus, tritonserver  # noqa: E402
+from peers_contests import LENET, subject_of  # noqa: E402
+from peers_jobs import Subject, WrongAnswer, batch_job, classify_job, kserve_job, stream_job  # noqa: E402
+from peers_spells import Way, measure  # noqa: E402
+from peers_triton import Triton, Unavailable  # noqa: E402
+
+SECONDS = 0.05
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    """The bundled digits, which are named after what they show."""
+    subject = subject_of(LENET, Path())
+    return replace(subject, best=(0, 1, 2, 4, 7, 9))
+
+
+JOBS = {
+    "KServe": kserve_job,
+    "KServe, many": lambda subject: kserve_job(subject, 7),
+    "KServe, streamed": lambda subject: kserve_job(subject, streaming=True),
+    "Classify": classify_job,
+    "ClassifyBatch": lambda subject: batch_job(subject, 7),
+    "StreamClassify": stream_job,
+}
+
+
+@pytest.mark.parametrize("how", JOBS)
+def test_linnaeus_names_every_digit_rightly(how: str, server: ServerProcess, subject: Subject) -> None:
+    assert peers_load.run(server.target, JOBS[how](subject), 4, SECONDS).latencies
+
+
+@pytest.mark.parametrize("how", JOBS)
+def test_a_wrong_name_is_noticed(how: str, server: ServerProcess, subject: Subject) -> None:
+    with pytest.raises(WrongAnswer):
+        peers_load.run(server.target, JOBS[how](replace(subject, best=(0, 1, 2, 4, 7, 8))), 8, SECONDS)
+
+
+@pytest.fixture(scope="module")
+def theirs() -> Iterator[Contender]:
+    if not LENET.version.exists():
+        pytest.skip("there is no trained lenet; make bench-peers makes it")
+    with ExitStack() as opened:
+        try:
+            triton = Triton()
+        except Unavailable as reason:
+            pytest.skip(f"{reason}; make bench-peers installs it where it can")
+        yield opened.enter_context(tritonserver(triton, LENET.version, LENET.tuning, LENET.takes_pixels))
+
+
+def test_both_name_the_same_digits_and_tell_their_batches(theirs: Contender, subject: Subject) -> None:
+    with linnaeus(LENET.version) as ours:
+        assert agreed(subject, [theirs, ours]) == subject.best
+        for contender in (theirs, ours):
+            spell = measure(Way(contender, "KServe", kserve_job(subject), 16), SECONDS)
+            assert spell.rate > 0 and 1 <= spell.batch <= 16 and spell.p50 <= spell.p99
