@@ -93,13 +93,13 @@ class AnyHistory(RuleBasedStateMachine):
         for ticket in turn.late:
             assert ticket.deadline is not None
             self.end(ticket, self.undecoded)
-        if turn.ticket is not None:
-            assert turn.ticket.before(self.clock.now)
+        for ticket in turn.tickets:
+            assert ticket.before(self.clock.now)
             free = [each for each in self.undecoded if self.closed or each.held_until <= self.clock.now]
-            waiting = [each for each in free if same_flow(each, turn.ticket)]
-            assert turn.ticket is min(waiting, key=urgency)
-            self.undecoded.remove(turn.ticket)
-            self.decoding.append(turn.ticket)
+            waiting = [each for each in free if same_flow(each, ticket)]
+            assert ticket is min(waiting, key=urgency)
+            self.undecoded.remove(ticket)
+            self.decoding.append(ticket)
 
     @precondition(lambda self: self.decoding)
     @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.01]))
@@ -108,9 +108,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def put_one(self, ticket: Ticket[int], seconds: float = 0.0) -> None:
         """It was in the hands of a decoder."""
-        try:
-            self.queue.put(ticket, seconds)
-        except NoDevice:
+        if self.queue.put({ticket: seconds}):
             assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
             self.queue.abandon(ticket)
             self.ended.append(ticket)
@@ -130,7 +128,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def decoder_returns(self, ticket: Ticket[int]) -> None:
         """With one that was abandoned meanwhile: it must not count."""
-        self.queue.put(ticket)
+        self.queue.put({ticket: 0.0})
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())

@@ -114,9 +114,12 @@ class Ticket(Generic[Payload]):
 
 @dataclass(frozen=True, slots=True)
 class Turn(Generic[Payload]):
-    """What a decoder takes: a ticket to decode, if there is one, and those dropped because decoding them is in vain."""
+    """What a decoder takes: tickets to decode, most urgent first, and those dropped because decoding them is in vain.
 
-    ticket: Ticket[Payload] | None
+    At least one of the two is not empty.
+    """
+
+    tickets: list[Ticket[Payload]]
     late: list[Ticket[Payload]]
 
 

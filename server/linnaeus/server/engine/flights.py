@@ -22,6 +22,8 @@ from linnaeus.server.errors import InvalidArgument, RequestError
 from linnaeus.server.runtime.model import Model
 
 DEFAULT_TOP_K = 5
+# What was left to a decoder at work is looked after again this much later.
+_CALL_AGAIN_SECONDS = 0.002
 
 # What became of one image among many.
 Outcome: TypeAlias = Classification | RequestError
@@ -127,6 +129,8 @@ class Flights:
         self._follower = follower
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
+        self._is_calling = False
+        self._is_calling_again = False
 
     def begin(self, request: Request, settled: Settled) -> Flight:
         """Begins to answer one request; `settled` is told its outcome, for one that is refused before this returns."""
@@ -168,8 +172,22 @@ class Flights:
         work = Work(flight.number, request.image, model.manifest.input, _top_k(request, model), flight)
         ticket = self._admit(entry, _with_deadline(request, entry, flight.came_at), work)
         flight.entry, flight.model, flight.ticket = entry, model, ticket
+        if not self._is_calling:
+            self._is_calling = True
+            self._loop.call_soon(self._call_decoders)
         flight.call_off = self._end_at(ticket)
         self.in_flight += 1
+
+    def _call_decoders(self) -> None:
+        """Tells decoders of all that was admitted in one step of the event loop."""
+        self._is_calling = False
+        if self._queue.call_decoders() and not self._is_calling_again:
+            self._is_calling_again = True
+            self._loop.call_later(_CALL_AGAIN_SECONDS, self._call_decoders_again)
+
+    def _call_decoders_again(self) -> None:
+        self._is_calling_again = False
+        self._call_decoders()
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
         told = {
