@@ -1,4 +1,4 @@
-"""`make bench`: what serving costs over the model itself, how batching pays, and what a server takes to run.
+"""`make bench`: what decoding and serving cost, how batching pays, and what a server takes to run.
 
 Everything is measured in one run, the compared things in turns, and told as the median of all rounds. The load comes
 from this project's own tester, whose processes share the cores with the server.
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from decoders import bench_decode
 from in_process import VARIANTS, InProcess, Variant
 from PIL import Image
 from served import processor_seconds_per_call, under_load
@@ -178,6 +179,7 @@ def resident_bytes(server: ServerProcess) -> float:
 def main() -> None:
     """Runs all parts."""
     limit_spinning()  # as the server does for itself: the limit is measured under the same conditions
+    bench_decode()
     bench_start()
     size = f"JPEG {PHOTOGRAPH_SIZE[0]}x{PHOTOGRAPH_SIZE[1]}"
     with tempfile.TemporaryDirectory() as folder:

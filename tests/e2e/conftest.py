@@ -38,7 +38,7 @@ def metric(server: ServerProcess) -> Callable[..., float]:
     """Sums the samples of a metric that carry the given labels, read from a fresh scrape."""
 
     def read(name: str, **labels: str) -> float:
-        with urllib.request.urlopen(server.metrics_url, timeout=10) as answer:
+        with urllib.request.urlopen(server.metrics_url, timeout=60) as answer:
             lines = answer.read().decode().splitlines()
         wanted = {f'{key}="{value}"' for key, value in labels.items()}
         samples = [re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines]

@@ -60,7 +60,7 @@ def run_asyncio(targets: list[str], digits: list[bytes], answered: Callable[[], 
 
 def classified(server: ServerProcess) -> dict[str, int]:
     """How many calls a server has handled, by status code, itself."""
-    with urllib.request.urlopen(server.metrics_url, timeout=10) as page:
+    with urllib.request.urlopen(server.metrics_url, timeout=60) as page:
         samples = re.findall(r"^grpc_server_handled_total\{(.*)\} (\S+)$", page.read().decode(), re.MULTILINE)
     asked = [(labels, float(count)) for labels, count in samples if 'grpc_method="Classify"' in labels]
     return {re.findall(r'grpc_code="(\w+)"', labels)[0]: int(count) for labels, count in asked}

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import grpc
@@ -17,7 +18,7 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 DEVICES = ["cpu", "cpu:1"]
-CALLS = 60
+CALLS = 80
 ROUNDS = 12
 
 
@@ -35,7 +36,7 @@ class Record:
 
 @pytest.fixture(scope="module")
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
-    """Pictures that a model fails on, then sixty calls at once, and SIGTERM as soon as half of them are in flight."""
+    """Pictures that a model fails on, then eighty calls at once, and SIGTERM as soon as half of them are in flight."""
     folder = tmp_path_factory.mktemp("devices")
     write_model(folder / "models", "slow", 0.01, config="max_batch_size = 2\n")
     write_model(folder / "models", "fragile", fragile=True, config="max_batch_size = 1\n")
@@ -54,10 +55,16 @@ async def _ask_and_stop(
         described = await stub.GetModel(v1.GetModelRequest(model="slow"), timeout=30)
         fragile_codes = [await _poison(stub) for _ in range(ROUNDS)]
         health = {name: await _health(channel, f"device/{name}") for name in DEVICES}
-        load = asyncio.gather(*(call(stub, request("slow")) for _ in range(CALLS)))
-        await asyncio.to_thread(wait_for_metric, server, "linnaeus_in_flight", lambda count: count >= CALLS // 2)
+        replies: list[Reply] = []
+        while True:  # a scrape may come too late to see them in flight
+            load = asyncio.gather(*(call(stub, request("slow")) for _ in range(CALLS)))
+            seen: Callable[[float], bool] = lambda count, load=load: count >= CALLS // 2 or load.done()  # noqa: E731
+            await asyncio.to_thread(wait_for_metric, server, "linnaeus_in_flight", seen)
+            if not load.done():
+                break
+            replies += await load
         server.child.send_signal(signal.SIGTERM)
-        return described, fragile_codes, health, await load
+        return described, fragile_codes, health, replies + await load
 
 
 async def _poison(stub: ClassifierServiceStub) -> tuple[grpc.StatusCode, grpc.StatusCode]:
@@ -80,10 +87,10 @@ def test_a_model_and_the_health_name_every_device(record: Record) -> None:
 
 def test_every_device_runs_batches_of_one_model_from_one_queue(record: Record) -> None:
     record.trace.check()
-    had = Counter(run.device for run in record.trace.runs if run.model == "slow" for _ in run.requests)
-    assert set(had) == set(DEVICES)
-    # They are alike, so neither waits while there is work.
-    assert min(had.values()) > sum(had.values()) / 6
+    runs = [run for run in record.trace.runs if run.model == "slow"]
+    took = max(run.ended_at for run in runs) - min(run.began_at for run in runs)
+    for device in DEVICES:  # neither waits while there is work, however long a run takes on a busy machine
+        assert sum(run.ended_at - run.began_at for run in runs if run.device == device) > took / 3
 
 
 def test_what_was_admitted_before_sigterm_is_answered(record: Record) -> None:

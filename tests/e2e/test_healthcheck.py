@@ -19,7 +19,7 @@ from linnaeus.server.process import ServerProcess
 def healthcheck(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "linnaeus.server", *words]
     settings = {**os.environ, **environment}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, env=settings)
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, env=settings)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])

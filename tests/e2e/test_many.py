@@ -4,7 +4,7 @@ import asyncio
 import re
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -95,17 +95,17 @@ async def test_a_caller_that_stops_reading_is_not_read_either_and_gets_all_when_
     before = _answered(many)
     async with grpc.aio.insecure_channel(many.target) as channel:
         call = ClassifierServiceStub(channel).StreamClassify(requests(), timeout=100)
-        taken = await _until_still(many)
-        assert WINDOW <= taken - before <= 4 * WINDOW, "what is beyond the window is in the transport's own buffers"
+        taken = await _until_still(many, before + WINDOW)
+        assert taken - before <= 4 * WINDOW, "what is beyond the window is in the transport's own buffers"
         assert sent < count
         seen = [answer.correlation_id async for answer in call]
     assert sorted(seen) == list(range(count))
 
 
-async def _until_still(server: ServerProcess) -> float:
+async def _until_still(server: ServerProcess, least: float) -> float:
     """How many images the server has answered once it answers no more; a slow machine may say so too early."""
     taken = -1.0
-    while (now := await asyncio.to_thread(_answered, server)) != taken or not now:
+    while (now := await asyncio.to_thread(_answered, server)) != taken or now < least:
         taken = now
         await asyncio.sleep(0.3)
     return taken
@@ -139,10 +139,23 @@ async def test_a_batch_whose_time_is_too_short_for_all_answers_those_that_it_can
     async with grpc.aio.insecure_channel(many.target) as channel:
         stub = ClassifierServiceStub(channel)
         images = [picture()] * 200  # two seconds of work for one core
-        answer = await stub.ClassifyBatch(v1.ClassifyBatchRequest(images=images, model="slow"), timeout=0.7)
-    codes = {result.error.code for result in answer.results if result.WhichOneof("outcome") == "error"}
-    answered = sum(result.WhichOneof("outcome") == "classification" for result in answer.results)
-    assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED.value[0]} and 0 < answered < 200
+        answered, codes = 0, set()
+        while not answered:  # a machine that stands still for so long can answer none; the test's time limit ends it
+            reply = await _in_time(
+                stub.ClassifyBatch(v1.ClassifyBatchRequest(images=images, model="slow"), timeout=0.7)
+            )
+            codes = {result.error.code for result in reply.results if result.WhichOneof("outcome") == "error"}
+            answered = sum(result.WhichOneof("outcome") == "classification" for result in reply.results)
+    assert codes == {grpc.StatusCode.DEADLINE_EXCEEDED.value[0]} and answered < 200
+
+
+async def _in_time(call: Awaitable[v1.ClassifyBatchResponse]) -> v1.ClassifyBatchResponse:
+    """The reply; an empty one where its time ran out on the way."""
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        return v1.ClassifyBatchResponse()
 
 
 def test_a_server_that_stops_loses_no_answer_of_a_stream_and_does_not_wait_for_its_end(
@@ -164,7 +177,7 @@ def test_a_server_that_stops_loses_no_answer_of_a_stream_and_does_not_wait_for_i
                     many.child.terminate()
         assert ended.value.code() is idle.code() is grpc.StatusCode.UNAVAILABLE
         idle_questions.put(None)  # type: ignore[arg-type]
-        assert many.child.wait(30) == 0
+        assert many.child.wait(60) == 0
     trace = Trace(folder / "trace")
     trace.check()
     own = Counter(trace.ended[number]["outcome"] for number in trace.requests("last"))

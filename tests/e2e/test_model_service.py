@@ -129,7 +129,7 @@ def test_the_default_version_moves_and_an_unloaded_model_is_not_served(controlle
 def test_the_command_says_what_became_of_it(controlled: ServerProcess) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from linnaeus.client.cli import main; main()", "models", *arguments]
-        return subprocess.run([*command, "--server", controlled.target], capture_output=True, text=True, timeout=60)
+        return subprocess.run([*command, "--server", controlled.target], capture_output=True, text=True, timeout=100)
 
     reloaded = run("reload", "m", "--json")
     assert [model["state"] for model in json.loads(reloaded.stdout)] == ["ready", "ready"]

@@ -21,7 +21,7 @@ DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED
 CONFIGS = {
     "narrow": "max_batch_size = 1\nmax_queue_size = 2\ninstances = 1\n",
     "patient": "max_batch_size = 2\nmax_queue_delay_seconds = 3600.0\n",
-    "timed": "max_batch_size = 1\ndefault_timeout_seconds = 0.2\n",
+    "timed": "max_batch_size = 1\ndefault_timeout_seconds = 0.5\n",
     "elsewhere": 'max_batch_size = 1\ndevices = ["cpu:1"]\nweight = 2\n',
     "misspelt": "maximum_batch_size = 4\n",
     "absurd": "instances = -1\n",
@@ -42,7 +42,7 @@ class Configured:
 def configured(tmp_path_factory: pytest.TempPathFactory) -> Configured:
     folder = tmp_path_factory.mktemp("configured")
     for name, config in CONFIGS.items():
-        seconds = {"narrow": 0.05}.get(name, 0.0)
+        seconds = {"narrow": 0.15}.get(name, 0.0)
         write_model(folder / "models", name, seconds, asked_seconds=0.01, config=config)
     with serving(folder, "--streams", "2") as server:
         models, image_seconds = _listed(server)
@@ -55,7 +55,7 @@ async def _call(server: ServerProcess) -> dict[str, list[Reply]]:
     first = asyncio.create_task(burst(server, [request("patient")]))
     await asyncio.to_thread(wait_for_metric, server, "linnaeus_in_flight", lambda count: count == 1)
     calls = {"narrow": 12 * [request("narrow")], "elsewhere": [request("elsewhere")]}
-    calls |= {"timed": [request("timed", asking(60))], "patient": [request("patient")]}
+    calls |= {"timed": [request("timed", asking(150))], "patient": [request("patient")]}
     replies = {name: await burst(server, requests) for name, requests in calls.items()}
     return replies | {"patient": replies["patient"] + await first}
 
@@ -123,7 +123,7 @@ def test_a_model_s_default_timeout_ends_a_call_that_set_no_deadline_while_the_de
     assert reply.code is DEADLINE_EXCEEDED and reply.refusal is not None
     trace = configured.trace
     (timed,) = trace.requests("timed")
-    assert trace.admitted[timed]["deadline"] - trace.admitted[timed]["at"] == pytest.approx(0.2, abs=0.1)
+    assert trace.admitted[timed]["deadline"] - trace.admitted[timed]["at"] == pytest.approx(0.5, abs=0.3)
     assert trace.admitted[timed]["deadline"] <= trace.ended[timed]["at"] < trace.run_of(timed).ended_at
 
 

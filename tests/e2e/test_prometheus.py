@@ -113,7 +113,7 @@ def _until(query: Query, expression: str, again: Callable[[], None] = lambda: No
 
 def test_a_scrape_is_what_promtool_calls_clean(watched: ServerProcess, pictures: Path) -> None:
     _traffic(watched.target, pictures)
-    with urllib.request.urlopen(watched.metrics_url, timeout=10) as answer:
+    with urllib.request.urlopen(watched.metrics_url, timeout=60) as answer:
         scrape = answer.read()
     done = subprocess.run(["promtool", "check", "metrics"], input=scrape, capture_output=True, timeout=60)
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

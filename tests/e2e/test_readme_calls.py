@@ -88,7 +88,9 @@ def call(server: ServerProcess, folder: Path) -> Call:
         assert ADDRESS in wanted.text
         (folder / file).write_text(wanted.text.replace(ADDRESS, target), encoding="utf-8")
         environment = os.environ | {"no_proxy": "127.0.0.1"}
-        done = subprocess.run([*command, file], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [*command, file], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
+        )
         assert done.returncode == 0, done
         return done.stdout
 

@@ -64,7 +64,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     for name, options in MODELS.items():
         write_model(models, name, **options)
     with _held_up(models / "late" / "1" / "labels.txt") as go_on:
-        server = ServerProcess("--repository", str(models), "--streams", "1")
+        server = ServerProcess("--repository", str(models), "--streams", "1", "--drain-seconds", "100")
         try:
             server.wait_for("listening")
             wait_for_metric(server, "linnaeus_model_ready", lambda count: count == 2)

@@ -25,11 +25,11 @@ class Run:
 
 
 class Trace:
-    """What happened, by request. Read it once the server has ended: before, the file lacks its end.
+    """What happened, by request. Read it once the server has ended, or all calls so far: before, it lacks its end.
 
     Attributes:
         admitted, refused, ended, dropped: a request's event of that name.
-        runs: every batch, in the order in which they were formed.
+        runs: every batch that has run, in the order in which they were formed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,6 +44,7 @@ class Trace:
                 batch["batch"], batch["device"], batch["model"], tuple(batch["requests"]), batch["at"], finished[number]
             )
             for number, batch in sorted((event["batch"], event) for event in self.named("batch"))
+            if number in finished
         ]
 
     def named(self, name: str) -> list[Event]:

@@ -17,24 +17,17 @@ from numpy.typing import NDArray
 from PIL import Image, WebPImagePlugin  # noqa: F401
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.engine.colour import mend_transparency, recolour
+from linnaeus.server.engine.colour import mend_transparency
 from linnaeus.server.engine.container import ENCODED_FIELD, Container, open_container
-from linnaeus.server.engine.orientation import UPRIGHT, mirrors_x, mirrors_y, swaps_axes, turn_upright
+from linnaeus.server.engine.fitting import fit
+from linnaeus.server.engine.orientation import UPRIGHT
 from linnaeus.server.errors import InvalidImage
 
 # `decode` applies the caller's own limit to every header. Pillow's is one for the whole process and comes as a warning,
 # which threads cannot silence for themselves, so it is turned off here, once, before any thread decodes.
 Image.MAX_IMAGE_PIXELS = None
 
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _RAW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-# A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as this many times the needed pixels remain on each axis.
-_OVERSAMPLING = 2
-
-# A picture more than twice this many times too large is first averaged down to at least this many times the needed
-# pixels, six times quicker at 12 megapixels and 0.2 levels away in the mean. A drafted JPEG is never that large.
-_REDUCING_GAP = 3.0
 
 # Pillow does not promise what it raises on malicious bytes; these are its parsers' own errors and what Python raises
 # when they trust a number too much.
@@ -104,10 +97,10 @@ def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.ui
     if isinstance(image, PreparedPixels):
         return _rearrange(image, spec)
     if isinstance(image, RawPixels):
-        return _fit(_wrap(image, max_pixels), UPRIGHT, spec)
+        return fit(_wrap(image, max_pixels), UPRIGHT, spec)
     container = open_container(image.data)
     try:
-        return _fit(_open(container, max_pixels), container.orientation, spec)
+        return fit(_open(container, max_pixels), container.orientation, spec)
     except _DAMAGE as error:
         raise InvalidImage(
             ENCODED_FIELD,
@@ -169,39 +162,3 @@ def _check_size(field: str, size: tuple[int, int], max_pixels: int) -> None:
             f"the picture has {width} x {height} = {width * height} pixels, but at most {max_pixels} are allowed: "
             "make it smaller",
         )
-
-
-def _fit(image: Image.Image, orientation: int, spec: InputSpec) -> NDArray[numpy.uint8]:
-    """Decodes, resizes and crops in one step: only the part of the resized picture that is kept is ever computed.
-
-    Works on the axes as stored and turns the small result, so that a photograph held upright costs no more. Columns
-    and rows are then filtered in the other order, which is worth 0.2 levels in the mean.
-    """
-    cut = (spec.height, spec.width) if swaps_axes(orientation) else (spec.width, spec.height)
-    short = min(image.size)
-    resized = [int(spec.resize * length / short) for length in image.size]
-    source = _draft(image, resized)
-    left, right = _span(resized[0], cut[0], source[0], mirrors_x(orientation))
-    top, bottom = _span(resized[1], cut[1], source[1], mirrors_y(orientation))
-    plain = recolour(image, "L" if spec.channels == 1 else "RGB")
-    small = plain.resize(cut, _FILTERS[spec.interpolation], box=(left, top, right, bottom), reducing_gap=_REDUCING_GAP)
-    # A copy, because Pillow's own memory is read-only, which torch would warn about.
-    return numpy.array(turn_upright(small, orientation)).reshape(spec.height, spec.width, spec.channels)
-
-
-def _draft(image: Image.Image, resized: list[int]) -> tuple[float, float]:
-    """Lets a large JPEG be decoded at a fraction of its size; returns the picture's extent in the pixels to come.
-
-    The extent may end within the last pixel: 1001 pixels at 1/2 are 500.5 in 501.
-    """
-    drafted = image.draft(None, (_OVERSAMPLING * resized[0], _OVERSAMPLING * resized[1]))
-    return image.size if drafted is None else drafted[1][2:]
-
-
-def _span(resized: int, cut: int, source: float, mirrored: bool) -> tuple[float, float]:
-    """Returns where the middle `cut` of `resized` pixels begins and ends, in pixels of the source."""
-    # Half pixels are rounded to even, as torchvision's CenterCrop does, and seen from the upright picture's side.
-    start = round((resized - cut) / 2)
-    if mirrored:
-        start = resized - cut - start
-    return start * source / resized, (start + cut) * source / resized

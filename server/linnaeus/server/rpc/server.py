@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from linnaeus.server.rpc.calls import CallObserver, WatchedServer
 from linnaeus.server.rpc.guard import Guard
+from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
 from linnaeus.server.rpc.holding import Door
 from linnaeus.server.rpc.listening import Address, listen
 from linnaeus.server.rpc.tls import Certificates
 
-# Time to write the last answers; streams that never end by themselves, such as health watches, end after it.
-_WRITE_SECONDS = 0.5
+# Time to write the last answers, on a machine that has much else to do; calls that never end by themselves, and those
+# whose message is still on its way, end after it. Watches of the health do not take it.
+_WRITE_SECONDS = 5.0
 _LEAST_PING_INTERVAL_MILLISECONDS = 5_000
 # A connection that has not said by then how it wants to speak is closed; gRPC's own bound is two minutes.
 _HANDSHAKE_MILLISECONDS = 20_000
@@ -93,7 +96,7 @@ class RpcServer:
         self._observer = observer
         self._door = Door()
         self._doors = doors
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
         self._told_of = [""]  # the server as a whole
         self.is_serving = False
         self.port = listen(self._server, doors.address, doors.certificates)
@@ -108,9 +111,7 @@ class RpcServer:
         self._told_of += [service.name for service in services]
         undisturbed: Any = WatchedServer(self._server, self._observer)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, undisturbed)
-        reflected = reflection.aio.ReflectionServicer(
-            (*self._told_of[1:], health.SERVICE_NAME, reflection.SERVICE_NAME)
-        )
+        reflected = reflection.aio.ReflectionServicer((*self._told_of[1:], SERVICE_NAME, reflection.SERVICE_NAME))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, watched)  # type: ignore[no-untyped-call]
         await self._tell(_NOT_SERVING)
         await self._server.start()
@@ -153,6 +154,7 @@ class RpcServer:
         await asyncio.sleep(0)  # the task has told the connections
         self._door.release()
         await asyncio.wait({ended}, timeout=grace_seconds)
+        self._health.end_watches()
         await self._server.stop(_WRITE_SECONDS)
         await stopping
         if self._health_port is not None:
