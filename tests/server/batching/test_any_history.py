@@ -56,13 +56,16 @@ class AnyHistory(RuleBasedStateMachine):
         patience=st.none() | st.sampled_from([0.0, 0.05, 0.3, 0.5, 1.0, 3.0]),
         priority=st.sampled_from(Priority),
         caller=st.sampled_from(["", "somebody"]),
+        is_decoded=st.booleans(),
     )
-    def admit(self, lane: str, patience: float | None, priority: Priority, caller: str = "") -> None:
+    def admit(
+        self, lane: str, patience: float | None, priority: Priority, caller: str = "", is_decoded: bool = False
+    ) -> None:
         held = [ticket.priority for ticket in self.held if ticket.lane == lane]
         above = sum(each <= priority for each in held)  # those of a lower priority leave it its places
         deadline = None if patience is None else self.clock.now + patience
         try:
-            ticket = self.queue.admit(lane, self.admitted, deadline, priority, size=100, caller=caller)
+            ticket = self.queue.admit(lane, self.admitted, deadline, priority, 100, caller, is_decoded)
         except QueueClosed:
             assert self.closed
         except NoDevice:
@@ -73,8 +76,15 @@ class AnyHistory(RuleBasedStateMachine):
             assert patience is not None and refusal.wait_seconds >= refusal.allowed_seconds
         else:
             assert above < MAX_QUEUE_SIZE and not self.closed and patience != 0.0
-            self.undecoded.append(ticket)
+            (self.decoded if is_decoded and not ticket.held_until else self.undecoded).append(ticket)
             self.admitted += 1
+
+    @invariant()
+    def pixels_that_are_held_back_no_more_go_past_the_decoders(self) -> None:
+        for ticket in [each for each in self.undecoded if each.stage is Stage.QUEUED]:
+            assert ticket.is_decoded
+            self.undecoded.remove(ticket)
+            self.decoded.append(ticket)
 
     @rule(lanes=st.sampled_from(["aaaa", "bbbbb", "abababab", "bba"]), patience=st.sampled_from([None, 1.0, 3.0]))
     def rush(self, lanes: str, patience: float | None) -> None:

@@ -291,7 +291,7 @@ def test_a_decoder_asleep_is_woken_by_an_admission() -> None:
     queue, looks = watched()
     decoder = Sleeper(looks, queue.next_to_decode)
     ticket = queue.admit("a", "1")
-    queue.call_decoders()
+    queue.call()
     assert decoder.result().tickets == [ticket]
 
 
@@ -320,9 +320,9 @@ def test_a_small_picture_is_left_to_a_decoder_at_work_and_another_is_woken_if_th
     assert queue.next_to_decode() is not None  # this thread is a decoder, which has something to do now
     other = Sleeper(looks, queue.next_to_decode)
     queue.admit("a", "small", size=1)
-    assert queue.call_decoders()
+    assert queue.call()
     looks.now += 1.0  # it is held up
-    assert not queue.call_decoders()
+    assert not queue.call()
     assert payloads(other.result()) == ["small"]
 
 
@@ -333,8 +333,31 @@ def test_a_large_picture_is_left_to_nobody() -> None:
     assert queue.next_to_decode() is not None
     other = Sleeper(looks, queue.next_to_decode)
     queue.admit("a", "large", size=1)
-    assert not queue.call_decoders()
+    assert not queue.call()
     assert payloads(other.result()) == ["large"]
+
+
+def test_pixels_that_need_no_decoder_go_to_a_stream_that_sleeps() -> None:
+    queue, looks = watched({"d": 1})
+    stream = Sleeper(looks, lambda: queue.take("d"))
+    queue.admit("a", "pixels", is_decoded=True)
+    queue.call()
+    assert payloads(stream.result()) == ["pixels"]
+
+
+def test_pixels_that_were_held_back_go_to_the_device_once_they_are_not_any_more() -> None:
+    queue, clock = new_queue(devices={"d": 1})
+    for _ in range(16):
+        leaver = queue.admit("a", "gone", caller="leaver")
+        clock.now += 0.1
+        queue.abandon(leaver)
+    put(queue, "busy")
+    first = queue.take_nowait("d")
+    held = queue.admit("a", "held", caller="leaver", is_decoded=True)
+    assert held.held_until > clock.now and queue.take_nowait("d", first) is None
+    clock.now = held.held_until
+    assert queue.next_to_decode_nowait() is None, "no decoder has to see it"
+    assert payloads(queue.take_nowait("d")) == ["held"]
 
 
 @pytest.mark.parametrize("freeing", ["take", "abandon"])
@@ -458,7 +481,7 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
         for number in range(each):
             name = f"{caller}.{number}"
             ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3), size=1)
-            queue.call_decoders()
+            queue.call()
             if number % 7 == 0:
                 ends.leave(ticket, queue.abandon(ticket))
 

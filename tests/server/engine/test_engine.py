@@ -45,8 +45,8 @@ async def running(repository: Path, heard: Any, **settings: Any) -> AsyncIterato
 
 
 def digit(seed: int = 0, **changes: Any) -> Request:
-    data = numpy.random.default_rng(seed).integers(0, 256, 28 * 28, numpy.uint8).tobytes()
-    return dataclasses.replace(Request(RawPixels(data, 28, 28, 1), model="lenet"), **changes)
+    data = numpy.random.default_rng(seed).integers(0, 256, 30 * 30, numpy.uint8).tobytes()
+    return dataclasses.replace(Request(RawPixels(data, 30, 30, 1), model="lenet"), **changes)
 
 
 async def let_others_run() -> None:

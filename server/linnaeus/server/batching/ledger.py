@@ -55,6 +55,11 @@ class Ledger(Generic[Payload]):
         """Whether no ticket waits for a decoder."""
         return not any(flow.undecoded or flow.held for lane in self.lanes.values() for flow in lane.flows)
 
+    @property
+    def holds_back(self) -> bool:
+        """Whether any ticket is held back."""
+        return any(flow.held for lane in self.lanes.values() for flow in lane.flows)
+
     def close_lane(self, lane: Lane[Payload], emptied: Callable[[], None]) -> None:
         """See BatchQueue.close_lane."""
         lane.closing = True
@@ -82,7 +87,7 @@ class Ledger(Generic[Payload]):
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
-            flow.undecoded.add(ticket)
+            _begin(flow, ticket, now)
         return ticket
 
     def next_to_decode(self, now: float, draining: bool) -> Turn[Payload] | None:
@@ -219,7 +224,7 @@ class Ledger(Generic[Payload]):
             at_once = draining or flow.lane.closing
             for ticket in [ticket for ticket in flow.held.values() if at_once or ticket.held_until <= now]:
                 del flow.held[ticket.order]
-                flow.undecoded.add(ticket)
+                _begin(flow, ticket, now)
 
     def _decoder_seconds(self, ticket: Ticket[Payload]) -> float:
         """What decoding a ticket will take one decoder; more than a turn, if nothing of its kind was ever decoded."""
@@ -291,6 +296,14 @@ class Ledger(Generic[Payload]):
         free = device.streams - len(device.running)
         lanes = (lane for lane in self.lanes.values() if device.name in lane.tables)
         return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)
+
+
+def _begin(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
+    """It goes to the decoders, or past them."""
+    if ticket.is_decoded:
+        _enqueue(flow, ticket, now)
+    else:
+        flow.undecoded.add(ticket)
 
 
 def _enqueue(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:

@@ -138,8 +138,9 @@ class BatchQueue(Generic[Payload]):
         priority: Priority = Priority.NORMAL,
         size: int = 0,
         caller: str = "",
+        is_decoded: bool = False,
     ) -> Ticket[Payload]:
-        """Reserves a place, before any work is done.
+        """Reserves a place, before any work is done; `call` is to follow.
 
         Args:
             lane: an open one.
@@ -148,6 +149,7 @@ class BatchQueue(Generic[Payload]):
             priority: who goes first.
             size: of what is to be decoded, in bytes.
             caller: who asks, as far as is known: those who usually leave are held back on a busy device.
+            is_decoded: whether it goes to the devices as it is.
 
         Raises:
             QueueClosed: the queue is closed.
@@ -162,17 +164,18 @@ class BatchQueue(Generic[Payload]):
                 raise QueueClosed
             if found is None or found.closing:
                 raise LaneClosed
-            arrival = Arrival(payload, deadline, priority, size, caller)
+            arrival = Arrival(payload, deadline, priority, size, caller, is_decoded)
             return self._ledger.admit(arrival, found, self._clock())
 
-    def call_decoders(self) -> bool:
-        """Tells decoders of what was admitted, once for any number of tickets; without it, none looks after them.
+    def call(self) -> bool:
+        """Tells decoders and devices of what was admitted, once for any number of tickets; without it, none looks.
 
         Returns:
             Whether something was left to a decoder at work, which is as good as done. It may yet be held up: whoever
             called should do so again within milliseconds.
         """
         with self._lock:
+            self._streams.wake()
             return self._decoder_threads.wake()
 
     def next_to_decode(self) -> Turn[Payload] | None:
@@ -301,7 +304,10 @@ class BatchQueue(Generic[Payload]):
             self._wake_all()
 
     def _next_to_decode(self) -> Turn[Payload] | None:
+        are_held = self._ledger.holds_back
         turn = self._ledger.next_to_decode(self._clock(), self._closed)
+        if are_held:
+            self._streams.wake()  # one that is not any more may need no decoder
         self._ledger.remove_empty()
         return turn
 

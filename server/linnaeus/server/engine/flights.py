@@ -14,6 +14,7 @@ from linnaeus.server.batching import BatchQueue, Stage
 from linnaeus.server.engine import answers
 from linnaeus.server.engine.admission import admit, too_late
 from linnaeus.server.engine.catalog import Catalog, Entry
+from linnaeus.server.engine.decode import as_they_are
 from linnaeus.server.engine.journeys import Follower, Journey
 from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.trace import Trace
@@ -169,25 +170,28 @@ class Flights:
     def _take_off(self, flight: Flight) -> None:
         request = flight.request
         entry, model = self._catalog.resolve(request.model, request.version)
-        work = Work(flight.number, request.image, model.manifest.input, _top_k(request, model), flight)
+        spec = model.manifest.input
+        work = Work(
+            flight.number, request.image, spec, _top_k(request, model), flight, as_they_are(request.image, spec)
+        )
         ticket = self._admit(entry, _with_deadline(request, entry, flight.came_at), work)
         flight.entry, flight.model, flight.ticket = entry, model, ticket
         if not self._is_calling:
             self._is_calling = True
-            self._loop.call_soon(self._call_decoders)
+            self._loop.call_soon(self._call)
         flight.call_off = self._end_at(ticket)
         self.in_flight += 1
 
-    def _call_decoders(self) -> None:
-        """Tells decoders of all that was admitted in one step of the event loop."""
+    def _call(self) -> None:
+        """Tells decoders and devices of all that was admitted in one step of the event loop."""
         self._is_calling = False
-        if self._queue.call_decoders() and not self._is_calling_again:
+        if self._queue.call() and not self._is_calling_again:
             self._is_calling_again = True
-            self._loop.call_later(_CALL_AGAIN_SECONDS, self._call_decoders_again)
+            self._loop.call_later(_CALL_AGAIN_SECONDS, self._call_again)
 
-    def _call_decoders_again(self) -> None:
+    def _call_again(self) -> None:
         self._is_calling_again = False
-        self._call_decoders()
+        self._call()
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
         told = {
