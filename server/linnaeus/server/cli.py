@@ -40,8 +40,10 @@ def _serve(settings: Settings) -> None:
     limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
     from linnaeus.server.app import serve as serve_until_told
+    from linnaeus.server.event_loop import new_event_loop
 
-    asyncio.run(serve_until_told(settings))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(serve_until_told(settings))
 
 
 def _signature() -> inspect.Signature:

@@ -104,15 +104,15 @@ def new_queue(
 
 def decode_next(queue: BatchQueue[str]) -> Ticket[str]:
     turn = queue.next_to_decode_nowait()
-    assert turn is not None and turn.ticket is not None, "nothing was to be decoded"
-    return turn.ticket
+    assert turn is not None and turn.tickets, "nothing was to be decoded"
+    (ticket,) = turn.tickets
+    return ticket
 
 
 def decode_all(queue: BatchQueue[str]) -> None:
     """Decodes whatever the policy wants decoded now."""
     while (turn := queue.next_to_decode_nowait()) is not None:
-        if turn.ticket is not None:
-            queue.put(turn.ticket)
+        queue.put(dict.fromkeys(turn.tickets, 0.0))
 
 
 def put(queue: BatchQueue[str], payload: str, lane: str = "a", *arguments: Any, **options: Any) -> Ticket[str]:

@@ -143,21 +143,20 @@ class Simulation:
     def _pull(self) -> None:
         while self._idle_decoders and (turn := self.queue.next_to_decode_nowait()) is not None:
             self._dropped(turn.late)
-            if turn.ticket is not None:
+            if turn.tickets:
                 self._idle_decoders -= 1
-                seconds = self.models[str(turn.ticket.lane)].decode_seconds * self.slowness(self.now)
-                stretch = 1.0 + self._running / max(self.streams, 1)
-                self._at(self.now + seconds * stretch, self._decoded, turn.ticket, seconds)
+                stretch = self.slowness(self.now)
+                decoded = {each: self.models[str(each.lane)].decode_seconds * stretch for each in turn.tickets}
+                seconds = sum(decoded.values()) * (1.0 + self._running / max(self.streams, 1))
+                self._at(self.now + seconds, self._decoded, decoded)
         for device in list(self._idle_streams):
             self._take(device, None)
 
-    def _decoded(self, ticket: Ticket[Call], seconds: float) -> None:
+    def _decoded(self, decoded: dict[Ticket[Call], float]) -> None:
         self._idle_decoders += 1
-        try:
-            self.queue.put(ticket, seconds)
-        except NoDevice:
-            self.queue.abandon(ticket)
-            self._dropped([ticket])
+        for stranded in self.queue.put(decoded):
+            self.queue.abandon(stranded)
+            self._dropped([stranded])
 
     def _take(self, device: str, finished: Batch[Call] | None) -> None:
         batch = self.queue.take_nowait(device, finished)

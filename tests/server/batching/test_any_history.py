@@ -56,13 +56,16 @@ class AnyHistory(RuleBasedStateMachine):
         patience=st.none() | st.sampled_from([0.0, 0.05, 0.3, 0.5, 1.0, 3.0]),
         priority=st.sampled_from(Priority),
         caller=st.sampled_from(["", "somebody"]),
+        is_decoded=st.booleans(),
     )
-    def admit(self, lane: str, patience: float | None, priority: Priority, caller: str = "") -> None:
+    def admit(
+        self, lane: str, patience: float | None, priority: Priority, caller: str = "", is_decoded: bool = False
+    ) -> None:
         held = [ticket.priority for ticket in self.held if ticket.lane == lane]
         above = sum(each <= priority for each in held)  # those of a lower priority leave it its places
         deadline = None if patience is None else self.clock.now + patience
         try:
-            ticket = self.queue.admit(lane, self.admitted, deadline, priority, size=100, caller=caller)
+            ticket = self.queue.admit(lane, self.admitted, deadline, priority, 100, caller, is_decoded)
         except QueueClosed:
             assert self.closed
         except NoDevice:
@@ -73,8 +76,15 @@ class AnyHistory(RuleBasedStateMachine):
             assert patience is not None and refusal.wait_seconds >= refusal.allowed_seconds
         else:
             assert above < MAX_QUEUE_SIZE and not self.closed and patience != 0.0
-            self.undecoded.append(ticket)
+            (self.decoded if is_decoded and not ticket.held_until else self.undecoded).append(ticket)
             self.admitted += 1
+
+    @invariant()
+    def pixels_that_are_held_back_no_more_go_past_the_decoders(self) -> None:
+        for ticket in [each for each in self.undecoded if each.stage is Stage.QUEUED]:
+            assert ticket.is_decoded
+            self.undecoded.remove(ticket)
+            self.decoded.append(ticket)
 
     @rule(lanes=st.sampled_from(["aaaa", "bbbbb", "abababab", "bba"]), patience=st.sampled_from([None, 1.0, 3.0]))
     def rush(self, lanes: str, patience: float | None) -> None:
@@ -93,13 +103,13 @@ class AnyHistory(RuleBasedStateMachine):
         for ticket in turn.late:
             assert ticket.deadline is not None
             self.end(ticket, self.undecoded)
-        if turn.ticket is not None:
-            assert turn.ticket.before(self.clock.now)
+        for ticket in turn.tickets:
+            assert ticket.before(self.clock.now)
             free = [each for each in self.undecoded if self.closed or each.held_until <= self.clock.now]
-            waiting = [each for each in free if same_flow(each, turn.ticket)]
-            assert turn.ticket is min(waiting, key=urgency)
-            self.undecoded.remove(turn.ticket)
-            self.decoding.append(turn.ticket)
+            waiting = [each for each in free if same_flow(each, ticket)]
+            assert ticket is min(waiting, key=urgency)
+            self.undecoded.remove(ticket)
+            self.decoding.append(ticket)
 
     @precondition(lambda self: self.decoding)
     @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.01]))
@@ -108,9 +118,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def put_one(self, ticket: Ticket[int], seconds: float = 0.0) -> None:
         """It was in the hands of a decoder."""
-        try:
-            self.queue.put(ticket, seconds)
-        except NoDevice:
+        if self.queue.put({ticket: seconds}):
             assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
             self.queue.abandon(ticket)
             self.ended.append(ticket)
@@ -130,7 +138,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     def decoder_returns(self, ticket: Ticket[int]) -> None:
         """With one that was abandoned meanwhile: it must not count."""
-        self.queue.put(ticket)
+        self.queue.put({ticket: 0.0})
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())

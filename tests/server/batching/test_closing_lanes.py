@@ -78,24 +78,24 @@ def test_what_is_held_back_for_its_caller_s_habit_goes_out_at_once() -> None:
 def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
     def left(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
         queue.abandon(ticket)
-        queue.put(ticket, 0.01)  # its decoder did not know
+        queue.put({ticket: 0.01})  # its decoder did not know
 
     def late(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
-        queue.put(ticket)
+        queue.put({ticket: 0.0})
         clock.now += 100.0
         batch = queue.take_nowait("d")
         assert batch is not None and batch.late == [ticket]
 
     def stranded(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
-        queue.put(ticket)
+        queue.put({ticket: 0.0})
         assert queue.remove_device("d") == [ticket]
 
     def given_back(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
-        queue.put(ticket)
+        queue.put({ticket: 0.0})
         assert queue.remove_device("d", queue.take_nowait("d")) == [ticket]
 
     def left_while_it_ran(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
-        queue.put(ticket)
+        queue.put({ticket: 0.0})
         batch = queue.take_nowait("d")
         assert told.times == 0
         queue.take_nowait("d", batch)
@@ -243,15 +243,13 @@ class AnyClosing(RuleBasedStateMachine):
         turn = self.queue.next_to_decode_nowait()
         if turn is not None:
             self.forget(turn.late)
-            self.decoding += [turn.ticket] if turn.ticket else []
+            self.decoding += turn.tickets
 
     @precondition(lambda self: self.decoding)
     @rule()
     def put(self) -> None:
         ticket = self.decoding.pop(0)
-        try:
-            self.queue.put(ticket, 0.01)
-        except NoDevice:
+        if self.queue.put({ticket: 0.01}):
             self.queue.abandon(ticket, left=False)
             self.forget([ticket])
 

@@ -88,7 +88,7 @@ def test_a_ticket_dropped_before_decoding_counts() -> None:
     queue.admit("a", "1", clock.now + 1.0)
     clock.now += 0.95
     turn = queue.next_to_decode_nowait()
-    assert turn is not None and turn.ticket is None and len(turn.late) == 1
+    assert turn is not None and not turn.tickets and len(turn.late) == 1
     assert queue.foreseen("a").median_error_seconds == pytest.approx(0.95)
 
 

@@ -69,12 +69,12 @@ class Desk:
 
     def decodes(self) -> str | None:
         turn = self.queue.next_to_decode_nowait()
-        return None if turn is None or turn.ticket is None else turn.ticket.payload
+        return None if turn is None or not turn.tickets else turn.tickets[0].payload
 
     def occupy(self) -> None:
         ticket = self.admit("stayer")
         assert self.decodes() == "stayer"
-        self.queue.put(ticket)
+        self.queue.put({ticket: 0.0})
         assert self.queue.take_nowait("d") is not None
 
 

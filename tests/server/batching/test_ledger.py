@@ -39,8 +39,9 @@ class Desk:
         return self.ledger.admit(arrival, self.lanes[lane], now)
 
     def decode(self, now: float = 0.0, seconds: float = 0.0) -> None:
-        while (turn := self.ledger.next_to_decode(now, False)) is not None and turn.ticket is not None:
-            self.ledger.put(turn.ticket, seconds, now)
+        while (turn := self.ledger.next_to_decode(now, False)) is not None and turn.tickets:
+            for ticket in turn.tickets:
+                self.ledger.put(ticket, seconds, now)
 
     def form(self, now: float = 0.0, device: str = "d") -> Batch[str] | None:
         return self.ledger.form(self.ledger.devices[device], now, False)
@@ -194,7 +195,7 @@ def test_a_ticket_goes_its_way_and_leaves_nothing_behind() -> None:
     ticket = desk.admit(deadline=9.0)
     assert ticket.stage is Stage.ADMITTED and flow.depth == 1
     turn = desk.ledger.next_to_decode(0.1, False)
-    assert turn is not None and turn.ticket is ticket
+    assert turn is not None and turn.tickets == [ticket]
     assert ticket.stage is Stage.DECODING and len(flow.decoding) == 1 and flow.depth == 1
     assert desk.ledger.put(ticket, 0.01, 0.2)
     assert ticket.stage is Stage.QUEUED and ticket.put_at == 0.2 and len(flow.decoding) == 0 and flow.depth == 1
@@ -223,7 +224,7 @@ def test_what_is_late_before_it_is_decoded_is_never_decoded() -> None:
     desk = Desk()
     late, good = desk.admit("late", deadline=1.0), desk.admit("good", deadline=3.0)
     turn = desk.ledger.next_to_decode(0.95, False)
-    assert turn is not None and turn.ticket is good and turn.late == [late]
+    assert turn is not None and turn.tickets == [good] and turn.late == [late]
     assert late.stage is Stage.GONE and desk.lanes[0].depth == 1
     assert late.predicted_at == pytest.approx(1.05)  # when its answer would have come
 
@@ -324,7 +325,7 @@ def test_removing_the_last_device_hands_out_what_nobody_can_run_but_leaves_other
     desk = Desk(new_lane("a"), new_lane("b", devices="de"), devices="de")
     waiting, decoded = desk.admit("waiting"), desk.admit("decoded", deadline=4.0)
     turn = desk.ledger.next_to_decode(0.0, False)
-    assert turn is not None and turn.ticket is decoded
+    assert turn is not None and turn.tickets == [decoded]
     desk.ledger.put(decoded, 0.0, 0.0)
     other = desk.admit(lane=1)
     stranded = desk.ledger.remove_device("d", None, 0.0)

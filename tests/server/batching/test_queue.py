@@ -29,11 +29,12 @@ class Looks:
     """A clock that counts its readings: whoever waits in the queue has read it first, under the queue's lock."""
 
     def __init__(self) -> None:
+        self.now = 1.0
         self._seen = threading.Semaphore(0)
 
     def __call__(self) -> float:
         self._seen.release()
-        return 1.0
+        return self.now
 
     def wait(self) -> None:
         """Returns when the clock has been read once more."""
@@ -107,7 +108,7 @@ def test_a_ticket_abandoned_while_it_is_decoded_is_not_queued() -> None:
     ticket = queue.admit("a", "1")
     assert decode_next(queue) is ticket
     assert queue.abandon(ticket) is Stage.DECODING
-    queue.put(ticket)
+    queue.put({ticket: 0.0})
     assert queue.take_nowait("d") is None
     assert queue.depth("a") == 0
 
@@ -163,12 +164,12 @@ def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay(
         queue.admit("a", "too late")
     first = queue.take("d")
     assert payloads(first) == ["queued"]
-    queue.put(decoding)
+    queue.put({decoding: 0.0})
     second = queue.take("d", first)
     assert payloads(second) == ["decoding"]
     turn = queue.next_to_decode()
-    assert turn is not None and turn.ticket is waiting
-    queue.put(waiting)
+    assert turn is not None and turn.tickets == [waiting]
+    queue.put({waiting: 0.0})
     third = queue.take("d", second)
     assert payloads(third) == ["waiting"]
     assert queue.take("d", third) is None
@@ -188,7 +189,7 @@ def test_when_the_last_ticket_of_a_closed_queue_ends_all_streams_and_decoders_do
     for _ in range(2 * len(streams) + len(decoders)):  # all have looked about, and streams sleep again
         looks.wait()
     if ending == "run":
-        queue.put(ticket)
+        queue.put({ticket: 0.0})
     else:
         queue.abandon(ticket)
     ran = [payload for stream in streams for payload in stream.result()]
@@ -290,7 +291,73 @@ def test_a_decoder_asleep_is_woken_by_an_admission() -> None:
     queue, looks = watched()
     decoder = Sleeper(looks, queue.next_to_decode)
     ticket = queue.admit("a", "1")
-    assert decoder.result().ticket is ticket
+    queue.call()
+    assert decoder.result().tickets == [ticket]
+
+
+def learnt(queue: BatchQueue[str], seconds: float) -> None:
+    """What decoding a picture of one byte takes is known from now on."""
+    ticket = queue.admit("a", "before", size=1)
+    assert decode_next(queue) is ticket
+    queue.put({ticket: seconds})
+    assert payloads(queue.take("d")) == ["before"]
+
+
+def test_small_pictures_are_decoded_in_one_turn_and_large_ones_one_by_one() -> None:
+    for seconds, together in ((1e-4, ["1", "2", "3", "4"]), (2e-4, ["1", "2"]), (3e-4, ["1"]), (0.1, ["1"])):
+        queue, _ = new_queue()
+        learnt(queue, seconds)
+        for name in "1234":
+            queue.admit("a", name, size=1)
+        turn = queue.next_to_decode_nowait()
+        assert turn is not None and [ticket.payload for ticket in turn.tickets] == together
+
+
+def test_a_small_picture_is_left_to_a_decoder_at_work_and_another_is_woken_if_that_one_does_not_come_back() -> None:
+    queue, looks = watched()
+    learnt(queue, 1e-4)
+    queue.admit("a", "at work", size=1)
+    assert queue.next_to_decode() is not None  # this thread is a decoder, which has something to do now
+    other = Sleeper(looks, queue.next_to_decode)
+    queue.admit("a", "small", size=1)
+    assert queue.call()
+    looks.now += 1.0  # it is held up
+    assert not queue.call()
+    assert payloads(other.result()) == ["small"]
+
+
+def test_a_large_picture_is_left_to_nobody() -> None:
+    queue, looks = watched()
+    learnt(queue, 0.1)
+    queue.admit("a", "at work", size=1)
+    assert queue.next_to_decode() is not None
+    other = Sleeper(looks, queue.next_to_decode)
+    queue.admit("a", "large", size=1)
+    assert not queue.call()
+    assert payloads(other.result()) == ["large"]
+
+
+def test_pixels_that_need_no_decoder_go_to_a_stream_that_sleeps() -> None:
+    queue, looks = watched({"d": 1})
+    stream = Sleeper(looks, lambda: queue.take("d"))
+    queue.admit("a", "pixels", is_decoded=True)
+    queue.call()
+    assert payloads(stream.result()) == ["pixels"]
+
+
+def test_pixels_that_were_held_back_go_to_the_device_once_they_are_not_any_more() -> None:
+    queue, clock = new_queue(devices={"d": 1})
+    for _ in range(16):
+        leaver = queue.admit("a", "gone", caller="leaver")
+        clock.now += 0.1
+        queue.abandon(leaver)
+    put(queue, "busy")
+    first = queue.take_nowait("d")
+    held = queue.admit("a", "held", caller="leaver", is_decoded=True)
+    assert held.held_until > clock.now and queue.take_nowait("d", first) is None
+    clock.now = held.held_until
+    assert queue.next_to_decode_nowait() is None, "no decoder has to see it"
+    assert payloads(queue.take_nowait("d")) == ["held"]
 
 
 @pytest.mark.parametrize("freeing", ["take", "abandon"])
@@ -303,7 +370,7 @@ def test_a_decoder_that_is_far_enough_ahead_is_woken_when_a_place_is_free(freein
         assert payloads(queue.take("d")) == ["1"]
     else:
         queue.abandon(first)
-    assert decoder.result().ticket is third
+    assert decoder.result().tickets == [third]
 
 
 def test_a_stream_of_a_removed_device_ends() -> None:
@@ -331,12 +398,11 @@ def test_when_the_last_device_is_gone_newcomers_and_decoded_tickets_are_turned_a
     waiting, decoding = queue.admit("a", "1"), queue.admit("b", "2")
     assert decode_next(queue) is waiting
     assert queue.remove_device("d") == [decoding]
-    with pytest.raises(NoDevice):
-        queue.put(waiting)
+    assert queue.put({waiting: 0.0}) == [waiting]
     with pytest.raises(NoDevice):
         queue.admit("a", "3")
     queue.abandon(waiting)
-    queue.put(waiting)  # its caller has left: no error for anybody
+    queue.put({waiting: 0.0})  # its caller has left: no error for anybody
     queue.close()
     assert queue.next_to_decode() is None and queue.take("d") is None
 
@@ -397,8 +463,7 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
     def decode() -> None:
         while (turn := queue.next_to_decode()) is not None:
             ends.add(turn.late)
-            if turn.ticket is not None:
-                queue.put(turn.ticket, 1e-6)
+            queue.put(dict.fromkeys(turn.tickets, 1e-6))
 
     def serve(device: str) -> None:
         batch: Batch[str] | None = None
@@ -416,6 +481,7 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
         for number in range(each):
             name = f"{caller}.{number}"
             ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3), size=1)
+            queue.call()
             if number % 7 == 0:
                 ends.leave(ticket, queue.abandon(ticket))
 

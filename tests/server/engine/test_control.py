@@ -48,7 +48,7 @@ def root(source: Path, tmp_path: Path) -> Path:
 
 
 def request(model: str = "m", version: str = "") -> Request:
-    return Request(RawPixels(numpy.zeros(28 * 28, numpy.uint8).tobytes(), 28, 28, 1), model=model, version=version)
+    return Request(RawPixels(numpy.zeros(30 * 30, numpy.uint8).tobytes(), 30, 30, 1), model=model, version=version)
 
 
 async def asked(engine: Engine, version: str = "") -> tuple[int, str]:

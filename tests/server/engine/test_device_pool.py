@@ -107,16 +107,15 @@ class Pool:
         answer: Any = None  # nobody waits here
         work = Work(number, RawPixels(b"", 2, 2, 1), SPEC, 1, answer)
         work.pixels = numpy.full((2, 2, 1), number, numpy.uint8)
-        return self.queue.admit(LANE, work)
+        ticket = self.queue.admit(LANE, work)
+        self.queue.call()
+        return ticket
 
     def decode(self) -> None:
         """What the decoder's thread does."""
         while (turn := self.queue.next_to_decode()) is not None:
-            if turn.ticket is not None:
-                try:
-                    self.queue.put(turn.ticket)
-                except NoDevice:
-                    self.queue.abandon(turn.ticket)
+            for stranded in self.queue.put(dict.fromkeys(turn.tickets, 0.0)):
+                self.queue.abandon(stranded)
 
     def outcome(self) -> BatchOutcome:
         """The next one that ran."""

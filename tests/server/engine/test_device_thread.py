@@ -116,8 +116,8 @@ class Device:
         work.pixels = numpy.full((2, 2, 1), pixel, numpy.uint8)
         ticket = self.queue.admit(LANE, work, None if timeout is None else self.now + timeout)
         turn = self.queue.next_to_decode_nowait()
-        assert turn is not None and turn.ticket is ticket
-        self.queue.put(ticket)
+        assert turn is not None and turn.tickets == [ticket]
+        self.queue.put({ticket: 0.0})
         return ticket
 
     def outcome(self) -> BatchOutcome:

@@ -45,8 +45,8 @@ async def running(repository: Path, heard: Any, **settings: Any) -> AsyncIterato
 
 
 def digit(seed: int = 0, **changes: Any) -> Request:
-    data = numpy.random.default_rng(seed).integers(0, 256, 28 * 28, numpy.uint8).tobytes()
-    return dataclasses.replace(Request(RawPixels(data, 28, 28, 1), model="lenet"), **changes)
+    data = numpy.random.default_rng(seed).integers(0, 256, 30 * 30, numpy.uint8).tobytes()
+    return dataclasses.replace(Request(RawPixels(data, 30, 30, 1), model="lenet"), **changes)
 
 
 async def let_others_run() -> None:
@@ -72,6 +72,31 @@ class Gate:
 
     async def wait_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+
+
+async def test_what_was_left_to_a_decoder_that_is_held_up_is_taken_by_another(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, entered, opened = decoders_module.decode, threading.Event(), threading.Event()
+
+    def decode(image: Any, *arguments: Any) -> Any:
+        if image is held_up.image:
+            entered.set()
+            assert opened.wait(30)
+        return real(image, *arguments)
+
+    held_up = digit(seed=1)
+    async with running(repository, heard, models="lenet", decode_threads=2) as engine:
+        for seed in range(8):
+            await engine.classify(digit(seed))  # decoding them takes next to nothing, it learns
+        monkeypatch.setattr(decoders_module, "decode", decode)
+        waiting = asyncio.create_task(engine.classify(held_up))
+        while not entered.is_set():
+            await let_others_run()
+        async with asyncio.timeout(30):
+            await engine.classify(digit(seed=2))
+        opened.set()
+        await waiting
 
 
 async def test_the_same_image_gets_the_same_answer_at_every_place_of_a_full_batch(repository: Path, heard: Any) -> None:

@@ -65,11 +65,11 @@ def events(tmp_path: Path) -> Callable[[str], list[dict[str, Any]]]:
 
 
 def digit(seed: int = 0, **changes: Any) -> Request:
-    data = numpy.random.default_rng(seed).integers(0, 255, 28 * 28, numpy.uint8).tobytes()
-    return dataclasses.replace(Request(RawPixels(data, 28, 28, 1), model="lenet"), **changes)
+    data = numpy.random.default_rng(seed).integers(0, 255, 30 * 30, numpy.uint8).tobytes()
+    return dataclasses.replace(Request(RawPixels(data, 30, 30, 1), model="lenet"), **changes)
 
 
-STUCK = RawPixels(b"\xff" * 28 * 28, 28, 28, 1)
+STUCK = RawPixels(b"\xff" * 30 * 30, 30, 30, 1)
 
 
 class Gate:

@@ -2,7 +2,7 @@
 
 Rooms, each of which knows those before it only: `tickets`, `window`, `waiting`; what is learnt (`latency`, `drain`,
 `foresight`, `habits`); what is kept (`lanes`); what is decided (`policy`, `forecast`, `gate`); who carries it out
-(`ledger`). The door for threads is `queue`.
+(`ledger`). The door for threads is `queue`, `waking` says which of them sleep.
 """
 
 from linnaeus.server.batching.lanes import LaneLimits

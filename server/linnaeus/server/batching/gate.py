@@ -27,6 +27,7 @@ class Arrival(Generic[Payload]):
     priority: Priority
     size: int
     caller: str
+    is_decoded: bool = False
 
 
 class Gate(Generic[Payload]):
@@ -72,6 +73,7 @@ class Gate(Generic[Payload]):
             predicted_at=predicted + hold_seconds + _filling_seconds(newcomer, devices, predicted, now),
             order=next(self._order),
             caller=arrival.caller,
+            is_decoded=arrival.is_decoded,
             held_until=now + hold_seconds if hold_seconds else 0.0,
         )
 

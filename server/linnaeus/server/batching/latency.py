@@ -36,6 +36,7 @@ class LatencyTable:
         self._alone = dict(seconds_by_size)
         self._sizes = sorted(seconds_by_size)
         self._shift: dict[tuple[int, int], float] = {}
+        self._shapes: dict[tuple[int, int], float] = {}  # those that were asked for since the shape last changed
         self._paces = Window(_RECENT_SECONDS, _LEAST_RUNS)
 
     @property
@@ -61,6 +62,7 @@ class LatencyTable:
         ratio = max(seconds, 1e-9) / self._shape(size, beside)
         self._paces.add(ratio, now)
         step = _SHAPE_STEP * log(ratio / self._paces.quantile(0.5))
+        self._shapes.clear()
         for row, share in self._rows(size):
             moved = self._shift.get((row, beside), 0.0) * (1.0 - _SHAPE_LEAK * share) + step * share
             self._shift[row, beside] = max(-_SHAPE_BOUND, min(_SHAPE_BOUND, moved))
@@ -73,7 +75,11 @@ class LatencyTable:
 
     def _shape(self, size: int, beside: int) -> float:
         """The rows around that size, joined by a straight line; beyond the largest, in proportion."""
-        return sum(self._row(row, beside) * share for row, share in self._rows(size)) * max(1.0, size / self._sizes[-1])
+        shape = self._shapes.get((size, beside))
+        if shape is None:
+            joined = sum(self._row(row, beside) * share for row, share in self._rows(size))
+            shape = self._shapes[size, beside] = joined * max(1.0, size / self._sizes[-1])
+        return shape
 
     def _row(self, row: int, beside: int) -> float:
         return self._alone[row] * (beside + 1) * exp(self._shift.get((row, beside), 0.0))

@@ -6,6 +6,7 @@ the tables what came of it. It knows no locks and no clock: every call says what
 
 import itertools
 from collections.abc import Callable, Hashable, Iterable
+from math import inf
 from typing import Generic
 
 from linnaeus.server.batching.gate import Arrival, Gate
@@ -19,19 +20,26 @@ from linnaeus.server.batching.tickets import (
     Turn,
 )
 
+# What a decoder takes at once: small pictures, whose handing over one by one would cost more than decoding them does.
+TURN_SECONDS = 0.0005
+
 
 class Ledger(Generic[Payload]):
     """Lanes, devices and tickets. Not for several threads at once; see BatchQueue for the invariants.
+
+    Args:
+        decoders: threads that decode, and share that work evenly.
 
     Attributes:
         lanes, devices: by name.
         policy: what it asks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, decoders: int = 1) -> None:
         self.lanes: dict[Hashable, Lane[Payload]] = {}
         self.devices: dict[str, Device[Payload]] = {}
         self.policy: Policy[Payload] = Policy(self.lanes)
+        self._decoders = decoders
         self._batches = itertools.count(1)
         self._fair_time = 0.0
         self._gate: Gate[Payload] = Gate(self.lanes)
@@ -48,9 +56,9 @@ class Ledger(Generic[Payload]):
         return not any(flow.undecoded or flow.held for lane in self.lanes.values() for flow in lane.flows)
 
     @property
-    def wants_decoding(self) -> bool:
-        """Whether a ticket should be decoded now."""
-        return self.policy.next_undecoded(self.devices) is not None
+    def holds_back(self) -> bool:
+        """Whether any ticket is held back."""
+        return any(flow.held for lane in self.lanes.values() for flow in lane.flows)
 
     def close_lane(self, lane: Lane[Payload], emptied: Callable[[], None]) -> None:
         """See BatchQueue.close_lane."""
@@ -79,22 +87,32 @@ class Ledger(Generic[Payload]):
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
-            flow.undecoded.add(ticket)
+            _begin(flow, ticket, now)
         return ticket
 
     def next_to_decode(self, now: float, draining: bool) -> Turn[Payload] | None:
-        """What should be decoded now, if anything."""
+        """What one decoder should decode now, if anything: one ticket, or as many small ones as a turn has time for."""
         self._release(now, draining)
-        late: list[Ticket[Payload]] = []
+        turn: Turn[Payload] = Turn([], [])
+        seconds = 0.0
         while (flow := self.policy.next_undecoded(self.devices)) is not None:
             ticket = flow.undecoded.head
-            if not self._is_late(ticket, flow.lane, now):
-                flow.undecoded.remove(ticket)
-                ticket.stage = Stage.DECODING
-                flow.decoding.add(ticket)
-                return Turn(ticket, late)
-            late.append(ticket)
-        return Turn(None, late) if late else None
+            if self._is_late(ticket, flow.lane, now):
+                turn.late.append(ticket)
+                continue
+            seconds += self._decoder_seconds(ticket)
+            if turn.tickets and seconds > TURN_SECONDS:
+                break
+            flow.undecoded.remove(ticket)
+            ticket.stage = Stage.DECODING
+            flow.decoding.add(ticket)
+            turn.tickets.append(ticket)
+        return turn if turn.tickets or turn.late else None
+
+    def decodes_next_within(self, seconds: float) -> bool | None:
+        """Whether what is to be decoded next takes a decoder no longer than that; None if there is nothing."""
+        flow = self.policy.next_undecoded(self.devices)
+        return None if flow is None else self._decoder_seconds(flow.undecoded.head) <= seconds
 
     def put(self, ticket: Ticket[Payload], decode_seconds: float, now: float) -> bool:
         """A ticket was decoded; says whether it waits for a device now."""
@@ -182,6 +200,10 @@ class Ledger(Generic[Payload]):
             self._remove(ticket)
         return stranded
 
+    def is_stranded(self, ticket: Ticket[Payload]) -> bool:
+        """Whether no device is left for a ticket that is being decoded."""
+        return ticket.stage is Stage.DECODING and not self.devices_of(self.lanes[ticket.lane])
+
     def flow(self, ticket: Ticket[Payload]) -> Flow[Payload]:
         """The flow that a ticket is of."""
         return self.lanes[ticket.lane].flows[ticket.priority]
@@ -202,7 +224,11 @@ class Ledger(Generic[Payload]):
             at_once = draining or flow.lane.closing
             for ticket in [ticket for ticket in flow.held.values() if at_once or ticket.held_until <= now]:
                 del flow.held[ticket.order]
-                flow.undecoded.add(ticket)
+                _begin(flow, ticket, now)
+
+    def _decoder_seconds(self, ticket: Ticket[Payload]) -> float:
+        """What decoding a ticket will take one decoder; more than a turn, if nothing of its kind was ever decoded."""
+        return ticket.decode_seconds * self._decoders or inf
 
     def _give_back(self, batch: Batch[Payload], now: float) -> None:
         """The batch could not be run: its tickets wait again."""
@@ -270,6 +296,14 @@ class Ledger(Generic[Payload]):
         free = device.streams - len(device.running)
         lanes = (lane for lane in self.lanes.values() if device.name in lane.tables)
         return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)
+
+
+def _begin(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
+    """It goes to the decoders, or past them."""
+    if ticket.is_decoded:
+        _enqueue(flow, ticket, now)
+    else:
+        flow.undecoded.add(ticket)
 
 
 def _enqueue(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:

@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from math import inf
 from typing import Generic
 
 from linnaeus.server.batching.gate import Arrival
@@ -24,7 +23,6 @@ from linnaeus.server.batching.ledger import Ledger
 from linnaeus.server.batching.tickets import (
     Batch,
     LaneClosed,
-    NoDevice,
     Payload,
     Priority,
     QueueClosed,
@@ -32,6 +30,7 @@ from linnaeus.server.batching.tickets import (
     Ticket,
     Turn,
 )
+from linnaeus.server.batching.waking import DecoderThreads, Streams
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +44,6 @@ class Foreseen:
 
     median_error_seconds: float
     margin_seconds: float
-
-
-class _Sleepers:
-    """The streams of one device that wait for work."""
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self.changed = threading.Condition(lock)
-        self.count = 0
-        self.until = inf  # when the first of them wakes by itself
 
 
 class BatchQueue(Generic[Payload]):
@@ -78,19 +68,17 @@ class BatchQueue(Generic[Payload]):
     def __init__(self, clock: Callable[[], float] = time.monotonic, decoders: int = 1) -> None:
         self._clock = clock
         self._decoders = decoders
-        self._ledger: Ledger[Payload] = Ledger()
+        self._ledger: Ledger[Payload] = Ledger(decoders)
         self._lock = threading.Lock()
-        self._undecoded = threading.Condition(self._lock)
-        self._idle_decoders = 0
-        self._decoders_wake_at = inf
-        self._sleepers: dict[str, _Sleepers] = {}
+        self._streams = Streams(self._lock, self._ledger, clock)
+        self._decoder_threads = DecoderThreads(self._lock, self._ledger, clock)
         self._closed = False
 
     def add_device(self, name: str, streams: int) -> None:
         """Adds a device, so many streams of which are going to `take`."""
         with self._lock:
             self._ledger.add_device(name, streams)
-            self._sleepers[name] = _Sleepers(self._lock)
+            self._streams.add(name)
 
     def remove_device(self, name: str, unfinished: Batch[Payload] | None = None) -> list[Ticket[Payload]]:
         """Takes a device out for good: its streams find nothing more. Each stream may call it.
@@ -150,8 +138,9 @@ class BatchQueue(Generic[Payload]):
         priority: Priority = Priority.NORMAL,
         size: int = 0,
         caller: str = "",
+        is_decoded: bool = False,
     ) -> Ticket[Payload]:
-        """Reserves a place, before any work is done.
+        """Reserves a place, before any work is done; `call` is to follow.
 
         Args:
             lane: an open one.
@@ -160,6 +149,7 @@ class BatchQueue(Generic[Payload]):
             priority: who goes first.
             size: of what is to be decoded, in bytes.
             caller: who asks, as far as is known: those who usually leave are held back on a busy device.
+            is_decoded: whether it goes to the devices as it is.
 
         Raises:
             QueueClosed: the queue is closed.
@@ -174,19 +164,31 @@ class BatchQueue(Generic[Payload]):
                 raise QueueClosed
             if found is None or found.closing:
                 raise LaneClosed
-            arrival = Arrival(payload, deadline, priority, size, caller)
-            ticket = self._ledger.admit(arrival, found, self._clock())
-            self._wake_decoders(1)
-            return ticket
+            arrival = Arrival(payload, deadline, priority, size, caller, is_decoded)
+            return self._ledger.admit(arrival, found, self._clock())
+
+    def call(self) -> bool:
+        """Tells decoders and devices of what was admitted, once for any number of tickets; without it, none looks.
+
+        Returns:
+            Whether something was left to a decoder at work, which is as good as done. It may yet be held up: whoever
+            called should do so again within milliseconds.
+        """
+        with self._lock:
+            self._streams.wake()
+            return self._decoder_threads.wake()
 
     def next_to_decode(self) -> Turn[Payload] | None:
         """Waits until something should be decoded and returns it; None once the queue is closed and nothing is left."""
         with self._lock:
+            self._decoder_threads.end_turn()
             while (turn := self._next_to_decode()) is None:
                 if self._closed and self._ledger.is_decoded:
-                    self._undecoded.notify_all()  # the other decoders are to end, too
+                    self._decoder_threads.wake_all()  # the others are to end, too
                     return None
-                self._await_undecoded()
+                self._decoder_threads.sleep()
+            self._decoder_threads.begin_turn()
+            self._decoder_threads.wake()
             return turn
 
     def next_to_decode_nowait(self) -> Turn[Payload] | None:
@@ -194,21 +196,24 @@ class BatchQueue(Generic[Payload]):
         with self._lock:
             return self._next_to_decode()
 
-    def put(self, ticket: Ticket[Payload], decode_seconds: float = 0.0) -> None:
-        """Queues a decoded ticket for the devices; does nothing if it was abandoned meanwhile.
+    def put(self, decoded: Mapping[Ticket[Payload], float]) -> list[Ticket[Payload]]:
+        """Queues decoded tickets for the devices, but for those that were abandoned meanwhile.
 
         Args:
-            ticket: one that `next_to_decode` returned.
-            decode_seconds: processor time that decoding took.
+            decoded: what `next_to_decode` returned, each with the processor time in seconds that decoding it took.
 
-        Raises:
-            NoDevice: the lane's devices have all been taken out meanwhile.
+        Returns:
+            Those that no device is left for; they stay where they are until they are abandoned.
         """
         with self._lock:
-            if ticket.stage is Stage.DECODING and not self._ledger.devices_of(self._ledger.lanes[ticket.lane]):
-                raise NoDevice
-            if self._ledger.put(ticket, decode_seconds / self._decoders, self._clock()):
-                self._wake_streams(self._ledger.lanes[ticket.lane].tables)
+            now = self._clock()
+            stranded = [ticket for ticket in decoded if self._ledger.is_stranded(ticket)]
+            devices: set[str] = set()
+            for ticket, seconds in decoded.items():
+                if ticket not in stranded and self._ledger.put(ticket, seconds / self._decoders, now):
+                    devices.update(self._ledger.lanes[ticket.lane].tables)
+            self._streams.wake(devices)
+            return stranded
 
     def abandon(self, ticket: Ticket[Payload], left: bool = True) -> Stage:
         """Gives a ticket up; returns where it stood, GONE if it had ended already.
@@ -223,7 +228,7 @@ class BatchQueue(Generic[Payload]):
             stood = self._ledger.abandon(ticket, left, self._clock())
             self._ledger.remove_empty()
             if stood in (Stage.DECODING, Stage.QUEUED):
-                self._wake_decoders(1)
+                self._decoder_threads.wake()
             if self._closed:
                 self._wake_all()  # a take may be waiting for this very ticket
             return stood
@@ -252,7 +257,7 @@ class BatchQueue(Generic[Payload]):
                 if self._closed and self._ledger.is_idle:
                     self._wake_all()  # the other streams are to end, too
                     return None
-                self._sleep(device)
+                self._streams.sleep(device)
             return None
 
     def take_nowait(
@@ -299,7 +304,10 @@ class BatchQueue(Generic[Payload]):
             self._wake_all()
 
     def _next_to_decode(self) -> Turn[Payload] | None:
+        are_held = self._ledger.holds_back
         turn = self._ledger.next_to_decode(self._clock(), self._closed)
+        if are_held:
+            self._streams.wake()  # one that is not any more may need no decoder
         self._ledger.remove_empty()
         return turn
 
@@ -316,53 +324,10 @@ class BatchQueue(Generic[Payload]):
         self._ledger.remove_empty()
         if batch is None:
             return None
-        self._wake_streams(self._sleepers)
-        self._wake_decoders(len(batch.tickets) + len(batch.late))
+        self._streams.wake()
+        self._decoder_threads.wake()
         return batch
 
-    def _sleep(self, name: str) -> None:
-        """Waits until woken, or until a batch is due."""
-        sleepers, now = self._sleepers[name], self._clock()
-        seconds = self._ledger.policy.wait_seconds(self._ledger.devices[name], now)
-        sleepers.until = inf if seconds is None else now + seconds
-        sleepers.count += 1
-        sleepers.changed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
-        sleepers.count -= 1
-        sleepers.until = inf  # whoever still waits may be woken in vain, but nobody too late
-
-    def _wake_streams(self, names: Iterable[str]) -> None:
-        """Wakes a stream where there is work earlier than it knows; waking one for nothing costs others."""
-        now = self._clock()
-        for name in names:
-            sleepers, device = self._sleepers.get(name), self._ledger.devices.get(name)
-            if sleepers is None or device is None or not sleepers.count:
-                continue
-            seconds = self._ledger.policy.wait_seconds(device, now)
-            if seconds is not None and now + seconds < sleepers.until:
-                sleepers.until = now + seconds
-                sleepers.changed.notify()
-                if seconds <= 0:
-                    return  # who takes it wakes the next, if there is more
-
-    def _await_undecoded(self) -> None:
-        """Waits until woken, or until a ticket that is held back is not any more."""
-        now = self._clock()
-        seconds = self._ledger.release_in(now)
-        self._decoders_wake_at = inf if seconds is None else now + seconds
-        self._idle_decoders += 1
-        self._undecoded.wait(seconds)
-        self._idle_decoders -= 1
-        self._decoders_wake_at = inf  # whoever still waits may be woken in vain, but nobody too late
-
-    def _wake_decoders(self, count: int) -> None:
-        if not self._idle_decoders:
-            return
-        seconds = self._ledger.release_in(self._clock())
-        sooner = seconds is not None and self._clock() + seconds < self._decoders_wake_at
-        if sooner or self._ledger.wants_decoding:
-            self._undecoded.notify(count)
-
     def _wake_all(self) -> None:
-        self._undecoded.notify_all()
-        for sleepers in self._sleepers.values():
-            sleepers.changed.notify_all()
+        self._decoder_threads.wake_all()
+        self._streams.wake_all()

@@ -80,6 +80,7 @@ class Ticket(Generic[Payload]):
         size: of what is to be decoded, in bytes.
         admitted_at, put_at, taken_at: when it was; 0.0 before.
         caller: who it is from, as far as is known; empty for unknown.
+        is_decoded: whether it came as pixels that no decoder needs to see.
         held_until: before then nothing is done for it; see `habits`.
         predicted_at: when the answer was expected, at admission; of a ticket that was dropped, when it was.
         order: the place in the order of admission.
@@ -97,6 +98,7 @@ class Ticket(Generic[Payload]):
     predicted_at: float
     order: int
     caller: str = ""
+    is_decoded: bool = False
     held_until: float = 0.0
     stage: Stage = Stage.ADMITTED
     put_at: float = 0.0
@@ -114,9 +116,12 @@ class Ticket(Generic[Payload]):
 
 @dataclass(frozen=True, slots=True)
 class Turn(Generic[Payload]):
-    """What a decoder takes: a ticket to decode, if there is one, and those dropped because decoding them is in vain."""
+    """What a decoder takes: tickets to decode, most urgent first, and those dropped because decoding them is in vain.
 
-    ticket: Ticket[Payload] | None
+    At least one of the two is not empty.
+    """
+
+    tickets: list[Ticket[Payload]]
     late: list[Ticket[Payload]]
 
 

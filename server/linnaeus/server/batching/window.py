@@ -1,5 +1,6 @@
 """The latest of a stream of values."""
 
+from bisect import bisect_left, insort
 from collections import deque
 from math import ceil, inf
 
@@ -18,8 +19,9 @@ class Window:
     def __init__(self, seconds: float, least: int, most: int = 256) -> None:
         self._seconds = seconds
         self._least = least
-        self._values: deque[tuple[float, float]] = deque(maxlen=most)
-        self._sorted: list[float] | None = []
+        self._most = most
+        self._values: deque[tuple[float, float]] = deque()
+        self._sorted: list[float] = []  # kept in order: every request asks, and sorting costs more than it
 
     def __len__(self) -> int:
         return len(self._values)
@@ -27,9 +29,11 @@ class Window:
     def add(self, value: float, now: float) -> None:
         """Adds the newest one, and lets go of those that are too old."""
         self._values.append((now, value))
-        while len(self._values) > self._least and self._values[0][0] <= now - self._seconds:
-            self._values.popleft()
-        self._sorted = None
+        insort(self._sorted, value)
+        oldest_kept = now - self._seconds
+        while len(self._values) > self._most or (len(self._values) > self._least and self._values[0][0] <= oldest_kept):
+            _, gone = self._values.popleft()
+            del self._sorted[bisect_left(self._sorted, gone)]
 
     def age(self, now: float) -> float:
         """Seconds since the newest one."""
@@ -37,6 +41,4 @@ class Window:
 
     def quantile(self, share: float, otherwise: float = 0.0) -> float:
         """The smallest value that this share of the values does not exceed; `otherwise` if there are none."""
-        if self._sorted is None:
-            self._sorted = sorted(value for _, value in self._values)
         return self._sorted[max(ceil(share * len(self._sorted)), 1) - 1] if self._sorted else otherwise

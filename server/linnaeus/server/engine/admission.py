@@ -19,7 +19,15 @@ def admit(queue: BatchQueue[Work], entry: Entry, request: Request, work: Work) -
         Unavailable: the server is stopping, or no device is left.
     """
     try:
-        return queue.admit(entry.lane, work, request.deadline, request.priority, _size(request.image), request.caller)
+        return queue.admit(
+            entry.lane,
+            work,
+            request.deadline,
+            request.priority,
+            _size(request.image),
+            request.caller,
+            is_decoded=work.pixels is not None,
+        )
     except QueueFull as full:
         message = f"model {entry.name} has {full.held} images waiting, as many as it may; try again later"
         raise Overloaded(message, max(full.wait_seconds, _SHORTEST_RETRY_SECONDS)) from None

@@ -7,9 +7,9 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from linnaeus.server.batching import BatchQueue, NoDevice
+from linnaeus.server.batching import BatchQueue
 from linnaeus.server.engine.admission import no_device, too_late
 from linnaeus.server.engine.background import give_way, step_back
 from linnaeus.server.engine.decode import decode
@@ -61,20 +61,20 @@ class Decoders:
         while (turn := self._queue.next_to_decode()) is not None:
             for ticket in turn.late:
                 self._give_up(ticket, too_late(ticket, self._clock(), "waited for a decoder"))
-            if turn.ticket is not None:
-                self._handle(turn.ticket)
+            for ticket in self._queue.put(dict(self._decoded(turn.tickets))):
+                self._give_up(ticket, no_device(lane_of(ticket)[0]))
 
-    def _handle(self, ticket: WorkTicket) -> None:
-        try:
-            self._queue.put(ticket, self._decode(ticket.payload))
-        except NoDevice:
-            self._give_up(ticket, no_device(lane_of(ticket)[0]))
-        except RequestError as error:
-            self._give_up(ticket, error)
-        except Exception as error:  # the boundary: a fault of ours must reach the caller, and not end the thread
-            reference = uuid.uuid4().hex[:12]
-            logger.error("decoding failed [%s]", reference, exc_info=error)
-            self._give_up(ticket, InternalFailure(f"decoding failed (log reference {reference})", reference))
+    def _decoded(self, tickets: Iterable[WorkTicket]) -> Iterator[tuple[WorkTicket, float]]:
+        """Decodes one after the other; yields those that went well, each with the processor time it took."""
+        for ticket in tickets:
+            try:
+                yield ticket, self._decode(ticket.payload)
+            except RequestError as error:
+                self._give_up(ticket, error)
+            except Exception as error:  # the boundary: a fault of ours must reach the caller, and not end the thread
+                reference = uuid.uuid4().hex[:12]
+                logger.error("decoding failed [%s]", reference, exc_info=error)
+                self._give_up(ticket, InternalFailure(f"decoding failed (log reference {reference})", reference))
 
     def _decode(self, work: Work) -> float:
         """Decodes into the work; returns the processor time it took."""

@@ -14,6 +14,7 @@ from linnaeus.server.batching import BatchQueue, Stage
 from linnaeus.server.engine import answers
 from linnaeus.server.engine.admission import admit, too_late
 from linnaeus.server.engine.catalog import Catalog, Entry
+from linnaeus.server.engine.decode import as_they_are
 from linnaeus.server.engine.journeys import Follower, Journey
 from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.trace import Trace
@@ -22,6 +23,8 @@ from linnaeus.server.errors import InvalidArgument, RequestError
 from linnaeus.server.runtime.model import Model
 
 DEFAULT_TOP_K = 5
+# What was left to a decoder at work is looked after again this much later.
+_CALL_AGAIN_SECONDS = 0.002
 
 # What became of one image among many.
 Outcome: TypeAlias = Classification | RequestError
@@ -127,6 +130,8 @@ class Flights:
         self._follower = follower
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
+        self._is_calling = False
+        self._is_calling_again = False
 
     def begin(self, request: Request, settled: Settled) -> Flight:
         """Begins to answer one request; `settled` is told its outcome, for one that is refused before this returns."""
@@ -165,11 +170,28 @@ class Flights:
     def _take_off(self, flight: Flight) -> None:
         request = flight.request
         entry, model = self._catalog.resolve(request.model, request.version)
-        work = Work(flight.number, request.image, model.manifest.input, _top_k(request, model), flight)
+        spec = model.manifest.input
+        work = Work(
+            flight.number, request.image, spec, _top_k(request, model), flight, as_they_are(request.image, spec)
+        )
         ticket = self._admit(entry, _with_deadline(request, entry, flight.came_at), work)
         flight.entry, flight.model, flight.ticket = entry, model, ticket
+        if not self._is_calling:
+            self._is_calling = True
+            self._loop.call_soon(self._call)
         flight.call_off = self._end_at(ticket)
         self.in_flight += 1
+
+    def _call(self) -> None:
+        """Tells decoders and devices of all that was admitted in one step of the event loop."""
+        self._is_calling = False
+        if self._queue.call() and not self._is_calling_again:
+            self._is_calling_again = True
+            self._loop.call_later(_CALL_AGAIN_SECONDS, self._call_again)
+
+    def _call_again(self) -> None:
+        self._is_calling_again = False
+        self._call()
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
         told = {

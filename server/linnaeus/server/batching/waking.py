@@ -1,0 +1,133 @@
+"""Who sleeps before the queue and who is woken: no more threads than there is work for, and none too late.
+
+Waking a thread costs as much as decoding a small picture, so none is woken for what another will see to just as soon.
+Everything here belongs to the queue's lock; what there is to do, the ledger says.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Generic
+
+from linnaeus.server.batching.ledger import TURN_SECONDS, Ledger
+from linnaeus.server.batching.tickets import Payload
+
+# A decoder that has been at its turn for longer than this has met a picture that takes much longer than it should.
+_LONGEST_TURN_SECONDS = 2 * TURN_SECONDS
+
+
+class _Sleepers:
+    """The streams of one device that wait for work."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self.changed = threading.Condition(lock)
+        self.count = 0
+        self.until = inf  # when the first of them wakes by itself
+
+
+class Streams(Generic[Payload]):
+    """The streams of all devices.
+
+    Args:
+        lock: the queue's.
+        ledger: what there is to do.
+        clock: the queue's.
+    """
+
+    def __init__(self, lock: threading.Lock, ledger: Ledger[Payload], clock: Callable[[], float]) -> None:
+        self._lock = lock
+        self._ledger = ledger
+        self._clock = clock
+        self._sleepers: dict[str, _Sleepers] = {}
+
+    def add(self, device: str) -> None:
+        """Adds a device's streams, none of which sleeps yet."""
+        self._sleepers[device] = _Sleepers(self._lock)
+
+    def sleep(self, device: str) -> None:
+        """Waits until woken, or until a batch is due."""
+        sleepers, now = self._sleepers[device], self._clock()
+        seconds = self._ledger.policy.wait_seconds(self._ledger.devices[device], now)
+        sleepers.until = inf if seconds is None else now + seconds
+        sleepers.count += 1
+        sleepers.changed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+        sleepers.count -= 1
+        sleepers.until = inf  # whoever still waits may be woken in vain, but nobody too late
+
+    def wake(self, devices: Iterable[str] | None = None) -> None:
+        """Wakes a stream of these devices, or of any, where there is work earlier than it knows."""
+        now = self._clock()
+        for name in self._sleepers if devices is None else devices:
+            sleepers, device = self._sleepers.get(name), self._ledger.devices.get(name)
+            if sleepers is None or device is None or not sleepers.count:
+                continue
+            seconds = self._ledger.policy.wait_seconds(device, now)
+            if seconds is not None and now + seconds < sleepers.until:
+                sleepers.until = now + seconds
+                sleepers.changed.notify()
+                if seconds <= 0:
+                    return  # who takes it wakes the next, if there is more
+
+    def wake_all(self) -> None:
+        """Has every stream look about."""
+        for sleepers in self._sleepers.values():
+            sleepers.changed.notify_all()
+
+
+class DecoderThreads(Generic[Payload]):
+    """The threads that decode.
+
+    Args:
+        lock, ledger, clock: as above.
+    """
+
+    def __init__(self, lock: threading.Lock, ledger: Ledger[Payload], clock: Callable[[], float]) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._changed = threading.Condition(lock)
+        self._idle = 0
+        self._wake_at = inf
+        self._turns_began: dict[int, float] = {}
+
+    def begin_turn(self) -> None:
+        """The calling thread has something to decode, and comes back for more."""
+        self._turns_began[threading.get_ident()] = self._clock()
+
+    def end_turn(self) -> None:
+        """The calling thread is back."""
+        self._turns_began.pop(threading.get_ident(), None)
+
+    def sleep(self) -> None:
+        """Waits until woken, or until a ticket that is held back is not any more."""
+        now = self._clock()
+        seconds = self._ledger.release_in(now)
+        self._wake_at = inf if seconds is None else now + seconds
+        self._idle += 1
+        self._changed.wait(seconds)
+        self._idle -= 1
+        self._wake_at = inf  # whoever still waits may be woken in vain, but nobody too late
+
+    def wake(self) -> bool:
+        """Wakes one, if there is need for another; who has more to do than one turn wakes the next.
+
+        Returns:
+            Whether something small was left to one that is at work and as good as back.
+        """
+        if not self._idle:
+            return False
+        now = self._clock()
+        seconds = self._ledger.release_in(now)
+        is_sooner = seconds is not None and now + seconds < self._wake_at
+        is_small = self._ledger.decodes_next_within(TURN_SECONDS)
+        if is_small and not is_sooner and self._one_is_soon_back(now):
+            return True
+        if is_sooner or is_small is not None:
+            self._changed.notify()
+        return False
+
+    def wake_all(self) -> None:
+        """Has every one look about."""
+        self._changed.notify_all()
+
+    def _one_is_soon_back(self, now: float) -> bool:
+        return any(now - began < _LONGEST_TURN_SECONDS for began in self._turns_began.values())
