@@ -16,6 +16,7 @@ from statistics import median
 
 from decoders import bench_decode
 from in_process import VARIANTS, InProcess, Variant
+from overhead import bench_overhead
 from PIL import Image
 from served import processor_seconds_per_call, under_load
 
@@ -139,11 +140,23 @@ def tell_model(name: str, what: str, limits: dict[Variant, Limit], served: dict[
                 f" = {median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}"
             )
     one, many = served[CALLERS[0]], served[CALLERS[-1]]
+    tell_latency(one, limits)
     gain = median(b.goodput / a.goodput for a, b in zip(one, many, strict=True))
     cheaper = median(
         processor_seconds_per_call(a) / processor_seconds_per_call(b) for a, b in zip(one, many, strict=True)
     )
     print(f"  {CALLERS[-1]} callers : 1 caller, throughput = {gain:.2f}, for the same processor time = {cheaper:.2f}")
+
+
+def tell_latency(one: list[Spell], limits: dict[Variant, Limit]) -> None:
+    """How much longer one caller waits than the picture takes in-process, decoding and the model on all cores."""
+    variant = next(each for each in limits if each.specialised and each.streams == 1)
+    alone = limits[variant].spells[CALLERS[0]]
+    longer = [1e3 * (spell.latency.p50 - 1.0 / rate) for spell, rate in zip(one, alone, strict=True)]
+    print(
+        f"  1 caller, p50 less decode and model in-process ({1e3 / median(alone):.1f} ms) = {median(longer):.2f} ms, "
+        f"from {min(longer):.2f} to {max(longer):.2f} (at most 1.5)"
+    )
 
 
 def told_of(spells: list[Spell]) -> str:
@@ -185,6 +198,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         photos = photographs(Path(folder))
         with ServerProcess("--repository", str(REPOSITORY)) as server:
+            bench_overhead(server, REPOSITORY)
             bench_model("lenet", REPOSITORY, server, digits(), "PNG digits")
             bench_model("efficientnet_lite0", REPOSITORY, server, photos, size)
             bench_memory(server, photos)
