@@ -86,7 +86,7 @@ class Settings:
     default_timeout_seconds: float = setting(
         0.0, "How long a call that sets no deadline may take. 0: as long as it needs.", least=0
     )
-    decode_threads: int = setting(0, "Threads that decode pictures. 0: one for each core.", least=0)
+    decode_threads: int = setting(0, "Threads that decode pictures. 0: one a core, beside a GPU at most 4.", least=0)
     decode_priority: str = setting(
         "normal",
         "normal, or background: decoders take only what every other thread of the machine leaves them, which may pay "

@@ -5,7 +5,6 @@ Every method belongs to the event loop's thread, unless it says otherwise.
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,7 +25,7 @@ from linnaeus.server.engine.trace import NoTrace, Trace
 from linnaeus.server.engine.traffic import Traffic
 from linnaeus.server.engine.work import Classification, Request, Work
 from linnaeus.server.errors import RequestError
-from linnaeus.server.runtime.device import resolve_devices
+from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
 
 
@@ -55,9 +54,9 @@ class Engine:
         self.closing = asyncio.Event()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        resolve_devices(settings.device)  # a name that means nothing ends the start, not the loading of every model
+        devices = resolve_devices(settings.device)  # a wrong name ends the start, not the loading of every model
         trace = trace or NoTrace()
-        decoders = settings.decode_threads or len(os.sched_getaffinity(0))
+        decoders = settings.decode_threads or default_decoders(devices)
         self._queue: BatchQueue[Work] = BatchQueue(clock, decoders)
         self._flights = Flights(self.catalog, self._queue, observer, trace, clock, follower)
         delivery = Delivery(self._queue, observer, trace, clock, follower)

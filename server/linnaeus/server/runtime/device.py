@@ -1,15 +1,15 @@
 """Devices and the settings of torch that hold for the whole process."""
 
 import ctypes
-import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
 
 from linnaeus.server.errors import StartupError
+from linnaeus.server.runtime.cores import usable_cores
 from linnaeus.server.runtime.memory import is_out_of_memory
 
 # A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
@@ -17,6 +17,7 @@ from linnaeus.server.runtime.memory import is_out_of_memory
 _SWITCH_SECONDS = 0.0005
 _MOST_STREAMS = 4
 _STREAMS_OF_A_GPU = 2
+_MOST_DECODERS_OF_A_GPU = 4
 # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -75,17 +76,26 @@ def default_streams(device: torch.device) -> int:
     On a CPU one a core, within reason, for each takes memory for its activations. On a GPU two: one is staged and
     copied while the other computes.
     """
-    return min(len(os.sched_getaffinity(0)), _MOST_STREAMS) if device.type == "cpu" else _STREAMS_OF_A_GPU
+    return min(usable_cores(), _MOST_STREAMS) if device.type == "cpu" else _STREAMS_OF_A_GPU
+
+
+def default_decoders(devices: Sequence[torch.device]) -> int:
+    """How many pictures are decoded at once: one a core, but not so many beside a GPU.
+
+    What feeds a GPU is the interpreter, and every decoder more wants its lock, too (docs/decisions/0010-cuda.md).
+    """
+    cores = usable_cores()
+    return min(cores, _MOST_DECODERS_OF_A_GPU) if any(each.type == "cuda" for each in devices) else cores
 
 
 def configure_process(intra_op_threads: int) -> None:
     """Sets what torch and the C library keep for the whole process; call it once, before any model is loaded.
 
     Args:
-        intra_op_threads: threads for one operation on the CPU; 0 leaves torch's choice, one a core.
+        intra_op_threads: threads for one operation on the CPU; 0 for one a core.
     """
-    if intra_op_threads:
-        torch.set_num_threads(intra_op_threads)
+    # By itself torch knows which cores it is bound to, not how much of their time it gets.
+    torch.set_num_threads(intra_op_threads or min(torch.get_num_threads(), usable_cores()))
     sys.setswitchinterval(_SWITCH_SECONDS)
     _keep_freed_memory()
     _configure_cudnn()
