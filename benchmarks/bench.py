@@ -16,6 +16,7 @@ from statistics import median
 
 from in_process import VARIANTS, InProcess, Variant
 from PIL import Image
+from precision import bench_precision
 from served import processor_seconds_per_call, under_load
 
 from linnaeus.client.load.results import Spell
@@ -188,6 +189,7 @@ def main() -> None:
             bench_memory(server, photos)
         with ServerProcess("--repository", str(EXTRA_REPOSITORY)) as server:
             bench_model("resnet18", EXTRA_REPOSITORY, server, photos, size)
+    bench_precision()
 
 
 if __name__ == "__main__":
