@@ -18,6 +18,7 @@ from decoders import bench_decode
 from in_process import VARIANTS, InProcess, Variant
 from overhead import bench_overhead
 from PIL import Image
+from precision import bench_precision
 from served import processor_seconds_per_call, under_load
 
 from linnaeus.client.load.results import Spell
@@ -204,6 +205,7 @@ def main() -> None:
             bench_memory(server, photos)
         with ServerProcess("--repository", str(EXTRA_REPOSITORY)) as server:
             bench_model("resnet18", EXTRA_REPOSITORY, server, photos, size)
+    bench_precision()
 
 
 if __name__ == "__main__":

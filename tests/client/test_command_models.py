@@ -79,8 +79,28 @@ def test_json_is_one_array(run_command, several_models):
         "max_batch_size": 64,
         "version_labels": [],
         "is_default": False,
+        "specialisations": [],
     }
     assert ending.exit_code == 0
+
+
+def test_what_a_model_computes_in_is_told_if_it_is_not_float32(run_command, stub, make_model):
+    chosen = messages.Specialisation(
+        device="cpu", precision="bfloat16", precision_reason="auto: faster", memory_format="channels_last"
+    )
+    plain = messages.Specialisation(device="cuda:0", precision="float32")
+    models = [make_model(specialisations=[chosen, plain]), make_model(name="plain", specialisations=[plain])]
+    stub.on_list = lambda request, context: messages.ListModelsResponse(models=models)
+    assert run_command("models").output.splitlines()[4:] == ["lenet v3 computes in bfloat16 on cpu"]
+    assert json.loads(run_command("models", "--json").output)[0]["specialisations"] == [
+        {
+            "device": "cpu",
+            "precision": "bfloat16",
+            "precision_reason": "auto: faster",
+            "memory_format": "channels_last",
+        },
+        {"device": "cuda:0", "precision": "float32", "precision_reason": "", "memory_format": ""},
+    ]
 
 
 @pytest.mark.parametrize(("form", "output"), [([], "The server has no models.\n"), (["--json"], "[]\n")])

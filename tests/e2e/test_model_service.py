@@ -17,7 +17,10 @@ from tests.repositories import add_version
 from linnaeus.client import AsyncClient, Client, ModelNotFound, ModelRefused, ModelState
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
+from linnaeus.models.export import export
+from linnaeus.models.registry import find
 from linnaeus.server.process import ServerProcess
+from linnaeus.server.runtime.precision import PRECISIONS
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ModelServiceStub
 
@@ -155,3 +158,39 @@ def test_a_refusal_names_what_was_refused_on_the_wire(controlled: ServerProcess,
         with pytest.raises(grpc.RpcError) as missing:
             ModelServiceStub(channel).LoadModel(v1.LoadModelRequest(), timeout=60)
         assert missing.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    """A version that brings the bundled digits along."""
+    lenet = find("lenet")
+    folder = tmp_path_factory.mktemp("recorded")
+    return export(lenet, lenet.bundled_weights(), folder, 1, calibration=pictures / "digits")
+
+
+@pytest.mark.parametrize("wanted", ["bfloat16", "auto"])
+def test_the_precision_that_a_model_asks_for_is_what_every_answer_tells(
+    controlled: ServerProcess, root: Path, recorded: Path, pictures: Path, wanted: str
+) -> None:
+    name = f"precise-{wanted}"
+    (root / name).mkdir()
+    (root / name / "config.toml").write_text(f'precision = "{wanted}"\n')
+    add_version(recorded, root, name, 1)
+    digits = [path.read_bytes() for path in sorted((pictures / "digits").glob("*.png"))]
+    with Client(controlled.target) as client, grpc.insecure_channel(controlled.target) as channel:
+        client.load_model(name)
+        (made,) = client.model(name).specialisations
+        assert (made.device, made.memory_format) == ("cpu", "channels_last")
+        assert made.precision == "bfloat16" if wanted == "bfloat16" else made.precision in PRECISIONS
+        assert wanted in made.precision_reason and "recorded pictures" in made.precision_reason
+        labels = f'device="cpu",model="{name}",precision="{made.precision}",version="1"'
+        wait_for_metric(controlled, f"linnaeus_model_precision{{{labels}}}", lambda value: value == 1)
+        request = kserve.ModelConfigRequest(name=name)
+        config = GRPCInferenceServiceStub(channel).ModelConfig(request, timeout=30).config
+        assert config.parameters["precision"].string_value == f"{made.precision} on cpu"
+        for digit in digits:
+            whole = {
+                each.label.split()[-1]: each.probability for each in client.classify(digit, model="m", top_k=10).classes
+            }
+            here = client.classify(digit, model=name, top_k=10).classes
+            assert max(abs(each.probability - whole[each.label]) for each in here) < 0.02

@@ -52,6 +52,7 @@ def test_every_key_holds(tmp_path: Path) -> None:
         instances = 2
         weight = 3
         cuda_graphs = true
+        precision = "auto"
         [priority_weights]
         low = 1
         normal = 2.5
@@ -67,6 +68,7 @@ def test_every_key_holds(tmp_path: Path) -> None:
         weight=3.0,
         priority_weights=(5.0, 2.5, 1.0),
         cuda_graphs=True,
+        precision="auto",
     )
 
 
@@ -99,6 +101,8 @@ def test_what_the_file_does_not_name_is_as_the_server_says(tmp_path: Path) -> No
         ("instances = -1", "config.toml: instances is -1, but must be at least 0"),
         ("instances = 1.0", "instances is 1.0, but must be a whole number"),
         ("instances = true", "instances is True, but must be a whole number"),
+        ('precision = "int8"', "config.toml: precision is 'int8', but must be one of float32, bfloat16, float16, auto"),
+        ("precision = 16", "config.toml: precision is 16, but must be one of float32, bfloat16, float16, auto"),
         ("cuda_graphs = 1", "config.toml: cuda_graphs is 1, but must be true or false"),
         ("weight = 0", "config.toml: weight is 0, but must be above 0 and finite"),
         ("weight = -2.5", "weight is -2.5, but must be above 0 and finite"),

@@ -7,6 +7,7 @@ from linnaeus.client.results import (
     Classification,
     ModelInfo,
     ModelInput,
+    ModelSpecialisation,
     ModelState,
     ModelWeights,
     ScoredClass,
@@ -93,7 +94,12 @@ def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
         labels=labels,
         version_labels=tuple(model.version_labels),
         is_default=model.is_default,
+        specialisations=tuple(map(_read_specialisation, model.specialisations)),
     )
+
+
+def _read_specialisation(made: messages.Specialisation) -> ModelSpecialisation:
+    return ModelSpecialisation(made.device, made.precision, made.precision_reason, made.memory_format)
 
 
 def _read_input(shape: messages.InputDescription) -> ModelInput:

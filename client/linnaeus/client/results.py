@@ -116,6 +116,23 @@ class ModelWeights:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelSpecialisation:
+    """How a model was fitted to one device when it was loaded.
+
+    Attributes:
+        device: where it runs.
+        precision: what it computes in, such as "bfloat16"; probabilities are float32 in any case.
+        precision_reason: why it is that one, in one sentence.
+        memory_format: how pictures lie in memory: "channels_last" or "channels_first".
+    """
+
+    device: str
+    precision: str
+    precision_reason: str
+    memory_format: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One model version.
 
@@ -135,6 +152,7 @@ class ModelInfo:
         labels: by class index; empty in a listing.
         version_labels: what the version is called besides its number, such as "stable".
         is_default: whether it answers calls that name no version.
+        specialisations: how it was fitted to each device; empty when it is not ready, or the server is older.
     """
 
     name: str
@@ -152,6 +170,7 @@ class ModelInfo:
     labels: tuple[str, ...] = ()
     version_labels: tuple[str, ...] = ()
     is_default: bool = False
+    specialisations: tuple[ModelSpecialisation, ...] = ()
 
     @property
     def untrained(self) -> bool:

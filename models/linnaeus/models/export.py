@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from linnaeus.models.calibration import calibration_pixels, describe
 from linnaeus.models.manifest import (
+    CALIBRATION_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
     MODEL_FILE,
@@ -44,7 +46,12 @@ def next_version(repository: Path, name: str) -> int:
 
 
 def export(
-    model: ZooModel, weights: TrainedWeights, repository: Path, version: int, labels: tuple[str, ...] | None = None
+    model: ZooModel,
+    weights: TrainedWeights,
+    repository: Path,
+    version: int,
+    labels: tuple[str, ...] | None = None,
+    calibration: Path | None = None,
 ) -> Path:
     """Writes `<repository>/<name>/<version>` and returns it.
 
@@ -54,13 +61,16 @@ def export(
         repository: made if it is not there.
         version: a positive integer.
         labels: one for each class of the weights, if not the model's own.
+        calibration: a folder of pictures for the server to compare precisions by.
 
     Raises:
         FileExistsError: the version is there already; versions never change.
+        OSError, ValueError: there are no pictures to read in the folder.
         RuntimeError: the TorchScript does not compute what the network computes.
     """
     refuse_existing(repository, model.name, version)
     labels = labels or model.labels()
+    pictures = calibration_pixels(calibration, model.input) if calibration else b""
     eager = eager_classifier(model, weights, len(labels))
     script = to_torchscript(eager)
     pixels = check_input(model.input)
@@ -78,6 +88,7 @@ def export(
         weights=Weights(weights.source, weights.seed),
         script=script,
         probabilities=tuple(expected[0].tolist()),
+        calibration=pictures,
     )
     return write_version(content, repository, version)
 
@@ -98,6 +109,7 @@ class Content:
         labels: one for each class.
         script: the artifact, uint8 [N, C, H, W] to probabilities [N, classes].
         probabilities: what it gives for `check_input(input)`, by class index.
+        calibration: pictures to compare precisions by, uint8 [N, H, W, C]; empty if there are none.
     """
 
     name: str
@@ -107,6 +119,7 @@ class Content:
     weights: Weights
     script: torch.jit.ScriptModule
     probabilities: tuple[float, ...]
+    calibration: bytes = b""
 
 
 def write_version(content: Content, repository: Path, version: int) -> Path:
@@ -145,7 +158,10 @@ def _write(content: Content, version: int, folder: Path) -> None:
         sha256=_digest(folder / MODEL_FILE),
         torch_version=str(torch.__version__),
         check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
+        calibration=describe(content.calibration, content.input) if content.calibration else None,
     )
+    if content.calibration:
+        (folder / CALIBRATION_FILE).write_bytes(content.calibration)
     (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in content.labels), encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
     _flush(folder)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from linnaeus.models.calibration import calibration_pixels
 from linnaeus.models.device_constants import baked_in
 from linnaeus.models.export import Content, check_input, refuse_existing, write_version
 from linnaeus.models.manifest import InputSpec, Weights
@@ -28,6 +29,7 @@ class OwnModel:
         input: what pictures become before the model sees them.
         mean, std: normalisation for each channel, of pixels scaled to 0..1.
         labels: one for each class.
+        calibration: a folder of pictures for the server to compare precisions by.
     """
 
     name: str
@@ -35,6 +37,7 @@ class OwnModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     labels: tuple[str, ...]
+    calibration: Path | None = None
 
     def __post_init__(self) -> None:
         for what, values in (("mean", self.mean), ("std", self.std)):
@@ -49,10 +52,12 @@ def import_model(path: Path, own: OwnModel, repository: Path, version: int) -> P
 
     Raises:
         FileExistsError: the version is there already.
-        OSError: the file cannot be read.
-        ValueError: it is no TorchScript, or not a classifier as the module's head describes it.
+        OSError: the file, or a picture, cannot be read.
+        ValueError: it is no TorchScript, or not a classifier as the module's head describes it; or the folder has no
+            pictures.
     """
     refuse_existing(repository, own.name, version)
+    pictures = calibration_pixels(own.calibration, own.input) if own.calibration else b""
     backbone = _load(path)
     if reason := baked_in(backbone):
         raise ValueError(f"{path} has a device baked in: {reason}; script it, or trace it without naming a device")
@@ -68,6 +73,7 @@ def import_model(path: Path, own: OwnModel, repository: Path, version: int) -> P
         weights=Weights(f"imported from {path.name}"),
         script=script,
         probabilities=tuple(expected[0].tolist()),
+        calibration=pictures,
     )
     return write_version(content, repository, version)
 

@@ -5,6 +5,7 @@ Standard library only, so that it imports without torch. A version folder holds
     <model>/<version>/model.pt        TorchScript: uint8 [N, C, H, W] to float32 probabilities [N, classes]
     <model>/<version>/manifest.json   this manifest
     <model>/<version>/labels.txt      one label a line, UTF-8, by class index
+    <model>/<version>/calibration.bin optional: pictures by which precisions are compared, uint8 [N, H, W, C]
 
 The manifest is read strictly: an unknown, missing or ill-typed field is an error that names the field.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
+CALIBRATION_FILE = "calibration.bin"
 FORMAT = 1
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
@@ -84,6 +86,18 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
+class Calibration:
+    """Pictures in `calibration.bin`, at the model's input size: precisions are compared by what they answer to them."""
+
+    pictures: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if self.pictures < 1:
+            raise ValueError(f"pictures is {self.pictures}, but must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """Everything the server must know of a version and cannot read from `model.pt`."""
 
@@ -99,6 +113,7 @@ class Manifest:
     torch_version: str
     check: Check
     format: int = FORMAT
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -132,7 +147,10 @@ def check_pixels(spec: InputSpec, seed: str) -> bytes:
 
 def to_json(manifest: Manifest) -> str:
     """Returns the manifest as the text of `manifest.json`."""
-    return json.dumps(dataclasses.asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+    fields = dataclasses.asdict(manifest)
+    if manifest.calibration is None:
+        del fields["calibration"]  # so that releases that do not know it read the rest
+    return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> Manifest:

@@ -213,7 +213,7 @@ class WeightsDescription(_message.Message):
     def __init__(self, source: _Optional[str] = ..., trained: _Optional[bool] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size", "version_labels", "is_default")
+    __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size", "version_labels", "is_default", "specialisations")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +228,7 @@ class Model(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     VERSION_LABELS_FIELD_NUMBER: _ClassVar[int]
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
+    SPECIALISATIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: ModelState
@@ -242,7 +243,20 @@ class Model(_message.Message):
     max_batch_size: int
     version_labels: _containers.RepeatedScalarFieldContainer[str]
     is_default: bool
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ...) -> None: ...
+    specialisations: _containers.RepeatedCompositeFieldContainer[Specialisation]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., specialisations: _Optional[_Iterable[_Union[Specialisation, _Mapping]]] = ...) -> None: ...
+
+class Specialisation(_message.Message):
+    __slots__ = ("device", "precision", "precision_reason", "memory_format")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_REASON_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    precision: str
+    precision_reason: str
+    memory_format: str
+    def __init__(self, device: _Optional[str] = ..., precision: _Optional[str] = ..., precision_reason: _Optional[str] = ..., memory_format: _Optional[str] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
     __slots__ = ("max_message_bytes", "max_image_pixels", "max_batch_images", "stream_window")

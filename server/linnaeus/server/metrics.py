@@ -171,6 +171,16 @@ class _EngineGauges(Collector):
                 {_version(entry): entry.load_seconds for entry in ready},
             ),
             _gauge(
+                "linnaeus_model_precision",
+                "1 for the precision that the version computes in on the device.",
+                (*_VERSION, "device", "precision"),
+                {
+                    (*_version(entry), made.device, made.precision): 1.0
+                    for entry in ready
+                    for made in entry.specialisations
+                },
+            ),
+            _gauge(
                 "linnaeus_queue_depth",
                 "Images decoding or waiting for a device.",
                 _VERSION,

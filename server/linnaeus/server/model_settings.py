@@ -17,6 +17,7 @@ from linnaeus.server.version_settings import VersionPolicy, read_default, read_l
 
 CONFIG_FILE = "config.toml"
 PRIORITIES = ("high", "normal", "low")
+PRECISIONS = ("float32", "bfloat16", "float16", "auto")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,7 @@ class ModelSettings:
         weight: its part of a device that several models keep busy, against the other models' weights.
         priority_weights: what high, normal and low priority get of it, against one another, when it is overloaded.
         cuda_graphs: whether a GPU runs its batches by recorded graphs, which saves launching every kernel by itself.
+        precision: what it computes in; `auto` for the fastest whose answers agree with float32's.
         versions: which of them are served.
         labels: names for versions, usable wherever a version is named.
         default_version: a number or a label for requests that name none; empty for the highest that is ready.
@@ -44,6 +46,7 @@ class ModelSettings:
     weight: float = 1.0
     priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
     cuda_graphs: bool = False
+    precision: str = "float32"
     versions: VersionPolicy = VersionPolicy()
     labels: Mapping[str, int] = field(default_factory=dict)
     default_version: str = ""
@@ -120,6 +123,11 @@ def _cuda_graphs(value: Any) -> bool:
     return bool(value)
 
 
+def _precision(value: Any) -> str:
+    _require(value in PRECISIONS, f"precision is {value!r}, but must be one of {', '.join(PRECISIONS)}")
+    return str(value)
+
+
 def _read_by(read: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def checked(value: Any) -> Any:
         try:
@@ -146,6 +154,7 @@ _OWN_CHECKS: dict[str, Callable[[Any], Any]] = {
     "weight": _weight,
     "priority_weights": _priority_weights,
     "cuda_graphs": _cuda_graphs,
+    "precision": _precision,
     "versions": _read_by(read_policy),
     "labels": _read_by(read_labels),
     "default_version": _read_by(read_default),

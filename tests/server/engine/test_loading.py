@@ -142,7 +142,7 @@ async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batche
     seen: list[tuple[int, int, bool, bool]] = []
     real = loading.load_model
 
-    def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, _: bool) -> Model:
+    def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, *_: object) -> Model:
         seen.append((torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loading.step_back))
         return real(path, device, size or 1, clock, before_warm_up)
 

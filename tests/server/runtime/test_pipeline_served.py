@@ -57,7 +57,9 @@ async def served(repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) 
     modules: list[weakref.ref[torch.jit.ScriptModule]] = []
     plain = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
 
-    def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: object, largest: int) -> Any:
+    def open_runner(
+        module: torch.jit.ScriptModule, manifest: Manifest, device: object, largest: int, *_: object
+    ) -> Any:
         devices.append(LateDevice(seed=5))
         modules.append(weakref.ref(module))
         forward = CudaForward(module, manifest.classes)

@@ -55,7 +55,10 @@ def model_table(models: Iterable[ModelInfo], *, narrow: bool = False) -> Table:
 
 
 def model_notes(models: Iterable[ModelInfo], *, narrow: bool = False) -> list[str]:
-    """The lines under the table, for what has no room in it: labels, what is wrong and, narrow, what a model is."""
+    """The lines under the table, for what has no room in it.
+
+    These are labels, what a model computes in if not in float32, what is wrong and, narrow, what a model is.
+    """
     models, notes = list(models), []
     several = Counter(model.name for model in models)
     for model in models:
@@ -65,6 +68,9 @@ def model_notes(models: Iterable[ModelInfo], *, narrow: bool = False) -> list[st
         called = [*model.version_labels, *(["default"] if model.is_default and several[model.name] > 1 else [])]
         if called:
             notes.append(printable(f"{name}: {', '.join(called)}"))
+        if reduced := [made for made in model.specialisations if made.precision != "float32"]:
+            told = ", ".join(f"{made.precision} on {made.device}" for made in reduced)
+            notes.append(printable(f"{name} computes in {told}"))
         if model.state_reason:
             notes.append(printable(f"{name} {model.state}: {model.state_reason}"))
     return notes

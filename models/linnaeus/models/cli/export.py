@@ -35,6 +35,7 @@ class Wish:
     seed: int
     format: Format
     onnx_folder: Path
+    calibration: Path | None
 
 
 def export(
@@ -56,6 +57,10 @@ def export(
     version: Annotated[int | None, typer.Option(min=1, help="Default: one above the highest there.")] = None,
     format: Annotated[Format, typer.Option(help="What to write.")] = Format.TORCHSCRIPT,
     onnx_folder: Annotated[Path, typer.Option(help="Where --format onnx writes NAME.onnx.")] = Path("onnx"),
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="A folder of pictures; up to 16 go along, for the server to compare precisions by."),
+    ] = None,
     depth: Annotated[int | None, typer.Option(help="Of regnet only: blocks in all stages together.")] = None,
     w0: Annotated[int | None, typer.Option(help="Of regnet only: first block's width, a multiple of 8.")] = None,
     wa: Annotated[float | None, typer.Option(help="Of regnet only: slope of the widths.")] = None,
@@ -67,7 +72,8 @@ def export(
     models = _models(names or [], whole_zoo)
     if any(each is not None for each in (depth, w0, wa, wm, group_width, se_ratio)):
         models = [_regnet(models, depth, w0, wa, wm, group_width, se_ratio)]
-    wish = Wish(repository, version, weights, read_label_file(labels) if labels else None, seed, format, onnx_folder)
+    own_labels = read_label_file(labels) if labels else None
+    wish = Wish(repository, version, weights, own_labels, seed, format, onnx_folder, calibration)
     _refuse_nonsense(models, wish)
     for model in models:
         print(_export(model, wish, whole_zoo), flush=True)
@@ -114,6 +120,8 @@ def _refuse_nonsense(models: list[ZooModel], wish: Wish) -> None:
         _refuse_unbundled(models)
     if len(models) > 1 and wish.weights not in (None, BUNDLED, RANDOM, DEFAULT):
         raise ValueError(f"the file {wish.weights} fits one model at most; name one model")
+    if wish.calibration and wish.format is Format.ONNX:
+        raise ValueError("--calibration is for the server's version folders; leave it out with --format onnx")
     if wish.version is not None and wish.format is Format.TORCHSCRIPT:
         for model in models:
             refuse_existing(wish.repository, model.name, wish.version)
@@ -138,4 +146,4 @@ def _export(model: ZooModel, wish: Wish, whole_zoo: bool) -> Path:
 
         return export_onnx(fitting, trained, wish.onnx_folder / f"{model.name}.onnx", wish.labels)
     version = wish.version or next_version(wish.repository, model.name)
-    return export_version(fitting, trained, wish.repository, version, wish.labels)
+    return export_version(fitting, trained, wish.repository, version, wish.labels, wish.calibration)

@@ -27,11 +27,15 @@ def import_(
         Path, typer.Option(envvar="LINNAEUS_REPOSITORY", help="Where the version folder goes.")
     ] = Path("model-repository"),
     version: Annotated[int | None, typer.Option(min=1, help="Default: one above the highest there.")] = None,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="A folder of pictures; up to 16 go along, for the server to compare precisions by."),
+    ] = None,
 ) -> None:
     """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
     height, width = _size(size)
     spec = InputSpec(channels, height, width, resize or max(height, width), interpolation)
-    own = OwnModel(name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels))
+    own = OwnModel(name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels), calibration)
     print(import_model(model, own, repository, version or next_version(repository, name)))
 
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
 from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.specialising import Specialisation as Specialisation
 
 _RETRY_SECONDS = 1.0
 _MOST_DIGITS = 18
@@ -44,6 +45,7 @@ class Entry:
         generation: counts what was loaded; 0 before.
         model: on one of its devices; manifest and labels are the same on all.
         devices: the names of all it was loaded on.
+        specialisations: how it was fitted to each of them.
         max_batch_size: of its batches, on any of them.
         load_seconds: how long loading took, on all of them.
         default_timeout_seconds: for calls without a deadline; 0.0 for none.
@@ -59,6 +61,7 @@ class Entry:
     max_batch_size: int = 0
     load_seconds: float = 0.0
     default_timeout_seconds: float = 0.0
+    specialisations: tuple[Specialisation, ...] = ()
 
     @property
     def lane(self) -> Lane:

@@ -96,7 +96,7 @@ class Loader:
             devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
             is_same = bool(beside.old_sha256) and _digest(folder) == beside.old_sha256
             size = chosen.max_batch_size or (beside.old_batch_size if is_same else 0)
-            models = load_on_each(folder, devices, size, beside.busy, chosen.cuda_graphs)
+            models = load_on_each(folder, devices, size, beside.busy, chosen.cuda_graphs, chosen.precision)
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
         except Exception as error:  # the boundary: whatever a file makes torch raise must not end the control
@@ -125,6 +125,7 @@ def load_on_each(
     max_batch_size: int,
     busy: bool = False,
     cuda_graphs: bool = False,
+    precision: str = "float32",
 ) -> list[Model]:
     """Loads, checks and warms up a version on each device, one after the other. Takes seconds.
 
@@ -139,6 +140,7 @@ def load_on_each(
             it, so that the event loop waits until it is done, and the longer the less of a core it gets.
             On a GPU batches are timed by the clock on the wall, for no thread's clock sees it work.
         cuda_graphs: whether a GPU is to run it by recorded graphs.
+        precision: what it is to compute in; each device finds its own with `auto`.
 
     Raises:
         ModelRefused: a check fails.
@@ -151,7 +153,9 @@ def load_on_each(
             # What a GPU is given its orders by starts here, and steps back as whatever else computes, now or later.
             steps_back = (busy or device.type == "cuda") and not stepped_back
             before_warm_up = step_back if steps_back else _nothing
-            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs))
+            models.append(
+                load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs, precision)
+            )
             if_it_fails.callback(models[-1].close)
             stepped_back |= steps_back
         if_it_fails.pop_all()
@@ -180,6 +184,11 @@ def log_ready(loaded: Loaded) -> None:
         logger.info(
             "model %s/%d is ready on %s after %.1f s (images a second by batch size: %s)",
             *(folder.model, folder.version, model.device, loaded.seconds, speeds),
+        )
+        made = model.specialisation
+        logger.info(
+            "model %s/%d computes in %s on %s, %s: %s",
+            *(folder.model, folder.version, made.precision, made.device, made.memory_format, made.reason),
         )
 
 

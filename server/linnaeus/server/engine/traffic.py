@@ -67,6 +67,7 @@ class Traffic:
             generation=lane.generation,
             model=models[0],
             devices=tuple(str(model.device) for model in models),
+            specialisations=tuple(model.specialisation for model in models),
             max_batch_size=limits.max_batch_size,
             load_seconds=loaded.seconds,
             default_timeout_seconds=loaded.chosen.default_timeout_seconds,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from linnaeus.server.engine.catalog import Catalog, Entry, State
+from linnaeus.server.engine.catalog import Catalog, Entry, Specialisation, State
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.work import Classification, Foreseen, Priority, Request
 from linnaeus.server.errors import InvalidImage, RequestError
@@ -128,9 +128,19 @@ def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
             sha256=manifest.sha256,
             devices=entry.devices,
             max_batch_size=entry.max_batch_size,
+            specialisations=map(_specialisation, entry.specialisations),
         )
     )
     return described
+
+
+def _specialisation(made: Specialisation) -> v1.Specialisation:
+    return v1.Specialisation(
+        device=made.device,
+        precision=made.precision,
+        precision_reason=made.reason,
+        memory_format=made.memory_format,
+    )
 
 
 def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v1.BatchLatency]:

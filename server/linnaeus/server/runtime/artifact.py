@@ -10,8 +10,9 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.fusing import fuse_convolutions, unbind_convolutions
 from linnaeus.server.runtime.memory import is_out_of_memory, told
+from linnaeus.server.runtime.precision import FLOAT32
+from linnaeus.server.runtime.specialising import memory_format, specialise
 
 # What torch raises when a model fails: its own code, or what the model's author wrote.
 FAILURES = (RuntimeError, torch.jit.Error)
@@ -42,24 +43,24 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest, labels)
 
 
-def load_module(artifact: Artifact, device: torch.device) -> torch.jit.ScriptModule:
-    """Puts the TorchScript on the device, frozen, on a CPU channels last and fused, and checks it by its recorded run.
+def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT32) -> torch.jit.ScriptModule:
+    """Puts the TorchScript on the device, frozen and specialised; in float32 it is checked by its recorded run.
 
     Raises:
         ModelRefused: `model.pt` cannot be loaded, does not fit into the device's memory, or does not compute what the
-            manifest recorded.
+            manifest recorded; or it cannot be run in that precision.
     """
     try:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(artifact.folder / MODEL_FILE), map_location=device
         )
-        # On a GPU float32 convolutions were faster channels first (docs/decisions/0010-cuda.md).
-        module.eval().to(memory_format=torch.channels_last if device.type == "cpu" else torch.contiguous_format)
-        module = torch.jit.freeze(module)
-        module = fuse_convolutions(module) if device.type == "cpu" else unbind_convolutions(module)
-        _check_run(module, artifact.manifest, device)
+        module.eval().to(memory_format=memory_format(device, precision))
+        image = _check_image(artifact.manifest).to(device)
+        module = specialise(torch.jit.freeze(module), device, precision, image)
+        _check_run(module, artifact.manifest, image, precision)
     except FAILURES as error:
-        raise refusal(error, "cannot be loaded and run", device) from error
+        what = "cannot be loaded and run" if precision == FLOAT32 else f"cannot be run in {precision}"
+        raise refusal(error, what, device) from error
     return module
 
 
@@ -94,10 +95,14 @@ def _check_digest(path: Path, manifest: Manifest) -> None:
         )
 
 
-def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device) -> None:
-    spec, check = manifest.input, manifest.check
-    pixels = torch.frombuffer(bytearray(check_pixels(spec, check.seed)), dtype=torch.uint8)
-    image = pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2).to(device)
+def _check_image(manifest: Manifest) -> Tensor:
+    spec = manifest.input
+    pixels = torch.frombuffer(bytearray(check_pixels(spec, manifest.check.seed)), dtype=torch.uint8)
+    return pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2)
+
+
+def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor, precision: str) -> None:
+    check = manifest.check
     with torch.inference_mode(), without_profiling():
         probabilities: Tensor = module(image)
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
@@ -106,7 +111,7 @@ def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, device: torch
             f"torch.float32 [1, {manifest.classes}]"
         )
     difference = (probabilities[0].cpu() - torch.tensor(check.probabilities)).abs().max().item()
-    if not difference <= check.tolerance:
+    if precision == FLOAT32 and not difference <= check.tolerance:
         raise ModelRefused(
             f"{MODEL_FILE} differs by {difference:.2g} from check.probabilities in manifest.json, "
             f"whose tolerance is {check.tolerance:.2g}"

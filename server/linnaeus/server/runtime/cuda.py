@@ -102,11 +102,15 @@ class CudaForward:
     Args:
         module: the model, on the device.
         classes: that it tells apart.
+        layout: the memory format of what it takes.
     """
 
-    def __init__(self, module: torch.jit.ScriptModule, classes: int) -> None:
+    def __init__(
+        self, module: torch.jit.ScriptModule, classes: int, layout: torch.memory_format = torch.contiguous_format
+    ) -> None:
         self._module = module
         self._classes = classes
+        self._layout = layout
         self._graphs: dict[int, _Graph] = {}
 
     def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -157,7 +161,7 @@ class CudaForward:
 
     def _rank(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
-        return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous()), k)
+        return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)), k)
 
 
 def _asked_for(graph: Any) -> str:
@@ -183,16 +187,22 @@ class CudaRunner:
         manifest: what it takes and gives.
         device: a GPU.
         sizes: of batches, growing.
+        layout: the memory format of what the model takes.
     """
 
     def __init__(
-        self, module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, sizes: Sequence[int]
+        self,
+        module: torch.jit.ScriptModule,
+        manifest: Manifest,
+        device: torch.device,
+        sizes: Sequence[int],
+        layout: torch.memory_format = torch.contiguous_format,
     ) -> None:
         spec = manifest.input
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._sizes = list(sizes)
         self._device = device
-        self._forward = CudaForward(module, manifest.classes)
+        self._forward = CudaForward(module, manifest.classes, layout)
         self._pipeline = PipelinedRunner(Cuda(device), self._forward, self._image_shape, manifest.classes, self._sizes)
 
     def run(self, images: Sequence[Pixels], k: int) -> Ranked:

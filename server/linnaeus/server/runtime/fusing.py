@@ -1,11 +1,13 @@
-"""Faster convolutions on a CPU: oneDNN with weights in its own order, each with its activation in one step.
+"""Faster convolutions on a CPU: oneDNN, each with its activation in one step, and with the batch norm before it.
 
-Left alone, torch reorders the weights at every call, runs the activation as a pass of its own over memory, and on a
-single thread takes a slow path without oneDNN for batches below 16. The numbers that come out are the same
-(docs/decisions/0006-fused-convolutions.md has the speeds).
+Left alone, torch runs an activation as a pass of its own over memory, and on a single thread takes a slow path without
+oneDNN for batches below 16. Where a batch norm and a ReLU come before a convolution, as in DenseNet, nothing folds
+them: the two become one convolution with a single number a channel, which is one pass, too. The numbers that come out
+are the same (docs/decisions/0006-fused-convolutions-and-streams.md and 0016-precision.md have the speeds).
 
 The rewriting works on TorchScript's own graph, through functions of torch that carry an underscore: where one is
-missing, or a graph holds what this room does not know, the module stays as it is.
+missing, or a graph holds what this room does not know, the module stays as it is. Weights keep torch's order here: see
+`weight_order`.
 """
 
 import itertools
@@ -21,10 +23,12 @@ logger = logging.getLogger(__name__)
 Graph: TypeAlias = Any  # torch._C's types are declared in part only
 
 _CONVOLUTION = "aten::conv2d"
-_FUSED = "mkldnn::_convolution_pointwise"
+FUSED = "mkldnn::_convolution_pointwise"
 _OPERANDS = "%x, %weight, %bias, %stride : int[], %padding : int[], %dilation : int[], %groups : int"
 # The activations that oneDNN computes with a convolution, as torch names them, with their arguments.
 _ACTIVATIONS = {"relu": ("relu", ()), "hardtanh": ("hardtanh", ("%low", "%high")), "sigmoid": ("sigmoid", ())}
+_RELUS = ("aten::relu", "aten::relu_")
+_SMALLEST_SIZE = 2.0**-10
 
 
 def fuse_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
@@ -39,8 +43,9 @@ def fuse_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     try:
         _name_convolutions_alike(graph)
         if all(map(_can_be_fused, graph.findAllNodes(_CONVOLUTION))):
+            _norms_to_convolutions(graph)
             _rewrite(graph)
-            _reorder_weights(graph)
+            torch._C._jit_pass_dce(graph)  # what went into the batch norms
     except (AttributeError, RuntimeError) as error:
         logger.warning("convolutions are not fused, the model runs slower than it could: %s", error)
     return module
@@ -84,6 +89,65 @@ def _can_be_fused(node: Any) -> bool:
     return known and None not in numbers and not any(isinstance(number, str) for number in numbers)
 
 
+def _norms_to_convolutions(graph: Graph) -> None:
+    """Writes each batch norm whose ReLU feeds convolutions only as a convolution by itself, of one number a channel.
+
+    That number is 1 or -1, which every precision holds exactly, and its size goes into the convolutions behind: ReLU
+    passes a positive factor on. A size that hardly differs from 0 stays, for dividing by it could overflow.
+    """
+    for node in list(graph.findAllNodes("aten::batch_norm")):
+        convolutions = _fed(node)
+        if convolutions and (known := _folded(node)):
+            scale, shift = known
+            size = torch.where(scale.abs() < _SMALLEST_SIZE, 1.0, scale.abs())
+            _replace_norm(graph, node, scale / size, shift / size)
+            for convolution in convolutions:
+                _scale_inputs(graph, convolution, size)
+
+
+def _fed(node: Any) -> list[Any]:
+    """The convolutions behind a batch norm and its ReLU, if there is nothing else: what they take has four dimensions.
+
+    Those with groups are left out: each of their weights belongs to some of the channels.
+    """
+    activations = [use.user for use in node.output().uses()]
+    if [each.kind() in _RELUS for each in activations] != [True]:
+        return []
+    users = [use.user for use in activations[0].output().uses()]
+    plain = [user for user in users if user.kind() == _CONVOLUTION and list(user.inputs())[6].toIValue() == 1]
+    return plain if len(plain) == len(users) else []
+
+
+def _folded(node: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """What a batch norm multiplies each channel by, and what it then adds, if both are known numbers."""
+    weight, bias, mean, variance, training, _, epsilon, _ = [value.toIValue() for value in node.inputs()][1:]
+    tensors = (weight, bias, mean, variance)
+    if training is not False or not isinstance(epsilon, float):
+        return None
+    if any(not isinstance(each, torch.Tensor) or each.dtype != torch.float32 for each in tensors):
+        return None
+    scale = weight / torch.sqrt(variance + epsilon)
+    return scale, bias - mean * scale
+
+
+def _replace_norm(graph: Graph, node: Any, scale: torch.Tensor, shift: torch.Tensor) -> None:
+    known = (scale.view(-1, 1, 1, 1), shift, [1, 1], [0, 0], [1, 1], len(scale))
+    with graph.insert_point_guard(node):
+        constants = list(map(graph.insertConstant, known))
+    convolution = graph.create(_CONVOLUTION, [next(node.inputs()), *constants], 1)
+    convolution.insertBefore(node)
+    convolution.output().setType(node.output().type())
+    node.output().replaceAllUsesWith(convolution.output())
+    node.destroy()
+
+
+def _scale_inputs(graph: Graph, convolution: Any, size: torch.Tensor) -> None:
+    weight = list(convolution.inputs())[1].toIValue()
+    with graph.insert_point_guard(convolution):
+        scaled = graph.insertConstant((weight * size.view(1, -1, 1, 1)).to(memory_format=torch.channels_last))
+    convolution.replaceInput(1, scaled)
+
+
 def _rewrite(graph: Graph) -> None:
     for pattern, replacement in _rules():
         torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
@@ -107,18 +171,4 @@ def _fused(activation: str, arguments: tuple[str, ...]) -> str:
     return f"""%activation : str = prim::Constant[value="{activation}"]()
 %algorithm : str = prim::Constant[value=""]()
 %arguments : Scalar?[] = prim::ListConstruct({", ".join(arguments)})
-%z = {_FUSED}(%x, %weight, %bias, %padding, %stride, %dilation, %groups, %activation, %arguments, %algorithm)"""
-
-
-def _reorder_weights(graph: Graph) -> None:
-    """Stores each weight in the order in which oneDNN reads it, once and for all."""
-    for node in list(graph.findAllNodes(_FUSED)):
-        values = list(node.inputs())
-        weight, padding, stride, dilation, groups = (values[place].toIValue() for place in (1, 3, 4, 5, 6))
-        reordered = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, dilation, groups, None)
-        constant = graph.create("prim::Constant")
-        constant.t_("value", reordered)
-        constant.output().setType(values[1].type())
-        constant.insertBefore(node)
-        node.replaceInputWith(values[1], constant.output())
-    torch._C._jit_pass_dce(graph)  # the weights as they were
+%z = {FUSED}(%x, %weight, %bias, %padding, %stride, %dilation, %groups, %activation, %arguments, %algorithm)"""

@@ -3,21 +3,26 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy
 import torch
 
 from linnaeus.models.manifest import Manifest
+from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import FAILURES, Artifact, load_module, read_artifact, refusal
+from linnaeus.server.runtime.calibration import drawn_pictures, recorded_pictures
+from linnaeus.server.runtime.choosing import Pictures, settle
 from linnaeus.server.runtime.device import release_freed_memory
 from linnaeus.server.runtime.memory import OutOfMemory as OutOfMemory
 from linnaeus.server.runtime.memory import is_out_of_memory, told
+from linnaeus.server.runtime.precision import AUTO, FLOAT32
 from linnaeus.server.runtime.runner import Pixels as Pixels
 from linnaeus.server.runtime.runner import Runner
 from linnaeus.server.runtime.runners import open_runner, record_graphs
+from linnaeus.server.runtime.specialising import fast_precisions, specialisation_of
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 
 # Beyond these no model gained anything worth the wait; a GPU needs more images to be busy.
@@ -55,6 +60,7 @@ class Model:
     Attributes:
         manifest, labels: what the version folder says.
         device, max_batch_size, timings: as above.
+        specialisation: how it was fitted to its device; set once, by `load_model`.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Model:
         self.device = device
         self.max_batch_size = max_batch_size
         self.timings = timings
+        self.specialisation = specialisation_of(device, FLOAT32, "")
         self._runner = runner
 
     def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
@@ -94,7 +101,7 @@ class Model:
     def works(self) -> bool:
         """Whether a blank picture goes through: if it does, those that did not are at fault themselves."""
         try:
-            self._run_blank(1)
+            self.run_blank(1)
         except FAILURES:
             return False
         return True
@@ -103,13 +110,25 @@ class Model:
         """Ends its threads, and frees what its batches needed; its weights go with the object. May be called twice."""
         self._runner.close()
 
-    def _run_blank(self, count: int) -> None:
+    def run_blank(self, count: int) -> None:
+        """Runs a batch of so many blank images; raises as `run` does."""
         spec = self.manifest.input
         self.run([numpy.zeros((spec.height, spec.width, spec.channels), numpy.uint8)] * count, 1)
 
+    def answer(self, images: Sequence[Pixels]) -> list[list[float]]:
+        """Returns each picture's probabilities by class index.
+
+        Args:
+            images: one batch; see `run`.
+        """
+        return [
+            [probability for _, probability in sorted(zip(ranking.indices, ranking.probabilities, strict=True))]
+            for ranking in self.run(images, self.manifest.classes)
+        ]
+
     def warm_up(self, choose: bool, clock: Callable[[], float] = time.perf_counter) -> tuple[BatchTiming, ...]:
         """Runs blank images at every batch size class; see `linnaeus.server.runtime.warmup`."""
-        return warm_up(self._run_blank, self.max_batch_size, choose, clock)
+        return warm_up(self.run_blank, self.max_batch_size, choose, clock)
 
 
 def load_model(
@@ -119,6 +138,7 @@ def load_model(
     clock: Callable[[], float] = time.perf_counter,
     before_warm_up: Callable[[], None] = lambda: None,
     cuda_graphs: bool = False,
+    precision: str = FLOAT32,
 ) -> Model:
     """Reads, checks, places, specialises and warms up a version.
 
@@ -129,24 +149,87 @@ def load_model(
         clock: seconds, by which batches are timed.
         before_warm_up: called once the model can run.
         cuda_graphs: whether a GPU is to run it by recorded graphs, if it can be recorded.
+        precision: float32, bfloat16, float16, or auto for the fastest that agrees with float32.
 
     Raises:
-        ModelRefused: a check fails, or the device has too little memory.
+        ModelRefused: a check fails, the device has too little memory, or the precision cannot be had.
     """
     artifact = read_artifact(folder)
-    module = load_module(artifact, device)
+    modules = _load_modules(artifact, device, precision)
     before_warm_up()  # before a runner starts threads: they are as whoever starts them
-    largest = max_batch_size or LARGEST_BATCH_TRIED[device.type]
+    wish = _Wish(artifact, device, max_batch_size, clock, cuda_graphs)
+    opens = {name: partial(_Trying, wish, name, module) for name, module in modules.items()}
+    pictures = Pictures(recorded_pictures(artifact), drawn_pictures(artifact.manifest.input))
     try:
-        with ExitStack() as if_it_fails:
-            runner = open_runner(module, artifact.manifest, device, largest)
-            if_it_fails.callback(runner.close)
-            timings = Model(artifact, device, runner, largest).warm_up(max_batch_size == 0, clock)
-            runner.keep([timing.size for timing in timings])
-            if cuda_graphs and record_graphs(runner):
-                timings = Model(artifact, device, runner, timings[-1].size).warm_up(False, clock)
-            if_it_fails.pop_all()
+        settled = settle(precision, opens, pictures, clock)
     except FAILURES as error:
         raise refusal(error, "fails at warm-up", device) from error
+    model = settled.model.model
+    model.specialisation = specialisation_of(device, settled.precision, settled.reason)
+    del settled, opens, modules  # the precisions that were not taken
     release_freed_memory()  # what the largest tries took
-    return Model(artifact, device, runner, timings[-1].size, timings)
+    return model
+
+
+def _load_modules(
+    artifact: Artifact, device: torch.device, precision: str
+) -> dict[str, torch.jit.ScriptModule | ModelRefused]:
+    """The version in float32, by which a corrupt one is found, and in what is wanted or may be chosen besides."""
+    modules: dict[str, torch.jit.ScriptModule | ModelRefused] = {FLOAT32: load_module(artifact, device)}
+    for name in fast_precisions(device) if precision == AUTO else {precision} - {FLOAT32}:
+        try:
+            modules[name] = load_module(artifact, device, name)
+        except ModelRefused as error:
+            if precision != AUTO:
+                raise
+            modules[name] = error
+    return modules
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What holds for a version in any precision; see `load_model`."""
+
+    artifact: Artifact
+    device: torch.device
+    max_batch_size: int
+    clock: Callable[[], float]
+    cuda_graphs: bool
+
+
+class _Trying:
+    """Implements `Opened`: a model that may yet be given up for another precision."""
+
+    def __init__(self, wish: _Wish, precision: str, module: torch.jit.ScriptModule | ModelRefused) -> None:
+        if isinstance(module, ModelRefused):
+            raise module
+        self._wish = wish
+        largest = wish.max_batch_size or LARGEST_BATCH_TRIED[wish.device.type]
+        self._runner = open_runner(module, wish.artifact.manifest, wish.device, largest, precision)
+        self.model = Model(wish.artifact, wish.device, self._runner, largest)
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest batch; see `Opened`."""
+        return self.model.max_batch_size
+
+    def answer(self, images: Sequence[Pixels]) -> list[list[float]]:
+        """Each picture's probabilities; see `Opened`. One by one: a large first batch may not fit into memory."""
+        return [answer for image in images for answer in self.model.answer([image])]
+
+    def run_largest(self) -> None:
+        """Runs blank images; see `Opened`."""
+        self.model.run_blank(self.model.max_batch_size)
+
+    def warm(self) -> None:
+        """Finds the batch to form, and records graphs if they are wanted; see `Opened`."""
+        wish, model = self._wish, self.model
+        timings = model.warm_up(wish.max_batch_size == 0, wish.clock)
+        self._runner.keep([timing.size for timing in timings])
+        if wish.cuda_graphs and record_graphs(self._runner):
+            timings = Model(wish.artifact, wish.device, self._runner, timings[-1].size).warm_up(False, wish.clock)
+        self.model = Model(wish.artifact, wish.device, self._runner, timings[-1].size, timings)
+
+    def close(self) -> None:
+        """Ends the runner; see `Opened`."""
+        self._runner.close()

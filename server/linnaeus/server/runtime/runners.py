@@ -9,13 +9,17 @@ from linnaeus.server.runtime.artifact import FAILURES
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
 from linnaeus.server.runtime.memory import told
+from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.runner import Runner
+from linnaeus.server.runtime.specialising import memory_format
 from linnaeus.server.runtime.warmup import size_classes
 
 logger = logging.getLogger(__name__)
 
 
-def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, largest: int) -> Runner:
+def open_runner(
+    module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, largest: int, precision: str = FLOAT32
+) -> Runner:
     """What runs the module, which is on the device, in batches up to the largest.
 
     Raises:
@@ -23,7 +27,7 @@ def open_runner(module: torch.jit.ScriptModule, manifest: Manifest, device: torc
     """
     if device.type == "cpu":
         return CpuRunner(module, manifest.input, largest)
-    return CudaRunner(module, manifest, device, size_classes(largest))
+    return CudaRunner(module, manifest, device, size_classes(largest), memory_format(device, precision))
 
 
 def record_graphs(runner: Runner) -> bool:

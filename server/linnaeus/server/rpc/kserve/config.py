@@ -62,4 +62,9 @@ def _batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatching:
 def _told(subject: Subject) -> dict[str, str]:
     manifest = subject.manifest
     trained = "trained" if manifest.weights.trained else "untrained"
-    return {"architecture": manifest.architecture, "weights": f"{trained} ({manifest.weights.source})"}
+    precisions = ", ".join(f"{made.precision} on {made.device}" for made in subject.entry.specialisations)
+    return {
+        "architecture": manifest.architecture,
+        "weights": f"{trained} ({manifest.weights.source})",
+        "precision": precisions,
+    }

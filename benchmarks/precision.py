@@ -1,0 +1,139 @@
+"""What models gain by computing in bfloat16, and what becomes of their answers; a part of `make bench`.
+
+Models are loaded as the server loads them and run in its streams, one batch a core side by side, on pixels that were
+decoded beforehand: what is compared is the models alone. All of it happens in a child process, so that what is set for
+a whole process does not reach the other parts.
+"""
+
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import cycle, islice
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from linnaeus.models.manifest import InputSpec
+from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.engine.loading import load_on_each
+from linnaeus.server.engine.repository import VersionFolder
+from linnaeus.server.openmp import limit_spinning
+from linnaeus.server.runtime.device import CoreShare, configure_process, default_streams
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.precision import FLOAT32, compare
+from linnaeus.server.runtime.specialising import fast_precisions
+
+CPU = torch.device("cpu")
+PICTURES = Path("pictures")
+MODELS = (
+    Path("runs/bench/resnet18/1"),
+    Path("runs/bench/densenet121/1"),
+    Path("model-repository/efficientnet_lite0/1"),
+)
+OTHER = "bfloat16"
+ROUNDS = 9
+SECONDS = 1.5
+
+
+def bench_precision() -> None:
+    """Prints the figures of every model."""
+    child = multiprocessing.get_context("spawn").Process(target=_bench)
+    child.start()
+    child.join()
+    if child.exitcode:
+        raise RuntimeError(f"the comparison of precisions failed with exit status {child.exitcode}")
+
+
+def _bench() -> None:
+    configure_process(0)
+    print(f"\n{OTHER} against {FLOAT32}, pixels to answers, {ROUNDS} pairs in turns, medians:")
+    if OTHER not in fast_precisions(CPU):
+        print(f"  this processor has no instructions for {OTHER}, nothing was measured")
+        return
+    for folder in MODELS:
+        bench_model(folder)
+
+
+def bench_model(folder: Path) -> None:
+    """One model in both precisions, and what `auto` makes of it."""
+    models = {name: load(folder, name) for name in (FLOAT32, OTHER)}
+    rates: dict[str, list[float]] = {name: [] for name in models}
+    with streams() as threads:
+        for number in range(-1, ROUNDS):
+            for name in sorted(models, reverse=bool(number % 2)):
+                rate = images_per_second(threads, models[name])
+                if number >= 0:  # before that, buffers are made
+                    rates[name].append(rate)
+    tell_rates(folder.parent.name, models, rates)
+    tell_agreement(models, "photographs", sorted(PICTURES.glob("*.jpg")))
+    tell_agreement(models, "digits", sorted(PICTURES.glob("digits/*.png")))
+    for model in models.values():
+        model.close()
+    tell_auto(folder)
+
+
+def load(folder: Path, precision: str) -> Model:
+    """A version with its own best batch size."""
+    version = VersionFolder(folder.parent.name, int(folder.name), folder)
+    (model,) = load_on_each(version, {CPU: CoreShare(CPU, 0)}, 0, precision=precision)
+    return model
+
+
+def streams() -> ThreadPoolExecutor:
+    """The threads that run batches side by side, each on its part of the cores."""
+    count = default_streams(CPU)
+    return ThreadPoolExecutor(count, initializer=CoreShare(CPU, 0).take, initargs=(count - 1,))
+
+
+def images_per_second(threads: ThreadPoolExecutor, model: Model) -> float:
+    """What all streams make of the photographs in a spell, in the model's largest batches."""
+    pictures = decoded(sorted(PICTURES.glob("*.jpg")), model.manifest.input)
+    batch = list(islice(cycle(pictures), model.max_batch_size))
+    return sum(threads.map(partial(_spell, model), [batch] * default_streams(CPU)))
+
+
+def _spell(model: Model, batch: Sequence[Pixels]) -> float:
+    runs, started = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - started) < SECONDS:
+        model.run(batch, 5)
+        runs += 1
+    return runs * len(batch) / elapsed
+
+
+def decoded(paths: Sequence[Path], spec: InputSpec) -> list[Pixels]:
+    """Pictures as the model takes them."""
+    return [decode(EncodedImage(path.read_bytes()), spec, 10**8) for path in paths]
+
+
+def tell_rates(name: str, models: dict[str, Model], rates: dict[str, list[float]]) -> None:
+    """Prints how fast both are, and the ratio of each pair."""
+    told = ", ".join(
+        f"{each} {median(rates[each]):.0f} images/s (batch {model.max_batch_size})" for each, model in models.items()
+    )
+    ratios = [other / plain for other, plain in zip(rates[OTHER], rates[FLOAT32], strict=True)]
+    print(f"  {name}: {told}")
+    print(f"    {OTHER} : {FLOAT32} = {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f} (at least 1.5)")
+
+
+def tell_agreement(models: dict[str, Model], kind: str, paths: Sequence[Path]) -> None:
+    """Prints how the answers to some pictures compare."""
+    pictures = decoded(paths, models[FLOAT32].manifest.input)
+    plain, other = ([model.answer([picture])[0] for picture in pictures] for model in models.values())
+    print(f"    {kind}: {compare(other, plain)}")
+
+
+def tell_auto(folder: Path) -> None:
+    """Prints what `auto` takes, why, and how long such a load takes."""
+    started = time.perf_counter()
+    model = load(folder, "auto")
+    seconds = time.perf_counter() - started
+    print(f"    loaded in {seconds:.1f} s: {model.specialisation.reason}", flush=True)
+    model.close()
+
+
+if __name__ == "__main__":
+    limit_spinning()
+    bench_precision()
