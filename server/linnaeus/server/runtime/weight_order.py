@@ -4,17 +4,15 @@ Left alone, it reorders them at every call. Which order is best depends on the s
 a graph does not say it: one run of a copy does. Without the size oneDNN guesses, and where it guesses wrong it reorders
 at every call what should have been in order already: one of DenseNet-121's convolutions took 18 ms instead of 0.9.
 
-Weights whose size did not turn up, and all of them where torch lacks what this needs, stay as they are: slower, not
-wrong.
+Weights in a branch, and all of them where torch lacks what this needs, stay as they are: slower, not wrong.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fusing import FUSED, Graph
@@ -32,41 +30,47 @@ def order_weights(module: torch.jit.ScriptModule, images: Tensor) -> torch.jit.S
     graph: Graph = module.graph
     try:
         sizes = _sizes(module, images)
-        for node in list(graph.findAllNodes(FUSED)):
-            _reorder(graph, node, sizes)
+        for node, size in zip(_convolutions(graph), sizes, strict=True):
+            _reorder(graph, node, size)
         torch._C._jit_pass_dce(graph)  # the weights as they were
     except (AttributeError, RuntimeError, torch.jit.Error) as error:
         logger.warning("weights are not in oneDNN's order, the model runs slower than it could: %s", error)
     return module
 
 
-class _Seen(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes what size of input each weight was used with."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.sizes: dict[int, list[int]] = {}
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function is torch.ops.mkldnn._convolution_pointwise.default:
-            self.sizes[args[1].data_ptr()] = list(args[0].shape)
-        return function(*args, **(kwargs or {}))
+def _convolutions(graph: Graph) -> list[Any]:
+    """Those that every run comes by, in the graph's order."""
+    return [node for node in graph.nodes() if node.kind() == FUSED]
 
 
-def _sizes(module: torch.jit.ScriptModule, images: Tensor) -> Mapping[int, list[int]]:
-    """By the address of each weight; runs a copy, for a graph that was run can no longer be changed."""
-    copy = torch._C._create_function_from_graph("forward", module.graph.copy())
-    seen = _Seen()
-    with torch.inference_mode(), without_profiling(), seen:
-        copy(module._c, images)
-    return seen.sizes
+def _sizes(module: torch.jit.ScriptModule, images: Tensor) -> Sequence[list[int]]:
+    """What each convolution is given, in their order. Runs a copy, for a graph that was run is not to be changed.
+
+    The copy answers with the sizes instead of probabilities. (Watching the run by one of torch's dispatch modes would
+    import its compiler: a second and 180 MB.)
+    """
+    graph: Graph = module.graph.copy()
+    numbers = torch._C.ListType.ofInts()
+    sizes = []
+    for node in _convolutions(graph):
+        size = graph.create("aten::size", [next(node.inputs())], 1)
+        size.output().setType(numbers)
+        size.insertBefore(node)
+        sizes.append(size.output())
+    together = graph.create("prim::ListConstruct", sizes, 1)
+    together.output().setType(torch._C.ListType(numbers))
+    graph.appendNode(together)
+    graph.eraseOutput(0)
+    graph.registerOutput(together.output())
+    function = torch._C._create_function_from_graph("forward", graph)
+    with torch.inference_mode(), without_profiling():
+        found: Sequence[list[int]] = function(module._c, images)
+    return found
 
 
-def _reorder(graph: Graph, node: Any, sizes: Mapping[int, list[int]]) -> None:
+def _reorder(graph: Graph, node: Any, size: list[int]) -> None:
     values = list(node.inputs())
     weight, padding, stride, dilation, groups = (values[place].toIValue() for place in (1, 3, 4, 5, 6))
-    if (size := sizes.get(weight.data_ptr())) is None:
-        return
     reordered = torch.ops.mkldnn._reorder_convolution_weight(weight, padding, stride, dilation, groups, size)
     constant = graph.create("prim::Constant")
     constant.t_("value", reordered)
