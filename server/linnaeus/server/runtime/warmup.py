@@ -79,10 +79,10 @@ def chosen(timings: list[BatchTiming]) -> BatchTiming:
     """Returns the largest batch worth forming.
 
     That is the largest whose run is short and nearly as fast as the fastest; where all runs are long, the smallest that
-    is as fast as any.
+    is as fast as any. One image alone has to be that, too, however short its run: nothing would be batched any more.
     """
     best = max(timing.images_per_second for timing in timings)
-    short = [each for each in timings if each.seconds <= _SHORT_RUN_SECONDS]
+    short = [each for each in timings if each.seconds <= _SHORT_RUN_SECONDS and each.size > 1]
     nearly = [each for each in short if each.images_per_second * _SHORT_RUN_LOSS >= best]
     return nearly[-1] if nearly else timings[_worthwhile(timings)]
 
