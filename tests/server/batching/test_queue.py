@@ -326,6 +326,19 @@ def test_a_small_picture_is_left_to_a_decoder_at_work_and_another_is_woken_if_th
     assert payloads(other.result()) == ["small"]
 
 
+def test_whoever_does_not_ask_again_leaves_nothing_to_a_decoder_at_work() -> None:
+    queue, looks = watched({"d": 1}, size=1)
+    learnt(queue, 1e-4)
+    put(queue, "decoded")
+    for name in ("at work", "small"):
+        queue.admit("a", name, size=1)
+    turn = queue.next_to_decode()  # this thread is a decoder, which is held up from now on; more is not wanted yet
+    assert turn is not None and [ticket.payload for ticket in turn.tickets] == ["at work"]
+    other = Sleeper(looks, queue.next_to_decode)
+    assert payloads(queue.take("d")) == ["decoded"]  # now it is
+    assert payloads(other.result()) == ["small"]
+
+
 def test_a_large_picture_is_left_to_nobody() -> None:
     queue, looks = watched()
     learnt(queue, 0.1)

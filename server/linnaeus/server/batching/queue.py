@@ -176,7 +176,7 @@ class BatchQueue(Generic[Payload]):
         """
         with self._lock:
             self._streams.wake()
-            return self._decoder_threads.wake()
+            return self._decoder_threads.wake(may_leave=True)
 
     def next_to_decode(self) -> Turn[Payload] | None:
         """Waits until something should be decoded and returns it; None once the queue is closed and nothing is left."""

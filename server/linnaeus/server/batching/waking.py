@@ -107,11 +107,15 @@ class DecoderThreads(Generic[Payload]):
         self._idle -= 1
         self._wake_at = inf  # whoever still waits may be woken in vain, but nobody too late
 
-    def wake(self) -> bool:
+    def wake(self, may_leave: bool = False) -> bool:
         """Wakes one, if there is need for another; who has more to do than one turn wakes the next.
 
+        Args:
+            may_leave: whether something small may be left to one that is at work and as good as back. That one may be
+                held up by a picture that takes longer than it should, so only whoever asks again may say so.
+
         Returns:
-            Whether something small was left to one that is at work and as good as back.
+            Whether it was.
         """
         if not self._idle:
             return False
@@ -119,7 +123,7 @@ class DecoderThreads(Generic[Payload]):
         seconds = self._ledger.release_in(now)
         is_sooner = seconds is not None and now + seconds < self._wake_at
         is_small = self._ledger.decodes_next_within(TURN_SECONDS)
-        if is_small and not is_sooner and self._one_is_soon_back(now):
+        if may_leave and is_small and not is_sooner and self._one_is_soon_back(now):
             return True
         if is_sooner or is_small is not None:
             self._changed.notify()
