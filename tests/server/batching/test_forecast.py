@@ -3,8 +3,8 @@
 import pytest
 from scenes import decoding, new_lane, queued, run, undecoded
 
-from linnaeus.server.batching import Priority
-from linnaeus.server.batching.forecast import Newcomer, answer_in, own_run_seconds, work_off_seconds
+from linnaeus.server.batching import LatencyTable, Priority
+from linnaeus.server.batching.forecast import Newcomer, foresee, work_off_seconds
 from linnaeus.server.batching.lanes import Device, Lane
 from linnaeus.server.batching.policy import FAIRNESS_SECONDS
 
@@ -21,7 +21,7 @@ def answer(
     now: float = 0.0,
 ) -> float:
     newcomer = Newcomer(lane.flows[priority], due, decode_seconds)
-    return answer_in(newcomer, [lane, *others], devices or [Device("d", 2)], now)
+    return foresee(newcomer, [lane, *others], devices or [Device("d", 2)], now).answer_in
 
 
 def filled(lane: Lane[str], tickets: int, due: float = 10.0, priority: Priority = NORMAL) -> Lane[str]:
@@ -137,7 +137,20 @@ def test_models_of_other_devices_are_in_nobodys_way() -> None:
 
 def test_the_own_run_is_of_the_newcomers_batch() -> None:
     newcomer = Newcomer(filled(new_lane(), 20).flows[NORMAL], 50.0, 0.0)
-    assert own_run_seconds(newcomer, Device("d", 1), 0.0) == pytest.approx(0.8)
+    assert foresee(newcomer, [], [Device("d", 1)], 0.0).run == pytest.approx(0.8)
+
+
+def test_a_batch_that_others_may_fill_runs_longer_by_as_much() -> None:
+    lane = filled(filled(new_lane(), 2, due=10.0), 3, due=60.0)
+    prospect = foresee(Newcomer(lane.flows[NORMAL], 50.0, 0.0), [lane], [Device("d", 1)], 0.0)
+    assert (prospect.run, prospect.filling) == pytest.approx((0.3, 0.3))
+
+
+def test_the_fastest_device_tells_how_long_the_own_run_takes() -> None:
+    lane = filled(new_lane(devices="de"), 2)
+    lane.tables["e"] = LatencyTable({1: 0.01, 8: 0.08})
+    prospect = foresee(Newcomer(lane.flows[NORMAL], 5.0, 0.0), [lane], [device("d"), device("e")], 0.0)
+    assert (prospect.run, prospect.filling) == pytest.approx((0.01, 0.02))
 
 
 def test_working_off_counts_all_that_a_lane_holds_of_every_class() -> None:

@@ -6,8 +6,7 @@ decoding and running for a ticket that waits for a decoder, running alone for on
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from linnaeus.server.batching.lanes import Device, Flow, Lane
 from linnaeus.server.batching.policy import FAIRNESS_SECONDS
@@ -18,24 +17,43 @@ _LEAST_SPEED = 1e-3
 _LEAST_WORK_SECONDS = 1e-9
 
 
-@dataclass(frozen=True, slots=True)
 class Newcomer(Generic[Payload]):
-    """Who asks: the flow it would join, when it would be due there, and what decoding it costs."""
+    """Who asks.
 
-    flow: Flow[Payload]
-    due: float
-    decode_seconds: float
+    Attributes:
+        flow: that it would join.
+        due: when it would be due there.
+        decode_seconds: what decoding it costs.
+        ahead: tickets of its own flow that go before it.
+    """
 
-    @property
-    def ahead(self) -> int:
-        """Tickets of its own flow that go before it."""
-        return _ahead(self.flow, self.due)
+    __slots__ = ("ahead", "decode_seconds", "due", "flow")
+
+    def __init__(self, flow: Flow[Payload], due: float, decode_seconds: float) -> None:
+        self.flow = flow
+        self.due = due
+        self.decode_seconds = decode_seconds
+        self.ahead = _ahead(flow, due)
 
 
-def answer_in(
+class Prospect(NamedTuple):
+    """What awaits a newcomer, in seconds.
+
+    Attributes:
+        answer_in: from now until its answer, by the bare estimate.
+        run: how long its own batch will run, with those that go before it alone.
+        filling: how much longer that will run if others fill it, as far as there are any.
+    """
+
+    answer_in: float
+    run: float
+    filling: float
+
+
+def foresee(
     newcomer: Newcomer[Payload], lanes: Iterable[Lane[Payload]], devices: Sequence[Device[Payload]], now: float
-) -> float:
-    """Seconds until the newcomer's answer, by the bare estimate.
+) -> Prospect:
+    """Looks ahead for a newcomer.
 
     Args:
         newcomer: who asks.
@@ -43,21 +61,16 @@ def answer_in(
         devices: those that may run the newcomer's lane, at least one.
         now: the clock's time.
     """
-    flows = [flow for lane in lanes for flow in lane.flows if flow.depth and flow is not newcomer.flow]
-    wait = _together(devices, [_work_before(newcomer, flows, device) for device in devices])
-    return wait + min(_free_in(device, now) + own_run_seconds(newcomer, device, now) for device in devices)
-
-
-def own_run_seconds(newcomer: Newcomer[Payload], device: Device[Payload], now: float) -> float:
-    """How long the newcomer's own batch will run there, with those that go before it alone."""
-    return _run_seconds(newcomer.flow.lane, newcomer.ahead + 1, device, now)
-
-
-def filling_seconds(newcomer: Newcomer[Payload], devices: Sequence[Device[Payload]], now: float) -> float:
-    """How much longer its batch would run if others filled it, as far as there are any."""
-    lane = newcomer.flow.lane
-    filled = (_run_seconds(lane, lane.depth + 1, device, now) for device in devices)
-    return max(min(filled) - min(own_run_seconds(newcomer, device, now) for device in devices), 0.0)
+    lane, own = newcomer.flow.lane, newcomer.flow
+    others = [flow for each in lanes for flow in each.flows if flow.depth and flow is not own]
+    wait = _together(devices, [_work_before(newcomer, others, device) for device in devices])
+    runs = [_run_seconds(lane, newcomer.ahead + 1, device, now) for device in devices]
+    soonest = min([_free_in(device, now) + run for device, run in zip(devices, runs, strict=True)])
+    run, depth = min(runs), lane.depth
+    if depth == newcomer.ahead:
+        return Prospect(wait + soonest, run, 0.0)
+    filled = min([_run_seconds(lane, depth + 1, device, now) for device in devices])
+    return Prospect(wait + soonest, run, max(filled - run, 0.0))
 
 
 def work_off_seconds(lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
@@ -72,23 +85,25 @@ def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: f
 
 def _together(devices: Sequence[Device[Payload]], works: Sequence[float]) -> float:
     """Seconds that devices need for work they share, from what each would have to do alone."""
-    rates = (
-        max(device.drain.speed, _LEAST_SPEED) / max(work, _LEAST_WORK_SECONDS)
-        for device, work in zip(devices, works, strict=True)
-    )
-    return 1.0 / sum(rates)
+    rate = 0.0
+    for device, work in zip(devices, works, strict=True):
+        rate += max(device.drain.speed, _LEAST_SPEED) / max(work, _LEAST_WORK_SECONDS)
+    return 1.0 / rate
 
 
 def _free_in(device: Device[Payload], now: float) -> float:
     """Seconds until a stream is free."""
     if len(device.running) < device.streams:
         return 0.0
-    return max(min(batch.taken_at + batch.expected_seconds for batch in device.running) - now, 0.0)
+    return max(min([batch.taken_at + batch.expected_seconds for batch in device.running]) - now, 0.0)
 
 
 def _work_before(newcomer: Newcomer[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]) -> float:
-    own = _work(newcomer.flow, newcomer.ahead, device) + newcomer.decode_seconds
-    return own + sum(_share_of(other, newcomer, own, device) for other in others if device.name in other.lane.tables)
+    own = work = _work(newcomer.flow, newcomer.ahead, device) + newcomer.decode_seconds
+    for other in others:
+        if device.name in other.lane.tables:
+            work += _share_of(other, newcomer, own, device)
+    return work
 
 
 def _share_of(other: Flow[Payload], newcomer: Newcomer[Payload], own_work: float, device: Device[Payload]) -> float:
@@ -106,10 +121,10 @@ def _more_urgent(other: Flow[Payload], newcomer: Newcomer[Payload]) -> int:
 
 
 def _ahead(flow: Flow[Payload], due: float) -> int:
-    return sum(waiting.ahead_of(due) for waiting in (flow.undecoded, flow.decoding, flow.decoded))
+    return flow.undecoded.ahead_of(due) + flow.decoding.ahead_of(due) + flow.decoded.ahead_of(due)
 
 
 def _work(flow: Flow[Payload], tickets: int, device: Device[Payload]) -> float:
     """The first so many of a flow's tickets; those that are decoded come first, more or less."""
-    undecoded = max(tickets - len(flow.decoded), 0)
+    undecoded = max(tickets - len(flow.decoded.entries), 0)
     return tickets * flow.lane.tables[device.name].image_seconds + undecoded * flow.lane.decode_seconds

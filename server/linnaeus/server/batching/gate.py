@@ -18,7 +18,7 @@ PATIENCE_SECONDS = 5.0
 _RESERVE = 0.2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen ones take thrice as long to make, and every request makes one
 class Arrival(Generic[Payload]):
     """What is asked for; see BatchQueue.admit."""
 
@@ -57,10 +57,14 @@ class Gate(Generic[Payload]):
         _require_room(arrival, lane, devices, now)
         due = now + PATIENCE_SECONDS if deadline is None else deadline
         newcomer = forecast.Newcomer(lane.flows[arrival.priority], due, lane.decode_work(arrival.size))
-        predicted = now + forecast.answer_in(newcomer, self._lanes.values(), devices, now)
+        prospect = forecast.foresee(newcomer, self._lanes.values(), devices, now)
+        predicted = now + prospect.answer_in
         if deadline is not None:
-            _require_in_time(newcomer, devices, predicted, deadline, now)
+            _require_in_time(newcomer, prospect, deadline, now)
         hold_seconds = self._hold_seconds(arrival, devices, predicted)
+        # The policy fills a batch up to the deadline. That is no reason to refuse anybody, but whoever is answered
+        # later for it was not predicted wrongly.
+        filling_seconds = min(prospect.filling, max(due - predicted, 0.0))
         return Ticket(
             lane.name,
             arrival.payload,
@@ -70,7 +74,7 @@ class Gate(Generic[Payload]):
             newcomer.decode_seconds,
             arrival.size,
             admitted_at=now,
-            predicted_at=predicted + hold_seconds + _filling_seconds(newcomer, devices, predicted, now),
+            predicted_at=predicted + hold_seconds + filling_seconds,
             order=next(self._order),
             caller=arrival.caller,
             is_decoded=arrival.is_decoded,
@@ -79,9 +83,9 @@ class Gate(Generic[Payload]):
 
     def _hold_seconds(self, arrival: Arrival[Payload], devices: Sequence[Device[Payload]], predicted: float) -> float:
         """How long a newcomer is held back: not on an idle device, nor if it would be late for it."""
-        if not arrival.caller or not any(device.running for device in devices):
-            return 0.0
         seconds = self.habits.hold_seconds(arrival.caller)
+        if not seconds or not any(device.running for device in devices):
+            return 0.0
         return seconds if arrival.deadline is None or predicted + seconds <= arrival.deadline else 0.0
 
 
@@ -97,30 +101,14 @@ def _require_room(
 
 
 def _require_in_time(
-    newcomer: forecast.Newcomer[Payload],
-    devices: Sequence[Device[Payload]],
-    predicted: float,
-    deadline: float,
-    now: float,
+    newcomer: forecast.Newcomer[Payload], prospect: forecast.Prospect, deadline: float, now: float
 ) -> None:
     """Refuses a newcomer whose answer is to be expected after its deadline, past errors allowed for."""
     flow, timeout = newcomer.flow, deadline - now
-    run = min(forecast.own_run_seconds(newcomer, device, now) for device in devices)
-    least = now + newcomer.decode_seconds + run
-    if least <= deadline:  # it would have been in time but for the others: they are to make shorter batches
+    least = newcomer.decode_seconds + prospect.run
+    if least <= timeout:  # it would have been in time but for the others: they are to make shorter batches
         flow.lane.note_timeout(timeout, now)
-    expected = max(predicted + flow.foresight.margin_seconds(timeout, now), least)
+    expected = max(prospect.answer_in + flow.foresight.margin_seconds(timeout, now), least)
     expected += _RESERVE * (expected - least)
-    if expected > deadline:
-        raise TooLate(expected - now, timeout)
-
-
-def _filling_seconds(
-    newcomer: forecast.Newcomer[Payload], devices: Sequence[Device[Payload]], predicted: float, now: float
-) -> float:
-    """How much later its answer comes for those that fill its batch: the policy fills it up to the deadline.
-
-    This is no reason to refuse anybody, but whoever is answered later for it was not predicted wrongly.
-    """
-    left = max(newcomer.due - predicted, 0.0)
-    return min(forecast.filling_seconds(newcomer, devices, now), left)
+    if expected > timeout:
+        raise TooLate(expected, timeout)

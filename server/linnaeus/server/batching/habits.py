@@ -23,21 +23,47 @@ class Habits:
     """
 
     def __init__(self) -> None:
-        # Of each caller, after how many seconds it left; None for a call it stayed for. The one heard of last is last.
-        self._callers: OrderedDict[str, deque[float | None]] = OrderedDict()
+        self._callers: OrderedDict[str, _LastCalls] = OrderedDict()  # the one heard of last is last
 
     def ended(self, caller: str, left_after_seconds: float | None) -> None:
         """A call of that caller ended; None if it stayed."""
-        calls = self._callers.setdefault(caller, deque(maxlen=_REMEMBERED_CALLS))
-        calls.append(left_after_seconds)
+        calls = self._callers.get(caller)
+        if calls is None:
+            calls = self._callers[caller] = _LastCalls()
+        calls.add(left_after_seconds)
         self._callers.move_to_end(caller)
         if len(self._callers) > _REMEMBERED_CALLERS:
             self._callers.popitem(last=False)
 
     def hold_seconds(self, caller: str) -> float:
         """How long to wait before anything is done for the caller; 0 for nearly all."""
-        calls = self._callers.get(caller, ())
-        left = sorted(seconds for seconds in calls if seconds is not None)
-        if len(calls) < _LEAST_CALLS or len(left) < _HABITUAL_SHARE * len(calls):
-            return 0.0
-        return min(left[int(_QUANTILE * (len(left) - 1))], _LONGEST_SECONDS)
+        calls = self._callers.get(caller)
+        return 0.0 if calls is None or not calls.leaves_usually else min(calls.left_within_seconds, _LONGEST_SECONDS)
+
+
+class _LastCalls:
+    """A caller's last calls: after how many seconds it left each, None for one that it stayed for."""
+
+    __slots__ = ("_calls", "_left")
+
+    def __init__(self) -> None:
+        self._calls: deque[float | None] = deque()
+        self._left = 0  # counted as they come and go: every request asks
+
+    @property
+    def leaves_usually(self) -> bool:
+        """Whether it left most of them, of a few at least."""
+        return self._left >= _HABITUAL_SHARE * len(self._calls) and len(self._calls) >= _LEAST_CALLS
+
+    @property
+    def left_within_seconds(self) -> float:
+        """The time within which it left nearly all that it left; there must be one."""
+        left = sorted(seconds for seconds in self._calls if seconds is not None)
+        return left[int(_QUANTILE * (len(left) - 1))]
+
+    def add(self, left_after_seconds: float | None) -> None:
+        """Adds the newest one."""
+        self._calls.append(left_after_seconds)
+        self._left += left_after_seconds is not None
+        if len(self._calls) > _REMEMBERED_CALLS:
+            self._left -= self._calls.popleft() is not None

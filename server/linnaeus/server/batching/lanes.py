@@ -94,12 +94,13 @@ class Flow(Generic[Payload]):
     @property
     def depth(self) -> int:
         """Tickets that no device has taken."""
-        return len(self.held) + len(self.undecoded) + len(self.decoding) + len(self.decoded)
+        waiting = len(self.undecoded.entries) + len(self.decoding.entries) + len(self.decoded.entries)
+        return len(self.held) + waiting
 
     @property
     def is_active(self) -> bool:
         """Whether it has anything to do or being done."""
-        return bool(self.depth or self.running)
+        return bool(self.running or self.depth)
 
 
 class Lane(Generic[Payload]):
@@ -128,17 +129,17 @@ class Lane(Generic[Payload]):
     @property
     def depth(self) -> int:
         """Tickets that no device has taken."""
-        return sum(flow.depth for flow in self.flows)
+        return sum([flow.depth for flow in self.flows])
 
     @property
     def decoded(self) -> int:
         """Tickets that wait for a device."""
-        return sum(len(flow.decoded) for flow in self.flows)
+        return sum([len(flow.decoded.entries) for flow in self.flows])
 
     @property
     def ahead_of_devices(self) -> int:
         """Tickets that are decoded, or about to be."""
-        return self.decoded + sum(len(flow.decoding) for flow in self.flows)
+        return self.decoded + sum([len(flow.decoding.entries) for flow in self.flows])
 
     @property
     def is_active(self) -> bool:
@@ -147,11 +148,11 @@ class Lane(Generic[Payload]):
 
     def depth_above(self, priority: Priority) -> int:
         """Tickets of that priority and of higher ones that no device has taken."""
-        return sum(flow.depth for flow in self.flows if flow.priority <= priority)
+        return sum([flow.depth for flow in self.flows[: priority + 1]])
 
     def heads(self) -> Iterator[Ticket[Payload]]:
         """The most urgent decoded ticket of each class."""
-        return (flow.decoded.head for flow in self.flows if len(flow.decoded))
+        return (flow.decoded.head for flow in self.flows if flow.decoded.entries)
 
     def note_timeout(self, seconds: float, now: float) -> None:
         """A ticket came that had so much time, which would be enough if the lane were alone."""

@@ -1,6 +1,6 @@
 """How long a batch takes: measured before the first request, and followed ever after."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import exp, log
 
 from linnaeus.server.batching.window import Window
@@ -36,7 +36,9 @@ class LatencyTable:
         self._alone = dict(seconds_by_size)
         self._sizes = sorted(seconds_by_size)
         self._shift: dict[tuple[int, int], float] = {}
-        self._shapes: dict[tuple[int, int], float] = {}  # those that were asked for since the shape last changed
+        # Every request asks for a few sizes, and no two for the same: what can be kept for that is kept.
+        self._shares: dict[int, list[tuple[int, float]]] = {}
+        self._row_seconds: dict[tuple[int, int], float] = {}
         self._paces = Window(_RECENT_SECONDS, _LEAST_RUNS)
 
     @property
@@ -62,33 +64,41 @@ class LatencyTable:
         ratio = max(seconds, 1e-9) / self._shape(size, beside)
         self._paces.add(ratio, now)
         step = _SHAPE_STEP * log(ratio / self._paces.quantile(0.5))
-        self._shapes.clear()
-        for row, share in self._rows(size):
+        for row, share in _between(self._sizes, size):
             moved = self._shift.get((row, beside), 0.0) * (1.0 - _SHAPE_LEAK * share) + step * share
             self._shift[row, beside] = max(-_SHAPE_BOUND, min(_SHAPE_BOUND, moved))
+            self._row_seconds.pop((row, beside), None)
 
     def _pace(self, quantile: float, now: float) -> float:
         pace = self._paces.quantile(quantile, otherwise=1.0)
-        idle_seconds = max(self._paces.age(now) - _RECENT_SECONDS, 0.0)
+        idle_seconds = self._paces.age(now) - _RECENT_SECONDS
+        if idle_seconds <= 0.0:
+            return pace
         kept: float = 0.5 ** (idle_seconds / _FORGETTING_HALF_LIFE_SECONDS)
         return 1.0 + (pace - 1.0) * kept
 
     def _shape(self, size: int, beside: int) -> float:
         """The rows around that size, joined by a straight line; beyond the largest, in proportion."""
-        shape = self._shapes.get((size, beside))
-        if shape is None:
-            joined = sum(self._row(row, beside) * share for row, share in self._rows(size))
-            shape = self._shapes[size, beside] = joined * max(1.0, size / self._sizes[-1])
-        return shape
+        shares = self._shares.get(size)
+        if shares is None:
+            beyond = max(1.0, size / self._sizes[-1])
+            shares = self._shares[size] = [(row, share * beyond) for row, share in _between(self._sizes, size)]
+        seconds = 0.0
+        for row, share in shares:
+            seconds += (self._row_seconds.get((row, beside)) or self._row(row, beside)) * share
+        return seconds
 
     def _row(self, row: int, beside: int) -> float:
-        return self._alone[row] * (beside + 1) * exp(self._shift.get((row, beside), 0.0))
+        seconds = self._alone[row] * (beside + 1) * exp(self._shift.get((row, beside), 0.0))
+        self._row_seconds[row, beside] = seconds
+        return seconds
 
-    def _rows(self, size: int) -> list[tuple[int, float]]:
-        """The rows that a size lies between, with its share in each."""
-        above = next((row for row in self._sizes if row >= size), self._sizes[-1])
-        below = max((row for row in self._sizes if row <= size), default=above)
-        if above <= below:
-            return [(above, 1.0)]
-        share = (size - below) / (above - below)
-        return [(below, 1.0 - share), (above, share)]
+
+def _between(sizes: Sequence[int], size: int) -> list[tuple[int, float]]:
+    """Those of the growing sizes that a size lies between, with its share in each."""
+    above = next((each for each in sizes if each >= size), sizes[-1])
+    below = max((each for each in sizes if each <= size), default=above)
+    if above <= below:
+        return [(above, 1.0)]
+    share = (size - below) / (above - below)
+    return [(below, 1.0 - share), (above, share)]
