@@ -264,6 +264,21 @@ def test_a_stream_that_takes_wakes_another_if_there_is_more() -> None:
     assert sorted(payloads(stream.result())[0] for stream in streams) == ["1", "2"]
 
 
+def test_of_the_streams_asleep_the_last_to_fall_asleep_is_woken_for_its_caches_are_warm() -> None:
+    queue, looks = watched({"d": 2}, lanes="a")
+    _, last = (Sleeper(looks, lambda: queue.take("d")) for _ in range(2))
+    put(queue, "1")
+    assert payloads(last.result()) == ["1"]
+
+
+def test_of_the_decoders_asleep_the_last_to_fall_asleep_is_woken() -> None:
+    queue, looks = watched()
+    _, last = (Sleeper(looks, queue.next_to_decode) for _ in range(2))
+    ticket = queue.admit("a", "1")
+    queue.call()
+    assert last.result().tickets == [ticket]
+
+
 def test_only_devices_that_run_the_model_are_woken_for_it() -> None:
     queue, looks = watched({"d": 1}, lanes="a")
     queue.open_lane("x", LaneLimits(4, 100), {"e": LatencyTable({1: 1e-6})})

@@ -17,12 +17,38 @@ _LONGEST_TURN_SECONDS = 2 * TURN_SECONDS
 
 
 class _Sleepers:
-    """The streams of one device that wait for work."""
+    """Threads that wait for work. The last to fall asleep is woken first: its caches and its memory are still warm.
+
+    Attributes:
+        until: when the first of them wakes by itself.
+    """
 
     def __init__(self, lock: threading.Lock) -> None:
-        self.changed = threading.Condition(lock)
-        self.count = 0
-        self.until = inf  # when the first of them wakes by itself
+        self.until = inf
+        self._lock = lock
+        self._beds: list[threading.Condition] = []
+
+    def __len__(self) -> int:
+        return len(self._beds)
+
+    def sleep(self, seconds: float | None) -> None:
+        """Waits until woken, or for so long."""
+        bed = threading.Condition(self._lock)
+        self._beds.append(bed)
+        bed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
+        if bed in self._beds:
+            self._beds.remove(bed)
+        self.until = inf  # whoever still waits may be woken in vain, but nobody too late
+
+    def wake(self) -> None:
+        """Wakes one, if any sleeps."""
+        if self._beds:
+            self._beds.pop().notify()
+
+    def wake_all(self) -> None:
+        """Wakes every one."""
+        while self._beds:
+            self.wake()
 
 
 class Streams(Generic[Payload]):
@@ -49,29 +75,26 @@ class Streams(Generic[Payload]):
         sleepers, now = self._sleepers[device], self._clock()
         seconds = self._ledger.policy.wait_seconds(self._ledger.devices[device], now)
         sleepers.until = inf if seconds is None else now + seconds
-        sleepers.count += 1
-        sleepers.changed.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
-        sleepers.count -= 1
-        sleepers.until = inf  # whoever still waits may be woken in vain, but nobody too late
+        sleepers.sleep(seconds)
 
     def wake(self, devices: Iterable[str] | None = None) -> None:
         """Wakes a stream of these devices, or of any, where there is work earlier than it knows."""
         now = self._clock()
         for name in self._sleepers if devices is None else devices:
             sleepers, device = self._sleepers.get(name), self._ledger.devices.get(name)
-            if sleepers is None or device is None or not sleepers.count:
+            if sleepers is None or device is None or not len(sleepers):
                 continue
             seconds = self._ledger.policy.wait_seconds(device, now)
             if seconds is not None and now + seconds < sleepers.until:
                 sleepers.until = now + seconds
-                sleepers.changed.notify()
+                sleepers.wake()
                 if seconds <= 0:
                     return  # who takes it wakes the next, if there is more
 
     def wake_all(self) -> None:
         """Has every stream look about."""
         for sleepers in self._sleepers.values():
-            sleepers.changed.notify_all()
+            sleepers.wake_all()
 
 
 class DecoderThreads(Generic[Payload]):
@@ -84,9 +107,7 @@ class DecoderThreads(Generic[Payload]):
     def __init__(self, lock: threading.Lock, ledger: Ledger[Payload], clock: Callable[[], float]) -> None:
         self._ledger = ledger
         self._clock = clock
-        self._changed = threading.Condition(lock)
-        self._idle = 0
-        self._wake_at = inf
+        self._sleepers = _Sleepers(lock)
         self._turns_began: dict[int, float] = {}
 
     def begin_turn(self) -> None:
@@ -101,11 +122,8 @@ class DecoderThreads(Generic[Payload]):
         """Waits until woken, or until a ticket that is held back is not any more."""
         now = self._clock()
         seconds = self._ledger.release_in(now)
-        self._wake_at = inf if seconds is None else now + seconds
-        self._idle += 1
-        self._changed.wait(seconds)
-        self._idle -= 1
-        self._wake_at = inf  # whoever still waits may be woken in vain, but nobody too late
+        self._sleepers.until = inf if seconds is None else now + seconds
+        self._sleepers.sleep(seconds)
 
     def wake(self, may_leave: bool = False) -> bool:
         """Wakes one, if there is need for another; who has more to do than one turn wakes the next.
@@ -117,21 +135,21 @@ class DecoderThreads(Generic[Payload]):
         Returns:
             Whether it was.
         """
-        if not self._idle:
+        if not len(self._sleepers):
             return False
         now = self._clock()
         seconds = self._ledger.release_in(now)
-        is_sooner = seconds is not None and now + seconds < self._wake_at
+        is_sooner = seconds is not None and now + seconds < self._sleepers.until
         is_small = self._ledger.decodes_next_within(TURN_SECONDS)
         if may_leave and is_small and not is_sooner and self._one_is_soon_back(now):
             return True
         if is_sooner or is_small is not None:
-            self._changed.notify()
+            self._sleepers.wake()
         return False
 
     def wake_all(self) -> None:
         """Has every one look about."""
-        self._changed.notify_all()
+        self._sleepers.wake_all()
 
     def _one_is_soon_back(self, now: float) -> bool:
         return any(now - began < _LONGEST_TURN_SECONDS for began in self._turns_began.values())
