@@ -8,7 +8,8 @@ from torch import Tensor
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.runner import Pixels, Ranked
-from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.staging import stage
+from linnaeus.server.runtime.topk import ranked
 
 
 class CpuRunner:
@@ -24,16 +25,14 @@ class CpuRunner:
         self._module = module
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._largest = largest
-        self._staging: list[Tensor] = []  # buffers that no run uses now
+        self._staging: list[_Staging] = []  # buffers that no run uses now
 
     def run(self, images: Sequence[Pixels], k: int) -> Ranked:
         """Runs one batch to its end; see `Runner`."""
-        staging = self._staging_buffer()
+        staging = self._take_staging()
         try:
-            rows = staging.numpy()
-            for place, image in enumerate(images):
-                rows[place] = image
-            return self._run_staged(staging[: len(images)], k)
+            stage(images, staging.rows)
+            return self._run_staged(staging.input_of(len(images)), k)
         finally:
             self._staging.append(staging)
 
@@ -48,13 +47,32 @@ class CpuRunner:
 
     def _run_staged(self, staged: Tensor, k: int) -> Ranked:
         with torch.inference_mode(), without_profiling():
-            # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
-            values, indices = top_k(self._module(staged.permute(0, 3, 1, 2)), k)
+            values, indices = ranked(self._module(staged), k)
             return indices.tolist(), values.tolist()
 
-    def _staging_buffer(self) -> Tensor:
+    def _take_staging(self) -> "_Staging":
         """A buffer that is free, or a new one."""
         try:
             return self._staging.pop()
         except IndexError:
-            return torch.zeros((self._largest, *self._image_shape), dtype=torch.uint8)
+            return _Staging((self._largest, *self._image_shape))
+
+
+class _Staging:
+    """A buffer for one batch, and how torch sees its first so many rows, which is made once.
+
+    Attributes:
+        rows: uint8 [largest, H, W, C].
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int]) -> None:
+        self._staged = torch.zeros(shape, dtype=torch.uint8)
+        self._inputs: dict[int, Tensor] = {}
+        self.rows: Pixels = self._staged.numpy()
+
+    def input_of(self, count: int) -> Tensor:
+        """The first images as uint8 [count, C, H, W]; staged as height, width, channels, that is channels last."""
+        found = self._inputs.get(count)
+        if found is None:
+            found = self._inputs[count] = self._staged[:count].permute(0, 3, 1, 2)
+        return found
