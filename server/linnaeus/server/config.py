@@ -100,7 +100,10 @@ class Settings:
         least=0,
     )
     intra_op_threads: int = setting(
-        0, "Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core.", least=0
+        0,
+        "Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core, but one for a model "
+        "whose batches take a few milliseconds.",
+        least=0,
     )
     max_image_pixels: int = setting(
         50_000_000, "Height times width of a picture at most, read from its header.", least=1

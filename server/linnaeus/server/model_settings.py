@@ -27,7 +27,8 @@ class ModelSettings:
     Attributes:
         max_batch_size, max_queue_size, max_queue_delay_seconds, default_timeout_seconds: as in the server's settings.
         devices: where it runs, as `--device` names them; all of them take from one queue.
-        instances: batches of it that may run at once on one device; 0 for as many as the device has streams.
+        instances: batches of it that may run at once on one device; 0 for as many as the device has streams, or one
+            where they are so short that more would only be in the event loop's way.
         weight: its part of a device that several models keep busy, against the other models' weights.
         priority_weights: what high, normal and low priority get of it, against one another, when it is overloaded.
         cuda_graphs: whether a GPU runs its batches by recorded graphs, which saves launching every kernel by itself.

@@ -18,6 +18,7 @@ from linnaeus.server.engine.decode import RawPixels
 from linnaeus.server.engine.device_pool import DevicePool
 from linnaeus.server.engine.work import BatchOutcome, Work, WorkBatch, WorkTicket
 from linnaeus.server.errors import InternalFailure
+from linnaeus.server.runtime.device import CoreShare
 from linnaeus.server.runtime.model import Ranking
 
 LANE = ("fake", 1)
@@ -43,6 +44,7 @@ class FakeModel:
 
     device: FakeDevice
     is_well: bool = True
+    is_short: bool = False
     takes_blank: bool = False
     allowed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(10**6))
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -154,6 +156,17 @@ async def test_two_devices_work_at_the_same_time(pool: Pool) -> None:
     first.allowed.release(), second.allowed.release()
     assert sorted(pool.results(2)) == [1, 2]
     assert pool.pool.states == {"a": True, "b": True}
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+async def test_a_run_takes_the_cores_that_its_model_is_to_have(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, is_short: bool
+) -> None:
+    taken: list[bool] = []
+    monkeypatch.setattr(CoreShare, "take", lambda _, beside, is_short=False: taken.append(is_short))
+    pool.serve(FakeModel(FakeDevice("a"), is_short=is_short))
+    pool.put(1)
+    assert list(pool.results(1)) == [1] and taken == [is_short]
 
 
 async def test_a_device_that_does_not_answer_is_taken_out_and_the_other_answers_everything(

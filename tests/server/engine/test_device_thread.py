@@ -87,8 +87,8 @@ class Device:
         assert lane == LANE
         return self.fake
 
-    def share_cores(self, beside: int) -> None:
-        self.beside.append(beside)
+    def share_cores(self, batch: WorkBatch) -> None:
+        self.beside.append(batch.beside)
 
     def began(self, batch: WorkBatch) -> None:
         self.begun.append(batch.number)

@@ -4,7 +4,8 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,39 @@ def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(re
     assert list(tables) == list(TWO)
     for table in tables.values():
         assert table.sizes == [1, 2, 4] and table.expected(1, 0, 0.0) > 0
+
+
+def on_one_core_if_short(repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: Sequence[float]) -> Model:
+    """A model whose runs are held against these bounds, one after the other."""
+    asked = iter(bounds)
+    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(asked))
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    return loading.load_on_each(folder, {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}, 4)[0]
+
+
+def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    warm_up = Model.warm_up
+
+    def watched(model: Model, choose: bool, clock: Callable[[], float]) -> Any:
+        threads.append(torch.get_num_threads())
+        return warm_up(model, choose, clock)
+
+    monkeypatch.setattr(Model, "warm_up", watched)
+    model = on_one_core_if_short(repository, monkeypatch, [inf, inf])
+    assert model.is_short and threads == [6, 1] and [each.size for each in model.timings] == [1, 2, 4]
+    assert loading.lane_of([model], settings_for())[0].instances == 1
+    assert loading.lane_of([model], settings_for(instances=2))[0].instances == 2
+
+
+@pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])
+def test_a_model_of_longer_runs_has_all_cores(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]
+) -> None:
+    model = on_one_core_if_short(repository, monkeypatch, bounds)
+    assert not model.is_short and loading.lane_of([model], settings_for())[0].instances == 0
 
 
 async def test_two_devices_serve_one_model_at_the_same_time(

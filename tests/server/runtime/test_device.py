@@ -3,6 +3,8 @@
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -12,15 +14,20 @@ from linnaeus.server.runtime import device as device_module
 from linnaeus.server.runtime.device import CoreShare, answers, default_streams, resolve_devices
 
 
-def threads_given(share: CoreShare, beside: int) -> int:
+def threads_given(share: CoreShare, beside: int, is_short: bool = False) -> int:
     """What torch uses on a thread that took its share."""
+    return threads_after(lambda: share.take(beside, is_short))
+
+
+def threads_after(take: Callable[[], object]) -> int:
+    """What torch uses on a thread that did that."""
     seen: list[int] = []
 
-    def take() -> None:
-        share.take(beside)
+    def look() -> None:
+        take()
         seen.append(torch.get_num_threads())
 
-    thread = threading.Thread(target=take)
+    thread = threading.Thread(target=look)
     thread.start()
     thread.join(timeout=60)
     return seen[0]
@@ -29,6 +36,26 @@ def threads_given(share: CoreShare, beside: int) -> int:
 @pytest.mark.parametrize(("beside", "threads"), [(0, 6), (1, 3), (2, 2), (3, 1), (7, 1)])
 def test_a_batch_gets_its_part_of_the_cores_and_one_at_least(beside: int, threads: int) -> None:
     assert threads_given(CoreShare(torch.device("cpu"), 6), beside) == threads
+
+
+@pytest.mark.parametrize("beside", [0, 1, 7])
+def test_a_short_run_has_one_core_whatever_runs_beside_it(beside: int) -> None:
+    assert threads_given(CoreShare(torch.device("cpu"), 6), beside, is_short=True) == 1
+
+
+def test_runs_are_short_on_a_processor_whose_operator_did_not_say_how_many_threads_they_have() -> None:
+    milliseconds = 0.001
+    assert CoreShare(torch.device("cpu"), 0).are_short(milliseconds)
+    assert not CoreShare(torch.device("cpu"), 0).are_short(10 * milliseconds)
+    assert not CoreShare(torch.device("cpu"), 6).are_short(milliseconds)
+    assert not CoreShare(torch.device("cuda", 0), 0).are_short(milliseconds)
+
+
+def test_short_runs_are_timed_on_their_core_and_beside_busy_ones_by_their_own_work() -> None:
+    share, clocks = CoreShare(torch.device("cpu"), 6), list[object]()
+    for busy in (False, True):
+        assert threads_after(lambda busy=busy: clocks.append(share.take_short(busy))) == 1
+    assert clocks == [time.perf_counter, time.thread_time]
 
 
 def test_a_gpu_leaves_the_cores_alone() -> None:

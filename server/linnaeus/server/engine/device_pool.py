@@ -121,8 +121,8 @@ class _Host:
     def model(self, lane: Lane) -> Model:
         return self.models[lane]
 
-    def share_cores(self, beside: int) -> None:
-        self._cores.take(beside)
+    def share_cores(self, batch: WorkBatch) -> None:
+        self._cores.take(batch.beside, self.models[lane_of(batch)].is_short)
 
     def began(self, batch: WorkBatch) -> None:
         self._pool.began(batch)

@@ -27,8 +27,8 @@ class Host(Protocol):
     def model(self, lane: Lane) -> Model:
         """The lane's model on the stream's device."""
 
-    def share_cores(self, beside: int) -> None:
-        """A run is about to begin beside so many others."""
+    def share_cores(self, batch: WorkBatch) -> None:
+        """A batch is about to run."""
 
     def began(self, batch: WorkBatch) -> None:
         """A batch was taken."""
@@ -92,7 +92,7 @@ class DeviceThread:
     def _execute(self, batch: WorkBatch) -> list[ItemOutcome]:
         if not batch.tickets:
             return []
-        self._host.share_cores(batch.beside)
+        self._host.share_cores(batch)
         return self._run(self._host.model(lane_of(batch)), batch.tickets)
 
     def _outcome(self, batch: WorkBatch, started: float, ran: list[ItemOutcome]) -> BatchOutcome:

@@ -15,6 +15,8 @@ from linnaeus.server.runtime.memory import is_out_of_memory
 # A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
 # Python's 5 ms are the length of a whole batch for a small model.
 _SWITCH_SECONDS = 0.0005
+# Up to here it pays more to leave the other cores to the event loop than to make a run shorter.
+_SHORT_RUN_SECONDS = 0.003
 _MOST_STREAMS = 4
 _STREAMS_OF_A_GPU = 2
 _MOST_DECODERS_OF_A_GPU = 4
@@ -105,7 +107,9 @@ class CoreShare:
     """Shares the cores between the batches that run side by side on a CPU; a GPU's runs leave them alone.
 
     A batch that runs alone has all cores. Once there is enough to do, one batch a core is faster than one batch on all
-    of them: its operations wait for no other thread.
+    of them: its operations wait for no other thread. A model whose runs are short has one core always, unless the
+    operator says otherwise: the other cores' threads would have to be woken for each of its operations, and the event
+    loop, for which such a model waits most of the time, needs them more.
 
     Args:
         device: where the batches run.
@@ -114,11 +118,30 @@ class CoreShare:
 
     def __init__(self, device: torch.device, threads: int) -> None:
         self._threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 0
+        self._is_free = not threads
 
-    def take(self, beside: int) -> None:
-        """Gives the calling thread its part, for its next run beside so many others."""
+    def take(self, beside: int, is_short: bool = False) -> None:
+        """Gives the calling thread its part, for its next run beside so many others.
+
+        Args:
+            beside: how many others.
+            is_short: whether the runs of its model are.
+        """
         if self._threads:
-            torch.set_num_threads(max(1, self._threads // (beside + 1)))
+            torch.set_num_threads(1 if is_short else max(1, self._threads // (beside + 1)))
+
+    def are_short(self, largest_run_seconds: float) -> bool:
+        """Whether a model's runs count as short, the largest of them taking so long."""
+        return self._is_free and self._threads > 0 and largest_run_seconds <= _SHORT_RUN_SECONDS
+
+    def take_short(self, busy: bool) -> Callable[[], float]:
+        """Gives the calling thread the core for short runs.
+
+        Returns:
+            A clock for them, which stands still while others have the core if those are `busy`.
+        """
+        self.take(0, is_short=True)
+        return time.thread_time if busy else time.perf_counter
 
     def take_all(self) -> Callable[[], float]:
         """Gives the calling thread all cores; returns a clock for its runs."""

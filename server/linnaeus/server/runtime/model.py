@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
@@ -29,8 +30,7 @@ from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
 
 
-@dataclass(frozen=True, slots=True)
-class Ranking:
+class Ranking(NamedTuple):
     """The best classes of one image, best first, equal probabilities by lower index.
 
     `is_finite` is False where the model gave no numbers: the ranking then means nothing.
@@ -61,6 +61,7 @@ class Model:
         manifest, labels: what the version folder says.
         device, max_batch_size, timings: as above.
         specialisation: how it was fitted to its device; set once, by `load_model`.
+        is_short: whether its runs are so short that one core is enough for them; set once, before it serves.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class Model:
         self.max_batch_size = max_batch_size
         self.timings = timings
         self.specialisation = specialisation_of(device, FLOAT32, "")
+        self.is_short = False
         self._runner = runner
 
     def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
