@@ -1,7 +1,6 @@
 """Many images of one caller: each by itself, no task or future for any, and nothing of them left behind."""
 
 import asyncio
-import dataclasses
 import json
 import threading
 from collections import Counter
@@ -66,7 +65,7 @@ def events(tmp_path: Path) -> Callable[[str], list[dict[str, Any]]]:
 
 def digit(seed: int = 0, **changes: Any) -> Request:
     data = numpy.random.default_rng(seed).integers(0, 255, 30 * 30, numpy.uint8).tobytes()
-    return dataclasses.replace(Request(RawPixels(data, 30, 30, 1), model="lenet"), **changes)
+    return Request(RawPixels(data, 30, 30, 1), model="lenet")._replace(**changes)
 
 
 STUCK = RawPixels(b"\xff" * 30 * 30, 30, 30, 1)

@@ -14,6 +14,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import Classification, Priority, Request
 from linnaeus.server.rpc.calls import Method, WatchedServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -38,7 +39,7 @@ class Asked:
 
     async def classify(self, request: Request) -> Classification:
         self.requests.append(request)
-        return Classification((), "m", 3, 1, 0.0, 0.0, 0.0)
+        return Classification(Ranking([], []), [], "m", 3, 1, 0.0, 0.0, 0.0)
 
 
 async def _serve(

@@ -8,17 +8,18 @@ import grpc
 import pytest
 
 from linnaeus.server.engine.flights import Flight
-from linnaeus.server.engine.work import Classification, Priority, Request, ScoredClass
+from linnaeus.server.engine.work import Classification, Priority, Request
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.rpc.calls import WatchedServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.streaming import Stream
+from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 WINDOW = 3
 PATIENCE_SECONDS = 60
-ANSWER = Classification((ScoredClass(0, "cat", 1.0),), "m", 3, 1, 0.0, 0.0, 0.0)
+ANSWER = Classification(Ranking([0], [1.0]), ["cat"], "m", 3, 1, 0.0, 0.0, 0.0)
 
 
 class Calls:

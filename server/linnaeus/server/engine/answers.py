@@ -7,7 +7,6 @@ from linnaeus.server.engine.work import (
     ItemOutcome,
     Ranked,
     RequestReport,
-    ScoredClasses,
     WorkTicket,
 )
 from linnaeus.server.errors import RequestError
@@ -46,11 +45,12 @@ def report(ticket: WorkTicket, ranked: Ranked, finished_at: float, now: float) -
 def classification(entry: Entry, model: Model, ranked: Ranked) -> Classification:
     """Gives the ranking its labels."""
     return Classification(
-        classes=ScoredClasses(ranked.ranking, model.labels),
-        model=entry.name,
-        version=entry.version,
-        batch_size=ranked.batch_size,
-        decode_seconds=ranked.decode_seconds,
-        queue_seconds=ranked.queue_seconds,
-        inference_seconds=ranked.inference_seconds,
+        ranked.ranking,
+        model.labels,
+        entry.name,
+        entry.version,
+        ranked.batch_size,
+        ranked.decode_seconds,
+        ranked.queue_seconds,
+        ranked.inference_seconds,
     )

@@ -8,8 +8,7 @@ import io
 import math
 import struct
 import zlib
-from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -52,15 +51,13 @@ _DAMAGE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedImage:
+class EncodedImage(NamedTuple):
     """A whole JPEG (or MPO), PNG, GIF, WebP or BMP file; of several frames, the first is the picture."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class RawPixels:
+class RawPixels(NamedTuple):
     """Pixels as they are: uint8, height x width x channels; 1 grey, 3 RGB, 4 RGB with opacity."""
 
     data: bytes
@@ -69,8 +66,7 @@ class RawPixels:
     channels: int
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedPixels:
+class PreparedPixels(NamedTuple):
     """Pixels of exactly the model's colours and size, which go to it as they are: uint8, channels x height x width."""
 
     data: bytes

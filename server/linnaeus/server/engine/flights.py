@@ -7,7 +7,6 @@ them. Everything here belongs to the event loop's thread. Must not know who asks
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TypeAlias
 
 from linnaeus.server.batching import BatchQueue, Stage
@@ -194,19 +193,16 @@ class Flights:
         self._call()
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
-        told = {
-            "request": work.number,
-            "model": entry.name,
-            "version": entry.version,
-            "priority": request.priority.name.lower(),
-            "deadline": request.deadline,
-        }
         try:
             ticket = admit(self._queue, entry, request, work)
         except RequestError as error:
-            self._trace.write("refused", self._clock(), **told, reason=rejection_reason(error))
+            if self._trace.is_on:
+                told = _told(entry, request, work)
+                self._trace.write("refused", self._clock(), **told, reason=rejection_reason(error))
             raise
-        self._trace.write("admitted", ticket.admitted_at, **told, predicted=ticket.predicted_at)
+        if self._trace.is_on:
+            told = _told(entry, request, work)
+            self._trace.write("admitted", ticket.admitted_at, **told, predicted=ticket.predicted_at)
         return ticket
 
     def _end_at(self, ticket: WorkTicket) -> Callable[[], None]:
@@ -286,6 +282,17 @@ class Flights:
         return entry.name, entry.version
 
 
+def _told(entry: Entry, request: Request, work: Work) -> dict[str, object]:
+    """What the trace says of an image at the door."""
+    return {
+        "request": work.number,
+        "model": entry.name,
+        "version": entry.version,
+        "priority": request.priority.name.lower(),
+        "deadline": request.deadline,
+    }
+
+
 def _nothing() -> None:
     """There is no deadline to call off."""
 
@@ -298,7 +305,7 @@ def _with_deadline(request: Request, entry: Entry, now: float) -> Request:
     """A caller who names no deadline gets the model's, if it has one."""
     if request.deadline is not None or not entry.default_timeout_seconds:
         return request
-    return replace(request, deadline=now + entry.default_timeout_seconds)
+    return request._replace(deadline=now + entry.default_timeout_seconds)
 
 
 def _top_k(request: Request, model: Model) -> int:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 
 from linnaeus.server.engine.flights import Outcome
 from linnaeus.server.engine.work import Request
@@ -39,7 +38,7 @@ class Awaited:
 def with_time_to_travel(requests: Sequence[Request], now: float) -> list[Request]:
     """The same requests, whose deadlines leave time for the answer of all."""
     return [
-        request if request.deadline is None else replace(request, deadline=_before(request.deadline, now))
+        request if request.deadline is None else request._replace(deadline=_before(request.deadline, now))
         for request in requests
     ]
 

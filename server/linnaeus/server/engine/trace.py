@@ -24,7 +24,13 @@ from linnaeus.server.errors import StartupError
 
 
 class Trace(Protocol):
-    """Any thread may call it; it must not raise."""
+    """Any thread may call it; it must not raise.
+
+    Attributes:
+        is_on: whether anything is noted; where not, whoever has much to tell saves the trouble.
+    """
+
+    is_on: bool
 
     def write(self, event: str, at: float, **fields: Any) -> None:
         """Notes an event."""
@@ -35,6 +41,8 @@ class Trace(Protocol):
 
 class NoTrace:
     """Notes nothing."""
+
+    is_on = False
 
     def write(self, event: str, at: float, **fields: Any) -> None:
         """Does nothing."""
@@ -49,6 +57,8 @@ class FileTrace:
     Raises:
         StartupError: the file cannot be written.
     """
+
+    is_on = True
 
     def __init__(self, path: Path) -> None:
         try:

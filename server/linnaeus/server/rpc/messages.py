@@ -42,20 +42,12 @@ def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: str)
 
 def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyResponse:
     """Writes an answer."""
-    return v1.ClassifyResponse(
-        classes=[
-            v1.ScoredClass(index=each.index, label=each.label, probability=each.probability) for each in answer.classes
-        ],
-        model=answer.model,
-        version=answer.version,
-        batch_size=answer.batch_size,
-        timings=v1.Timings(
-            decode_seconds=answer.decode_seconds,
-            queue_seconds=answer.queue_seconds,
-            inference_seconds=answer.inference_seconds,
-        ),
-        image_id=image_id,
-    )
+    response = v1.ClassifyResponse()
+    response.model = answer.model
+    response.version = answer.version
+    response.image_id = image_id
+    _write(answer, response)
+    return response
 
 
 def to_image_request(
@@ -85,18 +77,10 @@ def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1
         status = to_rpc_status(outcome)
         error = v1.ImageError(code=status.code, message=status.message, details=status.details)
         return v1.ImageResult(image_id=image_id, error=error)
-    classification = v1.Classification(
-        classes=[
-            v1.ScoredClass(index=each.index, label=each.label, probability=each.probability) for each in outcome.classes
-        ],
-        batch_size=outcome.batch_size,
-        timings=v1.Timings(
-            decode_seconds=outcome.decode_seconds,
-            queue_seconds=outcome.queue_seconds,
-            inference_seconds=outcome.inference_seconds,
-        ),
-    )
-    return v1.ImageResult(image_id=image_id, classification=classification)
+    result = v1.ImageResult()
+    result.image_id = image_id
+    _write(outcome, result.classification)
+    return result
 
 
 def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
@@ -155,6 +139,20 @@ def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v
 def to_prediction_error(foreseen: Foreseen) -> v1.PredictionError:
     """Describes how well answers are predicted."""
     return v1.PredictionError(median_seconds=foreseen.median_error_seconds, margin_seconds=foreseen.margin_seconds)
+
+
+def _write(answer: Classification, message: v1.ClassifyResponse | v1.Classification) -> None:
+    """Writes what both messages say of an image. Field by field, for that takes a third of a constructor's time."""
+    message.batch_size = answer.batch_size
+    timings, labels, add = message.timings, answer.labels, message.classes.add
+    timings.decode_seconds = answer.decode_seconds
+    timings.queue_seconds = answer.queue_seconds
+    timings.inference_seconds = answer.inference_seconds
+    for index, probability in zip(answer.ranking.indices, answer.ranking.probabilities, strict=True):
+        scored = add()
+        scored.index = index
+        scored.label = labels[index]
+        scored.probability = probability
 
 
 def _image(message: v1.Image) -> EncodedImage | RawPixels:

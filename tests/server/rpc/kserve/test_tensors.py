@@ -1,6 +1,5 @@
 """Tensors as they travel: typed and raw mean the same, and whatever bytes come, they are read or refused."""
 
-import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,4 +78,4 @@ def test_typed_pixels_are_as_many_as_the_shape_says(contents: dict[str, object])
 
 
 def test_probabilities_are_written_the_least_byte_first() -> None:
-    assert tensors.raw_fp32(numpy.array([[1.0, 0.5]], numpy.float32)) == b"\0\0\x80?\0\0\0?"
+    assert tensors.raw_fp32([1.0, 0.5]) == b"\0\0\x80?\0\0\0?"

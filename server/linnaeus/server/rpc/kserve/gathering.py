@@ -1,7 +1,6 @@
 """Many images of one request: each is an item in the queue, and one that fails fails them all."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from linnaeus.server.engine.decode import Picture
 from linnaeus.server.engine.engine import Engine
@@ -17,7 +16,7 @@ async def classify_all(
     Args:
         engine: who classifies.
         pictures: at least one.
-        like: how each is asked for.
+        like: how each is asked for; the request of the first.
         field: the request's field that holds them.
 
     Raises:
@@ -25,8 +24,8 @@ async def classify_all(
         asyncio.CancelledError: the caller left.
     """
     if len(pictures) == 1:
-        return [await _single(engine, replace(like, image=pictures[0]), field)]
-    outcomes = await engine.classify_many([replace(like, image=picture) for picture in pictures])
+        return [await _single(engine, like, field)]
+    outcomes = await engine.classify_many([like._replace(image=picture) for picture in pictures])
     return [_answered(outcome, place, len(outcomes), field) for place, outcome in enumerate(outcomes)]
 
 

@@ -31,30 +31,33 @@ def pictures(message: kserve.ModelInferRequest, subject: Subject) -> list[Pictur
 
 
 def _only_input(message: kserve.ModelInferRequest, subject: Subject) -> Tensor:
-    if [tensor.name for tensor in message.inputs] != [subject.input_name]:
-        sent = ", ".join(repr(tensor.name[:40]) for tensor in message.inputs[:4]) or "none"
+    tensors_sent = list(message.inputs)
+    if len(tensors_sent) != 1 or tensors_sent[0].name != subject.input_name:
+        sent = ", ".join(repr(tensor.name[:40]) for tensor in tensors_sent[:4]) or "none"
         wanted = f"model {subject.name} takes one input, {subject.input_name!r}"
         raise InvalidArgument("inputs", f"{wanted}, but the request holds {sent}")
-    refuse_shared_memory(message.inputs[0].parameters, f"inputs.{subject.input_name}")
-    return message.inputs[0]
+    refuse_shared_memory(tensors_sent[0].parameters, f"inputs.{subject.input_name}")
+    return tensors_sent[0]
 
 
 def _raw_contents(message: kserve.ModelInferRequest, tensor: Tensor) -> bytes | None:
-    if not message.raw_input_contents:
+    raw = message.raw_input_contents
+    if not raw:
         return None
-    if len(message.raw_input_contents) != 1 or tensor.HasField("contents"):
+    if len(raw) != 1 or tensor.HasField("contents"):
         raise InvalidArgument(
             "raw_input_contents",
             f"the contents of input {tensor.name} must be there once, either typed or raw, but the request holds "
-            f"{len(message.raw_input_contents)} raw and {int(tensor.HasField('contents'))} typed",
+            f"{len(raw)} raw and {int(tensor.HasField('contents'))} typed",
         )
-    return message.raw_input_contents[0]
+    return raw[0]
 
 
 def _prepared(tensor: Tensor, raw: bytes | None, subject: Subject) -> list[Picture]:
     advice = "the pixels as they are, 0 to 255, neither scaled nor normalised: the model does that itself"
     _check_datatype(tensor, "UINT8", advice)
-    channels, height, width = subject.image_shape
+    spec = subject.manifest.input
+    channels, height, width = spec.channels, spec.height, spec.width
     sizes = f"[n, {channels}, {height}, {width}], n images of channels, height, width"
     _check_shape(tensor, ([channels, height, width],), sizes)
     data, size = tensors.uint8_bytes(tensor, raw), channels * height * width

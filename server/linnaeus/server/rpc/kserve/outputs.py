@@ -34,18 +34,25 @@ def wanted(message: kserve.ModelInferRequest, subject: Subject) -> list[Wanted]:
     Raises:
         InvalidArgument: the model has no such output, or its parameters make no sense.
     """
-    asked = message.outputs or [kserve.ModelInferRequest.InferRequestedOutputTensor(name=OUTPUT_NAME)]
-    return [_wanted(output, subject) for output in asked]
+    if not message.outputs:
+        return [Wanted(subject.manifest.classes, as_text=False)]
+    return [_wanted(output, subject) for output in message.outputs]
 
 
 def response(
     message: kserve.ModelInferRequest, subject: Subject, wants: Sequence[Wanted], answers: Sequence[Classification]
 ) -> kserve.ModelInferResponse:
     """Writes the answers to a request's images, in their order; each has as many classes as any output wants."""
-    made = kserve.ModelInferResponse(model_name=subject.name, model_version=subject.version, id=message.id)
+    made = kserve.ModelInferResponse()  # field by field, for that takes a third of a constructor's time
+    made.model_name = subject.name
+    made.model_version = subject.version
+    made.id = message.id
     for want in wants:
         datatype, contents = ("BYTES", _texts) if want.as_text else ("FP32", _probabilities)
-        made.outputs.add(name=OUTPUT_NAME, datatype=datatype, shape=[len(answers), want.classes])
+        output = made.outputs.add()
+        output.name = OUTPUT_NAME
+        output.datatype = datatype
+        output.shape.extend((len(answers), want.classes))
         made.raw_output_contents.append(contents(answers, want.classes))
     return made
 
@@ -61,10 +68,14 @@ def _wanted(output: kserve.ModelInferRequest.InferRequestedOutputTensor, subject
 
 
 def _probabilities(answers: Sequence[Classification], classes: int) -> bytes:
-    table = numpy.zeros((len(answers), classes), numpy.float32)
-    for row, answer in zip(table, answers, strict=True):
-        row[answer.classes.ranking.indices] = answer.classes.ranking.probabilities
-    return tensors.raw_fp32(table)
+    return b"".join([tensors.raw_fp32(_by_index(answer, classes)) for answer in answers])
+
+
+def _by_index(answer: Classification, classes: int) -> list[float]:
+    probabilities = [0.0] * classes
+    for index, probability in zip(answer.ranking.indices, answer.ranking.probabilities, strict=True):
+        probabilities[index] = probability
+    return probabilities
 
 
 def _texts(answers: Sequence[Classification], classes: int) -> bytes:

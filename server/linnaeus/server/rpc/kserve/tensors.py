@@ -8,9 +8,6 @@ import math
 import struct
 from collections.abc import Iterable, Sequence
 
-import numpy
-from numpy.typing import NDArray
-
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import InvalidImage
 
@@ -55,9 +52,9 @@ def join(elements: Iterable[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
-def raw_fp32(values: NDArray[numpy.float32]) -> bytes:
+def raw_fp32(values: Sequence[float]) -> bytes:
     """The raw contents of an FP32 tensor."""
-    return values.astype("<f4", copy=False).tobytes()
+    return struct.pack(f"<{len(values)}f", *values)
 
 
 def _split(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes) -> list[bytes]:
