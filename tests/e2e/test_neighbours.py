@@ -57,7 +57,7 @@ async def test_a_corrupt_image_and_callers_that_cancel_harm_none_of_64_good_ones
 
 @pytest.fixture(scope="module")
 def neighbours(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[grpc.StatusCode], Trace]:
-    """One stream that is busy while two others come, then a patient crowd beside a hasty model: codes, and the trace.
+    """A patient crowd alone, one call that is busy while two others come, the crowd beside a hasty model: codes, trace.
 
     The codes are those of the obedient model: of the call that keeps the device busy, of one that cannot wait for it,
     and of one that can.
@@ -74,10 +74,11 @@ def neighbours(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[grpc.Stat
 async def _call(server: ServerProcess, trace: Path) -> list[grpc.StatusCode]:
     async with grpc.aio.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
+        # First, while nobody has a deadline yet: on a slow machine those of the calls below would hold these, too.
+        await asyncio.gather(*(call(stub, request("slow")) for _ in range(64)))
         codes = await _wait_beside_a_busy_device(server, stub)
         while not _in_vain(Trace(trace)):  # the machine was too busy: one call came too late, or expired on its way
             codes = await _wait_beside_a_busy_device(server, stub)
-        await asyncio.gather(*(call(stub, request("slow")) for _ in range(64)))
         table = (await stub.GetModel(v1.GetModelRequest(model="slow"), timeout=30)).batch_latencies
         # Half as much time as the largest batch takes: too little for whoever comes just after one has begun.
         while not Trace(trace).requests("quick"):  # the machine may be too busy for the first ones
