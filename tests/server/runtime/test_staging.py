@@ -38,6 +38,12 @@ def test_the_first_rows_are_the_pictures_and_the_others_are_left_alone(
     assert numpy.array_equal(rows[len(images) :], before[len(images) :])
 
 
+@pytest.mark.parametrize("shape", [SMALL, LARGE])
+def test_more_pictures_than_rows_are_refused(shape: tuple[int, int, int]) -> None:
+    with pytest.raises(ValueError):
+        stage([noise(shape, seed) for seed in range(3)], numpy.zeros((2, *shape), numpy.uint8))
+
+
 @pytest.mark.parametrize("shape", [(6, 5, 3), (5, 7, 3)])
 def test_a_picture_of_another_shape_is_refused_even_if_it_has_as_many_bytes(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="broadcast"):

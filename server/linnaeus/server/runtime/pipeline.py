@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from linnaeus.server.runtime.runner import Pixels, Ranked
+from linnaeus.server.runtime.staging import stage
 
 # Takes uint8 [N, H, W, C] on the device, where N is a size class, and k; gives values and indices, [N, k] each, in
 # memory that nothing else writes to as long as they are held.
@@ -179,8 +180,7 @@ class PipelinedRunner:
         """Runs one batch to its end; see `Runner`."""
         count = len(images)
         with self._slot() as slot:
-            for place, image in enumerate(images):
-                slot.rows[place] = image
+            stage(images, slot.rows)
             size = self._sizes[bisect_left(self._sizes, count)]
             self._launcher.submit(slot.launch, count, size, k).result()
             return slot.answers(count, k)

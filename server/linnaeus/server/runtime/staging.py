@@ -15,10 +15,13 @@ def stage(images: Sequence[Pixels], rows: Pixels) -> None:
     Args:
         images: uint8 [H, W, C] each, not more than there are rows.
         rows: uint8 [N, H, W, C], C-contiguous.
+
+    Raises:
+        ValueError: an image is of another shape, or there are too many.
     """
     size, shape = rows[0].nbytes, rows.shape[1:]
     if size > _SMALL_BYTES or not all(image.flags.c_contiguous and image.shape == shape for image in images):
-        for row, image in zip(rows, images, strict=False):
+        for row, image in zip(rows[: len(images)], images, strict=True):
             row[:] = image
         return
     memory = rows.data.cast("B")
