@@ -6,6 +6,9 @@ RELEASED := $(wildcard proto/released/*.binpb)
 # For the README's call from Node; where there is no node, or no registry, its test is skipped.
 NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 NODE_INSTALLED := .venv/node/.installed
+# It wants a newer grpcio than ours, so it has an environment of its own (docs/decisions/0019).
+TRITON_CLIENT := 'tritonclient[grpc]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 pillow==13.0.0
+TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
@@ -22,7 +25,7 @@ demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real s
 serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
 	@$(BIN)/linnaeus-server
 
-test: $(INSTALLED) $(NODE_INSTALLED) ## Runs every test
+test: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) ## Runs every test
 	@$(BIN)/python -m pytest
 
 lint: $(INSTALLED) ## Checks style, types and the contract
@@ -82,6 +85,11 @@ $(NODE_INSTALLED): Makefile
 	@mkdir -p $(@D)
 	@node --version > /dev/null 2>&1 && npm install --prefix $(@D) --silent --ignore-scripts --no-save --no-package-lock \
 		--no-audit --no-fund --no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) && touch $@ || true
+
+$(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TRITON_CLIENT)
+	@touch $@
 
 # A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.
 .venv-triton/.installed:

@@ -3,7 +3,6 @@
 One more call is one more entry in CALLS; a call with an output below it is compared with that by itself.
 """
 
-import importlib.util
 import json
 import os
 import re
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.e2e.foreign import NODE_PACKAGES, TRITON_PYTHON
 
 from linnaeus.server.errors import Overloaded
 from linnaeus.server.process import ServerProcess
@@ -27,7 +27,6 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 ROOT = Path(__file__).resolve().parent.parent.parent
 ASKING = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Asking it\n")[2].partition("\n## ")[0]
 ADDRESS = "localhost:8001"
-NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
 BUSY_SECONDS = 0.02  # soon enough for our client to ask until it gives up
 # Another device or another release of torch may differ by so much.
 TOLERANCE = 0.05
@@ -84,7 +83,7 @@ def call(server: ServerProcess, folder: Path) -> Call:
     def make(name: str, target: str = server.target) -> str:
         _require(name)
         wanted = block(name)
-        file, command = RUN[wanted.language]
+        file, command = RUN[wanted.language] if name != "tritonclient" else ("call.py", [str(TRITON_PYTHON)])
         assert ADDRESS in wanted.text
         (folder / file).write_text(wanted.text.replace(ADDRESS, target), encoding="utf-8")
         environment = os.environ | {"no_proxy": "127.0.0.1"}
@@ -98,8 +97,8 @@ def call(server: ServerProcess, folder: Path) -> Call:
 
 
 def _require(name: str) -> None:
-    if name == "tritonclient" and importlib.util.find_spec("tritonclient") is None:
-        pytest.skip("tritonclient is not installed")
+    if name == "tritonclient" and not TRITON_PYTHON.exists():
+        pytest.skip("tritonclient is not here; `make test` installs it")
     if name == "grpcurl" and shutil.which("grpcurl") is None:
         pytest.skip("no grpcurl here; buf curl makes the same call")
     if name == "Node" and shutil.which("node") is None:

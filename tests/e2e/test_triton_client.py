@@ -1,26 +1,23 @@
 """NVIDIA's tritonclient against a real server; it runs as a program of its own, see `triton_calls.py`."""
 
-import importlib.util
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.foreign import TRITON_PYTHON
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.process import ServerProcess
 
 PROGRAM = Path(__file__).with_name("triton_calls.py")
 
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("tritonclient") is None, reason="tritonclient is not installed"
-)
+pytestmark = pytest.mark.skipif(not TRITON_PYTHON.exists(), reason="tritonclient is not here; `make test` installs it")
 
 
 def run(*arguments: str) -> Any:
-    done = subprocess.run([sys.executable, str(PROGRAM), *arguments], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([str(TRITON_PYTHON), str(PROGRAM), *arguments], capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -210,7 +210,7 @@ class WeightsDescription(_message.Message):
     TRAINED_FIELD_NUMBER: _ClassVar[int]
     source: str
     trained: bool
-    def __init__(self, source: _Optional[str] = ..., trained: _Optional[bool] = ...) -> None: ...
+    def __init__(self, source: _Optional[str] = ..., trained: bool = ...) -> None: ...
 
 class Model(_message.Message):
     __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size", "version_labels", "is_default", "specialisations")
@@ -244,7 +244,7 @@ class Model(_message.Message):
     version_labels: _containers.RepeatedScalarFieldContainer[str]
     is_default: bool
     specialisations: _containers.RepeatedCompositeFieldContainer[Specialisation]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: _Optional[bool] = ..., specialisations: _Optional[_Iterable[_Union[Specialisation, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: bool = ..., specialisations: _Optional[_Iterable[_Union[Specialisation, _Mapping]]] = ...) -> None: ...
 
 class Specialisation(_message.Message):
     __slots__ = ("device", "precision", "precision_reason", "memory_format")

@@ -5,7 +5,7 @@ import warnings
 
 from linnaeus.v1 import classifier_pb2 as linnaeus_dot_v1_dot_classifier__pb2
 
-GRPC_GENERATED_VERSION = '1.81.1'
+GRPC_GENERATED_VERSION = '1.78.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -25,7 +25,7 @@ if _version_not_supported:
     )
 
 
-class ClassifierServiceStub:
+class ClassifierServiceStub(object):
     """Names what is in a picture.
     """
 
@@ -62,7 +62,7 @@ class ClassifierServiceStub:
                 _registered_method=True)
 
 
-class ClassifierServiceServicer:
+class ClassifierServiceServicer(object):
     """Names what is in a picture.
     """
 
@@ -170,7 +170,7 @@ def add_ClassifierServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ClassifierService:
+class ClassifierService(object):
     """Names what is in a picture.
     """
 
@@ -310,7 +310,7 @@ class ClassifierService:
             _registered_method=True)
 
 
-class ModelServiceStub:
+class ModelServiceStub(object):
     """Changes what is served while the server runs. No call that it serves fails for it. What is
     asked for here ends whole, also if the call that asked for it is cancelled or times out, and
     is forgotten when the server ends.
@@ -347,7 +347,7 @@ class ModelServiceStub:
                 _registered_method=True)
 
 
-class ModelServiceServicer:
+class ModelServiceServicer(object):
     """Changes what is served while the server runs. No call that it serves fails for it. What is
     asked for here ends whole, also if the call that asked for it is cancelled or times out, and
     is forgotten when the server ends.
@@ -419,7 +419,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ModelService:
+class ModelService(object):
     """Changes what is served while the server runs. No call that it serves fails for it. What is
     asked for here ends whole, also if the call that asked for it is cancelled or times out, and
     is forgotten when the server ends.
