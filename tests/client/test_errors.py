@@ -25,6 +25,7 @@ from linnaeus.client import (
     Unavailable,
     errors,
 )
+from linnaeus.client.statuses import error_from
 from linnaeus.v1 import classifier_pb2 as messages
 
 Code = grpc.StatusCode
@@ -169,6 +170,26 @@ async def test_an_unreachable_server_is_unavailable_to_the_asyncio_client(silent
         with pytest.raises(Unavailable) as raised:
             await client.models()
     assert str(raised.value) == unreachable(silent_target)
+
+
+class NeverConnected(grpc.RpcError):
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def code(self) -> grpc.StatusCode:
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        return self._text
+
+    def trailing_metadata(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("cause", ["Connection refused", "Connection refused (111)"])
+def test_every_release_of_grpc_tells_an_unreachable_server_alike(cause):
+    text = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: connect: {cause}"
+    assert str(error_from(NeverConnected(text), target="here:1", timeout_seconds=1.0)) == unreachable("here:1")
 
 
 def test_a_passed_deadline_names_the_address_and_the_time(stub):

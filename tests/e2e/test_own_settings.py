@@ -96,7 +96,7 @@ def test_a_full_queue_says_when_to_come_again_by_the_latency_table(configured: C
         told = refusal.detail(error_details_pb2.RetryInfo)
         assert told is not None and refusal.error is not None
         retry_seconds = told.retry_delay.ToTimedelta().total_seconds()
-        pushback = dict(refusal.error.trailing_metadata())["grpc-retry-pushback-ms"]
+        pushback = dict(tuple(refusal.error.trailing_metadata()))["grpc-retry-pushback-ms"]
         assert abs(int(pushback) - math.ceil(retry_seconds * 1000)) <= 1
     # Until the first run has ended nothing was learnt: two images wait, and decoding them is next to nothing.
     first = min(run.ended_at for run in configured.trace.runs if run.model == "narrow")

@@ -4,6 +4,8 @@ The server's sentence stands as it is. Where the server never spoke, because it 
 transport refused the message, the sentence is made here and names the address.
 """
 
+import re
+
 import grpc
 
 from linnaeus.client.details import Detail, read_details, unpack_details
@@ -27,6 +29,8 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 _MESSAGE_TOO_LARGE = "message larger than max"
 _ANSWER_TOO_LARGE = (f"CLIENT: Received {_MESSAGE_TOO_LARGE}", f"SERVER: Sent {_MESSAGE_TOO_LARGE}")
 _NEVER_CONNECTED = ("failed to connect", "errors resolving", "DNS resolution failed")
+# Releases of gRPC differ in whether they name it.
+_ERROR_NUMBER = re.compile(r" \(\d+\)$")
 
 
 def error_from(failure: grpc.RpcError, *, target: str, timeout_seconds: float) -> LinnaeusError:
@@ -99,8 +103,9 @@ def _late(target: str, timeout_seconds: float) -> str:
 
 
 def _unreachable(text: str, target: str) -> str:
-    """The transport's text ends with the cause, such as "Connection refused"; the rest repeats the address."""
+    """The transport's text ends with the cause, such as "Connection refused (111)"; the rest repeats the address."""
     cause = text.rpartition(": ")[2].rstrip("]") if text.startswith(_NEVER_CONNECTED) else text
+    cause = _ERROR_NUMBER.sub("", cause)
     return f"no server answers at {target} ({cause}): check the address, and that linnaeus-server runs there"
 
 

@@ -31,6 +31,7 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 _OTHER = "_other"
 _CALL = ("grpc_service", "grpc_method", "grpc_type")
 _VERSION = ("model", "version")
+_STAGES = ("decode", "queue", "inference", "respond")
 Family = TypeVar("Family", Counter, Histogram)
 
 
@@ -85,14 +86,12 @@ class Metrics:
         labels = (report.model, str(report.version))
         if report.size:
             self._series(self._device_busy, report.device).inc(report.inference_seconds)
-            self._batch_size.labels(*labels).observe(report.size)
+            self._series(self._batch_size, *labels).observe(report.size)
         if report.failed:
-            self._failed.labels(*labels).inc(report.failed)
-        decode, queue, inference, respond = (
-            self._stage_seconds.labels(*labels, stage) for stage in ("decode", "queue", "inference", "respond")
-        )
-        total = self._request_seconds.labels(*labels)
-        error = self._prediction_error.labels(*labels)
+            self._series(self._failed, *labels).inc(report.failed)
+        decode, queue, inference, respond = (self._series(self._stage_seconds, *labels, stage) for stage in _STAGES)
+        total = self._series(self._request_seconds, *labels)
+        error = self._series(self._prediction_error, *labels)
         for request in report.requests:
             decode.observe(request.decode_seconds)
             queue.observe(request.queue_seconds)
