@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy
 import pytest
+from tests.server.leftovers import leftovers
 
 from linnaeus.server.batching import BatchQueue
 from linnaeus.server.config import Settings
@@ -71,6 +72,15 @@ class Gate:
 
     async def wait_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+
+
+async def test_a_refused_request_leaves_nothing_to_the_collector(repository: Path, heard: Any) -> None:
+    async with running(repository, heard, models="lenet") as engine:
+        with leftovers() as names:
+            for _ in range(5):
+                with pytest.raises(DeadlineExceeded):
+                    await engine.classify(digit(deadline=1.0))
+    assert not names
 
 
 async def test_what_was_left_to_a_decoder_that_is_held_up_is_taken_by_another(

@@ -8,6 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.server.leftovers import leftovers
 
 from linnaeus.server.errors import (
     DeadlineExceeded,
@@ -189,6 +190,16 @@ async def test_a_cancelled_call_is_counted_as_cancelled(wire: Wire) -> None:
     call.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert await wire.calls.handled() == [("Classify", "UNARY", "CANCELLED")]
+
+
+async def test_a_refused_call_leaves_nothing_to_the_collector(wire: Wire) -> None:
+    """Its picture would lie about until then, and under overload the collector would never rest."""
+    with leftovers() as names:
+        for _ in range(5):
+            wire.servicer.error = Unavailable("loading", 2.0)  # the last one is remembered, and where it was raised
+            await wire.refusal()
+        wire.servicer.error = None
+    assert not names
 
 
 @pytest.mark.parametrize(("remaining_seconds", "code"), [(0.0, "DEADLINE_EXCEEDED"), (5.0, "CANCELLED")])

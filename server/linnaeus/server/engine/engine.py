@@ -133,6 +133,10 @@ class Engine:
         except asyncio.CancelledError:
             self.leave(flight)
             raise
+        finally:
+            # An error remembers this frame; if the frame remembered who holds the error, only the collector could free
+            # them, and the picture.
+            del answer, flight
 
     async def classify_many(self, requests: Sequence[Request]) -> list[Outcome]:
         """Answers many requests of one caller, each by itself, in one wait and in order.

@@ -140,7 +140,7 @@ class Flights:
         try:
             self._take_off(flight)
         except RequestError as error:
-            self._land(flight, error)
+            self._land(flight, _without_frames(error))
         return flight
 
     def leave(self, flight: Flight) -> None:
@@ -291,6 +291,12 @@ def _told(entry: Entry, request: Request, work: Work) -> dict[str, object]:
         "priority": request.priority.name.lower(),
         "deadline": request.deadline,
     }
+
+
+def _without_frames(error: RequestError) -> RequestError:
+    """Forgets where it was raised: the frames there know the flight, whose caller is about to hold the error."""
+    error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _nothing() -> None:
