@@ -15,7 +15,9 @@ def leftovers() -> Iterator[set[str]]:
         yield names
         gc.set_debug(gc.DEBUG_SAVEALL)
         gc.collect()
-        names |= {type(each).__name__ for each in gc.garbage if str(type(each).__module__).startswith("linnaeus.server.")}
+        names |= {
+            type(each).__name__ for each in gc.garbage if str(type(each).__module__).startswith("linnaeus.server.")
+        }
     finally:
         gc.set_debug(0)
         gc.garbage.clear()
