@@ -20,11 +20,13 @@ from overload_ground import EXTRA_REPOSITORY, HEAVY, REPOSITORY, Ground
 from overload_mixed import mixed
 from overload_rates import capacity, rates
 from overload_slowdown import slowdown
+from overload_spared import spared
 from overload_told import Finding, tell
 
 PARTS: dict[str, Callable[[Ground], list[Finding]]] = {
     "capacity": capacity,
     "rates": rates,
+    "spared": spared,
     "slowdown": slowdown,
     "cancellation": cancellation,
     "mixed": mixed,
@@ -50,7 +52,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
-    parser.add_argument("--rounds", type=int, default=3, help="of the rates and the slowdown (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="of the rates, both ways, and the slowdown (default: 3)")
     parser.add_argument("--chaos-seconds", type=float, default=60.0, help="how long the chaos lasts (default: 60)")
     parser.add_argument("--model", default=HEAVY, help="for the capacity and the rates (default: %(default)s)")
     parser.add_argument("--repository", type=Path, default=REPOSITORY, help="where that is (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""Callers of our own for what the load tester cannot do: no deadline, cancelling, changing pictures, being killed.
+"""Callers of our own for what the load tester cannot do: changing pictures, being killed.
 
 Each function runs in a process of its own, so that no caller's loop holds up another's. It must not know what is
 made of the calls.
@@ -7,7 +7,7 @@ made of the calls.
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,6 @@ from linnaeus.client.load.calls import CHANNEL_OPTIONS, SERVICE
 from linnaeus.v1 import classifier_pb2 as v1
 
 OK = grpc.StatusCode.OK.name
-CANCELLED = grpc.StatusCode.CANCELLED.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,20 +52,6 @@ class Call:
     code: str
 
 
-def closed_loop(crowd: Crowd, callers: int) -> list[Call]:
-    """So many callers, each sending its next picture once it has its answer."""
-    return asyncio.run(_together(crowd, callers, _patient))
-
-
-def cancelling(crowd: Crowd, callers: int, within_seconds: float) -> list[Call]:
-    """So many callers, each cancelling every call at a uniformly random moment and going on at once."""
-
-    async def impatient(classify: Any, body: bytes, crowd: Crowd, chance: random.Random) -> Call:
-        return await _cancelled_call(classify, body, crowd, chance.uniform(0, within_seconds))
-
-    return asyncio.run(_together(crowd, callers, impatient))
-
-
 def open_loop(crowd: Crowd, rate: float, change_every: tuple[float, ...] = ()) -> list[Call]:
     """Poisson arrivals, sent whatever becomes of those before.
 
@@ -78,46 +63,15 @@ def open_loop(crowd: Crowd, rate: float, change_every: tuple[float, ...] = ()) -
     return asyncio.run(_open_loop(crowd, rate, change_every))
 
 
-_Turn = Callable[[Any, bytes, Crowd, random.Random], Awaitable[Call]]
-
-
-async def _together(crowd: Crowd, callers: int, turn: _Turn) -> list[Call]:
-    bodies = _bodies(crowd)
-    calls: list[Call] = []
-
-    async def caller(classify: Any, place: int) -> None:
-        chance = random.Random(f"{crowd.seed} {place}")
-        while time.monotonic() < crowd.start + crowd.seconds:
-            calls.append(await turn(classify, bodies[place % len(bodies)], crowd, chance))
-            place += 1
-
-    async with connected(crowd.target) as classify:
-        await pause_until(crowd.start)
-        await asyncio.gather(*(caller(classify, place) for place in range(callers)))
-    return calls
-
-
-async def _patient(classify: Any, body: bytes, crowd: Crowd, chance: random.Random) -> Call:
-    return await _call(classify, body, time.monotonic(), crowd.deadline_seconds)
-
-
-async def _cancelled_call(classify: Any, body: bytes, crowd: Crowd, after_seconds: float) -> Call:
-    intended = time.monotonic()
-    call = classify(body, timeout=crowd.deadline_seconds)
-    await asyncio.sleep(after_seconds)
-    call.cancel()
-    return Call(intended, time.monotonic(), (await call.code()).name)
-
-
 async def _open_loop(crowd: Crowd, rate: float, change_every: tuple[float, ...]) -> list[Call]:
-    bodies = _bodies(crowd)
-    each_phase = len(bodies) // (len(change_every) + 1)
+    messages = bodies(crowd)
+    each_phase = len(messages) // (len(change_every) + 1)
     chance, moment, place = random.Random(crowd.seed), crowd.start, 0
     async with connected(crowd.target) as classify, asyncio.TaskGroup() as calls:
         tasks = []
         while (moment := moment + chance.expovariate(rate)) < crowd.start + crowd.seconds:
             await pause_until(moment)
-            body = bodies[each_phase * phase_at(moment - crowd.start, change_every) + place % each_phase]
+            body = messages[each_phase * phase_at(moment - crowd.start, change_every) + place % each_phase]
             tasks.append(calls.create_task(_call(classify, body, moment, crowd.deadline_seconds)))
             place += 1
     return [task.result() for task in tasks]
@@ -147,6 +101,7 @@ async def pause_until(moment: float) -> None:
     await asyncio.sleep(max(moment - time.monotonic(), 0.0))
 
 
-def _bodies(crowd: Crowd) -> list[bytes]:
+def bodies(crowd: Crowd) -> list[bytes]:
+    """A `ClassifyRequest` for each picture."""
     requests = (v1.ClassifyRequest(image=v1.Image(encoded=each), model=crowd.model, top_k=1) for each in crowd.pictures)
     return [request.SerializeToString() for request in requests]

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from statistics import median
 
-from overload_callers import OK, Call, Crowd, cancelling, closed_loop
+from overload_callers import OK, Call, Crowd
 from overload_ground import HEAVY, START_SECONDS, Ground, contents, processes, server_of, warm
+from overload_light import cancelling, closed_loop
 from overload_told import Finding, at_least, at_most, only_told, tell
 
 GOOD_CALLERS, LEAVERS = 16, 4

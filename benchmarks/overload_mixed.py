@@ -2,8 +2,9 @@
 
 import time
 
-from overload_callers import OK, Crowd, closed_loop
+from overload_callers import OK, Crowd
 from overload_ground import HEAVY, LIGHT, START_SECONDS, Ground, contents, processes, server_of
+from overload_light import closed_loop
 from overload_told import Finding, at_least, milliseconds, only_told, tell
 
 from linnaeus.client.load.plan import Plan

@@ -19,9 +19,10 @@ LARGEST_WINDOW = 2**31 - 1
 
 _HEAD = struct.Struct(">BHBBI")
 _SETTING = struct.Struct(">HI")
+CANCEL = 8
 # Places in HPACK's table: the fixed one's, and from 62 on those that a connection added, the latest first.
 _METHOD_POST, _SCHEME_HTTP, _PATH, _AUTHORITY, _CONTENT_TYPE = 3, 6, 4, 1, 31
-_ADDED = (62, 63, 64, 65)
+_FIRST_ADDED = 62
 _KEEP = 0x40
 
 
@@ -68,17 +69,23 @@ def window_update(stream: int, size: int) -> bytes:
     return frame(WINDOW_UPDATE, 0, stream, struct.pack(">I", size))
 
 
-def request_headers(path: str, authority: str) -> tuple[bytes, bytes]:
+def cancel(stream: int) -> bytes:
+    """Gives a call up."""
+    return frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL))
+
+
+def request_headers(path: str, authority: str, timeout_seconds: float | None = None) -> tuple[bytes, bytes]:
     """A call's headers: those of a connection's first call, which the peer keeps, and what refers to them later."""
     named = bytes([0x80 | _METHOD_POST, 0x80 | _SCHEME_HTTP])
-    first = (
-        named
-        + (bytes([_KEEP | _PATH]) + _string(path))
-        + (bytes([_KEEP | _AUTHORITY]) + _string(authority))
-        + (bytes([_KEEP | _CONTENT_TYPE]) + _string("application/grpc"))
-        + (bytes([_KEEP]) + _string("te") + _string("trailers"))
-    )
-    return first, named + bytes(0x80 | place for place in _ADDED)
+    kept = [
+        bytes([_KEEP | _PATH]) + _string(path),
+        bytes([_KEEP | _AUTHORITY]) + _string(authority),
+        bytes([_KEEP | _CONTENT_TYPE]) + _string("application/grpc"),
+        bytes([_KEEP]) + _string("te") + _string("trailers"),
+    ]
+    if timeout_seconds is not None:
+        kept.append(bytes([_KEEP]) + _string("grpc-timeout") + _string(f"{round(1000 * timeout_seconds)}m"))
+    return named + b"".join(kept), named + bytes(0x80 | _FIRST_ADDED + place for place in range(len(kept)))
 
 
 def message(body: bytes) -> bytes:

@@ -92,7 +92,7 @@ def run(target: str, job: Job, callers: int, seconds: float) -> Answers:
         OSError, RuntimeError: the server failed, or an answer was not right.
     """
     loop, spell = _stream_loop if job.streaming else _unary_loop, _Spell(callers, seconds)
-    with Connection(target, job.path) as connection, _no_collections():
+    with Connection(target, job.path) as connection, no_collections():
         loop(connection, job, callers, spell)
     for place, message in spell.got:
         job.judge(place, message)
@@ -100,7 +100,8 @@ def run(target: str, job: Job, callers: int, seconds: float) -> Answers:
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
+def no_collections() -> Iterator[None]:
+    """Keeps the collector away, whose pauses would be the server's in the figures."""
     gc.disable()
     try:
         yield

@@ -10,6 +10,7 @@ gRPC's own Python client takes five times as long, on cores that the server need
 Belongs to one thread; it knows nothing of what the messages mean.
 """
 
+import select
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -25,7 +26,7 @@ _CHUNK = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What came on a stream: a message, or None at its end."""
+    """What came on a stream: a message, or None at its end; one that ended without a message was refused."""
 
     stream: int
     message: bytes | None
@@ -48,17 +49,18 @@ class Connection:
     Args:
         target: HOST:PORT.
         path: of the method, /SERVICE/METHOD.
+        timeout_seconds: that the server is told of each call; None for no end. Nothing here keeps it.
 
     Raises:
         OSError: the server is not there, or was silent for half a minute.
-        RuntimeError: it refused a call in the protocol's terms.
+        RuntimeError: it ended the connection in the protocol's terms.
     """
 
-    def __init__(self, target: str, path: str) -> None:
+    def __init__(self, target: str, path: str, timeout_seconds: float | None = None) -> None:
         host, port = target.rsplit(":", 1)
         self._socket = socket.create_connection((host, int(port)), TIMEOUT_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._first, self._headers = frames.request_headers(path, target)
+        self._first, self._headers = frames.request_headers(path, target, timeout_seconds)
         self._largest_frame = frames.DEFAULT_FRAME
         self._initial_window = self._window = frames.DEFAULT_WINDOW
         self._windows: dict[int, int] = {}
@@ -95,9 +97,17 @@ class Connection:
         """Ends our side of a call behind all that was sent."""
         self._unsent.append(_Unsent(stream, memoryview(b""), True))
 
-    def receive(self) -> Iterator[Event]:
-        """Sends what is to be sent, waits until something comes, and yields what it was."""
+    def cancel(self, stream: int) -> None:
+        """Gives a call up: nothing more is sent for it, and nothing more of it is told."""
+        if stream in self._windows:
+            self._forget(stream)
+            self._out.append(frames.cancel(stream))
+
+    def receive(self, seconds: float | None = None) -> Iterator[Event]:
+        """Sends what is to be sent, waits until something comes, for so long at most, and yields what it was."""
         self._flush()
+        if seconds is not None and not select.select([self._socket], [], [], max(seconds, 0.0))[0]:
+            return
         chunk = self._socket.recv(_CHUNK)
         if not chunk:
             raise ConnectionError("the server closed the connection")
@@ -145,18 +155,27 @@ class Connection:
             self._allowed += frames.LARGEST_WINDOW // 2
 
     def _take(self, each: frames.Frame) -> Iterator[Event]:
+        if each.kind == frames.GOAWAY:
+            raise RuntimeError(f"the server refused: HTTP/2 frame {each.kind} {each.payload[:80]!r}")
+        if each.kind not in (frames.DATA, frames.HEADERS, frames.RST_STREAM):
+            self._heed(each)
+        elif each.stream in self._windows:  # else it has ended
+            yield from self._hear(each)
+
+    def _hear(self, each: frames.Frame) -> Iterator[Event]:
+        """What concerns a call."""
         if each.kind == frames.DATA:
             received = self._messages[each.stream]
             received += each.payload
             for message in frames.take_messages(received):
                 yield Event(each.stream, message)
-        elif each.kind in (frames.RST_STREAM, frames.GOAWAY):
-            raise RuntimeError(f"the server refused: HTTP/2 frame {each.kind} {each.payload[:80]!r}")
-        elif each.kind != frames.HEADERS:
-            self._heed(each)
-        if each.kind in (frames.DATA, frames.HEADERS) and each.flags & frames.END_STREAM:
-            del self._messages[each.stream], self._windows[each.stream]
+        if each.kind == frames.RST_STREAM or each.flags & frames.END_STREAM:
+            self._forget(each.stream)
             yield Event(each.stream, None)
+
+    def _forget(self, stream: int) -> None:
+        del self._messages[stream], self._windows[stream]
+        self._unsent = deque(each for each in self._unsent if each.stream != stream)
 
     def _heed(self, each: frames.Frame) -> None:
         """What concerns the connection itself."""
