@@ -123,11 +123,16 @@ class Connection:
             self._out.clear()
 
     def _fill(self) -> None:
-        """Moves to the output what the windows let through; a stream whose window is full lets others pass."""
+        """Moves to the output what the windows let through; a stream whose window is full lets others pass.
+
+        What was to be sent for a call that has ended by now is dropped.
+        """
         waiting: deque[_Unsent] = deque()
         full: set[int] = set()
         while self._unsent:
             each = self._unsent.popleft()
+            if each.stream not in self._windows:
+                continue
             if each.stream in full or not self._put(each):
                 full.add(each.stream)
                 waiting.append(each)
@@ -175,7 +180,6 @@ class Connection:
 
     def _forget(self, stream: int) -> None:
         del self._messages[stream], self._windows[stream]
-        self._unsent = deque(each for each in self._unsent if each.stream != stream)
 
     def _heed(self, each: frames.Frame) -> None:
         """What concerns the connection itself."""
