@@ -17,7 +17,7 @@ from linnaeus.server.engine import decoders as decoders_module
 from linnaeus.server.engine.catalog import Lane
 from linnaeus.server.engine.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.flights import Outcome
+from linnaeus.server.engine.flight import Outcome
 from linnaeus.server.engine.trace import FileTrace
 from linnaeus.server.engine.work import Classification, Request
 from linnaeus.server.errors import (

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from linnaeus.server.engine.flights import Flight
+from linnaeus.server.engine.flight import Flight
 from linnaeus.server.engine.work import Classification, Priority, Request
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.rpc.calls import WatchedServer

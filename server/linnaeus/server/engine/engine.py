@@ -16,7 +16,8 @@ from linnaeus.server.engine.control import Control
 from linnaeus.server.engine.decoders import Decoders
 from linnaeus.server.engine.delivery import Delivery
 from linnaeus.server.engine.device_pool import DevicePool
-from linnaeus.server.engine.flights import Flight, Flights, Outcome, Settled
+from linnaeus.server.engine.flight import Flight, Outcome, Settled
+from linnaeus.server.engine.flights import Flights
 from linnaeus.server.engine.journeys import Follower
 from linnaeus.server.engine.loading import Loader
 from linnaeus.server.engine.many import Awaited, raise_if_all_may_come_back, with_time_to_travel

@@ -1,4 +1,4 @@
-"""Images under way: each from the moment it is asked for until somebody is told its outcome.
+"""All images under way: begun when they are asked for, ended when there is an outcome or their caller leaves.
 
 There is no task and no future for an image, so that those of a batch or a stream cost no more than what is done for
 them. Everything here belongs to the event loop's thread. Must not know who asks, nor how outcomes are spoken.
@@ -7,93 +7,23 @@ them. Everything here belongs to the event loop's thread. Must not know who asks
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
 
 from linnaeus.server.batching import BatchQueue, Stage
 from linnaeus.server.engine import answers
 from linnaeus.server.engine.admission import admit, too_late
 from linnaeus.server.engine.catalog import Catalog, Entry
 from linnaeus.server.engine.decode import as_they_are
+from linnaeus.server.engine.flight import Flight, Outcome, Settled
 from linnaeus.server.engine.journeys import Follower, Journey
 from linnaeus.server.engine.observer import Observer, rejection_reason
 from linnaeus.server.engine.trace import Trace
-from linnaeus.server.engine.work import Classification, Ranked, Request, Work, WorkTicket
+from linnaeus.server.engine.work import Ranked, Request, Work, WorkTicket
 from linnaeus.server.errors import InvalidArgument, RequestError
 from linnaeus.server.runtime.model import Model
 
 DEFAULT_TOP_K = 5
 # What was left to a decoder at work is looked after again this much later.
 _CALL_AGAIN_SECONDS = 0.002
-
-# What became of one image among many.
-Outcome: TypeAlias = Classification | RequestError
-# Told once, perhaps before the image's `begin` returns; must not raise.
-Settled: TypeAlias = Callable[[Outcome], None]
-
-
-class Flight:
-    """One image under way, which its work takes for the future of its answer.
-
-    Invariants:
-        1. `settled` is told once; never if the caller leaves.
-        2. Whatever comes after the end is ignored.
-
-    Attributes:
-        number: counts the engine's requests.
-        request: what was asked for.
-        came_at: when, by the engine's clock.
-        settled: whom to tell.
-        is_over: whether it has its outcome, or its caller left.
-        entry, model, ticket: once it is admitted.
-        call_off: ends the wait for its deadline.
-        mark: what the follower wants back at the end; None if it is not followed.
-    """
-
-    __slots__ = (
-        "_land",
-        "call_off",
-        "came_at",
-        "entry",
-        "is_over",
-        "mark",
-        "model",
-        "number",
-        "request",
-        "settled",
-        "ticket",
-    )
-
-    def __init__(
-        self,
-        number: int,
-        request: Request,
-        came_at: float,
-        settled: Settled,
-        land: Callable[["Flight", Ranked | RequestError], None],
-    ) -> None:
-        self.number = number
-        self.request = request
-        self.came_at = came_at
-        self.settled = settled
-        self.is_over = False
-        self.entry: Entry | None = None
-        self.model: Model | None = None
-        self.ticket: WorkTicket | None = None
-        self.call_off: Callable[[], None] | None = None
-        self.mark: object | None = None
-        self._land = land
-
-    def done(self) -> bool:
-        """Whether it is over."""
-        return self.is_over
-
-    def set_result(self, ranked: Ranked, /) -> None:
-        """Ends it with an answer."""
-        self._land(self, ranked)
-
-    def set_exception(self, error: RequestError, /) -> None:
-        """Ends it without one."""
-        self._land(self, error)
 
 
 class Flights:

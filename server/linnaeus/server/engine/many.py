@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from linnaeus.server.engine.flights import Outcome
+from linnaeus.server.engine.flight import Outcome
 from linnaeus.server.engine.work import Request
 from linnaeus.server.errors import Overloaded, RequestError, Unavailable
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.flights import Outcome
+from linnaeus.server.engine.flight import Outcome
 from linnaeus.server.engine.work import Classification, Request
 from linnaeus.server.errors import InvalidArgument, InvalidImage
 from linnaeus.server.rpc.messages import to_image_request, to_image_result

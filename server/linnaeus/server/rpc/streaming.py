@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.flights import Flight, Outcome
+from linnaeus.server.engine.flight import Flight, Outcome
 from linnaeus.server.engine.work import Classification
 from linnaeus.server.errors import InvalidImage, Overloaded, Unavailable
 from linnaeus.server.rpc.guard import Charge, free

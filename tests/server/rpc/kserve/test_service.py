@@ -18,7 +18,7 @@ from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config import Settings
 from linnaeus.server.engine.catalog import Catalog, Entry, State
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.flights import Outcome
+from linnaeus.server.engine.flight import Outcome
 from linnaeus.server.engine.work import Classification, Priority, Request
 from linnaeus.server.rpc.calls import Method, WatchedServer
 from linnaeus.server.rpc.classifier import ClassifierServicer
