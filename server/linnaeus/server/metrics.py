@@ -1,13 +1,11 @@
 """Prometheus metrics, on three hooks: calls (`CallObserver`), batches (`Observer`) and gauges read at a scrape."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     GCCollector,
-    Histogram,
     Info,
     ProcessCollector,
     disable_created_metrics,
@@ -21,6 +19,7 @@ from linnaeus.server.engine.catalog import Entry, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.work import BatchReport
 from linnaeus.server.errors import StartupError
+from linnaeus.server.histograms import Histograms
 from linnaeus.server.rpc.calls import Method
 
 # Seconds: from a LeNet alone (under a millisecond) to a deep network under overload.
@@ -32,7 +31,6 @@ _OTHER = "_other"
 _CALL = ("grpc_service", "grpc_method", "grpc_type")
 _VERSION = ("model", "version")
 _STAGES = ("decode", "queue", "inference", "respond")
-Family = TypeVar("Family", Counter, Histogram)
 
 
 class Metrics:
@@ -44,7 +42,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which few scrapers read
         self.registry = CollectorRegistry()
-        self._found: dict[tuple[Any, tuple[str, ...]], Any] = {}
+        self._found: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
@@ -79,19 +77,19 @@ class Metrics:
     def call_handled(self, method: Method, code: str, seconds: float) -> None:
         """A call ended with the status code of that name."""
         self._series(self._calls_handled, method.service, method.name, method.kind, code).inc()
-        self._series(self._call_seconds, method.service, method.name, method.kind).observe(seconds)
+        self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
 
     def batch(self, report: BatchReport) -> None:
         """A batch came back."""
         labels = (report.model, str(report.version))
         if report.size:
             self._series(self._device_busy, report.device).inc(report.inference_seconds)
-            self._series(self._batch_size, *labels).observe(report.size)
+            self._batch_size.labels(*labels).observe(report.size)
         if report.failed:
             self._series(self._failed, *labels).inc(report.failed)
-        decode, queue, inference, respond = (self._series(self._stage_seconds, *labels, stage) for stage in _STAGES)
-        total = self._series(self._request_seconds, *labels)
-        error = self._series(self._prediction_error, *labels)
+        decode, queue, inference, respond = [self._stage_seconds.labels(*labels, stage) for stage in _STAGES]
+        total = self._request_seconds.labels(*labels)
+        error = self._prediction_error.labels(*labels)
         for request in report.requests:
             decode.observe(request.decode_seconds)
             queue.observe(request.queue_seconds)
@@ -117,9 +115,9 @@ class Metrics:
         self.registry.register(_EngineGauges(engine))
         self.registry.register(DeviceGauges(engine))
 
-    def _series(self, family: Family, *labels: str) -> Family:
+    def _series(self, family: Counter, *labels: str) -> Counter:
         """A family's series with these labels; looking it up there checks every label again each time."""
-        found: Family | None = self._found.get((family, labels))
+        found = self._found.get((family, labels))
         if found is None:
             found = self._found[family, labels] = family.labels(*labels)
         return found
@@ -127,8 +125,8 @@ class Metrics:
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_text: str, buckets: Iterable[float], *labels: str) -> Histogram:
-        return Histogram(name, help_text, labels, buckets=tuple(buckets), registry=self.registry)
+    def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> Histograms:
+        return Histograms(name, help_text, bounds, labels, self.registry)
 
 
 class _EngineGauges(Collector):
