@@ -45,6 +45,7 @@ def queued(lane: Lane[str], payload: str, *arguments: Any, put_at: float = 0.0, 
     ticket = new_ticket(lane, payload, *arguments, **options)
     ticket.stage, ticket.put_at = Stage.QUEUED, put_at
     lane.flows[ticket.priority].decoded.add(ticket)
+    lane.flows[ticket.priority].depth += 1
     return ticket
 
 
@@ -52,6 +53,7 @@ def undecoded(lane: Lane[str], payload: str, *arguments: Any, **options: Any) ->
     """A ticket that waits for a decoder."""
     ticket = new_ticket(lane, payload, *arguments, **options)
     lane.flows[ticket.priority].undecoded.add(ticket)
+    lane.flows[ticket.priority].depth += 1
     return ticket
 
 
@@ -60,6 +62,7 @@ def decoding(lane: Lane[str], payload: str, *arguments: Any, **options: Any) -> 
     ticket = new_ticket(lane, payload, *arguments, **options)
     ticket.stage = Stage.DECODING
     lane.flows[ticket.priority].decoding.add(ticket)
+    lane.flows[ticket.priority].depth += 1
     return ticket
 
 

@@ -62,7 +62,7 @@ class Device(Generic[Payload]):
 
     def runs(self, lane: "Lane[Payload]") -> int:
         """Counts the lane's batches that run."""
-        return sum(batch.lane == lane.name for batch in self.running)
+        return len([batch for batch in self.running if batch.lane == lane.name])
 
 
 @dataclass(slots=True, eq=False)
@@ -75,6 +75,7 @@ class Flow(Generic[Payload]):
         weight: its part of a busy device, against all other flows.
         held: its tickets that are held back for now, by their order.
         undecoded, decoding, decoded: its tickets that wait for a decoder, are at one, and wait for a device.
+        depth: tickets that no device has taken; counted as they come and go, for every request asks several times.
         running: tickets on a device.
         used: device seconds it has had, divided by its weight.
         foresight: how far its predictions were off.
@@ -87,15 +88,10 @@ class Flow(Generic[Payload]):
     undecoded: Waiting[Payload] = field(default_factory=Waiting)
     decoded: Waiting[Payload] = field(default_factory=Waiting)
     decoding: Waiting[Payload] = field(default_factory=Waiting)
+    depth: int = 0
     running: int = 0
     used: float = 0.0
     foresight: Foresight = field(default_factory=Foresight)
-
-    @property
-    def depth(self) -> int:
-        """Tickets that no device has taken."""
-        waiting = len(self.undecoded.entries) + len(self.decoding.entries) + len(self.decoded.entries)
-        return len(self.held) + waiting
 
     @property
     def is_active(self) -> bool:
@@ -129,12 +125,14 @@ class Lane(Generic[Payload]):
     @property
     def depth(self) -> int:
         """Tickets that no device has taken."""
-        return sum([flow.depth for flow in self.flows])
+        high, normal, low = self.flows
+        return high.depth + normal.depth + low.depth
 
     @property
     def decoded(self) -> int:
         """Tickets that wait for a device."""
-        return sum([len(flow.decoded.entries) for flow in self.flows])
+        high, normal, low = self.flows
+        return len(high.decoded.entries) + len(normal.decoded.entries) + len(low.decoded.entries)
 
     @property
     def ahead_of_devices(self) -> int:

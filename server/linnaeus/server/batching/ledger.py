@@ -53,7 +53,11 @@ class Ledger(Generic[Payload]):
     @property
     def is_decoded(self) -> bool:
         """Whether no ticket waits for a decoder."""
-        return not any(flow.undecoded or flow.held for lane in self.lanes.values() for flow in lane.flows)
+        for lane in self.lanes.values():  # asked at every admission, so without a generator
+            for flow in lane.flows:
+                if flow.undecoded.entries or flow.held:
+                    return False
+        return True
 
     @property
     def holds_back(self) -> bool:
@@ -84,6 +88,7 @@ class Ledger(Generic[Payload]):
         ticket = self._gate.admit(arrival, lane, self.devices_of(lane), now)
         flow = self.flow(ticket)
         self._level(flow)
+        flow.depth += 1
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
@@ -160,6 +165,7 @@ class Ledger(Generic[Payload]):
         for ticket in batch.tickets:
             flow = self.flow(ticket)
             flow.decoded.remove(ticket)
+            flow.depth -= 1
             flow.running += 1
             ticket.stage, ticket.taken_at = Stage.TAKEN, now
         if batch.tickets:
@@ -236,6 +242,7 @@ class Ledger(Generic[Payload]):
             flow = self.flow(ticket)
             flow.running -= 1
             if ticket.stage is Stage.TAKEN:
+                flow.depth += 1
                 _enqueue(flow, ticket, now)
 
     def _batch(self, formed: Formed[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
@@ -262,6 +269,7 @@ class Ledger(Generic[Payload]):
 
     def _remove_waiting(self, ticket: Ticket[Payload]) -> None:
         flow = self.flow(ticket)
+        flow.depth -= 1
         if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
             del flow.held[ticket.order]
         elif ticket.stage is Stage.ADMITTED:

@@ -60,7 +60,7 @@ class Policy(Generic[Payload]):
 
     def wait_seconds(self, device: Device[Payload], now: float) -> float | None:
         """When a batch will be due, from now; None: not before something changes."""
-        soonest = min((self.due_in(lane, device, now, False) for lane in self._lanes_of(device)), default=inf)
+        soonest = min([self.due_in(lane, device, now, False) for lane in self._lanes_of(device)], default=inf)
         return None if soonest == inf else max(soonest, 0.0)
 
     def due_in(self, lane: Lane[Payload], device: Device[Payload], now: float, draining: bool) -> float:
@@ -72,13 +72,13 @@ class Policy(Generic[Payload]):
             return inf
         if draining or lane.closing or waiting >= self.largest_batch(lane, device, now):
             return 0.0
+        delay, waits_for_more = lane.limits.max_queue_delay_seconds, device.runs(lane)
+        if not delay and not waits_for_more:
+            return 0.0
         longest = lane.tables[device.name].longest(waiting, len(device.running), now)
         deadlines = [head.deadline for head in lane.heads() if head.deadline is not None]
         last_instant = min(deadlines, default=inf) - longest - now
-        if device.runs(lane):
-            return last_instant
-        delay = lane.limits.max_queue_delay_seconds
-        return min(_oldest(lane) + delay - now, last_instant) if delay else 0.0
+        return last_instant if waits_for_more else min(_oldest(lane) + delay - now, last_instant)
 
     def largest_batch(self, lane: Lane[Payload], device: Device[Payload], now: float) -> int:
         """How many images the lane's batches may hold, so that nobody on the device has to wait too long."""
@@ -124,8 +124,8 @@ def _most_urgent(
 ) -> Flow[Payload] | None:
     """Those within their fair share first, then by priority, then by deadline."""
     candidates = list(flows)
-    if not candidates:
-        return None
+    if len(candidates) < 2:
+        return candidates[0] if candidates else None
     least = min(flow.used for flow in candidates)
 
     def urgency(flow: Flow[Payload]) -> tuple[bool, int, float, int]:

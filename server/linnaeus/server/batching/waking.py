@@ -135,7 +135,7 @@ class DecoderThreads(Generic[Payload]):
         Returns:
             Whether it was.
         """
-        if not len(self._sleepers):
+        if not len(self._sleepers) or self._ledger.is_decoded:
             return False
         now = self._clock()
         seconds = self._ledger.release_in(now)
