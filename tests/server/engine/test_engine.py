@@ -32,6 +32,7 @@ from linnaeus.server.errors import (
     StartupError,
     Unavailable,
 )
+from linnaeus.server.runtime.model import Model
 
 
 @asynccontextmanager
@@ -47,6 +48,28 @@ async def running(repository: Path, heard: Any, **settings: Any) -> AsyncIterato
 def digit(seed: int = 0, **changes: Any) -> Request:
     data = numpy.random.default_rng(seed).integers(0, 256, 30 * 30, numpy.uint8).tobytes()
     return Request(RawPixels(data, 30, 30, 1), model="lenet")._replace(**changes)
+
+
+def digit_as_it_is() -> Request:
+    """One that no decoder needs to see."""
+    data = numpy.random.default_rng(7).integers(0, 256, 28 * 28, numpy.uint8).tobytes()
+    return Request(RawPixels(data, 28, 28, 1), model="lenet")
+
+
+def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, is_brief: bool) -> list[bool]:
+    """Of each run of the only model from now on, whether the event loop did it itself."""
+    runs: list[bool] = []
+    run = Model.run
+
+    def watched(model: Model, *arguments: Any) -> Any:
+        runs.append(threading.current_thread() is threading.main_thread())
+        return run(model, *arguments)
+
+    (entry,) = engine.catalog.entries()
+    assert entry.model is not None
+    entry.model.is_brief = is_brief  # whatever it is on this machine
+    monkeypatch.setattr(Model, "run", watched)
+    return runs
 
 
 async def let_others_run() -> None:
@@ -72,6 +95,40 @@ class Gate:
 
     async def wait_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+
+
+async def test_images_that_come_one_by_one_are_run_without_waking_a_thread_and_company_ends_that(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_it_is = digit_as_it_is()
+    async with running(repository, heard, models="lenet") as engine:
+        runs = watch_runs(engine, monkeypatch, is_brief=True)
+        answers = [await engine.classify(as_it_is) for _ in range(32)]
+        assert not any(runs)
+        while not runs[-1]:  # the stream that had the last one may not be back yet
+            answers.append(await engine.classify(as_it_is))
+        runs.clear()
+        answers += await engine.classify_many([as_it_is] * 2)
+        answers += [await engine.classify(as_it_is) for _ in range(32)]
+        assert not any(runs)
+        while not runs[-1]:
+            answers.append(await engine.classify(as_it_is))
+        runs.clear()
+        for seed in range(8):
+            await engine.classify(digit(seed))
+        assert not any(runs), "what a decoder has to see goes to threads"
+    assert len({tuple(answer.ranking.indices) for answer in answers}) == 1
+    assert {report.size for report in heard.batches} == {1, 2}
+
+
+async def test_a_model_that_is_not_brief_never_keeps_the_event_loop(
+    repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(repository, heard, models="lenet") as engine:
+        runs = watch_runs(engine, monkeypatch, is_brief=False)
+        for _ in range(64):
+            await engine.classify(digit_as_it_is())
+    assert runs == [False] * 64
 
 
 async def test_a_refused_request_leaves_nothing_to_the_collector(repository: Path, heard: Any) -> None:

@@ -103,6 +103,15 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time
     assert loading.lane_of([model], settings_for(instances=2))[0].instances == 2
 
 
+@pytest.mark.parametrize(("bounds", "is_brief"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
+def test_only_a_model_of_short_runs_whose_single_images_are_brief_may_run_on_the_event_loop(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], is_brief: bool
+) -> None:
+    monkeypatch.setattr(CoreShare, "is_brief", lambda _, seconds: is_brief)
+    model = on_one_core_if_short(repository, monkeypatch, bounds)
+    assert model.is_brief == (is_brief and model.is_short)
+
+
 @pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])
 def test_a_model_of_longer_runs_has_all_cores(
     repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]

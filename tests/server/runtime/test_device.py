@@ -51,6 +51,11 @@ def test_runs_are_short_on_a_processor_whose_operator_did_not_say_how_many_threa
     assert not CoreShare(torch.device("cuda", 0), 0).are_short(milliseconds)
 
 
+def test_the_event_loop_runs_nothing_itself_that_takes_longer_than_a_millisecond() -> None:
+    share = CoreShare(torch.device("cpu"), 0)
+    assert share.is_brief(0.0003) and not share.is_brief(0.0011)
+
+
 def test_short_runs_are_timed_on_their_core_and_beside_busy_ones_by_their_own_work() -> None:
     share, clocks = CoreShare(torch.device("cpu"), 6), list[object]()
     for busy in (False, True):

@@ -7,7 +7,7 @@ from typing import Any
 
 from linnaeus.server.batching import BatchQueue
 from linnaeus.server.engine.catalog import Lane
-from linnaeus.server.engine.device_thread import DeviceThread
+from linnaeus.server.engine.device_stream import DeviceStream
 from linnaeus.server.engine.failures import FailureCount
 from linnaeus.server.engine.work import BatchOutcome, Work, WorkBatch, WorkTicket, lane_of
 from linnaeus.server.runtime.device import CoreShare, answers, default_streams
@@ -54,6 +54,7 @@ class DevicePool:
         self.lost = lost
         self.failures = FailureCount()
         self._hosts: dict[str, _Host] = {}
+        self._runs_here: dict[str, DeviceStream] = {}
         self._ended: list[asyncio.Future[None]] = []
 
     @property
@@ -84,6 +85,10 @@ class DevicePool:
         found = [host.models.pop(lane, None) for host in self._hosts.values()]
         return [model for model in found if model is not None]
 
+    def run_here(self, name: str) -> bool:
+        """Runs what waits for a device on the calling thread, beside its streams; says whether there was anything."""
+        return name in self._runs_here and self._runs_here[name].run_what_waits()
+
     async def ended(self) -> None:
         """Ends with the streams, which end when the queue is closed and empty, and ends the models after them."""
         await asyncio.gather(*(asyncio.shield(each) for each in self._ended))
@@ -99,7 +104,8 @@ class DevicePool:
         host = _Host(self, self._queue, name, device, CoreShare(device, self._intra_op_threads), streams)
         self._queue.add_device(name, streams)
         loop = asyncio.get_running_loop()
-        self._ended += [DeviceThread(name, self._queue, host, self._clock).start(loop) for _ in range(streams)]
+        self._ended += [DeviceStream(name, self._queue, host, self._clock).start(loop) for _ in range(streams)]
+        self._runs_here[name] = DeviceStream(name, self._queue, host, self._clock)
         return host
 
 

@@ -22,6 +22,7 @@ from linnaeus.server.engine.journeys import Follower
 from linnaeus.server.engine.loading import Loader
 from linnaeus.server.engine.many import Awaited, raise_if_all_may_come_back, with_time_to_travel
 from linnaeus.server.engine.observer import Observer
+from linnaeus.server.engine.summons import Summons
 from linnaeus.server.engine.trace import NoTrace, Trace
 from linnaeus.server.engine.traffic import Traffic
 from linnaeus.server.engine.work import Classification, Request, Work
@@ -59,7 +60,6 @@ class Engine:
         trace = trace or NoTrace()
         decoders = settings.decode_threads or default_decoders(devices)
         self._queue: BatchQueue[Work] = BatchQueue(clock, decoders)
-        self._flights = Flights(self.catalog, self._queue, observer, trace, clock, follower)
         delivery = Delivery(self._queue, observer, trace, clock, follower)
         in_background = settings.decode_priority == "background"
         self._decoders = Decoders(
@@ -75,6 +75,8 @@ class Engine:
             strand=delivery.strand,
             lost=self._lose,
         )
+        summons = Summons(self._queue, self._devices.run_here, clock)
+        self._flights = Flights(self.catalog, self._queue, summons, observer, trace, clock, follower)
         loader = Loader(settings.intra_op_threads, clock)
         traffic = Traffic(self.catalog, self._queue, self._devices, loader)
         self.control = Control(settings, self.catalog, traffic, loader, observer, self.health_changed.set)

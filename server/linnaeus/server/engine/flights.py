@@ -16,14 +16,13 @@ from linnaeus.server.engine.decode import as_they_are
 from linnaeus.server.engine.flight import Flight, Outcome, Settled
 from linnaeus.server.engine.journeys import Follower, Journey
 from linnaeus.server.engine.observer import Observer, rejection_reason
+from linnaeus.server.engine.summons import Summons
 from linnaeus.server.engine.trace import Trace
 from linnaeus.server.engine.work import Ranked, Request, Work, WorkTicket
 from linnaeus.server.errors import InvalidArgument, RequestError
 from linnaeus.server.runtime.model import Model
 
 DEFAULT_TOP_K = 5
-# What was left to a decoder at work is looked after again this much later.
-_CALL_AGAIN_SECONDS = 0.002
 
 
 class Flights:
@@ -32,6 +31,7 @@ class Flights:
     Args:
         catalog: what is served.
         queue: where images wait.
+        summons: are sent for those who decode and run them.
         observer: is told of what got no answer.
         trace: gets a line for each beginning and end.
         clock: the queue's clock.
@@ -45,6 +45,7 @@ class Flights:
         self,
         catalog: Catalog,
         queue: BatchQueue[Work],
+        summons: Summons,
         observer: Observer,
         trace: Trace,
         clock: Callable[[], float],
@@ -53,14 +54,13 @@ class Flights:
         self.in_flight = 0
         self._catalog = catalog
         self._queue = queue
+        self._summons = summons
         self._observer = observer
         self._trace = trace
         self._clock = clock
         self._follower = follower
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
-        self._is_calling = False
-        self._is_calling_again = False
 
     def begin(self, request: Request, settled: Settled) -> Flight:
         """Begins to answer one request; `settled` is told its outcome, for one that is refused before this returns."""
@@ -105,22 +105,9 @@ class Flights:
         )
         ticket = self._admit(entry, _with_deadline(request, entry, flight.came_at), work)
         flight.entry, flight.model, flight.ticket = entry, model, ticket
-        if not self._is_calling:
-            self._is_calling = True
-            self._loop.call_soon(self._call)
         flight.call_off = self._end_at(ticket)
         self.in_flight += 1
-
-    def _call(self) -> None:
-        """Tells decoders and devices of all that was admitted in one step of the event loop."""
-        self._is_calling = False
-        if self._queue.call() and not self._is_calling_again:
-            self._is_calling_again = True
-            self._loop.call_later(_CALL_AGAIN_SECONDS, self._call_again)
-
-    def _call_again(self) -> None:
-        self._is_calling_again = False
-        self._call()
+        self._summons.admitted(self.in_flight, _device_here(model, work))
 
     def _admit(self, entry: Entry, request: Request, work: Work) -> WorkTicket:
         try:
@@ -221,6 +208,11 @@ def _told(entry: Entry, request: Request, work: Work) -> dict[str, object]:
         "priority": request.priority.name.lower(),
         "deadline": request.deadline,
     }
+
+
+def _device_here(model: Model, work: Work) -> str | None:
+    """The device that the event loop itself could run an image on; None if that takes too long, or a decoder first."""
+    return str(model.device) if model.is_brief and work.pixels is not None else None
 
 
 def _without_frames(error: RequestError) -> RequestError:

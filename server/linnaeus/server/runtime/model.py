@@ -62,6 +62,7 @@ class Model:
         device, max_batch_size, timings: as above.
         specialisation: how it was fitted to its device; set once, by `load_model`.
         is_short: whether its runs are so short that one core is enough for them; set once, before it serves.
+        is_brief: whether, besides, the event loop may run a single image itself; set once, before it serves.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Model:
         self.timings = timings
         self.specialisation = specialisation_of(device, FLOAT32, "")
         self.is_short = False
+        self.is_brief = False
         self._runner = runner
 
     def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:

@@ -1,4 +1,4 @@
-"""The thread that feeds a device: it pulls batches, runs them and hands the outcomes back.
+"""A stream of batches on a device: it pulls them, runs them and hands the outcomes back.
 
 It must not know who waits for the answers, nor how they are spoken of on the wire.
 """
@@ -43,14 +43,14 @@ class Host(Protocol):
         """The device is to be taken out; the batch waits for another."""
 
 
-class DeviceThread:
+class DeviceStream:
     """Runs batches, one at a time, until the queue is closed and empty or the device is lost.
 
-    Several of them may share a device: each is one stream of batches.
+    It has a thread of its own, or runs what waits on the thread of whoever asks. Several of them may share a device.
 
     Contract: every ticket that the queue hands out comes back in exactly one outcome, or goes back to the queue because
     the device is lost. A run that raises is logged, then its images are tried again one by one, so that only a guilty
-    one fails; one that needs more memory than there is, in halves. The thread lives on.
+    one fails; one that needs more memory than there is, in halves. The stream goes on.
 
     Args:
         device: whose stream it is.
@@ -66,28 +66,42 @@ class DeviceThread:
         self._clock = clock
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """Begins to pull; the future ends on the loop when the thread does."""
+        """Begins to pull on a thread of its own; the future ends on the loop when the thread does."""
         ended = loop.create_future()
-        threading.Thread(target=self._serve, args=(loop, ended), name=f"linnaeus-{self._device}", daemon=True).start()
+        threading.Thread(target=self._pull, args=(loop, ended), name=f"linnaeus-{self._device}", daemon=True).start()
         return ended
 
-    def _serve(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
+    def run_what_waits(self) -> bool:
+        """Runs what the queue has for the device now, on the calling thread; returns whether there was anything."""
+        batch = first = self._queue.take_nowait(self._device)
+        while batch is not None and (learn := self._serve(batch)) is not None:
+            batch = self._queue.take_nowait(self._device, batch, learn)
+        return first is not None
+
+    def _pull(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
         step_back()
-        batch: WorkBatch | None = None
-        went_well = True
-        while (batch := self._queue.take(self._device, batch, went_well)) is not None:
-            self._host.began(batch)
-            started = self._clock()
-            ran = self._execute(batch)
-            failures = sum(isinstance(item.result, InternalFailure) for item in ran)
-            went_through = any(isinstance(item.result, Ranking) for item in ran)
-            if ran and self._host.is_lost(batch, failed=failures > 0 and not went_through):
-                self._host.hand_back(batch, self._outcome(batch, started, []))
-                self._host.lose(batch)
-                break
-            went_well = not failures and all(item.batch_size == len(batch.tickets) for item in ran)
-            self._host.hand_back(batch, self._outcome(batch, started, ran))
+        batch = self._queue.take(self._device)
+        while batch is not None and (learn := self._serve(batch)) is not None:
+            batch = self._queue.take(self._device, batch, learn)
         loop.call_soon_threadsafe(ended.set_result, None)
+
+    def _serve(self, batch: WorkBatch) -> bool | None:
+        """Runs a batch and hands it back.
+
+        Returns:
+            Whether the time it took tells of the next ones; None if the device is lost.
+        """
+        self._host.began(batch)
+        started = self._clock()
+        ran = self._execute(batch)
+        failures = sum(isinstance(item.result, InternalFailure) for item in ran)
+        went_through = any(isinstance(item.result, Ranking) for item in ran)
+        if ran and self._host.is_lost(batch, failed=failures > 0 and not went_through):
+            self._host.hand_back(batch, self._outcome(batch, started, []))
+            self._host.lose(batch)
+            return None
+        self._host.hand_back(batch, self._outcome(batch, started, ran))
+        return not failures and all(item.batch_size == len(batch.tickets) for item in ran)
 
     def _execute(self, batch: WorkBatch) -> list[ItemOutcome]:
         if not batch.tickets:

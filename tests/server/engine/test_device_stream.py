@@ -2,6 +2,7 @@
 
 import asyncio
 import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.batching import Batch, BatchQueue, LaneLimits, LatencyTable, Stage
 from linnaeus.server.engine.decode import RawPixels
-from linnaeus.server.engine.device_thread import DeviceThread
+from linnaeus.server.engine.device_stream import DeviceStream
 from linnaeus.server.engine.work import BatchOutcome, Work, WorkBatch, WorkTicket
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, RequestError
 from linnaeus.server.runtime.model import OutOfMemory, Ranking
@@ -81,7 +82,7 @@ class Device:
         self.queue.open_lane(LANE, limits, {name: LatencyTable({1: 0.01, 4: 0.02}) for name in devices})
 
     def start(self) -> None:
-        self.ended = DeviceThread("fake:0", self.queue, self, lambda: self.now).start(self.loop)
+        self.ended = DeviceStream("fake:0", self.queue, self, lambda: self.now).start(self.loop)
 
     def model(self, lane: tuple[str, int]) -> Any:
         assert lane == LANE
@@ -190,6 +191,28 @@ def test_before_each_run_it_says_how_many_batches_run_beside(device: Device) -> 
     device.start()
     device.results()
     assert device.beside == [1]
+
+
+def test_whoever_asks_runs_what_waits_on_its_own_thread_and_hears_whether_anything_did(device: Device) -> None:
+    threads: list[int] = []
+    device.fake.before = lambda: threads.append(threading.get_ident())
+    stream = DeviceStream("fake:0", device.queue, device, lambda: device.now)
+    assert not stream.run_what_waits()
+    for pixel in (1, 2, 3, 4, 5):
+        device.put(pixel)
+    assert stream.run_what_waits()
+    assert device.fake.batches == [[1, 2, 3, 4], [5]] and threads == [threading.get_ident()] * 2
+    assert [device.outcome().size, device.outcome().size] == [4, 1]
+    assert not stream.run_what_waits()
+
+
+def test_a_device_that_is_lost_under_whoever_asks_runs_nothing_more(device: Device) -> None:
+    device.dies = True
+    device.put(POISON)
+    stream = DeviceStream("fake:0", device.queue, device, lambda: device.now)
+    assert stream.run_what_waits()
+    assert device.lost.get(timeout=60).tickets and not device.outcome().items
+    assert not stream.run_what_waits()
 
 
 def test_a_failing_image_alone_is_run_once(device: Device) -> None:
