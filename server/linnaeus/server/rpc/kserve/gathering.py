@@ -9,7 +9,7 @@ from linnaeus.server.errors import InvalidArgument, RequestError
 
 
 async def classify_all(
-    engine: Engine, pictures: Sequence[Picture], like: Request, field: str
+    engine: Engine, pictures: Sequence[Picture], like: Request, input_name: str
 ) -> Sequence[Classification]:
     """Answers the pictures, in their order.
 
@@ -17,30 +17,30 @@ async def classify_all(
         engine: who classifies.
         pictures: at least one.
         like: how each is asked for; the request of the first.
-        field: the request's field that holds them.
+        input_name: of the request's input that holds them.
 
     Raises:
         RequestError: that of the first that failed; it says which image that was.
         asyncio.CancelledError: the caller left.
     """
     if len(pictures) == 1:
-        return [await _single(engine, like, field)]
+        try:
+            return [await engine.classify(like)]
+        except InvalidArgument as error:
+            error.field = _field(input_name, 0)
+            raise
     outcomes = await engine.classify_many([like._replace(image=picture) for picture in pictures])
-    return [_answered(outcome, place, len(outcomes), field) for place, outcome in enumerate(outcomes)]
+    return [_answered(outcome, place, len(outcomes), input_name) for place, outcome in enumerate(outcomes)]
 
 
-async def _single(engine: Engine, request: Request, field: str) -> Classification:
-    try:
-        return await engine.classify(request)
-    except InvalidArgument as error:
-        error.field = f"{field}[0]"
-        raise
+def _field(input_name: str, place: int) -> str:
+    return f"inputs.{input_name}[{place}]"
 
 
-def _answered(outcome: Classification | RequestError, place: int, count: int, field: str) -> Classification:
+def _answered(outcome: Classification | RequestError, place: int, count: int, input_name: str) -> Classification:
     if isinstance(outcome, Classification):
         return outcome
     if isinstance(outcome, InvalidArgument):
-        outcome.field = f"{field}[{place}]"
+        outcome.field = _field(input_name, place)
     outcome.args = (f"image {place} of {count}, counted from 0: {outcome}",)
     raise outcome

@@ -40,16 +40,20 @@ async def infer(
     wants = outputs.wanted(message, subject)
     pictures = inputs.pictures(message, subject)
     charge(len(pictures))
+    priority = Priority.NORMAL
+    if message.parameters:  # looking for each of them costs as much as reading a tensor
+        priority = _priority(message)
+        deadline = _earlier(deadline, _timeout_seconds(message), now)
     like = Request(
         image=pictures[0],
         model=subject.entry.name,
         version=subject.version,
-        top_k=max(want.classes for want in wants),
-        deadline=_earlier(deadline, _timeout_seconds(message), now),
-        priority=_priority(message),
+        top_k=max([want.classes for want in wants]),
+        deadline=deadline,
+        priority=priority,
         caller=caller,
     )
-    answers = await classify_all(engine, pictures, like, f"inputs.{subject.input_name}")
+    answers = await classify_all(engine, pictures, like, subject.input_name)
     return outputs.response(message, subject, wants, answers)
 
 

@@ -1,7 +1,7 @@
 """From the engine's answers to the outputs that a request wants; pure functions."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy
 
@@ -15,8 +15,7 @@ from linnaeus.server.rpc.kserve.subjects import Subject
 OUTPUT_NAME = "probabilities"
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(NamedTuple):
     """What one requested output is to hold for each image.
 
     Attributes:
@@ -35,7 +34,7 @@ def wanted(message: kserve.ModelInferRequest, subject: Subject) -> list[Wanted]:
         InvalidArgument: the model has no such output, or its parameters make no sense.
     """
     if not message.outputs:
-        return [Wanted(subject.manifest.classes, as_text=False)]
+        return [Wanted(subject.manifest.classes, False)]
     return [_wanted(output, subject) for output in message.outputs]
 
 

@@ -5,7 +5,7 @@ pictures, NAME.pixels takes pixels of the model's own size. Whoever calls a mode
 it, and loses the second name of a model `something`.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.engine.catalog import Catalog, Entry
@@ -13,8 +13,7 @@ from linnaeus.server.engine.catalog import Catalog, Entry
 PIXELS_SUFFIX = ".pixels"
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """A version that is served, under the name that it was asked for.
 
     Attributes:
