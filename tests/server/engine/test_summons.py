@@ -89,4 +89,4 @@ async def test_a_run_that_took_the_event_loop_too_long_is_the_last_for_long(desk
     await desk.settle()
     desk.run_seconds = 0.02
     assert await desk.admit(1) == ["run"]
-    assert all([await desk.admit(1) == ["called"] for _ in range(10_000)])
+    assert all([await desk.admit(1) == ["called"] for _ in range(1_000)])

@@ -17,7 +17,7 @@ _ALONE_IN_A_ROW = 32
 _LOOK_EVERY = 16
 # Who comes meanwhile waits. A model that takes so long, whatever it took at warm-up, is left to the threads for long.
 _LONGEST_RUN_SECONDS = 0.01
-_IMAGES_LEFT_TO_THREADS = 10_000
+_IMAGES_LEFT_TO_THREADS = 1_000
 
 
 class Summons:
