@@ -247,13 +247,23 @@ async def test_a_timeout_that_cannot_be_kept_is_refused(served: Served, digits: 
 
 
 async def test_one_bad_image_fails_its_request_and_is_named(served: Served, digits: list[bytes]) -> None:
+    message, fields = await refused_pictures(served, [digits[0], b"no picture", digits[1]])
+    assert message.startswith("image 1 of 3, counted from 0: ") and fields == ["inputs.image[1]"]
+
+
+async def test_a_bad_image_that_is_alone_in_its_request_is_named(served: Served) -> None:
+    message, fields = await refused_pictures(served, [b"no picture"])
+    assert not message.startswith("image 0") and fields == ["inputs.image[0]"]
+
+
+async def refused_pictures(served: Served, elements: list[bytes]) -> tuple[str, list[str]]:
+    """What a request whose pictures are at fault is told, and the fields that are named."""
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await served.infer.ModelInfer(asked([digits[0], b"no picture", digits[1]]))
+        await served.infer.ModelInfer(asked(elements))
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert (raised.value.details() or "").startswith("image 1 of 3, counted from 0: ")
     (detail,) = rpc_status.from_call(raised.value).details
     told = error_details_pb2.BadRequest.FromString(detail.value)
-    assert [each.field for each in told.field_violations] == ["inputs.image[1]"]
+    return raised.value.details() or "", [each.field for each in told.field_violations]
 
 
 async def test_more_images_than_the_queue_holds_are_refused_as_any_are(served: Served, digits: list[bytes]) -> None:

@@ -1,6 +1,5 @@
 """From a request's one input to the engine's pictures; pure functions."""
 
-from collections.abc import Callable
 from typing import TypeAlias
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
@@ -27,7 +26,7 @@ def pictures(message: kserve.ModelInferRequest, subject: Subject) -> list[Pictur
     if subject.takes_pixels:
         return _prepared(tensor, raw, subject)
     _check_datatype(tensor, "BYTES", f"encoded pictures as they are; pixels go to {subject.entry.name}{PIXELS_SUFFIX}")
-    _check_shape(tensor, ([1], []), lambda: "[n, 1] or [n], n encoded pictures")
+    _check_shape(tensor, ([1], []), "n encoded pictures")
     return [EncodedImage(element) for element in tensors.bytes_elements(tensor, raw)]
 
 
@@ -61,14 +60,8 @@ def _prepared(tensor: Tensor, raw: bytes | None, subject: Subject) -> list[Pictu
     _check_datatype(tensor, "UINT8", advice)
     spec = subject.manifest.input
     channels, height, width = spec.channels, spec.height, spec.width
-    _check_shape(
-        tensor,
-        ([channels, height, width],),
-        lambda: f"[n, {channels}, {height}, {width}], n images of channels, height, width",
-    )
+    _check_shape(tensor, ([channels, height, width],), "n images of channels, height, width")
     data, size = tensors.uint8_bytes(tensor, raw), channels * height * width
-    if len(data) == size:
-        return [PreparedPixels(data, channels, height, width)]
     return [PreparedPixels(data[start : start + size], channels, height, width) for start in range(0, len(data), size)]
 
 
@@ -81,11 +74,12 @@ def _check_datatype(tensor: Tensor, wanted: str, what_to_send: str) -> None:
         )
 
 
-def _check_shape(tensor: Tensor, of_one_image: tuple[list[int], ...], wanted: Callable[[], str]) -> None:
+def _check_shape(tensor: Tensor, of_one_image: tuple[list[int], ...], what: str) -> None:
     shape = list(tensor.shape)
     if not shape or shape[0] < 1 or shape[1:] not in of_one_image:
+        wanted = " or ".join(f"[{', '.join(map(str, ('n', *sizes)))}]" for sizes in of_one_image)
         raise InvalidImage(
-            f"inputs.{tensor.name}", f"input {tensor.name} has the shape {shape[:8]}, but must have {wanted()}"
+            f"inputs.{tensor.name}", f"input {tensor.name} has the shape {shape[:8]}, but must have {wanted}, {what}"
         )
     if shape[0] > MOST_IMAGES:
         message = f"the request holds {shape[0]} images, but {MOST_IMAGES} are the most: send several requests"
