@@ -54,7 +54,6 @@ class DevicePool:
         self.lost = lost
         self.failures = FailureCount()
         self._hosts: dict[str, _Host] = {}
-        self._runs_here: dict[str, DeviceStream] = {}
         self._ended: list[asyncio.Future[None]] = []
 
     @property
@@ -87,7 +86,8 @@ class DevicePool:
 
     def run_here(self, name: str) -> bool:
         """Runs what waits for a device on the calling thread, beside its streams; says whether there was anything."""
-        return name in self._runs_here and self._runs_here[name].run_what_waits()
+        host = self._hosts.get(name)
+        return host is not None and DeviceStream(name, self._queue, host, self._clock).run_what_waits()
 
     async def ended(self) -> None:
         """Ends with the streams, which end when the queue is closed and empty, and ends the models after them."""
@@ -105,7 +105,6 @@ class DevicePool:
         self._queue.add_device(name, streams)
         loop = asyncio.get_running_loop()
         self._ended += [DeviceStream(name, self._queue, host, self._clock).start(loop) for _ in range(streams)]
-        self._runs_here[name] = DeviceStream(name, self._queue, host, self._clock)
         return host
 
 
