@@ -19,7 +19,7 @@ from google.protobuf.message_factory import GetMessageClass
 from PIL import Image
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

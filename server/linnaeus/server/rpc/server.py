@@ -10,13 +10,13 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from linnaeus.server.rpc.calls import CallObserver, WatchedServer
-from linnaeus.server.rpc.guard import Guard
+from linnaeus.server.rpc.draining import Door
 from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
-from linnaeus.server.rpc.holding import Door
-from linnaeus.server.rpc.listening import Address, listen
-from linnaeus.server.rpc.tls import Certificates
+from linnaeus.server.rpc.interceptor import CallObserver, WatchedServer
+from linnaeus.server.security.authorization import Guard
+from linnaeus.server.security.listen_address import Address, listen
+from linnaeus.server.security.tls import Certificates
 
 # Time to write the last answers, on a machine that has much else to do; calls that never end by themselves, and those
 # whose message is still on its way, end after it. Watches of the health do not take it.

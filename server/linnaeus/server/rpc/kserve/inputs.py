@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.decode import EncodedImage, Picture, PreparedPixels
+from linnaeus.server.decoding.decode import EncodedImage, Picture, PreparedPixels
 from linnaeus.server.errors import InvalidArgument, InvalidImage
 from linnaeus.server.rpc.kserve import tensors
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory
