@@ -26,7 +26,8 @@ from PIL import Image
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding.byte_resize import resize
-from linnaeus.server.decoding.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 
 PICTURES = Path(__file__).resolve().parent.parent / "pictures"
 

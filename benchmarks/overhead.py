@@ -15,7 +15,8 @@ from many import BATCH, MODEL, PICTURES, WAYS, Way, measure
 from served import processor_seconds_per_call
 
 from linnaeus.client.load.results import Spell
-from linnaeus.server.decoding.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.runtime.model import Model, load_model
 

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import EncodedImage, RawPixels, decode
+from linnaeus.server.decoding.decode import decode
 from linnaeus.server.decoding.image_formats import MAX_JPEG_SCANS
 from linnaeus.server.errors import InvalidImage
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
 
 MAX_PIXELS = 20_000_000
 DIGIT = InputSpec(channels=1, height=28, width=28, resize=28, interpolation="bilinear")

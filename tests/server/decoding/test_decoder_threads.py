@@ -12,10 +12,10 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.decoding.decoder_threads import Decoders
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, InvalidImage, RequestError, Unavailable
 from linnaeus.server.process.thread_priority import give_way
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Work, WorkTicket
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Priority, Stage
 

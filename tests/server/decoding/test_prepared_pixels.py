@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import EncodedImage, PreparedPixels, RawPixels, as_they_are, decode
+from linnaeus.server.decoding.decode import as_they_are, decode
 from linnaeus.server.errors import InvalidImage
+from linnaeus.server.requests.picture import EncodedImage, PreparedPixels, RawPixels
 
 
 def spec(channels: int, height: int, width: int) -> InputSpec:

@@ -19,7 +19,8 @@ from PIL import Image, ImageDraw, ImageOps
 
 from linnaeus.models.manifest import InputSpec, read_manifest
 from linnaeus.server.decoding.byte_resize import has_kernels
-from linnaeus.server.decoding.decode import EncodedImage, RawPixels, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.runtime.device import without_profiling
 
 PICTURES = Path(__file__).resolve().parents[3] / "pictures"
@@ -145,7 +146,8 @@ def test_without_torchs_kernels_the_pixels_are_the_same_within_rounding(tmp_path
     (tmp_path / "coffee.jpg").write_bytes(data)
     program = (
         "import sys; from linnaeus.models.manifest import InputSpec\n"
-        "from linnaeus.server.decoding.decode import EncodedImage, decode\n"
+        "from linnaeus.server.decoding.decode import decode\n"
+        "from linnaeus.server.requests.picture import EncodedImage\n"
         "from linnaeus.server.decoding.byte_resize import has_kernels\n"
         "if has_kernels(): sys.exit('torch took its kernels although it was told not to')\n"
         "data = open('coffee.jpg', 'rb').read()\n"

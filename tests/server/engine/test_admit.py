@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import EncodedImage
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
 from linnaeus.server.model_store.catalog import Entry, State
+from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.requests.request import Request, Work
 from linnaeus.server.scheduling import BatchQueue, LaneLimits, LatencyTable, Priority
 

@@ -14,7 +14,6 @@ import pytest
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.decoding.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome
 from linnaeus.server.errors import (
@@ -26,8 +25,9 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.model_store.catalog import Lane
 from linnaeus.server.requests.event_log import FileTrace
+from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Classification, Request
 
 

@@ -15,7 +15,6 @@ from tests.server.leftovers import leftovers
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.decoding.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import (
     DeadlineExceeded,
@@ -30,6 +29,7 @@ from linnaeus.server.errors import (
 from linnaeus.server.execution import device_pool
 from linnaeus.server.model_store.catalog import State
 from linnaeus.server.requests.event_log import FileTrace
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.scheduling import BatchQueue

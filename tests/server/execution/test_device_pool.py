@@ -12,10 +12,10 @@ import numpy
 import pytest
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.errors import InternalFailure
 from linnaeus.server.execution import device_pool
 from linnaeus.server.execution.device_pool import DevicePool
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import BatchOutcome, Work, WorkBatch, WorkTicket
 from linnaeus.server.runtime.device import CoreShare
 from linnaeus.server.runtime.model import Ranking

@@ -11,9 +11,9 @@ import numpy
 import pytest
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, RequestError
 from linnaeus.server.execution.device_worker import DeviceStream
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import BatchOutcome, Work, WorkBatch, WorkTicket
 from linnaeus.server.runtime.model import OutOfMemory, Ranking
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Stage

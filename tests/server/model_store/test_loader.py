@@ -15,12 +15,12 @@ import torch
 
 from linnaeus.server.config.model_settings import ModelSettings
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store import loader as loader_module
 from linnaeus.server.model_store.catalog import State
 from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.device import CoreShare
 from linnaeus.server.runtime.model import Model

@@ -15,11 +15,11 @@ from tests.repositories import add_version
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, NotLoaded, Unavailable
 from linnaeus.server.model_store import loader
 from linnaeus.server.model_store.catalog import State
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 
 PATIENCE_SECONDS = 60

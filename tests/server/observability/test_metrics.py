@@ -9,11 +9,11 @@ import pytest
 from tests.repositories import add_version
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import Unavailable
 from linnaeus.server.execution import device_pool
 from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import BatchReport, Request, RequestReport
 
 LENET = {"model": "lenet", "version": "1"}

@@ -11,12 +11,12 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.decoding.decode import EncodedImage, RawPixels
 from linnaeus.server.engine.delivery import Delivery
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InvalidImage, ModelNotFound
-from linnaeus.server.model_store.catalog import Lane
 from linnaeus.server.requests.event_log import NoTrace
+from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import BatchOutcome, Request, Work
 from linnaeus.server.requests.request_record import Followers, Journey, Run
 from linnaeus.server.scheduling import Batch, BatchQueue, Priority, Ticket

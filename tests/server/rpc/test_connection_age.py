@@ -10,8 +10,9 @@ import pytest
 
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.rpc.connection_age import age_options
-from linnaeus.server.rpc.server import Doors, RpcServer, Service
+from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.security.listen_address import Address
+from linnaeus.server.security.server_security import ServerSecurity
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -45,7 +46,7 @@ async def channel(peers: Peers) -> AsyncIterator[grpc.aio.Channel]:
 
     GOAWAY tells which calls the server had not begun; gRPC itself sends those again, unless that is switched off.
     """
-    doors = Doors(address=Address("127.0.0.1", 0), max_connections=100)
+    doors = ServerSecurity(address=Address("127.0.0.1", 0), max_connections=100)
     server = RpcServer(Metrics("0"), doors, 1 << 20, age_options(0.2, 0))
     add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, peers)
     await server.start([Service("linnaeus.v1.ClassifierService", add)])

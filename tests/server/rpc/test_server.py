@@ -10,8 +10,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.rpc.test_draining import Servicer, Started
 
 from linnaeus.server.rpc import server as rpc_server
-from linnaeus.server.rpc.server import Doors, RpcServer, Service
+from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.security.listen_address import Address
+from linnaeus.server.security.server_security import ServerSecurity
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -27,7 +28,7 @@ class Stopping:
 async def stopping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stopping]:
     monkeypatch.setattr(rpc_server, "_WRITE_SECONDS", 60.0)  # no moment of these tests is as long
     servicer, started = Servicer(), Started()
-    server = RpcServer(started, Doors(address=Address("127.0.0.1", 0), max_connections=10), 1 << 20)
+    server = RpcServer(started, ServerSecurity(address=Address("127.0.0.1", 0), max_connections=10), 1 << 20)
     service = Service("s", lambda door: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, door))
     await server.start([service])
     await server.serving()

@@ -16,9 +16,9 @@ from late_device import LateDevice
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.decoding.decode import RawPixels
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.model_store import loader
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime import model as model_module
 from linnaeus.server.runtime.cuda import CudaForward

@@ -72,7 +72,7 @@ def watched(devices: dict[str, int] | None = None, size: int = 4, lanes: str = "
     return queue, looks
 
 
-# Doors.
+# ServerSecurity.
 
 
 def test_an_unknown_lane_is_closed_and_empty() -> None:

@@ -8,7 +8,6 @@ import io
 import math
 import struct
 import zlib
-from typing import NamedTuple, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from linnaeus.server.decoding.exif_orientation import UPRIGHT
 from linnaeus.server.decoding.image_formats import ENCODED_FIELD, Container, open_container
 from linnaeus.server.decoding.resize_crop import fit
 from linnaeus.server.errors import InvalidImage
+from linnaeus.server.requests.picture import Picture, PreparedPixels, RawPixels
 
 # `decode` applies the caller's own limit to every header. Pillow's is one for the whole process and comes as a warning,
 # which threads cannot silence for themselves, so it is turned off here, once, before any thread decodes.
@@ -49,33 +49,6 @@ _DAMAGE = (
     struct.error,
     zlib.error,
 )
-
-
-class EncodedImage(NamedTuple):
-    """A whole JPEG (or MPO), PNG, GIF, WebP or BMP file; of several frames, the first is the picture."""
-
-    data: bytes
-
-
-class RawPixels(NamedTuple):
-    """Pixels as they are: uint8, height x width x channels; 1 grey, 3 RGB, 4 RGB with opacity."""
-
-    data: bytes
-    height: int
-    width: int
-    channels: int
-
-
-class PreparedPixels(NamedTuple):
-    """Pixels of exactly the model's colours and size, which go to it as they are: uint8, channels x height x width."""
-
-    data: bytes
-    channels: int
-    height: int
-    width: int
-
-
-Picture: TypeAlias = EncodedImage | RawPixels | PreparedPixels
 
 
 def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.uint8]:

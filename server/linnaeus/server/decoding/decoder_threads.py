@@ -10,9 +10,9 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 from linnaeus.server.decoding.decode import decode
-from linnaeus.server.engine.admit import no_device, too_late
 from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.process.thread_priority import give_way, step_back
+from linnaeus.server.requests.refusals import no_device, too_late
 from linnaeus.server.requests.request import Work, WorkTicket, lane_of
 from linnaeus.server.scheduling import BatchQueue
 

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 from linnaeus.server.engine import responses
-from linnaeus.server.engine.admit import no_device
 from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.requests.event_log import Trace
 from linnaeus.server.requests.observer import Observer, rejection_reason
+from linnaeus.server.requests.refusals import no_device
 from linnaeus.server.requests.request import BatchOutcome, BatchReport, Work, WorkBatch, WorkTicket, lane_of
 from linnaeus.server.requests.request_record import Follower, Run
 from linnaeus.server.runtime.model import Ranking

@@ -18,11 +18,12 @@ from linnaeus.server.engine.in_flight import Flights
 from linnaeus.server.engine.request_state import Flight, Outcome, Settled
 from linnaeus.server.errors import RequestError
 from linnaeus.server.execution.device_pool import DevicePool
-from linnaeus.server.model_store.catalog import Catalog, Lane
+from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.model_manager import Control
 from linnaeus.server.model_store.version_switch import Traffic
 from linnaeus.server.requests.event_log import NoTrace, Trace
+from linnaeus.server.requests.lane import Lane
 from linnaeus.server.requests.observer import Observer
 from linnaeus.server.requests.request import Classification, Request, Work
 from linnaeus.server.requests.request_record import Follower

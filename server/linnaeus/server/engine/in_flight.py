@@ -10,13 +10,14 @@ from collections.abc import Callable, Sequence
 
 from linnaeus.server.decoding.decode import as_they_are
 from linnaeus.server.engine import responses
-from linnaeus.server.engine.admit import admit, too_late
+from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.dispatch import Summons
 from linnaeus.server.engine.request_state import Flight, Outcome, Settled
 from linnaeus.server.errors import InvalidArgument, RequestError
 from linnaeus.server.model_store.catalog import Catalog, Entry
 from linnaeus.server.requests.event_log import Trace
 from linnaeus.server.requests.observer import Observer, rejection_reason
+from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import Ranked, Request, Work, WorkTicket
 from linnaeus.server.requests.request_record import Follower, Journey
 from linnaeus.server.runtime.model import Model

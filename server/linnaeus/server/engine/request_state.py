@@ -1,6 +1,6 @@
 """One image under way, from the moment it is asked for until somebody is told its outcome.
 
-It must not know who begins and ends it, nor how: see `flights`.
+It must not know who begins and ends it, nor how: see `in_flight`.
 """
 
 from collections.abc import Callable

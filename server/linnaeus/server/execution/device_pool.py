@@ -7,7 +7,7 @@ from typing import Any
 
 from linnaeus.server.execution.device_health import FailureCount
 from linnaeus.server.execution.device_worker import DeviceStream
-from linnaeus.server.model_store.catalog import Lane
+from linnaeus.server.requests.lane import Lane
 from linnaeus.server.requests.request import BatchOutcome, Work, WorkBatch, WorkTicket, lane_of
 from linnaeus.server.runtime.device import CoreShare, answers, default_streams
 from linnaeus.server.runtime.device_memory import DeviceMemory, device_memory

@@ -10,10 +10,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from linnaeus.server.engine.admit import too_late
 from linnaeus.server.errors import InternalFailure, RequestError
-from linnaeus.server.model_store.catalog import Lane
 from linnaeus.server.process.thread_priority import step_back
+from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import BatchOutcome, ItemOutcome, Work, WorkBatch, WorkTicket, lane_of
 from linnaeus.server.runtime.model import Model, OutOfMemory, Ranking
 from linnaeus.server.scheduling import BatchQueue, Stage

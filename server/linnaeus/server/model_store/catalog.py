@@ -6,23 +6,15 @@ Changed on the event loop's thread only; read from any, for what is read is repl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import NamedTuple
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
+from linnaeus.server.requests.lane import Lane
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.specialization import Specialisation as Specialisation
 
 _RETRY_SECONDS = 1.0
 _MOST_DIGITS = 18
-
-
-class Lane(NamedTuple):
-    """A version's key in the batch queue. Loading a version anew makes another generation of it beside the old one."""
-
-    model: str
-    version: int
-    generation: int
 
 
 class State(Enum):

@@ -13,10 +13,11 @@ from enum import Enum
 from linnaeus.server.config.model_settings import CONFIG_FILE, ModelSettings, model_settings
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.model_store.catalog import Catalog, Entry, Lane, State
+from linnaeus.server.model_store.catalog import Catalog, Entry, State
 from linnaeus.server.model_store.loader import Beside, Loader, log_ready
 from linnaeus.server.model_store.repository import ModelFolder, Stamp, VersionFolder
 from linnaeus.server.model_store.version_switch import Traffic
+from linnaeus.server.requests.lane import Lane
 from linnaeus.server.requests.observer import Observer
 
 logger = logging.getLogger(__name__)

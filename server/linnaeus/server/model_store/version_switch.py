@@ -7,8 +7,9 @@ import asyncio
 import itertools
 
 from linnaeus.server.execution.device_pool import DevicePool
-from linnaeus.server.model_store.catalog import Catalog, Entry, Lane, State
+from linnaeus.server.model_store.catalog import Catalog, Entry, State
 from linnaeus.server.model_store.loader import Loaded, Loader, lane_of
+from linnaeus.server.requests.lane import Lane
 from linnaeus.server.requests.request import Work
 from linnaeus.server.scheduling import BatchQueue
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeAlias
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import Picture
 from linnaeus.server.errors import RequestError
-from linnaeus.server.model_store.catalog import Lane
+from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.picture import Picture
 from linnaeus.server.requests.request_record import Run
 from linnaeus.server.runtime.model import Pixels, Ranking
 from linnaeus.server.scheduling import Batch, Ticket

@@ -81,7 +81,7 @@ class Ticket(Generic[Payload]):
         admitted_at, put_at, taken_at: when it was; 0.0 before.
         caller: who it is from, as far as is known; empty for unknown.
         is_decoded: whether it came as pixels that no decoder needs to see.
-        held_until: before then nothing is done for it; see `habits`.
+        held_until: before then nothing is done for it; see `cancelling_callers`.
         predicted_at: when the answer was expected, at admission; of a ticket that was dropped, when it was.
         order: the place in the order of admission.
         stage: where it stands.

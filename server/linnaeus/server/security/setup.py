@@ -6,16 +6,16 @@ import time
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.process.file_limits import raise_limit, room_for_connections
-from linnaeus.server.rpc.server import Doors
 from linnaeus.server.security.authorization import Guard, TokenFile
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.rate_limit import RateLimiter
+from linnaeus.server.security.server_security import ServerSecurity
 from linnaeus.server.security.tls import Certificates, TlsFiles
 
 logger = logging.getLogger(__name__)
 
 
-def doors_of(settings: Settings) -> Doors:
+def doors_of(settings: Settings) -> ServerSecurity:
     """Returns where the server listens and what each call must pass.
 
     Raises:
@@ -25,7 +25,7 @@ def doors_of(settings: Settings) -> Doors:
     _require_whole(settings)
     address = Address(settings.host, settings.port)
     _require_tls(settings, address)
-    return Doors(
+    return ServerSecurity(
         address=address,
         health=None if settings.health_port < 0 else Address(settings.health_host, settings.health_port),
         certificates=_certificates(settings),

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from linnaeus.server.decoding.decode import Picture
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InvalidArgument, RequestError
+from linnaeus.server.requests.picture import Picture
 from linnaeus.server.requests.request import Classification, Request
 
 
