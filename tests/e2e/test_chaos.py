@@ -17,7 +17,7 @@ from tests.e2e.tracing import Trace
 
 from linnaeus.models.export import export
 from linnaeus.models.registry import find
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -20,7 +20,7 @@ from PIL import Image
 from tests.e2e.process_counts import descriptors, threads
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -19,7 +19,8 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.models.training import Course, Digits, Epoch, Material, Recipe, history
 from linnaeus.models.training.recipe import _COURSES
 from linnaeus.models.zoo_model import ZooModel
-from linnaeus.server.engine.decode import RawPixels, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import RawPixels
 
 SPEC = InputSpec(channels=3, height=32, width=32, resize=32, interpolation="bilinear")
 COLOURS = {"blue": (0, 0, 200), "red": (200, 0, 0)}
