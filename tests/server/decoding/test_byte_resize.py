@@ -79,7 +79,7 @@ def test_the_size_is_exactly_what_was_asked_for_whatever_the_quotient() -> None:
 # then how many an operation of torch's leaves (a thread would be seen), then torch's setting.
 COUNTS_THREADS = """
 import os, threading, numpy, torch
-from linnaeus.server.runtime.resize import resize
+from linnaeus.server.decoding.byte_resize import resize
 
 pixels = numpy.zeros((900, 1200, 3), numpy.uint8)
 
