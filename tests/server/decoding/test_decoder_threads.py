@@ -64,7 +64,7 @@ class Desk:
         return numpy.zeros((2, 2, 1), numpy.uint8)
 
     def _give_up(self, ticket: WorkTicket, error: RequestError) -> None:
-        self.queue.abandon(ticket)
+        self.queue.cancel(ticket)
         self.given_up.put((ticket, error))
 
 
@@ -134,7 +134,7 @@ def test_a_picture_that_can_no_longer_be_answered_in_time_says_how_late_it_would
 def test_a_picture_whose_caller_left_is_never_decoded(desk: Desk) -> None:
     gone = desk.admit(b"gone")
     desk.admit(b"there")
-    assert desk.queue.abandon(gone) is Stage.ADMITTED
+    assert desk.queue.cancel(gone) is Stage.ADMITTED
     desk.start()
     desk.finish()
     assert desk.decoded == [b"there"] and desk.given_up.empty()
@@ -173,7 +173,7 @@ def test_a_picture_whose_devices_were_lost_while_it_was_decoded_is_given_up(desk
 
 def test_a_picture_whose_caller_leaves_while_it_is_decoded_takes_no_place_before_the_device(desk: Desk) -> None:
     leaver = desk.admit(b"leaver")
-    desk.scripted[b"leaver"] = lambda: desk.queue.abandon(leaver) and None
+    desk.scripted[b"leaver"] = lambda: desk.queue.cancel(leaver) and None
     stayer = desk.admit(b"stayer")
     desk.start()
     assert desk.take() == [stayer]

@@ -659,13 +659,13 @@ async def test_only_who_leaves_is_told_to_the_queue_as_having_left(
     repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[bool] = []
-    real = BatchQueue.abandon
+    real = BatchQueue.cancel
 
-    def abandon(queue: Any, ticket: Any, left: bool = True) -> Any:
-        told.append(left)
-        return real(queue, ticket, left)
+    def cancel(queue: Any, ticket: Any, by_caller: bool = True) -> Any:
+        told.append(by_caller)
+        return real(queue, ticket, by_caller)
 
-    monkeypatch.setattr(BatchQueue, "abandon", abandon)
+    monkeypatch.setattr(BatchQueue, "cancel", cancel)
     gate = Gate(monkeypatch)
     async with running(repository, heard, models="lenet", decode_threads=1) as engine:
         leaver = asyncio.create_task(engine.classify(digit()))

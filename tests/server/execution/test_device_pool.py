@@ -110,14 +110,14 @@ class Pool:
         work = Work(number, RawPixels(b"", 2, 2, 1), SPEC, 1, answer)
         work.pixels = numpy.full((2, 2, 1), number, numpy.uint8)
         ticket = self.queue.admit(LANE, work)
-        self.queue.call()
+        self.queue.notify()
         return ticket
 
     def decode(self) -> None:
         """What the decoder's thread does."""
         while (turn := self.queue.next_to_decode()) is not None:
             for stranded in self.queue.put(dict.fromkeys(turn.tickets, 0.0)):
-                self.queue.abandon(stranded)
+                self.queue.cancel(stranded)
 
     def outcome(self) -> BatchOutcome:
         """The next one that ran."""
@@ -259,7 +259,7 @@ async def test_with_the_last_device_go_those_who_wait_and_those_who_come(pool: P
     assert tickets[0] in stranded
     in_hand = set(tickets) - set(stranded)
     assert len(in_hand) <= 1, "one may be at the decoder, who finds out by itself"
-    assert all(ticket.stage is Stage.GONE for ticket in stranded)
+    assert all(ticket.stage is Stage.ENDED for ticket in stranded)
     with pytest.raises(NoDevice):
         pool.queue.admit(LANE, tickets[0].payload)
     assert len(model.ran) == 1
@@ -275,5 +275,5 @@ async def test_every_stream_of_a_lost_device_ends(monkeypatch: pytest.MonkeyPatc
     pool.queue.open_lane(LANE, LaneLimits(1, 1000), {"a": LatencyTable({1: 0.01})})
     ticket = pool.put(1)
     await asyncio.wait_for(several.ended(), PATIENCE_SECONDS)
-    assert several.states == {"a": False} and ticket.stage is Stage.GONE and model.is_closed
+    assert several.states == {"a": False} and ticket.stage is Stage.ENDED and model.is_closed
     assert pool.lost.get_nowait() == "a" and pool.lost.empty(), "a device is lost once"

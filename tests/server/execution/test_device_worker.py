@@ -68,12 +68,12 @@ class Device:
         self.queue.add_device("fake:0", 2)
         self.open_lane("fake:0")
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
-        self.beside: list[int] = []
+        self.concurrent: list[int] = []
         self.begun: list[int] = []
         self.said_failed: list[bool] = []
         self.dies = False
         self.lost: queue.Queue[WorkBatch] = queue.Queue()
-        self.beside_it: WorkBatch | None = None
+        self.concurrent_it: WorkBatch | None = None
         self.loop = asyncio.new_event_loop()
         self.ended: asyncio.Future[None] | None = None
 
@@ -89,7 +89,7 @@ class Device:
         return self.fake
 
     def share_cores(self, batch: WorkBatch) -> None:
-        self.beside.append(batch.beside)
+        self.concurrent.append(batch.concurrent)
 
     def began(self, batch: WorkBatch) -> None:
         self.begun.append(batch.number)
@@ -108,8 +108,8 @@ class Device:
 
     def occupy(self) -> None:
         """Another stream of the device takes a batch, and is at it until the end."""
-        self.beside_it = self.queue.take_nowait("fake:0")
-        assert self.beside_it is not None
+        self.concurrent_it = self.queue.take_nowait("fake:0")
+        assert self.concurrent_it is not None
 
     def put(self, pixel: int, top_k: int = 1, timeout: float | None = None) -> WorkTicket:
         """A decoded picture of that colour is put before the device."""
@@ -131,7 +131,7 @@ class Device:
     def finish(self) -> None:
         """Lets the thread run what there is, and end."""
         self.queue.close()
-        self.queue.take_nowait("fake:0", self.beside_it)
+        self.queue.take_nowait("fake:0", self.concurrent_it)
         if self.ended is not None:
             self.loop.run_until_complete(asyncio.wait_for(self.ended, 60))
 
@@ -190,7 +190,7 @@ def test_before_each_run_it_says_how_many_batches_run_beside(device: Device) -> 
         device.put(pixel)
     device.start()
     device.results()
-    assert device.beside == [1]
+    assert device.concurrent == [1]
 
 
 def test_whoever_asks_runs_what_waits_on_its_own_thread_and_hears_whether_anything_did(device: Device) -> None:
@@ -257,7 +257,7 @@ def test_a_deadline_in_the_far_future_is_as_good_as_none(device: Device, timeout
 def test_no_second_try_for_an_image_whose_caller_has_left(device: Device) -> None:
     device.put(POISON), device.put(2)
     leaver = device.put(3)
-    device.fake.before = lambda: device.queue.abandon(leaver) and None
+    device.fake.before = lambda: device.queue.cancel(leaver) and None
     device.start()
     assert len(device.results()) == 3
     assert device.fake.batches == [[POISON, 2, 3], [POISON], [2]]
@@ -368,7 +368,7 @@ def test_halves_leave_out_who_is_late_or_gone_by_then(device: Device) -> None:
 
     def pass_the_deadline() -> None:
         device.now = 6.0
-        device.queue.abandon(leaver)
+        device.queue.cancel(leaver)
 
     device.fake.before = pass_the_deadline
     device.start()
@@ -414,7 +414,7 @@ def test_the_host_is_told_whether_a_batch_failed_altogether(
 def test_a_batch_of_which_nothing_went_through_failed_whoever_left_meanwhile(device: Device) -> None:
     device.put(POISON)
     leaver = device.put(2)
-    device.fake.before = lambda: device.queue.abandon(leaver) and None
+    device.fake.before = lambda: device.queue.cancel(leaver) and None
     device.start()
     assert isinstance(device.results()[POISON], InternalFailure)
     assert device.said_failed == [True]
@@ -426,7 +426,7 @@ def test_a_batch_whose_images_are_all_late_says_nothing_of_the_device(device: De
     device.start()
     outcome = device.outcome()
     assert (outcome.size, outcome.inference_seconds) == (0, 0.0)
-    assert device.said_failed == [] and device.beside == []
+    assert device.said_failed == [] and device.concurrent == []
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,9 @@ from linnaeus.server.runtime import device as device_module
 from linnaeus.server.runtime.device import CoreShare, answers, default_streams, resolve_devices
 
 
-def threads_given(share: CoreShare, beside: int, is_short: bool = False) -> int:
+def threads_given(share: CoreShare, concurrent: int, is_short: bool = False) -> int:
     """What torch uses on a thread that took its share."""
-    return threads_after(lambda: share.take(beside, is_short))
+    return threads_after(lambda: share.take(concurrent, is_short))
 
 
 def threads_after(take: Callable[[], object]) -> int:
@@ -33,14 +33,14 @@ def threads_after(take: Callable[[], object]) -> int:
     return seen[0]
 
 
-@pytest.mark.parametrize(("beside", "threads"), [(0, 6), (1, 3), (2, 2), (3, 1), (7, 1)])
-def test_a_batch_gets_its_part_of_the_cores_and_one_at_least(beside: int, threads: int) -> None:
-    assert threads_given(CoreShare(torch.device("cpu"), 6), beside) == threads
+@pytest.mark.parametrize(("concurrent", "threads"), [(0, 6), (1, 3), (2, 2), (3, 1), (7, 1)])
+def test_a_batch_gets_its_part_of_the_cores_and_one_at_least(concurrent: int, threads: int) -> None:
+    assert threads_given(CoreShare(torch.device("cpu"), 6), concurrent) == threads
 
 
-@pytest.mark.parametrize("beside", [0, 1, 7])
-def test_a_short_run_has_one_core_whatever_runs_beside_it(beside: int) -> None:
-    assert threads_given(CoreShare(torch.device("cpu"), 6), beside, is_short=True) == 1
+@pytest.mark.parametrize("concurrent", [0, 1, 7])
+def test_a_short_run_has_one_core_whatever_runs_beside_it(concurrent: int) -> None:
+    assert threads_given(CoreShare(torch.device("cpu"), 6), concurrent, is_short=True) == 1
 
 
 def test_runs_are_short_on_a_processor_whose_operator_did_not_say_how_many_threads_they_have() -> None:

@@ -40,7 +40,7 @@ def test_an_empty_lane_is_gone_at_once() -> None:
     told = Told()
     queue.close_lane("a", told)
     assert told.times == 1 and queue.depth("a") == 0 and queue.batch_seconds("a") == {}
-    assert queue.foreseen("a").margin_seconds == 0.0
+    assert queue.prediction_error("a").margin_seconds == 0.0
     with pytest.raises(LaneClosed):
         queue.admit("a", "late")
     queue.admit("b", "another lane's")
@@ -57,19 +57,19 @@ def test_what_a_closed_lane_holds_is_served_without_waiting_for_more() -> None:
     batch = queue.take_nowait("d")
     assert batch is not None and told.times == 0
     assert queue.take_nowait("d", batch) is None and told.times == 1
-    queue.answered(batch.tickets)  # the event loop says so later than the device
-    assert told.times == 1 and batch.tickets[0].stage is Stage.GONE
+    queue.mark_answered(batch.tickets)  # the event loop says so later than the device
+    assert told.times == 1 and batch.tickets[0].stage is Stage.ENDED
 
 
 def test_what_is_held_back_for_its_caller_s_habit_goes_out_at_once() -> None:
     queue, clock = new_queue("ab")
     for number in range(16):
-        ticket = queue.admit("a", str(number), caller="leaver")
+        ticket = queue.admit("a", str(number), caller="canceller")
         clock.now += 0.1
-        queue.abandon(ticket)
+        queue.cancel(ticket)
     put(queue, "busy", "b")
     assert queue.take_nowait("d") is not None
-    held = queue.admit("a", "held", caller="leaver")
+    held = queue.admit("a", "held", caller="canceller")
     assert held.held_until > clock.now and queue.next_to_decode_nowait() is None
     queue.close_lane("a", Told())
     assert decode_next(queue) is held
@@ -77,7 +77,7 @@ def test_what_is_held_back_for_its_caller_s_habit_goes_out_at_once() -> None:
 
 def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
     def left(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
-        queue.abandon(ticket)
+        queue.cancel(ticket)
         queue.put({ticket: 0.01})  # its decoder did not know
 
     def late(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
@@ -100,8 +100,8 @@ def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
         assert told.times == 0
         queue.take_nowait("d", batch)
         assert told.times == 1
-        assert queue.abandon(ticket) is Stage.TAKEN  # before its answer got to the event loop
-        queue.answered([ticket])
+        assert queue.cancel(ticket) is Stage.TAKEN  # before its answer got to the event loop
+        queue.mark_answered([ticket])
 
     for end in (left, late, stranded, given_back, left_while_it_ran):
         queue, clock = new_queue("a")
@@ -111,7 +111,7 @@ def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
         queue.close_lane("a", told)
         assert told.times == 0
         end(queue, ticket)
-        assert told.times == 1 and ticket.stage is Stage.GONE
+        assert told.times == 1 and ticket.stage is Stage.ENDED
 
 
 def test_a_lane_that_was_gone_when_its_ticket_came_late_out_of_a_decoder() -> None:
@@ -223,7 +223,7 @@ class AnyClosing(RuleBasedStateMachine):
         self.closing[lane] = Told()
         self.queue.close_lane(lane, self.closing[lane])
 
-    @rule(data=st.data(), patience=st.sampled_from([None, 0.3, 3.0]), caller=st.sampled_from(["", "leaver"]))
+    @rule(data=st.data(), patience=st.sampled_from([None, 0.3, 3.0]), caller=st.sampled_from(["", "canceller"]))
     def admit(self, data: st.DataObject, patience: float | None, caller: str) -> None:
         lane = data.draw(st.integers(0, self.lanes - 1))
         deadline = None if patience is None else self.clock.now + patience
@@ -250,16 +250,16 @@ class AnyClosing(RuleBasedStateMachine):
     def put(self) -> None:
         ticket = self.decoding.pop(0)
         if self.queue.put({ticket: 0.01}):
-            self.queue.abandon(ticket, left=False)
+            self.queue.cancel(ticket, by_caller=False)
             self.forget([ticket])
 
     @rule(data=st.data())
-    def abandon(self, data: st.DataObject) -> None:
+    def cancel(self, data: st.DataObject) -> None:
         tickets = [ticket for inside in self.inside.values() for ticket in inside] + self.unanswered
         if tickets:
             ticket = data.draw(st.sampled_from(tickets))
-            stood = self.queue.abandon(ticket)
-            if stood not in (Stage.TAKEN, Stage.GONE):
+            stood = self.queue.cancel(ticket)
+            if stood not in (Stage.TAKEN, Stage.ENDED):
                 self.forget([ticket])
 
     @rule(device=st.sampled_from("de"))
@@ -273,7 +273,7 @@ class AnyClosing(RuleBasedStateMachine):
         self.clock.now += seconds
         batch = self.running.pop(0)
         if answered_first:
-            self.queue.answered(batch.tickets)
+            self.queue.mark_answered(batch.tickets)
         else:
             self.unanswered += batch.tickets
         self.forget(batch.tickets)
@@ -282,7 +282,7 @@ class AnyClosing(RuleBasedStateMachine):
     @rule()
     def answer(self) -> None:
         """The event loop comes to it, maybe after the lane is gone."""
-        self.queue.answered(self.unanswered)
+        self.queue.mark_answered(self.unanswered)
         self.unanswered = []
 
     @precondition(lambda self: self.admitted > 10)
@@ -291,7 +291,7 @@ class AnyClosing(RuleBasedStateMachine):
         for batch in [batch for batch in self.running if batch.device == "e"] or [None]:
             if batch is not None:
                 self.running.remove(batch)
-                self.forget([ticket for ticket in batch.tickets if ticket.stage is Stage.GONE])
+                self.forget([ticket for ticket in batch.tickets if ticket.stage is Stage.ENDED])
             self.forget(self.queue.remove_device("e", batch))
 
     def took(self, batch: Batch[int] | None) -> None:
@@ -328,7 +328,7 @@ class AnyClosing(RuleBasedStateMachine):
                 self.finish(0.0, answered_first=True)
             assert sum(map(len, self.inside.values())) < left, "a closed lane holds tickets that it gives nobody"
         self.a_closing_lane_is_gone_exactly_when_nothing_is_left_in_it()
-        assert not self.queue._ledger.lanes and not self.queue._ledger._closing
+        assert not self.queue._state.lanes and not self.queue._state._closing
         with pytest.raises(QueueClosed):
             self.queue.admit(0, 0)
 

@@ -7,7 +7,7 @@ from scenes import decoding, late_payloads, new_lane, payloads, queued, run, und
 
 from linnaeus.server.scheduling import Priority
 from linnaeus.server.scheduling.lanes import Device, Lane
-from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS, Formed, Policy
+from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS, BatchPlan, Policy
 
 HIGH, NORMAL, LOW = Priority
 
@@ -15,13 +15,13 @@ HIGH, NORMAL, LOW = Priority
 class Desk:
     """A policy, its lanes and one device that is free unless the test says otherwise."""
 
-    def __init__(self, *lanes: Lane[str], streams: int = 2) -> None:
+    def __init__(self, *lanes: Lane[str], workers: int = 2) -> None:
         self.policy: Policy[str] = Policy({lane.name: lane for lane in lanes})
-        self.device: Device[str] = Device("d", streams)
+        self.device: Device[str] = Device("d", workers)
         self.devices = {"d": self.device}
 
-    def form(self, now: float = 0.0, draining: bool = False) -> Formed[str] | None:
-        return self.policy.form(self.device, now, draining)
+    def form(self, now: float = 0.0, draining: bool = False) -> BatchPlan[str] | None:
+        return self.policy.plan_batch(self.device, now, draining)
 
     def wait_seconds(self, now: float = 0.0) -> float | None:
         return self.policy.wait_seconds(self.device, now)
@@ -156,7 +156,7 @@ def test_the_hopeless_leave_their_places_to_the_good() -> None:
 @pytest.mark.parametrize(("tightest", "images"), [(1.1, 5), (0.5, 2), (0.05, 1), (100.0, 8)])
 def test_no_batch_is_longer_than_half_the_tightest_time_another_model_was_given(tightest: float, images: int) -> None:
     heavy, light = new_lane("a"), new_lane("b")
-    light.note_timeout(tightest, now=0.0)
+    light.record_timeout(tightest, now=0.0)
     for number in range(8):
         queued(heavy, str(number))
     assert len(payloads(Desk(heavy, light).form())) == images
@@ -166,7 +166,7 @@ def test_no_batch_is_longer_than_half_the_tightest_time_another_model_was_given(
 def test_of_several_times_given_to_a_model_the_tightest_counts(order: tuple[float, ...]) -> None:
     heavy, light = new_lane("a"), new_lane("b")
     for timeout in order:
-        light.note_timeout(timeout, now=0.0)
+        light.record_timeout(timeout, now=0.0)
     for number in range(8):
         queued(heavy, str(number))
     assert len(payloads(Desk(heavy, light).form())) == 2
@@ -176,7 +176,7 @@ def test_of_several_times_given_to_a_model_the_tightest_counts(order: tuple[floa
 def test_a_rare_call_that_has_hardly_any_time_left_makes_no_batch_smaller(ordinary: int, images: int) -> None:
     lane = new_lane()
     for timeout in [0.5] + [100.0] * ordinary:
-        lane.note_timeout(timeout, now=0.0)
+        lane.record_timeout(timeout, now=0.0)
     for number in range(8):
         queued(lane, str(number))
     assert len(payloads(Desk(lane).form())) == images
@@ -184,7 +184,7 @@ def test_a_rare_call_that_has_hardly_any_time_left_makes_no_batch_smaller(ordina
 
 def test_a_models_own_tight_times_count_too() -> None:
     lane = new_lane()
-    lane.note_timeout(0.5, now=0.0)
+    lane.record_timeout(0.5, now=0.0)
     for number in range(8):
         queued(lane, str(number))
     assert len(payloads(Desk(lane).form())) == 2
@@ -192,7 +192,7 @@ def test_a_models_own_tight_times_count_too() -> None:
 
 def test_times_given_to_models_of_other_devices_do_not_count() -> None:
     heavy, elsewhere = new_lane("a"), new_lane("b", devices="e")
-    elsewhere.note_timeout(0.2, now=0.0)
+    elsewhere.record_timeout(0.2, now=0.0)
     for number in range(8):
         queued(heavy, str(number))
     assert len(payloads(Desk(heavy, elsewhere).form())) == 8
@@ -200,7 +200,7 @@ def test_times_given_to_models_of_other_devices_do_not_count() -> None:
 
 def test_a_tight_time_is_forgotten_after_ten_seconds() -> None:
     heavy, light = new_lane("a"), new_lane("b")
-    light.note_timeout(0.2, now=0.0)
+    light.record_timeout(0.2, now=0.0)
     for number in range(8):
         queued(heavy, str(number), 100.0)
     assert len(payloads(Desk(heavy, light).form(now=9.9))) == 1
@@ -239,7 +239,7 @@ def test_beside_a_running_batch_of_the_model_another_begins_only_when_it_is_full
 
 def test_a_batch_is_full_when_it_may_not_be_longer() -> None:
     lane, light = new_lane("a"), new_lane("b")
-    light.note_timeout(0.9, now=0.0)  # beside another, two images take 0.4 s and three 0.6 s
+    light.record_timeout(0.9, now=0.0)  # beside another, two images take 0.4 s and three 0.6 s
     desk = Desk(lane, light)
     run(desk.device, lane)
     queued(lane, "1")
@@ -289,8 +289,8 @@ def test_a_batch_that_runs_on_another_device_holds_up_nothing() -> None:
 def test_a_delay_counts_from_the_first_image_and_ends_when_it_is_over() -> None:
     lane = new_lane(max_queue_delay_seconds=0.5)
     desk = Desk(lane)
-    queued(lane, "2", put_at=10.2)
-    queued(lane, "1", put_at=10.0, deadline=100.0)
+    queued(lane, "2", queued_at=10.2)
+    queued(lane, "1", queued_at=10.0, deadline=100.0)
     assert desk.wait_seconds(10.2) == pytest.approx(0.3)
     assert desk.form(10.4) is None
     assert len(payloads(desk.form(10.5))) == 2
@@ -298,8 +298,8 @@ def test_a_delay_counts_from_the_first_image_and_ends_when_it_is_over() -> None:
 
 def test_a_delay_counts_from_the_first_image_even_if_it_is_not_the_most_urgent() -> None:
     lane = new_lane(max_queue_delay_seconds=0.5)
-    queued(lane, "came first", 90.0, put_at=10.0)
-    queued(lane, "goes first", 80.0, put_at=10.4)
+    queued(lane, "came first", 90.0, queued_at=10.0)
+    queued(lane, "goes first", 80.0, queued_at=10.4)
     assert Desk(lane).wait_seconds(10.4) == pytest.approx(0.1)
 
 
@@ -338,7 +338,7 @@ def test_while_draining_nothing_waits_for_more() -> None:
 @pytest.mark.parametrize("draining", [False, True])
 def test_never_more_instances_than_allowed_run_on_a_device(draining: bool) -> None:
     lane, other = new_lane("a", size=1, instances=1), new_lane("b", size=1)
-    desk = Desk(lane, other, streams=3)
+    desk = Desk(lane, other, workers=3)
     run(desk.device, other)
     queued(lane, "1", 1.0)
     assert payloads(desk.form()) == ["1"]
@@ -396,5 +396,5 @@ def test_a_model_with_enough_decoded_leaves_the_decoders_to_others() -> None:
     queued(ahead, "")
     undecoded(ahead, "a", 1.0, HIGH)
     undecoded(behind, "b", inf)
-    desk = Desk(ahead, behind, streams=1)
+    desk = Desk(ahead, behind, workers=1)
     assert desk.policy.next_undecoded(desk.devices) is behind.flows[NORMAL]

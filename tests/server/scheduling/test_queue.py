@@ -67,12 +67,12 @@ def watched(devices: dict[str, int] | None = None, size: int = 4, lanes: str = "
     devices = devices or {"d": 2}
     for lane in lanes:
         queue.open_lane(lane, LaneLimits(size, 100), {device: LatencyTable({1: 1e-6}) for device in devices})
-    for name, streams in devices.items():
-        queue.add_device(name, streams)
+    for name, workers in devices.items():
+        queue.add_device(name, workers)
     return queue, looks
 
 
-# ServerSecurity.
+# Admission and closing.
 
 
 def test_an_unknown_lane_is_closed_and_empty() -> None:
@@ -82,52 +82,52 @@ def test_an_unknown_lane_is_closed_and_empty() -> None:
     assert queue.depth("nowhere") == 0
 
 
-def test_taking_and_abandoning_both_give_places_back() -> None:
+def test_taking_and_cancelling_both_give_places_back() -> None:
     queue, _ = new_queue(max_queue_size=2)
     first, second = put(queue, "1"), queue.admit("a", "2")
     with pytest.raises(QueueFull):
         queue.admit("a", "3")
-    assert queue.abandon(first) is Stage.QUEUED
-    assert queue.abandon(second) is Stage.ADMITTED
+    assert queue.cancel(first) is Stage.QUEUED
+    assert queue.cancel(second) is Stage.ADMITTED
     put(queue, "3"), put(queue, "4")
     assert payloads(queue.take("d")) == ["3", "4"]
     put(queue, "5")
     assert queue.depth("a") == 1
 
 
-def test_an_abandoned_ticket_is_never_handed_out() -> None:
+def test_an_cancelled_ticket_is_never_handed_out() -> None:
     queue, _ = new_queue()
     tickets = [put(queue, name) for name in "123"]
-    queue.abandon(tickets[0])
-    queue.abandon(tickets[2])
+    queue.cancel(tickets[0])
+    queue.cancel(tickets[2])
     assert payloads(queue.take("d")) == ["2"]
 
 
-def test_a_ticket_abandoned_while_it_is_decoded_is_not_queued() -> None:
+def test_a_ticket_cancelled_while_it_is_decoded_is_not_queued() -> None:
     queue, _ = new_queue()
     ticket = queue.admit("a", "1")
     assert decode_next(queue) is ticket
-    assert queue.abandon(ticket) is Stage.DECODING
+    assert queue.cancel(ticket) is Stage.DECODING
     queue.put({ticket: 0.0})
     assert queue.take_nowait("d") is None
     assert queue.depth("a") == 0
 
 
-def test_abandoning_twice_counts_once() -> None:
+def test_cancelling_twice_counts_once() -> None:
     queue, _ = new_queue()
     ticket, _ = put(queue, "1"), put(queue, "2")
-    queue.abandon(ticket)
-    assert queue.abandon(ticket) is Stage.GONE
+    queue.cancel(ticket)
+    assert queue.cancel(ticket) is Stage.ENDED
     assert queue.depth("a") == 1
 
 
-def test_what_is_abandoned_while_it_runs_says_so_and_its_answer_counts_for_nothing() -> None:
+def test_what_is_cancelled_while_it_runs_says_so_and_its_answer_counts_for_nothing() -> None:
     queue, _ = new_queue()
     ticket = put(queue, "1")
     batch = queue.take("d")
-    assert queue.abandon(ticket) is Stage.TAKEN
-    queue.answered([ticket])
-    assert ticket.stage is Stage.GONE
+    assert queue.cancel(ticket) is Stage.TAKEN
+    queue.mark_answered([ticket])
+    assert ticket.stage is Stage.ENDED
     assert queue.take_nowait("d", batch) is None
 
 
@@ -176,34 +176,34 @@ def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay(
     assert queue.next_to_decode() is None
 
 
-@pytest.mark.parametrize("ending", ["run", "abandoned", "refused by the decoder"])
-def test_when_the_last_ticket_of_a_closed_queue_ends_all_streams_and_decoders_do(ending: str) -> None:
+@pytest.mark.parametrize("ending", ["run", "cancelled", "refused by the decoder"])
+def test_when_the_last_ticket_of_a_closed_queue_ends_all_workers_and_decoders_do(ending: str) -> None:
     queue, looks = watched({"d": 2, "e": 1})
     ticket = queue.admit("a", "last")
-    if ending != "abandoned":
+    if ending != "cancelled":
         assert decode_next(queue) is ticket
-    streams = [Sleeper(looks, lambda device=device: drain(queue, device)) for device in "dde"]
-    decoders = [] if ending == "abandoned" else [Sleeper(looks, queue.next_to_decode) for _ in range(2)]
+    workers = [Sleeper(looks, lambda device=device: drain(queue, device)) for device in "dde"]
+    decoders = [] if ending == "cancelled" else [Sleeper(looks, queue.next_to_decode) for _ in range(2)]
     looks.forget()
     queue.close()
-    for _ in range(2 * len(streams) + len(decoders)):  # all have looked about, and streams sleep again
+    for _ in range(2 * len(workers) + len(decoders)):  # all have looked about, and workers sleep again
         looks.wait()
     if ending == "run":
         queue.put({ticket: 0.0})
     else:
-        queue.abandon(ticket)
-    ran = [payload for stream in streams for payload in stream.result()]
+        queue.cancel(ticket)
+    ran = [payload for worker in workers for payload in worker.result()]
     assert ran == (["last"] if ending == "run" else [])
     assert [decoder.result() for decoder in decoders] == [None] * len(decoders)
 
 
 def drain(queue: BatchQueue[str], device: str) -> list[str]:
-    """Serves as a stream does; returns what it ran."""
+    """Serves as a worker does; returns what it ran."""
     ran: list[str] = []
     batch: Batch[str] | None = None
     while (batch := queue.take(device, batch)) is not None:
         ran += payloads(batch)
-        queue.answered(batch.tickets)
+        queue.mark_answered(batch.tickets)
     return ran
 
 
@@ -219,7 +219,7 @@ def test_what_a_failing_device_gives_back_while_the_queue_drains_still_runs_on_a
 
 
 @pytest.mark.parametrize("ending", ["given back", "run"])
-def test_a_closed_queue_waits_for_what_the_other_stream_of_a_failing_device_still_holds(ending: str) -> None:
+def test_a_closed_queue_waits_for_what_the_other_worker_of_a_failing_device_still_holds(ending: str) -> None:
     queue, looks = watched({"d": 2, "e": 1}, size=1)
     put(queue, "1"), put(queue, "2")
     first, second = queue.take("d"), queue.take("d")
@@ -236,7 +236,7 @@ def test_a_closed_queue_waits_for_what_the_other_stream_of_a_failing_device_stil
         assert other.result() is None
 
 
-def test_each_stream_of_a_failing_device_may_take_it_out_and_gives_back_what_it_held() -> None:
+def test_each_worker_of_a_failing_device_may_take_it_out_and_gives_back_what_it_held() -> None:
     queue, _ = new_queue(devices={"d": 2, "e": 1}, size=1)
     put(queue, "1"), put(queue, "2")
     first, second = queue.take("d"), queue.take("d")
@@ -247,24 +247,24 @@ def test_each_stream_of_a_failing_device_may_take_it_out_and_gives_back_what_it_
     assert queue.depth("a") == 0
 
 
-# Waking.
+# Wake-ups.
 
 
-def test_a_stream_asleep_is_woken_by_what_is_put() -> None:
+def test_a_worker_asleep_is_woken_by_what_is_put() -> None:
     queue, looks = watched()
-    stream = Sleeper(looks, lambda: queue.take("d"))
+    worker = Sleeper(looks, lambda: queue.take("d"))
     put(queue, "1")
-    assert payloads(stream.result()) == ["1"]
+    assert payloads(worker.result()) == ["1"]
 
 
-def test_a_stream_that_takes_wakes_another_if_there_is_more() -> None:
+def test_a_worker_that_takes_wakes_another_if_there_is_more() -> None:
     queue, looks = watched({"d": 2})
-    streams = [Sleeper(looks, lambda: queue.take("d")) for _ in range(2)]
-    put(queue, "1", "a"), put(queue, "2", "b")  # most often, the first stream has not even looked when both are there
-    assert sorted(payloads(stream.result())[0] for stream in streams) == ["1", "2"]
+    workers = [Sleeper(looks, lambda: queue.take("d")) for _ in range(2)]
+    put(queue, "1", "a"), put(queue, "2", "b")  # most often, the first worker has not even looked when both are there
+    assert sorted(payloads(worker.result())[0] for worker in workers) == ["1", "2"]
 
 
-def test_of_the_streams_asleep_the_last_to_fall_asleep_is_woken_for_its_caches_are_warm() -> None:
+def test_of_the_workers_asleep_the_last_to_fall_asleep_is_woken_for_its_caches_are_warm() -> None:
     queue, looks = watched({"d": 2}, lanes="a")
     _, last = (Sleeper(looks, lambda: queue.take("d")) for _ in range(2))
     put(queue, "1")
@@ -275,7 +275,7 @@ def test_of_the_decoders_asleep_the_last_to_fall_asleep_is_woken() -> None:
     queue, looks = watched()
     _, last = (Sleeper(looks, queue.next_to_decode) for _ in range(2))
     ticket = queue.admit("a", "1")
-    queue.call()
+    queue.notify()
     assert last.result().tickets == [ticket]
 
 
@@ -283,30 +283,30 @@ def test_only_devices_that_run_the_model_are_woken_for_it() -> None:
     queue, looks = watched({"d": 1}, lanes="a")
     queue.open_lane("x", LaneLimits(4, 100), {"e": LatencyTable({1: 1e-6})})
     queue.add_device("e", 1)
-    stream, other = Sleeper(looks, lambda: queue.take("d")), Sleeper(looks, lambda: queue.take("e"))
+    worker, other = Sleeper(looks, lambda: queue.take("d")), Sleeper(looks, lambda: queue.take("e"))
     put(queue, "x1", "x")
     assert payloads(other.result()) == ["x1"]
     put(queue, "a1", "a")
-    assert payloads(stream.result()) == ["a1"]
+    assert payloads(worker.result()) == ["a1"]
 
 
-def test_a_stream_that_finishes_hands_the_rest_to_one_that_sleeps() -> None:
+def test_a_worker_that_finishes_hands_the_rest_to_one_that_sleeps() -> None:
     queue, looks = watched(size=1)
     queue.open_lane("one", LaneLimits(1, 100, instances=1), {"d": LatencyTable({1: 1e-6})})
     put(queue, "1", "one")
     batch = queue.take("d")
     put(queue, "2", "one")
-    stream = Sleeper(looks, lambda: queue.take("d"))
+    worker = Sleeper(looks, lambda: queue.take("d"))
     assert queue.take_nowait("d", batch) is not None
     put(queue, "a1")
-    assert payloads(stream.result()) == ["a1"]
+    assert payloads(worker.result()) == ["a1"]
 
 
 def test_a_decoder_asleep_is_woken_by_an_admission() -> None:
     queue, looks = watched()
     decoder = Sleeper(looks, queue.next_to_decode)
     ticket = queue.admit("a", "1")
-    queue.call()
+    queue.notify()
     assert decoder.result().tickets == [ticket]
 
 
@@ -335,9 +335,9 @@ def test_a_small_picture_is_left_to_a_decoder_at_work_and_another_is_woken_if_th
     assert queue.next_to_decode() is not None  # this thread is a decoder, which has something to do now
     other = Sleeper(looks, queue.next_to_decode)
     queue.admit("a", "small", size=1)
-    assert queue.call()
+    assert queue.notify()
     looks.now += 1.0  # it is held up
-    assert not queue.call()
+    assert not queue.notify()
     assert payloads(other.result()) == ["small"]
 
 
@@ -361,34 +361,34 @@ def test_a_large_picture_is_left_to_nobody() -> None:
     assert queue.next_to_decode() is not None
     other = Sleeper(looks, queue.next_to_decode)
     queue.admit("a", "large", size=1)
-    assert not queue.call()
+    assert not queue.notify()
     assert payloads(other.result()) == ["large"]
 
 
-def test_pixels_that_need_no_decoder_go_to_a_stream_that_sleeps() -> None:
+def test_pixels_that_need_no_decoder_go_to_a_worker_that_sleeps() -> None:
     queue, looks = watched({"d": 1})
-    stream = Sleeper(looks, lambda: queue.take("d"))
+    worker = Sleeper(looks, lambda: queue.take("d"))
     queue.admit("a", "pixels", is_decoded=True)
-    queue.call()
-    assert payloads(stream.result()) == ["pixels"]
+    queue.notify()
+    assert payloads(worker.result()) == ["pixels"]
 
 
 def test_pixels_that_were_held_back_go_to_the_device_once_they_are_not_any_more() -> None:
     queue, clock = new_queue(devices={"d": 1})
     for _ in range(16):
-        leaver = queue.admit("a", "gone", caller="leaver")
+        leaver = queue.admit("a", "gone", caller="canceller")
         clock.now += 0.1
-        queue.abandon(leaver)
+        queue.cancel(leaver)
     put(queue, "busy")
     first = queue.take_nowait("d")
-    held = queue.admit("a", "held", caller="leaver", is_decoded=True)
+    held = queue.admit("a", "held", caller="canceller", is_decoded=True)
     assert held.held_until > clock.now and queue.take_nowait("d", first) is None
     clock.now = held.held_until
     assert queue.next_to_decode_nowait() is None, "no decoder has to see it"
     assert payloads(queue.take_nowait("d")) == ["held"]
 
 
-@pytest.mark.parametrize("freeing", ["take", "abandon"])
+@pytest.mark.parametrize("freeing", ["take", "cancel"])
 def test_a_decoder_that_is_far_enough_ahead_is_woken_when_a_place_is_free(freeing: str) -> None:
     queue, looks = watched({"d": 1}, size=1)
     first, _ = put(queue, "1"), put(queue, "2")
@@ -397,21 +397,21 @@ def test_a_decoder_that_is_far_enough_ahead_is_woken_when_a_place_is_free(freein
     if freeing == "take":
         assert payloads(queue.take("d")) == ["1"]
     else:
-        queue.abandon(first)
+        queue.cancel(first)
     assert decoder.result().tickets == [third]
 
 
-def test_a_stream_of_a_removed_device_ends() -> None:
+def test_a_worker_of_a_removed_device_ends() -> None:
     queue, looks = watched({"d": 1, "e": 1})
-    stream = Sleeper(looks, lambda: queue.take("d"))
+    worker = Sleeper(looks, lambda: queue.take("d"))
     queue.remove_device("d")
-    assert stream.result() is None
+    assert worker.result() is None
     assert queue.take_nowait("d") is None
     put(queue, "1")
     assert payloads(queue.take("e")) == ["1"]
 
 
-def test_what_is_given_back_wakes_a_stream_of_another_device() -> None:
+def test_what_is_given_back_wakes_a_worker_of_another_device() -> None:
     queue, looks = watched({"d": 1, "e": 1})
     put(queue, "1")
     batch = queue.take("d")
@@ -421,7 +421,7 @@ def test_what_is_given_back_wakes_a_stream_of_another_device() -> None:
     assert payloads(other.result()) == ["1"]
 
 
-def test_when_the_last_device_is_gone_newcomers_and_decoded_tickets_are_turned_away() -> None:
+def test_when_the_last_device_is_gone_candidates_and_decoded_tickets_are_turned_away() -> None:
     queue, _ = new_queue(devices={"d": 1})
     waiting, decoding = queue.admit("a", "1"), queue.admit("b", "2")
     assert decode_next(queue) is waiting
@@ -429,7 +429,7 @@ def test_when_the_last_device_is_gone_newcomers_and_decoded_tickets_are_turned_a
     assert queue.put({waiting: 0.0}) == [waiting]
     with pytest.raises(NoDevice):
         queue.admit("a", "3")
-    queue.abandon(waiting)
+    queue.cancel(waiting)
     queue.put({waiting: 0.0})  # its caller has left: no error for anybody
     queue.close()
     assert queue.next_to_decode() is None and queue.take("d") is None
@@ -455,7 +455,7 @@ class Ends:
 
     def leave(self, ticket: Ticket[str], stood: Stage) -> None:
         with self._lock:
-            if stood is not Stage.GONE:
+            if stood is not Stage.ENDED:
                 self.left[ticket.payload] = stood
             self._look()
 
@@ -502,16 +502,16 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
                 ends.add(batch.late)
                 ends.add(queue.remove_device("f", batch))
                 return
-            queue.answered(batch.tickets)
+            queue.mark_answered(batch.tickets)
             ends.add(batch.tickets + batch.late)
 
     def call(caller: int) -> None:
         for number in range(each):
             name = f"{caller}.{number}"
             ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3), size=1)
-            queue.call()
+            queue.notify()
             if number % 7 == 0:
-                ends.leave(ticket, queue.abandon(ticket))
+                ends.leave(ticket, queue.cancel(ticket))
 
     workers = [guarded(decode) for _ in range(3)] + [guarded(lambda d=d: serve(d)) for d in "ddeeff"]
     senders = [guarded(lambda caller=caller: call(caller)) for caller in range(callers)]

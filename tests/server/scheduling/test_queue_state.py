@@ -1,4 +1,4 @@
-"""What the ledger keeps straight: admission, places, shares and devices. An image takes a tenth of a second."""
+"""The state of the queue: admission, places, shares and devices. An image takes a tenth of a second."""
 
 from collections.abc import Callable
 from math import inf
@@ -9,21 +9,21 @@ from scenes import TENTH_AN_IMAGE, late_payloads, new_lane, payloads
 from linnaeus.server.scheduling import Batch, NoDevice, Priority, QueueFull, Stage, Ticket, TooLate
 from linnaeus.server.scheduling.admission import Arrival
 from linnaeus.server.scheduling.lanes import Lane
-from linnaeus.server.scheduling.queue_state import Ledger
+from linnaeus.server.scheduling.queue_state import QueueState
 
 HIGH, NORMAL, LOW = Priority
 
 
 class Desk:
-    """A ledger with lanes and devices of one letter each; the test says what time it is."""
+    """The state of a queue with lanes and devices of one letter each; the test says what time it is."""
 
-    def __init__(self, *lanes: Lane[str], devices: str = "d", streams: int = 1) -> None:
-        self.ledger: Ledger[str] = Ledger()
+    def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1) -> None:
+        self.state: QueueState[str] = QueueState()
         self.lanes = lanes or (new_lane(),)
         for lane in self.lanes:
-            self.ledger.lanes[lane.name] = lane
+            self.state.lanes[lane.name] = lane
         for name in devices:
-            self.ledger.add_device(name, streams)
+            self.state.add_device(name, workers)
 
     def admit(
         self,
@@ -36,22 +36,22 @@ class Desk:
         now: float = 0.0,
     ) -> Ticket[str]:
         arrival = Arrival(payload, deadline, priority, size, caller)
-        return self.ledger.admit(arrival, self.lanes[lane], now)
+        return self.state.admit(arrival, self.lanes[lane], now)
 
     def decode(self, now: float = 0.0, seconds: float = 0.0) -> None:
-        while (turn := self.ledger.next_to_decode(now, False)) is not None and turn.tickets:
+        while (turn := self.state.next_to_decode(now, False)) is not None and turn.tickets:
             for ticket in turn.tickets:
-                self.ledger.put(ticket, seconds, now)
+                self.state.put(ticket, seconds, now)
 
     def form(self, now: float = 0.0, device: str = "d") -> Batch[str] | None:
-        return self.ledger.form(self.ledger.devices[device], now, False)
+        return self.state.form_batch(self.state.devices[device], now, False)
 
     def serve(self, now: float, seconds: float) -> str:
         """Runs the next batch for so long; returns its lane."""
         self.decode(now)
         batch = self.form(now)
         assert batch is not None
-        self.ledger.finish(batch, now + seconds, learn=True)
+        self.state.finish_batch(batch, now + seconds, learn=True)
         return str(batch.lane)
 
 
@@ -88,7 +88,7 @@ def test_a_run_that_cannot_end_in_time_even_alone_is_refused(deadline: float, ad
     assert desk.lanes[0].depth == 0
 
 
-def test_a_newcomer_that_would_be_late_behind_the_others_is_refused_and_one_without_deadline_is_not() -> None:
+def test_a_candidate_that_would_be_late_behind_the_others_is_refused_and_one_without_deadline_is_not() -> None:
     desk = Desk()
     for _ in range(8):
         desk.admit(deadline=5.0)
@@ -97,7 +97,7 @@ def test_a_newcomer_that_would_be_late_behind_the_others_is_refused_and_one_with
     desk.admit(now=4.0)
 
 
-def test_a_newcomer_with_an_earlier_deadline_is_admitted_past_the_others() -> None:
+def test_a_candidate_with_an_earlier_deadline_is_admitted_past_the_others() -> None:
     desk = Desk()
     for _ in range(30):
         desk.admit(deadline=20.0)
@@ -108,12 +108,12 @@ def test_a_newcomer_with_an_earlier_deadline_is_admitted_past_the_others() -> No
 
 def test_a_lane_without_a_device_left_refuses() -> None:
     desk = Desk()
-    desk.ledger.remove_device("d", None, 0.0)
+    desk.state.remove_device("d", None, 0.0)
     with pytest.raises(NoDevice):
         desk.admit()
 
 
-def test_decoding_is_foreseen_from_what_it_cost_by_the_byte() -> None:
+def test_decoding_is_estimated_from_what_it_cost_by_the_byte() -> None:
     desk = Desk()
     desk.admit(size=1000)
     desk.decode(seconds=0.2)
@@ -153,11 +153,11 @@ def unequal_lane() -> Lane[str]:
     return lane
 
 
-def test_what_another_model_has_at_the_decoders_is_ahead_of_a_newcomer_only_if_it_is_due_before_it() -> None:
+def test_what_another_model_has_at_the_decoders_is_ahead_of_a_candidate_only_if_it_is_due_before_it() -> None:
     desk = Desk(new_lane("a"), new_lane("b"))
     for _ in range(2):
         desk.admit(lane=1)
-        assert desk.ledger.next_to_decode(0.0, False) is not None
+        assert desk.state.next_to_decode(0.0, False) is not None
     assert desk.admit(deadline=1.0).predicted_at == pytest.approx(0.1)
 
 
@@ -194,28 +194,28 @@ def test_a_ticket_goes_its_way_and_leaves_nothing_behind() -> None:
     flow = desk.lanes[0].flows[NORMAL]
     ticket = desk.admit(deadline=9.0)
     assert ticket.stage is Stage.ADMITTED and flow.depth == 1
-    turn = desk.ledger.next_to_decode(0.1, False)
+    turn = desk.state.next_to_decode(0.1, False)
     assert turn is not None and turn.tickets == [ticket]
     assert ticket.stage is Stage.DECODING and len(flow.decoding) == 1 and flow.depth == 1
-    assert desk.ledger.put(ticket, 0.01, 0.2)
-    assert ticket.stage is Stage.QUEUED and ticket.put_at == 0.2 and len(flow.decoding) == 0 and flow.depth == 1
+    assert desk.state.put(ticket, 0.01, 0.2)
+    assert ticket.stage is Stage.QUEUED and ticket.queued_at == 0.2 and len(flow.decoding) == 0 and flow.depth == 1
     batch = desk.form(0.3)
     assert payloads(batch) == [""] and batch is not None
     assert ticket.stage is Stage.TAKEN and ticket.taken_at == 0.3 and flow.running == 1 and flow.depth == 0
-    desk.ledger.answered(ticket, 0.4)
-    desk.ledger.finish(batch, 0.4, learn=True)
-    assert ticket.stage is Stage.GONE and flow.running == 0 and not flow.is_active
-    assert desk.ledger.is_idle and not desk.ledger.devices["d"].running
+    desk.state.mark_answered(ticket, 0.4)
+    desk.state.finish_batch(batch, 0.4, learn=True)
+    assert ticket.stage is Stage.ENDED and flow.running == 0 and not flow.is_active
+    assert desk.state.is_idle and not desk.state.devices["d"].running
 
 
 def test_a_batch_says_what_it_expects_and_how_many_run_beside_it() -> None:
-    desk = Desk(new_lane("a", size=1), streams=2)
+    desk = Desk(new_lane("a", size=1), workers=2)
     for _ in range(2):
         desk.admit()
     desk.decode()
     first, second = desk.form(), desk.form()
     assert first is not None and second is not None
-    assert [first.beside, second.beside] == [0, 1]
+    assert [first.concurrent, second.concurrent] == [0, 1]
     assert [first.expected_seconds, second.expected_seconds] == pytest.approx([0.1, 0.2])
     assert second.number > first.number
 
@@ -223,9 +223,9 @@ def test_a_batch_says_what_it_expects_and_how_many_run_beside_it() -> None:
 def test_what_is_late_before_it_is_decoded_is_never_decoded() -> None:
     desk = Desk()
     late, good = desk.admit("late", deadline=1.0), desk.admit("good", deadline=3.0)
-    turn = desk.ledger.next_to_decode(0.95, False)
+    turn = desk.state.next_to_decode(0.95, False)
     assert turn is not None and turn.tickets == [good] and turn.late == [late]
-    assert late.stage is Stage.GONE and desk.lanes[0].depth == 1
+    assert late.stage is Stage.ENDED and desk.lanes[0].depth == 1
     assert late.predicted_at == pytest.approx(1.05)  # when its answer would have come
 
 
@@ -236,7 +236,7 @@ def test_what_is_late_when_a_batch_is_formed_is_never_run() -> None:
     desk.decode()
     batch = desk.form(1.2)
     assert payloads(batch) == ["good"] and late_payloads(batch) == ["late"]
-    assert late.stage is Stage.GONE and desk.lanes[0].depth == 0
+    assert late.stage is Stage.ENDED and desk.lanes[0].depth == 0
     assert late.predicted_at == pytest.approx(1.3)  # when its answer would have come
 
 
@@ -246,9 +246,9 @@ def test_a_batch_of_late_ones_only_occupies_nothing() -> None:
     desk.decode()
     batch = desk.form(1.2)
     assert payloads(batch) == [] and batch is not None
-    assert not desk.ledger.devices["d"].running
-    desk.ledger.finish(batch, 9.0, learn=True)
-    assert desk.ledger.is_idle
+    assert not desk.state.devices["d"].running
+    desk.state.finish_batch(batch, 9.0, learn=True)
+    assert desk.state.is_idle
 
 
 # Shares.
@@ -297,7 +297,7 @@ def test_a_model_that_had_the_device_to_itself_owes_nothing_when_it_comes_back()
     desk_alone = turns(desk, 0.0, lambda turn: (0,), 100)
     assert set(desk_alone) == {"a"}
     now = 10.0
-    while not desk.ledger.is_idle:
+    while not desk.state.is_idle:
         desk.serve(now, 0.1)
         now += 0.1
     assert set(turns(desk, now, lambda turn: (1,), 5)) == {"b"}
@@ -314,8 +314,8 @@ def test_what_is_given_back_waits_again_for_another_device() -> None:
     desk.decode()
     batch = desk.form(0.1)
     assert batch is not None
-    desk.ledger.abandon(left, True, 0.2)
-    assert desk.ledger.remove_device("d", batch, 0.3) == []
+    desk.state.cancel(left, True, 0.2)
+    assert desk.state.remove_device("d", batch, 0.3) == []
     assert "d" not in desk.lanes[0].tables
     assert kept.stage is Stage.QUEUED and desk.lanes[0].flows[NORMAL].running == 0
     assert payloads(desk.form(0.4, "e")) == ["kept"]
@@ -324,14 +324,14 @@ def test_what_is_given_back_waits_again_for_another_device() -> None:
 def test_removing_the_last_device_hands_out_what_nobody_can_run_but_leaves_other_models() -> None:
     desk = Desk(new_lane("a"), new_lane("b", devices="de"), devices="de")
     waiting, decoded = desk.admit("waiting"), desk.admit("decoded", deadline=4.0)
-    turn = desk.ledger.next_to_decode(0.0, False)
+    turn = desk.state.next_to_decode(0.0, False)
     assert turn is not None and turn.tickets == [decoded]
-    desk.ledger.put(decoded, 0.0, 0.0)
+    desk.state.put(decoded, 0.0, 0.0)
     other = desk.admit(lane=1)
-    stranded = desk.ledger.remove_device("d", None, 0.0)
+    stranded = desk.state.remove_device("d", None, 0.0)
     assert set(map(id, stranded)) == {id(waiting), id(decoded)}
-    assert waiting.stage is decoded.stage is Stage.GONE and other.stage is Stage.ADMITTED
-    assert desk.ledger.remove_device("d", None, 0.0) == []
+    assert waiting.stage is decoded.stage is Stage.ENDED and other.stage is Stage.ADMITTED
+    assert desk.state.remove_device("d", None, 0.0) == []
 
 
 def test_a_batch_that_runs_on_a_removed_device_ends_in_order() -> None:
@@ -340,6 +340,6 @@ def test_a_batch_that_runs_on_a_removed_device_ends_in_order() -> None:
     desk.decode()
     batch = desk.form()
     assert batch is not None
-    desk.ledger.remove_device("d", None, 0.0)
-    desk.ledger.finish(batch, 1.0, learn=True)
+    desk.state.remove_device("d", None, 0.0)
+    desk.state.finish_batch(batch, 1.0, learn=True)
     assert desk.lanes[0].flows[NORMAL].running == 0

@@ -42,7 +42,7 @@ class Delivery:
 
     def give_up(self, ticket: WorkTicket, error: RequestError) -> None:
         """Ends an image that will not reach a device."""
-        self._queue.abandon(ticket, left=False)
+        self._queue.cancel(ticket, by_caller=False)
         self._trace.write("dropped", self._clock(), request=ticket.payload.number, reason=rejection_reason(error))
         self._loop.call_soon_threadsafe(responses.settle, ticket.payload.answer, error)
 
@@ -83,7 +83,7 @@ class Delivery:
                 reports.append(responses.report(item.ticket, ranked, outcome.finished_at, now))
             else:
                 responses.settle(item.ticket.payload.answer, item.result)
-        self._queue.answered([item.ticket for item in outcome.items])
+        self._queue.mark_answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         lane = outcome.lane
         report = BatchReport(

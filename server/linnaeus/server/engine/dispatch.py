@@ -61,7 +61,7 @@ class Summons:
         self._is_due = False
         if self._here is not None and self._ran(self._here):
             return
-        if self._queue.call() and not self._is_due_again:
+        if self._queue.notify() and not self._is_due_again:
             self._is_due_again = True
             self._loop.call_later(_AGAIN_SECONDS, self._call_again)
 

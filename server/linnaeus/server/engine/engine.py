@@ -29,7 +29,7 @@ from linnaeus.server.requests.request import Classification, Request, Work
 from linnaeus.server.requests.request_record import Follower
 from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
-from linnaeus.server.scheduling import BatchQueue, Foreseen
+from linnaeus.server.scheduling import BatchQueue, PredictionError
 
 
 class Engine:
@@ -106,9 +106,9 @@ class Engine:
         """Images of a version that wait for a decoder or a device. May be called from any thread."""
         return self._queue.depth(lane)
 
-    def foreseen(self, lane: Lane) -> Foreseen:
+    def prediction_error(self, lane: Lane) -> PredictionError:
         """How well a ready version's answers are predicted. May be called from any thread."""
-        return self._queue.foreseen(lane)
+        return self._queue.prediction_error(lane)
 
     def batch_seconds(self, lane: Lane) -> dict[str, dict[int, float]]:
         """How long a ready version's batches now take, by device and size. May be called from any thread."""

@@ -78,7 +78,7 @@ class Flights:
         """The caller left: the image will not be run, if it has not been yet, and `settled` is not told."""
         if flight.is_over or flight.entry is None or flight.ticket is None:
             return
-        self._observer.cancelled(flight.entry.name, self._queue.abandon(flight.ticket).value)
+        self._observer.cancelled(flight.entry.name, self._queue.cancel(flight.ticket).value)
         self._end(flight, "cancelled")
 
     def require_answerable(self, requests: Sequence[Request]) -> None:
@@ -130,8 +130,8 @@ class Flights:
         return self._loop.call_later(max(ticket.deadline - self._clock(), 0.0), self._expire, ticket).cancel
 
     def _expire(self, ticket: WorkTicket) -> None:
-        stood = self._queue.abandon(ticket, left=False)
-        if stood is not Stage.GONE:  # otherwise what became of it is on its way
+        stood = self._queue.cancel(ticket, by_caller=False)
+        if stood is not Stage.ENDED:  # otherwise what became of it is on its way
             responses.settle(ticket.payload.answer, too_late(ticket, self._clock(), f"was at the stage {stood.value}"))
 
     def _land(self, flight: Flight, result: Ranked | RequestError) -> None:
@@ -180,7 +180,7 @@ class Flights:
             came_at=flight.came_at,
             ended_at=self._clock(),
             decode_seconds=0.0 if ticket is None else ticket.payload.decode_seconds,
-            decoded_at=0.0 if ticket is None else ticket.put_at,
+            decoded_at=0.0 if ticket is None else ticket.queued_at,
             run=None if ticket is None else ticket.payload.run,
         )
 

@@ -127,7 +127,7 @@ class _Host:
         return self.models[lane]
 
     def share_cores(self, batch: WorkBatch) -> None:
-        self._cores.take(batch.beside, self.models[lane_of(batch)].is_short)
+        self._cores.take(batch.concurrent, self.models[lane_of(batch)].is_short)
 
     def began(self, batch: WorkBatch) -> None:
         self._pool.began(batch)

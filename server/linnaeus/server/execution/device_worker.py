@@ -158,8 +158,8 @@ class DeviceStream:
     def _retry(self, model: Model, tickets: Sequence[WorkTicket], halves: bool) -> list[ItemOutcome]:
         """Runs those again that somebody still waits for, and that are not late by now."""
         now = self._clock()
-        gone = [ticket for ticket in tickets if ticket.stage is Stage.GONE]
-        late = [ticket for ticket in tickets if ticket not in gone and not ticket.before(now)]
+        gone = [ticket for ticket in tickets if ticket.stage is Stage.ENDED]
+        late = [ticket for ticket in tickets if ticket not in gone and not ticket.is_before_deadline(now)]
         rest = [ticket for ticket in tickets if ticket not in gone and ticket not in late]
         ended = [ItemOutcome(ticket, _GONE, 1, 0.0) for ticket in gone] + [self._late(ticket) for ticket in late]
         return ended + (self._run(model, rest, halves) if rest else [])

@@ -187,7 +187,7 @@ class _EngineGauges(Collector):
                 "linnaeus_prediction_margin_seconds",
                 "What is added to predictions now, so that nearly all of them hold.",
                 _VERSION,
-                {_version(entry): self._engine.foreseen(entry.lane).margin_seconds for entry in ready},
+                {_version(entry): self._engine.prediction_error(entry.lane).margin_seconds for entry in ready},
             ),
             _gauge(
                 "linnaeus_batch_expected_seconds",

@@ -14,7 +14,9 @@ from linnaeus.server.requests.picture import Picture
 from linnaeus.server.requests.request_record import Run
 from linnaeus.server.runtime.model import Pixels, Ranking
 from linnaeus.server.scheduling import Batch, Ticket
-from linnaeus.server.scheduling import Foreseen as Foreseen  # these two are for those who speak with the engine
+from linnaeus.server.scheduling import (
+    PredictionError as PredictionError,  # these two are for those who speak with the engine
+)
 from linnaeus.server.scheduling import Priority as Priority
 
 

@@ -62,7 +62,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
             model=to_model(entry, self._engine.catalog),
             labels=entry.model.labels,
             batch_latencies=to_latencies(self._engine.batch_seconds(entry.lane)),
-            prediction_error=to_prediction_error(self._engine.foreseen(entry.lane)),
+            prediction_error=to_prediction_error(self._engine.prediction_error(entry.lane)),
         )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from linnaeus.server.errors import InvalidImage, RequestError
 from linnaeus.server.model_store.catalog import Catalog, Entry, Specialisation, State
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
-from linnaeus.server.requests.request import Classification, Foreseen, Priority, Request
+from linnaeus.server.requests.request import Classification, PredictionError, Priority, Request
 from linnaeus.server.rpc.status import to_rpc_status
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -136,7 +136,7 @@ def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v
     ]
 
 
-def to_prediction_error(foreseen: Foreseen) -> v1.PredictionError:
+def to_prediction_error(foreseen: PredictionError) -> v1.PredictionError:
     """Describes how well answers are predicted."""
     return v1.PredictionError(median_seconds=foreseen.median_error_seconds, margin_seconds=foreseen.margin_seconds)
 

@@ -122,15 +122,15 @@ class CoreShare:
         self._threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 0
         self._is_free = not threads
 
-    def take(self, beside: int, is_short: bool = False) -> None:
+    def take(self, concurrent: int, is_short: bool = False) -> None:
         """Gives the calling thread its part, for its next run beside so many others.
 
         Args:
-            beside: how many others.
+            concurrent: how many others.
             is_short: whether the runs of its model are.
         """
         if self._threads:
-            torch.set_num_threads(1 if is_short else max(1, self._threads // (beside + 1)))
+            torch.set_num_threads(1 if is_short else max(1, self._threads // (concurrent + 1)))
 
     def are_short(self, largest_run_seconds: float) -> bool:
         """Whether a model's runs count as short, the largest of them taking so long."""
