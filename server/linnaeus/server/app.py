@@ -15,7 +15,7 @@ from linnaeus.server.model_store.repository_watch import watch
 from linnaeus.server.observability.metrics import Metrics, MetricsServer
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.signals import told_to_stop
-from linnaeus.server.requests.event_log import open_trace
+from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.connection_age import age_options
@@ -43,10 +43,12 @@ async def serve(settings: Settings) -> None:
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
-    trace = open_trace(settings.trace)
+    event_log = open_event_log(settings.trace)
     statistics = Statistics()
     telemetry = Telemetry(settings, release)
-    engine = Engine(settings, Observers(metrics, statistics), trace=trace, follower=telemetry.follower)
+    engine = Engine(
+        settings, Observers(metrics, statistics), event_log=event_log, record_handler=telemetry.record_handler
+    )
     metrics.watch(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     charge = doors.guard.charge if doors.guard else free
@@ -56,7 +58,7 @@ async def serve(settings: Settings) -> None:
         engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control, charge=charge
     )
     services = _services(engine, settings, release, inferring, charge)
-    if telemetry.follower is not None:
+    if telemetry.record_handler is not None:
         has_tokens = bool(settings.token_file)
         services = [Service(each.name, noting_origins(each.add, has_tokens)) for each in services]
     await rpc_server.start(services)
@@ -66,7 +68,7 @@ async def serve(settings: Settings) -> None:
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
-        trace.close()
+        event_log.close()
         await telemetry.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 

@@ -12,11 +12,11 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.decoding.decoder_threads import Decoders
+from linnaeus.server.decoding.decoder_threads import DecoderThreads
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, InvalidImage, RequestError, Unavailable
 from linnaeus.server.process.thread_priority import give_way
 from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import Work, WorkTicket
+from linnaeus.server.requests.request import RequestPayload, RequestTicket
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Priority, Stage
 
 LANE = ("fake", 1)
@@ -29,22 +29,22 @@ class Desk:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1.0
-        self.queue: BatchQueue[Work] = BatchQueue(lambda: self.now)
+        self.queue: BatchQueue[RequestPayload] = BatchQueue(lambda: self.now)
         self.queue.add_device("fake:0", 1)
         self.queue.open_lane(LANE, LaneLimits(16, 100), {"fake:0": LatencyTable({1: 0.01, 16: 0.05})})
         self.decoded: list[bytes] = []
-        self.taken: Batch[Work] | None = None
-        self.given_up: queue.Queue[tuple[WorkTicket, RequestError]] = queue.Queue()
+        self.taken: Batch[RequestPayload] | None = None
+        self.given_up: queue.Queue[tuple[RequestTicket, RequestError]] = queue.Queue()
         self.scripted: dict[bytes, Callable[[], None]] = {}
         monkeypatch.setattr(decoders_module, "decode", self._decode)
 
     def start(self, in_background: bool = False) -> None:
-        Decoders(self.queue, self._give_up, 1, in_background, 1000, lambda: self.now).start()
+        DecoderThreads(self.queue, self._give_up, 1, in_background, 1000, lambda: self.now).start()
 
-    def admit(self, name: bytes, timeout: float | None = None, priority: Priority = Priority.NORMAL) -> WorkTicket:
+    def admit(self, name: bytes, timeout: float | None = None, priority: Priority = Priority.NORMAL) -> RequestTicket:
         answer: Any = None  # nobody waits here
-        work = Work(0, RawPixels(name, 2, 2, 1), SPEC, 1, answer)
-        return self.queue.admit(LANE, work, None if timeout is None else self.now + timeout, priority, len(name))
+        payload = RequestPayload(0, RawPixels(name, 2, 2, 1), SPEC, 1, answer)
+        return self.queue.admit(LANE, payload, None if timeout is None else self.now + timeout, priority, len(name))
 
     def finish(self) -> None:
         """Lets the decoder end with all that it has got, and the devices take it."""
@@ -52,7 +52,7 @@ class Desk:
         while self.take():
             pass
 
-    def take(self) -> list[WorkTicket]:
+    def take(self) -> list[RequestTicket]:
         """What the device takes next, once it is done with what it took before; empty when there will be no more."""
         self.taken = self.queue.take("fake:0", self.taken)
         return self.taken.tickets if self.taken else []
@@ -63,7 +63,7 @@ class Desk:
         self.scripted.get(image.data, lambda: None)()
         return numpy.zeros((2, 2, 1), numpy.uint8)
 
-    def _give_up(self, ticket: WorkTicket, error: RequestError) -> None:
+    def _give_up(self, ticket: RequestTicket, error: RequestError) -> None:
         self.queue.cancel(ticket)
         self.given_up.put((ticket, error))
 
@@ -100,7 +100,7 @@ def test_each_picture_is_decoded_once_and_reaches_the_device_with_its_pixels_and
     desk.scripted[b"a"] = pass_time
     tickets = [desk.admit(b"a"), desk.admit(b"b")]
     desk.start()
-    taken: list[WorkTicket] = []
+    taken: list[RequestTicket] = []
     while len(taken) < 2:
         taken += desk.take()
     assert taken == tickets and desk.decoded == [b"a", b"b"]
@@ -224,7 +224,7 @@ def test_a_system_without_such_a_policy_is_left_as_it_is(monkeypatch: pytest.Mon
 
 def test_a_closed_queue_ends_every_decoder(desk: Desk) -> None:
     before = set(threading.enumerate())
-    Decoders(desk.queue, desk._give_up, 3, False, 1000, lambda: desk.now).start()
+    DecoderThreads(desk.queue, desk._give_up, 3, False, 1000, lambda: desk.now).start()
     started = [each for each in threading.enumerate() if each not in before and each.name == "linnaeus-decode"]
     assert len(started) == 3
     desk.admit(b"a")

@@ -25,19 +25,19 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.requests.event_log import FileTrace
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.event_log import FileEventLog
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Classification, Request
 
 
 @asynccontextmanager
-async def running(repository: Path, heard: Any, trace: Path, now: float | None = None, **settings: Any) -> Any:
+async def running(repository: Path, heard: Any, event_log: Path, now: float | None = None, **settings: Any) -> Any:
     """An engine for lenet that writes a trace; with `now`, one for which no time passes."""
     chosen = {"models": "lenet", "device": "cpu", "max_batch_size": 4} | settings
     clock: dict[str, Any] = {} if now is None else {"clock": lambda: now}
-    file = FileTrace(trace)
-    engine = Engine(Settings(repository=repository, **chosen), heard, trace=file, **clock)
+    file = FileEventLog(event_log)
+    engine = Engine(Settings(repository=repository, **chosen), heard, event_log=file, **clock)
     await engine.load()
     try:
         yield engine
@@ -99,7 +99,7 @@ async def test_answers_stand_in_order_and_are_those_of_single_requests(engine: E
         assert isinstance(outcome, Classification) and (outcome.model, outcome.version) == ("lenet", 1)
         pairs = zip(outcome.classes, alone.classes, strict=True)
         assert all(one.index == other.index and abs(one.probability - other.probability) < 1e-5 for one, other in pairs)
-    assert engine.in_flight == 0 and engine.queue_depth(Lane("lenet", 1, 1)) == 0
+    assert engine.in_flight == 0 and engine.queue_depth(LaneKey("lenet", 1, 1)) == 0
 
 
 async def test_a_bad_image_fails_alone(engine: Engine, heard: Any) -> None:
@@ -181,7 +181,7 @@ async def test_a_caller_that_leaves_takes_all_of_its_images_along(
         many.cancel()
         with pytest.raises(asyncio.CancelledError):
             await many
-        assert engine.in_flight == 0 and engine.queue_depth(Lane("lenet", 1, 1)) == 0
+        assert engine.in_flight == 0 and engine.queue_depth(LaneKey("lenet", 1, 1)) == 0
         gate.opened.set()
         await engine.classify(digit())
     assert sum(report.size for report in heard.batches) == 1, "only the last request was run"
@@ -197,14 +197,14 @@ async def test_every_image_is_traced_from_admission_to_one_end(engine: Engine, e
 
 async def test_one_image_is_begun_without_waiting_and_tells_its_end_once(engine: Engine) -> None:
     told: asyncio.Queue[Outcome] = asyncio.Queue()
-    flight = engine.begin(digit(), told.put_nowait)
-    assert not flight.is_over and engine.in_flight == 1
+    state = engine.begin(digit(), told.put_nowait)
+    assert not state.is_done and engine.in_flight == 1
     assert isinstance(await asyncio.wait_for(told.get(), 60), Classification)
-    assert flight.is_over and engine.in_flight == 0
+    assert state.is_done and engine.in_flight == 0
     refused = engine.begin(digit(model="cat"), told.put_nowait)
-    assert refused.is_over and isinstance(told.get_nowait(), ModelNotFound)
-    for each in (flight, refused):
-        engine.leave(each)
+    assert refused.is_done and isinstance(told.get_nowait(), ModelNotFound)
+    for each in (state, refused):
+        engine.cancel(each)
     assert engine.in_flight == 0 and told.empty()
 
 
@@ -213,10 +213,10 @@ async def test_who_left_is_told_nothing(
 ) -> None:
     gate, told = Gate(monkeypatch), []
     async with running(repository, heard, tmp_path / "trace", decode_threads=1) as engine:
-        flight = engine.begin(digit(image=STUCK, deadline=1e9), told.append)
+        state = engine.begin(digit(image=STUCK, deadline=1e9), told.append)
         await gate.wait_entered()
-        engine.leave(flight)
-        engine.leave(flight)
+        engine.cancel(state)
+        engine.cancel(state)
         gate.opened.set()
         await engine.classify(digit())
     assert told == [] and heard.cancellations == [("lenet", "decode")]

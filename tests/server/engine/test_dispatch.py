@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from linnaeus.server.engine.dispatch import Summons
+from linnaeus.server.engine.dispatch import Dispatcher
 
 DEVICE = "fake:0"
 
 
 class Desk:
-    """Summons before a queue that counts its calls, and a device that takes so long for each run."""
+    """Dispatcher before a queue that counts its calls, and a device that takes so long for each run."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -19,13 +19,13 @@ class Desk:
         self.is_there = True
         self.said: list[str] = []
         queue: Any = self
-        self.summons = Summons(queue, self.run_here, lambda: self.now)
+        self.dispatcher = Dispatcher(queue, self.run_inline, lambda: self.now)
 
-    def call(self) -> bool:
+    def notify(self) -> bool:
         self.said.append("called")
         return False
 
-    def run_here(self, device: str) -> bool:
+    def run_inline(self, device: str) -> bool:
         assert device == DEVICE
         if not self.is_there:
             return False
@@ -33,11 +33,11 @@ class Desk:
         self.said.append("run")
         return True
 
-    async def admit(self, *in_flight: int, here: str | None = DEVICE) -> list[str]:
+    async def admit(self, *in_flight: int, inline_device: str | None = DEVICE) -> list[str]:
         """Images that come in one step of the event loop, with so many in the server; returns what was done."""
         self.said.clear()
         for count in in_flight:
-            self.summons.admitted(count, here)
+            self.dispatcher.request_admitted(count, inline_device)
         await asyncio.sleep(0)
         return list(self.said)
 
@@ -75,7 +75,7 @@ async def test_company_sends_all_to_the_threads_until_as_many_were_alone_again(
 
 async def test_an_image_that_takes_a_thread_goes_to_one(desk: Desk) -> None:
     await desk.settle()
-    assert await desk.admit(1, here=None) == ["called"]
+    assert await desk.admit(1, inline_device=None) == ["called"]
     assert await desk.admit(1) == ["run"], "it was alone all the same"
 
 

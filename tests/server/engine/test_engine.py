@@ -28,7 +28,7 @@ from linnaeus.server.errors import (
 )
 from linnaeus.server.execution import device_pool
 from linnaeus.server.model_store.catalog import State
-from linnaeus.server.requests.event_log import FileTrace
+from linnaeus.server.requests.event_log import FileEventLog
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.runtime.model import Model
@@ -105,7 +105,7 @@ async def test_images_that_come_one_by_one_are_run_without_waking_a_thread_and_c
         runs = watch_runs(engine, monkeypatch, is_brief=True)
         answers = [await engine.classify(as_it_is) for _ in range(32)]
         assert not any(runs)
-        while not runs[-1]:  # the stream that had the last one may not be back yet
+        while not runs[-1]:  # the worker that had the last one may not be back yet
             answers.append(await engine.classify(as_it_is))
         runs.clear()
         answers += await engine.classify_many([as_it_is] * 2)
@@ -293,8 +293,8 @@ async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_trac
     gate = Gate(monkeypatch)
     now = [100.0]
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1, decode_threads=1)
-    trace = FileTrace(tmp_path / "trace")
-    engine = Engine(settings, heard, lambda: now[0], trace)
+    event_log = FileEventLog(tmp_path / "trace")
+    engine = Engine(settings, heard, lambda: now[0], event_log)
     await engine.load()
     first = asyncio.create_task(engine.classify(digit()))
     await gate.wait_entered()
@@ -310,7 +310,7 @@ async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_trac
     assert not gate.entered.acquire(blocking=False)
     await engine.close()
     assert heard.rejections == [("lenet", "deadline")] * 2
-    trace.close()
+    event_log.close()
     events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
     dropped = {"event": "dropped", "at": 2000.0, "request": 2, "reason": "deadline"}
     assert [each for each in events if each["event"] == "dropped"] == [dropped]
@@ -512,11 +512,11 @@ async def test_the_trace_tells_the_whole_story(
     repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = Gate(monkeypatch)
-    trace = FileTrace(tmp_path / "trace")
+    event_log = FileEventLog(tmp_path / "trace")
     now = [100.0]
     options: dict[str, Any] = {"device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1}
     settings = Settings(repository=repository, models="lenet", max_queue_size=3, **options)
-    engine = Engine(settings, heard, clock=lambda: now[0], trace=trace)
+    engine = Engine(settings, heard, clock=lambda: now[0], event_log=event_log)
     await engine.load()
     answered = asyncio.create_task(engine.classify(digit(priority=Priority.HIGH, deadline=5000.0)))
     await gate.wait_entered()
@@ -532,7 +532,7 @@ async def test_the_trace_tells_the_whole_story(
     with pytest.raises(InvalidArgument):
         await engine.classify(digit(top_k=99))
     await engine.close()
-    trace.close()
+    event_log.close()
     events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
     by_request = {number: [each["event"] for each in events if each.get("request") == number] for number in range(1, 6)}
     assert by_request[1] == ["admitted", "ended"]
@@ -558,10 +558,10 @@ async def test_the_trace_tells_the_whole_story(
 async def test_the_trace_tells_of_a_batch_that_failed_and_of_images_dropped_before_the_device(
     repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trace = FileTrace(tmp_path / "trace")
+    event_log = FileEventLog(tmp_path / "trace")
     now = [100.0]
     options: dict[str, Any] = {"device": "cpu", "max_batch_size": 2, "streams": 1, "decode_threads": 1}
-    engine = Engine(Settings(repository=repository, models="lenet", **options), heard, lambda: now[0], trace)
+    engine = Engine(Settings(repository=repository, models="lenet", **options), heard, lambda: now[0], event_log)
     await engine.load()
     gate, runs = Gate(monkeypatch), Runs(engine)
     gate.opened.set()
@@ -579,7 +579,7 @@ async def test_the_trace_tells_of_a_batch_that_failed_and_of_images_dropped_befo
     with pytest.raises(DeadlineExceeded, match="would have come 900.000 s after the deadline"):
         await late
     await engine.close()
-    trace.close()
+    event_log.close()
     events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
     assert [each["succeeded"] for each in events if each["event"] == "ran"] == [False, False]
     assert [each["requests"] for each in events if each["event"] == "batch"] == [[1], [3]]

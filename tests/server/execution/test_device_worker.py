@@ -12,9 +12,9 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, RequestError
-from linnaeus.server.execution.device_worker import DeviceStream
+from linnaeus.server.execution.device_worker import DeviceWorker
 from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import BatchOutcome, Work, WorkBatch, WorkTicket
+from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket
 from linnaeus.server.runtime.model import OutOfMemory, Ranking
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Stage
 
@@ -45,21 +45,23 @@ class FakeModel:
         return [Ranking(list(range(k)), [float("nan") if pixel == NO_NUMBERS else 1.0 / pixel] * k) for pixel in pixels]
 
 
-class WatchedQueue(BatchQueue[Work]):
+class WatchedQueue(BatchQueue[RequestPayload]):
     """Keeps what the thread says of each batch when it takes the next one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.learnt: list[bool] = []
 
-    def take(self, device: str, finished: Batch[Work] | None = None, learn: bool = True) -> Batch[Work] | None:
+    def take(
+        self, device: str, finished: Batch[RequestPayload] | None = None, learn: bool = True
+    ) -> Batch[RequestPayload] | None:
         if finished is not None and finished.tickets:
             self.learnt.append(learn)
         return super().take(device, finished, learn)
 
 
 class Device:
-    """A queue, a fake model, the thread between them and its host; outcomes arrive in `outcomes`."""
+    """A queue, a fake model, the thread between them and its context; outcomes arrive in `outcomes`."""
 
     def __init__(self) -> None:
         self.now = 1.0
@@ -72,8 +74,8 @@ class Device:
         self.begun: list[int] = []
         self.said_failed: list[bool] = []
         self.dies = False
-        self.lost: queue.Queue[WorkBatch] = queue.Queue()
-        self.concurrent_it: WorkBatch | None = None
+        self.lost: queue.Queue[RequestBatch] = queue.Queue()
+        self.concurrent_it: RequestBatch | None = None
         self.loop = asyncio.new_event_loop()
         self.ended: asyncio.Future[None] | None = None
 
@@ -82,40 +84,40 @@ class Device:
         self.queue.open_lane(LANE, limits, {name: LatencyTable({1: 0.01, 4: 0.02}) for name in devices})
 
     def start(self) -> None:
-        self.ended = DeviceStream("fake:0", self.queue, self, lambda: self.now).start(self.loop)
+        self.ended = DeviceWorker("fake:0", self.queue, self, lambda: self.now).start(self.loop)
 
     def model(self, lane: tuple[str, int]) -> Any:
         assert lane == LANE
         return self.fake
 
-    def share_cores(self, batch: WorkBatch) -> None:
+    def share_cores(self, batch: RequestBatch) -> None:
         self.concurrent.append(batch.concurrent)
 
-    def began(self, batch: WorkBatch) -> None:
+    def batch_started(self, batch: RequestBatch) -> None:
         self.begun.append(batch.number)
 
-    def hand_back(self, batch: WorkBatch, outcome: BatchOutcome) -> None:
+    def batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
         assert batch.number == self.begun[-1], "a batch begins before it is handed back"
         self.outcomes.put(outcome)
 
-    def is_lost(self, batch: WorkBatch, failed: bool) -> bool:
+    def must_remove_device(self, batch: RequestBatch, failed: bool) -> bool:
         self.said_failed.append(failed)
         return failed and self.dies
 
-    def lose(self, batch: WorkBatch) -> None:
+    def remove_device(self, batch: RequestBatch) -> None:
         self.queue.remove_device("fake:0", batch)
         self.lost.put(batch)
 
     def occupy(self) -> None:
-        """Another stream of the device takes a batch, and is at it until the end."""
+        """Another worker of the device takes a batch, and is at it until the end."""
         self.concurrent_it = self.queue.take_nowait("fake:0")
         assert self.concurrent_it is not None
 
-    def put(self, pixel: int, top_k: int = 1, timeout: float | None = None) -> WorkTicket:
+    def put(self, pixel: int, top_k: int = 1, timeout: float | None = None) -> RequestTicket:
         """A decoded picture of that colour is put before the device."""
-        work = Work(pixel, RawPixels(b"", 2, 2, 1), SPEC, top_k, self.loop.create_future())
-        work.pixels = numpy.full((2, 2, 1), pixel, numpy.uint8)
-        ticket = self.queue.admit(LANE, work, None if timeout is None else self.now + timeout)
+        payload = RequestPayload(pixel, RawPixels(b"", 2, 2, 1), SPEC, top_k, self.loop.create_future())
+        payload.pixels = numpy.full((2, 2, 1), pixel, numpy.uint8)
+        ticket = self.queue.admit(LANE, payload, None if timeout is None else self.now + timeout)
         turn = self.queue.next_to_decode_nowait()
         assert turn is not None and turn.tickets == [ticket]
         self.queue.put({ticket: 0.0})
@@ -196,23 +198,23 @@ def test_before_each_run_it_says_how_many_batches_run_beside(device: Device) -> 
 def test_whoever_asks_runs_what_waits_on_its_own_thread_and_hears_whether_anything_did(device: Device) -> None:
     threads: list[int] = []
     device.fake.before = lambda: threads.append(threading.get_ident())
-    stream = DeviceStream("fake:0", device.queue, device, lambda: device.now)
-    assert not stream.run_what_waits()
+    worker = DeviceWorker("fake:0", device.queue, device, lambda: device.now)
+    assert not worker.run_pending()
     for pixel in (1, 2, 3, 4, 5):
         device.put(pixel)
-    assert stream.run_what_waits()
+    assert worker.run_pending()
     assert device.fake.batches == [[1, 2, 3, 4], [5]] and threads == [threading.get_ident()] * 2
     assert [device.outcome().size, device.outcome().size] == [4, 1]
-    assert not stream.run_what_waits()
+    assert not worker.run_pending()
 
 
 def test_a_device_that_is_lost_under_whoever_asks_runs_nothing_more(device: Device) -> None:
     device.dies = True
     device.put(POISON)
-    stream = DeviceStream("fake:0", device.queue, device, lambda: device.now)
-    assert stream.run_what_waits()
+    worker = DeviceWorker("fake:0", device.queue, device, lambda: device.now)
+    assert worker.run_pending()
     assert device.lost.get(timeout=60).tickets and not device.outcome().items
-    assert not stream.run_what_waits()
+    assert not worker.run_pending()
 
 
 def test_a_failing_image_alone_is_run_once(device: Device) -> None:

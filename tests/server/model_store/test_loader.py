@@ -73,7 +73,7 @@ def test_a_version_answers_alike_on_each_of_its_devices(repository: Path) -> Non
 
 def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(repository: Path) -> None:
     chosen = settings_for(instances=2, weight=3.0, priority_weights=(5.0, 2.0, 1.0))
-    limits, tables = loader_module.lane_of(on_two(repository), chosen)
+    limits, tables = loader_module.lane_parameters(on_two(repository), chosen)
     assert (limits.max_batch_size, limits.max_queue_size, limits.max_queue_delay_seconds) == (4, 7, 0.25)
     assert (limits.weight, limits.priority_weights, limits.instances) == (3.0, (5.0, 2.0, 1.0), 2)
     assert list(tables) == list(TWO)
@@ -102,8 +102,8 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time
     monkeypatch.setattr(Model, "warm_up", watched)
     model = on_one_core_if_short(repository, monkeypatch, [inf, inf])
     assert model.is_short and threads == [6, 1] and [each.size for each in model.timings] == [1, 2, 4]
-    assert loader_module.lane_of([model], settings_for())[0].instances == 1
-    assert loader_module.lane_of([model], settings_for(instances=2))[0].instances == 2
+    assert loader_module.lane_parameters([model], settings_for())[0].instances == 1
+    assert loader_module.lane_parameters([model], settings_for(instances=2))[0].instances == 2
 
 
 @pytest.mark.parametrize(("bounds", "is_brief"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
@@ -120,7 +120,7 @@ def test_a_model_of_longer_runs_has_all_cores(
     repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]
 ) -> None:
     model = on_one_core_if_short(repository, monkeypatch, bounds)
-    assert not model.is_short and loader_module.lane_of([model], settings_for())[0].instances == 0
+    assert not model.is_short and loader_module.lane_parameters([model], settings_for())[0].instances == 0
 
 
 async def test_two_devices_serve_one_model_at_the_same_time(

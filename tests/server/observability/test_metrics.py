@@ -14,13 +14,13 @@ from linnaeus.server.errors import Unavailable
 from linnaeus.server.execution import device_pool
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import BatchReport, Request, RequestReport
+from linnaeus.server.requests.request import BatchReport, Request, RequestTimings
 
 LENET = {"model": "lenet", "version": "1"}
 
 
 def reported(error_seconds: float) -> BatchReport:
-    request = RequestReport(
+    request = RequestTimings(
         decode_seconds=0.01,
         queue_seconds=0.02,
         inference_seconds=0.03,
@@ -139,7 +139,7 @@ async def test_a_cpu_tells_its_streams_and_no_memory_of_its_own(served: Any) -> 
     engine, metrics = served
     await engine.classify(digit())
     value = metrics.registry.get_sample_value
-    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_streams["cpu"] > 0
+    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_workers["cpu"] > 0
     assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
     assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
     assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None

@@ -111,7 +111,7 @@ async def test_what_was_begun_before_is_answered(scene: Scene) -> None:
 async def test_the_door_settles_once_what_was_begun_has_ended_and_nobody_comes(scene: Scene) -> None:
     scene.door.close()
     in_flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    settling = asyncio.ensure_future(scene.door.settled(in_flight))
+    settling = asyncio.ensure_future(scene.door.on_outcome(in_flight))
     await scene.classify()
     assert not settling.done()
     in_flight.set_result(None)
@@ -122,7 +122,7 @@ async def test_the_door_settles_once_what_was_begun_has_ended_and_nobody_comes(s
 async def test_the_door_does_not_wait_for_ever(scene: Scene) -> None:
     scene.door.close()
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    await asyncio.wait_for(scene.door.settled(never), 60)
+    await asyncio.wait_for(scene.door.on_outcome(never), 60)
     assert not never.cancelled()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from linnaeus.server.engine.request_state import Flight
+from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
@@ -40,26 +40,26 @@ class Held:
 
     def __init__(self) -> None:
         self.closing = asyncio.Event()
-        self.begun: list[tuple[Request, Flight]] = []
-        self.left: list[Flight] = []
+        self.begun: list[tuple[Request, RequestState]] = []
+        self.left: list[RequestState] = []
         self._changed = asyncio.Condition()
 
-    def begin(self, request: Request, settled: Any) -> Flight:
-        def land(flight: Flight, outcome: Any) -> None:
-            flight.is_over = True
-            settled(outcome)
+    def begin(self, request: Request, on_outcome: Any) -> RequestState:
+        def complete(state: RequestState, outcome: Any) -> None:
+            state.is_done = True
+            on_outcome(outcome)
 
-        flight = Flight(len(self.begun), request, 0.0, settled, land)
-        self.begun.append((request, flight))
+        state = RequestState(len(self.begun), request, 0.0, on_outcome, complete)
+        self.begun.append((request, state))
         if request.model == "unknown":
-            flight.set_exception(ModelNotFound("unknown", "there is no model"))
-        return flight
+            state.set_exception(ModelNotFound("unknown", "there is no model"))
+        return state
 
-    def leave(self, flight: Flight) -> None:
-        self.left.append(flight)
+    def cancel(self, state: RequestState) -> None:
+        self.left.append(state)
 
     def settle(self, place: int) -> None:
-        self.begun[place][1].set_result(ANSWER)  # type: ignore[arg-type]  # `land` passes on whatever it is
+        self.begun[place][1].set_result(ANSWER)  # type: ignore[arg-type]  # `complete` passes on whatever it is
 
     async def wait_begun(self, count: int) -> None:
         while len(self.begun) < count:
@@ -188,7 +188,7 @@ async def test_a_caller_that_leaves_takes_its_images_along(stub: Any, held: Held
     await held.wait_begun(2)
     call.cancel()
     assert await ended(calls) == "CANCELLED"
-    assert held.left == [flight for _, flight in held.begun]
+    assert held.left == [state for _, state in held.begun]
 
 
 async def test_a_stream_that_runs_out_of_time_leaves_nothing(stub: Any, held: Held, calls: Calls) -> None:
@@ -197,7 +197,7 @@ async def test_a_stream_that_runs_out_of_time_leaves_nothing(stub: Any, held: He
     assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     # The caller's word that it gave up may come before the server's own clock says so.
     assert await ended(calls) in {"DEADLINE_EXCEEDED", "CANCELLED"}
-    assert held.left == [flight for _, flight in held.begun]
+    assert held.left == [state for _, state in held.begun]
 
 
 async def test_a_server_that_stops_answers_what_it_read_and_sends_the_caller_away(

@@ -11,7 +11,7 @@ import torch
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime import device as device_module
-from linnaeus.server.runtime.device import CoreShare, answers, default_streams, resolve_devices
+from linnaeus.server.runtime.device import CoreShare, answers, default_workers, resolve_devices
 
 
 def threads_given(share: CoreShare, concurrent: int, is_short: bool = False) -> int:
@@ -124,8 +124,8 @@ def test_a_device_that_is_only_short_of_memory_is_not_lost(
 
 
 def test_a_gpu_has_two_batches_under_way_and_a_processor_one_a_core_at_most_four() -> None:
-    assert default_streams(torch.device("cuda", 0)) == 2
-    assert 1 <= default_streams(torch.device("cpu")) <= 4
+    assert default_workers(torch.device("cuda", 0)) == 2
+    assert 1 <= default_workers(torch.device("cpu")) <= 4
 
 
 def test_float32_stays_whole_on_a_gpu_and_no_time_goes_into_timing_convolutions() -> None:

@@ -13,13 +13,13 @@ from linnaeus.server.decoding.decode import decode
 from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.process.thread_priority import give_way, step_back
 from linnaeus.server.requests.refusals import no_device, too_late
-from linnaeus.server.requests.request import Work, WorkTicket, lane_of
+from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.scheduling import BatchQueue
 
 logger = logging.getLogger(__name__)
 
 
-class Decoders:
+class DecoderThreads:
     """Decoder threads, until the queue is closed and nothing is left to decode.
 
     Contract: every ticket that the queue hands out is put before the devices or given up with an error.
@@ -35,8 +35,8 @@ class Decoders:
 
     def __init__(
         self,
-        queue: BatchQueue[Work],
-        give_up: Callable[[WorkTicket, RequestError], None],
+        queue: BatchQueue[RequestPayload],
+        give_up: Callable[[RequestTicket, RequestError], None],
         threads: int,
         in_background: bool,
         max_image_pixels: int,
@@ -62,9 +62,9 @@ class Decoders:
             for ticket in turn.late:
                 self._give_up(ticket, too_late(ticket, self._clock(), "waited for a decoder"))
             for ticket in self._queue.put(dict(self._decoded(turn.tickets))):
-                self._give_up(ticket, no_device(lane_of(ticket)[0]))
+                self._give_up(ticket, no_device(lane_key_of(ticket)[0]))
 
-    def _decoded(self, tickets: Iterable[WorkTicket]) -> Iterator[tuple[WorkTicket, float]]:
+    def _decoded(self, tickets: Iterable[RequestTicket]) -> Iterator[tuple[RequestTicket, float]]:
         """Decodes one after the other; yields those that went well, each with the processor time it took."""
         for ticket in tickets:
             try:
@@ -76,9 +76,9 @@ class Decoders:
                 logger.error("decoding failed [%s]", reference, exc_info=error)
                 self._give_up(ticket, InternalFailure(f"decoding failed (log reference {reference})", reference))
 
-    def _decode(self, work: Work) -> float:
-        """Decodes into the work; returns the processor time it took."""
+    def _decode(self, payload: RequestPayload) -> float:
+        """Decodes into the payload; returns the processor time it took."""
         started, processor_started = self._clock(), time.thread_time()
-        work.pixels = decode(work.image, work.input, self._max_image_pixels)
-        work.decode_seconds = self._clock() - started
+        payload.pixels = decode(payload.image, payload.input, self._max_image_pixels)
+        payload.decode_seconds = self._clock() - started
         return time.thread_time() - processor_started

@@ -9,7 +9,7 @@ from enum import Enum
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.specialization import Specialisation as Specialisation
 
@@ -56,9 +56,9 @@ class Entry:
     specialisations: tuple[Specialisation, ...] = ()
 
     @property
-    def lane(self) -> Lane:
+    def lane(self) -> LaneKey:
         """Its key in the batch queue."""
-        return Lane(self.name, self.version, self.generation)
+        return LaneKey(self.name, self.version, self.generation)
 
     @property
     def manifest(self) -> Manifest | None:

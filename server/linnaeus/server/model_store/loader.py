@@ -163,7 +163,7 @@ def load_on_each(
     return models
 
 
-def lane_of(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
+def lane_parameters(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
     """What the queue is to know of a version: its limits, and how long its batches take on each device."""
     limits = LaneLimits(
         max_batch_size=min(model.max_batch_size for model in models),

@@ -17,7 +17,7 @@ from linnaeus.server.model_store.catalog import Catalog, Entry, State
 from linnaeus.server.model_store.loader import Beside, Loader, log_ready
 from linnaeus.server.model_store.repository import ModelFolder, Stamp, VersionFolder
 from linnaeus.server.model_store.version_switch import Traffic
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
 
 logger = logging.getLogger(__name__)
@@ -192,7 +192,7 @@ class Settling:
         await self._traffic.replace(lane, loaded)
         log_ready(loaded)
 
-    def _beside(self, folder: VersionFolder) -> tuple[Lane | None, Beside]:
+    def _beside(self, folder: VersionFolder) -> tuple[LaneKey | None, Beside]:
         """What a version is to replace, if it is served, and what it is loaded beside."""
         busy, old = self._is_busy(), self._entry(folder.model, folder.version)
         if old is None or old.manifest is None:

@@ -8,9 +8,9 @@ import itertools
 
 from linnaeus.server.execution.device_pool import DevicePool
 from linnaeus.server.model_store.catalog import Catalog, Entry, State
-from linnaeus.server.model_store.loader import Loaded, Loader, lane_of
-from linnaeus.server.requests.lane import Lane
-from linnaeus.server.requests.request import Work
+from linnaeus.server.model_store.loader import Loaded, Loader, lane_parameters
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.request import RequestPayload
 from linnaeus.server.scheduling import BatchQueue
 
 
@@ -29,20 +29,22 @@ class Traffic:
         loader: returns the memory.
     """
 
-    def __init__(self, catalog: Catalog, queue: BatchQueue[Work], devices: DevicePool, loader: Loader) -> None:
+    def __init__(
+        self, catalog: Catalog, queue: BatchQueue[RequestPayload], devices: DevicePool, loader: Loader
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
         self._devices = devices
         self._loader = loader
         self._generations = itertools.count(1)
 
-    async def replace(self, old: Lane | None, loaded: Loaded) -> None:
+    async def replace(self, old: LaneKey | None, loaded: Loaded) -> None:
         """Moves the calls of a version onto what was loaded; returns once the old generation's memory is free."""
         self._catalog.put(self._begin(loaded, old if loaded.is_same else None))
         if old is not None:
             await self._end(old)
 
-    async def remove(self, lane: Lane, reason: str) -> None:
+    async def remove(self, lane: LaneKey, reason: str) -> None:
         """Takes a version that is ready from the calls; returns once those in flight are answered and its memory free.
 
         Args:
@@ -53,12 +55,12 @@ class Traffic:
         await self._end(lane)
         self._catalog.put(Entry(lane.model, lane.version, State.UNLOADED, reason))
 
-    def _begin(self, loaded: Loaded, learn_from: Lane | None) -> Entry:
+    def _begin(self, loaded: Loaded, learn_from: LaneKey | None) -> Entry:
         folder, models = loaded.folder, loaded.models
-        lane = Lane(folder.model, folder.version, next(self._generations))
-        limits, tables = lane_of(models, loaded.chosen)
+        lane = LaneKey(folder.model, folder.version, next(self._generations))
+        limits, tables = lane_parameters(models, loaded.chosen)
         for model in models:
-            self._devices.place(lane, model)
+            self._devices.add_model(lane, model)
         self._queue.open_lane(lane, limits, tables, learn_from)
         return Entry(
             name=lane.model,
@@ -73,7 +75,7 @@ class Traffic:
             default_timeout_seconds=loaded.chosen.default_timeout_seconds,
         )
 
-    async def _end(self, lane: Lane) -> None:
+    async def _end(self, lane: LaneKey) -> None:
         loop = asyncio.get_running_loop()
         emptied = asyncio.Event()
 
@@ -82,4 +84,4 @@ class Traffic:
 
         self._queue.close_lane(lane, tell)
         await emptied.wait()
-        await self._loader.release(self._devices.remove(lane))
+        await self._loader.release(self._devices.remove_model(lane))

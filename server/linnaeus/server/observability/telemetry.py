@@ -1,4 +1,4 @@
-"""Who follows requests: the traces and the request log, as far as they are on.
+"""The record handlers that the settings turn on: traces and the request log.
 
 OpenTelemetry is imported where traces are on, and nowhere else.
 """
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.request_log import RequestLog
-from linnaeus.server.requests.request_record import Follower, Followers
+from linnaeus.server.requests.request_record import RecordHandler, RecordHandlers
 
 if TYPE_CHECKING:
     from linnaeus.server.observability.otlp_export import SpanSender
@@ -20,22 +20,22 @@ class Telemetry:
     """What the settings turn on.
 
     Attributes:
-        follower: of the engine's requests; None if all is off.
+        record_handler: of the engine's requests; None if all is off.
 
     Raises:
         StartupError: traces cannot be sent like this.
     """
 
     def __init__(self, settings: Settings, release: str) -> None:
-        followers: list[Follower] = []
+        handlers: list[RecordHandler] = []
         self._sender: SpanSender | None = None
         if settings.otel_endpoint:
             spans, self._sender = _traces(settings, release)
-            followers.append(spans)
+            handlers.append(spans)
         if settings.request_log:
-            followers.append(RequestLog(settings.request_log))
-        several = Followers(*followers)
-        self.follower: Follower | None = followers[0] if len(followers) == 1 else several if followers else None
+            handlers.append(RequestLog(settings.request_log))
+        several = RecordHandlers(*handlers)
+        self.record_handler: RecordHandler | None = handlers[0] if len(handlers) == 1 else several if handlers else None
 
     async def close(self) -> None:
         """Sends what is left, for a bounded time."""
@@ -43,7 +43,7 @@ class Telemetry:
             await asyncio.to_thread(self._sender.close)
 
 
-def _traces(settings: Settings, release: str) -> "tuple[Follower, SpanSender]":
+def _traces(settings: Settings, release: str) -> "tuple[RecordHandler, SpanSender]":
     _require_url(settings.otel_endpoint)
     try:
         from linnaeus.server.observability.otlp_export import SpanSender

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import grpc
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.request_state import Flight, Outcome
+from linnaeus.server.engine.request_state import Outcome, RequestState
 from linnaeus.server.errors import InvalidImage, Overloaded, Unavailable
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
@@ -60,7 +60,7 @@ class Stream:
         self._caller = context.peer()
         self._places = asyncio.Semaphore(window)
         self._held = 0  # read and not answered in writing
-        self._under_way: dict[int, Flight] = {}
+        self._under_way: dict[int, RequestState] = {}
         self._outbox: deque[v1.StreamClassifyResponse] = deque()
         self._news = asyncio.Event()
 
@@ -79,8 +79,8 @@ class Stream:
         finally:
             reading.cancel()
             closing.cancel()
-            for flight in self._under_way.values():
-                self._engine.leave(flight)
+            for state in self._under_way.values():
+                self._engine.cancel(state)
         if not reading.cancelled():
             reading.result()
         else:
@@ -100,17 +100,17 @@ class Stream:
 
     def _begin(self, serial: int, message: v1.StreamClassifyRequest) -> None:
         self._held += 1
-        settled = partial(self._settled, serial, message.correlation_id, message.image.id)
+        on_outcome = partial(self._on_outcome, serial, message.correlation_id, message.image.id)
         try:
             if serial > 1:
                 self._charge(self._context, 1)
             request = to_image_request(message.image, message, self._deadline_of(message), self._caller)
         except (InvalidImage, Overloaded) as error:
-            settled(error)
+            on_outcome(error)
             return
-        flight = self._engine.begin(request, settled)
-        if not flight.is_over:
-            self._under_way[serial] = flight
+        state = self._engine.begin(request, on_outcome)
+        if not state.is_done:
+            self._under_way[serial] = state
 
     def _deadline_of(self, message: v1.StreamClassifyRequest) -> float | None:
         """When the image's time, or the stream's, is over; a time that is no number above 0 is none."""
@@ -119,7 +119,7 @@ class Stream:
         own = self._clock() + message.timeout_seconds
         return own if self._deadline is None else min(own, self._deadline)
 
-    def _settled(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
+    def _on_outcome(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
         """An image is done with; called by the engine."""
         self._under_way.pop(serial, None)
         answer = v1.StreamClassifyResponse(correlation_id=correlation_id, result=to_image_result(outcome, image_id))

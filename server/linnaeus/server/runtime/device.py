@@ -74,7 +74,7 @@ def answers(device: torch.device) -> bool:
         return is_out_of_memory(error)
 
 
-def default_streams(device: torch.device) -> int:
+def default_workers(device: torch.device) -> int:
     """How many batches are under way at once.
 
     On a CPU one a core, within reason, for each takes memory for its activations. On a GPU two: one is staged and

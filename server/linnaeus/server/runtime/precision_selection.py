@@ -63,7 +63,7 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled(Generic[M]):
+class SelectedPrecision(Generic[M]):
     """A model that is ready, in the precision that was settled on, and why it is that one."""
 
     model: M
@@ -71,7 +71,9 @@ class Settled(Generic[M]):
     reason: str
 
 
-def settle(wanted: str, opens: Mapping[str, Opens[M]], pictures: Pictures, clock: Callable[[], float]) -> Settled[M]:
+def settle(
+    wanted: str, opens: Mapping[str, Opens[M]], pictures: Pictures, clock: Callable[[], float]
+) -> SelectedPrecision[M]:
     """Opens, compares and warms up; whatever is not returned is closed.
 
     Args:
@@ -90,7 +92,7 @@ def settle(wanted: str, opens: Mapping[str, Opens[M]], pictures: Pictures, clock
         plain = _open(opens[FLOAT32], opened)
         if wanted == FLOAT32:
             plain.warm()
-            settled = Settled(plain, FLOAT32, "precision is float32")
+            settled = SelectedPrecision(plain, FLOAT32, "precision is float32")
         elif wanted in opens:
             settled = _settle_wanted(wanted, opens[wanted], _Reference(plain, pictures), opened)
         else:
@@ -126,7 +128,7 @@ def _open(opens: Opens[M], opened: list[M]) -> M:
     return opened[-1]
 
 
-def _settle_wanted(wanted: str, opens: Opens[M], reference: _Reference[M], opened: list[M]) -> Settled[M]:
+def _settle_wanted(wanted: str, opens: Opens[M], reference: _Reference[M], opened: list[M]) -> SelectedPrecision[M]:
     model = _open(opens, opened)
     agreement = reference.compare(model)
     if not agreement.is_finite:
@@ -134,12 +136,12 @@ def _settle_wanted(wanted: str, opens: Opens[M], reference: _Reference[M], opene
             f"precision {wanted} gives answers that are no numbers, where float32's are; use another one"
         )
     model.warm()
-    return Settled(model, wanted, f"precision is {wanted} ({agreement}; {reference.kind})")
+    return SelectedPrecision(model, wanted, f"precision is {wanted} ({agreement}; {reference.kind})")
 
 
 def _settle_best(
     opens: Mapping[str, Opens[M]], reference: _Reference[M], clock: Callable[[], float], opened: list[M]
-) -> Settled[M]:
+) -> SelectedPrecision[M]:
     reference.plain.warm()
     models = {FLOAT32: reference.plain}
     tried: list[Trial] = []
@@ -157,4 +159,4 @@ def _settle_best(
     choice = choose(
         rates[FLOAT32], [replace(trial, images_per_second=rates.get(trial.precision, 0.0)) for trial in tried]
     )
-    return Settled(models[choice.precision], choice.precision, f"{choice.reason}; {reference.kind}")
+    return SelectedPrecision(models[choice.precision], choice.precision, f"{choice.reason}; {reference.kind}")
