@@ -30,9 +30,9 @@ def healthcheck(
 ) -> None:
     """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
     # gRPC takes a moment to import, which --help does not need.
-    from linnaeus.server.rpc.healthcheck import check
+    from linnaeus.server.rpc.healthcheck import check_health
 
-    print(check(context.obj, timeout_seconds))
+    print(check_health(context.obj, timeout_seconds))
 
 
 def _serve(settings: Settings) -> None:

@@ -14,7 +14,7 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding import decoder_threads as decoders_module
 from linnaeus.server.decoding.decoder_threads import DecoderThreads
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, InvalidImage, RequestError, Unavailable
-from linnaeus.server.process.thread_priority import give_way
+from linnaeus.server.process.thread_priority import use_idle_scheduling
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import RequestPayload, RequestTicket
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Priority, Stage
@@ -218,7 +218,7 @@ def test_a_system_without_such_a_policy_is_left_as_it_is(monkeypatch: pytest.Mon
     asked: list[object] = []
     monkeypatch.delattr(os, "SCHED_IDLE", raising=False)
     monkeypatch.setattr(os, "sched_setscheduler", lambda *arguments: asked.append(arguments), raising=False)
-    give_way()
+    use_idle_scheduling()
     assert asked == []
 
 

@@ -7,12 +7,12 @@ import pytest
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
-from linnaeus.server.model_store.catalog import Entry, State
+from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.requests.request import Request, RequestPayload
 from linnaeus.server.scheduling import BatchQueue, LaneLimits, LatencyTable, Priority
 
-ENTRY = Entry("lenet", 1, State.READY)
+ENTRY = Entry("lenet", 1, ModelState.READY)
 SPEC = InputSpec(channels=1, height=28, width=28, resize=28, interpolation="bilinear")
 NOW = 100.0
 RUN_SECONDS = 0.1

@@ -27,7 +27,7 @@ from linnaeus.server.errors import (
     Unavailable,
 )
 from linnaeus.server.execution import device_pool
-from linnaeus.server.model_store.catalog import State
+from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.requests.event_log import FileEventLog
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Priority, Request
@@ -207,8 +207,8 @@ async def test_a_broken_model_is_refused_with_its_reason_and_the_others_are_serv
     (broken / "1" / "labels.txt").write_text("one\n")
     async with running(tmp_path, heard, max_batch_size=1) as engine:
         assert [(entry.name, entry.state) for entry in engine.catalog.entries()] == [
-            ("broken", State.FAILED),
-            ("lenet", State.READY),
+            ("broken", ModelState.FAILED),
+            ("lenet", ModelState.READY),
         ]
         assert (await engine.classify(digit())).model == "lenet"
         with pytest.raises(ModelNotFound, match=r"broken/1 .* refused .* labels.txt has 1 lines"):
@@ -600,7 +600,7 @@ async def test_a_wrong_key_refuses_the_model_and_names_itself(repository: Path, 
     (tmp_path / "lenet" / "config.toml").write_text("max_bach_size = 3\n")
     async with running(tmp_path, heard) as engine:
         entry = engine.catalog.entries()[0]
-        assert entry.state is State.FAILED
+        assert entry.state is ModelState.FAILED
         assert "config.toml: max_bach_size is no setting of a model" in entry.reason
 
 

@@ -18,7 +18,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store import loader as loader_module
-from linnaeus.server.model_store.catalog import State
+from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository import VersionFolder
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
@@ -83,8 +83,8 @@ def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(re
 
 def on_one_core_if_short(repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: Sequence[float]) -> Model:
     """A model whose runs are held against these bounds, one after the other."""
-    asked = iter(bounds)
-    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(asked))
+    scope = iter(bounds)
+    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(scope))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     return loader_module.load_on_each(folder, {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}, 4)[0]
 
@@ -162,8 +162,8 @@ async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_s
     engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
     await engine.load()
     states = {entry.name: (entry.state, entry.reason) for entry in engine.catalog.entries()}
-    assert states["lenet"] == (State.READY, "")
-    assert states["other"][0] is State.FAILED
+    assert states["lenet"] == (ModelState.READY, "")
+    assert states["other"][0] is ModelState.FAILED
     assert states["other"][1].startswith("config.toml: devices: device cuda:99 is not there")
     await engine.close()
 
@@ -178,7 +178,7 @@ async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
     loader = loader_module.Loader(1, lambda: 0.0)
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     with pytest.raises(ModelRefused, match=r"^loading it failed with ZeroDivisionError \(log reference (\w+)\)$"):
-        await loader.load(folder, settings_for(devices=("cpu",)), loader_module.Beside())
+        await loader.load(folder, settings_for(devices=("cpu",)), loader_module.LoadContext())
     assert "secret" in caplog.text
 
 
@@ -190,7 +190,7 @@ async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batche
 
     def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, *_: object) -> Model:
         seen.append(
-            (torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loader_module.step_back)
+            (torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loader_module.lower_priority)
         )
         return real(path, device, size or 1, clock, before_warm_up)
 
@@ -198,8 +198,8 @@ async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batche
     loader = loader_module.Loader(2, lambda: 0.0)
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     chosen = settings_for(devices=("cpu",), max_batch_size=0)
-    first = await loader.load(folder, chosen, loader_module.Beside())
-    same = await loader.load(folder, chosen, loader_module.Beside(True, first.models[0].manifest.sha256, 3))
-    other = await loader.load(folder, chosen, loader_module.Beside(True, "another", 3))
+    first = await loader.load(folder, chosen, loader_module.LoadContext())
+    same = await loader.load(folder, chosen, loader_module.LoadContext(True, first.models[0].manifest.sha256, 3))
+    other = await loader.load(folder, chosen, loader_module.LoadContext(True, "another", 3))
     assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
     assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]

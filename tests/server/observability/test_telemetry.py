@@ -19,7 +19,7 @@ from tests.collecting import PATIENCE_SECONDS, Collector, collecting
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.otlp_export import SpanSender
-from linnaeus.server.observability.sampling import is_chosen
+from linnaeus.server.observability.sampling import is_sampled
 from linnaeus.server.observability.spans import Spans
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.requests.request import Priority
@@ -58,13 +58,13 @@ def test_stages_follow_each_other_and_end_with_the_request() -> None:
 
 @given(share=st.floats(0, 1), first=st.integers(0, 10**12), count=st.integers(1, 500))
 def test_the_share_holds_over_any_stretch_of_requests(share: float, first: int, count: int) -> None:
-    chosen = sum(is_chosen(number, share) for number in range(first, first + count))
+    chosen = sum(is_sampled(number, share) for number in range(first, first + count))
     assert abs(chosen - share * count) < 10
 
 
 def test_none_and_all_are_exactly_that() -> None:
-    assert not any(is_chosen(number, 0.0) for number in range(1000))
-    assert all(is_chosen(number, 1.0) for number in range(1000))
+    assert not any(is_sampled(number, 0.0) for number in range(1000))
+    assert all(is_sampled(number, 1.0) for number in range(1000))
 
 
 def test_off_means_that_nobody_follows_and_opentelemetry_is_not_even_imported() -> None:
@@ -166,8 +166,8 @@ def test_a_collector_that_takes_nothing_is_told_of_once_and_once_more_when_it_do
     sender.tracer.start_span("sent").end()
     collector.wait_for(lambda spans: [span.name for span in spans] == ["sent"])
     sender.close()
-    told = [getattr(record, "event", {}).get("event") for record in caplog.records]
-    assert told == ["traces_lost", "traces_sent"]
+    arguments = [getattr(record, "event", {}).get("event") for record in caplog.records]
+    assert arguments == ["traces_lost", "traces_sent"]
 
 
 def test_what_is_left_is_sent_at_the_end(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.status import PUSHBACK_KEY
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -83,7 +83,7 @@ class Wire:
 async def wire() -> AsyncIterator[Wire]:
     calls, servicer = Calls(), Servicer()
     server = grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, calls))
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -222,7 +222,7 @@ async def test_a_call_whose_deadline_passed_is_counted_as_such(remaining_seconds
 
     calls, server = Calls(), Server()
     method = grpc.unary_unary_rpc_method_handler(behaviour)
-    WatchedServer(server, calls).add_registered_method_handlers("service", {"Classify": method})  # type: ignore[arg-type]
+    InterceptedServer(server, calls).add_registered_method_handlers("service", {"Classify": method})  # type: ignore[arg-type]
     with pytest.raises(asyncio.CancelledError):
         await server.handlers[0].service(Details()).unary_unary(None, Context())
     assert await calls.handled() == [("Classify", "UNARY", code)]

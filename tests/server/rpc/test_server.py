@@ -29,9 +29,9 @@ async def stopping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stopping]:
     monkeypatch.setattr(rpc_server, "_WRITE_SECONDS", 60.0)  # no moment of these tests is as long
     servicer, started = Servicer(), Started()
     server = RpcServer(started, ServerSecurity(address=Address("127.0.0.1", 0), max_connections=10), 1 << 20)
-    service = Service("s", lambda door: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, door))
+    service = Service("s", lambda drainer: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, drainer))
     await server.start([service])
-    await server.serving()
+    await server.set_serving()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING

@@ -11,8 +11,8 @@ from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import WatchedServer
-from linnaeus.server.rpc.stream_classify import Stream
+from linnaeus.server.rpc.interceptor import InterceptedServer
+from linnaeus.server.rpc.stream_classify import ClassifyStream
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -80,7 +80,7 @@ async def held() -> Held:
 async def stub(held: Held, calls: Calls) -> AsyncIterator[Any]:
     server = grpc.aio.server()
     servicer = ClassifierServicer(held, v1.ServerLimits(stream_window=WINDOW), "0", lambda: 1000.0)  # type: ignore[arg-type]
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, calls))
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -139,7 +139,7 @@ async def test_what_comes_once_the_server_stops_is_left_to_another_one(held: Hel
             held.closing.set()
             return asking(1)
 
-    stream = Stream(held, Late(), None, WINDOW, lambda: 1000.0)  # type: ignore[arg-type]
+    stream = ClassifyStream(held, Late(), None, WINDOW, lambda: 1000.0)  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await asyncio.wait_for(stream.serve(), PATIENCE_SECONDS)
     assert held.begun == []
@@ -249,7 +249,7 @@ class Deaf:
 
 async def test_a_caller_that_does_not_read_is_not_read_either(held: Held) -> None:
     deaf = Deaf()
-    stream = asyncio.create_task(Stream(held, deaf, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
+    stream = asyncio.create_task(ClassifyStream(held, deaf, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
     for taken in range(5):
         await held.wait_begun(WINDOW + taken)
         held.settle(taken)
@@ -270,7 +270,7 @@ async def test_an_image_without_content_takes_a_place_like_any_other(held: Held)
             return asking(self._number, image=v1.Image())
 
     empty = Empty()
-    stream = asyncio.create_task(Stream(held, empty, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
+    stream = asyncio.create_task(ClassifyStream(held, empty, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
     for _ in range(50):
         await asyncio.sleep(0)
     assert empty._number == WINDOW and empty.taken == []
@@ -284,4 +284,4 @@ async def test_a_fault_while_reading_ends_the_stream_with_that_fault(held: Held)
             raise OSError("broken")
 
     with pytest.raises(OSError, match="broken"):
-        await asyncio.wait_for(Stream(held, Broken(), None, WINDOW, lambda: 1000.0).serve(), PATIENCE_SECONDS)  # type: ignore[arg-type]
+        await asyncio.wait_for(ClassifyStream(held, Broken(), None, WINDOW, lambda: 1000.0).serve(), PATIENCE_SECONDS)  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ class LateLine:
         else:
             self._give(Order(order))
 
-    def follow(self, other: "LateLine") -> None:
+    def reconcile_changes(self, other: "LateLine") -> None:
         self._give(Order(lambda: None, (other, other.given)))
 
     def wait(self) -> None:

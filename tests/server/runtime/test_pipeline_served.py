@@ -114,11 +114,11 @@ async def test_a_model_that_is_replaced_or_unloaded_takes_its_launcher_and_its_m
     images = digits(LARGEST)
     await served.ask(images)
     calls = asyncio.ensure_future(served.ask(images))
-    await served.engine.control.reload_model("lenet")
+    await served.engine.model_manager.reload_model("lenet")
     assert served.is_right(images, await calls)
     assert left == [([False, True], 1)]
     assert served.is_right(images, await served.ask(images))
-    await served.engine.control.unload_model("lenet")
+    await served.engine.model_manager.unload_model("lenet")
     assert left[1:] == [([False, False], 0)]
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.errors import InternalFailure, RequestError
-from linnaeus.server.process.thread_priority import give_way, step_back
+from linnaeus.server.process.thread_priority import lower_priority, use_idle_scheduling
 from linnaeus.server.requests.refusals import no_device, too_late
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.scheduling import BatchQueue
@@ -55,9 +55,9 @@ class DecoderThreads:
             threading.Thread(target=self._serve, name="linnaeus-decode", daemon=True).start()
 
     def _serve(self) -> None:
-        step_back()
+        lower_priority()
         if self._in_background:
-            give_way()
+            use_idle_scheduling()
         while (turn := self._queue.next_to_decode()) is not None:
             for ticket in turn.late:
                 self._give_up(ticket, too_late(ticket, self._clock(), "waited for a decoder"))

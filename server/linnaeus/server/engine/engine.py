@@ -20,8 +20,8 @@ from linnaeus.server.errors import RequestError
 from linnaeus.server.execution.device_pool import DevicePool
 from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.model_store.loader import Loader
-from linnaeus.server.model_store.model_manager import Control
-from linnaeus.server.model_store.version_switch import Traffic
+from linnaeus.server.model_store.model_manager import ModelManager
+from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.requests.event_log import EventLog, NullEventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
@@ -39,7 +39,7 @@ class Engine:
 
     Attributes:
         catalog: what is served.
-        control: what is loaded when.
+        model_manager: what is loaded when.
         health_changed: set whenever a device was taken out, or other versions are served.
         closing: set once nothing more is admitted, so that whoever workers may end.
     """
@@ -81,8 +81,10 @@ class Engine:
             self.catalog, self._queue, dispatcher, observer, event_log, clock, record_handler
         )
         loader = Loader(settings.intra_op_threads, clock)
-        traffic = Traffic(self.catalog, self._queue, self._devices, loader)
-        self.control = Control(settings, self.catalog, traffic, loader, observer, self.health_changed.set)
+        version_switch = VersionSwitch(self.catalog, self._queue, self._devices, loader)
+        self.model_manager = ModelManager(
+            settings, self.catalog, version_switch, loader, observer, self.health_changed.set
+        )
 
     @property
     def in_flight(self) -> int:
@@ -117,13 +119,13 @@ class Engine:
         return self._queue.batch_seconds(lane)
 
     async def load(self) -> None:
-        """Loads what is to be served from the start; see `Control.start`.
+        """Loads what is to be served from the start; see `ModelManager.start`.
 
         Raises:
             StartupError: the repository is missing or empty.
         """
         self._decoders.start()
-        await self.control.start()
+        await self.model_manager.start()
 
     async def classify(self, request: Request) -> Classification:
         """Answers one request.
@@ -186,7 +188,7 @@ class Engine:
     async def close(self) -> None:
         """Admits nothing more, finishes what was admitted, then ends all threads. May be called twice."""
         self.closing.set()
-        self.control.close()
+        self.model_manager.close()
         self._queue.close()
         await self._devices.wait_closed()
 

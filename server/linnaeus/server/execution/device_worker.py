@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from linnaeus.server.errors import InternalFailure, RequestError
-from linnaeus.server.process.thread_priority import step_back
+from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import (
@@ -88,7 +88,7 @@ class DeviceWorker:
         return first is not None
 
     def _pull(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
-        step_back()
+        lower_priority()
         batch = self._queue.take(self._device)
         while batch is not None and (learn := self._process(batch)) is not None:
             batch = self._queue.take(self._device, batch, learn)

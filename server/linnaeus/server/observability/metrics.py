@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
-from linnaeus.server.model_store.catalog import Entry, State
+from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.histograms import Histograms
 from linnaeus.server.requests.request import BatchReport
@@ -135,7 +135,7 @@ class _EngineGauges(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         entries = self._engine.catalog.entries()
-        ready = [entry for entry in entries if entry.state is State.READY]
+        ready = [entry for entry in entries if entry.state is ModelState.READY]
         return [
             _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._engine.in_flight}),
             _gauge(
@@ -149,7 +149,7 @@ class _EngineGauges(Collector):
                 "1 if the version is served, 0 if it is to be and is not.",
                 _VERSION,
                 # What nobody wants served must not look like something that fails.
-                {_version(entry): float(entry in ready) for entry in entries if entry.state is not State.UNLOADED},
+                {_version(entry): float(entry in ready) for entry in entries if entry.state is not ModelState.UNLOADED},
             ),
             _gauge(
                 "linnaeus_version_label_ready",

@@ -2,9 +2,9 @@
 
 import logging
 
-from linnaeus.server.observability.sampling import is_chosen
+from linnaeus.server.observability.sampling import is_sampled
 from linnaeus.server.requests.request_record import BatchRecord, RequestRecord
-from linnaeus.server.rpc.trace_context import Origin, current_origin
+from linnaeus.server.rpc.trace_context import CallContext, current_call
 
 logger = logging.getLogger(__name__)
 
@@ -21,26 +21,26 @@ class RequestLog:
 
     def sample(self, number: int) -> object | None:
         """Chooses by the number."""
-        return current_origin() if is_chosen(number, self._share) else None
+        return current_call() if is_sampled(number, self._share) else None
 
     def request_ended(self, context: object, record: RequestRecord) -> None:
         """Writes the line."""
-        if isinstance(context, Origin):
+        if isinstance(context, CallContext):
             fields = _fields(context, record)
             sentence = "request %d of %s/%d: %s after %.3f ms"
-            told = (record.number, record.model or "no model", record.version, record.outcome, fields["total_ms"])
-            logger.info(sentence, *told, extra={"event": fields})
+            arguments = (record.number, record.model or "no model", record.version, record.outcome, fields["total_ms"])
+            logger.info(sentence, *arguments, extra={"event": fields})
 
     def batch_ended(self, batch: BatchRecord) -> None:
         """Runs have no lines."""
 
 
-def _fields(origin: Origin, record: RequestRecord) -> dict[str, object]:
+def _fields(call: CallContext, record: RequestRecord) -> dict[str, object]:
     run = record.batch
     return {
         "event": "request",
         "request": record.number,
-        "method": origin.method,
+        "method": call.method,
         "model": record.model,
         "version": record.version,
         "outcome": record.outcome,
@@ -51,8 +51,8 @@ def _fields(origin: Origin, record: RequestRecord) -> dict[str, object]:
         "image_bytes": record.image_bytes,
         "priority": record.priority.name.lower(),
         "deadline_ms": None if record.timeout_seconds is None else _milliseconds(record.timeout_seconds),
-        "caller": origin.caller_kind,
-        "trace_id": origin.trace_id,
+        "caller": call.caller_kind,
+        "trace_id": call.trace_id,
     }
 
 

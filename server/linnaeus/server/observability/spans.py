@@ -1,4 +1,4 @@
-"""Spans of OpenTelemetry, made from the records of requests that have ended: nothing is measured here, and nothing is sent.
+"""Spans of OpenTelemetry, made from the records of ended requests: nothing is measured here, and nothing is sent.
 
 An image is one span, `classify`, below its caller's; its stages are spans below it. A batch is a trace of its own,
 `batch`, that links to its images, as each image's inference links to its batch.
@@ -13,9 +13,9 @@ from opentelemetry.trace import get_current_span as span_of
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from opentelemetry.util.types import AttributeValue
 
-from linnaeus.server.observability.sampling import is_chosen
+from linnaeus.server.observability.sampling import is_sampled
 from linnaeus.server.requests.request_record import BatchRecord, RequestRecord, StageTiming
-from linnaeus.server.rpc.trace_context import Origin, current_origin
+from linnaeus.server.rpc.trace_context import CallContext, current_call
 
 # What OpenTelemetry calls errors of a server; the others are the caller's.
 _ERRORS = frozenset({"failed", "deadline", "unavailable"})
@@ -25,7 +25,7 @@ _ERRORS = frozenset({"failed", "deadline", "unavailable"})
 class _SampledRequest:
     """Where an image that is traced comes from, and what its span stands below."""
 
-    origin: Origin
+    call: CallContext
     parent: Context
 
 
@@ -50,11 +50,11 @@ class Spans:
 
     def sample(self, number: int) -> object | None:
         """Chooses as the caller did, or by the number."""
-        origin = current_origin()
-        parent = self._parent(origin)
+        call = current_call()
+        parent = self._parent(call)
         known = span_of(parent).get_span_context()
-        chosen = known.trace_flags.sampled if known.is_valid else is_chosen(number, self._share)
-        return _SampledRequest(origin, parent) if chosen else None
+        chosen = known.trace_flags.sampled if known.is_valid else is_sampled(number, self._share)
+        return _SampledRequest(call, parent) if chosen else None
 
     def request_ended(self, context: object, record: RequestRecord) -> None:
         """Makes the spans of one image."""
@@ -71,7 +71,7 @@ class Spans:
         span.end(_clock_offset_nanoseconds() + _nanoseconds(batch.finished_at))
 
     def _make(self, sampled: _SampledRequest, record: RequestRecord, offset: int) -> None:
-        attributes = _attributes(sampled.origin, record)
+        attributes = _attributes(sampled.call, record)
         began, ended = offset + _nanoseconds(record.arrived_at), offset + _nanoseconds(record.ended_at)
         span = self._tracer.start_span("classify", sampled.parent, SpanKind.SERVER, attributes, start_time=began)
         links = () if record.batch is None else (self._link(span, record.batch, offset),)
@@ -82,10 +82,10 @@ class Spans:
             span.set_status(Status(StatusCode.ERROR, record.outcome))
         span.end(ended)
 
-    def _parent(self, origin: Origin) -> Context:
-        if not origin.traceparent:
+    def _parent(self, call: CallContext) -> Context:
+        if not call.traceparent:
             return Context()
-        return self._propagator.extract({"traceparent": origin.traceparent, "tracestate": origin.tracestate}, Context())
+        return self._propagator.extract({"traceparent": call.traceparent, "tracestate": call.tracestate}, Context())
 
     def _link(self, span: Span, batch: BatchRecord, offset: int) -> Link:
         """Links the batch to an image; returns the link back."""
@@ -106,7 +106,7 @@ class Spans:
         )
 
 
-def _attributes(origin: Origin, record: RequestRecord) -> dict[str, AttributeValue]:
+def _attributes(call: CallContext, record: RequestRecord) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         "linnaeus.request": record.number,
         "linnaeus.model": record.model,
@@ -115,7 +115,7 @@ def _attributes(origin: Origin, record: RequestRecord) -> dict[str, AttributeVal
         "linnaeus.priority": record.priority.name.lower(),
         "linnaeus.image_bytes": record.image_bytes,
         "rpc.system": "grpc",
-        "rpc.method": origin.method,
+        "rpc.method": call.method,
     }
     if record.timeout_seconds is not None:
         attributes["linnaeus.timeout_seconds"] = record.timeout_seconds

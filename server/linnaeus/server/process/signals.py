@@ -9,7 +9,7 @@ _LAST_WORDS = b"linnaeus-server: a second signal ends it at once\n"
 _STANDARD_ERROR = 2
 
 
-def told_to_stop() -> asyncio.Event:
+def stop_on_signals() -> asyncio.Event:
     """Returns what the first signal sets; call it in the event loop's thread, the main one."""
     told = asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -1,6 +1,6 @@
 """What became of a request, for record handlers: when it was at which stage, and in which batch.
 
-Knows neither spans nor logs, and holds nothing of a picture but its size. Without a record handler nothing here is made.
+Knows neither spans nor logs, and holds nothing of a picture but its size. Without a handler nothing here is made.
 """
 
 from collections.abc import Iterator

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from linnaeus.server.security.authorization import Guard
+from linnaeus.server.security.authorization import Authorizer
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.tls import Certificates
 
@@ -16,11 +16,11 @@ class ServerSecurity:
         max_connections: further ones are closed at once.
         health: of the port that only tells the health; None for no such port.
         certificates: None for no TLS.
-        guard: asked before every call; None lets all pass.
+        authorizer: asked before every call; None lets all pass.
     """
 
     address: Address
     max_connections: int
     health: Address | None = None
     certificates: Certificates | None = None
-    guard: Guard | None = None
+    authorizer: Authorizer | None = None

@@ -5,8 +5,8 @@ import time
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
-from linnaeus.server.process.file_limits import raise_limit, room_for_connections
-from linnaeus.server.security.authorization import Guard, TokenFile
+from linnaeus.server.process.file_limits import connection_limit, raise_open_file_limit
+from linnaeus.server.security.authorization import Authorizer, TokenFile
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.server_security import ServerSecurity
@@ -15,26 +15,26 @@ from linnaeus.server.security.tls import Certificates, TlsFiles
 logger = logging.getLogger(__name__)
 
 
-def doors_of(settings: Settings) -> ServerSecurity:
+def server_security(settings: Settings) -> ServerSecurity:
     """Returns where the server listens and what each call must pass.
 
     Raises:
         StartupError: the settings contradict each other, a file cannot be used, or a lock is missing where other
             machines reach the server.
     """
-    _require_whole(settings)
+    _require_complete(settings)
     address = Address(settings.host, settings.port)
     _require_tls(settings, address)
     return ServerSecurity(
         address=address,
         health=None if settings.health_port < 0 else Address(settings.health_host, settings.health_port),
         certificates=_certificates(settings),
-        guard=_guard(settings),
-        max_connections=settings.max_connections or room_for_connections(raise_limit()),
+        authorizer=_authorizer(settings),
+        max_connections=settings.max_connections or connection_limit(raise_open_file_limit()),
     )
 
 
-def _require_whole(settings: Settings) -> None:
+def _require_complete(settings: Settings) -> None:
     if bool(settings.tls_certificate) != bool(settings.tls_key):
         raise StartupError("tls_certificate and tls_key belong together: name both or neither")
     if settings.tls_client_ca and not settings.tls_certificate:
@@ -62,14 +62,14 @@ def _certificates(settings: Settings) -> Certificates | None:
     return Certificates(TlsFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
 
 
-def _guard(settings: Settings) -> Guard | None:
+def _authorizer(settings: Settings) -> Authorizer | None:
     """None where everybody may do everything: then no call pays for a lock."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
-    limiter = limiter_of(settings)
-    return None if tokens is None and limiter is None else Guard(tokens, limiter)
+    limiter = rate_limiter(settings)
+    return None if tokens is None and limiter is None else Authorizer(tokens, limiter)
 
 
-def limiter_of(settings: Settings) -> RateLimiter | None:
+def rate_limiter(settings: Settings) -> RateLimiter | None:
     """Returns what holds each caller to its rate; None where there is no rate."""
     if not settings.rate_limit:
         return None

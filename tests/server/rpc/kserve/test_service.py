@@ -18,10 +18,10 @@ from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome
-from linnaeus.server.model_store.catalog import Catalog, Entry, State
+from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.kserve.inputs import MOST_IMAGES
 from linnaeus.server.rpc.kserve.servicer import InferenceServicer
 from linnaeus.server.rpc.kserve.statistics import Statistics
@@ -95,11 +95,11 @@ async def served(repository: Path) -> AsyncIterator[Served]:
     )
     engine = Engine(settings, statistics)
     await engine.load()
-    engine.catalog.put(Entry("broken", 1, State.FAILED, "manifest.json is missing"))
+    engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "manifest.json is missing"))
     listening, health = Listening(engine), [True]
     server = grpc.aio.server()
-    watched: Any = WatchedServer(server, Deaf())
-    inferring = InferenceServicer(listening, statistics, "9.9", lambda: health[0], engine.control)  # type: ignore[arg-type]
+    watched: Any = InterceptedServer(server, Deaf())
+    inferring = InferenceServicer(listening, statistics, "9.9", lambda: health[0], engine.model_manager)  # type: ignore[arg-type]
     kserve_grpc.add_GRPCInferenceServiceServicer_to_server(inferring, watched)
     v1_grpc.add_ClassifierServiceServicer_to_server(ClassifierServicer(engine, v1.ServerLimits(), "9.9"), watched)
     port = server.add_insecure_port("127.0.0.1:0")
@@ -392,12 +392,12 @@ async def test_statistics_count_the_images_of_both_services(served: Served, digi
 
 
 async def test_loading_and_unloading_reach_whoever_does_it(served: Served) -> None:
-    control = Controlled()
-    servicer = InferenceServicer(served.listening, Statistics(), "0", lambda: True, control)  # type: ignore[arg-type]
+    model_manager = Controlled()
+    servicer = InferenceServicer(served.listening, Statistics(), "0", lambda: True, model_manager)  # type: ignore[arg-type]
     nobody: Any = None
     await servicer.RepositoryModelLoad(kserve.RepositoryModelLoadRequest(model_name="lenet"), nobody)
     await servicer.RepositoryModelUnload(kserve.RepositoryModelUnloadRequest(model_name="lenet.pixels"), nobody)
-    assert control.told == [("load", "lenet"), ("unload", "lenet")]
+    assert model_manager.told == [("load", "lenet"), ("unload", "lenet")]
 
 
 async def test_a_stream_answers_each_request_and_survives_the_bad_one(served: Served, digits: list[bytes]) -> None:
@@ -410,7 +410,7 @@ async def test_a_stream_answers_each_request_and_survives_the_bad_one(served: Se
 
 async def test_a_model_that_is_called_something_pixels_keeps_its_name() -> None:
     catalog = Catalog()
-    catalog.put(Entry("mine", 1, State.LOADING))
+    catalog.put(Entry("mine", 1, ModelState.LOADING))
     assert model_of(catalog, "mine.pixels") == "mine"
-    catalog.put(Entry("mine.pixels", 1, State.LOADING))
+    catalog.put(Entry("mine.pixels", 1, ModelState.LOADING))
     assert model_of(catalog, "mine.pixels") == "mine.pixels"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.model_store.catalog import Catalog, State
+from linnaeus.server.model_store.catalog import Catalog, ModelState
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
 from linnaeus.server.rpc.kserve.subjects import Subject
 
@@ -39,7 +39,7 @@ def model_metadata(catalog: Catalog, subject: Subject, version: str) -> kserve.M
 
 def _served(catalog: Catalog, model: str) -> list[str]:
     entries = (entry for entry in catalog.entries() if entry.name == model)
-    return [str(entry.version) for entry in entries if entry.state is State.READY]
+    return [str(entry.version) for entry in entries if entry.state is ModelState.READY]
 
 
 def _tensor(name: str, datatype: str, of_one_image: Sequence[int]) -> kserve.ModelMetadataResponse.TensorMetadata:

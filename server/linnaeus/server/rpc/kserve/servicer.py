@@ -9,12 +9,12 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InvalidArgument, RequestError
-from linnaeus.server.model_store.catalog import Catalog, State
+from linnaeus.server.model_store.catalog import Catalog, ModelState
 from linnaeus.server.rpc.kserve import config, metadata, repository, subjects
 from linnaeus.server.rpc.kserve.inference import infer
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.kserve.streaming import Stream
-from linnaeus.server.security.authorization import Charge, free
+from linnaeus.server.security.authorization import Charge, no_charge
 
 NAME = kserve.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -30,7 +30,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         statistics: what it has told so far.
         release: the server's.
         is_ready: whether the server is well, as its health says.
-        control: who loads and unloads models.
+        model_manager: who loads and unloads models.
         clock: the engine's clock.
         charge: counts the images of a request but the first, which the call itself counts for.
     """
@@ -41,16 +41,16 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         statistics: Statistics,
         release: str,
         is_ready: Callable[[], bool],
-        control: repository.Control,
+        model_manager: repository.ModelControl,
         clock: Callable[[], float] = time.monotonic,
-        charge: Charge = free,
+        charge: Charge = no_charge,
     ) -> None:
         self._charge = charge
         self._engine = engine
         self._statistics = statistics
         self._release = release
         self._is_ready = is_ready
-        self._control = control
+        self._model_manager = model_manager
         self._clock = clock
 
     @property
@@ -95,7 +95,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
             entry = self._catalog.find(subjects.model_of(self._catalog, request.name), request.version)
         except RequestError:
             return kserve.ModelReadyResponse(ready=False)
-        return kserve.ModelReadyResponse(ready=entry.state is State.READY)
+        return kserve.ModelReadyResponse(ready=entry.state is ModelState.READY)
 
     async def ServerMetadata(
         self, request: kserve.ServerMetadataRequest, context: "Context"
@@ -123,7 +123,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
             wanted = [subjects.resolve(self._catalog, request.name, request.version).entry]
         else:
             model = subjects.resolve(self._catalog, request.name, "").entry.name if request.name else ""
-            ready = (entry for entry in self._catalog.entries() if entry.state is State.READY)
+            ready = (entry for entry in self._catalog.entries() if entry.state is ModelState.READY)
             wanted = [entry for entry in ready if not model or entry.name == model]
         stats = [self._statistics.of(entry.name, entry.version, request.name or entry.name) for entry in wanted]
         return kserve.ModelStatisticsResponse(model_stats=stats)
@@ -140,12 +140,12 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         """Loads a model, or what of it is not served."""
         if request.parameters:
             raise InvalidArgument("parameters", "a model is loaded as the repository has it: send no parameters")
-        await self._control.load_model(subjects.model_of(self._catalog, request.model_name))
+        await self._model_manager.load_model(subjects.model_of(self._catalog, request.model_name))
         return kserve.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(
         self, request: kserve.RepositoryModelUnloadRequest, context: "Context"
     ) -> kserve.RepositoryModelUnloadResponse:
         """Stops serving a model."""
-        await self._control.unload_model(subjects.model_of(self._catalog, request.model_name))
+        await self._model_manager.unload_model(subjects.model_of(self._catalog, request.model_name))
         return kserve.RepositoryModelUnloadResponse()
