@@ -25,7 +25,7 @@ from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.device import CoreShare, configure_process, default_workers
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.precision import FLOAT32, compare
-from linnaeus.server.runtime.specialization import fast_precisions
+from linnaeus.server.runtime.specialisation import fast_precisions
 
 CPU = torch.device("cpu")
 PICTURES = Path("pictures")
@@ -122,7 +122,7 @@ def tell_rates(name: str, models: dict[str, Model], rates: dict[str, list[float]
 def tell_agreement(models: dict[str, Model], kind: str, paths: Sequence[Path]) -> None:
     """Prints how the answers to some pictures compare."""
     pictures = decoded(paths, models[FLOAT32].manifest.input)
-    plain, other = ([model.answer([picture])[0] for picture in pictures] for model in models.values())
+    plain, other = ([model.probabilities([picture])[0] for picture in pictures] for model in models.values())
     print(f"    {kind}: {compare(other, plain)}")
 
 

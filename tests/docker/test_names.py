@@ -41,7 +41,7 @@ def exposed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 async def _scrape(repository: Path) -> str:
     metrics = Metrics("0")
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     await engine.load()
     _let_everything_happen(metrics)
     with pytest.MonkeyPatch.context() as patch:  # a GPU is not always at hand

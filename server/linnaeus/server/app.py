@@ -49,7 +49,7 @@ async def serve(settings: Settings) -> None:
     engine = Engine(
         settings, Observers(metrics, statistics), event_log=event_log, record_handler=telemetry.record_handler
     )
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
     charge = security.authorizer.charge if security.authorizer else no_charge
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)

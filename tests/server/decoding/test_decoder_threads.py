@@ -39,7 +39,7 @@ class Desk:
         monkeypatch.setattr(decoders_module, "decode", self._decode)
 
     def start(self, in_background: bool = False) -> None:
-        DecoderThreads(self.queue, self._give_up, 1, in_background, 1000, lambda: self.now).start()
+        DecoderThreads(self.queue, self._on_failure, 1, in_background, 1000, lambda: self.now).start()
 
     def admit(self, name: bytes, timeout: float | None = None, priority: Priority = Priority.NORMAL) -> RequestTicket:
         answer: Any = None  # nobody waits here
@@ -63,7 +63,7 @@ class Desk:
         self.scripted.get(image.data, lambda: None)()
         return numpy.zeros((2, 2, 1), numpy.uint8)
 
-    def _give_up(self, ticket: RequestTicket, error: RequestError) -> None:
+    def _on_failure(self, ticket: RequestTicket, error: RequestError) -> None:
         self.queue.cancel(ticket)
         self.given_up.put((ticket, error))
 
@@ -224,7 +224,7 @@ def test_a_system_without_such_a_policy_is_left_as_it_is(monkeypatch: pytest.Mon
 
 def test_a_closed_queue_ends_every_decoder(desk: Desk) -> None:
     before = set(threading.enumerate())
-    DecoderThreads(desk.queue, desk._give_up, 3, False, 1000, lambda: desk.now).start()
+    DecoderThreads(desk.queue, desk._on_failure, 3, False, 1000, lambda: desk.now).start()
     started = [each for each in threading.enumerate() if each not in before and each.name == "linnaeus-decode"]
     assert len(started) == 3
     desk.admit(b"a")

@@ -56,7 +56,7 @@ def digit_as_it_is() -> Request:
     return Request(RawPixels(data, 28, 28, 1), model="lenet")
 
 
-def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, is_brief: bool) -> list[bool]:
+def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, runs_inline: bool) -> list[bool]:
     """Of each run of the only model from now on, whether the event loop did it itself."""
     runs: list[bool] = []
     run = Model.run
@@ -67,7 +67,7 @@ def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, is_brief: bool) 
 
     (entry,) = engine.catalog.entries()
     assert entry.model is not None
-    entry.model.is_brief = is_brief  # whatever it is on this machine
+    entry.model.runs_inline = runs_inline  # whatever it is on this machine
     monkeypatch.setattr(Model, "run", watched)
     return runs
 
@@ -102,7 +102,7 @@ async def test_images_that_come_one_by_one_are_run_without_waking_a_thread_and_c
 ) -> None:
     as_it_is = digit_as_it_is()
     async with running(repository, heard, models="lenet") as engine:
-        runs = watch_runs(engine, monkeypatch, is_brief=True)
+        runs = watch_runs(engine, monkeypatch, runs_inline=True)
         answers = [await engine.classify(as_it_is) for _ in range(32)]
         assert not any(runs)
         while not runs[-1]:  # the worker that had the last one may not be back yet
@@ -125,7 +125,7 @@ async def test_a_model_that_is_not_brief_never_keeps_the_event_loop(
     repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(repository, heard, models="lenet") as engine:
-        runs = watch_runs(engine, monkeypatch, is_brief=False)
+        runs = watch_runs(engine, monkeypatch, runs_inline=False)
         for _ in range(64):
             await engine.classify(digit_as_it_is())
     assert runs == [False] * 64
@@ -468,7 +468,7 @@ async def test_a_caller_who_leaves_before_the_decoder_is_never_decoded(
 async def test_when_the_last_device_is_lost_everybody_is_sent_elsewhere_at_once(
     repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_pool, "answers", lambda device: False)
+    monkeypatch.setattr(device_pool, "is_responsive", lambda device: False)
     async with frozen(repository, heard) as engine:
         runs = Runs(engine)
         runs.works = False
@@ -491,7 +491,7 @@ async def test_when_the_last_device_is_lost_everybody_is_sent_elsewhere_at_once(
 async def test_a_lost_device_does_not_keep_the_engine_from_closing(
     repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device_pool, "answers", lambda device: False)
+    monkeypatch.setattr(device_pool, "is_responsive", lambda device: False)
     async with frozen(repository, heard, streams=3, decode_threads=2) as engine:
         runs = Runs(engine)
         runs.works = False

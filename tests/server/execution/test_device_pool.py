@@ -137,7 +137,7 @@ class Pool:
 
 @pytest.fixture
 async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
-    monkeypatch.setattr(device_pool, "answers", lambda device: device.computes)
+    monkeypatch.setattr(device_pool, "is_responsive", lambda device: device.computes)
     made = Pool()
     decoder = threading.Thread(target=made.decode, daemon=True)
     decoder.start()

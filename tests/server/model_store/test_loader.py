@@ -106,13 +106,13 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time
     assert loader_module.lane_parameters([model], settings_for(instances=2))[0].instances == 2
 
 
-@pytest.mark.parametrize(("bounds", "is_brief"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
+@pytest.mark.parametrize(("bounds", "runs_inline"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
 def test_only_a_model_of_short_runs_whose_single_images_are_brief_may_run_on_the_event_loop(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], is_brief: bool
+    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], runs_inline: bool
 ) -> None:
-    monkeypatch.setattr(CoreShare, "is_brief", lambda _, seconds: is_brief)
+    monkeypatch.setattr(CoreShare, "runs_inline", lambda _, seconds: runs_inline)
     model = on_one_core_if_short(repository, monkeypatch, bounds)
-    assert model.is_brief == (is_brief and model.is_short)
+    assert model.runs_inline == (runs_inline and model.is_short)
 
 
 @pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])

@@ -18,9 +18,9 @@ from tests.collecting import PATIENCE_SECONDS, Collector, collecting
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
-from linnaeus.server.observability.otlp_export import SpanSender
+from linnaeus.server.observability.otlp_export import OtlpTracerProvider
 from linnaeus.server.observability.sampling import is_sampled
-from linnaeus.server.observability.spans import Spans
+from linnaeus.server.observability.spans import SpanHandler
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.requests.request import Priority
 from linnaeus.server.requests.request_record import BatchRecord, RequestRecord
@@ -114,7 +114,7 @@ class Made:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.spans = Spans(provider.get_tracer("test"), share)
+        self.spans = SpanHandler(provider.get_tracer("test"), share)
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
@@ -158,23 +158,23 @@ def test_a_collector_that_takes_nothing_is_told_of_once_and_once_more_when_it_do
 ) -> None:
     caplog.set_level(logging.INFO)
     collector.refuses = True
-    sender = SpanSender(collector.endpoint, "0")
+    provider = OtlpTracerProvider(collector.endpoint, "0")
     for _ in range(3):
-        sender.tracer.start_span("lost").end()
+        provider.tracer.start_span("lost").end()
         assert collector.refused.acquire(timeout=PATIENCE_SECONDS)
     collector.refuses = False
-    sender.tracer.start_span("sent").end()
+    provider.tracer.start_span("sent").end()
     collector.wait_for(lambda spans: [span.name for span in spans] == ["sent"])
-    sender.close()
+    provider.close()
     arguments = [getattr(record, "event", {}).get("event") for record in caplog.records]
     assert arguments == ["traces_lost", "traces_sent"]
 
 
 def test_what_is_left_is_sent_at_the_end(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
-    sender = SpanSender(collector.endpoint, "0")
-    sender.tracer.start_span("last").end()
-    sender.close()
+    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider.tracer.start_span("last").end()
+    provider.close()
     assert [span.name for span in collector.spans] == ["last"]
 
 
@@ -183,9 +183,9 @@ def test_a_collector_that_does_not_answer_holds_the_end_up_for_a_bounded_time(
 ) -> None:
     collector.released.clear()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
-    sender = SpanSender(collector.endpoint, "0")
-    sender.tracer.start_span("stuck").end()
+    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider.tracer.start_span("stuck").end()
     assert collector.entered.wait(PATIENCE_SECONDS)
     began = time.monotonic()
-    sender.close()
+    provider.close()
     assert time.monotonic() - began < 25, "the processor's own end takes 30 s"

@@ -21,7 +21,7 @@ class Stopping:
     """A server with a call that has begun and a watch of its health, told to stop; the engine has nothing in flight."""
 
     def __init__(self, servicer: Servicer, call: Any, watch: Any, stop: "asyncio.Task[None]") -> None:
-        self.servicer, self.call, self.watch, self.stop = servicer, call, watch, stop
+        self.servicer, self.call, self.add_engine, self.stop = servicer, call, watch, stop
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ async def stopping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stopping]:
 
 
 async def test_a_watch_is_told_and_ends_before_the_last_answer_is_written(stopping: Stopping) -> None:
-    assert (await stopping.watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
-    assert await stopping.watch.code() is grpc.StatusCode.UNAVAILABLE
+    assert (await stopping.add_engine.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await stopping.add_engine.code() is grpc.StatusCode.UNAVAILABLE
     assert not stopping.stop.done()
     stopping.servicer.may_end.set()
     assert (await stopping.call).model == "answered"

@@ -11,7 +11,7 @@ import torch
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime import device as device_module
-from linnaeus.server.runtime.device import CoreShare, answers, default_workers, resolve_devices
+from linnaeus.server.runtime.device import CoreShare, default_workers, is_responsive, resolve_devices
 
 
 def threads_given(share: CoreShare, concurrent: int, is_short: bool = False) -> int:
@@ -53,7 +53,7 @@ def test_runs_are_short_on_a_processor_whose_operator_did_not_say_how_many_threa
 
 def test_the_event_loop_runs_nothing_itself_that_takes_longer_than_a_millisecond() -> None:
     share = CoreShare(torch.device("cpu"), 0)
-    assert share.is_brief(0.0003) and not share.is_brief(0.0011)
+    assert share.runs_inline(0.0003) and not share.runs_inline(0.0011)
 
 
 def test_short_runs_are_timed_on_their_core_and_beside_busy_ones_by_their_own_work() -> None:
@@ -102,7 +102,7 @@ def test_wrong_names_of_devices_are_one_clear_sentence(names: str) -> None:
 
 
 def test_a_device_that_computes_answers() -> None:
-    assert answers(torch.device("cpu"))
+    assert is_responsive(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("an illegal memory access"), NotImplementedError("no such device")])
@@ -110,7 +110,7 @@ def test_a_device_that_fails_at_the_simplest_sum_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(device_module.torch, "ones", _fail_with(error))
-    assert not answers(torch.device("cpu"))
+    assert not is_responsive(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_device_that_is_only_short_of_memory_is_not_lost(
     monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     monkeypatch.setattr(device_module.torch, "ones", _fail_with(error))
-    assert answers(torch.device("cpu"))
+    assert is_responsive(torch.device("cpu"))
 
 
 def test_a_gpu_has_two_batches_under_way_and_a_processor_one_a_core_at_most_four() -> None:

@@ -129,7 +129,7 @@ async def test_graphs_are_recorded_once_a_model_is_warm_where_its_operator_asks_
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text(text)
     asked: list[object] = []
-    monkeypatch.setattr(model_module, "record_graphs", asked.append)
+    monkeypatch.setattr(model_module, "capture_graphs", asked.append)
     engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
     await engine.load()
     assert len(asked) == times

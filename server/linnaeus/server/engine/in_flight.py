@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections.abc import Callable, Sequence
 
-from linnaeus.server.decoding.decode import as_they_are
+from linnaeus.server.decoding.decode import model_input_view
 from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.dispatch import Dispatcher
@@ -102,7 +102,7 @@ class InFlightRequests:
         entry, model = self._catalog.resolve(request.model, request.version)
         spec = model.manifest.input
         payload = RequestPayload(
-            state.number, request.image, spec, _top_k(request, model), state, as_they_are(request.image, spec)
+            state.number, request.image, spec, _top_k(request, model), state, model_input_view(request.image, spec)
         )
         ticket = self._admit(entry, _with_deadline(request, entry, state.arrived_at), payload)
         state.entry, state.model, state.ticket = entry, model, ticket
@@ -215,7 +215,7 @@ def _event_fields(entry: Entry, request: Request, payload: RequestPayload) -> di
 
 def _inline_device(model: Model, payload: RequestPayload) -> str | None:
     """The device that the event loop itself could run an image on; None if that takes too long, or a decoder first."""
-    return str(model.device) if model.is_brief and payload.pixels is not None else None
+    return str(model.device) if model.runs_inline and payload.pixels is not None else None
 
 
 def _without_frames(error: RequestError) -> RequestError:

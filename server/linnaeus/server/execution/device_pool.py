@@ -9,7 +9,7 @@ from linnaeus.server.execution.device_health import DeviceHealth
 from linnaeus.server.execution.device_worker import DeviceWorker
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket, lane_key_of
-from linnaeus.server.runtime.device import CoreShare, answers, default_workers
+from linnaeus.server.runtime.device import CoreShare, default_workers, is_responsive
 from linnaeus.server.runtime.device_memory import DeviceMemory, device_memory
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.scheduling import BatchQueue
@@ -150,7 +150,7 @@ class _PooledDevice:
         if not failed:
             self._pool.health.record_success(self._name, batch.lane)
             return False
-        if self.is_removed or not answers(self.device):
+        if self.is_removed or not is_responsive(self.device):
             return True
         if self.models[lane_key_of(batch)].works():
             return False  # the pictures were at fault

@@ -11,7 +11,7 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.specialization import Specialisation as Specialisation
+from linnaeus.server.runtime.specialisation import Specialisation as Specialisation
 
 _RETRY_SECONDS = 1.0
 _MOST_DIGITS = 18

@@ -185,7 +185,7 @@ def _give_one_core_to_short_runs(model: Model, cores: CoreShare, busy: bool) -> 
     alone = model.warm_up(False, cores.take_short(busy))
     if cores.are_short(alone[-1].seconds):
         model.is_short, model.timings = True, alone
-        model.is_brief = cores.is_brief(alone[0].seconds)
+        model.runs_inline = cores.runs_inline(alone[0].seconds)
 
 
 def log_ready(loaded: LoadedVersion) -> None:

@@ -29,7 +29,7 @@ class _SampledRequest:
     parent: Context
 
 
-class Spans:
+class SpanHandler:
     """Makes the spans; a `RecordHandler`.
 
     Invariants:

@@ -13,7 +13,7 @@ from linnaeus.server.observability.request_log import RequestLog
 from linnaeus.server.requests.request_record import RecordHandler, RecordHandlers
 
 if TYPE_CHECKING:
-    from linnaeus.server.observability.otlp_export import SpanSender
+    from linnaeus.server.observability.otlp_export import OtlpTracerProvider
 
 
 class Telemetry:
@@ -28,9 +28,9 @@ class Telemetry:
 
     def __init__(self, settings: Settings, release: str) -> None:
         handlers: list[RecordHandler] = []
-        self._sender: SpanSender | None = None
+        self._tracer_provider: OtlpTracerProvider | None = None
         if settings.otel_endpoint:
-            spans, self._sender = _traces(settings, release)
+            spans, self._tracer_provider = _traces(settings, release)
             handlers.append(spans)
         if settings.request_log:
             handlers.append(RequestLog(settings.request_log))
@@ -39,20 +39,20 @@ class Telemetry:
 
     async def close(self) -> None:
         """Sends what is left, for a bounded time."""
-        if self._sender is not None:
-            await asyncio.to_thread(self._sender.close)
+        if self._tracer_provider is not None:
+            await asyncio.to_thread(self._tracer_provider.close)
 
 
-def _traces(settings: Settings, release: str) -> "tuple[RecordHandler, SpanSender]":
+def _traces(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTracerProvider]":
     _require_url(settings.otel_endpoint)
     try:
-        from linnaeus.server.observability.otlp_export import SpanSender
-        from linnaeus.server.observability.spans import Spans
+        from linnaeus.server.observability.otlp_export import OtlpTracerProvider
+        from linnaeus.server.observability.spans import SpanHandler
     except ModuleNotFoundError as error:
         message = f"otel_endpoint is set, but {error.name} is not installed: pip install 'linnaeus[otel]'"
         raise StartupError(message) from None
-    sender = SpanSender(settings.otel_endpoint, release)
-    return Spans(sender.tracer, settings.otel_sample), sender
+    provider = OtlpTracerProvider(settings.otel_endpoint, release)
+    return SpanHandler(provider.tracer, settings.otel_sample), provider
 
 
 def _require_url(endpoint: str) -> None:

@@ -23,10 +23,10 @@ from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.kserve.inputs import MOST_IMAGES
+from linnaeus.server.rpc.kserve.model_names import engine_model_name
 from linnaeus.server.rpc.kserve.servicer import InferenceServicer
 from linnaeus.server.rpc.kserve.statistics import Statistics
-from linnaeus.server.rpc.kserve.subjects import model_of
-from linnaeus.server.rpc.kserve.tensors import join
+from linnaeus.server.rpc.kserve.tensors import raw_bytes
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -120,7 +120,7 @@ def asked(elements: list[bytes], **fields: Any) -> kserve.ModelInferRequest:
     """A request for `lenet` with raw contents."""
     tensor = {"name": "image", "datatype": "BYTES", "shape": [len(elements)]}
     return kserve.ModelInferRequest(
-        **{"model_name": "lenet", "inputs": [tensor], "raw_input_contents": [join(elements)], **fields}
+        **{"model_name": "lenet", "inputs": [tensor], "raw_input_contents": [raw_bytes(elements)], **fields}
     )
 
 
@@ -411,6 +411,6 @@ async def test_a_stream_answers_each_request_and_survives_the_bad_one(served: Se
 async def test_a_model_that_is_called_something_pixels_keeps_its_name() -> None:
     catalog = Catalog()
     catalog.put(Entry("mine", 1, ModelState.LOADING))
-    assert model_of(catalog, "mine.pixels") == "mine"
+    assert engine_model_name(catalog, "mine.pixels") == "mine"
     catalog.put(Entry("mine.pixels", 1, ModelState.LOADING))
-    assert model_of(catalog, "mine.pixels") == "mine.pixels"
+    assert engine_model_name(catalog, "mine.pixels") == "mine.pixels"
