@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.execution.failed_batch import FailedBatch, late_outcome, log_failure, model_label
 from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import (
     BatchOutcome,
     ItemOutcome,
@@ -23,7 +23,7 @@ from linnaeus.server.requests.request import (
     lane_key_of,
 )
 from linnaeus.server.runtime.model import Model, OutOfMemory, Ranking
-from linnaeus.server.scheduling import BatchQueue, Stage
+from linnaeus.server.scheduling import BatchQueue
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class DeviceWorker:
         return self._run(self._context.model(lane_key_of(batch)), batch.tickets)
 
     def _outcome(self, batch: RequestBatch, started: float, ran: list[ItemOutcome]) -> BatchOutcome:
-        late = [self._late(ticket) for ticket in batch.late]
+        late = [late_outcome(ticket, self._clock()) for ticket in batch.late]
         finished = self._clock()
         seconds = finished - started if ran else 0.0
         return BatchOutcome(lane_key_of(batch), self._device, len(ran), seconds, late + ran, finished)
@@ -138,58 +138,15 @@ class DeviceWorker:
             rankings = model.run([payload.content for payload in payloads], max(payload.top_k for payload in payloads))
             pairs = list(zip(tickets, rankings, strict=True))
         except Exception as error:  # the boundary: whatever a model raises must not end the thread
-            reference = _log_failure(model, tickets, error)
-            smaller = self._out_of_memory if isinstance(error, OutOfMemory) else self._failed
+            failed = FailedBatch(self._run, model, tickets, log_failure(model, tickets, error), self._clock)
+            rerun = failed.run_halves if isinstance(error, OutOfMemory) else failed.run_one_by_one
         else:
             seconds = self._clock() - started
             return [
                 ItemOutcome(ticket, _checked(model, ranking, ticket.payload.top_k), len(tickets), seconds)
                 for ticket, ranking in pairs
             ]
-        return smaller(model, tickets, reference, halves)  # out here the failed run's memory is free again
-
-    def _failed(
-        self, model: Model, tickets: Sequence[RequestTicket], reference: str, halves: bool
-    ) -> list[ItemOutcome]:
-        if len(tickets) == 1:
-            message = f"model {_called(model)} failed on this image; the server's log has the cause under {reference}"
-            return [ItemOutcome(tickets[0], InternalFailure(message, reference), 1, 0.0)]
-        return [outcome for ticket in tickets for outcome in self._retry(model, [ticket], halves)]
-
-    def _out_of_memory(
-        self, model: Model, tickets: Sequence[RequestTicket], reference: str, halves: bool
-    ) -> list[ItemOutcome]:
-        middle = (len(tickets) + 1) // 2
-        if halves and middle < len(tickets):
-            parts = tickets[:middle], tickets[middle:]
-            return [outcome for part in parts for outcome in self._retry(model, part, halves=False)]
-        message = f"the device has too little memory left for model {_called(model)} (log reference {reference})"
-        return [ItemOutcome(ticket, InternalFailure(message, reference), 1, 0.0) for ticket in tickets]
-
-    def _retry(self, model: Model, tickets: Sequence[RequestTicket], halves: bool) -> list[ItemOutcome]:
-        """Runs those again that somebody still waits for, and that are not late by now."""
-        now = self._clock()
-        gone = [ticket for ticket in tickets if ticket.stage is Stage.ENDED]
-        late = [ticket for ticket in tickets if ticket not in gone and not ticket.is_before_deadline(now)]
-        rest = [ticket for ticket in tickets if ticket not in gone and ticket not in late]
-        ended = [ItemOutcome(ticket, _GONE, 1, 0.0) for ticket in gone] + [self._late(ticket) for ticket in late]
-        return ended + (self._run(model, rest, halves) if rest else [])
-
-    def _late(self, ticket: RequestTicket) -> ItemOutcome:
-        return ItemOutcome(ticket, too_late(ticket, self._clock(), "waited for the device"), 0, 0.0)
-
-
-_GONE = RequestError("the caller left")
-
-
-def _log_failure(model: Model, tickets: Sequence[RequestTicket], error: Exception) -> str:
-    reference = uuid.uuid4().hex[:12]
-    logger.error("model %s failed on a batch of %d [%s]", _called(model), len(tickets), reference, exc_info=error)
-    return reference
-
-
-def _called(model: Model) -> str:
-    return f"{model.manifest.name}/{model.manifest.version}"
+        return rerun(halves)  # out here the memory of the failed run is free again
 
 
 def _checked(model: Model, ranking: Ranking, top_k: int) -> Ranking | RequestError:
@@ -197,7 +154,7 @@ def _checked(model: Model, ranking: Ranking, top_k: int) -> Ranking | RequestErr
     if ranking.is_finite:
         return Ranking(ranking.indices[:top_k], ranking.probabilities[:top_k])
     reference = uuid.uuid4().hex[:12]
-    logger.error("model %s gave probabilities that are no numbers [%s]", _called(model), reference)
+    logger.error("model %s gave probabilities that are no numbers [%s]", model_label(model), reference)
     return InternalFailure(
-        f"model {_called(model)} gave no numbers for this image (log reference {reference})", reference
+        f"model {model_label(model)} gave no numbers for this image (log reference {reference})", reference
     )
