@@ -12,18 +12,18 @@ from linnaeus.server.decoding.decode import model_input_view
 from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.dispatch import Dispatcher
+from linnaeus.server.engine.request_defaults import effective_top_k, with_default_deadline
+from linnaeus.server.engine.request_reports import event_fields, named_version, record_of
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
-from linnaeus.server.errors import InvalidArgument, RequestError
+from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Catalog, Entry
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.observer import Observer, rejection_reason
 from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket, TimedRanking
-from linnaeus.server.requests.request_record import RecordHandler, RequestRecord
+from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.scheduling import BatchQueue, Stage
-
-DEFAULT_TOP_K = 5
 
 
 class InFlightRequests:
@@ -90,7 +90,7 @@ class InFlightRequests:
         arrived_at = self._clock()
         try:
             for request in requests:
-                _top_k(request, self._catalog.resolve(request.model, request.version)[1])
+                effective_top_k(request, self._catalog.resolve(request.model, request.version)[1])
         except RequestError as error:
             for request in requests:
                 reason = self._reject(request, error, arrived_at)
@@ -102,9 +102,14 @@ class InFlightRequests:
         entry, model = self._catalog.resolve(request.model, request.version)
         spec = model.manifest.input
         payload = RequestPayload(
-            state.number, request.image, spec, _top_k(request, model), state, model_input_view(request.image, spec)
+            state.number,
+            request.image,
+            spec,
+            effective_top_k(request, model),
+            state,
+            model_input_view(request.image, spec),
         )
-        ticket = self._admit(entry, _with_deadline(request, entry, state.arrived_at), payload)
+        ticket = self._admit(entry, with_default_deadline(request, entry, state.arrived_at), payload)
         state.entry, state.model, state.ticket = entry, model, ticket
         state.cancel_timer = self._schedule_expiry(ticket)
         self.in_flight += 1
@@ -115,11 +120,11 @@ class InFlightRequests:
             ticket = admit(self._queue, entry, request, payload)
         except RequestError as error:
             if self._event_log.is_on:
-                told = _event_fields(entry, request, payload)
+                told = event_fields(entry, request, payload)
                 self._event_log.write("refused", self._clock(), **told, reason=rejection_reason(error))
             raise
         if self._event_log.is_on:
-            told = _event_fields(entry, request, payload)
+            told = event_fields(entry, request, payload)
             self._event_log.write("admitted", ticket.admitted_at, **told, predicted=ticket.predicted_at)
         return ticket
 
@@ -149,7 +154,9 @@ class InFlightRequests:
     def _end(self, state: RequestState, outcome: str) -> None:
         state.is_done = True
         if state.record_context is not None and self._record_handler is not None:
-            self._record_handler.request_ended(state.record_context, self._record(state, outcome))
+            self._record_handler.request_ended(
+                state.record_context, record_of(state, self._catalog, outcome, self._clock())
+            )
         if state.cancel_timer is not None:  # it was admitted
             state.cancel_timer()
             self.in_flight -= 1
@@ -165,52 +172,14 @@ class InFlightRequests:
         context = self._record_handler.sample(number)
         if context is not None:
             refused = RequestState(number, request, arrived_at, _ignore_outcome, self._complete)
-            self._record_handler.request_ended(context, self._record(refused, outcome))
-
-    def _record(self, state: RequestState, outcome: str) -> RequestRecord:
-        request, ticket, entry = state.request, state.ticket, state.entry
-        model, version = self._resolved_version(request) if entry is None else (entry.name, entry.version)
-        deadline = request.deadline if ticket is None else ticket.deadline
-        return RequestRecord(
-            number=state.number,
-            model=model,
-            version=version,
-            outcome=outcome,
-            priority=request.priority,
-            image_bytes=len(request.image.data),
-            timeout_seconds=None if deadline is None else deadline - state.arrived_at,
-            arrived_at=state.arrived_at,
-            ended_at=self._clock(),
-            decode_seconds=0.0 if ticket is None else ticket.payload.decode_seconds,
-            decoded_at=0.0 if ticket is None else ticket.queued_at,
-            batch=None if ticket is None else ticket.payload.batch,
-        )
+            self._record_handler.request_ended(context, record_of(refused, self._catalog, outcome, self._clock()))
 
     def _reject(self, request: Request, error: RequestError, arrived_at: float) -> str:
         """Tells of an image without an answer; returns the reason in a word."""
         reason = rejection_reason(error)
-        name, version = self._resolved_version(request)
+        name, version = named_version(self._catalog, request)
         self._observer.rejected(name, reason, version, self._clock() - arrived_at)
         return reason
-
-    def _resolved_version(self, request: Request) -> tuple[str, int]:
-        """The version a request asked for: 0 if there is none such, no name if there is no such model."""
-        try:
-            entry = self._catalog.find(request.model, request.version)
-        except RequestError:
-            return (request.model if self._catalog.knows(request.model) else "", 0)
-        return entry.name, entry.version
-
-
-def _event_fields(entry: Entry, request: Request, payload: RequestPayload) -> dict[str, object]:
-    """What the event log says of an image at the door."""
-    return {
-        "request": payload.number,
-        "model": entry.name,
-        "version": entry.version,
-        "priority": request.priority.name.lower(),
-        "deadline": request.deadline,
-    }
 
 
 def _inline_device(model: Model, payload: RequestPayload) -> str | None:
@@ -230,19 +199,3 @@ def _no_op() -> None:
 
 def _ignore_outcome(outcome: Outcome) -> None:
     """The call is told, not the image."""
-
-
-def _with_deadline(request: Request, entry: Entry, now: float) -> Request:
-    """A caller who names no deadline gets the model's, if it has one."""
-    if request.deadline is not None or not entry.default_timeout_seconds:
-        return request
-    return request._replace(deadline=now + entry.default_timeout_seconds)
-
-
-def _top_k(request: Request, model: Model) -> int:
-    """How many classes the caller wants; 0 means the default."""
-    name, classes = model.manifest.name, model.manifest.classes
-    if not 0 <= request.top_k <= classes:
-        message = f"top_k is {request.top_k}, but model {name} has {classes} classes; 0 means the default"
-        raise InvalidArgument("top_k", message)
-    return request.top_k or min(DEFAULT_TOP_K, classes)
