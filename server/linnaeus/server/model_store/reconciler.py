@@ -7,7 +7,6 @@ No frame here keeps an entry over a wait for its version's end: it holds the mod
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from linnaeus.server.config.model_settings import CONFIG_FILE, ModelSettings, model_settings
@@ -15,7 +14,9 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.loader import LoadContext, Loader, log_ready
-from linnaeus.server.model_store.repository import FolderFingerprint, ModelFolder, VersionFolder
+from linnaeus.server.model_store.reconciled_model import Attempt, ReconciledModel, fingerprints_of
+from linnaeus.server.model_store.repository import ModelFolder, VersionFolder
+from linnaeus.server.model_store.version_refusals import VersionRefusals, log_unserved_names
 from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
@@ -32,41 +33,6 @@ class LoadScope(Enum):
     CHANGED = "changed"
     MISSING = "missing"
     ALL = "all"
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """What a version was last loaded from, or tried to be."""
-
-    fingerprint: FolderFingerprint
-    chosen: ModelSettings
-
-    def is_like(self, other: "_Attempt") -> bool:
-        return self.fingerprint == other.fingerprint and self.chosen.runs_like(other.chosen)
-
-
-@dataclass(slots=True)
-class _ReconciledModel:
-    """What was done about one model.
-
-    Attributes:
-        fingerprints, config_fingerprint: of the folder that was last reconciled.
-        attempts: what each version was last loaded from, refused or not.
-        refused: versions whose last load was refused.
-        unloaded: versions that somebody unloaded.
-        configured_default: what config.toml says.
-        default: what somebody said; wins.
-        labels: what config.toml says.
-    """
-
-    fingerprints: dict[int, FolderFingerprint] = field(default_factory=dict)
-    config_fingerprint: FolderFingerprint = ()
-    attempts: dict[int, _Attempt] = field(default_factory=dict)
-    refused: set[int] = field(default_factory=set)
-    unloaded: set[int] = field(default_factory=set)
-    configured_default: str = ""
-    default: str = ""
-    labels: dict[str, int] = field(default_factory=dict)
 
 
 class Reconciler:
@@ -87,7 +53,8 @@ class Reconciler:
         self._version_switch = version_switch
         self._loader = loader
         self._observer = observer
-        self._known: dict[str, _ReconciledModel] = {}
+        self._refusals = VersionRefusals(catalog, observer)
+        self._known: dict[str, ReconciledModel] = {}
 
     def register(self, folder: ModelFolder, state: ModelState, reason: str = "") -> None:
         """Says of all versions in a folder how they stand before anything is done about them."""
@@ -101,7 +68,7 @@ class Reconciler:
         known = self._known.get(model)
         return known is None or (known.config_fingerprint, known.fingerprints) != (
             folder.config_fingerprint,
-            _fingerprints(folder),
+            fingerprints_of(folder),
         )
 
     async def reconcile(self, model: str, folder: ModelFolder | None, scope: LoadScope) -> dict[str, str]:
@@ -118,8 +85,8 @@ class Reconciler:
         if folder is None or not folder.versions:
             await self._remove_model(model)
             return {}
-        known = self._known.setdefault(model, _ReconciledModel())
-        known.fingerprints, known.config_fingerprint = _fingerprints(folder), folder.config_fingerprint
+        known = self._known.setdefault(model, ReconciledModel())
+        known.fingerprints, known.config_fingerprint = fingerprints_of(folder), folder.config_fingerprint
         try:
             chosen = await asyncio.to_thread(model_settings, folder.path, self._settings)
         except ModelRefused as error:
@@ -133,7 +100,7 @@ class Reconciler:
 
     async def unload(self, model: str, version: int | None, reason: str) -> None:
         """Serves a version, or all if it is None, no longer, and does not load it unless asked to."""
-        known = self._known.setdefault(model, _ReconciledModel())
+        known = self._known.setdefault(model, ReconciledModel())
         versions = set(self._catalog.versions(model)) if version is None else {version}
         known.unloaded |= versions
         for each in sorted(versions):
@@ -141,11 +108,11 @@ class Reconciler:
 
     def choose_default(self, model: str, version: str) -> None:
         """Says which version answers requests that name none; empty for what config.toml says."""
-        self._known.setdefault(model, _ReconciledModel()).default = version
+        self._known.setdefault(model, ReconciledModel()).default = version
         self._name_versions(model)
 
     async def _reconcile(
-        self, folder: ModelFolder, chosen: ModelSettings, scope: LoadScope, known: _ReconciledModel
+        self, folder: ModelFolder, chosen: ModelSettings, scope: LoadScope, known: ReconciledModel
     ) -> dict[str, str]:
         policy = chosen.versions
         refusals: dict[str, str] = {}
@@ -158,29 +125,29 @@ class Reconciler:
             if reason:
                 refusals[f"{folder.name}/{version}"] = reason
         for version in policy.missing(folder.versions):
-            refusals[f"{folder.name}/{version}"] = self._refuse_missing(folder.name, version)
+            refusals[f"{folder.name}/{version}"] = self._refusals.refuse_missing(folder.name, version)
         self._name_versions(folder.name)
         await self._unload_unwanted(folder, wanted, is_all=not policy.missing(folder.versions), known=known)
-        self._log_unserved_names(folder.name)
+        log_unserved_names(folder.name, self._known[folder.name], self._ready(folder.name))
         return refusals
 
     async def _load_if_needed(
-        self, folder: VersionFolder, chosen: ModelSettings, scope: LoadScope, known: _ReconciledModel
+        self, folder: VersionFolder, chosen: ModelSettings, scope: LoadScope, known: ReconciledModel
     ) -> str:
         """Returns why the version was refused; empty if it was not, or nothing was to be done."""
-        attempt, tried = _Attempt(folder.fingerprint, chosen), known.attempts.get(folder.version)
+        attempt, tried = Attempt(folder.fingerprint, chosen), known.attempts.get(folder.version)
         state = self._state(folder.model, folder.version)
         is_new = tried is None or not attempt.is_like(tried) or state not in (ModelState.READY, ModelState.FAILED)
         is_missing = scope is not LoadScope.CHANGED and folder.version in known.refused
         if not (is_new or is_missing or scope is LoadScope.ALL):
-            self._clear_reason(folder.model, folder.version, known)
+            self._refusals.clear_reason(folder.model, folder.version, known)
             return ""
         known.attempts[folder.version] = attempt
         known.refused.add(folder.version)
         try:
             await self._load(folder, chosen)
         except ModelRefused as error:
-            self._refuse(folder.model, folder.version, str(error))
+            self._refusals.refuse(folder.model, folder.version, str(error))
             self._observer.load_failed(folder.model)
             return str(error)
         known.refused.discard(folder.version)
@@ -207,7 +174,7 @@ class Reconciler:
         return old.lane, LoadContext(busy, old.manifest.sha256, old.max_batch_size)
 
     async def _unload_unwanted(
-        self, folder: ModelFolder, wanted: set[int], is_all: bool, known: _ReconciledModel
+        self, folder: ModelFolder, wanted: set[int], is_all: bool, known: ReconciledModel
     ) -> None:
         """Unloads what is not wanted, but for what must go on because nothing that is wanted can be served."""
         nothing_else = (wanted or not is_all) and not wanted & self._ready(folder.name)
@@ -237,53 +204,22 @@ class Reconciler:
             logger.info("model %s/%d is unloaded: %s", model, version, reason)
         else:
             self._catalog.put(Entry(model, version, ModelState.UNLOADED, reason))
-        known = self._known.setdefault(model, _ReconciledModel())
+        known = self._known.setdefault(model, ReconciledModel())
         known.attempts.pop(version, None)
         known.refused.discard(version)
 
     def _refuse_settings(self, folder: ModelFolder, reason: str) -> dict[str, str]:
         for version in folder.versions:
             if self._state(folder.name, version) is not ModelState.UNLOADED:
-                self._refuse(folder.name, version, reason)
+                self._refusals.refuse(folder.name, version, reason)
             if self._state(folder.name, version) is not ModelState.READY:
                 self._known[folder.name].attempts.pop(version, None)
         self._observer.load_failed(folder.name)
         return {f"{folder.name}/{CONFIG_FILE}": reason}
 
-    def _refuse(self, model: str, version: int, reason: str) -> None:
-        """Notes why a version was refused; one that is served goes on."""
-        entry = self._entry(model, version)
-        if entry is not None and entry.state is ModelState.READY:
-            logger.error("model %s/%d is served as before, for its reload is refused: %s", model, version, reason)
-            self._catalog.put(replace(entry, reason=f"served as before, for its reload was refused: {reason}"))
-        else:
-            logger.error("model %s/%d is refused: %s", model, version, reason)
-            self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
-
-    def _refuse_missing(self, model: str, version: int) -> str:
-        reason = f"{CONFIG_FILE}: versions lists {version}, which the repository does not hold"
-        logger.error("model %s: %s", model, reason)
-        self._observer.load_failed(model)
-        return reason
-
-    def _clear_reason(self, model: str, version: int, known: _ReconciledModel) -> None:
-        """What was wrong with the settings of a version that goes on is over."""
-        entry = self._entry(model, version)
-        if entry is not None and entry.state is ModelState.READY and entry.reason and version not in known.refused:
-            self._catalog.put(replace(entry, reason=""))
-
     def _name_versions(self, model: str) -> None:
         known = self._known[model]
         self._catalog.name_versions(model, known.labels, known.default or known.configured_default)
-
-    def _log_unserved_names(self, model: str) -> None:
-        known, ready = self._known[model], self._ready(model)
-        for label, version in known.labels.items():
-            if version not in ready:
-                logger.error("label %s of model %s names version %d, which is not served", label, model, version)
-        default = known.default or known.configured_default
-        if default and not (ready & {known.labels.get(default), int(default) if default.isdecimal() else None}):
-            logger.error("default version %s of model %s is not served; the highest that is ready is", default, model)
 
     def _ready(self, model: str) -> set[int]:
         return {number for number, each in self._catalog.versions(model).items() if each.state is ModelState.READY}
@@ -297,7 +233,3 @@ class Reconciler:
     def _state(self, model: str, version: int) -> ModelState | None:
         entry = self._entry(model, version)
         return entry.state if entry else None
-
-
-def _fingerprints(folder: ModelFolder) -> dict[int, FolderFingerprint]:
-    return {version: each.fingerprint for version, each in folder.versions.items()}
