@@ -10,6 +10,7 @@ from linnaeus.server.scheduling import Batch, NoDevice, Priority, QueueFull, Sta
 from linnaeus.server.scheduling.admission import Arrival
 from linnaeus.server.scheduling.lanes import Lane
 from linnaeus.server.scheduling.queue_state import QueueState
+from linnaeus.server.scheduling.running_batches import RunningBatches
 
 HIGH, NORMAL, LOW = Priority
 
@@ -19,6 +20,7 @@ class Desk:
 
     def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1) -> None:
         self.state: QueueState[str] = QueueState()
+        self.batches: RunningBatches[str] = RunningBatches(self.state)
         self.lanes = lanes or (new_lane(),)
         for lane in self.lanes:
             self.state.lanes[lane.name] = lane
@@ -44,14 +46,14 @@ class Desk:
                 self.state.put(ticket, seconds, now)
 
     def form(self, now: float = 0.0, device: str = "d") -> Batch[str] | None:
-        return self.state.form_batch(self.state.devices[device], now, False)
+        return self.batches.form_batch(self.state.devices[device], now, False)
 
     def serve(self, now: float, seconds: float) -> str:
         """Runs the next batch for so long; returns its lane."""
         self.decode(now)
         batch = self.form(now)
         assert batch is not None
-        self.state.finish_batch(batch, now + seconds, learn=True)
+        self.batches.finish_batch(batch, now + seconds, learn=True)
         return str(batch.lane)
 
 
@@ -108,7 +110,7 @@ def test_a_candidate_with_an_earlier_deadline_is_admitted_past_the_others() -> N
 
 def test_a_lane_without_a_device_left_refuses() -> None:
     desk = Desk()
-    desk.state.remove_device("d", None, 0.0)
+    desk.batches.remove_device("d", None, 0.0)
     with pytest.raises(NoDevice):
         desk.admit()
 
@@ -203,7 +205,7 @@ def test_a_ticket_goes_its_way_and_leaves_nothing_behind() -> None:
     assert payloads(batch) == [""] and batch is not None
     assert ticket.stage is Stage.TAKEN and ticket.taken_at == 0.3 and flow.running == 1 and flow.depth == 0
     desk.state.mark_answered(ticket, 0.4)
-    desk.state.finish_batch(batch, 0.4, learn=True)
+    desk.batches.finish_batch(batch, 0.4, learn=True)
     assert ticket.stage is Stage.ENDED and flow.running == 0 and not flow.is_active
     assert desk.state.is_idle and not desk.state.devices["d"].running
 
@@ -247,7 +249,7 @@ def test_a_batch_of_late_ones_only_occupies_nothing() -> None:
     batch = desk.form(1.2)
     assert payloads(batch) == [] and batch is not None
     assert not desk.state.devices["d"].running
-    desk.state.finish_batch(batch, 9.0, learn=True)
+    desk.batches.finish_batch(batch, 9.0, learn=True)
     assert desk.state.is_idle
 
 
@@ -315,7 +317,7 @@ def test_what_is_given_back_waits_again_for_another_device() -> None:
     batch = desk.form(0.1)
     assert batch is not None
     desk.state.cancel(left, True, 0.2)
-    assert desk.state.remove_device("d", batch, 0.3) == []
+    assert desk.batches.remove_device("d", batch, 0.3) == []
     assert "d" not in desk.lanes[0].tables
     assert kept.stage is Stage.QUEUED and desk.lanes[0].flows[NORMAL].running == 0
     assert payloads(desk.form(0.4, "e")) == ["kept"]
@@ -328,10 +330,10 @@ def test_removing_the_last_device_hands_out_what_nobody_can_run_but_leaves_other
     assert turn is not None and turn.tickets == [decoded]
     desk.state.put(decoded, 0.0, 0.0)
     other = desk.admit(lane=1)
-    stranded = desk.state.remove_device("d", None, 0.0)
+    stranded = desk.batches.remove_device("d", None, 0.0)
     assert set(map(id, stranded)) == {id(waiting), id(decoded)}
     assert waiting.stage is decoded.stage is Stage.ENDED and other.stage is Stage.ADMITTED
-    assert desk.state.remove_device("d", None, 0.0) == []
+    assert desk.batches.remove_device("d", None, 0.0) == []
 
 
 def test_a_batch_that_runs_on_a_removed_device_ends_in_order() -> None:
@@ -340,6 +342,6 @@ def test_a_batch_that_runs_on_a_removed_device_ends_in_order() -> None:
     desk.decode()
     batch = desk.form()
     assert batch is not None
-    desk.state.remove_device("d", None, 0.0)
-    desk.state.finish_batch(batch, 1.0, learn=True)
+    desk.batches.remove_device("d", None, 0.0)
+    desk.batches.finish_batch(batch, 1.0, learn=True)
     assert desk.lanes[0].flows[NORMAL].running == 0

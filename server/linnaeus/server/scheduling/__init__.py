@@ -2,8 +2,8 @@
 
 Each module imports only those named before it: `tickets`, `sliding_quantile`, `deadline_queue`; measurements
 (`batch_latency`, `service_rate`, `prediction_margin`, `cancelling_callers`); data (`lanes`); decisions (`policy`,
-`completion_estimate`, `admission`); the state that they change (`queue_state`). Threads call `queue`, which adds the
-lock; `thread_wakeup` chooses the threads to wake.
+`completion_estimate`, `admission`); the state that they change (`fair_time`, `ticket_transitions`, `queue_state`,
+`running_batches`). Threads call `queue`, which adds the lock; `thread_wakeup` chooses the threads to wake.
 """
 
 from linnaeus.server.scheduling.batch_latency import LatencyTable

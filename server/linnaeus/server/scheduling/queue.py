@@ -7,7 +7,7 @@ One image is one ticket. It is admitted before any work is done for it, and only
 decoded, put, and taken in a batch. Whoever holds a ticket may cancel it at any time. A ticket that was cancelled or
 would be late is dropped when the batch is formed: it is never executed, and its neighbours never notice.
 
-`queue_state` keeps the tickets; this file adds the lock, the clock and the waiting.
+`queue_state` and `running_batches` keep the tickets and batches; this file adds the lock, the clock and the waiting.
 """
 
 import threading
@@ -20,6 +20,7 @@ from linnaeus.server.scheduling.admission import Arrival
 from linnaeus.server.scheduling.batch_latency import LatencyTable
 from linnaeus.server.scheduling.lanes import Lane, LaneLimits
 from linnaeus.server.scheduling.queue_state import QueueState
+from linnaeus.server.scheduling.running_batches import RunningBatches
 from linnaeus.server.scheduling.thread_wakeup import DecoderWakeup, WorkerWakeup
 from linnaeus.server.scheduling.tickets import (
     Batch,
@@ -69,6 +70,7 @@ class BatchQueue(Generic[Payload]):
         self._clock = clock
         self._decoders = decoders
         self._state: QueueState[Payload] = QueueState(decoders)
+        self._batches: RunningBatches[Payload] = RunningBatches(self._state)
         self._lock = threading.Lock()
         self._worker_wakeup = WorkerWakeup(self._lock, self._state, clock)
         self._decoder_wakeup = DecoderWakeup(self._lock, self._state, clock)
@@ -91,7 +93,7 @@ class BatchQueue(Generic[Payload]):
             The tickets that no other device can run; they have left the queue.
         """
         with self._lock:
-            stranded = self._state.remove_device(name, unfinished, self._clock())
+            stranded = self._batches.remove_device(name, unfinished, self._clock())
             self._state.remove_drained_lanes()
             self._wake_all()
             return stranded
@@ -315,14 +317,14 @@ class BatchQueue(Generic[Payload]):
 
     def _finish_batch(self, batch: Batch[Payload] | None, learn: bool) -> None:
         if batch is not None:
-            self._state.finish_batch(batch, self._clock(), learn)
+            self._batches.finish_batch(batch, self._clock(), learn)
             self._state.remove_drained_lanes()
             if self._closed:
                 self._wake_all()  # workers wait for the last batch, which might have come back
 
     def _form_batch(self, name: str) -> Batch[Payload] | None:
         device = self._state.devices[name]
-        batch = self._state.form_batch(device, self._clock(), self._closed)
+        batch = self._batches.form_batch(device, self._clock(), self._closed)
         self._state.remove_drained_lanes()
         if batch is None:
             return None

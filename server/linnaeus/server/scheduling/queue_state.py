@@ -4,16 +4,16 @@
 the latency tables with the result. It knows no locks and no clock: every call says what time it is.
 """
 
-import itertools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from math import inf
 from typing import Generic
 
 from linnaeus.server.scheduling.admission import Admission, Arrival
+from linnaeus.server.scheduling.fair_time import FairTime
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
-from linnaeus.server.scheduling.policy import BatchPlan, Policy
+from linnaeus.server.scheduling.policy import Policy
+from linnaeus.server.scheduling.ticket_transitions import enqueue, remove_waiting, start
 from linnaeus.server.scheduling.tickets import (
-    Batch,
     DecodeTurn,
     Payload,
     Stage,
@@ -33,6 +33,7 @@ class QueueState(Generic[Payload]):
     Attributes:
         lanes, devices: by name.
         policy: what it asks.
+        fair_time: of the shares of the flows.
     """
 
     def __init__(self, decoders: int = 1) -> None:
@@ -40,8 +41,7 @@ class QueueState(Generic[Payload]):
         self.devices: dict[str, Device[Payload]] = {}
         self.policy: Policy[Payload] = Policy(self.lanes)
         self._decoders = decoders
-        self._batches = itertools.count(1)
-        self._fair_time = 0.0
+        self.fair_time: FairTime[Payload] = FairTime()
         self._admission: Admission[Payload] = Admission(self.lanes)
         self._closing: dict[Hashable, Callable[[], None]] = {}
 
@@ -87,12 +87,12 @@ class QueueState(Generic[Payload]):
         """See BatchQueue.admit."""
         ticket = self._admission.admit(arrival, lane, self.devices_of(lane), now)
         flow = self.flow(ticket)
-        self._catch_up(flow)
+        self.fair_time.catch_up(flow)
         flow.depth += 1
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
-            _begin(flow, ticket, now)
+            start(flow, ticket, now)
         return ticket
 
     def next_to_decode(self, now: float, draining: bool) -> DecodeTurn[Payload] | None:
@@ -129,7 +129,7 @@ class QueueState(Generic[Payload]):
             return False
         flow = self.flow(ticket)
         flow.decoding.remove(ticket)
-        _enqueue(flow, ticket, now)
+        enqueue(flow, ticket, now)
         return True
 
     def cancel(self, ticket: Ticket[Payload], by_caller: bool, now: float) -> Stage:
@@ -141,7 +141,7 @@ class QueueState(Generic[Payload]):
             self._record_prediction(ticket, now, now)
         elif by_caller and ticket.caller:
             self._admission.cancelling_callers.record(ticket.caller, now - ticket.admitted_at)
-        self._remove(ticket)
+        self.remove(ticket)
         return stood
 
     def mark_answered(self, ticket: Ticket[Payload], now: float) -> None:
@@ -151,60 +151,6 @@ class QueueState(Generic[Payload]):
             self._record_prediction(ticket, now, now)
             if ticket.caller:
                 self._admission.cancelling_callers.record(ticket.caller, None)
-
-    def form_batch(self, device: Device[Payload], now: float, draining: bool) -> Batch[Payload] | None:
-        """The batch that the device is to run now, if one is due."""
-        plan = self.policy.plan_batch(device, now, draining)
-        if plan is None:
-            if not self._is_backlogged(device):
-                device.service_rate.backlog_ended()
-            return None
-        batch = self._batch(plan, device, now)
-        for ticket in batch.late:
-            self._drop(ticket, now + plan.flow.lane.tables[device.name].expected(1, batch.concurrent, now), now)
-        for ticket in batch.tickets:
-            flow = self.flow(ticket)
-            flow.decoded.remove(ticket)
-            flow.depth -= 1
-            flow.running += 1
-            ticket.stage, ticket.taken_at = Stage.TAKEN, now
-        if batch.tickets:
-            device.running.append(batch)
-        return batch
-
-    def finish_batch(self, batch: Batch[Payload], now: float, learn: bool) -> None:
-        """The batch has run; `learn` says whether the time it took tells of the next ones."""
-        if not batch.tickets:
-            return
-        lane, seconds = self.lanes[batch.lane], now - batch.taken_at
-        for ticket in batch.tickets:
-            flow = lane.flows[ticket.priority]
-            flow.running -= 1
-            flow.used += seconds / len(batch.tickets) / flow.weight
-        self._advance_fair_time(batch)
-        device = self.devices.get(batch.device)
-        if device is None:
-            return
-        device.running.remove(batch)
-        table = lane.tables[device.name]
-        if learn:
-            table.observe(len(batch.tickets), batch.concurrent, seconds, now)
-        work = sum(table.image_seconds + ticket.decode_seconds for ticket in batch.tickets)
-        device.service_rate.batch_finished(work, now, self._is_backlogged(device))
-
-    def remove_device(self, name: str, unfinished: Batch[Payload] | None, now: float) -> list[Ticket[Payload]]:
-        """Takes a device out; returns the tickets that no other can run, which have left the queue."""
-        self.devices.pop(name, None)
-        for lane in self.lanes.values():
-            lane.tables.pop(name, None)
-        if unfinished is not None:
-            self._give_back(unfinished, now)
-        stranded = [
-            ticket for lane in self.lanes.values() if not self.devices_of(lane) for ticket in _waiting_tickets(lane)
-        ]
-        for ticket in stranded:
-            self._remove(ticket)
-        return stranded
 
     def is_stranded(self, ticket: Ticket[Payload]) -> bool:
         """Whether no device is left for a ticket that is being decoded."""
@@ -230,54 +176,28 @@ class QueueState(Generic[Payload]):
             at_once = draining or flow.lane.closing
             for ticket in [ticket for ticket in flow.held.values() if at_once or ticket.held_until <= now]:
                 del flow.held[ticket.order]
-                _begin(flow, ticket, now)
+                start(flow, ticket, now)
 
     def _decoder_seconds(self, ticket: Ticket[Payload]) -> float:
         """What decoding a ticket will take one decoder; more than a turn, if nothing of its kind was ever decoded."""
         return ticket.decode_seconds * self._decoders or inf
 
-    def _give_back(self, batch: Batch[Payload], now: float) -> None:
-        """The batch could not be run: its tickets wait again."""
-        for ticket in batch.tickets:
-            flow = self.flow(ticket)
-            flow.running -= 1
-            if ticket.stage is Stage.TAKEN:
-                flow.depth += 1
-                _enqueue(flow, ticket, now)
-
-    def _batch(self, plan: BatchPlan[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
-        concurrent, lane = len(device.running), plan.flow.lane
-        expected = lane.tables[device.name].expected(max(len(plan.tickets), 1), concurrent, now)
-        tickets, late = plan.tickets, plan.late
-        return Batch(next(self._batches), lane.name, device.name, tickets, late, concurrent, now, expected)
-
-    def _drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
+    def drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
         """Its answer would have come at that time, which is too late."""
         self._record_prediction(ticket, answer_at, now)
         ticket.predicted_at = answer_at
-        self._remove(ticket)
+        self.remove(ticket)
 
     def _record_prediction(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
         if ticket.lane not in self.lanes:
             return  # nobody will be promised anything by what it tells
         self.flow(ticket).margin.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
 
-    def _remove(self, ticket: Ticket[Payload]) -> None:
+    def remove(self, ticket: Ticket[Payload]) -> None:
+        """Takes a ticket out of its flow and ends it."""
         if ticket.stage is not Stage.TAKEN:  # one that is running is in no flow, and its lane may be gone by now
-            self._remove_waiting(ticket)
+            remove_waiting(self.flow(ticket), ticket)
         ticket.stage = Stage.ENDED
-
-    def _remove_waiting(self, ticket: Ticket[Payload]) -> None:
-        flow = self.flow(ticket)
-        flow.depth -= 1
-        if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
-            del flow.held[ticket.order]
-        elif ticket.stage is Stage.ADMITTED:
-            flow.undecoded.remove(ticket)
-        elif ticket.stage is Stage.DECODING:
-            flow.decoding.remove(ticket)
-        elif ticket.stage is Stage.QUEUED:
-            flow.decoded.remove(ticket)
 
     def _drop_if_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
         """Whether decoding it is in vain; if so, it is gone."""
@@ -285,40 +205,5 @@ class QueueState(Generic[Payload]):
         answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
         if ticket.is_before_deadline(answer_at):
             return False
-        self._drop(ticket, answer_at, now)
+        self.drop(ticket, answer_at, now)
         return True
-
-    def _catch_up(self, flow: Flow[Payload]) -> None:
-        """A flow that was quiet starts level with the others: no credit for a rest, no debt for a time alone."""
-        if not flow.is_active:
-            flow.used = max(flow.used, self._fair_time)
-
-    def _advance_fair_time(self, batch: Batch[Payload]) -> None:
-        """What the flow with the least use has had, of those at work when the batch had run; it never goes back."""
-        at_work = [flow for lane in self.lanes.values() for flow in lane.flows if flow.is_active]
-        at_work += [self.flow(ticket) for ticket in batch.tickets]
-        self._fair_time = max(self._fair_time, min(flow.used for flow in at_work))
-
-    def _is_backlogged(self, device: Device[Payload]) -> bool:
-        """Whether each of its free workers could have a full batch, were everything decoded."""
-        free = device.workers - len(device.running)
-        lanes = (lane for lane in self.lanes.values() if device.name in lane.tables)
-        return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)
-
-
-def _begin(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
-    """It goes to the decoders, or past them."""
-    if ticket.is_decoded:
-        _enqueue(flow, ticket, now)
-    else:
-        flow.undecoded.add(ticket)
-
-
-def _enqueue(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
-    ticket.stage, ticket.queued_at = Stage.QUEUED, now
-    flow.decoded.add(ticket)
-
-
-def _waiting_tickets(lane: Lane[Payload]) -> Iterable[Ticket[Payload]]:
-    waiting = ((flow.held.values(), flow.undecoded, flow.decoded) for flow in lane.flows)
-    return [ticket for kinds in waiting for kind in kinds for ticket in kind]
