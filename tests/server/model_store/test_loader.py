@@ -124,12 +124,12 @@ def test_a_model_of_longer_runs_has_all_cores(
 
 
 async def test_two_devices_serve_one_model_at_the_same_time(
-    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text('devices = ["cpu", "cpu:1"]\n')
     options: dict[str, Any] = {"max_batch_size": 1, "streams": 1, "decode_threads": 1}
-    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), heard)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), observer)
     await engine.load()
     both = threading.Barrier(2, timeout=30)
     devices: list[str] = []
@@ -152,14 +152,14 @@ async def test_two_devices_serve_one_model_at_the_same_time(
 
 
 async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_served(
-    repository: Path, tmp_path: Path, heard: Any
+    repository: Path, tmp_path: Path, observer: Any
 ) -> None:
     for name in ("lenet", "other"):
         shutil.copytree(repository / "lenet", tmp_path / name)
     manifest = tmp_path / "other" / "1" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name": "lenet"', '"name": "other"'))
     (tmp_path / "other" / "config.toml").write_text('devices = ["cuda:99"]\n')
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
     states = {entry.name: (entry.state, entry.reason) for entry in engine.catalog.entries()}
     assert states["lenet"] == (ModelState.READY, "")

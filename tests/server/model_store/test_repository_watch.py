@@ -10,7 +10,7 @@ from linnaeus.server.model_store import repository
 from linnaeus.server.model_store.repository_watch import watch
 
 
-class Followed:
+class FakeModelManager:
     """A control whose looks come to what a test says; the last one is waited for."""
 
     def __init__(self, *ends: BaseException | None) -> None:
@@ -30,7 +30,7 @@ async def test_neither_a_repository_that_cannot_be_read_nor_a_fault_of_ours_ends
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gone = OSError("gone")
-    model_manager: Any = Followed(None, gone, gone, None, gone, ZeroDivisionError("a fault"))
+    model_manager: Any = FakeModelManager(None, gone, gone, None, gone, ZeroDivisionError("a fault"))
     watching = asyncio.create_task(watch(model_manager, 0.0))
     await asyncio.wait_for(model_manager.done.wait(), 60)
     watching.cancel()
@@ -82,7 +82,7 @@ async def test_a_watch_hands_its_time_back_between_looks(monkeypatch: pytest.Mon
         await real(0)
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    model_manager: Any = Followed(None)
+    model_manager: Any = FakeModelManager(None)
     watching = asyncio.create_task(watch(model_manager, 7.0))
     await asyncio.wait_for(model_manager.done.wait(), 60)
     watching.cancel()

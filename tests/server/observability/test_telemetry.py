@@ -107,7 +107,7 @@ def test_a_share_lies_between_none_and_all(name: str, share: float) -> None:
         Settings(**chosen)
 
 
-class Made:
+class RecordedSpans:
     """Spans, and what they made."""
 
     def __init__(self, share: float) -> None:
@@ -121,12 +121,12 @@ class Made:
 
 
 def test_a_share_of_the_images_without_a_traced_caller_is_traced() -> None:
-    spans = Made(0.25).spans
+    spans = RecordedSpans(0.25).spans
     assert sum(spans.sample(number) is not None for number in range(1, 401)) == pytest.approx(100, abs=3)
 
 
 def test_a_batch_is_traced_with_those_of_its_images_that_are_even_the_ones_that_left() -> None:
-    made, run = Made(1.0), replace(BATCH)
+    made, run = RecordedSpans(1.0), replace(BATCH)
     context = made.spans.sample(1)
     made.spans.request_ended(context, replace(RECORD, outcome="cancelled", batch=run))
     made.spans.request_ended(made.spans.sample(2), replace(RECORD, number=2, batch=run))
@@ -141,7 +141,7 @@ def test_a_batch_is_traced_with_those_of_its_images_that_are_even_the_ones_that_
 
 @pytest.mark.parametrize(("outcome", "is_error"), [("failed", True), ("deadline", True), ("queue_full", False)])
 def test_faults_of_the_server_are_errors_and_those_of_callers_are_not(outcome: str, is_error: bool) -> None:
-    made = Made(1.0)
+    made = RecordedSpans(1.0)
     made.spans.request_ended(made.spans.sample(1), replace(RECORD, outcome=outcome, batch=None))
     assert made.named("classify")[0].status.is_ok is not is_error
 

@@ -48,8 +48,8 @@ def handler() -> Recorded:
 
 
 @pytest.fixture
-async def engine(repository: Path, heard: Any, handler: Recorded) -> AsyncIterator[Engine]:
-    made = Engine(Settings(repository=repository, models="lenet", device="cpu"), heard, record_handler=handler)
+async def engine(repository: Path, observer: Any, handler: Recorded) -> AsyncIterator[Engine]:
+    made = Engine(Settings(repository=repository, models="lenet", device="cpu"), observer, record_handler=handler)
     await made.load()
     yield made
     await made.close()
@@ -97,7 +97,7 @@ async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, handler: 
     ]
 
 
-async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(heard: Any, handler: Recorded) -> None:
+async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(observer: Any, handler: Recorded) -> None:
     queue: BatchQueue[RequestPayload] = BatchQueue(lambda: 5.0, 1)
     payload = RequestPayload(
         1, RawPixels(b"", 0, 0, 1), InputSpec(1, 28, 28, 28, "bilinear"), 1, asyncio.get_running_loop().create_future()
@@ -105,7 +105,7 @@ async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(heard: An
     lane = LaneKey("lenet", 1, 1)
     ticket = Ticket(lane, payload, None, Priority.NORMAL, 1.0, 0.0, 0, 1.0, 2.0, 1)
     batch = Batch(9, lane, "cpu", [ticket], [], 0, 5.0, 0.1)
-    delivery = ResultDelivery(queue, heard, NullEventLog(), lambda: 6.0, handler)
+    delivery = ResultDelivery(queue, observer, NullEventLog(), lambda: 6.0, handler)
     delivery.batch_started(batch)
     assert payload.batch is not None and (payload.batch.number, payload.batch.size, payload.batch.taken_at) == (
         9,

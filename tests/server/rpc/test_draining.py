@@ -16,7 +16,7 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 
-class Started:
+class CallStarts:
     """Tells of each call that begins."""
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
 
 class Scene:
     def __init__(
-        self, server: grpc.aio.Server, stub: Any, drainer: CallDrainer, servicer: Servicer, started: Started
+        self, server: grpc.aio.Server, stub: Any, drainer: CallDrainer, servicer: Servicer, started: CallStarts
     ) -> None:
         self.server, self.stub, self.drainer = server, stub, drainer
         self.servicer, self.started = servicer, started
@@ -60,7 +60,7 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    servicer, started, drainer, server = Servicer(), Started(), CallDrainer(), grpc.aio.server()
+    servicer, started, drainer, server = Servicer(), CallStarts(), CallDrainer(), grpc.aio.server()
     v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, started, drainer=drainer))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -130,7 +130,7 @@ async def test_the_door_does_not_wait_for_ever(scene: Scene) -> None:
 
 async def test_a_refusal_comes_without_a_message_so_that_it_is_tried_again(scene: Scene) -> None:
     """With one, or with the status of a method that merely returns, a client's retry policy would never act."""
-    other, started = grpc.aio.server(), Started()
+    other, started = grpc.aio.server(), CallStarts()
     drainer = CallDrainer()
     v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), InterceptedServer(other, started, drainer=drainer))
     port = other.add_insecure_port("127.0.0.1:0")

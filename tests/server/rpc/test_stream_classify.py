@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 60
 ANSWER = Classification(Ranking([0], [1.0]), ["cat"], "m", 3, 1, 0.0, 0.0, 0.0)
 
 
-class Calls:
+class RecordingCallObserver:
     """Hears how calls end."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Calls:
         self.ended.put_nowait(code)
 
 
-class Held:
+class PendingEngine:
     """Stands in for the engine: keeps what is begun until the test settles it."""
 
     def __init__(self) -> None:
@@ -67,17 +67,17 @@ class Held:
 
 
 @pytest.fixture
-def calls() -> Calls:
-    return Calls()
+def calls() -> RecordingCallObserver:
+    return RecordingCallObserver()
 
 
 @pytest.fixture
-async def held() -> Held:
-    return Held()
+async def held() -> PendingEngine:
+    return PendingEngine()
 
 
 @pytest.fixture
-async def stub(held: Held, calls: Calls) -> AsyncIterator[Any]:
+async def stub(held: PendingEngine, calls: RecordingCallObserver) -> AsyncIterator[Any]:
     server = grpc.aio.server()
     servicer = ClassifierServicer(held, v1.ServerLimits(stream_window=WINDOW), "0", lambda: 1000.0)  # type: ignore[arg-type]
     v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
@@ -95,11 +95,13 @@ def asking(correlation_id: int, **fields: Any) -> v1.StreamClassifyRequest:
     return v1.StreamClassifyRequest(correlation_id=correlation_id, **{"image": image, "model": "m"} | fields)
 
 
-async def ended(calls: Calls) -> str:
+async def ended(calls: RecordingCallObserver) -> str:
     return await asyncio.wait_for(calls.ended.get(), PATIENCE_SECONDS)
 
 
-async def test_answers_come_as_they_are_ready_with_their_correlation_and_image_ids(stub: Any, held: Held) -> None:
+async def test_answers_come_as_they_are_ready_with_their_correlation_and_image_ids(
+    stub: Any, held: PendingEngine
+) -> None:
     call = stub.StreamClassify(timeout=PATIENCE_SECONDS)
     for number in (7, 8):
         await call.write(asking(number, top_k=2, version="3", priority=v1.PRIORITY_LOW))
@@ -117,7 +119,7 @@ async def test_answers_come_as_they_are_ready_with_their_correlation_and_image_i
     assert await call.read() is grpc.aio.EOF and await call.code() is grpc.StatusCode.OK
 
 
-async def test_an_image_may_have_less_time_than_its_stream_but_not_more(stub: Any, held: Held) -> None:
+async def test_an_image_may_have_less_time_than_its_stream_but_not_more(stub: Any, held: PendingEngine) -> None:
     limited, endless = stub.StreamClassify(timeout=600), stub.StreamClassify()
     for place, seconds in enumerate((5.0, 0.0, 9000.0, -1.0, float("nan"))):
         await limited.write(asking(place, timeout_seconds=seconds))
@@ -133,8 +135,8 @@ async def test_an_image_may_have_less_time_than_its_stream_but_not_more(stub: An
     endless.cancel()
 
 
-async def test_what_comes_once_the_server_stops_is_left_to_another_one(held: Held) -> None:
-    class Late(Deaf):
+async def test_what_comes_once_the_server_stops_is_left_to_another_one(held: PendingEngine) -> None:
+    class Late(SlowReader):
         async def read(self) -> Any:
             held.closing.set()
             return asking(1)
@@ -145,7 +147,9 @@ async def test_what_comes_once_the_server_stops_is_left_to_another_one(held: Hel
     assert held.begun == []
 
 
-async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(stub: Any, held: Held, calls: Calls) -> None:
+async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(
+    stub: Any, held: PendingEngine, calls: RecordingCallObserver
+) -> None:
     call = stub.StreamClassify(timeout=PATIENCE_SECONDS)
     await call.write(asking(1, model="unknown"))
     await call.write(asking(2, image=v1.Image(id="empty")))
@@ -163,7 +167,7 @@ async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(stub: Any,
 
 
 async def test_the_callers_last_image_is_answered_after_it_has_closed_its_side(
-    stub: Any, held: Held, calls: Calls
+    stub: Any, held: PendingEngine, calls: RecordingCallObserver
 ) -> None:
     call = stub.StreamClassify()
     await call.write(asking(1))
@@ -175,13 +179,15 @@ async def test_the_callers_last_image_is_answered_after_it_has_closed_its_side(
     assert await call.read() is grpc.aio.EOF and await ended(calls) == "OK"
 
 
-async def test_a_stream_of_nothing_ends_well(stub: Any, calls: Calls) -> None:
+async def test_a_stream_of_nothing_ends_well(stub: Any, calls: RecordingCallObserver) -> None:
     call = stub.StreamClassify(timeout=PATIENCE_SECONDS)
     await call.done_writing()
     assert await call.read() is grpc.aio.EOF and await ended(calls) == "OK"
 
 
-async def test_a_caller_that_leaves_takes_its_images_along(stub: Any, held: Held, calls: Calls) -> None:
+async def test_a_caller_that_leaves_takes_its_images_along(
+    stub: Any, held: PendingEngine, calls: RecordingCallObserver
+) -> None:
     call = stub.StreamClassify()
     for number in range(2):
         await call.write(asking(number))
@@ -191,7 +197,9 @@ async def test_a_caller_that_leaves_takes_its_images_along(stub: Any, held: Held
     assert held.left == [state for _, state in held.begun]
 
 
-async def test_a_stream_that_runs_out_of_time_leaves_nothing(stub: Any, held: Held, calls: Calls) -> None:
+async def test_a_stream_that_runs_out_of_time_leaves_nothing(
+    stub: Any, held: PendingEngine, calls: RecordingCallObserver
+) -> None:
     call = stub.StreamClassify(timeout=2.0)
     await call.write(asking(1))
     assert await call.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -201,7 +209,7 @@ async def test_a_stream_that_runs_out_of_time_leaves_nothing(stub: Any, held: He
 
 
 async def test_a_server_that_stops_answers_what_it_read_and_sends_the_caller_away(
-    stub: Any, held: Held, calls: Calls
+    stub: Any, held: PendingEngine, calls: RecordingCallObserver
 ) -> None:
     busy, idle = stub.StreamClassify(), stub.StreamClassify()
     for number in range(2):
@@ -227,7 +235,7 @@ async def _answers(call: Any, count: int) -> list[int]:
     return [(await asyncio.wait_for(call.read(), PATIENCE_SECONDS)).correlation_id for _ in range(count)]
 
 
-class Deaf:
+class SlowReader:
     """A caller's side: images without end, and an answer is taken when the test says so."""
 
     def __init__(self) -> None:
@@ -247,8 +255,8 @@ class Deaf:
         self.taken.append(answer.correlation_id)
 
 
-async def test_a_caller_that_does_not_read_is_not_read_either(held: Held) -> None:
-    deaf = Deaf()
+async def test_a_caller_that_does_not_read_is_not_read_either(held: PendingEngine) -> None:
+    deaf = SlowReader()
     stream = asyncio.create_task(ClassifyStream(held, deaf, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
     for taken in range(5):
         await held.wait_begun(WINDOW + taken)
@@ -263,8 +271,8 @@ async def test_a_caller_that_does_not_read_is_not_read_either(held: Held) -> Non
     assert deaf.taken == [1, 2, 3, 4, 5] and len(held.left) == WINDOW
 
 
-async def test_an_image_without_content_takes_a_place_like_any_other(held: Held) -> None:
-    class Empty(Deaf):
+async def test_an_image_without_content_takes_a_place_like_any_other(held: PendingEngine) -> None:
+    class Empty(SlowReader):
         async def read(self) -> Any:
             self._number += 1
             return asking(self._number, image=v1.Image())
@@ -278,8 +286,8 @@ async def test_an_image_without_content_takes_a_place_like_any_other(held: Held)
     await asyncio.gather(stream, return_exceptions=True)
 
 
-async def test_a_fault_while_reading_ends_the_stream_with_that_fault(held: Held) -> None:
-    class Broken(Deaf):
+async def test_a_fault_while_reading_ends_the_stream_with_that_fault(held: PendingEngine) -> None:
+    class Broken(SlowReader):
         async def read(self) -> Any:
             raise OSError("broken")
 

@@ -43,7 +43,7 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
-class Fake:
+class FakeModel:
     """A model of which everything is known beforehand; each of its batches moves the clock."""
 
     def __init__(self, clock: "Clock", seconds: float, answers: Sequence[Probabilities]) -> None:
@@ -71,9 +71,9 @@ class Clock:
         return self.now
 
 
-def selected(wanted: str, **others: tuple[float, Sequence[Probabilities]]) -> tuple[str, str, dict[str, Fake]]:
+def selected(wanted: str, **others: tuple[float, Sequence[Probabilities]]) -> tuple[str, str, dict[str, FakeModel]]:
     clock = Clock()
-    fakes = {name: Fake(clock, *of) for name, of in {"float32": (1.0, PLAIN), **others}.items()}
+    fakes = {name: FakeModel(clock, *of) for name, of in {"float32": (1.0, PLAIN), **others}.items()}
     opens = {name: lambda fake=fake: fake for name, fake in fakes.items()}  # type: ignore[misc]
     chosen = select_precision(wanted, opens, ComparisonPictures([PICTURE] * 2, []), clock)
     assert {name for name, fake in fakes.items() if not fake.closed} == {chosen.precision}
@@ -111,10 +111,10 @@ def test_auto_stays_with_float32_and_says_why(seconds: float, answers: Sequence[
 
 
 def test_auto_stays_with_float32_where_the_other_cannot_be_run() -> None:
-    def refused() -> Fake:
+    def refused() -> FakeModel:
         raise ModelRefused("no such instruction")
 
-    plain = Fake(Clock(), 1.0, [[0.6, 0.4]])
+    plain = FakeModel(Clock(), 1.0, [[0.6, 0.4]])
     chosen = select_precision(
         "auto", {"float32": lambda: plain, "bfloat16": refused}, ComparisonPictures([PICTURE], []), plain.clock
     )

@@ -1,9 +1,9 @@
 """Whatever happens in whatever order, the queue's invariants hold: random histories, with a clock that a test moves."""
 
+from builders import TENTH_AN_IMAGE, FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from scenes import TENTH_AN_IMAGE, FakeClock
 
 from linnaeus.server.scheduling import (
     Batch,

@@ -51,7 +51,7 @@ def test_memory_is_bounded_and_those_heard_of_last_are_remembered() -> None:
     assert history.hold_seconds("caller 0") == 0.0
 
 
-class Desk:
+class Harness:
     """A queue with one device of one worker, and a caller that left twenty times after 40 ms."""
 
     def __init__(self) -> None:
@@ -79,62 +79,62 @@ class Desk:
 
 
 def test_on_a_busy_device_nothing_is_done_for_a_canceller_until_it_outlived_its_habit() -> None:
-    desk = Desk()
-    desk.occupy()
-    desk.admit("canceller")
-    desk.admit("stayer")
-    assert desk.decodes() == "stayer"
-    assert desk.decodes() is None
-    desk.now += 0.041
-    assert desk.decodes() == "canceller"
+    harness = Harness()
+    harness.occupy()
+    harness.admit("canceller")
+    harness.admit("stayer")
+    assert harness.decodes() == "stayer"
+    assert harness.decodes() is None
+    harness.now += 0.041
+    assert harness.decodes() == "canceller"
 
 
 def test_a_call_that_failed_is_not_held_against_its_caller() -> None:
-    desk = Desk()
+    harness = Harness()
     for _ in range(20):
-        ticket = desk.admit("unlucky")
-        desk.now += 0.04
-        desk.queue.cancel(ticket, by_caller=False)
-    desk.occupy()
-    desk.admit("unlucky")
-    assert desk.decodes() == "unlucky"
+        ticket = harness.admit("unlucky")
+        harness.now += 0.04
+        harness.queue.cancel(ticket, by_caller=False)
+    harness.occupy()
+    harness.admit("unlucky")
+    assert harness.decodes() == "unlucky"
 
 
 def test_on_an_idle_device_it_is_served_like_anybody() -> None:
-    desk = Desk()
-    desk.admit("canceller")
-    assert desk.decodes() == "canceller"
+    harness = Harness()
+    harness.admit("canceller")
+    assert harness.decodes() == "canceller"
 
 
 def test_it_is_not_held_past_its_deadline() -> None:
-    desk = Desk()
-    desk.occupy()
-    desk.admit("canceller", deadline=desk.now + 0.05)
-    assert desk.decodes() == "canceller"
+    harness = Harness()
+    harness.occupy()
+    harness.admit("canceller", deadline=harness.now + 0.05)
+    assert harness.decodes() == "canceller"
 
 
 def test_who_leaves_while_held_leaves_nothing_behind() -> None:
-    desk = Desk()
-    desk.occupy()
-    ticket = desk.admit("canceller")
-    assert desk.queue.depth("m") == 1
-    assert desk.queue.cancel(ticket) is Stage.ADMITTED
-    assert desk.queue.depth("m") == 0
-    desk.now += 1.0
-    assert desk.decodes() is None
+    harness = Harness()
+    harness.occupy()
+    ticket = harness.admit("canceller")
+    assert harness.queue.depth("m") == 1
+    assert harness.queue.cancel(ticket) is Stage.ADMITTED
+    assert harness.queue.depth("m") == 0
+    harness.now += 1.0
+    assert harness.decodes() is None
 
 
 def test_a_closed_queue_holds_nothing_back() -> None:
-    desk = Desk()
-    desk.occupy()
-    desk.admit("canceller")
-    desk.queue.close()
-    assert desk.decodes() == "canceller"
+    harness = Harness()
+    harness.occupy()
+    harness.admit("canceller")
+    harness.queue.close()
+    assert harness.decodes() == "canceller"
 
 
 def test_who_is_held_when_the_last_device_is_lost_is_told_so_too() -> None:
-    desk = Desk()
-    desk.occupy()
-    ticket = desk.admit("canceller")
-    assert desk.queue.remove_device("d") == [ticket]
-    assert desk.queue.depth("m") == 0
+    harness = Harness()
+    harness.occupy()
+    ticket = harness.admit("canceller")
+    assert harness.queue.remove_device("d") == [ticket]
+    assert harness.queue.depth("m") == 0

@@ -1,7 +1,7 @@
 """The forecast's sum, by hand. An image takes a tenth of a second in all of it, in a batch of any size."""
 
 import pytest
-from scenes import decoding, new_lane, queued, run, undecoded
+from builders import decoding, new_lane, queued, run, undecoded
 
 from linnaeus.server.scheduling import LatencyTable, Priority
 from linnaeus.server.scheduling.completion_estimate import Candidate, backlog_seconds, estimate_completion

@@ -1,8 +1,8 @@
 """The order in which tickets wait."""
 
+from builders import new_lane, new_ticket
 from hypothesis import given
 from hypothesis import strategies as st
-from scenes import new_lane, new_ticket
 
 from linnaeus.server.scheduling.deadline_queue import DeadlineQueue
 from linnaeus.server.scheduling.tickets import Ticket

@@ -1,7 +1,7 @@
 """What is learnt from predictions that were off."""
 
 import pytest
-from scenes import TENTH_AN_IMAGE, decode_all, new_queue, put
+from builders import TENTH_AN_IMAGE, decode_all, new_queue, put
 
 from linnaeus.server.scheduling import Stage, TooLate
 from linnaeus.server.scheduling.prediction_margin import PredictionMargin

@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-class Counts:
+class CallCounts:
     """Counts the calls by code."""
 
     def __init__(self) -> None:
@@ -103,7 +103,7 @@ def clock() -> Clock:
 
 async def _wire(authorizer: Authorizer, clock: Clock) -> AsyncIterator[Wire]:
     servicer, administrator, server = Servicer(), Administrator(), grpc.aio.server()
-    watched: Any = InterceptedServer(server, Counts(), authorizer)
+    watched: Any = InterceptedServer(server, CallCounts(), authorizer)
     v1_grpc.add_ClassifierServiceServicer_to_server(servicer, watched)
     servant = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servant, watched)
@@ -259,7 +259,7 @@ async def test_a_batch_is_charged_for_its_pictures(token_file: Path, clock: Cloc
             return v1.ClassifyBatchResponse()
 
     authorizer, servicer, server = Authorizer(None, RateLimiter(1, 4, clock)), Batches(), grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, Counts(), authorizer))
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, CallCounts(), authorizer))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -287,7 +287,7 @@ def test_no_guard_leaves_a_method_as_it_is() -> None:
 
     plain, authorized = Adding(), Adding()
     for adding, authorizer in ((plain, None), (authorized, Authorizer(None, None))):
-        watched: Any = InterceptedServer(adding, Counts(), authorizer)  # type: ignore[arg-type]
+        watched: Any = InterceptedServer(adding, CallCounts(), authorizer)  # type: ignore[arg-type]
         v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), watched)
     names = []
     for adding in (plain, authorized):

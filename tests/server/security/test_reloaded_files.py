@@ -8,7 +8,7 @@ import pytest
 from linnaeus.server.security.reloaded_files import ReloadedFiles
 
 
-class Told(list[Exception]):
+class Refusals(list[Exception]):
     """What could not be used."""
 
 
@@ -21,8 +21,8 @@ def join(contents: list[bytes]) -> bytes:
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> Refusals:
+    return Refusals()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def paths(tmp_path: Path) -> list[Path]:
     return made
 
 
-def watch(paths: list[Path], told: Told) -> ReloadedFiles[bytes]:
+def watch(paths: list[Path], told: Refusals) -> ReloadedFiles[bytes]:
     return ReloadedFiles([str(path) for path in paths], join, told.append)
 
 
@@ -44,20 +44,20 @@ def replace(path: Path, content: bytes) -> None:
     os.replace(aside, path)
 
 
-def test_what_does_not_change_is_not_read_again(paths: list[Path], told: Told) -> None:
+def test_what_does_not_change_is_not_read_again(paths: list[Path], told: Refusals) -> None:
     files = watch(paths, told)
     assert files.value == b"one+two"
     assert not files.reload_if_changed() and files.value == b"one+two" and not told
 
 
-def test_a_change_is_read_at_the_next_look(paths: list[Path], told: Told) -> None:
+def test_a_change_is_read_at_the_next_look(paths: list[Path], told: Refusals) -> None:
     files = watch(paths, told)
     replace(paths[1], b"new")
     assert files.reload_if_changed() and files.value == b"one+new"
     assert not files.reload_if_changed()
 
 
-def test_a_link_that_is_moved_is_a_change(tmp_path: Path, paths: list[Path], told: Told) -> None:
+def test_a_link_that_is_moved_is_a_change(tmp_path: Path, paths: list[Path], told: Refusals) -> None:
     link = tmp_path / "link"
     link.symlink_to(paths[0])
     files = watch([link], told)
@@ -67,7 +67,9 @@ def test_a_link_that_is_moved_is_a_change(tmp_path: Path, paths: list[Path], tol
     assert files.reload_if_changed() and files.value == b"two"
 
 
-def test_what_is_refused_is_told_once_and_the_old_holds_until_it_is_good_again(paths: list[Path], told: Told) -> None:
+def test_what_is_refused_is_told_once_and_the_old_holds_until_it_is_good_again(
+    paths: list[Path], told: Refusals
+) -> None:
     files = watch(paths, told)
     replace(paths[0], b"bad")
     assert not files.reload_if_changed() and not files.reload_if_changed()
@@ -76,7 +78,7 @@ def test_what_is_refused_is_told_once_and_the_old_holds_until_it_is_good_again(p
     assert files.reload_if_changed() and files.value == b"good+two"
 
 
-def test_a_file_that_is_gone_leaves_the_old_until_it_is_back(paths: list[Path], told: Told) -> None:
+def test_a_file_that_is_gone_leaves_the_old_until_it_is_back(paths: list[Path], told: Refusals) -> None:
     files = watch(paths, told)
     paths[0].unlink()
     assert not files.reload_if_changed() and files.value == b"one+two" and isinstance(told[0], FileNotFoundError)
@@ -84,7 +86,7 @@ def test_a_file_that_is_gone_leaves_the_old_until_it_is_back(paths: list[Path], 
     assert files.reload_if_changed() and files.value == b"back+two"
 
 
-def test_files_that_change_while_they_are_read_are_read_again(paths: list[Path], told: Told) -> None:
+def test_files_that_change_while_they_are_read_are_read_again(paths: list[Path], told: Refusals) -> None:
     replace_it = iter([b"", b"second", b""])
 
     def make(contents: list[bytes]) -> bytes:
@@ -99,7 +101,7 @@ def test_files_that_change_while_they_are_read_are_read_again(paths: list[Path],
     assert files.reload_if_changed() and files.value == b"first+second" and not told
 
 
-def test_at_the_start_what_cannot_be_used_is_an_error(paths: list[Path], told: Told) -> None:
+def test_at_the_start_what_cannot_be_used_is_an_error(paths: list[Path], told: Refusals) -> None:
     paths[0].write_bytes(b"bad")
     with pytest.raises(ValueError, match="bad content"):
         watch(paths, told)
