@@ -171,9 +171,9 @@ def test_a_picture_whose_devices_were_lost_while_it_was_decoded_is_given_up(harn
     assert harness.queue.depth(LANE) == 0
 
 
-def test_a_picture_whose_caller_leaves_while_it_is_decoded_takes_no_place_before_the_device(harness: Harness) -> None:
-    leaver = harness.admit(b"leaver")
-    harness.scripted[b"leaver"] = lambda: harness.queue.cancel(leaver) and None
+def test_a_picture_that_is_cancelled_while_it_is_decoded_takes_no_place_before_the_device(harness: Harness) -> None:
+    cancelled = harness.admit(b"cancelled")
+    harness.scripted[b"cancelled"] = lambda: harness.queue.cancel(cancelled) and None
     stayer = harness.admit(b"stayer")
     harness.start()
     assert harness.take() == [stayer]
@@ -182,9 +182,7 @@ def test_a_picture_whose_caller_leaves_while_it_is_decoded_takes_no_place_before
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
 @pytest.mark.parametrize(("in_background", "policy"), [(True, "SCHED_IDLE"), (False, "SCHED_OTHER")])
-def test_decoders_in_the_background_give_way_to_all_other_threads(
-    harness: Harness, in_background: bool, policy: str
-) -> None:
+def test_decoders_in_the_background_use_idle_scheduling(harness: Harness, in_background: bool, policy: str) -> None:
     seen: queue.Queue[int] = queue.Queue()
     harness.scripted[b"a"] = lambda: seen.put(os.sched_getscheduler(0))
     harness.admit(b"a")
@@ -208,7 +206,7 @@ def _niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_a_system_that_forbids_giving_way_decodes_all_the_same(
+def test_a_system_that_forbids_idle_scheduling_decodes_all_the_same(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_setscheduler", lambda *_: fail_with(PermissionError())(), raising=False)

@@ -171,7 +171,7 @@ async def test_a_late_image_ends_before_the_calls_deadline_and_leaves_the_others
     assert [event["deadline"] for event in events("admitted")] == pytest.approx([100.36, 100.36, 499.95])
 
 
-async def test_a_caller_that_leaves_takes_all_of_its_images_along(
+async def test_a_caller_that_cancels_takes_all_of_its_images_along(
     repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
 ) -> None:
     blocked = BlockedDecode(monkeypatch)

@@ -41,7 +41,7 @@ class Harness:
         await asyncio.sleep(0)
         return list(self.said)
 
-    async def settle(self) -> None:
+    async def reach_inline_runs(self) -> None:
         """Enough images come alone for the next to be run here."""
         while await self.admit(1) != ["run"]:
             pass
@@ -68,25 +68,25 @@ async def test_the_event_loop_runs_an_image_once_many_were_alone_and_leaves_one_
 async def test_company_sends_all_to_the_threads_until_as_many_were_alone_again(
     harness: Harness, in_flight: tuple[int, ...]
 ) -> None:
-    await harness.settle()
+    await harness.reach_inline_runs()
     assert await harness.admit(*in_flight) == ["called"]
     assert [await harness.admit(1) for _ in range(33)] == [["called"]] * 32 + [["run"]]
 
 
 async def test_an_image_that_takes_a_thread_goes_to_one(harness: Harness) -> None:
-    await harness.settle()
+    await harness.reach_inline_runs()
     assert await harness.admit(1, inline_device=None) == ["called"]
     assert await harness.admit(1) == ["run"], "it was alone all the same"
 
 
 async def test_what_is_not_there_to_be_run_is_left_to_the_queue(harness: Harness) -> None:
-    await harness.settle()
+    await harness.reach_inline_runs()
     harness.is_there = False  # its caller may have left, or it is held back
     assert await harness.admit(1) == ["called"]
 
 
 async def test_a_run_that_took_the_event_loop_too_long_is_the_last_for_long(harness: Harness) -> None:
-    await harness.settle()
+    await harness.reach_inline_runs()
     harness.run_seconds = 0.02
     assert await harness.admit(1) == ["run"]
     assert all([await harness.admit(1) == ["called"] for _ in range(1_000)])

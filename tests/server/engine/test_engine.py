@@ -277,11 +277,11 @@ async def test_a_cancelled_caller_frees_its_place_and_its_image_is_never_run(
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
     async with running(repository, observer, models="lenet", max_batch_size=1) as engine:
-        leaver = asyncio.create_task(engine.classify(digit()))
+        cancelled = asyncio.create_task(engine.classify(digit()))
         await blocked.wait_entered()
-        leaver.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await leaver
+            await cancelled
         assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
         blocked.opened.set()
         await engine.classify(digit())
@@ -289,7 +289,7 @@ async def test_a_cancelled_caller_frees_its_place_and_its_image_is_never_run(
     assert sum(report.size for report in observer.batches) == 1
 
 
-async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_trace_says_why(
+async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_event_log_says_why(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -449,18 +449,18 @@ async def test_the_more_urgent_priority_is_served_first(
     assert order == ["HIGH", "NORMAL", "LOW"]
 
 
-async def test_a_caller_who_leaves_before_the_decoder_is_never_decoded(
+async def test_an_image_that_is_cancelled_before_the_decoder_is_never_decoded(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
     async with frozen(repository, observer) as engine:
         first = asyncio.create_task(engine.classify(digit()))
         await blocked.wait_entered()
-        leaver = asyncio.create_task(engine.classify(digit()))
+        cancelled = asyncio.create_task(engine.classify(digit()))
         await let_others_run()
-        leaver.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await leaver
+            await cancelled
         assert engine.in_flight == 1 and engine.queue_depth(("lenet", 1, 1)) == 1
         blocked.opened.set()
         await first
@@ -512,7 +512,7 @@ async def test_the_table_of_a_ready_model_tells_of_every_size_on_every_device(re
         assert sorted(by_size) == [1, 2, 4] and min(by_size.values()) > 0
 
 
-async def test_the_trace_tells_the_whole_story(
+async def test_the_event_log_tells_the_whole_story(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -524,12 +524,12 @@ async def test_the_trace_tells_the_whole_story(
     await engine.load()
     answered = asyncio.create_task(engine.classify(digit(priority=Priority.HIGH, deadline=5000.0)))
     await blocked.wait_entered()
-    leaver, late = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (None, 1100.0))
+    cancelled, late = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (None, 1100.0))
     await let_others_run()
     with pytest.raises(Overloaded):
         await engine.classify(digit())
-    leaver.cancel()
-    await asyncio.gather(leaver, return_exceptions=True)
+    cancelled.cancel()
+    await asyncio.gather(cancelled, return_exceptions=True)
     now[0] = 2000.0
     blocked.opened.set()
     await asyncio.gather(answered, late, return_exceptions=True)
@@ -559,7 +559,7 @@ async def test_the_trace_tells_the_whole_story(
     assert ran == {"event": "ran", "at": 2000.0, "batch": 1, "succeeded": True}
 
 
-async def test_the_trace_tells_of_a_batch_that_failed_and_of_images_dropped_before_the_device(
+async def test_the_event_log_tells_of_a_batch_that_failed_and_of_images_dropped_before_the_device(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_log = FileEventLog(tmp_path / "trace")
@@ -659,7 +659,7 @@ async def test_the_times_of_an_answer_add_up_to_its_total(repository: Path, obse
     assert parts == pytest.approx(request.total_seconds, abs=0.01)
 
 
-async def test_only_who_leaves_is_told_to_the_queue_as_having_left(
+async def test_only_a_cancellation_by_the_caller_counts_against_it(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[bool] = []
@@ -672,10 +672,10 @@ async def test_only_who_leaves_is_told_to_the_queue_as_having_left(
     monkeypatch.setattr(BatchQueue, "cancel", cancel)
     blocked = BlockedDecode(monkeypatch)
     async with running(repository, observer, models="lenet", decode_threads=1) as engine:
-        leaver = asyncio.create_task(engine.classify(digit()))
+        cancelled = asyncio.create_task(engine.classify(digit()))
         await blocked.wait_entered()
-        leaver.cancel()
-        await asyncio.gather(leaver, return_exceptions=True)
+        cancelled.cancel()
+        await asyncio.gather(cancelled, return_exceptions=True)
         assert told == [True]
         blocked.opened.set()
         with pytest.raises(InvalidImage):

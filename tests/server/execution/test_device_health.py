@@ -54,7 +54,7 @@ def test_a_broken_models_failures_are_not_held_against_a_device_that_slips_once_
     assert not health.record_failure("a", GOOD), "it failed once at what the other can do, not three times in a row"
 
 
-def test_a_lane_that_is_gone_is_forgotten() -> None:
+def test_a_removed_lane_is_forgotten() -> None:
     health = DeviceHealth()
     for lane in (GOOD, BROKEN):
         for _ in range(3):

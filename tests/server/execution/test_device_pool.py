@@ -267,7 +267,7 @@ async def test_with_the_last_device_go_those_who_wait_and_those_who_come(pool: P
     assert len(model.ran) == 1
 
 
-async def test_every_stream_of_a_lost_device_ends(monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
+async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
     monkeypatch.setattr(device_pool, "default_workers", lambda device: 3)
     several = DevicePool(
         pool.queue,

@@ -258,8 +258,8 @@ def test_a_deadline_in_the_far_future_is_as_good_as_none(device: Device, timeout
 
 def test_no_second_try_for_an_image_whose_caller_has_left(device: Device) -> None:
     device.put(POISON), device.put(2)
-    leaver = device.put(3)
-    device.fake.before = lambda: device.queue.cancel(leaver) and None
+    cancelled = device.put(3)
+    device.fake.before = lambda: device.queue.cancel(cancelled) and None
     device.start()
     assert len(device.results()) == 3
     assert device.fake.batches == [[POISON, 2, 3], [POISON], [2]]
@@ -363,14 +363,14 @@ def test_a_half_that_fails_for_another_reason_is_tried_image_by_image(device: De
     assert device.fake.batches == [[1, POISON, 2, 4], [1, POISON], [1], [POISON], [2, 4]]
 
 
-def test_halves_leave_out_who_is_late_or_gone_by_then(device: Device) -> None:
+def test_halves_leave_out_what_is_late_or_cancelled_by_then(device: Device) -> None:
     device.fake.fits = 3
     device.put(1, timeout=5.0), device.put(2), device.put(4)
-    leaver = device.put(5)
+    cancelled = device.put(5)
 
     def pass_the_deadline() -> None:
         device.now = 6.0
-        device.queue.cancel(leaver)
+        device.queue.cancel(cancelled)
 
     device.fake.before = pass_the_deadline
     device.start()
@@ -403,7 +403,7 @@ def test_a_lost_device_gives_its_batch_back_and_its_thread_ends(device: Device) 
     ("pixels", "failed"),
     [((POISON,), True), ((NO_NUMBERS,), True), ((POISON, 2), False), ((2, 4), False), ((POISON, POISON), True)],
 )
-def test_the_host_is_told_whether_a_batch_failed_altogether(
+def test_the_context_is_told_whether_a_batch_failed_altogether(
     device: Device, pixels: tuple[int, ...], failed: bool
 ) -> None:
     for pixel in pixels:
@@ -415,8 +415,8 @@ def test_the_host_is_told_whether_a_batch_failed_altogether(
 
 def test_a_batch_of_which_nothing_went_through_failed_whoever_left_meanwhile(device: Device) -> None:
     device.put(POISON)
-    leaver = device.put(2)
-    device.fake.before = lambda: device.queue.cancel(leaver) and None
+    cancelled = device.put(2)
+    device.fake.before = lambda: device.queue.cancel(cancelled) and None
     device.start()
     assert isinstance(device.results()[POISON], InternalFailure)
     assert device.said_failed == [True]

@@ -280,17 +280,17 @@ async def test_a_name_leads_nowhere_but_to_a_model_of_the_repository(root: Path,
         assert [(entry.name, entry.version) for entry in engine.catalog.entries()] == [("m", 1)]
 
 
-async def test_who_leaves_or_asks_twice_neither_stops_nor_repeats_a_load(
+async def test_a_caller_that_cancels_or_asks_twice_neither_stops_nor_repeats_a_load(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(root, observer) as engine:
         loads = BlockedFunction(monkeypatch, loader, "load_model")
         add_version(source, root, "m", 2, "two ")
-        leaver, patient = (asyncio.create_task(engine.model_manager.load_model("m")) for _ in range(2))
+        cancelled, patient = (asyncio.create_task(engine.model_manager.load_model("m")) for _ in range(2))
         await loads.entered()
-        leaver.cancel()
+        cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
-            await leaver
+            await cancelled
         assert await answering_version(engine) == (1, "one") and states(engine)[2] is ModelState.LOADING
         loads.opened.set()
         assert [entry.state for entry in await patient] == [ModelState.READY, ModelState.READY]

@@ -11,7 +11,7 @@ from linnaeus.server.model_store.repository_watch import watch
 
 
 class FakeModelManager:
-    """A control whose looks come to what a test says; the last one is waited for."""
+    """A model manager whose reconciliations end as a test says; the last one is waited for."""
 
     def __init__(self, *ends: BaseException | None) -> None:
         self._ends = list(ends)
@@ -39,7 +39,7 @@ async def test_neither_a_repository_that_cannot_be_read_nor_a_fault_of_ours_ends
     assert messages == [trouble, trouble, "following the repository failed"], "the same trouble is told once"
 
 
-def test_a_look_sees_versions_their_files_and_nothing_else(tmp_path: Path) -> None:
+def test_a_listing_has_versions_their_files_and_nothing_else(tmp_path: Path) -> None:
     for name in ("1", "10", "01", "0", ".2", "three"):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m" / "4").write_text("no folder")
@@ -73,7 +73,7 @@ def test_a_model_that_cannot_be_read_is_no_model_that_was_removed(
         repository.list_model_folders(tmp_path)
 
 
-async def test_a_watch_hands_its_time_back_between_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watch_hands_its_time_back_between_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     real = asyncio.sleep
 

@@ -135,7 +135,7 @@ def test_the_time_a_device_is_busy_adds_up() -> None:
     assert metrics.registry.get_sample_value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) == 0.75
 
 
-async def test_a_cpu_tells_its_streams_and_no_memory_of_its_own(served: Any) -> None:
+async def test_a_cpu_tells_its_workers_and_no_memory_of_its_own(served: Any) -> None:
     engine, metrics = served
     await engine.classify(digit())
     value = metrics.registry.get_sample_value

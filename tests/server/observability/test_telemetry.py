@@ -67,7 +67,7 @@ def test_none_and_all_are_exactly_that() -> None:
     assert all(is_sampled(number, 1.0) for number in range(1000))
 
 
-def test_off_means_that_nobody_follows_and_opentelemetry_is_not_even_imported() -> None:
+def test_off_means_no_record_handler_and_opentelemetry_is_not_even_imported() -> None:
     code = (
         "import sys, linnaeus.server.app\n"
         "from linnaeus.server.config.settings import Settings\n"
@@ -125,7 +125,7 @@ def test_a_share_of_the_images_without_a_traced_caller_is_traced() -> None:
     assert sum(spans.sample(number) is not None for number in range(1, 401)) == pytest.approx(100, abs=3)
 
 
-def test_a_batch_is_traced_with_those_of_its_images_that_are_even_the_ones_that_left() -> None:
+def test_a_batch_is_traced_with_those_of_its_images_that_are_even_cancelled_ones() -> None:
     made, run = RecordedSpans(1.0), replace(BATCH)
     context = made.spans.sample(1)
     made.spans.request_ended(context, replace(RECORD, outcome="cancelled", batch=run))

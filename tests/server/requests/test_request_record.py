@@ -59,7 +59,7 @@ def digit(**fields: Any) -> Request:
     return Request(**{"image": RawPixels(bytes(28 * 28), 28, 28, 1), "model": "lenet", **fields})
 
 
-async def test_an_answered_request_is_told_with_its_run_and_only_if_it_is_followed(
+async def test_an_answered_request_is_recorded_with_its_batch_and_only_if_it_is_sampled(
     engine: Engine, handler: Recorded
 ) -> None:
     for _ in range(3):
@@ -118,7 +118,7 @@ async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(observer:
     assert [(run.number, run.finished_at, run.succeeded) for run in handler.batches] == [(9, 5.5, False)]
 
 
-def test_several_followers_get_each_their_own_back() -> None:
+def test_several_record_handlers_get_each_their_own_context_back() -> None:
     one, other = Recorded(frozenset({1, 2})), Recorded(frozenset({2}))
     both = RecordHandlers(one, other)
     assert both.sample(2) is None

@@ -69,7 +69,7 @@ async def scene() -> AsyncIterator[Scene]:
     await server.stop(None)
 
 
-async def test_an_open_door_is_none(scene: Scene) -> None:
+async def test_before_the_server_stops_no_call_is_held(scene: Scene) -> None:
     scene.servicer.may_end.set()
     assert (await (await scene.classify())).model == "answered"
 
@@ -110,18 +110,18 @@ async def test_what_was_begun_before_is_answered(scene: Scene) -> None:
     stream.cancel()
 
 
-async def test_the_door_settles_once_what_was_begun_has_ended_and_nobody_comes(scene: Scene) -> None:
+async def test_it_is_quiet_once_what_was_begun_has_ended_and_no_call_comes(scene: Scene) -> None:
     scene.drainer.hold_calls()
     in_flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    settling = asyncio.ensure_future(scene.drainer.wait_quiet(in_flight))
+    waiting = asyncio.ensure_future(scene.drainer.wait_quiet(in_flight))
     await scene.classify()
-    assert not settling.done()
+    assert not waiting.done()
     in_flight.set_result(None)
-    await asyncio.wait_for(settling, 60)
+    await asyncio.wait_for(waiting, 60)
     scene.drainer.release()
 
 
-async def test_the_door_does_not_wait_for_ever(scene: Scene) -> None:
+async def test_the_wait_for_quiet_ends(scene: Scene) -> None:
     scene.drainer.hold_calls()
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     await asyncio.wait_for(scene.drainer.wait_quiet(never), 60)

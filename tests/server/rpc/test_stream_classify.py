@@ -58,7 +58,7 @@ class PendingEngine:
     def cancel(self, state: RequestState) -> None:
         self.left.append(state)
 
-    def settle(self, place: int) -> None:
+    def complete(self, place: int) -> None:
         self.begun[place][1].set_result(ANSWER)  # type: ignore[arg-type]  # `complete` passes on whatever it is
 
     async def wait_begun(self, count: int) -> None:
@@ -106,11 +106,11 @@ async def test_answers_come_as_they_are_ready_with_their_correlation_and_image_i
     for number in (7, 8):
         await call.write(asking(number, top_k=2, version="3", priority=v1.PRIORITY_LOW))
     await held.wait_begun(2)
-    held.settle(1)
+    held.complete(1)
     answer = await call.read()
     assert (answer.correlation_id, answer.result.image_id, answer.model, answer.version) == (8, "picture 8", "m", 3)
     assert answer.result.classification.classes[0].label == "cat"
-    held.settle(0)
+    held.complete(0)
     assert (await call.read()).correlation_id == 7
     request = held.begun[0][0]
     assert (request.top_k, request.version, request.priority) == (2, "3", Priority.LOW)
@@ -124,7 +124,7 @@ async def test_an_image_may_have_less_time_than_its_stream_but_not_more(stub: An
     for place, seconds in enumerate((5.0, 0.0, 9000.0, -1.0, float("nan"))):
         await limited.write(asking(place, timeout_seconds=seconds))
         await held.wait_begun(place + 1)
-        held.settle(place)
+        held.complete(place)
         assert (await limited.read()).correlation_id == place
     own, *rest = [request.deadline or 0.0 for request, _ in held.begun]
     assert own == 1005.0 and len(set(rest)) == 1 and 1300.0 < rest[0] <= 1602.0
@@ -159,7 +159,7 @@ async def test_an_image_at_fault_has_its_error_and_the_stream_goes_on(
     assert (empty.correlation_id, empty.result.error.code, empty.result.image_id) == (2, 3, "empty")
     assert unknown.result.error.details and empty.result.error.details
     await held.wait_begun(2)
-    held.settle(1)
+    held.complete(1)
     assert (await call.read()).result.WhichOneof("outcome") == "classification"
     call.cancel()
     # gRPC may tell of a cancelled caller as one that has sent its last image.
@@ -174,7 +174,7 @@ async def test_the_callers_last_image_is_answered_after_it_has_closed_its_side(
     await call.done_writing()
     await held.wait_begun(1)
     assert held.begun[0][0].deadline is None
-    held.settle(0)
+    held.complete(0)
     assert (await call.read()).correlation_id == 1
     assert await call.read() is grpc.aio.EOF and await ended(calls) == "OK"
 
@@ -185,7 +185,7 @@ async def test_a_stream_of_nothing_ends_well(stub: Any, calls: RecordingCallObse
     assert await call.read() is grpc.aio.EOF and await ended(calls) == "OK"
 
 
-async def test_a_caller_that_leaves_takes_its_images_along(
+async def test_a_caller_that_cancels_takes_its_images_along(
     stub: Any, held: PendingEngine, calls: RecordingCallObserver
 ) -> None:
     call = stub.StreamClassify()
@@ -217,13 +217,13 @@ async def test_a_server_that_stops_answers_what_it_read_and_sends_the_caller_awa
     await held.wait_begun(2)
     await idle.write(asking(9))
     await held.wait_begun(3)
-    held.settle(2)
+    held.complete(2)
     assert await _answers(idle, 1) == [9]
     held.closing.set()
     assert await asyncio.wait_for(idle.code(), PATIENCE_SECONDS) is grpc.StatusCode.UNAVAILABLE
     assert not busy.done(), "its answers are still to come"
     for place in range(2):
-        held.settle(place)
+        held.complete(place)
     assert sorted(await _answers(busy, 2)) == [0, 1]
     assert await asyncio.wait_for(busy.code(), PATIENCE_SECONDS) is grpc.StatusCode.UNAVAILABLE
     assert "another" in await busy.details()
@@ -260,7 +260,7 @@ async def test_a_caller_that_does_not_read_is_not_read_either(held: PendingEngin
     stream = asyncio.create_task(ClassifyStream(held, deaf, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
     for taken in range(5):
         await held.wait_begun(WINDOW + taken)
-        held.settle(taken)
+        held.complete(taken)
         for _ in range(50):  # turns in which nothing more may be begun
             await asyncio.sleep(0)
         assert len(held.begun) == WINDOW + taken and len(deaf.taken) == taken

@@ -270,7 +270,7 @@ class AnyHistory(RuleBasedStateMachine):
             self.took(batch.device, self.queue.take_nowait(batch.device, batch))
 
     def counters_are_back_to_zero(self) -> None:
-        """The only look inside: nothing outside tells of these, and one that leaks makes every later forecast wrong."""
+        """The only look inside: nothing outside tells of these, and one that leaks makes every later estimate wrong."""
         state = self.queue._state
         flows = [flow for lane in state.lanes.values() for flow in lane.flows]
         assert [(len(flow.decoding), flow.running, flow.depth) for flow in flows] == [(0, 0, 0)] * len(flows)

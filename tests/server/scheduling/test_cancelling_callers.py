@@ -78,7 +78,7 @@ class Harness:
         assert self.queue.take_nowait("d") is not None
 
 
-def test_on_a_busy_device_nothing_is_done_for_a_canceller_until_it_outlived_its_habit() -> None:
+def test_on_a_busy_device_nothing_is_done_for_a_canceller_until_it_outlived_its_usual_time() -> None:
     harness = Harness()
     harness.occupy()
     harness.admit("canceller")
@@ -113,7 +113,7 @@ def test_it_is_not_held_past_its_deadline() -> None:
     assert harness.decodes() == "canceller"
 
 
-def test_who_leaves_while_held_leaves_nothing_behind() -> None:
+def test_a_call_cancelled_while_held_leaves_nothing_behind() -> None:
     harness = Harness()
     harness.occupy()
     ticket = harness.admit("canceller")

@@ -35,7 +35,7 @@ class CallCounter:
         self.times += 1
 
 
-def test_an_empty_lane_is_gone_at_once() -> None:
+def test_an_empty_lane_is_removed_at_once() -> None:
     queue, _ = new_queue()
     on_drained = CallCounter()
     queue.close_lane("a", on_drained)
@@ -61,7 +61,7 @@ def test_what_a_closed_lane_holds_is_served_without_waiting_for_more() -> None:
     assert on_drained.times == 1 and batch.tickets[0].stage is Stage.ENDED
 
 
-def test_what_is_held_back_for_its_caller_s_habit_goes_out_at_once() -> None:
+def test_what_is_held_back_for_its_caller_s_cancellations_goes_out_at_once() -> None:
     queue, clock = new_queue("ab")
     for number in range(16):
         ticket = queue.admit("a", str(number), caller="canceller")
@@ -75,7 +75,7 @@ def test_what_is_held_back_for_its_caller_s_habit_goes_out_at_once() -> None:
     assert decode_next(queue) is held
 
 
-def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
+def test_the_last_ticket_may_be_cancelled_be_late_or_lose_its_device() -> None:
     def left(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
         queue.cancel(ticket)
         queue.put({ticket: 0.01})  # its decoder did not know
@@ -114,7 +114,7 @@ def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
         assert on_drained.times == 1 and ticket.stage is Stage.ENDED
 
 
-def test_a_lane_that_was_gone_when_its_ticket_came_late_out_of_a_decoder() -> None:
+def test_a_lane_that_was_removed_when_its_ticket_came_late_out_of_a_decoder() -> None:
     queue, clock = new_queue("a")
     clock.now += 1.0
     ticket = queue.admit("a", "late", clock.now + 1.0)

@@ -1,4 +1,4 @@
-"""The forecast's sum, by hand. An image takes a tenth of a second in all of it, in a batch of any size."""
+"""The sum of the estimate, by hand. An image takes a tenth of a second in all of it, in a batch of any size."""
 
 import pytest
 from builders import decoding, new_lane, queued, run, undecoded
@@ -87,7 +87,7 @@ def test_a_device_works_off_what_it_holds_at_the_speed_it_had_lately(speed: floa
     assert answer(filled(new_lane(), 3), devices=[device("d", speed)]) == pytest.approx(wait + 0.4)
 
 
-def test_a_device_that_came_to_a_halt_makes_no_forecast_infinite() -> None:
+def test_a_device_that_came_to_a_halt_makes_no_estimate_infinite() -> None:
     assert answer(filled(new_lane(), 3), devices=[device("d", 0.0)]) < 1000.0
 
 

@@ -38,7 +38,7 @@ def test_a_candidate_comes_after_those_that_are_due_before_it_or_with_it() -> No
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30))
-def test_whoever_leaves_the_others_stay_in_order(history: list[tuple[int, bool]]) -> None:
+def test_whichever_is_removed_the_others_stay_in_order(history: list[tuple[int, bool]]) -> None:
     line, tickets = waiting(*(float(due) for due, _ in history))
     for ticket, (_, leaves) in zip(tickets, history, strict=True):
         if leaves:

@@ -109,7 +109,7 @@ def test_a_caller_that_gives_up_at_its_deadline_counts_once_wherever_the_ticket_
     assert queue.prediction_error("a").margin_seconds == pytest.approx(0.9)
 
 
-def test_a_caller_that_leaves_before_its_deadline_says_nothing() -> None:
+def test_a_cancellation_before_the_deadline_says_nothing() -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     ticket = put(queue, "1", "a", clock.now + 1.0)
     clock.now += 0.5

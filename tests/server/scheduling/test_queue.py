@@ -378,9 +378,9 @@ def test_pixels_that_need_no_decoder_go_to_a_worker_that_sleeps() -> None:
 def test_pixels_that_were_held_back_go_to_the_device_once_they_are_not_any_more() -> None:
     queue, clock = new_queue(devices={"d": 1})
     for _ in range(16):
-        leaver = queue.admit("a", "gone", caller="canceller")
+        cancelled = queue.admit("a", "gone", caller="canceller")
         clock.now += 0.1
-        queue.cancel(leaver)
+        queue.cancel(cancelled)
     put(queue, "busy")
     first = queue.take_nowait("d")
     held = queue.admit("a", "held", caller="canceller", is_decoded=True)
@@ -423,7 +423,7 @@ def test_what_is_given_back_wakes_a_worker_of_another_device() -> None:
     assert payloads(other.result()) == ["1"]
 
 
-def test_when_the_last_device_is_gone_candidates_and_decoded_tickets_are_turned_away() -> None:
+def test_when_the_last_device_is_removed_candidates_and_decoded_tickets_are_refused() -> None:
     queue, _ = new_queue(devices={"d": 1})
     waiting, decoding = queue.admit("a", "1"), queue.admit("b", "2")
     assert decode_next(queue) is waiting

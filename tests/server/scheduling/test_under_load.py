@@ -66,7 +66,7 @@ def test_every_call_ends_by_its_deadline_and_nothing_expired_is_run(factor: floa
         assert all(ticket.is_before_deadline(ticket.taken_at) for ticket in batch.tickets)
 
 
-def test_well_below_the_capacity_nearly_nobody_is_turned_away() -> None:
+def test_well_below_the_capacity_nearly_nobody_is_refused() -> None:
     assert in_time(overloaded(0.5).calls) >= 0.99
 
 

@@ -280,7 +280,7 @@ def test_a_token_file_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None
         TokenFile(str(tmp_path / "empty"))
 
 
-def test_no_guard_leaves_a_method_as_it_is() -> None:
+def test_no_authorizer_leaves_a_method_as_it_is() -> None:
     class Adding:
         def add_generic_rpc_handlers(self, handlers: Any) -> None:
             self.handler = handlers[0]

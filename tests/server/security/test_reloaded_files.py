@@ -50,7 +50,7 @@ def test_what_does_not_change_is_not_read_again(paths: list[Path], told: Refusal
     assert not files.reload_if_changed() and files.value == b"one+two" and not told
 
 
-def test_a_change_is_read_at_the_next_look(paths: list[Path], told: Refusals) -> None:
+def test_a_change_is_read_at_the_next_check(paths: list[Path], told: Refusals) -> None:
     files = watch(paths, told)
     replace(paths[1], b"new")
     assert files.reload_if_changed() and files.value == b"one+new"

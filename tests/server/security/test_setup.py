@@ -71,7 +71,7 @@ def test_half_a_lock_ends_the_start(chosen: dict[str, Any], said: str) -> None:
         server_security(Settings(**chosen))
 
 
-def test_without_locks_there_is_no_guard_to_ask() -> None:
+def test_without_tokens_and_rates_there_is_no_authorizer() -> None:
     assert server_security(Settings()).authorizer is None
     assert server_security(Settings(rate_limit=5)).authorizer is not None
 

@@ -21,9 +21,9 @@ _HOLD_SECONDS = 0.25
 
 
 class CallDrainer:
-    """Leads calls to their methods, and from `close` on to `turn_away`, which holds them until `release`.
+    """Passes calls to their methods, and from `hold_calls` on to `hold_and_refuse`, which holds them until `release`.
 
-    An open door costs a call nothing but one attribute: gRPC looks each method up by name in any case.
+    Before `hold_calls` a call costs nothing but one attribute: gRPC looks each method up by name in any case.
 
     Belongs to the event loop's thread.
     """
@@ -38,7 +38,7 @@ class CallDrainer:
 
         Args:
             methods: the service, as a generic handler.
-            held: the same methods, each with `turn_away` as its behaviour.
+            held: the same methods, each with `hold_and_refuse` as its behaviour.
         """
         handler = _SwitchableHandler(methods, held)
         self._handlers.append(handler)

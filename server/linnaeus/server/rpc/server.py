@@ -45,7 +45,7 @@ class Service:
 class RpcServer:
     """Listens, tells its health, and stops in steps.
 
-    Life: construct, `start`, `serving`, `lame_duck`, `stop`.
+    Life: construct, `start`, `set_serving`, `lame_duck`, `stop`.
 
     Attributes:
         port: where gRPC listens.
@@ -84,7 +84,7 @@ class RpcServer:
         self.health_port = None if self._health_port is None else self._health_port.port
 
     async def start(self, services: Sequence[Service]) -> None:
-        """Takes calls of these services, the most called first; the health is NOT_SERVING until `serving`."""
+        """Takes calls of these services, the most called first; the health is NOT_SERVING until `set_serving`."""
         watched: Any = InterceptedServer(self._server, self._observer, self._security.authorizer, self._drainer)
         for service in services:
             service.add(watched)

@@ -1,6 +1,6 @@
 """StreamClassify: images as they come, answers as they are ready, and never more than a window of them in the server.
 
-Two tasks a stream and none an image: one reads and begins, the other writes what the engine has settled. They meet in
+Two tasks a stream and none an image: one reads and begins, the other writes the outcomes. They meet in
 the outbox.
 """
 

@@ -47,12 +47,12 @@ _CURRENT_CALL: ContextVar[CallContext] = ContextVar("call", default=_NO_CALL)
 
 
 def current_call() -> CallContext:
-    """The origin of the call that is being served; an empty one outside of any."""
+    """Returns the context of the call that is being served; an empty one outside of any call."""
     return _CURRENT_CALL.get()
 
 
 class CallContextServer:
-    """Stands before a server where services are added, so that each call's origin is noted.
+    """Stands before a server where services are added, so that the context of each call is set.
 
         Service(name, noting_origins(add, has_tokens))
 
@@ -92,7 +92,7 @@ class CallContextServer:
 
 
 def with_call_context(add: Callable[[Any], None], has_tokens: bool) -> Callable[[Any], None]:
-    """What adds the same service, each call's origin noted."""
+    """Returns a function that adds the same service, with the context of each call set."""
     return lambda server: add(CallContextServer(server, has_tokens))
 
 

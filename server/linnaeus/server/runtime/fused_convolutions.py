@@ -6,8 +6,8 @@ them: the two become one convolution with a single number a channel, which is on
 are the same (docs/decisions/0006-fused-convolutions-and-streams.md and 0016-precision.md have the speeds).
 
 The rewriting works on TorchScript's own graph, through functions of torch that carry an underscore: where one is
-missing, or a graph holds what this room does not know, the module stays as it is. Weights keep torch's order here: see
-`weight_order`.
+missing, or a graph holds an unknown operation, the module stays as it is. Weights keep torch's order here: see
+`weight_layout`.
 """
 
 import itertools

@@ -1,8 +1,8 @@
 """Batches on a device that works by itself: one is staged and sent while another computes.
 
-This room owns the order of things: who stages where, what waits for what, how a batch is padded and its answers handed
-back. What the device is it must not know: it is told by `Accelerator`, whose only one to serve with is CUDA; the tests
-bring one that puts everything off for as long as it may.
+This module owns the order of things: who stages where, what waits for what, how a batch is padded and its answers
+handed back. It must not know what the device is: an `Accelerator` drives it. CUDA is the only one to serve with; the
+tests bring one that puts everything off for as long as it may.
 
 A run takes a slot and fills its staging memory, which is the calling thread's work. Then the launcher gives the device
 its orders, and the calling thread waits for the answers. With two threads calling, one batch is staged and copied

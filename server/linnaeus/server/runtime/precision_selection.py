@@ -64,7 +64,7 @@ class ComparisonPictures:
 
 @dataclass(frozen=True, slots=True)
 class SelectedPrecision(Generic[M]):
-    """A model that is ready, in the precision that was settled on, and why it is that one."""
+    """A model that is ready, in the precision that was selected, and why it is that one."""
 
     model: M
     precision: str

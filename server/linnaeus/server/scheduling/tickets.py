@@ -1,4 +1,4 @@
-"""What travels through the queue: tickets, the batches made of them, and why one is turned away."""
+"""What travels through the queue: tickets, the batches made of them, and the refusals at admission."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass

@@ -96,7 +96,7 @@ class Authorizer:
         self._limiter = limiter
 
     def wrap(self, behaviour: Callable[..., Any], service: str, method: str) -> Callable[..., Any]:
-        """Returns a method that asks the guard first, of the same kind."""
+        """Returns a method of the same kind that authorizes each call first."""
         right = required_right(service, method)
         if right is None:
             return behaviour

@@ -42,7 +42,7 @@ class Answers:
         return kserve.ModelInferResponse(id=request.id)
 
 
-async def settle() -> None:
+async def let_tasks_run() -> None:
     """Lets every task run until all of them wait; no time passes."""
     for _ in range(20):
         await asyncio.sleep(0)
@@ -56,11 +56,11 @@ async def test_answers_come_in_the_order_of_requests_whichever_is_ready_first() 
     answers = Answers()
     responses = InferStream(aiter(Caller(3)), answers.infer).responses()
     first = asyncio.create_task(anext(responses))
-    await settle()
+    await let_tasks_run()
     assert set(answers.begun) == {"0", "1", "2"}  # all are under way before the first is answered
     for number in ("2", "1"):
         answers.begun[number].set()
-    await settle()
+    await let_tasks_run()
     assert not first.done()
     answers.begun["0"].set()
     ids = [(await first).infer_response.id]
@@ -84,7 +84,7 @@ async def test_a_request_that_fails_is_told_so_and_the_stream_lives_on() -> None
     assert [response.infer_response.id for response in responses] == ["0", "1", "2"]
 
 
-async def test_a_fault_of_ours_ends_the_stream_and_what_was_under_way() -> None:
+async def test_a_fault_of_ours_ends_the_stream_and_what_was_in_flight() -> None:
     answers = Answers()
 
     async def infer(request: kserve.ModelInferRequest) -> kserve.ModelInferResponse:
@@ -94,7 +94,7 @@ async def test_a_fault_of_ours_ends_the_stream_and_what_was_under_way() -> None:
 
     with pytest.raises(ZeroDivisionError):
         _ = [response async for response in InferStream(aiter(Caller(3)), infer).responses()]
-    await settle()
+    await let_tasks_run()
     assert sorted(answers.cancelled) == sorted(answers.begun)
 
 
@@ -104,23 +104,23 @@ async def test_a_caller_who_does_not_read_holds_a_bounded_number_of_requests(mon
     async with aclosing(InferStream(aiter(caller), echo).responses()) as responses:
         assert (await anext(responses)).infer_response.id == "0"
         for _ in range(50):
-            await settle()
+            await let_tasks_run()
         assert caller.taken == 5
         assert (await anext(responses)).infer_response.id == "1"
-        await settle()
+        await let_tasks_run()
         assert caller.taken == 6  # each that is read makes room for one
 
 
-async def test_a_caller_who_leaves_leaves_nothing_under_way() -> None:
+async def test_a_caller_who_cancels_leaves_nothing_in_flight() -> None:
     answers = Answers()
     before = asyncio.all_tasks()
     async with aclosing(InferStream(aiter(Caller(3)), answers.infer).responses()) as responses:
         waiting = asyncio.create_task(anext(responses))
-        await settle()
+        await let_tasks_run()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    await settle()
+    await let_tasks_run()
     assert sorted(answers.cancelled) == ["0", "1", "2"]
     assert asyncio.all_tasks() == before
 
