@@ -1,14 +1,12 @@
 """The promises of `linnaeus.server.decoding.byte_resize`: Pillow's pixels, in the calling thread alone."""
 
 import os
-import threading
-from collections.abc import Callable
-from functools import partial
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -77,28 +75,38 @@ def test_the_size_is_exactly_what_was_asked_for_whatever_the_quotient() -> None:
             assert resize(strip, (length, 1), (wanted, 2), "bilinear").shape == (2, wanted, 1)
 
 
+# A process of its own, so that nobody else's threads are counted. Prints how many threads each of two resizes leaves,
+# then how many an operation of torch's leaves (a thread would be seen), then torch's setting.
+COUNTS_THREADS = """
+import os, threading, numpy, torch
+from linnaeus.server.decoding.byte_resize import resize
+
+pixels = numpy.zeros((900, 1200, 3), numpy.uint8)
+
+def count_around(work):
+    before = len(os.listdir("/proc/self/task"))
+    work()
+    print(len(os.listdir("/proc/self/task")) - before)
+
+def work_beside():
+    for interpolation in ("bilinear", "bicubic"):
+        count_around(lambda: resize(pixels, (1200, 900), (600, 450), interpolation))
+    count_around(lambda: torch.from_numpy(pixels).to(torch.float32).sin())
+
+torch.set_num_threads(4)
+thread = threading.Thread(target=work_beside)
+thread.start()
+thread.join()
+print(torch.get_num_threads())
+"""
+
+
 @NEEDS_KERNELS
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux lists them")
 def test_the_calling_thread_does_it_alone_and_torchs_threads_stay_as_they_are() -> None:
-    pixels, counts = noise(900, 1200, 3), []
-
-    def count_around(work: Callable[[], object]) -> None:
-        before = len(os.listdir("/proc/self/task"))
-        work()
-        counts.append(len(os.listdir("/proc/self/task")) - before)
-
-    def work_beside() -> None:
-        for interpolation in ("bilinear", "bicubic"):
-            count_around(partial(resize, pixels, (1200, 900), (600, 450), interpolation))
-        count_around(lambda: torch.from_numpy(pixels).to(torch.float32).sin())  # and a thread would be seen
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(4)
-    try:
-        thread = threading.Thread(target=work_beside)
-        thread.start()
-        thread.join()
-        assert torch.get_num_threads() == 4
-    finally:
-        torch.set_num_threads(threads)
-    assert counts[:2] == [0, 0] and counts[2] > 0
+    paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [sys.executable, "-c", COUNTS_THREADS], env=paths, capture_output=True, text=True, check=True, timeout=100
+    )
+    bilinear, bicubic, torchs, setting = map(int, done.stdout.split())
+    assert (bilinear, bicubic, setting) == (0, 0, 4) and torchs > 0
