@@ -25,14 +25,14 @@ from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.security.authorization import Charge, no_charge
-from linnaeus.server.security.setup import server_security
+from linnaeus.server.security.server_security import server_security
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings) -> None:
+async def run_server(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
     Raises:

@@ -39,11 +39,11 @@ def _serve(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
-    from linnaeus.server.app import serve as serve_until_told
+    from linnaeus.server.app import run_server
     from linnaeus.server.process.event_loop import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(serve_until_told(settings))
+        runner.run(run_server(settings))
 
 
 def _signature() -> inspect.Signature:

@@ -10,7 +10,7 @@ from tests.certificates import Authority
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.setup import rate_limiter, server_security
+from linnaeus.server.security.server_security import rate_limiter, server_security
 
 
 @pytest.fixture(scope="module")
