@@ -81,10 +81,16 @@ class Loader:
         async with self._one_at_a_time:
             # A new thread each time: one that has stepped back cannot step forth again.
             thread = ThreadPoolExecutor(1, "linnaeus-load")
+            # Handed over in a list, not as the thread's result: a thread of low priority may sleep for seconds after
+            # it set its result, and would keep the models in memory until then.
+            loaded: list[LoadedVersion] = []
             try:
-                return await asyncio.get_running_loop().run_in_executor(thread, self._load, folder, chosen, context)
+                await asyncio.get_running_loop().run_in_executor(
+                    thread, lambda: loaded.append(self._load(folder, chosen, context))
+                )
             finally:
                 thread.shutdown(wait=False)
+            return loaded.pop()
 
     async def release(self, models: list[Model]) -> None:
         """Takes models that nothing runs any more, ends their threads, and returns their memory."""
