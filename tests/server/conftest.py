@@ -1,4 +1,4 @@
-"""What the server's tests share."""
+"""Fixtures shared by the server's tests."""
 
 from dataclasses import dataclass, field
 
@@ -9,7 +9,7 @@ from linnaeus.server.requests.request import BatchReport
 
 @dataclass
 class RecordingObserver:
-    """An observer that keeps what it hears."""
+    """An `Observer` that records its calls."""
 
     batches: list[BatchReport] = field(default_factory=list)
     rejections: list[tuple[str, str]] = field(default_factory=list)

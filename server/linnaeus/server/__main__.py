@@ -1,4 +1,4 @@
-"""`python -m linnaeus.server` is `linnaeus-server`."""
+"""Runs `linnaeus-server` as `python -m linnaeus.server`."""
 
 from linnaeus.server.cli import main
 

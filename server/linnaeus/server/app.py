@@ -1,8 +1,12 @@
-"""The only place that wires everything: settings in, a running server out."""
+"""Wiring of the server: constructs every component from the settings, starts them and stops them in order.
+
+This is the only module that constructs components of several folders. It implements none of them.
+"""
 
 import asyncio
 import gc
 import logging
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
@@ -33,12 +37,12 @@ logger = logging.getLogger(__name__)
 
 
 async def run_server(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what is in flight.
+    """Serves until SIGTERM or SIGINT, then finishes the requests in flight.
 
     Raises:
-        StartupError: the server cannot start.
+        StartupError: if the server cannot start.
     """
-    stop = stop_on_signals()  # before anybody is told that there is a server to stop
+    stop = stop_on_signals()  # first, so that a signal that arrives during the start is not lost
     security = server_security(settings)
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
@@ -54,15 +58,7 @@ async def run_server(settings: Settings) -> None:
     charge = security.authorizer.charge if security.authorizer else no_charge
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options)
-    kserve_servicer = inference.InferenceServicer(
-        engine,
-        statistics,
-        release,
-        is_ready=lambda: rpc_server.is_serving,
-        model_manager=engine.model_manager,
-        charge=charge,
-    )
-    services = _services(engine, settings, release, kserve_servicer, charge)
+    services = _services(engine, settings, release, statistics, lambda: rpc_server.is_serving, charge)
     if telemetry.record_handler is not None:
         has_tokens = bool(settings.token_file)
         services = [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
@@ -79,7 +75,12 @@ async def run_server(settings: Settings) -> None:
 
 
 def _services(
-    engine: Engine, settings: Settings, release: str, kserve_servicer: inference.InferenceServicer, charge: Charge
+    engine: Engine,
+    settings: Settings,
+    release: str,
+    statistics: Statistics,
+    is_ready: Callable[[], bool],
+    charge: Charge,
 ) -> list[Service]:
     limits = v1.ServerLimits(
         max_message_bytes=settings.max_message_bytes,
@@ -88,6 +89,9 @@ def _services(
         stream_window=settings.stream_window,
     )
     servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
+    kserve_servicer = inference.InferenceServicer(
+        engine, statistics, release, is_ready, model_manager=engine.model_manager, charge=charge
+    )
     models = model_service.ModelServicer(engine.model_manager, engine.catalog)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
@@ -105,27 +109,30 @@ def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
 
 
 async def _serve_until(stop: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
-    """Loads the models, then waits; being told ends either, the waiting with a lame duck."""
+    """Loads the models, then serves until `stop` is set.
+
+    If `stop` is set while models load, no lame-duck phase follows: the server has never reported SERVING.
+    """
     loading = asyncio.create_task(engine.load())
-    waiting = asyncio.create_task(stop.wait())
-    await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    stop_signal = asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stop_signal}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
         if settings.model_control != "explicit":
             _require_a_model(engine)
-        gc.freeze()  # what was loaded stays: collections while serving need not walk over it
+        gc.freeze()  # loaded models are permanent: excludes them from garbage collections while serving
         await _publish_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
         tasks = [asyncio.create_task(_publish_health_changes(engine, rpc_server))]
         if settings.model_control == "watch":
             tasks.append(asyncio.create_task(watch(engine.model_manager, settings.watch_seconds)))
-        await waiting
+        await stop_signal
         for each in tasks:
             each.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
     if loading.done():
         await rpc_server.lame_duck(settings.lame_duck_seconds)
-    loading.cancel()  # the model being loaded is finished, no further one is begun
+    loading.cancel()  # the engine finishes the model that is loading and starts no further one
 
 
 async def _publish_health_changes(engine: Engine, rpc_server: RpcServer) -> None:
@@ -136,10 +143,10 @@ async def _publish_health_changes(engine: Engine, rpc_server: RpcServer) -> None
 
 
 async def _publish_health(engine: Engine, rpc_server: RpcServer) -> None:
-    """The server is well as long as every model that is ready has a device; each device is told of by itself."""
+    """Publishes the health of each device, and of the server: SERVING if every ready model has a working device."""
     states = engine.device_states
-    for name, works in states.items():
-        await rpc_server.set_device_status(name, works)
+    for name, is_working in states.items():
+        await rpc_server.set_device_status(name, is_working)
     ready = (entry for entry in engine.catalog.entries() if entry.state is ModelState.READY)
     if all(any(states[name] for name in entry.devices) for entry in ready):
         await rpc_server.set_serving()

@@ -1,6 +1,6 @@
-"""`linnaeus-server`: flags and environment variables made from the one definition of the settings.
+"""The command line `linnaeus-server`. Its options and environment variables are generated from `Settings`.
 
-Without a command it serves; `healthcheck` asks a server that is up, with the same settings.
+Without a command it serves; the command `healthcheck` queries the health of a running server with the same settings.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ def healthcheck(
     timeout_seconds: Annotated[float, typer.Option(min=0.001, help="How long the answer may take.")] = 3.0,
 ) -> None:
     """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
-    # gRPC takes a moment to import, which --help does not need.
+    # Imported here, so that --help does not wait for gRPC.
     from linnaeus.server.rpc.healthcheck import check_health
 
     print(check_health(context.obj, timeout_seconds))
@@ -38,7 +38,7 @@ def healthcheck(
 def _serve(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     limit_spinning()
-    # Torch takes seconds to import: --help and wrong options should not wait for it.
+    # Imported here, so that --help and invalid options do not wait seconds for torch.
     from linnaeus.server.app import run_server
     from linnaeus.server.process.event_loop import new_event_loop
 
@@ -47,7 +47,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _signature() -> inspect.Signature:
-    """The context, and one keyword for each setting, as typer wants to read them."""
+    """Returns the signature that typer reads: the context and one keyword for each setting."""
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
     return inspect.Signature(
         [
@@ -73,12 +73,12 @@ def _signature() -> inspect.Signature:
 
 
 def _flags(setting: Field[Any]) -> tuple[str, ...]:
-    """Without them typer adds a --no-NAME to every yes or no, which nobody needs where no is the default."""
+    """Returns the explicit flag of a boolean setting: by default typer would add a useless --no-NAME."""
     return (f"--{setting.name.replace('_', '-')}",) if isinstance(setting.default, bool) else ()
 
 
 def main() -> None:
-    """Runs the command; an expected failure is one line and exit code 1."""
+    """Runs the command line; prints a `StartupError` as one line on standard error and exits with code 1."""
     serve.__signature__ = _signature()  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(serve)

@@ -1,28 +1,28 @@
-"""Everything that can go wrong, said once, without gRPC and without torch.
+"""The exceptions of the server. Independent of gRPC and torch; `rpc.status` maps them to status codes.
 
     LinnaeusError
     ├── StartupError             the server cannot start: settings, ports, repository
     ├── ModelRefused             a version folder fails a check and is not served
     └── RequestError             one call gets no answer
-        ├── InvalidArgument      a field of the request is at fault
-        │   └── InvalidImage     the picture is
+        ├── InvalidArgument      a field of the request is invalid
+        │   └── InvalidImage     the image is invalid
         ├── ModelNotFound        no such model or version
-        ├── Unauthenticated      nobody knows who calls
-        ├── PermissionDenied     the caller is known, and may not do this
-        ├── Overloaded           the queue is full, or the caller asks too often
-        ├── DeadlineExceeded     the answer would come too late
+        ├── Unauthenticated      the call has no valid token
+        ├── PermissionDenied     the caller's token lacks the required right
+        ├── Overloaded           the queue is full, or the caller exceeds its rate limit
+        ├── DeadlineExceeded     the answer would come after the deadline
         ├── Unavailable          the model is loading or the server is stopping
-        ├── NotLoaded            what was to be loaded was refused
-        └── InternalFailure      our fault; the log knows more
+        ├── NotLoaded            a model that was to be loaded was refused
+        └── InternalFailure      a fault of the server; the log has the details
 
-A message is one sentence for the caller: what was wrong, where, and what to do.
+A message is one sentence for the caller: what is wrong, where, and what to do.
 """
 
 from collections.abc import Mapping
 
 
 class LinnaeusError(Exception):
-    """The root of the tree."""
+    """The base class of all exceptions of the server."""
 
 
 class StartupError(LinnaeusError):
@@ -34,11 +34,11 @@ class ModelRefused(LinnaeusError):
 
 
 class RequestError(LinnaeusError):
-    """One call gets no answer; the others are not touched."""
+    """One call gets no answer; other calls are not affected."""
 
 
 class InvalidArgument(RequestError):
-    """A field of the request is at fault.
+    """A field of the request is invalid.
 
     Attributes:
         field: the field's path in the request message, such as `image.pixels.data`.
@@ -50,14 +50,14 @@ class InvalidArgument(RequestError):
 
 
 class InvalidImage(InvalidArgument):
-    """The picture cannot be decoded, is too large, or does not fit its declared shape."""
+    """The image cannot be decoded, is too large, or does not fit its declared shape."""
 
 
 class ModelNotFound(RequestError):
     """No such model or version.
 
     Attributes:
-        resource: what was asked for, as `model` or `model/version`.
+        resource: the requested model, as `model` or `model/version`.
     """
 
     def __init__(self, resource: str, message: str) -> None:
@@ -66,14 +66,14 @@ class ModelNotFound(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The call carries no token, or one that the server does not know."""
+    """The call carries no token or an unknown token."""
 
 
 class PermissionDenied(RequestError):
-    """The caller's token does not give the right that the call needs.
+    """The caller's token lacks the right that the method requires.
 
     Attributes:
-        right: the one that is missing.
+        right: the missing right.
     """
 
     def __init__(self, message: str, right: str) -> None:
@@ -82,10 +82,10 @@ class PermissionDenied(RequestError):
 
 
 class Overloaded(RequestError):
-    """The model's queue is full, or the caller asks more often than it may.
+    """The model's queue is full, or the caller exceeds its rate limit.
 
     Attributes:
-        retry_after_seconds: when what is waiting now will have been answered, or the caller may ask again.
+        retry_after_seconds: time until the requests waiting now are answered, or until the rate limit admits the call.
     """
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
@@ -97,8 +97,8 @@ class DeadlineExceeded(RequestError):
     """The answer would come after the caller's deadline.
 
     Attributes:
-        late_by_seconds: by how much.
-        wait_seconds: how long the answer would still have taken when the request was given up.
+        late_by_seconds: time by which the answer would miss the deadline.
+        wait_seconds: predicted time to the answer when the request was refused or expired.
     """
 
     def __init__(self, message: str, late_by_seconds: float, wait_seconds: float = 0.0) -> None:
@@ -108,10 +108,10 @@ class DeadlineExceeded(RequestError):
 
 
 class Unavailable(RequestError):
-    """The model is not ready yet, or the server takes no new calls.
+    """The model is not ready yet, or the server accepts no new calls.
 
     Attributes:
-        retry_after_seconds: when to try again, here or at another server.
+        retry_after_seconds: time to wait before a retry, at this or another server.
     """
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
@@ -120,10 +120,10 @@ class Unavailable(RequestError):
 
 
 class NotLoaded(RequestError):
-    """What was to be loaded was refused; what was served before is served still.
+    """A model that was to be loaded was refused; the versions served before are still served.
 
     Attributes:
-        refusals: why, by what was refused: `model/version`, or a model's `config.toml`.
+        refusals: reasons, by the refused item: `model/version`, or a model's `config.toml`.
     """
 
     def __init__(self, message: str, refusals: Mapping[str, str]) -> None:
@@ -132,10 +132,10 @@ class NotLoaded(RequestError):
 
 
 class InternalFailure(RequestError):
-    """Our fault.
+    """The server failed.
 
     Attributes:
-        reference: an identifier to find in the log.
+        reference: the identifier of the log entry that has the cause.
     """
 
     def __init__(self, message: str, reference: str) -> None:
