@@ -15,8 +15,9 @@ from grpc_status import rpc_status
 from linnaeus.server.errors import StartupError
 from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.status import PUSHBACK_KEY
-from linnaeus.server.security.authorization import Authorizer, TokenFile, required_right
+from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.rate_limit import RateLimiter
+from linnaeus.server.security.token_file import TokenFile
 from linnaeus.server.security.tokens import Right
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc

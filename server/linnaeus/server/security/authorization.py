@@ -4,18 +4,14 @@ Owns which right each method needs. Tokens and rates are others' business, as is
 """
 
 import inspect
-import logging
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias
 
-from linnaeus.server.errors import Overloaded, PermissionDenied, StartupError, Unauthenticated
+from linnaeus.server.errors import Overloaded, PermissionDenied, Unauthenticated
 from linnaeus.server.security.caller_identity import caller_identity
 from linnaeus.server.security.rate_limit import RateLimiter
-from linnaeus.server.security.reloaded_files import ReloadedFiles
-from linnaeus.server.security.tokens import Holder, Right, find_holder, read_tokens
-
-logger = logging.getLogger(__name__)
+from linnaeus.server.security.token_file import TokenFile
+from linnaeus.server.security.tokens import Holder, Right
 
 # Counts further pictures of a call: the context that it came with, and how many.
 Charge: TypeAlias = Callable[[Any, float], None]
@@ -28,7 +24,6 @@ _ADMIN_METHODS = frozenset(
         ("inference.GRPCInferenceService", "RepositoryModelUnload"),
     }
 )
-_CHECK_SECONDS = 1.0
 _SCHEME = "bearer"
 
 
@@ -43,39 +38,6 @@ def required_right(service: str, method: str) -> Right | None:
 
 def no_charge(context: Any, cost: float) -> None:
     """The `Charge` of a server without a rate limit."""
-
-
-class TokenFile:
-    """The tokens of a file, looked at again at most once a second.
-
-    A file that becomes unusable is told of in the log, and the tokens that were known before stay good.
-
-    Belongs to the event loop's thread.
-
-    Raises:
-        StartupError: the file cannot be used from the start.
-    """
-
-    def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._path = path
-        self._clock = clock
-        self._checked_at = clock()
-        try:
-            self._file = ReloadedFiles([path], lambda contents: read_tokens(contents[0]), self._refused)
-        except (ValueError, OSError) as error:
-            raise StartupError(f"the token file {path} cannot be used: {_reason(error)}") from None
-
-    def holder(self, token: str) -> Holder | None:
-        """Finds whose token it is; None for nobody's."""
-        now = self._clock()
-        if now - self._checked_at >= _CHECK_SECONDS:
-            self._checked_at = now
-            if self._file.reload_if_changed():
-                logger.info("the token file %s was read again: %d tokens", self._path, len(self._file.value))
-        return find_holder(token.encode("utf-8", "surrogateescape"), self._file.value)
-
-    def _refused(self, error: Exception) -> None:
-        logger.error("the token file %s cannot be used; the old tokens hold: %s", self._path, _reason(error))
 
 
 class Authorizer:
@@ -170,7 +132,3 @@ def _token(metadata: Sequence[tuple[str, str | bytes]] | None) -> str | None:
         return None
     scheme, _, token = values[0].partition(" ")
     return token.strip() or None if scheme.lower() == _SCHEME else None
-
-
-def _reason(error: Exception) -> str:
-    return str(error.strerror or error) if isinstance(error, OSError) else str(error)

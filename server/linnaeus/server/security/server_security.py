@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.process.file_limits import connection_limit, raise_open_file_limit
-from linnaeus.server.security.authorization import Authorizer, TokenFile
+from linnaeus.server.security.authorization import Authorizer
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.tls import Certificates, TlsFiles
+from linnaeus.server.security.token_file import TokenFile
 
 logger = logging.getLogger(__name__)
 
