@@ -1,4 +1,4 @@
-"""Who may call what is decided before a method is reached, and told with code, sentence and details."""
+"""Calls are authorized before their method runs; a refusal has a status code, a message and details."""
 
 import hashlib
 import logging
@@ -11,9 +11,10 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
+from tests.server.rpc.call_observers import NullCallObserver
 
 from linnaeus.server.errors import StartupError
-from linnaeus.server.rpc.interceptor import InterceptedServer, Method
+from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.status import PUSHBACK_KEY
 from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.rate_limit import RateLimiter
@@ -33,21 +34,8 @@ class Clock:
         return self.now
 
 
-class CallCounts:
-    """Counts the calls by code."""
-
-    def __init__(self) -> None:
-        self.codes: list[str] = []
-
-    def call_started(self, method: Method) -> None:
-        pass
-
-    def call_handled(self, method: Method, code: str, seconds: float) -> None:
-        self.codes.append(code)
-
-
 class Servicer(v1_grpc.ClassifierServiceServicer):
-    """Keeps how often it was reached."""
+    """Counts the calls that reach it."""
 
     reached = 0
 
@@ -62,7 +50,7 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
 
 
 class Administrator:
-    """A method of a service for administrators, by name; the contract's own comes with its release."""
+    """A service with one method that requires the right `admin`; counts the calls that reach it."""
 
     def __init__(self) -> None:
         self.reached = 0
@@ -77,7 +65,7 @@ class Administrator:
         )
 
 
-class Wire:
+class Client:
     def __init__(self, channel: grpc.aio.Channel, servicer: Servicer, administrator: Administrator, clock: Clock):
         self.stub: Any = v1_grpc.ClassifierServiceStub(channel)
         self.health: Any = health_pb2_grpc.HealthStub(channel)
@@ -102,29 +90,29 @@ def clock() -> Clock:
     return Clock()
 
 
-async def _wire(authorizer: Authorizer, clock: Clock) -> AsyncIterator[Wire]:
+async def _serve(authorizer: Authorizer, clock: Clock) -> AsyncIterator[Client]:
     servicer, administrator, server = Servicer(), Administrator(), grpc.aio.server()
-    watched: Any = InterceptedServer(server, CallCounts(), authorizer)
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, watched)
-    servant = health.aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servant, watched)
-    administrator.add(watched)
+    intercepted: Any = InterceptedServer(server, NullCallObserver(), authorizer)
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, intercepted)
+    health_servicer = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health_servicer, intercepted)
+    administrator.add(intercepted)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Wire(channel, servicer, administrator, clock)
+        yield Client(channel, servicer, administrator, clock)
     await server.stop(None)
 
 
 @pytest.fixture
-async def wire(token_file: Path, clock: Clock) -> AsyncIterator[Wire]:
-    async for made in _wire(Authorizer(TokenFile(str(token_file), clock), None), clock):
+async def client(token_file: Path, clock: Clock) -> AsyncIterator[Client]:
+    async for made in _serve(Authorizer(TokenFile(str(token_file), clock), None), clock):
         yield made
 
 
 @pytest.fixture
-async def limited(token_file: Path, clock: Clock) -> AsyncIterator[Wire]:
-    async for made in _wire(Authorizer(TokenFile(str(token_file), clock), RateLimiter(0.5, 2, clock)), clock):
+async def limited(token_file: Path, clock: Clock) -> AsyncIterator[Client]:
+    async for made in _serve(Authorizer(TokenFile(str(token_file), clock), RateLimiter(0.5, 2, clock)), clock):
         yield made
 
 
@@ -145,21 +133,21 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
         ("inference.GRPCInferenceService", "RepositoryModelLoad", Right.ADMIN),
         ("inference.GRPCInferenceService", "RepositoryModelUnload", Right.ADMIN),
         ("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo", Right.INFER),
-        ("a.service.to.Come", "Anything", Right.INFER),
+        ("an.unknown.Service", "Anything", Right.INFER),
     ],
 )
-def test_each_method_needs_its_right(service: str, method: str, right: Right | None) -> None:
+def test_each_method_requires_its_right(service: str, method: str, right: Right | None) -> None:
     assert required_right(service, method) == right
 
 
-async def test_the_right_token_reaches_the_method(wire: Wire) -> None:
-    await wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))
-    await wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(ADMIN))
-    await wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=(("authorization", f"bEARER  {INFER} "),))
-    await wire.load(b"", timeout=10, metadata=bearer(ADMIN))
-    stream = wire.stub.StreamClassify(iter([v1.StreamClassifyRequest(correlation_id=7)]), metadata=bearer(INFER))
+async def test_a_call_with_a_valid_token_reaches_its_method(client: Client) -> None:
+    await client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))
+    await client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(ADMIN))
+    await client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=(("authorization", f"bEARER  {INFER} "),))
+    await client.load(b"", timeout=10, metadata=bearer(ADMIN))
+    stream = client.stub.StreamClassify(iter([v1.StreamClassifyRequest(correlation_id=7)]), metadata=bearer(INFER))
     assert [each.correlation_id async for each in stream] == [7]
-    assert (wire.servicer.reached, wire.administrator.reached) == (4, 1)
+    assert (client.servicer.reached, client.administrator.reached) == (4, 1)
 
 
 @pytest.mark.parametrize(
@@ -180,50 +168,52 @@ async def test_the_right_token_reaches_the_method(wire: Wire) -> None:
         bearer(f"sha256:{hashlib.sha256(ADMIN.encode()).hexdigest()}"),
     ],
 )
-async def test_without_a_known_token_nothing_is_reached(wire: Wire, metadata: Any) -> None:
-    refused = await wire.refusal(wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=metadata))
-    stream = wire.stub.StreamClassify(iter([v1.StreamClassifyRequest()]), timeout=10, metadata=metadata)
-    also_refused = await wire.refusal(stream.read())
+async def test_a_call_without_a_known_token_does_not_reach_its_method(client: Client, metadata: Any) -> None:
+    refused = await client.refusal(client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=metadata))
+    stream = client.stub.StreamClassify(iter([v1.StreamClassifyRequest()]), timeout=10, metadata=metadata)
+    also_refused = await client.refusal(stream.read())
     assert refused.code() is also_refused.code() is grpc.StatusCode.UNAUTHENTICATED
     assert "token" in str(refused.details()) and INFER not in str(refused.details())
     detail = error_details_pb2.ErrorInfo()
     status = rpc_status.from_call(refused)
     assert status is not None and status.details[0].Unpack(detail)
     assert (detail.reason, detail.domain, dict(detail.metadata)) == ("TOKEN_NEEDED", "linnaeus", {"scheme": "Bearer"})
-    assert wire.servicer.reached == 0
+    assert client.servicer.reached == 0
 
 
-async def test_a_token_to_infer_is_not_one_to_administrate(wire: Wire) -> None:
-    refused = await wire.refusal(wire.load(b"", timeout=10, metadata=bearer(INFER)))
+async def test_a_token_with_the_right_infer_cannot_call_admin_methods(client: Client) -> None:
+    refused = await client.refusal(client.load(b"", timeout=10, metadata=bearer(INFER)))
     assert refused.code() is grpc.StatusCode.PERMISSION_DENIED
     assert refused.details() == "this call needs the right admin, which camera does not have"
-    assert wire.administrator.reached == 0
+    assert client.administrator.reached == 0
 
 
-async def test_anybody_may_ask_for_the_health_as_often_as_they_like(limited: Wire) -> None:
+async def test_the_health_service_needs_no_token_and_has_no_rate_limit(limited: Client) -> None:
     for _ in range(10):
         answer = await limited.health.Check(health_pb2.HealthCheckRequest(), timeout=60)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-async def test_tokens_are_read_again_when_the_file_changes(
-    wire: Wire, token_file: Path, caplog: pytest.LogCaptureFixture
+async def test_tokens_are_reloaded_when_the_file_changes(
+    client: Client, token_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
     token_file.write_text("camera infer new-token-0123456789\n")
-    await wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))  # not looked at so soon
-    wire.clock.now += 1.0
-    refused = await wire.refusal(wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER)))
+    await client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))  # not checked again yet
+    client.clock.now += 1.0
+    refused = await client.refusal(client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER)))
     assert refused.code() is grpc.StatusCode.UNAUTHENTICATED
-    await wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer("new-token-0123456789"))
+    await client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer("new-token-0123456789"))
     token_file.write_text("camera infer new-token-0123456789 SECRET-WORD\n")
-    wire.clock.now += 1.0
-    await wire.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer("new-token-0123456789"))
+    client.clock.now += 1.0
+    await client.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer("new-token-0123456789"))
     assert "line 1 has 4 words" in caplog.text and "the old tokens hold" in caplog.text
     assert "SECRET" not in caplog.text and "new-token" not in caplog.text
 
 
-async def test_a_caller_beyond_its_rate_is_told_the_true_wait_and_others_are_not_touched(limited: Wire) -> None:
+async def test_a_caller_above_its_rate_is_refused_with_the_exact_wait_and_others_are_not(
+    limited: Client,
+) -> None:
     for _ in range(2):
         await limited.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))
     refused = await limited.refusal(limited.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER)))
@@ -238,14 +228,14 @@ async def test_a_caller_beyond_its_rate_is_told_the_true_wait_and_others_are_not
     await limited.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))
 
 
-async def test_one_that_has_no_time_to_wait_is_told_not_to(limited: Wire) -> None:
+async def test_a_caller_whose_deadline_is_before_the_retry_is_told_not_to_retry(limited: Client) -> None:
     for _ in range(2):
         await limited.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))
     refused = await limited.refusal(limited.stub.Classify(v1.ClassifyRequest(), timeout=1.9, metadata=bearer(INFER)))
     assert (PUSHBACK_KEY, "-1") in tuple(refused.trailing_metadata())
 
 
-async def test_wrong_tokens_are_at_nobody_s_cost(limited: Wire) -> None:
+async def test_calls_with_unknown_tokens_are_charged_to_no_caller(limited: Client) -> None:
     for _ in range(5):
         metadata = bearer("wrong-token-0123456789")
         refused = await limited.refusal(limited.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=metadata))
@@ -253,27 +243,27 @@ async def test_wrong_tokens_are_at_nobody_s_cost(limited: Wire) -> None:
     await limited.stub.Classify(v1.ClassifyRequest(), timeout=10, metadata=bearer(INFER))
 
 
-async def test_a_batch_is_charged_for_its_pictures(token_file: Path, clock: Clock) -> None:
-    class Batches(Servicer):
+async def test_a_batch_is_charged_for_its_images(token_file: Path, clock: Clock) -> None:
+    class BatchServicer(Servicer):
         async def ClassifyBatch(self, request: Any, context: Any) -> v1.ClassifyBatchResponse:
             authorizer.charge(context, len(request.images) - 1)
             return v1.ClassifyBatchResponse()
 
-    authorizer, servicer, server = Authorizer(None, RateLimiter(1, 4, clock)), Batches(), grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, CallCounts(), authorizer))
+    authorizer, servicer, server = Authorizer(None, RateLimiter(1, 4, clock)), BatchServicer(), grpc.aio.server()
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver(), authorizer))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub: Any = v1_grpc.ClassifierServiceStub(channel)
-        three = v1.ClassifyBatchRequest(images=[v1.Image()] * 3)
-        await stub.ClassifyBatch(three, timeout=30)
+        request = v1.ClassifyBatchRequest(images=[v1.Image()] * 3)
+        await stub.ClassifyBatch(request, timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
-            await stub.ClassifyBatch(three, timeout=30)
+            await stub.ClassifyBatch(request, timeout=30)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     await server.stop(None)
 
 
-def test_a_token_file_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None:
+def test_an_invalid_token_file_is_a_startup_error(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="nowhere cannot be used: No such file"):
         TokenFile(str(tmp_path / "nowhere"))
     (tmp_path / "empty").write_text("\n")
@@ -281,17 +271,17 @@ def test_a_token_file_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None
         TokenFile(str(tmp_path / "empty"))
 
 
-def test_no_authorizer_leaves_a_method_as_it_is() -> None:
-    class Adding:
+def test_without_an_authorizer_methods_are_not_wrapped_for_authorization() -> None:
+    class RecordingServer:
         def add_generic_rpc_handlers(self, handlers: Any) -> None:
             self.handler = handlers[0]
 
-    plain, authorized = Adding(), Adding()
-    for adding, authorizer in ((plain, None), (authorized, Authorizer(None, None))):
-        watched: Any = InterceptedServer(adding, CallCounts(), authorizer)  # type: ignore[arg-type]
-        v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), watched)
+    plain, authorized = RecordingServer(), RecordingServer()
+    for server, authorizer in ((plain, None), (authorized, Authorizer(None, None))):
+        intercepted: Any = InterceptedServer(server, NullCallObserver(), authorizer)  # type: ignore[arg-type]
+        v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), intercepted)
     names = []
-    for adding in (plain, authorized):
-        handler: Any = adding.handler._method_handlers["/linnaeus.v1.ClassifierService/Classify"].unary_unary
+    for server in (plain, authorized):
+        handler: Any = server.handler._method_handlers["/linnaeus.v1.ClassifierService/Classify"].unary_unary
         names.append({cell.cell_contents.__qualname__ for cell in handler.__closure__ if callable(cell.cell_contents)})
     assert "Servicer.Classify" in names[0] and "Servicer.Classify" not in names[1]

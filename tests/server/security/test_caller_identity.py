@@ -1,4 +1,4 @@
-"""Callers without a token are told apart by certificate, else by address, never by port."""
+"""Callers without a token are distinguished by certificate, else by address, never by port."""
 
 import ipaddress
 
@@ -33,22 +33,22 @@ class Context:
         ("", ""),
     ],
 )
-def test_a_peer_is_known_by_its_address(peer: str, address: str) -> None:
+def test_a_peer_is_identified_by_its_address(peer: str, address: str) -> None:
     assert peer_address(peer) == address
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.ip_addresses(v=4), st.integers(1, 65535), st.integers(1, 65535))
-def test_ports_tell_nobody_apart(address: ipaddress.IPv4Address, one: int, other: int) -> None:
+def test_the_port_does_not_distinguish_callers(address: ipaddress.IPv4Address, one: int, other: int) -> None:
     assert peer_address(f"ipv4:{address}:{one}") == peer_address(f"ipv4:{address}:{other}")
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.text(max_size=60))
-def test_any_name_of_a_peer_is_taken(peer: str) -> None:
+def test_any_peer_name_is_accepted(peer: str) -> None:
     assert isinstance(peer_address(peer), str)
 
 
-def test_a_certificate_says_more_than_an_address() -> None:
+def test_a_certificate_takes_precedence_over_the_address() -> None:
     assert caller_identity(Context([b"b.example", b"a.example"])) == "certificate:a.example,b.example"
     assert caller_identity(Context(None)) == "192.0.2.1"

@@ -1,4 +1,4 @@
-"""Each caller is given its burst and its rate, no more and no less, and is told the true wait."""
+"""Each caller gets exactly its burst and its rate, and a refusal returns the exact wait."""
 
 import pytest
 from hypothesis import given, settings
@@ -17,32 +17,32 @@ class Clock:
 
 rates = st.floats(0.01, 1000)
 bursts = st.floats(1, 100)
-asks = st.lists(st.tuples(st.floats(0, 5), st.floats(0.1, 150)), min_size=1, max_size=60)
+requests = st.lists(st.tuples(st.floats(0, 5), st.floats(0.1, 150)), min_size=1, max_size=60)
 
 
 @settings(deadline=None, derandomize=True)
-@given(rates, bursts, asks)
-def test_over_any_time_nobody_gets_more_than_burst_and_rate(
+@given(rates, bursts, requests)
+def test_in_any_interval_a_caller_gets_at_most_burst_plus_rate(
     rate: float, burst: float, sequence: list[tuple[float, float]]
 ) -> None:
     clock = Clock()
     limiter = RateLimiter(rate, burst, clock)
-    given_at: list[tuple[float, float]] = []
+    admitted: list[tuple[float, float]] = []
     for pause, cost in sequence:
         clock.now += pause
         cost = min(cost, burst)
         if limiter.take("caller", cost) == 0.0:
-            given_at.append((clock.now, cost))
-    for first in range(len(given_at)):
-        for last in range(first, len(given_at)):
-            taken = sum(cost for _, cost in given_at[first : last + 1])
-            seconds = given_at[last][0] - given_at[first][0]
+            admitted.append((clock.now, cost))
+    for first in range(len(admitted)):
+        for last in range(first, len(admitted)):
+            taken = sum(cost for _, cost in admitted[first : last + 1])
+            seconds = admitted[last][0] - admitted[first][0]
             assert taken <= burst + rate * seconds + 1e-3 + 1e-6 * rate
 
 
 @settings(deadline=None, derandomize=True)
-@given(rates, bursts, asks)
-def test_who_waits_as_told_is_given_and_who_comes_before_is_not(
+@given(rates, bursts, requests)
+def test_a_retry_after_the_returned_wait_is_admitted_and_an_earlier_one_is_not(
     rate: float, burst: float, sequence: list[tuple[float, float]]
 ) -> None:
     clock = Clock()
@@ -59,7 +59,7 @@ def test_who_waits_as_told_is_given_and_who_comes_before_is_not(
 
 @settings(deadline=None, derandomize=True)
 @given(rates, st.integers(1, 100))
-def test_a_rested_caller_has_its_whole_burst(rate: float, burst: int) -> None:
+def test_an_idle_caller_has_its_whole_burst_again(rate: float, burst: int) -> None:
     clock = Clock()
     limiter = RateLimiter(rate, burst, clock)
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_a_rested_caller_has_its_whole_burst(rate: float, burst: int) -> None:
         clock.now += burst / rate + 1e-3
 
 
-def test_one_that_asks_for_more_than_the_burst_pays_it_off() -> None:
+def test_a_cost_above_the_burst_is_admitted_and_paid_off_later() -> None:
     clock = Clock()
     limiter = RateLimiter(10, 5, clock)
     assert limiter.take("caller", 50) == 0.0
@@ -77,7 +77,7 @@ def test_one_that_asks_for_more_than_the_burst_pays_it_off() -> None:
     assert limiter.take("caller", 1) == 0.0
 
 
-def test_callers_do_not_pay_for_one_another() -> None:
+def test_callers_have_separate_buckets() -> None:
     limiter = RateLimiter(1, 1, Clock())
     assert limiter.take("greedy") == 0.0 and limiter.take("greedy") > 0
     assert limiter.take("modest") == 0.0
@@ -85,16 +85,16 @@ def test_callers_do_not_pay_for_one_another() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.integers(0, 30), max_size=200))
-def test_however_many_callers_there_are_few_are_remembered(callers: list[int]) -> None:
-    limiter = RateLimiter(1, 1, Clock(), most_callers=8)
+def test_the_number_of_stored_buckets_is_bounded(callers: list[int]) -> None:
+    limiter = RateLimiter(1, 1, Clock(), max_callers=8)
     for caller in callers:
         limiter.take(str(caller))
     assert len(limiter._full_at) <= 8
     if callers:
-        assert limiter.take(str(callers[-1])) > 0  # the last is never the one that is forgotten
+        assert limiter.take(str(callers[-1])) > 0  # the bucket of the last caller is kept
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0, 1), (-1, 1), (float("nan"), 1), (1, 0.5)])
-def test_what_would_let_nobody_in_is_refused(rate: float, burst: float) -> None:
+def test_a_rate_or_burst_that_admits_nothing_is_refused(rate: float, burst: float) -> None:
     with pytest.raises(ValueError, match="a rate must be above 0"):
         RateLimiter(rate, burst, Clock())

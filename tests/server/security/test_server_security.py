@@ -1,4 +1,4 @@
-"""Settings that leave the server open, or contradict each other, end the start with what to do about it."""
+"""Insecure or contradictory settings are startup errors whose message names the remedy."""
 
 import logging
 from pathlib import Path
@@ -29,7 +29,7 @@ def token_file(tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     "host", ["0.0.0.0", "::", "192.0.2.1", "", "linnaeus.example", "127.example", "::ffff:0.0.0.0"]
 )
-def test_without_tls_other_machines_are_kept_out_unless_the_operator_says_so(
+def test_listening_beyond_this_machine_requires_tls_or_the_flag_insecure(
     host: str, tls: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StartupError, match=r"without TLS lets everybody .* or say --insecure"):
@@ -41,12 +41,12 @@ def test_without_tls_other_machines_are_kept_out_unless_the_operator_says_so(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
-def test_this_machine_alone_needs_no_tls(host: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loopback_address_needs_no_tls(host: str, caplog: pytest.LogCaptureFixture) -> None:
     assert server_security(Settings(host=host)).address == Address(host, 8001)
     assert not caplog.records
 
 
-def test_tokens_do_not_travel_in_the_clear_unless_the_operator_says_so(
+def test_tokens_require_tls_or_the_flag_insecure(
     token_file: str, tls: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StartupError, match="without TLS, tokens travel readable by all"):
@@ -57,7 +57,7 @@ def test_tokens_do_not_travel_in_the_clear_unless_the_operator_says_so(
 
 
 @pytest.mark.parametrize(
-    ("chosen", "said"),
+    ("chosen", "message"),
     [
         ({"tls_certificate": "a.pem"}, "tls_certificate and tls_key belong together"),
         ({"tls_key": "a.pem"}, "tls_certificate and tls_key belong together"),
@@ -66,27 +66,27 @@ def test_tokens_do_not_travel_in_the_clear_unless_the_operator_says_so(
         ({"token_file": "nowhere", "insecure": True}, "the token file nowhere cannot be used"),
     ],
 )
-def test_half_a_lock_ends_the_start(chosen: dict[str, Any], said: str) -> None:
-    with pytest.raises(StartupError, match=said):
+def test_incomplete_or_invalid_security_settings_are_startup_errors(chosen: dict[str, Any], message: str) -> None:
+    with pytest.raises(StartupError, match=message):
         server_security(Settings(**chosen))
 
 
-def test_without_tokens_and_rates_there_is_no_authorizer() -> None:
+def test_there_is_no_authorizer_without_tokens_and_rate_limit() -> None:
     assert server_security(Settings()).authorizer is None
     assert server_security(Settings(rate_limit=5)).authorizer is not None
 
 
 @pytest.mark.parametrize(
-    ("chosen", "at_once"),
+    ("chosen", "burst"),
     [({"rate_limit": 0.01}, 1), ({"rate_limit": 3}, 3), ({"rate_limit": 0.01, "rate_burst": 7}, 7)],
 )
-def test_a_burst_is_a_second_s_worth_unless_it_is_said(chosen: dict[str, Any], at_once: int) -> None:
+def test_the_default_burst_is_one_second_of_the_rate(chosen: dict[str, Any], burst: int) -> None:
     limiter = rate_limiter(Settings(**chosen))
-    assert limiter is not None and limiter.take("caller", at_once) == 0.0
+    assert limiter is not None and limiter.take("caller", burst) == 0.0
     assert limiter.take("caller") > 0.0
 
 
-def test_the_health_port_has_an_address_of_its_own() -> None:
+def test_the_health_port_has_its_own_address() -> None:
     assert server_security(Settings()).health is None
     assert server_security(Settings(health_port=0)).health == Address("127.0.0.1", 0)
     assert server_security(Settings(health_host="0.0.0.0", health_port=8003)).health == Address("0.0.0.0", 8003)

@@ -1,4 +1,4 @@
-"""Who is who on an encrypted connection, and how certificates are exchanged while the server runs."""
+"""TLS authenticates server and clients, and certificates are replaced while the server runs."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ def authority() -> Authority:
 
 
 @pytest.fixture(scope="module")
-def stranger() -> Authority:
+def other_authority() -> Authority:
     return Authority()
 
 
@@ -35,7 +35,7 @@ def files(tmp_path: Path, authority: Authority) -> TlsFiles:
     return TlsFiles(str(certificate), str(key))
 
 
-async def _serving(files: TlsFiles) -> AsyncIterator[str]:
+async def _serve(files: TlsFiles) -> AsyncIterator[str]:
     server, certificates = grpc.aio.server(), Certificates(files)
     health_pb2_grpc.add_HealthServicer_to_server(health.aio.HealthServicer(), server)
     port = listen(server, Address("127.0.0.1", 0), certificates)
@@ -46,19 +46,19 @@ async def _serving(files: TlsFiles) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def target(files: TlsFiles) -> AsyncIterator[str]:
-    async for made in _serving(files):
+    async for made in _serve(files):
         yield made
 
 
 @pytest.fixture
 async def mutual(files: TlsFiles, authority: Authority, tmp_path: Path) -> AsyncIterator[str]:
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
-    async for made in _serving(TlsFiles(files.certificate, files.key, str(tmp_path / "ca.pem"))):
+    async for made in _serve(TlsFiles(files.certificate, files.key, str(tmp_path / "ca.pem"))):
         yield made
 
 
-async def ask(target: str, ca: bytes, own: Pair | None = None) -> grpc.StatusCode:
-    """Asks over a new connection; UNAVAILABLE where either side refuses the other's certificate."""
+async def check(target: str, ca: bytes, own: Pair | None = None) -> grpc.StatusCode:
+    """Checks the health over a new connection; UNAVAILABLE if either side refuses the other's certificate."""
     pair: Any = (None, None) if own is None else (own.key, own.certificate)
     credentials = grpc.ssl_channel_credentials(ca, *pair)
     options = [("grpc.ssl_target_name_override", NAME), ("grpc.use_local_subchannel_pool", 1)]
@@ -70,78 +70,83 @@ async def ask(target: str, ca: bytes, own: Pair | None = None) -> grpc.StatusCod
     return grpc.StatusCode.OK
 
 
-def put(content: bytes, path: str) -> None:
-    """Replaces a file whole, as Kubernetes does."""
+def replace(content: bytes, path: str) -> None:
+    """Replaces a file atomically, as Kubernetes does."""
     Path(path + ".new").write_bytes(content)
     os.replace(path + ".new", path)
 
 
-async def test_a_client_that_trusts_the_authority_is_answered_another_one_is_not(
-    target: str, authority: Authority, stranger: Authority
+async def test_only_a_client_that_trusts_the_authority_can_connect(
+    target: str, authority: Authority, other_authority: Authority
 ) -> None:
-    assert await ask(target, authority.certificate) is grpc.StatusCode.OK
-    assert await ask(target, stranger.certificate) is grpc.StatusCode.UNAVAILABLE
+    assert await check(target, authority.certificate) is grpc.StatusCode.OK
+    assert await check(target, other_authority.certificate) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_certificates_are_exchanged_without_a_new_start(
-    target: str, files: TlsFiles, authority: Authority, stranger: Authority
+async def test_certificates_are_replaced_without_a_restart(
+    target: str, files: TlsFiles, authority: Authority, other_authority: Authority
 ) -> None:
-    assert await ask(target, stranger.certificate) is grpc.StatusCode.UNAVAILABLE
-    new = stranger.issue(NAME)
-    put(new.key, files.key)
-    put(new.certificate, files.certificate)
-    assert await ask(target, stranger.certificate) is grpc.StatusCode.OK
-    assert await ask(target, authority.certificate) is grpc.StatusCode.UNAVAILABLE
+    assert await check(target, other_authority.certificate) is grpc.StatusCode.UNAVAILABLE
+    new = other_authority.issue(NAME)
+    replace(new.key, files.key)
+    replace(new.certificate, files.certificate)
+    assert await check(target, other_authority.certificate) is grpc.StatusCode.OK
+    assert await check(target, authority.certificate) is grpc.StatusCode.UNAVAILABLE
 
 
 @pytest.mark.parametrize("half", ["certificate", "key"])
-async def test_half_of_a_new_pair_leaves_the_old_in_use_and_says_so_once(
-    target: str, files: TlsFiles, authority: Authority, stranger: Authority, half: str, caplog: pytest.LogCaptureFixture
+async def test_half_of_a_new_pair_keeps_the_old_one_in_use_and_is_logged_once(
+    target: str,
+    files: TlsFiles,
+    authority: Authority,
+    other_authority: Authority,
+    half: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    new, other = stranger.issue(NAME), {"certificate": "key", "key": "certificate"}[half]
-    put(getattr(new, half), getattr(files, half))
+    new, other = other_authority.issue(NAME), {"certificate": "key", "key": "certificate"}[half]
+    replace(getattr(new, half), getattr(files, half))
     for _ in range(2):
-        assert await ask(target, authority.certificate) is grpc.StatusCode.OK
-    told = [record for record in caplog.records if "the old certificate stays in use" in record.getMessage()]
-    assert len(told) == 1 and told[0].levelno == logging.ERROR and "cannot be used together" in told[0].getMessage()
-    put(getattr(new, other), getattr(files, other))
-    assert await ask(target, stranger.certificate) is grpc.StatusCode.OK
+        assert await check(target, authority.certificate) is grpc.StatusCode.OK
+    [error] = [record for record in caplog.records if "the old certificate stays in use" in record.getMessage()]
+    assert error.levelno == logging.ERROR and "cannot be used together" in error.getMessage()
+    replace(getattr(new, other), getattr(files, other))
+    assert await check(target, other_authority.certificate) is grpc.StatusCode.OK
 
 
-async def test_a_broken_or_missing_file_leaves_the_old_in_use(
+async def test_a_broken_or_missing_file_keeps_the_old_certificate_in_use(
     target: str, files: TlsFiles, authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(Path(files.certificate).read_bytes()[:200], files.certificate)
-    assert await ask(target, authority.certificate) is grpc.StatusCode.OK
+    replace(Path(files.certificate).read_bytes()[:200], files.certificate)
+    assert await check(target, authority.certificate) is grpc.StatusCode.OK
     os.unlink(files.certificate)
-    assert await ask(target, authority.certificate) is grpc.StatusCode.OK
+    assert await check(target, authority.certificate) is grpc.StatusCode.OK
     assert f"the file {files.certificate} cannot be read" in caplog.text
 
 
-@pytest.mark.parametrize("how", ["its own", "none", "expired", "of a stranger"])
-async def test_mutual_tls_takes_clients_of_its_authority_only(
-    mutual: str, authority: Authority, stranger: Authority, how: str
+@pytest.mark.parametrize("issuer", ["the authority", "none", "expired", "of another authority"])
+async def test_mutual_tls_accepts_only_clients_of_its_authority(
+    mutual: str, authority: Authority, other_authority: Authority, issuer: str
 ) -> None:
     own = {
-        "its own": authority.issue("client.example"),
+        "the authority": authority.issue("client.example"),
         "none": None,
         "expired": authority.issue("client.example", expired=True),
-        "of a stranger": stranger.issue("client.example"),
-    }[how]
-    expected = grpc.StatusCode.OK if how == "its own" else grpc.StatusCode.UNAVAILABLE
-    assert await ask(mutual, authority.certificate, own) is expected
+        "of another authority": other_authority.issue("client.example"),
+    }[issuer]
+    expected = grpc.StatusCode.OK if issuer == "the authority" else grpc.StatusCode.UNAVAILABLE
+    assert await check(mutual, authority.certificate, own) is expected
 
 
-async def test_the_clients_authority_is_exchanged_too(
-    mutual: str, files: TlsFiles, authority: Authority, stranger: Authority
+async def test_the_authority_of_clients_is_replaced_without_a_restart(
+    mutual: str, files: TlsFiles, authority: Authority, other_authority: Authority
 ) -> None:
-    put(stranger.certificate, str(Path(files.certificate).with_name("ca.pem")))
-    assert await ask(mutual, authority.certificate, stranger.issue("client.example")) is grpc.StatusCode.OK
-    assert await ask(mutual, authority.certificate, authority.issue("client.example")) is grpc.StatusCode.UNAVAILABLE
+    replace(other_authority.certificate, str(Path(files.certificate).with_name("ca.pem")))
+    assert await check(mutual, authority.certificate, other_authority.issue("client.example")) is grpc.StatusCode.OK
+    assert await check(mutual, authority.certificate, authority.issue("client.example")) is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_callers_are_told_apart_by_their_certificates(files: TlsFiles, authority: Authority) -> None:
-    class Named(health_pb2_grpc.HealthServicer):
+async def test_callers_are_identified_by_their_certificates(files: TlsFiles, authority: Authority) -> None:
+    class RecordingHealthServicer(health_pb2_grpc.HealthServicer):
         async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
             names.append(caller_identity(context))
             return health_pb2.HealthCheckResponse()
@@ -150,17 +155,17 @@ async def test_callers_are_told_apart_by_their_certificates(files: TlsFiles, aut
     ca = Path(files.certificate).with_name("ca.pem")
     ca.write_bytes(authority.certificate)
     server, certificates = grpc.aio.server(), Certificates(TlsFiles(files.certificate, files.key, str(ca)))
-    health_pb2_grpc.add_HealthServicer_to_server(Named(), server)
+    health_pb2_grpc.add_HealthServicer_to_server(RecordingHealthServicer(), server)
     port = listen(server, Address("127.0.0.1", 0), certificates)
     await server.start()
     for name in ("a.example", "b.example"):
-        assert await ask(f"127.0.0.1:{port}", authority.certificate, authority.issue(name)) is grpc.StatusCode.OK
+        assert await check(f"127.0.0.1:{port}", authority.certificate, authority.issue(name)) is grpc.StatusCode.OK
     await server.stop(None)
     assert names == ["certificate:a.example", "certificate:b.example"]
 
 
 @pytest.mark.parametrize("wrong", ["certificate", "key", "client_ca"])
-def test_files_that_cannot_be_used_end_the_start_and_no_key_is_shown(
+def test_invalid_files_are_startup_errors_that_do_not_quote_the_key(
     files: TlsFiles, tmp_path: Path, wrong: str
 ) -> None:
     (tmp_path / "wrong.pem").write_text("SECRET\n")

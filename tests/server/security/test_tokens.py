@@ -1,4 +1,4 @@
-"""A token file gives each token its holder, and shows none of them."""
+"""A token file maps each token to its holder, and no token is shown."""
 
 import hashlib
 import secrets
@@ -12,22 +12,22 @@ from linnaeus.server.security.tokens import Right, TokenFileError, find_holder, 
 PLAIN = "plain-token-0123456789"
 HASHED = "another-token-0123456789"
 FILE = f"""
-# who      may     token
-camera-3   infer   {PLAIN}   # by the door
+# name     right   token
+camera-3   infer   {PLAIN}   # a comment
 operator   admin   sha256:{hashlib.sha256(HASHED.encode()).hexdigest()}
 """.encode()
 
 tokens = st.text("ABCabc019._~+/-", min_size=16, max_size=60)
 
 
-def test_a_token_stands_for_its_name_and_right_plain_or_hashed() -> None:
+def test_a_plain_or_hashed_token_gives_its_name_and_right() -> None:
     holders = read_tokens(FILE)
     camera, operator = find_holder(PLAIN.encode(), holders), find_holder(HASHED.encode(), holders)
     assert camera is not None and (camera.name, camera.right) == ("camera-3", Right.INFER)
     assert operator is not None and (operator.name, operator.right) == ("operator", Right.ADMIN)
 
 
-def test_the_hash_in_the_file_is_no_token_itself() -> None:
+def test_the_digest_in_the_file_is_not_a_valid_token() -> None:
     digest = hashlib.sha256(HASHED.encode()).hexdigest()
     for attempt in (digest, f"sha256:{digest}"):
         assert find_holder(attempt.encode(), read_tokens(FILE)) is None
@@ -35,7 +35,7 @@ def test_the_hash_in_the_file_is_no_token_itself() -> None:
 
 @settings(deadline=None, derandomize=True)
 @given(st.lists(tokens, min_size=1, max_size=8, unique=True), st.data())
-def test_exactly_the_tokens_of_the_file_are_known(written: list[str], data: st.DataObject) -> None:
+def test_exactly_the_tokens_of_the_file_are_valid(written: list[str], data: st.DataObject) -> None:
     holders = read_tokens("".join(f"name-{number} infer {each}\n" for number, each in enumerate(written)).encode())
     for number, each in enumerate(written):
         found = find_holder(each.encode(), holders)
@@ -45,7 +45,7 @@ def test_exactly_the_tokens_of_the_file_are_known(written: list[str], data: st.D
         assert find_holder(other.encode("utf-8", "surrogatepass"), holders) is None
 
 
-def test_admin_holds_infer() -> None:
+def test_the_right_admin_includes_infer() -> None:
     assert Right.ADMIN > Right.INFER
 
 
@@ -55,7 +55,7 @@ def test_a_name_may_have_an_old_and_a_new_token() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("camera infer", "line 2 has 2 words, but must be NAME RIGHT TOKEN"),
         ("camera write SECRET-0123456789abc", "line 2: the right must be infer or admin"),
@@ -68,22 +68,22 @@ def test_a_name_may_have_an_old_and_a_new_token() -> None:
         ("", "it holds no token"),
     ],
 )
-def test_a_wrong_file_is_refused_with_its_line_and_no_word_of_a_token(line: str, said: str) -> None:
+def test_an_invalid_file_is_refused_with_its_line_number_and_without_its_content(line: str, message: str) -> None:
     with pytest.raises(TokenFileError) as refused:
         read_tokens(f"# tokens\n{line}\n".encode())
-    assert said in str(refused.value) and "SECRET" not in str(refused.value)
+    assert message in str(refused.value) and "SECRET" not in str(refused.value)
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.binary(max_size=200))
-def test_any_file_is_read_or_refused(content: bytes) -> None:
+def test_any_content_is_parsed_or_refused(content: bytes) -> None:
     try:
         read_tokens(content)
     except TokenFileError as error:
         assert str(error)
 
 
-def test_a_token_shows_nowhere() -> None:
+def test_the_representation_of_holders_shows_no_token() -> None:
     token = secrets.token_urlsafe(24)
     holders = read_tokens(f"camera infer {token}".encode())
     digest = hashlib.sha256(token.encode())

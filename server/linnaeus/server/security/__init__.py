@@ -1,1 +1,1 @@
-"""TLS, tokens, rights and rate limits."""
+"""Security of the server: TLS, tokens, rights and rate limits. Independent of the engine and of the services."""

@@ -1,6 +1,6 @@
-"""Who may call what, and how often: asked before every call, where there are locks at all.
+"""Authorization of calls: which right each method requires, and the checks before each call.
 
-Owns which right each method needs. Tokens and rates are others' business, as is how a refusal is spoken in gRPC.
+Parses no token file, computes no rates, and maps no error to a gRPC status.
 """
 
 import inspect
@@ -11,9 +11,9 @@ from linnaeus.server.errors import Overloaded, PermissionDenied, Unauthenticated
 from linnaeus.server.security.caller_identity import caller_identity
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.token_file import TokenFile
-from linnaeus.server.security.tokens import Holder, Right
+from linnaeus.server.security.tokens import Right, TokenHolder
 
-# Counts further pictures of a call: the context that it came with, and how many.
+# Charges the rate limit of a call's caller. Arguments: the call's context and the number of further images.
 Charge: TypeAlias = Callable[[Any, float], None]
 
 _HEALTH = "grpc.health.v1.Health"
@@ -28,7 +28,7 @@ _SCHEME = "bearer"
 
 
 def required_right(service: str, method: str) -> Right | None:
-    """Returns the right that a method needs: none for the health, at least `infer` for everything else."""
+    """Returns the right that a method requires: None for the health service, else at least `Right.INFER`."""
     if service == _HEALTH:
         return None
     if service in _ADMIN_SERVICES or (service, method) in _ADMIN_METHODS:
@@ -37,20 +37,22 @@ def required_right(service: str, method: str) -> Right | None:
 
 
 def no_charge(context: Any, cost: float) -> None:
-    """The `Charge` of a server without a rate limit."""
+    """Charges nothing: the `Charge` of a server without a rate limit."""
 
 
 class Authorizer:
-    """Lets a call pass or refuses it.
+    """A check of token, right and rate limit before each call.
+
+    Belongs to the event loop's thread.
 
     Invariants:
-        - health is asked by anybody, as often as they like;
-        - where there are tokens, every other method needs one that has its right;
-        - a call that is refused has not reached its method, and an unknown token is not counted as anybody's call.
+        - the health service requires no token and has no rate limit;
+        - with a token file, every other method requires a token that has the method's right;
+        - a refused call does not reach its method, and a call with an unknown token is not charged to any caller.
 
     Args:
-        tokens: None lets anybody call.
-        limiter: None lets them call as often as they like.
+        tokens: the accepted tokens; None accepts calls without a token.
+        limiter: the rate limit per caller; None for no limit.
     """
 
     def __init__(self, tokens: TokenFile | None, limiter: RateLimiter | None) -> None:
@@ -58,7 +60,13 @@ class Authorizer:
         self._limiter = limiter
 
     def wrap(self, behaviour: Callable[..., Any], service: str, method: str) -> Callable[..., Any]:
-        """Returns a method of the same kind that authorizes each call first."""
+        """Returns a behaviour of the same kind that first authorizes the call.
+
+        Args:
+            behaviour: the method's implementation, a coroutine function or an async generator function.
+            service: the full name of the service.
+            method: the name of the method.
+        """
         right = required_right(service, method)
         if right is None:
             return behaviour
@@ -67,20 +75,21 @@ class Authorizer:
         return self._single(behaviour, right)
 
     def authorize(self, context: Any, right: Right) -> None:
-        """Checks the caller of a call, and counts the call.
+        """Checks the caller's token and charges one image.
 
         Raises:
-            Unauthenticated, PermissionDenied: it may not make this call.
-            Overloaded: not so soon.
+            Unauthenticated: if the call carries no known token.
+            PermissionDenied: if the token lacks the right.
+            Overloaded: if the caller exceeds its rate limit.
         """
         holder = None if self._tokens is None else _holder(self._tokens, context.invocation_metadata(), right)
         self._charge(context, holder, 1.0)
 
     def charge(self, context: Any, cost: float) -> None:
-        """Counts what a call that was admitted takes beyond one picture, such as the rest of a batch.
+        """Charges the images of an authorized call beyond the first, such as the rest of a batch.
 
         Raises:
-            Overloaded: not so soon.
+            Overloaded: if the caller exceeds its rate limit.
         """
         if self._limiter is None or cost <= 0:
             return
@@ -88,10 +97,11 @@ class Authorizer:
         holder = None if self._tokens is None or token is None else self._tokens.holder(token)
         self._charge(context, holder, cost)
 
-    def _charge(self, context: Any, holder: Holder | None, cost: float) -> None:
+    def _charge(self, context: Any, holder: TokenHolder | None, cost: float) -> None:
         if self._limiter is None:
             return
-        wait_seconds = self._limiter.take(caller_identity(context) if holder is None else f"token:{holder.name}", cost)
+        caller = caller_identity(context) if holder is None else f"token:{holder.name}"
+        wait_seconds = self._limiter.take(caller, cost)
         if wait_seconds:
             message = f"this caller may ask {self._limiter.rate:g} times a second; ask again in {wait_seconds:.3f} s"
             raise Overloaded(message, wait_seconds)
@@ -112,7 +122,7 @@ class Authorizer:
         return authorized
 
 
-def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | None, right: Right) -> Holder:
+def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | None, right: Right) -> TokenHolder:
     token = _token(metadata)
     if token is None:
         raise Unauthenticated("this server asks for a token: send it as the metadata `authorization: Bearer TOKEN`")
@@ -126,7 +136,7 @@ def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | Non
 
 
 def _token(metadata: Sequence[tuple[str, str | bytes]] | None) -> str | None:
-    """The one bearer token that a call carries; None for none, or for several."""
+    """Returns the call's bearer token; None if there is none or more than one."""
     values = [value for key, value in metadata or () if key == "authorization"]
     if len(values) != 1 or not isinstance(values[0], str):
         return None

@@ -1,15 +1,15 @@
-"""Who a caller is where no token says so: its certificate, else the address it calls from."""
+"""The identity of a caller without a token: its certificate, else the address of its connection."""
 
 import ipaddress
 from typing import Any
 from urllib.parse import unquote
 
-# One subscriber is usually given a /64 of IPv6 (RFC 6177): its single addresses tell nobody apart.
+# A subscriber usually has a whole /64 of IPv6 (RFC 6177), so single addresses do not distinguish callers.
 _SUBSCRIBER_BITS = 64
 
 
 def caller_identity(context: Any) -> str:
-    """Names the caller of a call, for the rate limit."""
+    """Returns a name for the caller of a call, which the rate limit uses as its key."""
     identities = context.peer_identities()
     if identities:
         return "certificate:" + b",".join(sorted(identities)).decode("utf-8", "replace")
@@ -17,10 +17,10 @@ def caller_identity(context: Any) -> str:
 
 
 def peer_address(peer: str) -> str:
-    """Returns the address in gRPC's name of a peer, without the port; of IPv6, the network.
+    """Returns the address of a gRPC peer without the port; for IPv6, its /64 network.
 
     Args:
-        peer: `ipv4:192.0.2.1:5000`, `ipv6:%5B2001:db8::1%5D:5000`, or of another kind, which is returned as it is.
+        peer: `ipv4:192.0.2.1:5000` or `ipv6:%5B2001:db8::1%5D:5000`; any other kind is returned unchanged.
     """
     kind, _, rest = unquote(peer).partition(":")
     if kind not in ("ipv4", "ipv6"):

@@ -1,4 +1,4 @@
-"""Addresses that gRPC listens on, and whether other machines reach them."""
+"""The addresses that gRPC servers listen on."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from linnaeus.server.security.tls import Certificates
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A host and a port, of which 0 means any that is free."""
+    """A host and a port; port 0 stands for any free port."""
 
     host: str
     port: int
@@ -21,7 +21,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine reaches it; a name other than `localhost` may be anything, and is not."""
+        """Whether only this machine reaches the address; False for every host name but `localhost`."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -29,10 +29,15 @@ class Address:
 
 
 def listen(server: grpc.aio.Server, address: Address, certificates: Certificates | None = None) -> int:
-    """Opens a port of a server that has not started, and returns its number.
+    """Opens a port of a server that has not started, and returns the port number.
+
+    Args:
+        server: the server.
+        address: the address to listen on.
+        certificates: the server's certificates; None for no TLS.
 
     Raises:
-        StartupError: it cannot be opened.
+        StartupError: if the port cannot be opened.
     """
     try:
         if certificates is None:

@@ -1,6 +1,6 @@
-"""Files that are read again when they change, for what is rotated while the server runs.
+"""Files that are reloaded when they change, such as rotated certificates and tokens.
 
-Knows nothing of what is in them: a reader that is passed in makes a value of their contents, or refuses them.
+Independent of the files' format: an injected function parses their contents.
 """
 
 import os
@@ -8,54 +8,58 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
-# What tells one content of a file from another: also where the file is replaced, or is a link that is moved.
+# Modification time, size, inode and device: these also change if the file is replaced or its symlink is redirected.
 FileFingerprint = tuple[int, int, int, int]
 
 
 class ReloadedFiles(Generic[Value]):
-    """The value of some files that belong together, as of their last change that could be read.
+    """The value parsed from a group of files at their last valid change.
 
     Invariants:
-        - contents that were changed while they were read are not used: they are read again at the next look;
-        - contents that `make` refuses, and files that cannot be read, leave the value as it is; `refused` is told once
-          for each such change.
+        - contents that change while they are read are not used, and are read again at the next check;
+        - if the files are unreadable or invalid, the value stays; `on_error` is called once per such change.
 
-    Not safe to be used from two threads at once.
+    Not thread-safe.
 
     Args:
         paths: the files.
-        make: turns their contents, in the same order, into the value; raises ValueError to refuse them.
-        refused: told why the files cannot be used.
+        parse: turns the files' contents, in the order of `paths`, into the value; raises ValueError if they are
+            invalid.
+        on_error: called with the error when changed files cannot be used.
+
+    Attributes:
+        value: the parsed value.
 
     Raises:
-        ValueError, OSError: the files cannot be used from the start.
+        ValueError: if the files are invalid at construction.
+        OSError: if a file cannot be read at construction.
     """
 
     def __init__(
         self,
         paths: Sequence[str],
-        make: Callable[[list[bytes]], Value],
-        refused: Callable[[Exception], None],
+        parse: Callable[[list[bytes]], Value],
+        on_error: Callable[[Exception], None],
     ) -> None:
         self._paths = tuple(paths)
-        self._make = make
-        self._refused = refused
+        self._parse = parse
+        self._on_error = on_error
         self._fingerprints: tuple[FileFingerprint | None, ...] = self._fingerprint()
-        self.value = make(self._read())
+        self.value = parse(self._read())
 
     def reload_if_changed(self) -> bool:
-        """Looks whether the files changed, and reads them if so; says whether the value is a new one."""
+        """Reads the files if they changed; returns whether the value is new."""
         fingerprints = self._fingerprint()
         if fingerprints == self._fingerprints:
             return False
         try:
-            value = self._make(self._read())
+            value = self._parse(self._read())
         except (ValueError, OSError) as error:
-            self._fingerprints = fingerprints  # refused once; the next change is the next chance
-            self._refused(error)
+            self._fingerprints = fingerprints  # reported once; read again after the next change
+            self._on_error(error)
             return False
         if self._fingerprint() != fingerprints:
-            return False  # in the middle of a change
+            return False  # the files changed while they were read
         self._fingerprints, self.value = fingerprints, value
         return True
 
@@ -71,7 +75,7 @@ class ReloadedFiles(Generic[Value]):
 
 
 def _fingerprint(path: str) -> FileFingerprint | None:
-    """None for a file that is not there."""
+    """Returns a file's fingerprint; None if the file does not exist."""
     try:
         found = os.stat(path)
     except OSError:

@@ -1,4 +1,4 @@
-"""Where a server listens and what each call must pass, from the settings to the objects that enforce it."""
+"""The security of a server, constructed from its settings: listen addresses, TLS, tokens and rate limit."""
 
 import logging
 import time
@@ -18,14 +18,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSecurity:
-    """Where a server listens, and to whom.
+    """The listen addresses of a server and the checks of its connections and calls.
 
     Attributes:
-        address: of all services.
-        max_connections: further ones are closed at once.
-        health: of the port that only tells the health; None for no such port.
-        certificates: None for no TLS.
-        authorizer: asked before every call; None lets all pass.
+        address: the address of all services.
+        max_connections: the maximum number of connections; further ones are closed at once.
+        health: the address of the separate health port; None for no such port.
+        certificates: the server's certificates; None for no TLS.
+        authorizer: checks each call; None if every call is allowed.
     """
 
     address: Address
@@ -36,11 +36,11 @@ class ServerSecurity:
 
 
 def server_security(settings: Settings) -> ServerSecurity:
-    """Returns where the server listens and what each call must pass.
+    """Constructs the security of a server.
 
     Raises:
-        StartupError: the settings contradict each other, a file cannot be used, or a lock is missing where other
-            machines reach the server.
+        StartupError: if the settings contradict each other, if a file cannot be used, or if the server is reachable
+            from other machines without TLS and `insecure` is not set.
     """
     _require_complete(settings)
     address = Address(settings.host, settings.port)
@@ -62,7 +62,7 @@ def _require_complete(settings: Settings) -> None:
 
 
 def _require_tls(settings: Settings, address: Address) -> None:
-    """Without TLS nobody but this machine may come near, unless the operator says that it is all right."""
+    """Requires TLS if the server listens beyond this machine or has tokens, unless `insecure` is set."""
     if settings.tls_certificate:
         return
     risks = []
@@ -83,14 +83,14 @@ def _certificates(settings: Settings) -> Certificates | None:
 
 
 def _authorizer(settings: Settings) -> Authorizer | None:
-    """None where everybody may do everything: then no call pays for a lock."""
+    """Returns None if there are neither tokens nor a rate limit, so that calls skip the check."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
     limiter = rate_limiter(settings)
     return None if tokens is None and limiter is None else Authorizer(tokens, limiter)
 
 
 def rate_limiter(settings: Settings) -> RateLimiter | None:
-    """Returns what holds each caller to its rate; None where there is no rate."""
+    """Returns the rate limiter of the settings; None if they set no rate limit."""
     if not settings.rate_limit:
         return None
     return RateLimiter(settings.rate_limit, max(settings.rate_burst or settings.rate_limit, 1.0), time.monotonic)

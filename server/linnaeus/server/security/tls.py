@@ -1,6 +1,6 @@
-"""TLS: the server's certificate and whose certificates clients must show, read again when the files change.
+"""TLS: the server's certificate and the authority of client certificates, reloaded when their files change.
 
-The C core asks for the certificate at every new connection, on threads of its own. The key is held in memory only.
+gRPC's C core fetches the certificate at every new connection, on threads of its own. The key is held in memory only.
 """
 
 import logging
@@ -19,12 +19,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """Where the PEM files lie.
+    """The paths of the PEM files.
 
     Attributes:
-        certificate: the server's chain, its own certificate first.
+        certificate: the server's certificate chain, its own certificate first.
         key: the certificate's private key, without a password.
-        client_ca: the authorities that clients' certificates must come from; empty asks for none.
+        client_ca: the certificates of the authorities that sign client certificates; empty if clients need none.
     """
 
     certificate: str
@@ -33,15 +33,18 @@ class TlsFiles:
 
 
 class Certificates:
-    """What a server shows at each handshake.
+    """The certificates that a server uses at each handshake, reloaded when their files change.
 
-    Files that were changed into something that cannot be used, or only half of it so far, are told of in the log, and
-    connections are made with the old ones.
+    If the changed files are invalid, or certificate and key do not match yet, an error is logged and the previous
+    certificates stay in use.
 
-    Keep it as long as the server: the C core holds no reference of its own to `credentials`.
+    Must live as long as the server: the C core holds no reference of its own to `credentials`.
+
+    Attributes:
+        credentials: the server credentials for `add_secure_port`.
 
     Raises:
-        StartupError: the files cannot be used from the start.
+        StartupError: if the files cannot be used at construction.
     """
 
     def __init__(self, files: TlsFiles) -> None:
@@ -49,16 +52,16 @@ class Certificates:
         self._lock = threading.Lock()
         paths = [path for path in (files.certificate, files.key, files.client_ca) if path]
         try:
-            self._reloaded_files = ReloadedFiles(paths, self._configuration, self._refused)
+            self._reloaded_files = ReloadedFiles(paths, self._configuration, self._log_error)
         except (ValueError, OSError) as error:
             raise StartupError(f"TLS: {_reason(error)}") from None
-        fetch: Any = self._fetch  # which may return None, unlike the stubs have it
+        fetch: Any = self._fetch  # may return None, which the type stubs do not allow
         self.credentials = grpc.dynamic_ssl_server_credentials(
             self._reloaded_files.value, fetch, require_client_authentication=bool(files.client_ca)
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
-        """Called by the C core before each handshake; None for no change."""
+        """Returns the new configuration; None for no change. The C core calls this before each handshake."""
         with self._lock:
             if not self._reloaded_files.reload_if_changed():
                 return None
@@ -66,24 +69,24 @@ class Certificates:
             return self._reloaded_files.value
 
     def _configuration(self, contents: list[bytes]) -> grpc.ServerCertificateConfiguration:
-        """Checks what was read; the C core would only log, in words of its own, that a connection failed."""
+        """Checks the files first: of invalid ones the C core would only log that a connection failed."""
         _check(self._files)
         certificate, key, *client_ca = contents
         return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
 
-    def _refused(self, error: Exception) -> None:
+    def _log_error(self, error: Exception) -> None:
         logger.error("TLS: the old certificate stays in use: %s", _reason(error))
 
 
 def _check(files: TlsFiles) -> None:
-    """Sees whether OpenSSL can use the files, and whether certificate and key belong together.
+    """Checks that OpenSSL can load the files and that certificate and key match.
 
     Raises:
-        ValueError: they cannot be used, or do not belong together.
+        ValueError: if a file cannot be loaded, or certificate and key do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # With a password at hand, even a wrong one, OpenSSL does not ask the terminal for one.
+        # Without any password OpenSSL would prompt for one on the terminal; a wrong one makes it fail instead.
         context.load_cert_chain(files.certificate, files.key, password="")
     except ssl.SSLError as error:
         raise ValueError(

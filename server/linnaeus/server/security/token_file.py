@@ -1,4 +1,4 @@
-"""The tokens that a server accepts, reloaded when their file changes. Independent of gRPC."""
+"""The token file of a running server, reloaded when it changes. Independent of gRPC."""
 
 import logging
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.reloaded_files import ReloadedFiles
-from linnaeus.server.security.tokens import Holder, find_holder, read_tokens
+from linnaeus.server.security.tokens import TokenHolder, find_holder, read_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -14,14 +14,18 @@ _CHECK_SECONDS = 1.0
 
 
 class TokenFile:
-    """The tokens of a file, looked at again at most once a second.
+    """The accepted tokens, read from a file that is checked for changes at most once a second.
 
-    A file that becomes unusable is told of in the log, and the tokens that were known before stay good.
+    If the file becomes invalid, an error is logged and the previous tokens stay valid.
 
     Belongs to the event loop's thread.
 
+    Args:
+        path: the file.
+        clock: monotonic, in seconds.
+
     Raises:
-        StartupError: the file cannot be used from the start.
+        StartupError: if the file cannot be read or is invalid at construction.
     """
 
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,12 +33,12 @@ class TokenFile:
         self._clock = clock
         self._checked_at = clock()
         try:
-            self._file = ReloadedFiles([path], lambda contents: read_tokens(contents[0]), self._refused)
+            self._file = ReloadedFiles([path], lambda contents: read_tokens(contents[0]), self._log_error)
         except (ValueError, OSError) as error:
             raise StartupError(f"the token file {path} cannot be used: {_reason(error)}") from None
 
-    def holder(self, token: str) -> Holder | None:
-        """Finds whose token it is; None for nobody's."""
+    def holder(self, token: str) -> TokenHolder | None:
+        """Returns the holder of a token; None if the token is unknown."""
         now = self._clock()
         if now - self._checked_at >= _CHECK_SECONDS:
             self._checked_at = now
@@ -42,7 +46,7 @@ class TokenFile:
                 logger.info("the token file %s was read again: %d tokens", self._path, len(self._file.value))
         return find_holder(token.encode("utf-8", "surrogateescape"), self._file.value)
 
-    def _refused(self, error: Exception) -> None:
+    def _log_error(self, error: Exception) -> None:
         logger.error("the token file %s cannot be used; the old tokens hold: %s", self._path, _reason(error))
 
 

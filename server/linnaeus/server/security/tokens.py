@@ -1,14 +1,14 @@
-"""Bearer tokens: who a caller is and what it may do, read from a file.
+"""Bearer tokens: the format of the token file, and the lookup of a token's holder. Independent of gRPC.
 
-Knows nothing of gRPC. A token is never kept, compared, shown or logged as it is, only its SHA-256 digest.
+Tokens are stored and compared only as SHA-256 digests; neither tokens nor digests are shown or logged.
 
-The file has a line for each token; what follows a # is a comment:
+The file has one line per token; a # starts a comment:
 
     # name     right   token
     camera-3   infer   sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
     operator   admin   the-token-itself-if-the-file-is-kept-well
 
-A name may have several lines, so that an old and a new token can hold at the same time.
+A name may have several lines, so that an old and a new token are valid at the same time.
 """
 
 import hashlib
@@ -18,28 +18,28 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-# RFC 6750, 2.1: what may follow "Bearer".
+# RFC 6750, section 2.1: the token after "Bearer".
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
-_SHORTEST_TOKEN = 16
-_LONGEST_FILE_BYTES = 1 << 20
+_MIN_TOKEN_LENGTH = 16
+_MAX_FILE_BYTES = 1 << 20
 
 
 class Right(IntEnum):
-    """What a caller may do; a higher right holds the lower ones."""
+    """The right of a caller; a higher right includes the lower ones."""
 
     INFER = 1
     ADMIN = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Holder:
-    """Whoever has a token.
+class TokenHolder:
+    """The holder of one token.
 
     Attributes:
-        name: as the file has it; may be logged.
-        right: the highest it has.
+        name: the name in the file; may be logged.
+        right: the highest right that the token gives.
         digest: SHA-256 of the token, 32 bytes.
     """
 
@@ -49,17 +49,17 @@ class Holder:
 
 
 class TokenFileError(ValueError):
-    """A token file cannot be used; the message names the line and never what stands in it."""
+    """A token file is invalid; the message names the line and never quotes its content."""
 
 
-def read_tokens(content: bytes) -> tuple[Holder, ...]:
-    """Reads a token file.
+def read_tokens(content: bytes) -> tuple[TokenHolder, ...]:
+    """Parses the content of a token file.
 
     Raises:
-        TokenFileWrong: a line is not as it must be, or there is none.
+        TokenFileError: if a line is invalid, a token occurs twice, or there is no token.
     """
-    if len(content) > _LONGEST_FILE_BYTES:
-        raise TokenFileError(f"it has more than {_LONGEST_FILE_BYTES} bytes")
+    if len(content) > _MAX_FILE_BYTES:
+        raise TokenFileError(f"it has more than {_MAX_FILE_BYTES} bytes")
     holders = tuple(_holders(content))
     if not holders:
         raise TokenFileError("it holds no token; write a line NAME RIGHT TOKEN for each caller")
@@ -68,10 +68,11 @@ def read_tokens(content: bytes) -> tuple[Holder, ...]:
     return holders
 
 
-def find_holder(token: bytes, holders: Sequence[Holder]) -> Holder | None:
-    """Finds whose token it is; None for nobody's.
+def find_holder(token: bytes, holders: Sequence[TokenHolder]) -> TokenHolder | None:
+    """Returns the holder of a token; None if the token is unknown.
 
-    Takes as long for any token: every digest is compared, each in constant time (about 0.2 microseconds a line).
+    The time does not depend on the token: all digests are compared, each in constant time (about 0.2 microseconds a
+    line).
     """
     digest = hashlib.sha256(token).digest()
     found = None
@@ -81,7 +82,7 @@ def find_holder(token: bytes, holders: Sequence[Holder]) -> Holder | None:
     return found
 
 
-def _holders(content: bytes) -> Iterator[Holder]:
+def _holders(content: bytes) -> Iterator[TokenHolder]:
     try:
         text = content.decode("ascii")
     except UnicodeDecodeError:
@@ -92,7 +93,7 @@ def _holders(content: bytes) -> Iterator[Holder]:
             yield _holder(number, words)
 
 
-def _holder(number: int, words: list[str]) -> Holder:
+def _holder(number: int, words: list[str]) -> TokenHolder:
     if len(words) != 3:
         raise TokenFileError(f"line {number} has {len(words)} words, but must be NAME RIGHT TOKEN")
     name, right, token = words
@@ -100,16 +101,16 @@ def _holder(number: int, words: list[str]) -> Holder:
         raise TokenFileError(f"line {number}: the name must be at most 64 letters, digits and any of . _ @ -")
     if right not in ("infer", "admin"):
         raise TokenFileError(f"line {number}: the right must be infer or admin")
-    return Holder(name, Right[right.upper()], _digest(number, token))
+    return TokenHolder(name, Right[right.upper()], _digest(number, token))
 
 
 def _digest(number: int, token: str) -> bytes:
     hashed = _DIGEST.fullmatch(token)
     if hashed:
         return bytes.fromhex(hashed[1])
-    if not _TOKEN.fullmatch(token) or len(token) < _SHORTEST_TOKEN:
+    if not _TOKEN.fullmatch(token) or len(token) < _MIN_TOKEN_LENGTH:
         raise TokenFileError(
-            f"line {number}: the token must be sha256: and 64 hexadecimal digits, or at least {_SHORTEST_TOKEN} "
+            f"line {number}: the token must be sha256: and 64 hexadecimal digits, or at least {_MIN_TOKEN_LENGTH} "
             "letters, digits and any of . _ ~ + / - ="
         )
     return hashlib.sha256(token.encode()).digest()
