@@ -1,1 +1,1 @@
-"""The process itself: cores, signals, limits of the operating system, the event loop. Knows nothing of models."""
+"""The operating-system process: cores, signals, resource limits and the event loop. Independent of models."""

@@ -1,12 +1,15 @@
-"""The event loop that the server runs on."""
+"""The event loop of the server."""
 
 import asyncio
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """uvloop's, which takes an eighth of a small call's processor time less; asyncio's own where there is none."""
+    """Returns an event loop of uvloop if it is installed, else of asyncio.
+
+    uvloop saves an eighth of a small call's CPU time.
+    """
     try:
         import uvloop
-    except ImportError:  # it is not made for every system
+    except ImportError:  # uvloop does not support every platform
         return asyncio.new_event_loop()
     return uvloop.new_event_loop()

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks the server to stop, the second ends the process at once."""
+"""Handling of SIGTERM and SIGINT: the first signal stops the server gracefully, the second ends the process at once."""
 
 import asyncio
 import os
@@ -10,26 +10,26 @@ _STANDARD_ERROR = 2
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Returns what the first signal sets; call it in the event loop's thread, the main one."""
+    """Returns an event that the first signal sets. Must be called in the event loop's thread, the main thread."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def first() -> None:
+    def on_first_signal() -> None:
         stop.set()
         for each in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(each)
-            signal.signal(each, _end)
+            signal.signal(each, _exit)
 
     for each in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(each, first)
+        loop.add_signal_handler(each, on_first_signal)
     return stop
 
 
-def _end(number: int, frame: FrameType | None) -> None:
-    """Ends the process, whatever the event loop is busy with.
+def _exit(number: int, frame: FrameType | None) -> None:
+    """Ends the process, even if the event loop is blocked.
 
-    Not left to the system's default action, which does not exist for the first process of a container. The exit code is
-    what shells show for a process that a signal ended: 143 or 130.
+    The default action of the signal does not suffice: it does not exist for process 1 of a container. The exit code is
+    the one that shells report for a process ended by the signal, 143 or 130.
     """
     os.write(_STANDARD_ERROR, _MESSAGE)
     os._exit(128 + number)

@@ -1,4 +1,4 @@
-"""Threads that compute, and how they leave the cores to those that answer calls."""
+"""Scheduling priorities of compute threads, so that the event loop's thread gets a core when it needs one."""
 
 import contextlib
 import os
@@ -9,12 +9,12 @@ _NICENESS = 5
 
 
 def lower_priority() -> None:
-    """From now on the calling thread, and those it starts, get less of a core that the event loop wants as well.
+    """Lowers the priority of the calling thread, and of threads that it starts, below the event loop's.
 
-    The event loop needs little, but needs it at once: a call that waits for it loses its time before anybody has looked
-    at its deadline. At five times the load that a machine can serve, calls lost 400 of their 500 ms that way.
+    The event loop needs little CPU time but needs it at once: a call that waits for the loop loses time before its
+    deadline is first checked. At five times a machine's capacity, calls lost 400 of their 500 ms that way.
 
-    This is niceness, which on Linux each thread has for itself; nothing changes elsewhere.
+    Uses niceness, which Linux has per thread; does nothing on other systems.
     """
     if sys.platform.startswith("linux"):
         thread = threading.get_native_id()
@@ -23,14 +23,14 @@ def lower_priority() -> None:
 
 
 def use_idle_scheduling() -> None:
-    """From now on the calling thread runs only where no other wants to; nothing changes where that is impossible.
+    """Makes the calling thread run only on otherwise idle cores; does nothing where that is not supported.
 
-    On a CPU the model and the decoders want the same cores. An operation of a model that runs on several threads ends
-    when the slowest of them does, so a decoder that takes a core from one makes all of them wait. With one batch a core
-    there is little of that left, and decoders that wait too long cost more (docs/decisions/0009-promises.md).
+    On a CPU the model and the decoders compete for the same cores. A model's operation on several threads ends with its
+    slowest thread, so a decoder that takes the core of one delays all. With one batch per core this hardly happens, and
+    decoders that wait too long cost more (docs/decisions/0009-promises.md).
 
-    This is Linux' SCHED_IDLE: not merely a low priority, for a thread that wakes up takes the core at once.
+    Uses Linux's SCHED_IDLE rather than a low priority: any other thread that wakes up preempts an idle one at once.
     """
     if hasattr(os, "SCHED_IDLE"):
-        with contextlib.suppress(OSError):  # a sandbox may forbid it; decoding works all the same
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; decoding works without it
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
