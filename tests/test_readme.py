@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from linnaeus.server.config.model_settings import KEYS, ModelSettings, model_settings
-from linnaeus.server.config.settings import Settings
+from linnaeus.server.config.settings import Settings, help_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
     for setting in fields(Settings):
         empty = "all" if setting.name == "models" else "none"
         default = f"`{setting.default}`" if str(setting.default) else empty
-        expected.append((setting.name.replace("_", "-"), default, setting.metadata["help"]))
+        expected.append((setting.name.replace("_", "-"), default, help_texts()[setting.name]))
     assert listed(OPERATIONS) == expected
 
 
