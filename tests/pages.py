@@ -55,7 +55,7 @@ def blocks(page: Path) -> list[Block]:
     return [Block(page, *found) for found in _FENCE.findall(page.read_text(encoding="utf-8"))]
 
 
-def call(name: str) -> Block:
+def block_of_call(name: str) -> Block:
     """The block of that name in CALLS; the same program may stand on several pages."""
     found = [block for page in PAGES for block in blocks(page) if block.text.startswith(CALLS[name])]
     texts = {block.text for block in found}
