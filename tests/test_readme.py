@@ -13,8 +13,8 @@ from tests.pages import NOT_RUN, PAGES, PROGRAMS, README, ROOT, blocks, is_call,
 
 from linnaeus.client.cli.load import app as client_app
 from linnaeus.models.cli import app as zoo_app
-from linnaeus.server.config import Settings
-from linnaeus.server.model_settings import KEYS, ModelSettings, model_settings
+from linnaeus.server.config.model_settings import KEYS, ModelSettings, model_settings
+from linnaeus.server.config.settings import Settings
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 MODELS = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")

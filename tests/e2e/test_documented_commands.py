@@ -20,7 +20,7 @@ from tests.pages import is_call, reason_not_to_run, shell_commands
 from tests.repositories import add_version
 from torchvision.models import resnet18
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 # As long as a load test needs to have something to show.
 SHORT = "--duration 400ms --warmup 100ms"
