@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from tests.certificates import Authority
 from tests.pages import is_call, reason_not_to_run, shell_commands
 from tests.repositories import add_version
@@ -22,6 +23,8 @@ from torchvision.models import resnet18
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
+# Commands that take too long for the fast suite: networks are traced and exported, rates are tried one after the other.
+SLOW = re.compile(r"linnaeus-zoo (export|import|visualize|draw-regnet|inspect) |--search|--ramp|--compare")
 # As long as a load test needs to have something to show.
 SHORT = "--duration 400ms --warmup 100ms"
 TOKEN = secrets.token_hex(16)
@@ -30,6 +33,12 @@ RUN = [
 ]
 
 Run = Callable[[str], "subprocess.CompletedProcess[str]"]
+
+
+def marked(page: Path, command: str) -> ParameterSet:
+    """A command as the parameters of a test, with the marker of what takes long."""
+    marks = [pytest.mark.slow] if SLOW.search(command) else []
+    return pytest.param(page, command, marks=marks, id=f"{page.stem}: {command}")
 
 
 @pytest.fixture
@@ -119,7 +128,7 @@ def adapt(command: str, process: ServerProcess) -> str:
     return command
 
 
-@pytest.mark.parametrize(("page", "command"), RUN, ids=[f"{page.stem}: {command}" for page, command in RUN])
+@pytest.mark.parametrize(("page", "command"), [marked(page, command) for page, command in RUN])
 def test_a_command_of_a_page_does_its_work(run: Run, checkout: Path, page: Path, command: str) -> None:
     if "birds.pth" in command:
         write_weights(checkout)

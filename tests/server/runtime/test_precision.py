@@ -31,7 +31,7 @@ AGREES = Agreement(8, 8, 0.01)
 # What the float32 of the choice tests answers; of the second picture it is hardly sure.
 PLAIN = [[0.6, 0.4], [0.505, 0.495]]
 needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bfloat16"
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="hardware: a processor with bfloat16"
 )
 
 
@@ -323,7 +323,7 @@ def test_a_corrupt_artifact_is_found_whatever_its_precision(folder: Path) -> Non
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("graphs", [False, True], ids=["launched", "recorded"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "auto"])
 def test_a_gpu_agrees_with_itself_in_float32(precision: str, graphs: bool, folder: Path) -> None:
