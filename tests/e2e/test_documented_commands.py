@@ -120,9 +120,8 @@ def give_access(checkout: Path, authority: Path) -> dict[str, str]:
 
 
 def adapt(command: str, process: ServerProcess) -> str:
-    """The same command for a server of a test: other addresses, another token, less time."""
+    """The same command for a server of a test: another address, another token, less time."""
     command = command.replace("linnaeus:8001", f"localhost:{process.port}").replace("TOKEN=...", f"TOKEN={TOKEN}")
-    command = command.replace("http://localhost:8002/metrics", process.metrics_url)
     if " load pictures" in command:
         command = re.sub(r" --duration \w+", "", command) + f" {SHORT}"
     return command
