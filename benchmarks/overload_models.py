@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import Content, check_input, write_version
 from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE, read_manifest
 
 RAISES_ONE_IN = 50

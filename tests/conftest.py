@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from linnaeus.models.export import export
+from linnaeus.models.export.version_folder import export
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, load_mnist
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import Content, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.v1 import classifier_pb2 as v1
 

@@ -15,7 +15,7 @@ from tests.e2e.callers import Reply, call, wait_for_metric
 from tests.e2e.fragile import SIDE, picture, write_model
 from tests.e2e.tracing import Trace
 
-from linnaeus.models.export import export
+from linnaeus.models.export.version_folder import export
 from linnaeus.models.registry import find
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

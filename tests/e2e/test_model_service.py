@@ -17,7 +17,7 @@ from tests.repositories import add_version
 from linnaeus.client import AsyncClient, Client, ModelNotFound, ModelRefused, ModelState
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from linnaeus.models.export import export
+from linnaeus.models.export.version_folder import export
 from linnaeus.models.registry import find
 from linnaeus.server.process import ServerProcess
 from linnaeus.server.runtime.precision import PRECISIONS

@@ -1,6 +1,6 @@
 """A real server gives what the networks give, for a few names or, with LINNAEUS_WHOLE_ZOO=1, for all.
 
-All names go through the server's own loader in tests/models/test_fidelity.py; here is the rest of the way.
+tests/models/export/test_numerical_agreement.py runs all names through the server's loader; this test adds the wire.
 """
 
 import os
@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnaeus.models.export import export
+from linnaeus.models.export.version_folder import export
 from linnaeus.models.manifest import InputSpec
+from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.registry import ZOO
-from linnaeus.models.torchscript import PixelClassifier, eager_classifier
-from linnaeus.models.weights.choice import choose
-from linnaeus.models.weights.pictures import pictures
+from linnaeus.models.weights.selection import choose
+from linnaeus.models.weights.synthetic_images import pictures
 from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

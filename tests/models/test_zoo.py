@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from linnaeus.models import export as export_module
-from linnaeus.models.export import export, next_version
+from linnaeus.models.export import version_folder as export_module
+from linnaeus.models.export.version_folder import export, next_version
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, Recipe, evaluate, train
+from linnaeus.models.weights.bundled import BUNDLED
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,7 @@ def test_the_bundled_lenet_reads_at_least_99_percent_of_the_test_digits(mnist_te
     network.load_state_dict(model.bundled_weights().state)
     accuracy = evaluate(network, model, mnist_test)
     assert accuracy >= 0.99
-    history = json.loads(Path(export_module.__file__).with_name("weights").joinpath("lenet.json").read_text())
+    history = json.loads(BUNDLED.joinpath("lenet.json").read_text())
     assert accuracy == pytest.approx(history["epochs"][-1]["test_accuracy"], abs=2e-4)
 
 

@@ -1,6 +1,6 @@
 """The zoo's one list of names."""
 
-from linnaeus.models.rows import cifar, digits, imagenet, regnet, torchvision
+from linnaeus.models.zoo_entries import cifar, digits, imagenet, regnet, torchvision
 from linnaeus.models.zoo_model import ZooModel
 
 ZOO: dict[str, ZooModel] = {

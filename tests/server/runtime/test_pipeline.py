@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from late_device import LateDevice
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import Content, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime import cuda, runners
 from linnaeus.server.runtime.artifact import load_module, read_artifact

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.initialisation import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialise_for_relu
 
 
 class Widths(NamedTuple):

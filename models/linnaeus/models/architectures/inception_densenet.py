@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from linnaeus.models.architectures.googlenet_plain import Inception, Widths
-from linnaeus.models.architectures.initialisation import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialise_for_relu
 
 FIRST_CHANNELS = 64
 GROWTH_RATE = 32

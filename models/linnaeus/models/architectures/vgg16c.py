@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.initialisation import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialise_for_relu
 
 
 class VGG16C(nn.Module):

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.design_space import Brief, Sample, Space, judge, record, sample
+from linnaeus.models.design_space.sampling import Brief, Sample, Space, judge, record, sample
 from linnaeus.models.training import Digits, load_mnist
 
 
@@ -22,7 +22,7 @@ def design_space(
 ) -> None:
     """Trains small networks of a design space briefly on MNIST and draws the distribution of their errors."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models import regnet_drawing
+    from linnaeus.models.plots import regnet_widths as regnet_drawing
 
     brief = Brief(epochs, images, seed)
     training, test = load_mnist(data, train=True), load_mnist(data, train=False)

@@ -8,7 +8,7 @@ import typer
 
 from linnaeus.models.architectures.anynet import cost
 from linnaeus.models.architectures.regnet import RegNetParameters
-from linnaeus.models.rows.regnet import REGNET_X_400MF, regnet_model
+from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 
 
 def draw_regnet(
@@ -28,7 +28,7 @@ def draw_regnet(
 ) -> None:
     """Draws a RegNet's widths per block against its quantised line; RegNetX-400MF, but for what you change."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models import regnet_drawing
+    from linnaeus.models.plots import regnet_widths as regnet_drawing
 
     model = regnet_model(depth, w0, wa, wm, group_width, se_ratio)
     with torch.device("meta"):

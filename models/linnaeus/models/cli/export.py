@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export import export as export_version
-from linnaeus.models.export import next_version, refuse_existing
+from linnaeus.models.export.version_folder import export as export_version
+from linnaeus.models.export.version_folder import next_version, refuse_existing
 from linnaeus.models.registry import ZOO, find
-from linnaeus.models.rows.regnet import REGNET_X_400MF, regnet_model
-from linnaeus.models.weights.choice import BUNDLED, DEFAULT, FILE, RANDOM, choose
-from linnaeus.models.weights.label_files import read_label_file
+from linnaeus.models.weights.label_file import read_label_file
+from linnaeus.models.weights.selection import BUNDLED, DEFAULT, FILE, RANDOM, choose
+from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 from linnaeus.models.zoo_model import ZooModel
 
 
@@ -142,7 +142,7 @@ def _export(model: ZooModel, wish: Wish, whole_zoo: bool) -> Path:
         print(f"linnaeus-zoo: {model.name} is untrained: random weights, seed {wish.seed}", file=sys.stderr)
     if wish.format is Format.ONNX:
         # the onnx package takes a second to import, and is not needed otherwise
-        from linnaeus.models.onnx import export_onnx
+        from linnaeus.models.export.onnx import export_onnx
 
         return export_onnx(fitting, trained, wish.onnx_folder / f"{model.name}.onnx", wish.labels)
     version = wish.version or next_version(wish.repository, model.name)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export import next_version
-from linnaeus.models.imported import OwnModel, import_model
+from linnaeus.models.export.torchscript_import import OwnModel, import_model
+from linnaeus.models.export.version_folder import next_version
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights.label_files import read_label_file
+from linnaeus.models.weights.label_file import read_label_file
 
 
 def import_(

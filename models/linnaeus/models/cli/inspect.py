@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from linnaeus.models.anatomy import Anatomy, Layer, Shape, convolutions, dissect, first_stages, stages
+from linnaeus.models.inspection.model_summary import Anatomy, Layer, Shape, convolutions, dissect, first_stages, stages
 from linnaeus.models.registry import find
-from linnaeus.models.weights.choice import BUNDLED, choose
+from linnaeus.models.weights.selection import BUNDLED, choose
 from linnaeus.models.zoo_model import ZooModel
 
 # Rich takes a pipe for a terminal of 80 columns and folds what is wider; a file has room.

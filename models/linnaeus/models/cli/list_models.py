@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linnaeus.models.registry import ZOO
-from linnaeus.models.weights.choice import FILE, RANDOM, available
+from linnaeus.models.weights.selection import FILE, RANDOM, available
 from linnaeus.models.zoo_model import ZooModel
 
 _COLUMNS = ("name", "family", "year", "input", "parameters", "weights")

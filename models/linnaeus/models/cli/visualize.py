@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.looking.files import save
-from linnaeus.models.looking.sight import look
 from linnaeus.models.registry import find
-from linnaeus.models.weights.choice import BUNDLED, choose
-from linnaeus.models.weights.label_files import read_label_file
+from linnaeus.models.visualization.image_analysis import look
+from linnaeus.models.visualization.output_files import save
+from linnaeus.models.weights.label_file import read_label_file
+from linnaeus.models.weights.selection import BUNDLED, choose
 
 
 def visualize(

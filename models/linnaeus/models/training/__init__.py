@@ -4,10 +4,10 @@
 puts the outcome on the disk. Nothing here prints or reads a command line.
 """
 
-from linnaeus.models.training.data import Digits, PictureFolder, TrainingData, load_mnist, load_pictures
-from linnaeus.models.training.history import record, save_run
+from linnaeus.models.training.datasets import Digits, PictureFolder, TrainingData, load_mnist, load_pictures
 from linnaeus.models.training.loop import AUXILIARY_WEIGHT, Epoch, evaluate, total_loss, train
-from linnaeus.models.training.recipe import Course, Material, Recipe, course_for
+from linnaeus.models.training.recipes import Course, Material, Recipe, course_for
+from linnaeus.models.training.run_files import record, save_run
 
 __all__ = [
     "AUXILIARY_WEIGHT",

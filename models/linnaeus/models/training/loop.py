@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from linnaeus.models.training.data import TrainingData
-from linnaeus.models.training.recipe import Recipe
+from linnaeus.models.training.datasets import TrainingData
+from linnaeus.models.training.recipes import Recipe
 from linnaeus.models.zoo_model import ZooModel
 
 # What an auxiliary head's loss counts beside the main one (Szegedy et al., 2014, section 5).

