@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from linnaeus.models.export import version_folder as export_module
-from linnaeus.models.export.version_folder import export, next_version
+from linnaeus.models.export import version_folder
+from linnaeus.models.export.version_folder import export_torchscript, next_version
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, Recipe, evaluate, train
-from linnaeus.models.weights.bundled import BUNDLED
+from linnaeus.models.weights.bundled import BUNDLED_FOLDER
 
 
 @pytest.mark.parametrize(
@@ -47,16 +47,16 @@ def test_a_crash_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     def crash(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr(export_module, "_flush", crash)
+    monkeypatch.setattr(version_folder, "_fsync", crash)
     with pytest.raises(OSError, match="disk full"):
-        export(find("lenet"), find("lenet").bundled_weights(), tmp_path, 1)
+        export_torchscript(find("lenet"), find("lenet").bundled_weights(), tmp_path, 1)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_version_is_never_overwritten(repository: Path) -> None:
     before = (repository / "lenet" / "1" / "model.pt").read_bytes()
     with pytest.raises(FileExistsError, match="versions never change"):
-        export(find("lenet"), find("lenet").bundled_weights(), repository, 1)
+        export_torchscript(find("lenet"), find("lenet").bundled_weights(), repository, 1)
     assert (repository / "lenet" / "1" / "model.pt").read_bytes() == before
     assert next_version(repository, "lenet") == 2
     assert next_version(repository, "unknown") == 1
@@ -68,7 +68,7 @@ def test_the_bundled_lenet_reads_at_least_99_percent_of_the_test_digits(mnist_te
     network.load_state_dict(model.bundled_weights().state)
     accuracy = evaluate(network, model, mnist_test)
     assert accuracy >= 0.99
-    history = json.loads(BUNDLED.joinpath("lenet.json").read_text())
+    history = json.loads(BUNDLED_FOLDER.joinpath("lenet.json").read_text())
     assert accuracy == pytest.approx(history["epochs"][-1]["test_accuracy"], abs=2e-4)
 
 

@@ -5,7 +5,7 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 # TorchScript is deprecated upstream but works, and it is what this project serves; this is the zoo's one place
 # that silences it.
@@ -30,11 +30,11 @@ class PixelClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps uint8 [N, C, H, W] to float32 [N, classes]; each row sums to 1."""
-        normalised = pixels.to(self.scale.dtype) * self.scale + self.shift
-        return torch.softmax(self.backbone(normalised).to(torch.float32), dim=1)
+        normalized = pixels.to(self.scale.dtype) * self.scale + self.shift
+        return torch.softmax(self.backbone(normalized).to(torch.float32), dim=1)
 
 
-def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """What a backbone is given: uint8 [N, C, H, W] to float32 of the same shape."""
     scale, shift = _scale_and_shift(mean, std)
     return pixels.to(torch.float32) * scale + shift
@@ -47,7 +47,7 @@ def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[T
     return 1.0 / (255.0 * deviations), -means / deviations
 
 
-def eager_classifier(model: ZooModel, weights: TrainedWeights, classes: int | None = None) -> PixelClassifier:
+def eager_classifier(model: ZooModel, weights: ModelWeights, classes: int | None = None) -> PixelClassifier:
     """Builds a model with its weights, in evaluation mode; `classes` if not the model's own."""
     backbone = model.build(classes or model.classes)
     backbone.load_state_dict(weights.state)

@@ -12,7 +12,7 @@ from linnaeus.models.manifest import InputSpec
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
-def load_picture(path: Path, spec: InputSpec) -> Image.Image:
+def load_image(path: Path, spec: InputSpec) -> Image.Image:
     """Reads a picture, upright and over white where it is not opaque; returns the part that the network sees.
 
     Returns:
@@ -23,7 +23,7 @@ def load_picture(path: Path, spec: InputSpec) -> Image.Image:
     """
     with Image.open(path) as file:
         upright = ImageOps.exif_transpose(file)
-    return _fit(_opaque(upright).convert("L" if spec.channels == 1 else "RGB"), spec)
+    return _resize_and_crop(_opaque(upright).convert("L" if spec.channels == 1 else "RGB"), spec)
 
 
 def to_pixels(picture: Image.Image) -> Tensor:
@@ -34,19 +34,19 @@ def to_pixels(picture: Image.Image) -> Tensor:
 def _opaque(picture: Image.Image) -> Image.Image:
     if not picture.has_transparency_data:
         return picture
-    coloured = picture.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured)
+    rgba = picture.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
 
 
-def _fit(picture: Image.Image, spec: InputSpec) -> Image.Image:
+def _resize_and_crop(picture: Image.Image, spec: InputSpec) -> Image.Image:
     """Shorter side to `spec.resize`, then the middle; the longer side is rounded down, as torchvision does."""
     short = min(picture.size)
-    left, right = _span(picture.width, spec.resize * picture.width // short, spec.width)
-    top, bottom = _span(picture.height, spec.resize * picture.height // short, spec.height)
+    left, right = _crop_span(picture.width, spec.resize * picture.width // short, spec.width)
+    top, bottom = _crop_span(picture.height, spec.resize * picture.height // short, spec.height)
     return picture.resize((spec.width, spec.height), _FILTERS[spec.interpolation], box=(left, top, right, bottom))
 
 
-def _span(source: int, resized: int, cut: int) -> tuple[float, float]:
+def _crop_span(source: int, resized: int, cut: int) -> tuple[float, float]:
     """Where the middle `cut` of `resized` pixels begins and ends, in pixels of the source."""
     start = round((resized - cut) / 2)
     return start * source / resized, (start + cut) * source / resized

@@ -4,7 +4,7 @@ from linnaeus.models.zoo_entries import cifar, digits, imagenet, regnet, torchvi
 from linnaeus.models.zoo_model import ZooModel
 
 ZOO: dict[str, ZooModel] = {
-    model.name: model for rows in (digits, imagenet, torchvision, cifar, regnet) for model in rows.ROWS
+    model.name: model for rows in (digits, imagenet, torchvision, cifar, regnet) for model in rows.ENTRIES
 }
 
 

@@ -10,7 +10,7 @@ from linnaeus.models.manifest import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedWeights:
+class ModelWeights:
     """A state dict that fits its network, and where it comes from.
 
     `seed` is set for untrained weights only, whose source is "random".
@@ -46,7 +46,7 @@ class ZooModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     labels: Callable[[], tuple[str, ...]]
-    bundled: Callable[[], TrainedWeights] | None = None
+    bundled: Callable[[], ModelWeights] | None = None
     download: Callable[[], WeightsEnum] | None = None
 
     @property
@@ -58,7 +58,7 @@ class ZooModel:
         """The network for the model's own classes, as its initialisation leaves it."""
         return self.build(self.classes)
 
-    def bundled_weights(self) -> TrainedWeights:
+    def bundled_weights(self) -> ModelWeights:
         """The trained weights that come with the project.
 
         Raises:

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from linnaeus.models.architectures.alexnet_two_tower import AlexNetTwoTower
 from linnaeus.models.architectures.inception_densenet import DenseLayer
-from linnaeus.models.architectures.initialization import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialize_for_relu
 from linnaeus.models.zoo_entries import digits, imagenet
 from linnaeus.models.zoo_model import ZooModel
 
-ROWS = {model.name: model for model in (*digits.ROWS, *imagenet.ROWS)}
+ROWS = {model.name: model for model in (*digits.ENTRIES, *imagenet.ENTRIES)}
 NAMES = (
     *("lenet5", "mnist_cnn", "simple_cnn", "alexnet_two_tower"),
     *("zfnet", "vgg16c", "googlenet_plain", "inception_densenet121"),
@@ -122,7 +122,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     network = model.build(7).eval()
     if model.name != "lenet5":
         # PyTorch's own start makes all pictures look alike, which would hide a mistake.
-        initialise_for_relu(network)
+        initialize_for_relu(network)
     size = SMALL.get(model.name, model.input.height)
     pictures = torch.randn(3, model.input.channels, size, size)
     with torch.inference_mode():

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from linnaeus.models.architectures.googlenet_plain import GoogLeNetPlain, Inception, Widths
+from linnaeus.models.architectures.googlenet_plain import GoogLeNetPlain, Inception, InceptionWidths
 
 # inputs, 1x1, reduced 3x3, 3x3, reduced 5x5, 5x5, pooled: table 1 of the paper
 BLOCKS = {
@@ -47,11 +47,11 @@ def convolutions(network: nn.Module) -> list[nn.Conv2d]:
 
 
 def test_an_inception_block_has_1x1_3x3_5x5_and_pooled_branches_in_this_order() -> None:
-    block = Inception(8, Widths(1, 2, 3, 4, 5, 6))
+    block = Inception(8, InceptionWidths(1, 2, 3, 4, 5, 6))
     assert [layer.kernel_size[0] for layer in convolutions(block)] == [1, 1, 3, 1, 5, 1]
     x = torch.randn(2, 8, 7, 9)
     y = block(x)
-    assert y.shape == (2, Widths(1, 2, 3, 4, 5, 6).total, 7, 9)
+    assert y.shape == (2, InceptionWidths(1, 2, 3, 4, 5, 6).total, 7, 9)
     assert torch.equal(y, torch.cat([branch(x) for branch in block.children()], dim=1))
     assert torch.equal(y[:, -6:], block.branch4[1](functional.max_pool2d(x, 3, 1, 1)))
 

@@ -14,11 +14,17 @@ from torchvision import models
 from torchvision.models.regnet import BlockParams
 from typer.testing import CliRunner
 
-from linnaeus.models.architectures.anynet import Cost, Stage, anynet, cost
+from linnaeus.models.architectures.anynet import Cost, Stage, anynet, measure_cost
 from linnaeus.models.architectures.regnet import RegNetParameters
 from linnaeus.models.cli.draw_regnet import draw_regnet
 from linnaeus.models.pixel_classifier import PixelClassifier, to_torchscript
-from linnaeus.models.zoo_entries.regnet import PUBLISHED, REGNET_X_400MF, ROWS, published_network, regnet_model
+from linnaeus.models.zoo_entries.regnet import (
+    ENTRIES,
+    PUBLISHED_PARAMETERS,
+    REGNET_X_400MF,
+    published_network,
+    regnet_model,
+)
 
 
 def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
@@ -50,15 +56,15 @@ def regnet_parameters(stages: tuple[Stage, ...], se_ratio: float | None) -> int:
     return total + (inputs + 1) * 1000
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
 def test_the_published_parameters_make_torchvisions_networks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = block_params(name, monkeypatch)
-    stages = PUBLISHED[name].stages()
+    stages = PUBLISHED_PARAMETERS[name].stages()
     assert [stage.depth for stage in stages] == theirs.depths
     assert [stage.width for stage in stages] == theirs.widths
     assert [stage.group_width for stage in stages] == theirs.group_widths
     assert {stage.bottleneck_ratio for stage in stages} == set(theirs.bottleneck_multipliers) == {1.0}
-    assert sum(theirs.depths) == PUBLISHED[name].depth
+    assert sum(theirs.depths) == PUBLISHED_PARAMETERS[name].depth
     network = on_meta(lambda: published_network(name, 1000))
     count = sum(parameter.numel() for parameter in network.parameters())
     published = models.get_model_weights(name).DEFAULT.meta["num_params"]
@@ -88,9 +94,9 @@ def test_torchvisions_checkpoints_fit_and_mean_the_same(name: str) -> None:
 
 
 def test_regnet_x_400mf_is_the_rows_default_and_steps_up_its_line() -> None:
-    assert [row.name for row in ROWS] == ["regnet"]
+    assert [row.name for row in ENTRIES] == ["regnet"]
     # d = 22 blocks: 24 * 2.54^k is 24, 61, 155, 393, in multiples of 8 24, 64, 152, 392
-    assert REGNET_X_400MF.quantised_widths() == (24,) * 1 + (64,) * 2 + (152,) * 7 + (392,) * 12
+    assert REGNET_X_400MF.quantized_widths() == (24,) * 1 + (64,) * 2 + (152,) * 7 + (392,) * 12
     assert REGNET_X_400MF.linear_widths()[:2] == pytest.approx((24, 48.48))
     # and in groups of 16
     assert [stage.width for stage in REGNET_X_400MF.stages()] == [32, 64, 160, 400]
@@ -103,13 +109,13 @@ def test_a_cost_is_what_one_counts_on_paper() -> None:
     multiply_adds = 25 * 9 * 32 + 9 * 32 * 8 + 25 * 32 * 4 + 9 * 4 * 9 * 2 + 9 * 4 * 8 + 8 * 5
     activations = 25 * 32 + 9 * 8 + 25 * 4 + 9 * 4 + 9 * 8
     for network in (anynet(stages, 5, channels=1), on_meta(lambda: anynet(stages, 5, channels=1))):
-        assert cost(network, (1, 9, 9)) == Cost(parameters, multiply_adds, activations)
+        assert measure_cost(network, (1, 9, 9)) == Cost(parameters, multiply_adds, activations)
         assert network.training, "counting must leave the network as it was"
 
 
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_y_400mf", "regnet_x_3_2gf"])
 def test_multiply_adds_are_the_published_ones(name: str) -> None:
-    billions = cost(on_meta(lambda: published_network(name, 1000)), (3, 224, 224)).multiply_adds / 1e9
+    billions = measure_cost(on_meta(lambda: published_network(name, 1000)), (3, 224, 224)).multiply_adds / 1e9
     assert round(billions, 3) == models.get_model_weights(name).DEFAULT.meta["_ops"]
 
 
@@ -161,14 +167,14 @@ def test_stages_whose_groups_do_not_come_out_are_refused() -> None:
 
 
 def test_draw_regnet_draws_every_width_and_says_what_the_network_costs(tmp_path: Path) -> None:
-    from linnaeus.models.plots.regnet_widths import draw_widths
+    from linnaeus.models.plots.regnet_widths import plot_widths
 
     parameters = RegNetParameters(6, 24, 24.0, 2.5, 16)
-    lines = {line.get_label(): line for line in draw_widths(parameters, Cost(1, 2, 3), "t").axes[0].get_lines()}
-    assert tuple(lines["quantised line"].get_ydata()) == parameters.quantised_widths()
+    lines = {line.get_label(): line for line in plot_widths(parameters, Cost(1, 2, 3), "t").axes[0].get_lines()}
+    assert tuple(lines["quantised line"].get_ydata()) == parameters.quantized_widths()
     assert tuple(lines["straight line w0 + wa · j"].get_ydata()) == parameters.linear_widths()
     drawn = [stage.width for stage in parameters.stages() for _ in range(stage.depth)]
-    assert list(lines["the network's blocks"].get_ydata()) == drawn != list(parameters.quantised_widths())
+    assert list(lines["the network's blocks"].get_ydata()) == drawn != list(parameters.quantized_widths())
 
     app = typer.Typer()
     app.command()(draw_regnet)

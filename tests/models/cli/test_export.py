@@ -9,7 +9,7 @@ import torch
 from typer.testing import CliRunner
 
 from linnaeus.models.cli import app
-from linnaeus.models.export import version_folder as export_module
+from linnaeus.models.export import version_folder
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import ZOO, find
 from linnaeus.models.weights.random_weights import random_weights
@@ -92,14 +92,14 @@ def test_nonsense_is_refused_before_anything_is_written(
 def test_a_crash_in_the_middle_of_all_leaves_what_was_whole_and_no_half_version(
     tmp_path: Path, small_zoo: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flush = export_module._flush
+    flush = version_folder._fsync
 
     def crash(folder: Path) -> None:
         if '"bare"' in (folder / "manifest.json").read_text():
             raise OSError("disk full")
         flush(folder)
 
-    monkeypatch.setattr(export_module, "_flush", crash)
+    monkeypatch.setattr(version_folder, "_fsync", crash)
     failed = run("export", "--all", "--repository", str(tmp_path))
     assert "disk full" in str(failed.exception)
     assert [path.name for path in tmp_path.iterdir()] == ["lenet"]

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from linnaeus.models.export.calibration_images import MOST_PICTURES, calibration_pixels
-from linnaeus.models.export.torchscript_import import OwnModel, import_model
+from linnaeus.models.export.calibration_images import MAX_IMAGES, read_calibration_images
+from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
 from linnaeus.models.manifest import InputSpec, read_manifest
 from linnaeus.server.engine.decode import EncodedImage, decode
 from linnaeus.server.runtime.artifact import read_artifact
@@ -36,19 +36,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_the_first_pictures_by_name_are_taken_as_the_model_sees_them(folder: Path) -> None:
-    pixels = numpy.frombuffer(calibration_pixels(folder, SPEC), numpy.uint8).reshape(-1, 4, 6, 3)
-    assert len(pixels) == MOST_PICTURES == 16
+    pixels = numpy.frombuffer(read_calibration_images(folder, SPEC), numpy.uint8).reshape(-1, 4, 6, 3)
+    assert len(pixels) == MAX_IMAGES == 16
     assert [numpy.unique(each).tolist() for each in pixels] == [[10 * number] for number in range(16)]
 
 
 def test_a_folder_without_pictures_and_a_broken_one_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"^--calibration: there are no pictures in .*more \(.bmp, "):
-        calibration_pixels(folder / "more", SPEC)
+        read_calibration_images(folder / "more", SPEC)
     with pytest.raises(FileNotFoundError):
-        calibration_pixels(folder / "nowhere", SPEC)
+        read_calibration_images(folder / "nowhere", SPEC)
     (folder / "03.PNG").write_text("no picture")
     with pytest.raises(OSError, match=r"03\.PNG"):
-        calibration_pixels(folder, SPEC)
+        read_calibration_images(folder, SPEC)
 
 
 def test_the_server_finds_what_export_recorded(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
@@ -80,11 +80,11 @@ def test_pictures_that_cannot_be_had_leave_nothing_behind(tmp_path: Path, run_zo
 def test_an_imported_model_takes_ones_own_pictures_along(tmp_path: Path, folder: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(32, 2))
     torch.jit.script(network).save(str(tmp_path / "model.pt"))
-    own = OwnModel("mine", SPEC, (0.5,) * 3, (0.2,) * 3, ("a", "b"), calibration=folder)
-    version = import_model(tmp_path / "model.pt", own, tmp_path / "models", 1)
+    own = ModelMetadata("mine", SPEC, (0.5,) * 3, (0.2,) * 3, ("a", "b"), calibration=folder)
+    version = import_torchscript(tmp_path / "model.pt", own, tmp_path / "models", 1)
     artifact = read_artifact(version)
     assert [int(each[0, 0, 0]) for each in recorded_pictures(artifact)] == [10 * number for number in range(16)]
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError):
-        import_model(tmp_path / "model.pt", own, tmp_path / "models", 2)
+        import_torchscript(tmp_path / "model.pt", own, tmp_path / "models", 2)
     assert read_manifest(version).calibration is not None and not (tmp_path / "models" / "mine" / "2").exists()

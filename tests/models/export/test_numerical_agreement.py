@@ -17,12 +17,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnaeus.models.export.version_folder import export
+from linnaeus.models.export.version_folder import export_torchscript
 from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.registry import ZOO
-from linnaeus.models.weights.selection import choose
-from linnaeus.models.weights.synthetic_images import pictures
+from linnaeus.models.weights.selection import select_weights
+from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.device import without_profiling
@@ -73,9 +73,9 @@ def nothing_drawn() -> Iterator[None]:
 @pytest.fixture(params=ZOO)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     model = of_affordable_size(ZOO[request.param])
-    weights = choose(model, "random" if model.bundled is None else "bundled")[1]
+    weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
     with nothing_drawn():
-        artifact = read_artifact(export(model, weights, tmp_path, 1))
+        artifact = read_artifact(export_torchscript(model, weights, tmp_path, 1))
         eager = eager_classifier(model, weights)
     yield Subject(
         model,
@@ -129,7 +129,7 @@ def agrees(answer: Callable[[Tensor], Tensor], batch: Tensor, expected: Tensor, 
 
 
 def test_network_torchscript_and_server_agree_at_batch_sizes_1_2_and_7(subject: Subject, all_cores: int) -> None:
-    batch = pictures(subject.model.input, max(BATCHES), seed=11)
+    batch = synthetic_images(subject.model.input, max(BATCHES), seed=11)
     with torch.inference_mode(), without_profiling():
         expected = subject.eager(batch)
         wrong = spoiled(subject, batch[:1])

@@ -14,7 +14,7 @@ from linnaeus.models.export.onnx import export_onnx
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 runtime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
 LABELS = ("ant", "bee", "cicada")
@@ -60,9 +60,9 @@ def zoo_model(build: type[nn.Module]) -> ZooModel:
     )
 
 
-def random_weights(model: ZooModel, classes: int | None = None) -> TrainedWeights:
+def random_weights(model: ZooModel, classes: int | None = None) -> ModelWeights:
     torch.manual_seed(7)
-    return TrainedWeights(model.build(classes or model.classes).state_dict(), "random", 7)
+    return ModelWeights(model.build(classes or model.classes).state_dict(), "random", 7)
 
 
 def noise(*shape: int) -> Tensor:

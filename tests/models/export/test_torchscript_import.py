@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from typer.testing import CliRunner
 
 from linnaeus.models.cli.import_model import import_
-from linnaeus.models.export.torchscript_import import OwnModel, import_model
+from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
 from linnaeus.models.export.version_folder import check_input
 from linnaeus.models.manifest import InputSpec, read_labels, read_manifest
-from linnaeus.models.pixel_classifier import normalise
+from linnaeus.models.pixel_classifier import normalize
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 
 SPEC = InputSpec(channels=3, height=8, width=6, resize=9, interpolation="bicubic")
-OWN = OwnModel("mine", SPEC, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), ("a", "b", "c"))
+OWN = ModelMetadata("mine", SPEC, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), ("a", "b", "c"))
 
 
 class Good(nn.Module):
@@ -81,7 +81,7 @@ def test_the_server_gives_the_networks_own_probabilities(
     tmp_path: Path, compile: Callable[[nn.Module], torch.jit.ScriptModule]
 ) -> None:
     compile(Good()).save(str(tmp_path / "model.pt"))
-    folder = import_model(tmp_path / "model.pt", OWN, tmp_path / "repository", 4)
+    folder = import_torchscript(tmp_path / "model.pt", OWN, tmp_path / "repository", 4)
     assert folder == tmp_path / "repository" / "mine" / "4"
     manifest = read_manifest(folder)
     assert (manifest.name, manifest.version, manifest.input, manifest.classes) == ("mine", 4, SPEC, 3)
@@ -91,7 +91,7 @@ def test_the_server_gives_the_networks_own_probabilities(
     pixels = torch.cat([check_input(SPEC, str(place)) for place in range(7)])
     served = load_module(read_artifact(folder), torch.device("cpu"))
     with torch.inference_mode():
-        expected = Good().eval()(normalise(pixels, OWN.mean, OWN.std)).softmax(1)
+        expected = Good().eval()(normalize(pixels, OWN.mean, OWN.std)).softmax(1)
         assert torch.allclose(served(pixels), expected, atol=1e-6)
         assert (served(255 - pixels) - expected).abs().max() > 1e-3, "the test could not see a wrong input"
 
@@ -122,7 +122,7 @@ class Refusal:
 def test_what_is_no_classifier_is_refused_in_one_sentence(tmp_path: Path, case: Refusal) -> None:
     case.compile(case.network).save(str(tmp_path / "model.pt"))
     with pytest.raises(ValueError, match=case.message) as caught:
-        import_model(tmp_path / "model.pt", OWN, tmp_path / "repository", 1)
+        import_torchscript(tmp_path / "model.pt", OWN, tmp_path / "repository", 1)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "repository").exists()
 
@@ -132,17 +132,17 @@ def test_what_is_no_torchscript_is_refused_in_one_sentence(tmp_path: Path) -> No
     (tmp_path / "text.pt").write_text("no model")
     for name in ("weights.pt", "text.pt"):
         with pytest.raises(ValueError, match="is not TorchScript; save the model with") as caught:
-            import_model(tmp_path / name, OWN, tmp_path, 1)
+            import_torchscript(tmp_path / name, OWN, tmp_path, 1)
         assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="there is no file"):
-        import_model(tmp_path / "nothing.pt", OWN, tmp_path, 1)
+        import_torchscript(tmp_path / "nothing.pt", OWN, tmp_path, 1)
 
 
 def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
     scripted(Good()).save(str(tmp_path / "model.pt"))
-    import_model(tmp_path / "model.pt", OWN, tmp_path, 1)
+    import_torchscript(tmp_path / "model.pt", OWN, tmp_path, 1)
     with pytest.raises(FileExistsError, match="versions never change"):
-        import_model(tmp_path / "model.pt", OWN, tmp_path, 1)
+        import_torchscript(tmp_path / "model.pt", OWN, tmp_path, 1)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
 )
 def test_normalisation_must_fit_the_channels(mean: tuple[float, ...], std: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        OwnModel("mine", SPEC, mean, std, ("a",))
+        ModelMetadata("mine", SPEC, mean, std, ("a",))
 
 
 def app() -> typer.Typer:

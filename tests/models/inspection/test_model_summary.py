@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from linnaeus.models.architectures.lenet import LeNet
-from linnaeus.models.inspection.model_summary import Layer, convolutions, dissect, first_stages, stages
+from linnaeus.models.inspection.model_summary import Layer, convolutions, first_stages, stage_names, summarize
 
 
 def torchvision_network(name: str) -> nn.Module:
@@ -37,7 +37,7 @@ class Branching(nn.Module):
 
 
 def test_multiply_adds_of_lenet_are_those_on_paper() -> None:
-    anatomy = dissect(LeNet(), (1, 28, 28))
+    anatomy = summarize(LeNet(), (1, 28, 28))
     on_paper = {
         "features.0": 20 * 24 * 24 * 1 * 5 * 5,
         "features.3": 50 * 8 * 8 * 20 * 5 * 5,
@@ -56,13 +56,13 @@ def test_multiply_adds_of_lenet_are_those_on_paper() -> None:
 )
 def test_multiply_adds_and_parameters_are_those_that_torchvision_documents(name: str) -> None:
     documented = get_model_weights(name).DEFAULT.meta
-    anatomy = dissect(torchvision_network(name), (3, 224, 224))
+    anatomy = summarize(torchvision_network(name), (3, 224, 224))
     assert round(anatomy.multiply_adds / 1e9, 3) == documented["_ops"]
     assert anatomy.parameters == documented["num_params"]
 
 
 def test_a_layer_tells_its_window_its_outputs_and_its_cost() -> None:
-    layers = {layer.name: layer for layer in dissect(Branching(), (1, 9, 8)).layers}
+    layers = {layer.name: layer for layer in summarize(Branching(), (1, 9, 8)).layers}
     assert layers["stem"] == Layer("stem", "Conv2d", (3, 5), (2, 1), ((4, 5, 8),), 64, 4 * 5 * 8 * 15)
     # two groups: each output channel sees two of the four input channels
     assert layers["grouped"] == Layer("grouped", "Conv2d", (3, 3), (1, 1), ((4, 3, 6),), 72, 4 * 3 * 6 * 2 * 9)
@@ -73,10 +73,10 @@ def test_a_layer_tells_its_window_its_outputs_and_its_cost() -> None:
 def test_the_first_stages_compute_what_the_network_computes_on_its_way() -> None:
     network = LeNet().eval()
     part = first_stages(network, 3)
-    assert stages(network)[:3] == ("features.0", "features.1", "features.2")
+    assert stage_names(network)[:3] == ("features.0", "features.1", "features.2")
     assert torch.equal(part(image()), network.features[:3](image()))
     assert set(part.state_dict()) == {"features.0.weight", "features.0.bias"}
-    assert torch.equal(first_stages(network, len(stages(network)))(image()), network(image()))
+    assert torch.equal(first_stages(network, len(stage_names(network)))(image()), network(image()))
 
 
 def test_what_happens_between_the_stages_belongs_to_them() -> None:
@@ -98,8 +98,8 @@ def test_a_stage_is_a_block_of_layers_where_the_network_has_blocks(
     name: str, count: int, last: str, output: tuple[int, ...]
 ) -> None:
     network = torchvision_network(name)
-    assert stages(network)[count - 1] == last
-    assert dissect(first_stages(network, count), (3, 224, 224)).output == output
+    assert stage_names(network)[count - 1] == last
+    assert summarize(first_stages(network, count), (3, 224, 224)).output == output
 
 
 def test_stages_that_are_not_there_are_refused() -> None:

@@ -16,9 +16,8 @@ from linnaeus.models import labels, training
 from linnaeus.models.architectures.googlenet_plain import GoogLeNetPlain
 from linnaeus.models.cli.train import train as command
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.training import Course, Digits, Epoch, Material, Recipe
-from linnaeus.models.training import run_files as history
-from linnaeus.models.training.recipes import _COURSES
+from linnaeus.models.training import DataKind, Digits, Epoch, Recipe, TrainingSetup, run_files
+from linnaeus.models.training.recipes import _SETUPS
 from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.engine.decode import RawPixels, decode
 
@@ -58,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch, part: Digits) -> typer.Typer:
     """The command alone, where `lenet` has a small recipe and MNIST is 300 digits."""
-    monkeypatch.setitem(_COURSES, "lenet", Course(Recipe(epochs=2, batch_size=50)))
+    monkeypatch.setitem(_SETUPS, "lenet", TrainingSetup(Recipe(epochs=2, batch_size=50)))
     monkeypatch.setattr(training, "load_mnist", lambda root, train: part)
     app = typer.Typer()
     app.command("train")(command)
@@ -96,7 +95,7 @@ def test_learning_is_in_training_mode_and_judging_in_evaluation_mode(part: Digit
 
 
 def test_digits_are_shown_as_the_server_shows_them(part: Digits) -> None:
-    pixels, classes = part.fitted(SPEC).batch(torch.arange(5))
+    pixels, classes = part.resized(SPEC).batch(torch.arange(5))
     assert pixels.shape == (5, 3, 32, 32) and pixels.dtype == torch.uint8
     assert torch.equal(classes, part.classes[:5])
     for digit, shown in zip(part.pixels, pixels, strict=False):
@@ -107,7 +106,7 @@ def test_digits_are_shown_as_the_server_shows_them(part: Digits) -> None:
 
 def test_pictures_are_shown_as_the_server_shows_them(folder: Path) -> None:
     spec = InputSpec(channels=3, height=40, width=40, resize=48, interpolation="bicubic")
-    learning, _ = training.load_pictures(folder, spec)
+    learning, _ = training.load_image_folders(folder, spec)
     pixels, classes = learning.batch(torch.tensor([11]))
     file = numpy.array(Image.open(folder / "train" / "red" / "5.png"))
     served = decode(RawPixels(file.tobytes(), *file.shape), spec, 100_000)
@@ -181,7 +180,7 @@ def test_an_interrupted_writing_leaves_what_was_there(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(torch, "save", interrupt)
-    monkeypatch.setattr(history, "draw_history", lambda *_: None)
+    monkeypatch.setattr(run_files, "plot_learning_curves", lambda *_: None)
     target = tmp_path / "weights.pt"
     target.write_bytes(b"of an earlier run")
     with pytest.raises(KeyboardInterrupt):
@@ -199,14 +198,16 @@ def test_a_name_that_cannot_be_trained_is_one_sentence(name: str, app: typer.Typ
 
 def test_pictures_that_cannot_be_used_are_one_sentence(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="pictures go to train/CLASS/ and val/CLASS/"):
-        training.load_pictures(folder / "train", SPEC)
+        training.load_image_folders(folder / "train", SPEC)
     (folder / "train" / "blue" / "0.png").write_bytes(b"no picture")
     with pytest.raises(OSError, match=r"blue/0\.png cannot be read as a picture"):
-        training.load_pictures(folder, SPEC)[0].batch(torch.tensor([0]))
+        training.load_image_folders(folder, SPEC)[0].batch(torch.tensor([0]))
     (folder / "val" / "red").rename(folder / "val" / "green")
     with pytest.raises(ValueError, match="differ in the classes green, red"):
-        training.load_pictures(folder, SPEC)
+        training.load_image_folders(folder, SPEC)
 
 
 def test_only_networks_with_heads_need_pictures() -> None:
-    assert [name for name in _COURSES if training.course_for(name).material is Material.PICTURES] == ["googlenet_plain"]
+    assert [name for name in _SETUPS if training.training_setup(name).data is DataKind.IMAGE_FOLDERS] == [
+        "googlenet_plain"
+    ]

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 from linnaeus.models import labels
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
-from linnaeus.models.preprocessing import load_picture, to_pixels
+from linnaeus.models.preprocessing import load_image, to_pixels
 from linnaeus.models.registry import find
-from linnaeus.models.visualization.contact_sheet import draw_contact_sheet, draw_heat
+from linnaeus.models.visualization.contact_sheet import draw_contact_sheet, draw_heat_map
 from linnaeus.models.visualization.feature_maps import feature_maps, find_stages
-from linnaeus.models.visualization.grad_cam import heat_map
-from linnaeus.models.visualization.html_page import page
-from linnaeus.models.visualization.image_analysis import Sight, look
-from linnaeus.models.visualization.output_files import save
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.visualization.grad_cam import grad_cam
+from linnaeus.models.visualization.html_page import render_page
+from linnaeus.models.visualization.image_analysis import ImageAnalysis, analyze_image
+from linnaeus.models.visualization.output_files import save_analysis
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 COLOUR = InputSpec(channels=3, height=16, width=16, resize=16, interpolation="bilinear")
 
@@ -69,13 +69,13 @@ class Towers(nn.Module):
         return logits
 
 
-def tiny(build: type[nn.Module]) -> tuple[ZooModel, TrainedWeights]:
+def tiny(build: type[nn.Module]) -> tuple[ZooModel, ModelWeights]:
     """A model that is not in the zoo, with random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = build(10)
     row = ZooModel("tiny", "Tiny", 2026, build, COLOUR, (0.5,) * 3, (0.25,) * 3, labels.digits)
-    return row, TrainedWeights(network.state_dict(), "random", 1)
+    return row, ModelWeights(network.state_dict(), "random", 1)
 
 
 def colours() -> Tensor:
@@ -83,26 +83,26 @@ def colours() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def seven(pictures: Path) -> Sight:
+def seven(pictures: Path) -> ImageAnalysis:
     model = find("lenet")
-    return look(model, model.bundled_weights(), pictures / "digits" / "7.png")
+    return analyze_image(model, model.bundled_weights(), pictures / "digits" / "7.png")
 
 
 @pytest.fixture(scope="module")
-def coffee(pictures: Path) -> Sight:
+def coffee(pictures: Path) -> ImageAnalysis:
     model = find("efficientnet_lite0")
-    return look(model, model.bundled_weights(), pictures / "coffee.jpg")
+    return analyze_image(model, model.bundled_weights(), pictures / "coffee.jpg")
 
 
 @pytest.fixture(scope="module")
-def tiny_sight(tmp_path_factory: pytest.TempPathFactory) -> Sight:
+def tiny_analysis(tmp_path_factory: pytest.TempPathFactory) -> ImageAnalysis:
     path = tmp_path_factory.mktemp("tiny") / 'a "<&.png'
     Image.fromarray(colours()[0].permute(1, 2, 0).numpy()).save(path)
-    return look(*tiny(TinyGoogLeNet), path)
+    return analyze_image(*tiny(TinyGoogLeNet), path)
 
 
-def test_every_stage_of_lenet_and_efficientnet_is_found_in_order(seven: Sight, coffee: Sight) -> None:
-    assert [(stage.name, list(stage.values.shape)) for stage in seven.stages] == [
+def test_every_stage_of_lenet_and_efficientnet_is_found_in_order(seven: ImageAnalysis, coffee: ImageAnalysis) -> None:
+    assert [(stage.name, list(stage.values.shape)) for stage in seven.feature_maps] == [
         ("features.0", [20, 24, 24]),
         ("features.1", [20, 24, 24]),
         ("features.2", [20, 12, 12]),
@@ -111,7 +111,7 @@ def test_every_stage_of_lenet_and_efficientnet_is_found_in_order(seven: Sight, c
         ("features.5", [50, 4, 4]),
     ]
     # the first is padding; blocks with a stride, which pad inside, are one stage each
-    assert [stage.name for stage in coffee.stages] == [f"features.{number}" for number in range(1, 23)]
+    assert [stage.name for stage in coffee.feature_maps] == [f"features.{number}" for number in range(1, 23)]
 
 
 def test_a_run_of_blocks_at_one_resolution_is_one_stage() -> None:
@@ -120,8 +120,8 @@ def test_a_run_of_blocks_at_one_resolution_is_one_stage() -> None:
     assert find_stages(network.eval(), torch.zeros(1, 3, 16, 16)) == ("0.0", "0.2", "0.3")
 
 
-def test_all_four_branches_of_every_inception_block_are_there_and_differ(tiny_sight: Sight) -> None:
-    branches = [stage for stage in tiny_sight.stages if "branch" in stage.name]
+def test_all_four_branches_of_every_inception_block_are_there_and_differ(tiny_analysis: ImageAnalysis) -> None:
+    branches = [stage for stage in tiny_analysis.feature_maps if "branch" in stage.name]
     expected = [f"body.{block}.branch{number}" for block in (1, 4) for number in (1, 2, 3, 4)]
     assert [stage.name for stage in branches] == expected
     assert [len(stage.values) for stage in branches] == [2, 3, 4, 5] * 2
@@ -145,8 +145,8 @@ def test_inception_blocks_inside_a_stage_are_drawn_besides_it() -> None:
     assert [stage.name for stage in maps] == [*(f"0.1.branch{number}" for number in (1, 2, 3, 4)), "0"]
 
 
-def test_a_map_is_what_the_layer_gave_though_the_next_works_in_place(tiny_sight: Sight) -> None:
-    by_name = {stage.name: stage.values for stage in tiny_sight.stages}
+def test_a_map_is_what_the_layer_gave_though_the_next_works_in_place(tiny_analysis: ImageAnalysis) -> None:
+    by_name = {stage.name: stage.values for stage in tiny_analysis.feature_maps}
     assert by_name["conv"].min() < 0
     torch.testing.assert_close(by_name["conv"].relu(), by_name["relu"])
 
@@ -168,35 +168,43 @@ def test_a_module_that_runs_twice_gives_two_maps() -> None:
     ]
 
 
-def test_the_five_best_are_the_models_own(coffee: Sight, pictures: Path) -> None:
+def test_the_five_best_are_the_models_own(coffee: ImageAnalysis, pictures: Path) -> None:
     model = find("efficientnet_lite0")
     with torch.inference_mode():
-        pixels = to_pixels(load_picture(pictures / "coffee.jpg", model.input))
+        pixels = to_pixels(load_image(pictures / "coffee.jpg", model.input))
         probabilities = eager_classifier(model, model.bundled_weights())(pixels)[0]
     best = probabilities.topk(5)
-    assert [guess.index for guess in coffee.guesses] == best.indices.tolist()
-    assert [guess.probability for guess in coffee.guesses] == pytest.approx(best.values.tolist(), abs=1e-6)
-    assert coffee.guesses[0].label == "espresso" and coffee.explained == coffee.guesses[0]
+    assert [prediction.index for prediction in coffee.predictions] == best.indices.tolist()
+    assert [prediction.probability for prediction in coffee.predictions] == pytest.approx(
+        best.values.tolist(), abs=1e-6
+    )
+    assert coffee.predictions[0].label == "espresso" and coffee.explained == coffee.predictions[0]
 
 
 def test_equal_probabilities_go_by_lower_index(tmp_path: Path) -> None:
     row, weights = tiny(TinyGoogLeNet)
     Image.new("RGB", (16, 16)).save(tmp_path / "black.png")
-    level = TrainedWeights({name: torch.zeros_like(tensor) for name, tensor in weights.state.items()}, "random", 1)
-    assert [guess.index for guess in look(row, level, tmp_path / "black.png").guesses] == [0, 1, 2, 3, 4]
+    level = ModelWeights({name: torch.zeros_like(tensor) for name, tensor in weights.state.items()}, "random", 1)
+    assert [prediction.index for prediction in analyze_image(row, level, tmp_path / "black.png").predictions] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+    ]
 
 
 def test_the_heat_map_lies_over_the_picture_and_depends_on_the_class(pictures: Path) -> None:
     model = find("lenet")
     classifier = eager_classifier(model, model.bundled_weights())
-    pixels = to_pixels(load_picture(pictures / "digits" / "7.png", model.input))
+    pixels = to_pixels(load_image(pictures / "digits" / "7.png", model.input))
     stages = [f"features.{number}" for number in range(6)]
-    heats = [heat_map(classifier, pixels, stages, index) for index in range(10)]
-    for heat in heats:
+    heats = [grad_cam(classifier, pixels, stages, index) for index in range(10)]
+    for heat_map in heats:
         # features.5 only pools
-        assert heat.stages == ("features.4",)
-        assert heat.values.shape == (28, 28) and not heat.values.requires_grad
-        assert heat.values.min() >= 0 and heat.values.max() == 1
+        assert heat_map.stages == ("features.4",)
+        assert heat_map.values.shape == (28, 28) and not heat_map.values.requires_grad
+        assert heat_map.values.min() >= 0 and heat_map.values.max() == 1
     assert all((heats[7].values - heats[other].values).abs().max() > 0.1 for other in range(10) if other != 7)
 
 
@@ -205,8 +213,8 @@ def test_the_heat_map_is_grad_cam() -> None:
     classifier = eager_classifier(row, weights)
     backbone = classifier.backbone
     stages = find_stages(backbone, torch.zeros(1, 3, 16, 16))
-    heat = heat_map(classifier, colours(), stages, 3)
-    assert heat.stages == ("body",)
+    heat_map = grad_cam(classifier, colours(), stages, 3)
+    assert heat_map.stages == ("body",)
     # By hand: behind the last block come a 2x2 maximum and the mean of four points, so the slopes are known. Each
     # channel's mean slope over the 16 points is its weight x 4 maxima x 1/4 of the mean, over 16.
     maps: list[Tensor] = []
@@ -215,93 +223,93 @@ def test_the_heat_map_is_grad_cam() -> None:
     handle.remove()
     weight = weights.state["classifier.weight"][3].view(1, -1, 1, 1) / 16
     evidence = nn.functional.interpolate((weight * maps[0]).sum(1, keepdim=True).relu(), (16, 16), mode="bilinear")
-    torch.testing.assert_close(heat.values, (evidence / evidence.max())[0, 0])
+    torch.testing.assert_close(heat_map.values, (evidence / evidence.max())[0, 0])
 
 
 def test_a_stage_that_ends_in_pooling_is_explained_by_what_it_pools() -> None:
     block = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.Dropout(), nn.MaxPool2d(2), nn.AvgPool2d(2))
     network = nn.Sequential(block, nn.Flatten(), nn.Linear(4 * 3 * 3, 2))
     classifier = PixelClassifier(network, (0.5,) * 3, (0.5,) * 3).eval()
-    assert heat_map(classifier, colours(), ["0"], 0).stages == ("0.1",)
+    assert grad_cam(classifier, colours(), ["0"], 0).stages == ("0.1",)
 
 
 def test_the_heat_map_of_two_towers_comes_from_both() -> None:
     row, weights = tiny(Towers)
     classifier = eager_classifier(row, weights)
-    both = heat_map(classifier, colours(), ["left", "right"], 0)
+    both = grad_cam(classifier, colours(), ["left", "right"], 0)
     assert both.stages == ("left", "right")
-    assert not torch.equal(both.values, heat_map(classifier, colours(), ["left"], 0).values)
+    assert not torch.equal(both.values, grad_cam(classifier, colours(), ["left"], 0).values)
 
 
-def test_where_nothing_speaks_for_a_class_the_heat_map_is_empty_and_says_so(tiny_sight: Sight) -> None:
+def test_where_nothing_speaks_for_a_class_the_heat_map_is_empty_and_says_so(tiny_analysis: ImageAnalysis) -> None:
     row, weights = tiny(TinyGoogLeNet)
     dead = {**weights.state, "classifier.weight": torch.zeros_like(weights.state["classifier.weight"])}
-    classifier = eager_classifier(row, TrainedWeights(dead, "random", 1))
-    assert heat_map(classifier, colours(), ["body.4"], 0).values.abs().max() == 0
+    classifier = eager_classifier(row, ModelWeights(dead, "random", 1))
+    assert grad_cam(classifier, colours(), ["body.4"], 0).values.abs().max() == 0
 
 
 def test_a_network_without_feature_maps_has_no_heat_map() -> None:
     flat = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
     classifier = PixelClassifier(flat, (0.5,) * 3, (0.5,) * 3).eval()
     with pytest.raises(ValueError, match="no stage of the network gives a map with height and width"):
-        heat_map(classifier, torch.zeros(1, 3, 2, 2, dtype=torch.uint8), ["1"], 0)
+        grad_cam(classifier, torch.zeros(1, 3, 2, 2, dtype=torch.uint8), ["1"], 0)
 
 
-def test_the_heat_of_the_espresso_lies_in_the_cup(coffee: Sight) -> None:
+def test_the_heat_of_the_espresso_lies_in_the_cup(coffee: ImageAnalysis) -> None:
     # Seen in the picture: the cup fills rows 10 to 130 and columns 40 to 180 of 224, a third of the picture.
-    heat = coffee.heat.values
+    heat = coffee.heat_map.values
     cup = torch.zeros(224, 224, dtype=torch.bool)
     cup[10:130, 40:180] = True
     assert heat[cup].mean() > 3 * heat[~cup].mean()
     assert ((heat > 0.5) & cup).sum() > 0.9 * (heat > 0.5).sum()
 
 
-def test_the_class_to_explain_is_a_label_or_an_index(tiny_sight: Sight, tmp_path: Path) -> None:
+def test_the_class_to_explain_is_a_label_or_an_index(tiny_analysis: ImageAnalysis, tmp_path: Path) -> None:
     row, weights = tiny(TinyGoogLeNet)
-    tiny_sight.picture.save(tmp_path / "a.png")
+    tiny_analysis.image.save(tmp_path / "a.png")
     # a label goes before an index: here "3" is the label of class 4
     own = ("zero", "one", "two", "tiger", "3", "five", "six", "seven", "eight", "nine")
     for wanted, index in (("tiger", 3), ("3", 4), ("7", 7)):
-        sight = look(row, weights, tmp_path / "a.png", own, wanted)
-        assert (sight.explained.index, sight.explained.label) == (index, own[index])
+        analysis = analyze_image(row, weights, tmp_path / "a.png", own, wanted)
+        assert (analysis.explained.index, analysis.explained.label) == (index, own[index])
     for wanted in ("spoons", "10"):
         with pytest.raises(ValueError, match=f"no class '{wanted}'; give one of the 10 labels, or an index from 0 on"):
-            look(row, weights, tmp_path / "a.png", own, wanted)
+            analyze_image(row, weights, tmp_path / "a.png", own, wanted)
 
 
-def test_heat_and_sheet_are_drawn_in_full(coffee: Sight, seven: Sight) -> None:
-    assert draw_heat(coffee).size == draw_heat(seven).size == (336, 336)
-    for sight in (coffee, seven):
-        sheet = numpy.asarray(draw_contact_sheet(sight))
+def test_heat_and_sheet_are_drawn_in_full(coffee: ImageAnalysis, seven: ImageAnalysis) -> None:
+    assert draw_heat_map(coffee).size == draw_heat_map(seven).size == (336, 336)
+    for analysis in (coffee, seven):
+        sheet = numpy.asarray(draw_contact_sheet(analysis))
         # nothing touches the border, so nothing is cut off
         for border in (sheet[:8], sheet[-8:], sheet[:, :8], sheet[:, -8:]):
             assert (border == 255).all()
 
 
-def test_the_page_needs_nothing_from_elsewhere(tiny_sight: Sight) -> None:
-    text = page(tiny_sight)
+def test_the_page_needs_nothing_from_elsewhere(tiny_analysis: ImageAnalysis) -> None:
+    text = render_page(tiny_analysis)
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
-    assert len(sources) == len(tiny_sight.stages) + 2
+    assert len(sources) == len(tiny_analysis.feature_maps) + 2
     assert all(source.startswith("data:image/png;base64,") for source in sources)
     for reference in ("http:", "https:", "//", "url(", "@import", "<script", "<link"):
         assert reference not in re.sub(r'"data:[^"]*"', "", text)
 
 
-def test_the_page_says_everything_and_escapes_it(tiny_sight: Sight, seven: Sight) -> None:
-    text = page(tiny_sight)
+def test_the_page_says_everything_and_escapes_it(tiny_analysis: ImageAnalysis, seven: ImageAnalysis) -> None:
+    text = render_page(tiny_analysis)
     assert "a &quot;&lt;&amp;.png" in text and "<&" not in text
     assert "Untrained (random, seed 1)" in text
-    assert all(f"{stage.name} " in text for stage in tiny_sight.stages)
-    assert "Untrained" not in page(seven) and "MNIST" in page(seven)
+    assert all(f"{stage.name} " in text for stage in tiny_analysis.feature_maps)
+    assert "Untrained" not in render_page(seven) and "MNIST" in render_page(seven)
 
 
 def test_files_are_written_whole_and_replace_those_of_an_earlier_run(
-    seven: Sight, tiny_sight: Sight, tmp_path: Path
+    seven: ImageAnalysis, tiny_analysis: ImageAnalysis, tmp_path: Path
 ) -> None:
     (tmp_path / "stages").mkdir()
     (tmp_path / "stages" / "mine.png").write_text("kept")
-    save(tiny_sight, tmp_path)
-    written = save(seven, tmp_path, as_html=True)
+    save_analysis(tiny_analysis, tmp_path)
+    written = save_analysis(seven, tmp_path, as_html=True)
     there = {path for path in tmp_path.rglob("*") if path.is_file()}
     assert there == {*written, tmp_path / "stages" / "mine.png"}
     assert [path.name for path in written[:3]] == ["contact_sheet.png", "heat_map.png", "index.html"]

@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.pixel_classifier import PixelClassifier, normalise
+from linnaeus.models.pixel_classifier import PixelClassifier, normalize
 from linnaeus.models.registry import ZOO
 from linnaeus.models.visualization.feature_maps import FeatureMap, feature_maps, find_stages
-from linnaeus.models.visualization.grad_cam import heat_map
+from linnaeus.models.visualization.grad_cam import grad_cam
 from linnaeus.models.zoo_model import ZooModel
 
 META = torch.device("meta")
@@ -40,13 +40,13 @@ def seen(name: str) -> tuple[tuple[FeatureMap, ...], tuple[str, ...], set[tuple[
     model = ZOO[name]
     classifier, pixels = classifier_of(model), black(model)
     with META:
-        images = normalise(pixels, model.mean, model.std)
+        images = normalize(pixels, model.mean, model.std)
     sizes: dict[str, tuple[int, ...]] = {}
     with ExitStack() as hooks:
         for path, module in classifier.backbone.named_modules():
             hooks.callback(module.register_forward_hook(partial(note_size, sizes, path)).remove)
         stages = find_stages(classifier.backbone, images)
-    sources = heat_map(classifier, pixels, stages, 0).stages
+    sources = grad_cam(classifier, pixels, stages, 0).stages
     return feature_maps(classifier.backbone, images, stages), sources, {sizes[source] for source in sources}
 
 

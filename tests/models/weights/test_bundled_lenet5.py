@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 from linnaeus.models.cli import app
 from linnaeus.models.manifest import read_manifest
 from linnaeus.models.registry import find
-from linnaeus.models.training import Digits, course_for, evaluate
-from linnaeus.models.weights.bundled import BUNDLED
+from linnaeus.models.training import Digits, evaluate, training_setup
+from linnaeus.models.weights.bundled import BUNDLED_FOLDER
 
-RECORD = json.loads((BUNDLED / "lenet5.json").read_text())
+RECORD = json.loads((BUNDLED_FOLDER / "lenet5.json").read_text())
 # What may be committed; larger weights are made by command.
 LARGEST_BYTES = 3_000_000
 
@@ -37,14 +37,14 @@ def test_it_reads_at_least_98_point_8_percent_of_the_test_digits_and_as_many_as_
 
 
 def test_its_record_is_of_the_recipe_that_the_command_follows() -> None:
-    recipe = course_for("lenet5").recipe
+    recipe = training_setup("lenet5").recipe
     assert (RECORD["model"], RECORD["data"]) == ("lenet5", "MNIST")
     assert RECORD["recipe"] == {name: getattr(recipe, name) for name in recipe.__dataclass_fields__}
     assert [epoch["number"] for epoch in RECORD["epochs"]] == list(range(1, recipe.epochs + 1))
 
 
 def test_every_bundled_file_is_small_enough_to_be_committed() -> None:
-    sizes = {path.name: path.stat().st_size for path in BUNDLED.glob("*.pt")}
+    sizes = {path.name: path.stat().st_size for path in BUNDLED_FOLDER.glob("*.pt")}
     assert sizes.keys() == {"lenet.pt", "lenet5.pt"}
     assert max(sizes.values()) < LARGEST_BYTES
 

@@ -14,15 +14,15 @@ from torchvision.transforms import InterpolationMode
 
 from linnaeus.models import labels
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.pixel_classifier import eager_classifier, normalise
+from linnaeus.models.pixel_classifier import eager_classifier, normalize
 from linnaeus.models.registry import find
-from linnaeus.models.weights.data_dependent_initialization import calibrate, spread
-from linnaeus.models.weights.downloads import downloaded_weights
+from linnaeus.models.weights.data_dependent_initialization import initialize_from_data, logit_spread
+from linnaeus.models.weights.downloads import download_weights
 from linnaeus.models.weights.label_file import read_label_file
 from linnaeus.models.weights.random_weights import random_weights
-from linnaeus.models.weights.selection import available, choose
+from linnaeus.models.weights.selection import available_sources, select_weights
 from linnaeus.models.weights.state_dict_file import weights_from_file
-from linnaeus.models.weights.synthetic_images import pictures
+from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ZooModel
 
 SMALL = InputSpec(channels=3, height=64, width=64, resize=64, interpolation="bilinear")
@@ -80,8 +80,8 @@ def test_random_logits_over_ten_pictures_spread_between_1_and_10_and_differ(buil
     assert (weights.source, weights.seed) == ("random", 3)
     network = eager_classifier(model, weights).backbone
     with torch.inference_mode():
-        logits = network(normalise(pictures(SMALL, 10, seed=77), model.mean, model.std))
-    assert 1 < spread(logits) < 10
+        logits = network(normalize(synthetic_images(SMALL, 10, seed=77), model.mean, model.std))
+    assert 1 < logit_spread(logits) < 10
     assert len(set(logits.argmax(1).tolist())) > 1, "one class is ahead whatever is seen"
 
 
@@ -97,7 +97,7 @@ def test_random_weights_are_the_same_for_the_same_seed_only_and_leave_the_caller
 def test_a_network_that_sees_nothing_is_refused() -> None:
     blind = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     with pytest.raises(RuntimeError, match="same logits to every picture, try another --seed"):
-        calibrate(blind, torch.zeros(2, 3, 8, 8))
+        initialize_from_data(blind, torch.zeros(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
@@ -221,7 +221,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_download_is_loaded_with_the_input_it_was_trained_for(hub: Path, capfd: pytest.CaptureFixture[str]) -> None:
     state = resnet(10).state_dict()
     torch.save(state, hub / "published.pth")
-    model, weights = downloaded_weights(published_at((hub / "published.pth").as_uri()))
+    model, weights = download_weights(published_at((hub / "published.pth").as_uri()))
     assert all(torch.equal(weights.state[name], state[name]) for name in state)
     assert (model.input.resize, model.input.interpolation, model.mean) == (73, "bicubic", (0.4,) * 3)
     assert weights.source.startswith("torchvision ")
@@ -232,26 +232,26 @@ def test_a_download_is_loaded_with_the_input_it_was_trained_for(hub: Path, capfd
 def test_without_a_network_a_download_fails_in_one_sentence(hub: Path) -> None:
     nowhere = (hub / "nowhere.pth").as_uri()
     with pytest.raises(OSError, match=r"own cannot be downloaded from file:.*--weights FILE") as caught:
-        downloaded_weights(published_at(nowhere), progress=False)
+        download_weights(published_at(nowhere), progress=False)
     assert "\n" not in str(caught.value)
 
 
 def test_what_torchvision_lacks_is_said() -> None:
     with pytest.raises(ValueError, match="torchvision has no weights to download for lenet"):
-        choose(find("lenet"), "DEFAULT")
+        select_weights(find("lenet"), "DEFAULT")
 
 
 def test_a_word_chooses_the_weights(tmp_path: Path) -> None:
     lenet = find("lenet")
-    bundled, drawn = choose(lenet, "bundled")[1], choose(lenet, "random", seed=4)[1]
+    bundled, drawn = select_weights(lenet, "bundled")[1], select_weights(lenet, "random", seed=4)[1]
     assert bundled.source.startswith("MNIST") and drawn.seed == 4
     torch.save(bundled.state, tmp_path / "mine.pt")
-    assert choose(lenet, str(tmp_path / "mine.pt"))[1].source == "mine.pt"
-    assert available(lenet) == ("bundled", "random", "FILE")
+    assert select_weights(lenet, str(tmp_path / "mine.pt"))[1].source == "mine.pt"
+    assert available_sources(lenet) == ("bundled", "random", "FILE")
     with pytest.raises(ValueError, match="no weights come with own; say --weights random"):
-        choose(row(resnet), "bundled")
+        select_weights(row(resnet), "bundled")
     with pytest.raises(ValueError, match="tells 10 classes apart, but there are 3 labels"):
-        choose(lenet, "bundled", classes=3)
+        select_weights(lenet, "bundled", classes=3)
 
 
 def test_labels_are_read_line_by_line(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_labels_are_read_line_by_line(tmp_path: Path) -> None:
 
 
 def test_generated_pictures_are_the_same_for_the_same_seed_and_full_of_structure() -> None:
-    one = pictures(SMALL, 3, 1)
+    one = synthetic_images(SMALL, 3, 1)
     assert one.dtype == torch.uint8 and one.shape == (3, 3, 64, 64)
-    assert torch.equal(one, pictures(SMALL, 3, 1)) and not torch.equal(one, pictures(SMALL, 3, 2))
+    assert torch.equal(one, synthetic_images(SMALL, 3, 1)) and not torch.equal(one, synthetic_images(SMALL, 3, 2))
     assert one.float().std((2, 3)).min() > 5

@@ -5,12 +5,12 @@ import torch
 from torch import nn
 from torchvision.models import DenseNet, googlenet
 
-from linnaeus.models.architectures.densenet_cifar import DenseNetCifar, layers_in_a_block
+from linnaeus.models.architectures.densenet_cifar import DenseNetCifar, layers_per_block
 from linnaeus.models.pixel_classifier import PixelClassifier, to_torchscript
 from linnaeus.models.zoo_entries import cifar, torchvision
 
-TORCHVISION = {row.name: row for row in (*torchvision.ROWS, *torchvision.HUGE_ROWS)}
-CIFAR = {row.name: row for row in cifar.ROWS}
+TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
+CIFAR = {row.name: row for row in cifar.ENTRIES}
 
 
 def test_any_number_of_classes_can_be_told_apart() -> None:
@@ -90,7 +90,7 @@ def test_a_dense_layer_is_torchvisions_dense_layer() -> None:
 )
 def test_a_depth_that_cannot_be_shared_out_is_refused(depth: int, compressed: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        layers_in_a_block(depth, compressed)
+        layers_per_block(depth, compressed)
 
 
 def test_labels_are_those_of_the_data() -> None:

@@ -9,8 +9,8 @@ from torchvision.models import get_model_weights
 
 from linnaeus.models.zoo_entries import cifar, torchvision
 
-TORCHVISION = {row.name: row for row in (*torchvision.ROWS, *torchvision.HUGE_ROWS)}
-CIFAR = {row.name: row for row in cifar.ROWS}
+TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
+CIFAR = {row.name: row for row in cifar.ENTRIES}
 
 
 def parameters_of(build: Callable[[], nn.Module]) -> int:

@@ -92,20 +92,20 @@ class Cost:
     def __str__(self) -> str:
         """For people, as in "5.50 M parameters, 0.41 G multiply-adds, 3.2 M activations"."""
         return (
-            f"{_short(self.parameters)} parameters, {_short(self.multiply_adds)} multiply-adds, "
-            f"{_short(self.activations)} activations"
+            f"{_with_unit(self.parameters)} parameters, {_with_unit(self.multiply_adds)} multiply-adds, "
+            f"{_with_unit(self.activations)} activations"
         )
 
 
-def cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
+def measure_cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
     """Counts for one picture of `shape` (C, H, W); a network on the meta device is counted without being run."""
     device = next(network.parameters()).device
     outputs: list[int] = []
 
-    def note(_: nn.Module, __: object, output: Tensor) -> None:
+    def record_output(_: nn.Module, __: object, output: Tensor) -> None:
         outputs.append(output.numel())
 
-    hooks = [m.register_forward_hook(note) for m in network.modules() if isinstance(m, nn.Conv2d)]
+    hooks = [m.register_forward_hook(record_output) for m in network.modules() if isinstance(m, nn.Conv2d)]
     training = network.training
     try:
         with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -119,7 +119,7 @@ def cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
     return Cost(parameters, cast(int, counter.get_total_flops()) // 2, sum(outputs))
 
 
-def _short(number: int) -> str:
+def _with_unit(number: int) -> str:
     for size, unit in ((10**9, " G"), (10**6, " M"), (10**3, " k")):
         if number >= size:
             return f"{number / size:.3g}{unit}"

@@ -22,8 +22,10 @@ class DenseLayer(nn.Module):
     def __init__(self, inputs: int, growth_rate: int, bottleneck: bool) -> None:
         super().__init__()
         wide = _BOTTLENECK_WIDTH * growth_rate
-        narrowing = [*_activated_convolution(inputs, wide, 1)] if bottleneck else []
-        self.body = nn.Sequential(*narrowing, *_activated_convolution(wide if bottleneck else inputs, growth_rate, 3))
+        bottleneck_layers = [*_preactivated_convolution(inputs, wide, 1)] if bottleneck else []
+        self.body = nn.Sequential(
+            *bottleneck_layers, *_preactivated_convolution(wide if bottleneck else inputs, growth_rate, 3)
+        )
 
     def forward(self, features: Tensor) -> Tensor:
         """Maps [N, inputs, H, W] to [N, inputs + growth_rate, H, W], the old channels first."""
@@ -46,7 +48,7 @@ class DenseNetCifar(nn.Module):
 
     def __init__(self, depth: int, growth_rate: int, compressed: bool, classes: int) -> None:
         super().__init__()
-        layers = layers_in_a_block(depth, compressed)
+        layers = layers_per_block(depth, compressed)
         channels = 2 * growth_rate if compressed else _PLAIN_STEM_CHANNELS
         self.features = nn.Sequential(nn.Conv2d(3, channels, 3, padding=1, bias=False))
         for number in range(1, _BLOCKS + 1):
@@ -59,7 +61,7 @@ class DenseNetCifar(nn.Module):
                 channels = outputs
         self.head = nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.classifier = nn.Linear(channels, classes)
-        _initialise(self)
+        _initialize(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 3, H, W], H and W at least 4, to logits [N, classes]."""
@@ -67,7 +69,7 @@ class DenseNetCifar(nn.Module):
         return logits
 
 
-def layers_in_a_block(depth: int, compressed: bool) -> int:
+def layers_per_block(depth: int, compressed: bool) -> int:
     """Returns how many dense layers each block has.
 
     Raises:
@@ -83,7 +85,7 @@ def layers_in_a_block(depth: int, compressed: bool) -> int:
     return layers
 
 
-def _activated_convolution(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
+def _preactivated_convolution(inputs: int, outputs: int, kernel: int) -> list[nn.Module]:
     """Batch norm and ReLU before the convolution, as a list to be joined to others."""
     return [
         nn.BatchNorm2d(inputs),
@@ -94,10 +96,10 @@ def _activated_convolution(inputs: int, outputs: int, kernel: int) -> list[nn.Mo
 
 def _transition(inputs: int, outputs: int) -> nn.Sequential:
     # The paper's text names no ReLU here; its code and every implementation have one.
-    return nn.Sequential(*_activated_convolution(inputs, outputs, 1), nn.AvgPool2d(2))
+    return nn.Sequential(*_preactivated_convolution(inputs, outputs, 1), nn.AvgPool2d(2))
 
 
-def _initialise(network: nn.Module) -> None:
+def _initialize(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight)

@@ -10,10 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.initialization import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialize_for_relu
 
 
-class Widths(NamedTuple):
+class InceptionWidths(NamedTuple):
     """Output channels of an Inception block's convolutions; `reduce` is the 1x1 before the wider one."""
 
     one: int
@@ -46,7 +46,7 @@ class Convolution(nn.Module):
 class Inception(nn.Module):
     """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; 3x3 max pooling and 1x1."""
 
-    def __init__(self, inputs: int, widths: Widths) -> None:
+    def __init__(self, inputs: int, widths: InceptionWidths) -> None:
         super().__init__()
         self.branch1 = nn.Sequential(Convolution(inputs, widths.one, 1))
         self.branch2 = nn.Sequential(
@@ -82,32 +82,32 @@ class GoogLeNetPlain(nn.Module):
                 conv2=Convolution(64, 64, 1),
                 conv3=Convolution(64, 192, 3),
                 maxpool2=nn.MaxPool2d(3, 2, padding=1),
-                inception3a=Inception(192, Widths(64, 96, 128, 16, 32, 32)),
-                inception3b=Inception(256, Widths(128, 128, 192, 32, 96, 64)),
+                inception3a=Inception(192, InceptionWidths(64, 96, 128, 16, 32, 32)),
+                inception3b=Inception(256, InceptionWidths(128, 128, 192, 32, 96, 64)),
                 maxpool3=nn.MaxPool2d(3, 2, padding=1),
-                inception4a=Inception(480, Widths(192, 96, 208, 16, 48, 64)),
+                inception4a=Inception(480, InceptionWidths(192, 96, 208, 16, 48, 64)),
             )
         )
         self.stage2 = nn.Sequential(
             OrderedDict(
-                inception4b=Inception(512, Widths(160, 112, 224, 24, 64, 64)),
-                inception4c=Inception(512, Widths(128, 128, 256, 24, 64, 64)),
-                inception4d=Inception(512, Widths(112, 144, 288, 32, 64, 64)),
+                inception4b=Inception(512, InceptionWidths(160, 112, 224, 24, 64, 64)),
+                inception4c=Inception(512, InceptionWidths(128, 128, 256, 24, 64, 64)),
+                inception4d=Inception(512, InceptionWidths(112, 144, 288, 32, 64, 64)),
             )
         )
         self.stage3 = nn.Sequential(
             OrderedDict(
-                inception4e=Inception(528, Widths(256, 160, 320, 32, 128, 128)),
+                inception4e=Inception(528, InceptionWidths(256, 160, 320, 32, 128, 128)),
                 maxpool4=nn.MaxPool2d(3, 2, padding=1),
-                inception5a=Inception(832, Widths(256, 160, 320, 32, 128, 128)),
-                inception5b=Inception(832, Widths(384, 192, 384, 48, 128, 128)),
+                inception5a=Inception(832, InceptionWidths(256, 160, 320, 32, 128, 128)),
+                inception5b=Inception(832, InceptionWidths(384, 192, 384, 48, 128, 128)),
                 avgpool=nn.AdaptiveAvgPool2d(1),
             )
         )
         self.classifier = nn.Conv2d(1024, classes, 1)
-        self.aux1 = _head(512, classes) if aux_heads else None
-        self.aux2 = _head(528, classes) if aux_heads else None
-        initialise_for_relu(self)
+        self.aux1 = _auxiliary_head(512, classes) if aux_heads else None
+        self.aux2 = _auxiliary_head(528, classes) if aux_heads else None
+        initialize_for_relu(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 3, H, W] to logits [N, classes], three of them as the class says."""
@@ -121,7 +121,7 @@ class GoogLeNetPlain(nn.Module):
         return logits
 
 
-def _head(inputs: int, classes: int) -> nn.Sequential:
+def _auxiliary_head(inputs: int, classes: int) -> nn.Sequential:
     """An auxiliary classifier: [N, inputs, H, W] to logits [N, classes]."""
     return nn.Sequential(
         nn.MaxPool2d(5, 3),

@@ -5,14 +5,14 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.googlenet_plain import Inception, Widths
-from linnaeus.models.architectures.initialization import initialise_for_relu
+from linnaeus.models.architectures.googlenet_plain import Inception, InceptionWidths
+from linnaeus.models.architectures.initialization import initialize_for_relu
 
 FIRST_CHANNELS = 64
 GROWTH_RATE = 32
 BLOCKS = (6, 12, 24, 16)
 # A quarter of the growth rate from each branch; four times as many channels before the wide convolutions.
-WIDTHS = Widths(one=8, reduce_three=32, three=8, reduce_five=32, five=8, pooled=8)
+WIDTHS = InceptionWidths(one=8, reduce_three=32, three=8, reduce_five=32, five=8, pooled=8)
 
 
 class DenseLayer(nn.Module):
@@ -54,7 +54,7 @@ class InceptionDenseNet121(nn.Module):
         self.features.add_module("relu5", nn.ReLU())
         self.pooling = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, classes)
-        initialise_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 3, H, W] to logits [N, classes]."""

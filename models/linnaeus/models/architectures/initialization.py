@@ -3,7 +3,7 @@
 from torch import nn
 
 
-def initialise_for_relu(network: nn.Module) -> None:
+def initialize_for_relu(network: nn.Module) -> None:
     """Draws every convolution and dense layer as He et al. (2015) do, with biases at zero.
 
     PyTorch's own start shrinks the signal by about a factor of 2.4 a layer, after twenty layers to nothing; this one

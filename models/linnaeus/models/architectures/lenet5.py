@@ -86,8 +86,8 @@ class RadialBasisOutput(nn.Module):
 
         The distance is measured in float32 whatever the codes are: half precision would round it to a quarter.
         """
-        apart = code.to(torch.float32).unsqueeze(1) - self.bitmaps.to(torch.float32)
-        return -apart.square().sum(dim=2)
+        difference = code.to(torch.float32).unsqueeze(1) - self.bitmaps.to(torch.float32)
+        return -difference.square().sum(dim=2)
 
 
 class LeNet5(nn.Module):
@@ -106,7 +106,7 @@ class LeNet5(nn.Module):
         self.c5 = nn.Conv2d(16, 120, 5)
         self.f6 = nn.Sequential(nn.Flatten(), nn.Linear(120, 84), nn.Sigmoid())
         self.output = RadialBasisOutput(classes)
-        self._initialise()
+        self._initialize()
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 1, 32, 32] to logits [N, classes]."""
@@ -114,16 +114,16 @@ class LeNet5(nn.Module):
         logits: Tensor = self.output(self.f6(self.c5(sampled)))
         return logits
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         """Keeps the signal's size, and the sigmoids at work in their middle, where their slope is."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
         for layer in (self.c3.from_three, self.c3.from_four, self.c3.from_all, self.c5):
-            _centre(layer)
+            _center_inputs(layer)
 
 
-def _centre(layer: nn.Conv2d) -> None:
+def _center_inputs(layer: nn.Conv2d) -> None:
     """Fits a convolution to inputs from sigmoids: values around 1/2 add up to nothing, narrow ones are widened."""
     with torch.no_grad():
         layer.weight *= 2
@@ -138,6 +138,6 @@ def class_bitmaps(classes: int) -> Tensor:
     """
     pixels = [line.split() for line in BITMAPS.split("\n") if line]
     codes = ["".join(rows) for rows in zip(*pixels, strict=True)][:classes]
-    chance = Random(1998)
-    codes += ["".join(".#"[chance.random() < 0.5] for _ in range(BITMAP_SIZE)) for _ in range(classes - len(codes))]
+    random = Random(1998)
+    codes += ["".join(".#"[random.random() < 0.5] for _ in range(BITMAP_SIZE)) for _ in range(classes - len(codes))]
     return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in code] for code in codes])

@@ -16,8 +16,8 @@ from itertools import groupby
 from linnaeus.models.architectures.anynet import Stage
 
 _WIDTH_STEP = 8
-_LARGEST_DEPTH = 1000
-_LARGEST_WIDTH = 100_000
+_MAX_DEPTH = 1000
+_MAX_WIDTH = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +39,8 @@ class RegNetParameters:
     group_width: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.depth <= _LARGEST_DEPTH:
-            raise ValueError(f"depth is {self.depth}, but must be between 1 and {_LARGEST_DEPTH}")
+        if not 1 <= self.depth <= _MAX_DEPTH:
+            raise ValueError(f"depth is {self.depth}, but must be between 1 and {_MAX_DEPTH}")
         if self.initial_width < _WIDTH_STEP or self.initial_width % _WIDTH_STEP:
             raise ValueError(f"w0 is {self.initial_width}, but must be a positive multiple of {_WIDTH_STEP}")
         if not 0 <= self.slope < math.inf:
@@ -49,25 +49,25 @@ class RegNetParameters:
             raise ValueError(f"wm is {self.width_multiplier}, but must be more than 1")
         if self.group_width < 1:
             raise ValueError(f"group width is {self.group_width}, but must be at least 1")
-        if max(self.linear_widths()[-1], self.initial_width) > _LARGEST_WIDTH:
-            raise ValueError(f"the last block would have more than {_LARGEST_WIDTH:,} channels; choose a smaller wa")
+        if max(self.linear_widths()[-1], self.initial_width) > _MAX_WIDTH:
+            raise ValueError(f"the last block would have more than {_MAX_WIDTH:,} channels; choose a smaller wa")
 
     def linear_widths(self) -> tuple[float, ...]:
         """The straight line: a width for each block."""
         return tuple(self.initial_width + self.slope * block for block in range(self.depth))
 
-    def quantised_widths(self) -> tuple[int, ...]:
+    def quantized_widths(self) -> tuple[int, ...]:
         """The line in steps: a multiple of 8 for each block, before it is fitted to the group width."""
-        return tuple(self._quantise(width) for width in self.linear_widths())
+        return tuple(self._quantize(width) for width in self.linear_widths())
 
     def stages(self) -> tuple[Stage, ...]:
         """The stages, whose widths their groups divide; neighbours may have come to the same width."""
         return tuple(
             _compatible_stage(len(list(blocks)), width, self.group_width)
-            for width, blocks in groupby(self.quantised_widths())
+            for width, blocks in groupby(self.quantized_widths())
         )
 
-    def _quantise(self, width: float) -> int:
+    def _quantize(self, width: float) -> int:
         exponent = round(math.log(width / self.initial_width) / math.log(self.width_multiplier))
         return round(self.initial_width * self.width_multiplier**exponent / _WIDTH_STEP) * _WIDTH_STEP
 

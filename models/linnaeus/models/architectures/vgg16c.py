@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.initialization import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialize_for_relu
 
 
 class VGG16C(nn.Module):
@@ -33,7 +33,7 @@ class VGG16C(nn.Module):
             nn.ReLU(),
             nn.Linear(4096, classes),
         )
-        initialise_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 3, H, W] to logits [N, classes]."""

@@ -7,7 +7,14 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.design_space.sampling import Brief, Sample, Space, judge, record, sample
+from linnaeus.models.design_space.sampling import (
+    SampledNetwork,
+    Space,
+    TrainingRegime,
+    results_as_json,
+    sample_stages,
+    train_and_evaluate,
+)
 from linnaeus.models.training import Digits, load_mnist
 
 
@@ -22,22 +29,24 @@ def design_space(
 ) -> None:
     """Trains small networks of a design space briefly on MNIST and draws the distribution of their errors."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models.plots import regnet_widths as regnet_drawing
+    from linnaeus.models.plots import regnet_widths
 
-    brief = Brief(epochs, images, seed)
+    regime = TrainingRegime(epochs, images, seed)
     training, test = load_mnist(data, train=True), load_mnist(data, train=False)
-    judged = {each: _judge_all(each, samples, training, test, brief) for each in dict.fromkeys(space)}
+    results = {each: _sample_and_evaluate(each, samples, training, test, regime) for each in dict.fromkeys(space)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "samples.json").write_text(json.dumps(record(judged, brief), indent=1) + "\n", encoding="utf-8")
+    (out / "samples.json").write_text(json.dumps(results_as_json(results, regime), indent=1) + "\n", encoding="utf-8")
     title = f"Small networks after {epochs} epoch{'s' * (epochs > 1)} with {images:,} digits"
-    regnet_drawing.save(regnet_drawing.draw_distributions(judged, title), out / "errors.png")
+    regnet_widths.save_figure(regnet_widths.plot_error_distributions(results, title), out / "errors.png")
     print(f"{out / 'samples.json'}, {out / 'errors.png'}")
 
 
-def _judge_all(space: Space, number: int, training: Digits, test: Digits, brief: Brief) -> list[Sample]:
-    random = Random(brief.seed)
-    judged = []
+def _sample_and_evaluate(
+    space: Space, number: int, training: Digits, test: Digits, regime: TrainingRegime
+) -> list[SampledNetwork]:
+    random = Random(regime.seed)
+    results = []
     for place in range(1, number + 1):
-        judged.append(judge(sample(space, random), training, test, brief))
-        print(f"{space.value} {place}/{number}: error {judged[-1].error:.1%}, {judged[-1].cost}", flush=True)
-    return judged
+        results.append(train_and_evaluate(sample_stages(space, random), training, test, regime))
+        print(f"{space.value} {place}/{number}: error {results[-1].error:.1%}, {results[-1].cost}", flush=True)
+    return results

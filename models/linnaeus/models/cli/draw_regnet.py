@@ -6,7 +6,7 @@ from typing import Annotated
 import torch
 import typer
 
-from linnaeus.models.architectures.anynet import cost
+from linnaeus.models.architectures.anynet import measure_cost
 from linnaeus.models.architectures.regnet import RegNetParameters
 from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 
@@ -28,14 +28,14 @@ def draw_regnet(
 ) -> None:
     """Draws a RegNet's widths per block against its quantised line; RegNetX-400MF, but for what you change."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models.plots import regnet_widths as regnet_drawing
+    from linnaeus.models.plots import regnet_widths
 
     model = regnet_model(depth, w0, wa, wm, group_width, se_ratio)
     with torch.device("meta"):
         network = model.network()
-    spent = cost(network, (model.input.channels, model.input.height, model.input.width))
+    cost = measure_cost(network, (model.input.channels, model.input.height, model.input.width))
     excitation = "" if se_ratio is None else f", se = {se_ratio:g}"
     title = f"RegNet d = {depth}, w0 = {w0}, wa = {wa:g}, wm = {wm:g}, g = {group_width}{excitation}"
     parameters = RegNetParameters(depth, w0, wa, wm, group_width)
-    regnet_drawing.save(regnet_drawing.draw_widths(parameters, spent, title), out)
-    print(f"{out}: {spent}")
+    regnet_widths.save_figure(regnet_widths.plot_widths(parameters, cost, title), out)
+    print(f"{out}: {cost}")

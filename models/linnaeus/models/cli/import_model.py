@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export.torchscript_import import OwnModel, import_model
+from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
 from linnaeus.models.export.version_folder import next_version
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.weights.label_file import read_label_file
@@ -35,8 +35,10 @@ def import_(
     """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
     height, width = _size(size)
     spec = InputSpec(channels, height, width, resize or max(height, width), interpolation)
-    own = OwnModel(name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels), calibration)
-    print(import_model(model, own, repository, version or next_version(repository, name)))
+    metadata = ModelMetadata(
+        name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels), calibration
+    )
+    print(import_torchscript(model, metadata, repository, version or next_version(repository, name)))
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linnaeus.models.registry import ZOO
-from linnaeus.models.weights.selection import FILE, RANDOM, available
+from linnaeus.models.weights.selection import FILE, RANDOM, available_sources
 from linnaeus.models.zoo_model import ZooModel
 
 _COLUMNS = ("name", "family", "year", "input", "parameters", "weights")
@@ -46,7 +46,7 @@ def _describe(model: ZooModel) -> dict[str, Any]:
         "input": f"{spec.channels}x{spec.height}x{spec.width}",
         "classes": model.classes,
         "parameters": _parameters(model),
-        "weights": available(model),
+        "weights": available_sources(model),
     }
 
 

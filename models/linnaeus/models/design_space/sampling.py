@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from linnaeus.models.architectures.anynet import Cost, Stage, anynet, cost
+from linnaeus.models.architectures.anynet import Cost, Stage, anynet, measure_cost
 from linnaeus.models.architectures.regnet import RegNetParameters
 from linnaeus.models.training import Digits
 
@@ -22,14 +22,14 @@ STAGES = 4
 BOTTLENECK_RATIOS = (1, 2, 4)
 GROUP_WIDTHS = (1, 2, 4, 8)
 # The paper draws up to 16 blocks of up to 1024 channels a stage; a two-core machine draws these.
-LARGEST_DEPTH = 4
-LARGEST_WIDTH = 64
+MAX_DEPTH = 4
+MAX_WIDTH = 64
 _WIDTH_STEP = 8
 _CLASSES = 10
 
 
 class Space(StrEnum):
-    """What is narrowed from one space to the next; each keeps what the one before it asked for."""
+    """What is narrowed from one space to the next; each keeps the restrictions of the one before it."""
 
     A = "A"
     """Depth, width, bottleneck ratio and group width are free in each of the four stages."""
@@ -44,13 +44,13 @@ class Space(StrEnum):
     REGNET = "regnet"
     """Widths follow RegNet's quantised line, the bottleneck ratio is 1, and stages share one group width."""
 
-    def asks_for(self, narrowing: "Space") -> bool:
-        """Whether the networks of this space A to E keep that narrowing as well."""
-        return self >= narrowing
+    def includes_restriction(self, restriction: "Space") -> bool:
+        """Whether the networks of this space A to E keep that restriction as well."""
+        return self >= restriction
 
 
 @dataclass(frozen=True, slots=True)
-class Brief:
+class TrainingRegime:
     """How briefly each network is trained: as many of the training set's images, and of the test set's to judge by.
 
     SGD with momentum, the learning rate falling along half a cosine, as in the paper.
@@ -71,7 +71,7 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class SampledNetwork:
     """One network of a space, what it costs for a 28x28 digit, and its share of wrong answers after training."""
 
     stages: tuple[Stage, ...]
@@ -79,48 +79,50 @@ class Sample:
     error: float
 
 
-def sample(space: Space, random: Random) -> tuple[Stage, ...]:
+def sample_stages(space: Space, random: Random) -> tuple[Stage, ...]:
     """Draws the four stages of one network; sizes are drawn log-uniformly, as in the paper."""
     if space is Space.REGNET:
         return _sample_regnet(random)
-    ratios = _choose(random, BOTTLENECK_RATIOS, shared=space.asks_for(Space.B))
-    groups = _choose(random, GROUP_WIDTHS, shared=space.asks_for(Space.C))
+    ratios = _choose_per_stage(random, BOTTLENECK_RATIOS, shared=space.includes_restriction(Space.B))
+    groups = _choose_per_stage(random, GROUP_WIDTHS, shared=space.includes_restriction(Space.C))
     steps = [math.lcm(_WIDTH_STEP, ratio * group) for ratio, group in zip(ratios, groups, strict=True)]
-    widths = [_log_uniform(random, LARGEST_WIDTH, step) for step in steps]
-    depths = [_log_uniform(random, LARGEST_DEPTH) for _ in range(STAGES)]
-    if space.asks_for(Space.D):
+    widths = [_log_uniform(random, MAX_WIDTH, step) for step in steps]
+    depths = [_log_uniform(random, MAX_DEPTH) for _ in range(STAGES)]
+    if space.includes_restriction(Space.D):
         # ratio and group are shared by now, so that any stage may have any of the widths
         widths.sort()
-    if space.asks_for(Space.E):
+    if space.includes_restriction(Space.E):
         depths.sort()
     return tuple(map(Stage, depths, widths, map(float, ratios), groups))
 
 
-def judge(stages: tuple[Stage, ...], training: Digits, test: Digits, brief: Brief) -> Sample:
+def train_and_evaluate(
+    stages: tuple[Stage, ...], training: Digits, test: Digits, regime: TrainingRegime
+) -> SampledNetwork:
     """Trains a network of these stages from its seeded initialisation and measures its error.
 
-    The same images, in the same order, teach every network of one brief.
+    The same images, in the same order, teach every network of one regime.
     """
-    torch.manual_seed(brief.seed)
+    torch.manual_seed(regime.seed)
     network = anynet(stages, _CLASSES, channels=1)
-    generator = torch.Generator().manual_seed(brief.seed)
-    _train(network, _part(training, brief.images, generator), brief, generator)
-    error = _error(network.eval(), _part(test, brief.images, generator))
-    return Sample(stages, cost(network, (1, 28, 28)), error)
+    generator = torch.Generator().manual_seed(regime.seed)
+    _train(network, _subset(training, regime.images, generator), regime, generator)
+    error = _error_rate(network.eval(), _subset(test, regime.images, generator))
+    return SampledNetwork(stages, measure_cost(network, (1, 28, 28)), error)
 
 
-def distribution(samples: Sequence[Sample]) -> list[tuple[float, float]]:
+def error_distribution(samples: Sequence[SampledNetwork]) -> list[tuple[float, float]]:
     """The empirical distribution function's steps: each error, ascending, with the share of networks up to it."""
     errors = sorted(sample.error for sample in samples)
     return [(error, place / len(errors)) for place, error in enumerate(errors, 1)]
 
 
-def record(spaces: dict[Space, list[Sample]], brief: Brief) -> dict[str, object]:
+def results_as_json(spaces: dict[Space, list[SampledNetwork]], regime: TrainingRegime) -> dict[str, object]:
     """Everything drawn and measured, as plain data."""
     return {
         "data": "MNIST",
         "torch": str(torch.__version__),
-        "brief": asdict(brief),
+        "brief": asdict(regime),
         "spaces": {space.value: [asdict(sample) for sample in samples] for space, samples in spaces.items()},
     }
 
@@ -129,18 +131,18 @@ def _sample_regnet(random: Random) -> tuple[Stage, ...]:
     """Draws parameters until they make four stages within the limits, as the paper does; one in several does."""
     while True:
         parameters = RegNetParameters(
-            depth=random.randint(STAGES, STAGES * LARGEST_DEPTH),
-            initial_width=_log_uniform(random, LARGEST_WIDTH // 2, _WIDTH_STEP),
-            slope=math.exp(random.uniform(0, math.log(LARGEST_WIDTH))),
+            depth=random.randint(STAGES, STAGES * MAX_DEPTH),
+            initial_width=_log_uniform(random, MAX_WIDTH // 2, _WIDTH_STEP),
+            slope=math.exp(random.uniform(0, math.log(MAX_WIDTH))),
             width_multiplier=random.uniform(1.5, 3),
             group_width=random.choice(GROUP_WIDTHS),
         )
         stages = parameters.stages()
-        if len(stages) == STAGES and all(s.depth <= LARGEST_DEPTH and s.width <= LARGEST_WIDTH for s in stages):
+        if len(stages) == STAGES and all(s.depth <= MAX_DEPTH and s.width <= MAX_WIDTH for s in stages):
             return stages
 
 
-def _choose(random: Random, values: Sequence[int], shared: bool) -> list[int]:
+def _choose_per_stage(random: Random, values: Sequence[int], shared: bool) -> list[int]:
     """One of the values for each stage."""
     return [random.choice(values)] * STAGES if shared else random.choices(values, k=STAGES)
 
@@ -151,36 +153,36 @@ def _log_uniform(random: Random, largest: int, step: int = 1) -> int:
     return min(int(drawn) // step * step, largest // step * step)
 
 
-def _part(data: Digits, images: int, generator: torch.Generator) -> Digits:
+def _subset(data: Digits, images: int, generator: torch.Generator) -> Digits:
     places = torch.randperm(len(data.classes), generator=generator)[:images]
     return Digits(data.pixels[places], data.classes[places])
 
 
-def _train(network: nn.Module, data: Digits, brief: Brief, generator: torch.Generator) -> None:
+def _train(network: nn.Module, data: Digits, regime: TrainingRegime, generator: torch.Generator) -> None:
     optimizer = torch.optim.SGD(
-        network.parameters(), brief.learning_rate, brief.momentum, weight_decay=brief.weight_decay, nesterov=True
+        network.parameters(), regime.learning_rate, regime.momentum, weight_decay=regime.weight_decay, nesterov=True
     )
-    steps = max(1, len(data.classes) // brief.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps * brief.epochs)
+    steps = max(1, len(data.classes) // regime.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps * regime.epochs)
     network.train()
-    for _ in range(brief.epochs):
+    for _ in range(regime.epochs):
         order = torch.randperm(len(data.classes), generator=generator)
         for places in order.tensor_split(steps):
-            loss = functional.cross_entropy(network(_normalised(data.pixels[places])), data.classes[places])
+            loss = functional.cross_entropy(network(_normalize(data.pixels[places])), data.classes[places])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
 
 
-def _error(network: nn.Module, data: Digits) -> float:
+def _error_rate(network: nn.Module, data: Digits) -> float:
     wrong = 0
     with torch.inference_mode():
         for pixels, classes in zip(torch.split(data.pixels, 500), torch.split(data.classes, 500), strict=True):
-            wrong += int((network(_normalised(pixels)).argmax(1) != classes).sum())
+            wrong += int((network(_normalize(pixels)).argmax(1) != classes).sum())
     return wrong / len(data.classes)
 
 
-def _normalised(pixels: Tensor) -> Tensor:
+def _normalize(pixels: Tensor) -> Tensor:
     """MNIST's mean and deviation taken out."""
     return (pixels.to(torch.float32) / 255 - 0.1307) / 0.3081

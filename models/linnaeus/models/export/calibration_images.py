@@ -8,30 +8,30 @@ import hashlib
 from pathlib import Path
 
 from linnaeus.models.manifest import Calibration, InputSpec
-from linnaeus.models.preprocessing import load_picture, to_pixels
+from linnaeus.models.preprocessing import load_image, to_pixels
 
 # 2.4 MB for a model that takes 224 x 224 pixels in colour.
-MOST_PICTURES = 16
-_ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+MAX_IMAGES = 16
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
-def calibration_pixels(folder: Path, spec: InputSpec) -> bytes:
+def read_calibration_images(folder: Path, spec: InputSpec) -> bytes:
     """Reads the first pictures of a folder, by name, as the model sees them.
 
     Returns:
-        uint8 [N, H, W, C], of 1 to `MOST_PICTURES` pictures.
+        uint8 [N, H, W, C], of 1 to `MAX_IMAGES` pictures.
 
     Raises:
         OSError: the folder is not there, or a picture cannot be read.
         ValueError: there is none.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _ENDINGS)[:MOST_PICTURES]
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)[:MAX_IMAGES]
     if not paths:
-        raise ValueError(f"--calibration: there are no pictures in {folder} ({', '.join(_ENDINGS)})")
-    return b"".join(to_pixels(load_picture(path, spec)).permute(0, 2, 3, 1).numpy().tobytes() for path in paths)
+        raise ValueError(f"--calibration: there are no pictures in {folder} ({', '.join(_SUFFIXES)})")
+    return b"".join(to_pixels(load_image(path, spec)).permute(0, 2, 3, 1).numpy().tobytes() for path in paths)
 
 
-def describe(pixels: bytes, spec: InputSpec) -> Calibration:
+def manifest_entry(pixels: bytes, spec: InputSpec) -> Calibration:
     """What the manifest says of them."""
     count = len(pixels) // (spec.height * spec.width * spec.channels)
     return Calibration(count, hashlib.sha256(pixels).hexdigest())

@@ -12,7 +12,7 @@ import torch
 _CONSTANT = "prim::Constant"
 
 
-def baked_in(module: torch.jit.ScriptModule) -> str | None:
+def find_hardcoded_device(module: torch.jit.ScriptModule) -> str | None:
     """Says what in the module's graph, its children's included, is bound to a device; None if nothing is."""
     for node in _nodes(module.inlined_graph):
         if node.kind() != _CONSTANT or not node.hasAttribute("value"):

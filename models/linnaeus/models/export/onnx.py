@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from linnaeus.models.export.version_folder import CHECK_SEED, check_input
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier, to_torchscript
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 logger = logging.getLogger(__name__)
 
-INPUT = "images"
-OUTPUT = "probabilities"
+INPUT_NAME = "images"
+OUTPUT_NAME = "probabilities"
 BATCH_SIZES = (1, 2, 7)
 # Two runtimes round differently: with its fastest kernels, which users get, onnxruntime is 1.2e-5 off regnet_y_800mf in
 # float64 (the TorchScript 4e-7), and 1.7e-5 off the TorchScript of regnet_y_16gf.
@@ -35,10 +35,10 @@ _BATCH_AXIS = {0: "batch"}
 _ALL_AXES = {0: "batch", 2: "height", 3: "width"}
 # Added to height and width: to strides and windows a size that is neither a multiple of theirs nor square.
 _OTHER_HEIGHT, _OTHER_WIDTH = 17, 38
-_FATAL = 4
+_LOG_FATAL = 4
 
 
-def export_onnx(model: ZooModel, weights: TrainedWeights, target: Path, labels: tuple[str, ...] | None = None) -> Path:
+def export_onnx(model: ZooModel, weights: ModelWeights, target: Path, labels: tuple[str, ...] | None = None) -> Path:
     """Writes `target`, whole or not at all, in place of what may be there, and returns it.
 
     The input `images` is uint8 [batch, C, height, width], the output `probabilities` float32 [batch, classes]. The
@@ -55,7 +55,7 @@ def export_onnx(model: ZooModel, weights: TrainedWeights, target: Path, labels: 
         RuntimeError: the packages of the extra `onnx` are missing, the exporter cannot express the network, or
             onnxruntime does not compute what the TorchScript computes.
     """
-    runtime = _require_packages()
+    runtime = _import_onnxruntime()
     names = labels or model.labels()
     eager = eager_classifier(model, weights, len(names))
     metadata = {
@@ -67,12 +67,12 @@ def export_onnx(model: ZooModel, weights: TrainedWeights, target: Path, labels: 
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
         partial = Path(folder) / target.name
-        _write_checked(eager, model, metadata, partial, runtime)
+        _export_and_verify(eager, model, metadata, partial, runtime)
         os.replace(partial, target)
     return target
 
 
-def _require_packages() -> ModuleType:
+def _import_onnxruntime() -> ModuleType:
     try:
         importlib.import_module("onnx")
         return importlib.import_module("onnxruntime")
@@ -82,24 +82,24 @@ def _require_packages() -> ModuleType:
         ) from None
 
 
-def _write_checked(
+def _export_and_verify(
     eager: PixelClassifier, model: ZooModel, metadata: dict[str, str], path: Path, runtime: ModuleType
 ) -> None:
     """Leaves at `path` the most general form that passes the check."""
     script = to_torchscript(eager)
-    batches = [_pictures(model.input, size) for size in BATCH_SIZES]
-    other_size = _pictures(_other_size(model.input), 2)
-    if _any_size(eager) and _takes(script, other_size):
+    batches = [_test_images(model.input, size) for size in BATCH_SIZES]
+    other_size = _test_images(_other_size(model.input), 2)
+    if _supports_any_size(eager) and _accepts(script, other_size):
         try:
             _write(script, batches[1], _ALL_AXES, metadata, path)
-            return _check(runtime, script, [*batches, other_size], path)
-        except _failures(runtime) as error:
+            return _verify(runtime, script, [*batches, other_size], path)
+        except _export_errors(runtime) as error:
             # the exporter fixed a size somewhere, so let it fix them all; what comes out is checked as well
             logger.warning("the ONNX of %s takes pictures of its own size only: %s", model.name, error)
     try:
         _write(eager, batches[1], _BATCH_AXIS, metadata, path)
-        _check(runtime, script, batches, path)
-    except _failures(runtime) as error:
+        _verify(runtime, script, batches, path)
+    except _export_errors(runtime) as error:
         raise RuntimeError(f"{model.name} cannot be exported to ONNX: {error}") from error
 
 
@@ -116,9 +116,9 @@ def _write(network: nn.Module, pixels: Tensor, axes: dict[int, str], metadata: d
             network,
             (pixels,),
             str(path),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_axes={INPUT: axes, OUTPUT: _BATCH_AXIS},
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_axes={INPUT_NAME: axes, OUTPUT_NAME: _BATCH_AXIS},
             dynamo=False,
         )
     # Messages of protobuf that follow each other in a file are one message: nothing has to be read again.
@@ -134,15 +134,15 @@ def _metadata_message(metadata: dict[str, str]) -> bytes:
     return serialised
 
 
-def _check(runtime: ModuleType, script: torch.jit.ScriptModule, batches: list[Tensor], path: Path) -> None:
+def _verify(runtime: ModuleType, script: torch.jit.ScriptModule, batches: list[Tensor], path: Path) -> None:
     """Raises RuntimeError where onnxruntime and TorchScript disagree."""
     options = runtime.SessionOptions()
     # what goes wrong is raised; onnxruntime would print it besides
-    options.log_severity_level = _FATAL
+    options.log_severity_level = _LOG_FATAL
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for pixels in batches:
         expected = _run(script, pixels)
-        given = torch.from_numpy(session.run([OUTPUT], {INPUT: pixels.numpy()})[0])
+        given = torch.from_numpy(session.run([OUTPUT_NAME], {INPUT_NAME: pixels.numpy()})[0])
         if given.shape != expected.shape:
             raise RuntimeError(f"onnxruntime gives {list(given.shape)} for an input of {tuple(pixels.shape)}")
         difference = (given - expected).abs().max().item()
@@ -159,7 +159,7 @@ def _run(script: torch.jit.ScriptModule, pixels: Tensor) -> Tensor:
     return probabilities
 
 
-def _failures(runtime: ModuleType) -> tuple[type[Exception], ...]:
+def _export_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
     """What the exporter, the check and onnxruntime raise; onnxruntime's errors have no common base of their own."""
     errors = runtime.capi.onnxruntime_pybind11_state
     return (
@@ -172,13 +172,13 @@ def _failures(runtime: ModuleType) -> tuple[type[Exception], ...]:
     )
 
 
-def _any_size(network: nn.Module) -> bool:
+def _supports_any_size(network: nn.Module) -> bool:
     """Whether ONNX can leave height and width open: it has no adaptive pooling but to one value a channel."""
     pools = [module for module in network.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
     return all(pool.output_size in (1, (1, 1)) for pool in pools)
 
 
-def _takes(script: torch.jit.ScriptModule, pixels: Tensor) -> bool:
+def _accepts(script: torch.jit.ScriptModule, pixels: Tensor) -> bool:
     try:
         _run(script, pixels)
     except RuntimeError:
@@ -186,7 +186,7 @@ def _takes(script: torch.jit.ScriptModule, pixels: Tensor) -> bool:
     return True
 
 
-def _pictures(spec: InputSpec, count: int) -> Tensor:
+def _test_images(spec: InputSpec, count: int) -> Tensor:
     """Different boards of coarse fields, uint8 [count, C, H, W]."""
     return torch.cat([check_input(spec, f"{CHECK_SEED} picture {number}") for number in range(count)])
 

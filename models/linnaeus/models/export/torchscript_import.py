@@ -11,17 +11,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from linnaeus.models.export.calibration_images import calibration_pixels
-from linnaeus.models.export.hardcoded_devices import baked_in
-from linnaeus.models.export.version_folder import Content, check_input, refuse_existing, write_version
+from linnaeus.models.export.calibration_images import read_calibration_images
+from linnaeus.models.export.hardcoded_devices import find_hardcoded_device
+from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
 from linnaeus.models.manifest import InputSpec, Weights
-from linnaeus.models.pixel_classifier import PixelClassifier, normalise, to_torchscript
+from linnaeus.models.pixel_classifier import PixelClassifier, normalize, to_torchscript
 
-_NEIGHBOUR_TOLERANCE = 1e-3
+_BATCH_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class OwnModel:
+class ModelMetadata:
     """What a TorchScript file does not say of itself.
 
     Attributes:
@@ -47,7 +47,7 @@ class OwnModel:
             raise ValueError("--std must be above 0")
 
 
-def import_model(path: Path, own: OwnModel, repository: Path, version: int) -> Path:
+def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, version: int) -> Path:
     """Wraps the TorchScript in `path` and writes `<repository>/<name>/<version>`, which is returned.
 
     Raises:
@@ -56,20 +56,20 @@ def import_model(path: Path, own: OwnModel, repository: Path, version: int) -> P
         ValueError: it is no TorchScript, or not a classifier as the module's head describes it; or the folder has no
             pictures.
     """
-    refuse_existing(repository, own.name, version)
-    pictures = calibration_pixels(own.calibration, own.input) if own.calibration else b""
+    require_new_version(repository, metadata.name, version)
+    pictures = read_calibration_images(metadata.calibration, metadata.input) if metadata.calibration else b""
     backbone = _load(path)
-    if reason := baked_in(backbone):
+    if reason := find_hardcoded_device(backbone):
         raise ValueError(f"{path} has a device baked in: {reason}; script it, or trace it without naming a device")
-    _check_answers(backbone, own, path)
-    script = to_torchscript(PixelClassifier(backbone, own.mean, own.std).eval())
+    _check_outputs(backbone, metadata, path)
+    script = to_torchscript(PixelClassifier(backbone, metadata.mean, metadata.std).eval())
     with torch.inference_mode():
-        expected = script(check_input(own.input))
-    content = Content(
-        name=own.name,
+        expected = script(check_input(metadata.input))
+    content = VersionContent(
+        name=metadata.name,
         architecture=str(backbone.original_name),
-        input=own.input,
-        labels=own.labels,
+        input=metadata.input,
+        labels=metadata.labels,
         weights=Weights(f"imported from {path.name}"),
         script=script,
         probabilities=tuple(expected[0].tolist()),
@@ -87,25 +87,25 @@ def _load(path: Path) -> torch.jit.ScriptModule:
         )
     except RuntimeError as error:
         raise ValueError(f"{path} is not TorchScript; save the model with torch.jit.script(model).save(...)") from error
-    # a frozen module is in evaluation mode for good, and baked_in refuses it
+    # a frozen module is in evaluation mode for good, and `find_hardcoded_device` refuses it
     return module.eval() if hasattr(module, "training") else module
 
 
-def _check_answers(backbone: torch.jit.ScriptModule, own: OwnModel, path: Path) -> None:
+def _check_outputs(backbone: torch.jit.ScriptModule, metadata: ModelMetadata, path: Path) -> None:
     """Runs one picture, and the same one with a neighbour."""
-    first = normalise(check_input(own.input), own.mean, own.std)
-    second = normalise(check_input(own.input, "linnaeus neighbour"), own.mean, own.std)
-    alone = _logits(backbone, first, own, path)
-    together = _logits(backbone, torch.cat([first, second]), own, path)
+    first = normalize(check_input(metadata.input), metadata.mean, metadata.std)
+    second = normalize(check_input(metadata.input, "linnaeus neighbour"), metadata.mean, metadata.std)
+    alone = _logits(backbone, first, metadata, path)
+    together = _logits(backbone, torch.cat([first, second]), metadata, path)
     if not torch.isfinite(together).all():
         raise ValueError(f"{path} gives logits that are not finite")
     if (together.min() >= 0) and torch.allclose(together.sum(1), torch.ones(2), atol=1e-4):
         raise ValueError(f"{path} gives probabilities, but logits are wanted: leave its softmax out")
-    if not torch.allclose(alone[0], together[0], rtol=_NEIGHBOUR_TOLERANCE, atol=_NEIGHBOUR_TOLERANCE):
+    if not torch.allclose(alone[0], together[0], rtol=_BATCH_TOLERANCE, atol=_BATCH_TOLERANCE):
         raise ValueError(f"{path} answers differently when another picture is in the batch")
 
 
-def _logits(backbone: torch.jit.ScriptModule, images: Tensor, own: OwnModel, path: Path) -> Tensor:
+def _logits(backbone: torch.jit.ScriptModule, images: Tensor, metadata: ModelMetadata, path: Path) -> Tensor:
     count, *picture = images.shape
     try:
         with torch.inference_mode():
@@ -115,20 +115,20 @@ def _logits(backbone: torch.jit.ScriptModule, images: Tensor, own: OwnModel, pat
         raise ValueError(
             f"{path} fails for a batch of {count} pictures of {size}, float32: {_last_line(error)}"
         ) from error
-    _check_shape(logits, count, own, path)
+    _check_shape(logits, count, metadata, path)
     result: Tensor = logits.to(torch.float32)
     return result
 
 
-def _check_shape(logits: object, count: int, own: OwnModel, path: Path) -> None:
+def _check_shape(logits: object, count: int, metadata: ModelMetadata, path: Path) -> None:
     if not isinstance(logits, Tensor):
         raise ValueError(f"{path} gives a {type(logits).__name__}, but must give one tensor of logits")
     if logits.dim() != 2 or logits.shape[0] != count:
         raise ValueError(
             f"{path} gives the shape {list(logits.shape)} for {count} pictures, but must give [{count}, classes]"
         )
-    if logits.shape[1] != len(own.labels):
-        raise ValueError(f"{path} tells {logits.shape[1]} classes apart, but there are {len(own.labels)} labels")
+    if logits.shape[1] != len(metadata.labels):
+        raise ValueError(f"{path} tells {logits.shape[1]} classes apart, but there are {len(metadata.labels)} labels")
 
 
 def _last_line(error: RuntimeError) -> str:

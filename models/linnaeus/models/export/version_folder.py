@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from linnaeus.models.export.calibration_images import calibration_pixels, describe
+from linnaeus.models.export.calibration_images import manifest_entry, read_calibration_images
 from linnaeus.models.manifest import (
     CALIBRATION_FILE,
     LABELS_FILE,
@@ -24,12 +24,12 @@ from linnaeus.models.manifest import (
     to_json,
 )
 from linnaeus.models.pixel_classifier import eager_classifier, to_torchscript
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 CHECK_SEED = "linnaeus check 1"
 # Two float32 runs of one network on different processors differ by rounding only.
 CHECK_TOLERANCE = 1e-3
-_EXPORT_TOLERANCE = 1e-5
+_SCRIPT_TOLERANCE = 1e-5
 
 
 def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
@@ -39,15 +39,15 @@ def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
 
 
 def next_version(repository: Path, name: str) -> int:
-    """One above the highest version there, 1 for a new model."""
+    """One above the highest version existing, 1 for a new model."""
     folder = repository / name
-    there = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
-    return max(there, default=0) + 1
+    existing = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
+    return max(existing, default=0) + 1
 
 
-def export(
+def export_torchscript(
     model: ZooModel,
-    weights: TrainedWeights,
+    weights: ModelWeights,
     repository: Path,
     version: int,
     labels: tuple[str, ...] | None = None,
@@ -58,19 +58,19 @@ def export(
     Args:
         model: what to export.
         weights: its weights.
-        repository: made if it is not there.
+        repository: made if it is not existing.
         version: a positive integer.
         labels: one for each class of the weights, if not the model's own.
         calibration: a folder of pictures for the server to compare precisions by.
 
     Raises:
-        FileExistsError: the version is there already; versions never change.
-        OSError, ValueError: there are no pictures to read in the folder.
+        FileExistsError: the version is existing already; versions never change.
+        OSError, ValueError: existing are no pictures to read in the folder.
         RuntimeError: the TorchScript does not compute what the network computes.
     """
-    refuse_existing(repository, model.name, version)
+    require_new_version(repository, model.name, version)
     labels = labels or model.labels()
-    pictures = calibration_pixels(calibration, model.input) if calibration else b""
+    pictures = read_calibration_images(calibration, model.input) if calibration else b""
     eager = eager_classifier(model, weights, len(labels))
     script = to_torchscript(eager)
     pixels = check_input(model.input)
@@ -78,9 +78,9 @@ def export(
         expected = eager(pixels)
         difference = (script(pixels) - expected).abs().max().item()
     # written so that a result that is not a number is refused as well
-    if not difference <= _EXPORT_TOLERANCE:
+    if not difference <= _SCRIPT_TOLERANCE:
         raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
-    content = Content(
+    content = VersionContent(
         name=model.name,
         architecture=model.family,
         input=model.input,
@@ -93,15 +93,15 @@ def export(
     return write_version(content, repository, version)
 
 
-def refuse_existing(repository: Path, name: str, version: int) -> None:
-    """Raises FileExistsError if the version is there: better before the work than after it."""
+def require_new_version(repository: Path, name: str, version: int) -> None:
+    """Raises FileExistsError if the version is existing: better before the work than after it."""
     target = repository / name / str(version)
     if target.exists():
         raise FileExistsError(f"{target} is there already, and versions never change; choose another --version")
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class VersionContent:
     """What goes into a version folder.
 
     Attributes:
@@ -109,7 +109,7 @@ class Content:
         labels: one for each class.
         script: the artifact, uint8 [N, C, H, W] to probabilities [N, classes].
         probabilities: what it gives for `check_input(input)`, by class index.
-        calibration: pictures to compare precisions by, uint8 [N, H, W, C]; empty if there are none.
+        calibration: pictures to compare precisions by, uint8 [N, H, W, C]; empty if existing are none.
     """
 
     name: str
@@ -122,20 +122,20 @@ class Content:
     calibration: bytes = b""
 
 
-def write_version(content: Content, repository: Path, version: int) -> Path:
+def write_version(content: VersionContent, repository: Path, version: int) -> Path:
     """Writes `<repository>/<name>/<version>`, whole or not at all, and returns it.
 
     Raises:
-        FileExistsError: the version is there already; versions never change.
+        FileExistsError: the version is existing already; versions never change.
         ValueError: the content breaks the manifest's rules.
     """
-    refuse_existing(repository, content.name, version)
+    require_new_version(repository, content.name, version)
     target = repository / content.name / str(version)
     repository.mkdir(parents=True, exist_ok=True)
     # A dot keeps the server from taking a half-written folder for a model.
     partial = Path(tempfile.mkdtemp(prefix=".export-", dir=repository))
     try:
-        _write(content, version, partial)
+        _write_files(content, version, partial)
         target.parent.mkdir(exist_ok=True)
         partial.chmod(0o755)
         partial.rename(target)
@@ -144,7 +144,7 @@ def write_version(content: Content, repository: Path, version: int) -> Path:
     return target
 
 
-def _write(content: Content, version: int, folder: Path) -> None:
+def _write_files(content: VersionContent, version: int, folder: Path) -> None:
     content.script.save(str(folder / MODEL_FILE))
     manifest = Manifest(
         name=content.name,
@@ -155,26 +155,26 @@ def _write(content: Content, version: int, folder: Path) -> None:
         classes=len(content.labels),
         weights=content.weights,
         parameters=sum(parameter.numel() for parameter in content.script.parameters()),
-        sha256=_digest(folder / MODEL_FILE),
+        sha256=_sha256(folder / MODEL_FILE),
         torch_version=str(torch.__version__),
         check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
-        calibration=describe(content.calibration, content.input) if content.calibration else None,
+        calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
     )
     if content.calibration:
         (folder / CALIBRATION_FILE).write_bytes(content.calibration)
     (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in content.labels), encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
-    _flush(folder)
+    _fsync(folder)
 
 
-def _digest(path: Path) -> str:
+def _sha256(path: Path) -> str:
     """The SHA-256 in hex, without holding half a gigabyte of VGG in memory once more."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush(folder: Path) -> None:
-    """Puts the files on the disk before the rename says that they are there."""
+def _fsync(folder: Path) -> None:
+    """Puts the files on the disk before the rename says that they are existing."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 Shape = tuple[int, ...]
 
 # torchvision's names for the part before the pooling, which is a row of stages rather than one.
-_TRUNKS = ("features", "trunk_output")
-_WINDOWED = ("Conv", "MaxPool", "AvgPool")
+_TRUNK_NAMES = ("features", "trunk_output")
+_KERNEL_CLASSES = ("Conv", "MaxPool", "AvgPool")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Anatomy:
+class ModelSummary:
     """A network's layers in the order they are registered, parents before their children, and the totals.
 
     The totals are of the whole network: they contain what `forward` computes outside of any layer.
@@ -60,7 +60,7 @@ class Anatomy:
     multiply_adds: int
 
 
-def dissect(network: nn.Module, image: Shape) -> Anatomy:
+def summarize(network: nn.Module, image: Shape) -> ModelSummary:
     """Runs one black image and reports every layer; leaves the network in evaluation mode.
 
     A network on the meta device will do, and costs neither time nor memory.
@@ -75,11 +75,11 @@ def dissect(network: nn.Module, image: Shape) -> Anatomy:
     network.eval()
     outputs: dict[nn.Module, dict[Shape, None]] = {}
 
-    def remember(module: nn.Module, _: object, output: object) -> None:
+    def record_output(module: nn.Module, _: object, output: object) -> None:
         if isinstance(output, Tensor):
             outputs.setdefault(module, {})[tuple(output.shape[1:])] = None
 
-    hooks = [module.register_forward_hook(remember) for module in network.modules()]
+    hooks = [module.register_forward_hook(record_output) for module in network.modules()]
     try:
         # no_grad, since in inference mode a dense layer reaches the counter undecomposed
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -94,7 +94,7 @@ def dissect(network: nn.Module, image: Shape) -> Anatomy:
         for name, module in network.named_modules()
         if name
     )
-    return Anatomy(layers, tuple(output.shape[1:]), _count(network), operations.get("Global", 0) // 2)
+    return ModelSummary(layers, tuple(output.shape[1:]), _parameter_count(network), operations.get("Global", 0) // 2)
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
@@ -102,11 +102,11 @@ def convolutions(network: nn.Module) -> dict[str, nn.Conv2d]:
     return {name: module for name, module in network.named_modules() if isinstance(module, nn.Conv2d)}
 
 
-def stages(network: nn.Module) -> tuple[str, ...]:
+def stage_names(network: nn.Module) -> tuple[str, ...]:
     """The dotted names of its stages in order: its children, and in place of a trunk the trunk's children."""
     names: list[str] = []
     for name, child in network.named_children():
-        inside = name in _TRUNKS and isinstance(child, nn.Sequential)
+        inside = name in _TRUNK_NAMES and isinstance(child, nn.Sequential)
         names += [f"{name}.{part}" for part, _ in child.named_children()] if inside else [name]
     return tuple(names)
 
@@ -118,18 +118,18 @@ def first_stages(network: nn.Module, count: int) -> fx.GraphModule:
 
     Args:
         network: in the mode, training or evaluation, that the part is wanted for.
-        count: 1 to the number of `stages(network)`.
+        count: 1 to the number of `stage_names(network)`.
 
     Raises:
         ValueError: there are not so many stages, or that stage is not run, or torch.fx cannot follow `forward`.
     """
-    names = stages(network)
+    names = stage_names(network)
     if not 1 <= count <= len(names):
         raise ValueError(
             f"the network has {len(names)} stages, so {count} of them cannot be taken; say 1 to {len(names)}"
         )
     graph = _trace(network)
-    inside = [node for node in graph.nodes if _runs_in(node, names[count - 1])]
+    inside = [node for node in graph.nodes if _belongs_to_stage(node, names[count - 1])]
     if not inside:
         raise ValueError(f"stage {count}, {names[count - 1]}, is not run in this mode; take another number of stages")
     end = next(node for node in graph.nodes if node.op == "output")
@@ -143,9 +143,9 @@ def first_stages(network: nn.Module, count: int) -> fx.GraphModule:
 
 def _layer(name: str, module: nn.Module, outputs: tuple[Shape, ...], multiply_adds: int) -> Layer:
     kind = type(module).__name__
-    windowed = kind.startswith(_WINDOWED)
-    kernel, stride = (_pair(getattr(module, key, None)) if windowed else None for key in ("kernel_size", "stride"))
-    return Layer(name, kind, kernel, stride, outputs, _count(module), multiply_adds)
+    has_kernel = kind.startswith(_KERNEL_CLASSES)
+    kernel, stride = (_pair(getattr(module, key, None)) if has_kernel else None for key in ("kernel_size", "stride"))
+    return Layer(name, kind, kernel, stride, outputs, _parameter_count(module), multiply_adds)
 
 
 def _pair(value: object) -> tuple[int, int] | None:
@@ -158,7 +158,7 @@ def _device(network: nn.Module) -> torch.device:
     return next((parameter.device for parameter in network.parameters()), torch.device("cpu"))
 
 
-def _count(module: nn.Module) -> int:
+def _parameter_count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
@@ -169,6 +169,6 @@ def _trace(network: nn.Module) -> fx.Graph:
         raise ValueError(f"torch.fx cannot take {type(network).__name__} apart: {error}") from error
 
 
-def _runs_in(node: fx.Node, stage: str) -> bool:
+def _belongs_to_stage(node: fx.Node, stage: str) -> bool:
     """Whether the node belongs to the stage, itself a leaf of the trace or a module that was traced through."""
     return stage in node.meta.get("nn_module_stack", {}) or (node.op == "call_module" and node.target == stage)

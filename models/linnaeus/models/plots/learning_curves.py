@@ -10,7 +10,7 @@ _DOTS_PER_INCH = 120
 _GAP = 0.1
 
 
-class EpochFigures(Protocol):
+class EpochMetrics(Protocol):
     """The figures of one epoch that are drawn; accuracies are between 0 and 1."""
 
     @property
@@ -30,7 +30,7 @@ class EpochFigures(Protocol):
         """Of the test images."""
 
 
-def draw_history(history: Sequence[EpochFigures], title: str, target: Path) -> None:
+def plot_learning_curves(history: Sequence[EpochMetrics], title: str, target: Path) -> None:
     """Writes a PNG: the loss by epoch on the left, both accuracies in per cent on the right.
 
     Raises:

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.datasets import MNIST, ImageFolder
-from torchvision.transforms import functional as pictures
+from torchvision.transforms import functional as transforms
 from torchvision.transforms.functional import InterpolationMode
 
 from linnaeus.models import labels
@@ -18,7 +18,7 @@ from linnaeus.models.manifest import InputSpec
 _TRAINING, _VALIDATION = "train", "val"
 
 
-class TrainingData(Protocol):
+class LabeledImages(Protocol):
     """Labelled images, to be had in any order."""
 
     @property
@@ -28,11 +28,11 @@ class TrainingData(Protocol):
     def __len__(self) -> int:
         """How many images there are."""
 
-    def fitted(self, spec: InputSpec) -> "TrainingData":
+    def resized(self, spec: InputSpec) -> "LabeledImages":
         """The same images, resized and cut to their middle as the server does."""
 
-    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """The images at these places, uint8 [N, C, H, W], and their classes, int64 [N]."""
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The images at these indices, uint8 [N, C, H, W], and their classes, int64 [N]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +51,22 @@ class Digits:
         """How many digits there are."""
         return len(self.classes)
 
-    def fitted(self, spec: InputSpec) -> "Digits":
+    def resized(self, spec: InputSpec) -> "Digits":
         """Digits of the wanted size; where three channels are wanted, they are the grey one three times."""
         pixels = self.pixels
         if pixels.shape[2:] != (spec.height, spec.width):
-            grey = [Image.fromarray(digit) for digit in pixels[:, 0].numpy()]
-            pixels = torch.stack([_as_tensor(_fit(digit, spec)) for digit in grey])
+            images = [Image.fromarray(digit) for digit in pixels[:, 0].numpy()]
+            pixels = torch.stack([_to_tensor(_resize_and_crop(digit, spec)) for digit in images])
         # A view: the channels cost nothing until a batch is taken.
         return Digits(pixels.expand(-1, spec.channels, -1, -1), self.classes)
 
-    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """The digits at these places, uint8 [N, C, H, W], and their classes, int64 [N]."""
-        return self.pixels[places], self.classes[places]
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The digits at these indices, uint8 [N, C, H, W], and their classes, int64 [N]."""
+        return self.pixels[indices], self.classes[indices]
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFolder:
+class ImageFiles:
     """Picture files with their classes; each is decoded anew whenever a batch has it, so that any number fits."""
 
     files: tuple[tuple[str, int], ...]
@@ -77,18 +77,18 @@ class PictureFolder:
         """How many pictures there are."""
         return len(self.files)
 
-    def fitted(self, spec: InputSpec) -> "PictureFolder":
+    def resized(self, spec: InputSpec) -> "ImageFiles":
         """The same pictures for another model."""
-        return PictureFolder(self.files, self.labels, spec)
+        return ImageFiles(self.files, self.labels, spec)
 
-    def batch(self, places: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures at these places, uint8 [N, C, H, W], and their classes, int64 [N].
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """The pictures at these indices, uint8 [N, C, H, W], and their classes, int64 [N].
 
         Raises:
             OSError: a file cannot be read as a picture; the message names it.
         """
-        chosen = [self.files[place] for place in places.tolist()]
-        pixels = torch.stack([_as_tensor(_fit(_open(path, self.spec), self.spec)) for path, _ in chosen])
+        chosen = [self.files[place] for place in indices.tolist()]
+        pixels = torch.stack([_to_tensor(_resize_and_crop(_open(path, self.spec), self.spec)) for path, _ in chosen])
         return pixels, torch.tensor([place for _, place in chosen])
 
 
@@ -105,7 +105,7 @@ def load_mnist(root: Path, train: bool) -> Digits:
     return Digits(data.data.unsqueeze(1), data.targets)
 
 
-def load_pictures(root: Path, spec: InputSpec) -> tuple[PictureFolder, PictureFolder]:
+def load_image_folders(root: Path, spec: InputSpec) -> tuple[ImageFiles, ImageFiles]:
     """Lists `root`/train/CLASS/* to learn from and `root`/val/CLASS/* to judge by; the classes go by the alphabet.
 
     Raises:
@@ -116,11 +116,11 @@ def load_pictures(root: Path, spec: InputSpec) -> tuple[PictureFolder, PictureFo
         if not (root / part).is_dir():
             raise FileNotFoundError(f"there is no folder {root / part}; pictures go to train/CLASS/ and val/CLASS/")
     training, validation = (ImageFolder(str(root / part)) for part in (_TRAINING, _VALIDATION))
-    odd = sorted(set(training.classes) ^ set(validation.classes))
-    if odd:
-        raise ValueError(f"{root / _TRAINING} and {root / _VALIDATION} differ in the classes {', '.join(odd)}")
+    unmatched = sorted(set(training.classes) ^ set(validation.classes))
+    if unmatched:
+        raise ValueError(f"{root / _TRAINING} and {root / _VALIDATION} differ in the classes {', '.join(unmatched)}")
     names = tuple(training.classes)
-    return PictureFolder(tuple(training.samples), names, spec), PictureFolder(tuple(validation.samples), names, spec)
+    return ImageFiles(tuple(training.samples), names, spec), ImageFiles(tuple(validation.samples), names, spec)
 
 
 def _open(path: str, spec: InputSpec) -> Image.Image:
@@ -131,12 +131,12 @@ def _open(path: str, spec: InputSpec) -> Image.Image:
         raise OSError(f"{path} cannot be read as a picture ({error}); mend or remove it") from error
 
 
-def _fit(picture: Image.Image, spec: InputSpec) -> Image.Image:
-    resized = pictures.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
-    cut: Image.Image = pictures.center_crop(resized, [spec.height, spec.width])
+def _resize_and_crop(picture: Image.Image, spec: InputSpec) -> Image.Image:
+    resized = transforms.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
+    cut: Image.Image = transforms.center_crop(resized, [spec.height, spec.width])
     return cut
 
 
-def _as_tensor(picture: Image.Image) -> Tensor:
+def _to_tensor(picture: Image.Image) -> Tensor:
     pixels = torch.from_numpy(numpy.array(picture))
     return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from linnaeus.models.training.datasets import TrainingData
+from linnaeus.models.training.datasets import LabeledImages
 from linnaeus.models.training.recipes import Recipe
 from linnaeus.models.zoo_model import ZooModel
 
 # What an auxiliary head's loss counts beside the main one (Szegedy et al., 2014, section 5).
-AUXILIARY_WEIGHT = 0.3
+AUXILIARY_LOSS_WEIGHT = 0.3
 _EVALUATION_BATCH = 100
 
 
@@ -34,8 +34,8 @@ class Epoch:
 
 def train(
     model: ZooModel,
-    training: TrainingData,
-    test: TrainingData,
+    training: LabeledImages,
+    test: LabeledImages,
     recipe: Recipe,
     on_epoch: Callable[[Epoch], None],
     on_step: Callable[[], None] = lambda: None,
@@ -54,26 +54,26 @@ def train(
     """
     torch.manual_seed(recipe.seed)
     network = (build or model.build)(len(training.labels))
-    training, test = training.fitted(model.input), test.fitted(model.input)
-    step = _Step(network, recipe, recipe.epochs * recipe.steps_an_epoch(len(training)), on_step)
+    training, test = training.resized(model.input), test.resized(model.input)
+    trainer = _Trainer(network, recipe, recipe.epochs * recipe.steps_per_epoch(len(training)), on_step)
     history = []
     for number in range(1, recipe.epochs + 1):
         started = time.monotonic()
-        loss, accuracy = _one_epoch(step, model, training)
+        loss, accuracy = _train_one_epoch(trainer, model, training)
         epoch = Epoch(number, loss, accuracy, evaluate(network, model, test), time.monotonic() - started)
         history.append(epoch)
         on_epoch(epoch)
     return network.eval(), history
 
 
-def evaluate(network: nn.Module, model: ZooModel, data: TrainingData) -> float:
+def evaluate(network: nn.Module, model: ZooModel, data: LabeledImages) -> float:
     """Returns the share of images whose highest logit is the right class; leaves evaluation mode on."""
     network.eval()
-    fitted, right = data.fitted(model.input), 0
+    resized, right = data.resized(model.input), 0
     with torch.inference_mode():
-        for places in torch.split(torch.arange(len(data)), _EVALUATION_BATCH):
-            pixels, classes = fitted.batch(places)
-            right += int((network(_normalise(pixels, model)).argmax(1) == classes).sum())
+        for indices in torch.split(torch.arange(len(data)), _EVALUATION_BATCH):
+            pixels, classes = resized.batch(indices)
+            right += int((network(_normalize(pixels, model)).argmax(1) == classes).sum())
     return right / len(data)
 
 
@@ -82,11 +82,11 @@ def total_loss(outputs: Tensor | tuple[Tensor, ...], classes: Tensor) -> Tensor:
     logits, *auxiliary = (outputs,) if isinstance(outputs, Tensor) else outputs
     loss = functional.cross_entropy(logits, classes)
     for head in auxiliary:
-        loss = loss + AUXILIARY_WEIGHT * functional.cross_entropy(head, classes)
+        loss = loss + AUXILIARY_LOSS_WEIGHT * functional.cross_entropy(head, classes)
     return loss
 
 
-class _Step:
+class _Trainer:
     """Lets a network learn from one batch after the other, the learning rate following its cycle."""
 
     def __init__(self, network: nn.Module, recipe: Recipe, steps: int, on_step: Callable[[], None]) -> None:
@@ -97,7 +97,7 @@ class _Step:
         self._optimizer = torch.optim.AdamW(network.parameters(), lr=peak, weight_decay=recipe.weight_decay)
         self._schedule = torch.optim.lr_scheduler.OneCycleLR(self._optimizer, peak, total_steps=steps)
 
-    def learn(self, images: Tensor, classes: Tensor) -> tuple[float, int]:
+    def step(self, images: Tensor, classes: Tensor) -> tuple[float, int]:
         """Takes one step; returns the batch's mean loss and how many of it were right before the step."""
         outputs = self.network(images)
         loss = total_loss(outputs, classes)
@@ -110,31 +110,31 @@ class _Step:
         return loss.item(), int((logits.argmax(1) == classes).sum())
 
 
-def _one_epoch(step: _Step, model: ZooModel, training: TrainingData) -> tuple[float, float]:
-    step.network.train()
+def _train_one_epoch(trainer: _Trainer, model: ZooModel, training: LabeledImages) -> tuple[float, float]:
+    trainer.network.train()
     total, right = 0.0, 0
-    for pixels, classes in _shuffled(training, step.recipe):
-        loss, correct = step.learn(_normalise(pixels, model), classes)
+    for pixels, classes in _shuffled_batches(training, trainer.recipe):
+        loss, correct = trainer.step(_normalize(pixels, model), classes)
         total += loss * len(classes)
         right += correct
     return total / len(training), right / len(training)
 
 
-def _shuffled(data: TrainingData, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
+def _shuffled_batches(data: LabeledImages, recipe: Recipe) -> Iterator[tuple[Tensor, Tensor]]:
     """Yields every image once, in random order and shifted a little."""
-    for places in torch.split(torch.randperm(len(data)), recipe.batch_size):
-        pixels, classes = data.batch(places)
-        yield _shift(pixels, recipe.largest_shift_pixels), classes
+    for indices in torch.split(torch.randperm(len(data)), recipe.batch_size):
+        pixels, classes = data.batch(indices)
+        yield _random_shift(pixels, recipe.largest_shift_pixels), classes
 
 
-def _shift(pixels: Tensor, largest: int) -> Tensor:
+def _random_shift(pixels: Tensor, largest: int) -> Tensor:
     """Moves a batch by up to `largest` pixels each way; what comes in at the border is black."""
     down, right = (int(step) for step in torch.randint(0, 2 * largest + 1, (2,)))
     height, width = pixels.shape[2:]
     return functional.pad(pixels, [largest] * 4)[:, :, down : down + height, right : right + width]
 
 
-def _normalise(pixels: Tensor, model: ZooModel) -> Tensor:
+def _normalize(pixels: Tensor, model: ZooModel) -> Tensor:
     mean = torch.tensor(model.mean).view(1, -1, 1, 1)
     std = torch.tensor(model.std).view(1, -1, 1, 1)
     return (pixels.to(torch.float32) / 255 - mean) / std

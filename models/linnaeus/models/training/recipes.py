@@ -24,51 +24,55 @@ class Recipe:
     largest_shift_pixels: int = 2
     seed: int = 0
 
-    def steps_an_epoch(self, images: int) -> int:
+    def steps_per_epoch(self, images: int) -> int:
         """How many batches it takes to see every image once."""
         return -(-images // self.batch_size)
 
 
-class Material(Enum):
+class DataKind(Enum):
     """What a network learns from."""
 
     MNIST = "MNIST"
-    PICTURES = "a folder of pictures"
+    IMAGE_FOLDERS = "a folder of pictures"
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class TrainingSetup:
     """A network's recipe, what it learns from, and what is built to learn, if not the network that is served."""
 
     recipe: Recipe
-    material: Material = Material.MNIST
+    data: DataKind = DataKind.MNIST
     build: Callable[[int], nn.Module] | None = None
 
 
-_COURSES = {
-    "lenet": Course(Recipe(epochs=12)),
+_SETUPS = {
+    "lenet": TrainingSetup(Recipe(epochs=12)),
     # Sigmoids learn slowly, and 60,000 parameters need no decay.
-    "lenet5": Course(Recipe(epochs=20, batch_size=64, peak_learning_rate=6e-3, weight_decay=0, largest_shift_pixels=1)),
+    "lenet5": TrainingSetup(
+        Recipe(epochs=20, batch_size=64, peak_learning_rate=6e-3, weight_decay=0, largest_shift_pixels=1)
+    ),
     # Source document 001: Adam, batches of 100, three epochs. Its rate was constant; the cycle is ours.
-    "mnist_cnn": Course(
+    "mnist_cnn": TrainingSetup(
         Recipe(epochs=3, batch_size=100, peak_learning_rate=2e-3, weight_decay=0, largest_shift_pixels=1)
     ),
-    "simple_cnn": Course(Recipe(epochs=5, batch_size=100, peak_learning_rate=2e-3, largest_shift_pixels=1)),
-    "densenet_bc_100_12": Course(Recipe(epochs=3, batch_size=64, peak_learning_rate=2e-3, largest_shift_pixels=1)),
-    "googlenet_plain": Course(
+    "simple_cnn": TrainingSetup(Recipe(epochs=5, batch_size=100, peak_learning_rate=2e-3, largest_shift_pixels=1)),
+    "densenet_bc_100_12": TrainingSetup(
+        Recipe(epochs=3, batch_size=64, peak_learning_rate=2e-3, largest_shift_pixels=1)
+    ),
+    "googlenet_plain": TrainingSetup(
         Recipe(epochs=30, batch_size=32, peak_learning_rate=3e-4, largest_shift_pixels=8),
-        Material.PICTURES,
+        DataKind.IMAGE_FOLDERS,
         partial(GoogLeNetPlain, aux_heads=True),
     ),
 }
 
 
-def course_for(name: str) -> Course:
+def training_setup(name: str) -> TrainingSetup:
     """Returns how the network of that name is trained.
 
     Raises:
         ValueError: it is not trained here; the message lists what is.
     """
-    if name not in _COURSES:
-        raise ValueError(f"{name!r} cannot be trained here; these can: {', '.join(_COURSES)}")
-    return _COURSES[name]
+    if name not in _SETUPS:
+        raise ValueError(f"{name!r} cannot be trained here; these can: {', '.join(_SETUPS)}")
+    return _SETUPS[name]

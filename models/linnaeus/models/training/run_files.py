@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from linnaeus.models.plots.learning_curves import draw_history
+from linnaeus.models.plots.learning_curves import plot_learning_curves
 from linnaeus.models.training.loop import Epoch
 from linnaeus.models.training.recipes import Recipe
 from linnaeus.models.zoo_model import ZooModel
@@ -18,7 +18,9 @@ from linnaeus.models.zoo_model import ZooModel
 LABELS_FILE = "labels.txt"
 
 
-def record(model: ZooModel, recipe: Recipe, history: Sequence[Epoch], data: str = "MNIST") -> dict[str, object]:
+def training_record(
+    model: ZooModel, recipe: Recipe, history: Sequence[Epoch], data: str = "MNIST"
+) -> dict[str, object]:
     """The training record as plain data, to be written beside the weights."""
     return {
         "model": model.name,
@@ -50,14 +52,14 @@ def save_run(
         if labels is not None:
             (partial.parent / LABELS_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
         partial.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        draw_history(history, f"{record['model']} on {record['data']}", partial.with_suffix(".png"))
+        plot_learning_curves(history, f"{record['model']} on {record['data']}", partial.with_suffix(".png"))
         torch.save(network.state_dict(), partial)
         for path in sorted(partial.parent.iterdir(), key=partial.__eq__):
-            _flush(path)
+            _fsync(path)
             os.replace(path, target.parent / path.name)
 
 
-def _flush(path: Path) -> None:
+def _fsync(path: Path) -> None:
     """Puts the file on the disk before a rename says that it is there."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

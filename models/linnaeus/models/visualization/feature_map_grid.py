@@ -31,8 +31,8 @@ _VIRIDIS = (
 # The last palette entry is the transparent gap between tiles.
 _GAP_INDEX = 255
 _LEVELS = 255
-_WIDTH = 1160
-_LARGEST_TILE = 144
+_MAX_WIDTH = 1160
+_MAX_TILE_SIDE = 144
 # A few channels may be far above all others; they would leave the rest dark.
 _LOW, _HIGH = 0.01, 0.99
 
@@ -52,14 +52,14 @@ def palette() -> NDArray[numpy.uint8]:
     return numpy.stack(channels, axis=1).round().astype(numpy.uint8)
 
 
-def coloured(values: Tensor, low: float, high: float) -> NDArray[numpy.uint8]:
+def colormap_indices(values: Tensor, low: float, high: float) -> NDArray[numpy.uint8]:
     """Places in the colour map, uint8 of the values' shape; what lies outside `low` to `high` gets the end's colour."""
     span = high - low
     scaled = (values - low) / span if span > 0 else torch.zeros_like(values)
     return (scaled.clamp(0, 1) * (_LEVELS - 1)).round().to(torch.uint8).numpy()
 
 
-def as_picture(places: NDArray[numpy.uint8]) -> Image.Image:
+def indexed_image(places: NDArray[numpy.uint8]) -> Image.Image:
     """Places in the colour map [H, W] as a picture with a palette, transparent in the gaps."""
     picture = Image.fromarray(places)
     picture.putpalette([*palette().flatten().tolist(), 0, 0, 0])
@@ -67,11 +67,11 @@ def as_picture(places: NDArray[numpy.uint8]) -> Image.Image:
     return picture
 
 
-def draw_grid(values: Tensor) -> Image.Image:
+def draw_feature_map_grid(values: Tensor) -> Image.Image:
     """Every channel of [C, H, W] as a tile, in order, row by row; at most about 1,200 pixels wide."""
     low, high = value_range(values)
     columns, side = _layout(len(values))
-    tiles = coloured(_fit(values, side), low, high)
+    tiles = colormap_indices(_scale_to_tile(values, side), low, high)
     height, width = tiles.shape[1:]
     gap = max(1, side // 24)
     rows = -(-len(tiles) // columns)
@@ -81,16 +81,16 @@ def draw_grid(values: Tensor) -> Image.Image:
     for place, tile in enumerate(tiles):
         top, left = place // columns * (height + gap), place % columns * (width + gap)
         grid[top : top + height, left : left + width] = tile
-    return as_picture(grid)
+    return indexed_image(grid)
 
 
 def _layout(channels: int) -> tuple[int, int]:
     """Columns, and the side that a tile may have: wider than high, as screens are."""
     columns = min(channels, math.ceil(math.sqrt(channels * 1.6)))
-    return columns, min(_LARGEST_TILE, _WIDTH // columns - max(1, _WIDTH // columns // 24))
+    return columns, min(_MAX_TILE_SIDE, _MAX_WIDTH // columns - max(1, _MAX_WIDTH // columns // 24))
 
 
-def _fit(values: Tensor, side: int) -> Tensor:
+def _scale_to_tile(values: Tensor, side: int) -> Tensor:
     """Channels [C, H, W] at the largest whole multiple of their size within `side`, or averaged down to it."""
     longer = max(values.shape[1:])
     if longer <= side:

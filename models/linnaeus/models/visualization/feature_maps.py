@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 BRANCHES = ("branch1", "branch2", "branch3", "branch4")
-_CHANGES_NOTHING = ("Dropout", "Identity", "Pad")
+_PASSTHROUGH_CLASSES = ("Dropout", "Identity", "Pad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,33 +48,33 @@ def find_stages(network: nn.Module, images: Tensor) -> tuple[str, ...]:
         images: float32 [N, C, H, W], as the network takes them.
     """
     sizes: list[tuple[str, int]] = []
-    _run(
+    _run_with_hooks(
         network,
         images,
         [name for name, _ in network.named_modules() if name],
         lambda name, values: sizes.append((name, values.shape[-2] * values.shape[-1])),
     )
-    opened = _opened(sizes)
+    opened = _multi_stage_modules(sizes)
     ran = {name for name, _ in sizes}
     return tuple(
         name
         for name in dict.fromkeys(name for name, _ in sizes)
-        if name not in opened and _holder(name, ran) in opened and not changes_nothing(network.get_submodule(name))
+        if name not in opened and _parent(name, ran) in opened and not is_passthrough(network.get_submodule(name))
     )
 
 
 def feature_maps(network: nn.Module, images: Tensor, stages: Iterable[str]) -> tuple[FeatureMap, ...]:
     """Runs the network and returns what `stages` give for the first image, branches in place of Inception blocks."""
-    drawn = {name for stage in stages for name in _drawn(network, stage)}
+    drawn = {name for stage in stages for name in _modules_to_draw(network, stage)}
     maps: list[FeatureMap] = []
 
-    def keep(name: str, values: Tensor) -> None:
+    def collect(name: str, values: Tensor) -> None:
         times = 1 + sum(known.name.split(" ")[0] == name for known in maps)
         kind = type(network.get_submodule(name)).__name__
         # A copy, because the layer behind may work in place, as a ReLU often does.
         maps.append(FeatureMap(name if times == 1 else f"{name} ({times})", kind, values[0].float().clone()))
 
-    _run(network, images, drawn, keep)
+    _run_with_hooks(network, images, drawn, collect)
     return tuple(maps)
 
 
@@ -83,12 +83,12 @@ def is_inception(module: nn.Module) -> bool:
     return all(isinstance(getattr(module, branch, None), nn.Module) for branch in BRANCHES)
 
 
-def changes_nothing(module: nn.Module) -> bool:
+def is_passthrough(module: nn.Module) -> bool:
     """Whether a trained network's maps pass through the module as they are, but for padding."""
-    return any(word in type(module).__name__ for word in _CHANGES_NOTHING)
+    return any(word in type(module).__name__ for word in _PASSTHROUGH_CLASSES)
 
 
-def _drawn(network: nn.Module, stage: str) -> list[str]:
+def _modules_to_draw(network: nn.Module, stage: str) -> list[str]:
     module = network.get_submodule(stage)
     blocks = [f"{stage}.{name}".rstrip(".") for name, part in module.named_modules() if is_inception(part)]
     branches = [f"{block}.{branch}" for block in blocks for branch in BRANCHES]
@@ -101,27 +101,27 @@ def _ends_in_inception(module: nn.Module) -> bool:
     return is_inception(module)
 
 
-def _opened(sizes: list[tuple[str, int]]) -> set[str]:
+def _multi_stage_modules(sizes: list[tuple[str, int]]) -> set[str]:
     """Modules with several stages; the network itself, whose path is empty, always is one."""
     ran = {name for name, _ in sizes}
     parts: dict[str, list[int]] = {}
     for name, size in sizes:
-        parts.setdefault(_holder(name, ran), []).append(size)
+        parts.setdefault(_parent(name, ran), []).append(size)
     opened = {""}
     for name, areas in parts.items():
         # a rise is padding before a strided convolution, and no stage
         if sum(after < before for before, after in pairwise(areas)) > 1:
-            opened.update(_upwards(name, ran))
+            opened.update(_ancestors(name, ran))
     return opened
 
 
-def _upwards(name: str, ran: set[str]) -> Iterable[str]:
+def _ancestors(name: str, ran: set[str]) -> Iterable[str]:
     while name:
         yield name
-        name = _holder(name, ran)
+        name = _parent(name, ran)
 
 
-def _holder(name: str, ran: set[str]) -> str:
+def _parent(name: str, ran: set[str]) -> str:
     """The nearest module above that ran itself (a ModuleList does not); empty for the network."""
     name = name.rpartition(".")[0]
     while name and name not in ran:
@@ -129,10 +129,12 @@ def _holder(name: str, ran: set[str]) -> str:
     return name
 
 
-def _run(network: nn.Module, images: Tensor, names: Iterable[str], on_output: Callable[[str, Tensor], None]) -> None:
+def _run_with_hooks(
+    network: nn.Module, images: Tensor, names: Iterable[str], on_output: Callable[[str, Tensor], None]
+) -> None:
     """Runs the network; tells every [N, C, H, W] that one of the named modules gives, when it gives it."""
 
-    def watch(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def make_hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             # VGG and AlexNet pool to the size that they have, for pictures of other sizes' sake
             if isinstance(module, nn.AdaptiveAvgPool2d) and inputs[0].shape == output.shape:
@@ -145,5 +147,5 @@ def _run(network: nn.Module, images: Tensor, names: Iterable[str], on_output: Ca
 
     with ExitStack() as hooks, torch.inference_mode():
         for name in names:
-            hooks.callback(network.get_submodule(name).register_forward_hook(watch(name)).remove)
+            hooks.callback(network.get_submodule(name).register_forward_hook(make_hook(name)).remove)
         network(images)

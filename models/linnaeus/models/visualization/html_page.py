@@ -6,10 +6,16 @@ import io
 
 from PIL import Image
 
-from linnaeus.models.visualization.contact_sheet import describe, draw_heat, enlarge, heat_title, percent
-from linnaeus.models.visualization.feature_map_grid import draw_grid, value_range
+from linnaeus.models.visualization.contact_sheet import (
+    draw_heat_map,
+    enlarge,
+    format_probability,
+    heat_map_title,
+    stage_title,
+)
+from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid, value_range
 from linnaeus.models.visualization.feature_maps import FeatureMap
-from linnaeus.models.visualization.image_analysis import Guess, Sight
+from linnaeus.models.visualization.image_analysis import ImageAnalysis, Prediction
 
 # System colours follow the reader's light or dark setting by themselves.
 _STYLE = """
@@ -32,10 +38,11 @@ figcaption, .note { opacity: .75; font-size: .85rem; }
 """
 
 
-def page(sight: Sight) -> str:
+def render_page(analysis: ImageAnalysis) -> str:
     """The page as HTML text."""
-    title = html.escape(f"{sight.model} looks at {sight.file}")
-    stages = "\n".join(_stage(number, stage) for number, stage in enumerate(sight.stages, 1))
+    title = html.escape(f"{analysis.model} looks at {analysis.file}")
+    count = len(analysis.feature_maps)
+    stages = "\n".join(_stage(number, stage) for number, stage in enumerate(analysis.feature_maps, 1))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -46,14 +53,14 @@ def page(sight: Sight) -> str:
 </head>
 <body>
 <h1>{title}</h1>
-{_weights(sight)}
+{_weights(analysis)}
 <div class="seen">
-{_figure(enlarge(sight.picture), f"{sight.file}, as the network sees it")}
-{_figure(draw_heat(sight), heat_title(sight))}
+{_figure(enlarge(analysis.image), f"{analysis.file}, as the network sees it")}
+{_figure(draw_heat_map(analysis), heat_map_title(analysis))}
 <ol class="guesses">
-{"".join(_guess(guess) for guess in sight.guesses)}</ol>
+{"".join(_prediction(prediction) for prediction in analysis.predictions)}</ol>
 </div>
-<p class="note">{len(sight.stages)} stages. Every tile is one channel, in order, row by row; within a stage all share
+<p class="note">{count} stages. Every tile is one channel, in order, row by row; within a stage all share
 one colour scale, from dark (low) to bright (high).</p>
 {stages}
 </body>
@@ -61,24 +68,26 @@ one colour scale, from dark (low) to bright (high).</p>
 """
 
 
-def _weights(sight: Sight) -> str:
-    source = html.escape(sight.weights)
-    if sight.trained:
+def _weights(analysis: ImageAnalysis) -> str:
+    source = html.escape(analysis.weights)
+    if analysis.trained:
         return f'<p class="note">Weights: {source}</p>'
     return f'<p class="untrained">Untrained ({source}): the guesses mean nothing.</p>'
 
 
-def _guess(guess: Guess) -> str:
-    label, share = html.escape(guess.label), html.escape(percent(guess.probability))
-    bar = f'<div class="bar"><div style="width: {guess.probability:.3%}"></div></div>'
+def _prediction(prediction: Prediction) -> str:
+    label, share = html.escape(prediction.label), html.escape(format_probability(prediction.probability))
+    bar = f'<div class="bar"><div style="width: {prediction.probability:.3%}"></div></div>'
     return f"<li><span><b>{label}</b> {share}</span>{bar}</li>\n"
 
 
 def _stage(number: int, stage: FeatureMap) -> str:
     low, high = value_range(stage.values)
     caption = f"{low:.3g} to {high:.3g} (1st to 99th percentile)"
-    grid = f'<img class="grid" loading="lazy" src="{_data_uri(draw_grid(stage.values))}" alt="feature maps">'
-    title = html.escape(describe(number, stage))
+    grid = (
+        f'<img class="grid" loading="lazy" src="{_data_uri(draw_feature_map_grid(stage.values))}" alt="feature maps">'
+    )
+    title = html.escape(stage_title(number, stage))
     return f"<section>\n<h2>{title}</h2>\n<figure>{grid}<figcaption>{caption}</figcaption></figure>\n</section>"
 
 

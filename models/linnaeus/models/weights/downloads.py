@@ -11,13 +11,13 @@ from torch.hub import get_dir
 from torchvision.models import WeightsEnum
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights.state_dict_conversion import fit
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.weights.state_dict_conversion import convert_state_dict
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 
-def downloaded_weights(
+def download_weights(
     model: ZooModel, classes: int | None = None, progress: bool = True
-) -> tuple[ZooModel, TrainedWeights]:
+) -> tuple[ZooModel, ModelWeights]:
     """Downloads torchvision's weights, with a progress bar, or takes them from the cache.
 
     Args:
@@ -37,8 +37,10 @@ def downloaded_weights(
             f"torchvision has no weights to download for {model.name}; say --weights random or --weights FILE"
         )
     published = model.download()
-    state = fit(_download(published, model.name, progress), model, classes or model.classes, str(published))
-    return _with_input_of(published, model), TrainedWeights(state, f"torchvision {published}")
+    state = convert_state_dict(
+        _download(published, model.name, progress), model, classes or model.classes, str(published)
+    )
+    return _with_published_input(published, model), ModelWeights(state, f"torchvision {published}")
 
 
 def _download(published: WeightsEnum, name: str, progress: bool) -> dict[str, torch.Tensor]:
@@ -58,7 +60,7 @@ def _download(published: WeightsEnum, name: str, progress: bool) -> dict[str, to
     return state
 
 
-def _with_input_of(published: WeightsEnum, model: ZooModel) -> ZooModel:
+def _with_published_input(published: WeightsEnum, model: ZooModel) -> ZooModel:
     """Newer weights were trained for another resizing than older ones of the same network."""
     preset = published.transforms()
     side = preset.crop_size[0]

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from linnaeus.models.weights import random_weights as untrained
-from linnaeus.models.weights.downloads import downloaded_weights
+from linnaeus.models.weights.downloads import download_weights
 from linnaeus.models.weights.random_weights import random_weights
-from linnaeus.models.weights.state_dict_conversion import fit
+from linnaeus.models.weights.state_dict_conversion import convert_state_dict
 from linnaeus.models.weights.state_dict_file import weights_from_file
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 BUNDLED = "bundled"
 DEFAULT = "DEFAULT"
@@ -15,12 +15,14 @@ FILE = "FILE"
 RANDOM = untrained.RANDOM
 
 
-def available(model: ZooModel) -> tuple[str, ...]:
+def available_sources(model: ZooModel) -> tuple[str, ...]:
     """What may be said after `--weights` for this model; FILE stands for a file's path."""
     return (*[BUNDLED] * (model.bundled is not None), *[DEFAULT] * (model.download is not None), RANDOM, FILE)
 
 
-def choose(model: ZooModel, word: str, seed: int = 0, classes: int | None = None) -> tuple[ZooModel, TrainedWeights]:
+def select_weights(
+    model: ZooModel, word: str, seed: int = 0, classes: int | None = None
+) -> tuple[ZooModel, ModelWeights]:
     """Gets the weights.
 
     Args:
@@ -39,13 +41,13 @@ def choose(model: ZooModel, word: str, seed: int = 0, classes: int | None = None
     if word == RANDOM:
         return model, random_weights(model, seed, classes)
     if word == DEFAULT:
-        return downloaded_weights(model, classes)
+        return download_weights(model, classes)
     if word == BUNDLED:
-        return model, _bundled(model, classes or model.classes)
+        return model, _bundled_weights(model, classes or model.classes)
     return model, weights_from_file(model, Path(word), classes)
 
 
-def _bundled(model: ZooModel, classes: int) -> TrainedWeights:
+def _bundled_weights(model: ZooModel, classes: int) -> ModelWeights:
     weights = model.bundled_weights()
-    fit(weights.state, model, classes, f"what comes with {model.name}")
+    convert_state_dict(weights.state, model, classes, f"what comes with {model.name}")
     return weights

@@ -8,17 +8,17 @@ from torch import Tensor
 from linnaeus.models.zoo_model import ZooModel
 
 # Checkpoints from before PyTorch 0.4 name a dense layer's parts norm.1, conv.2 (source document 002).
-_DOTTED = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\.(?:weight|bias|running_mean|running_var))")
+_DOTTED_DENSE_LAYER = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\.(?:weight|bias|running_mean|running_var))")
 # Training's auxiliary heads of GoogLeNet, as torchvision and source document 000 name them.
-_WITH_AUXILIARY_HEADS = "GoogLeNet"
-_AUXILIARY = re.compile(r"aux(?:_stage|_head|iliary)?_?[12]\.")
-_PARALLEL = "module."
+_FAMILY_WITH_AUXILIARY_HEADS = "GoogLeNet"
+_AUXILIARY_HEAD = re.compile(r"aux(?:_stage|_head|iliary)?_?[12]\.")
+_DATA_PARALLEL_PREFIX = "module."
 # Batch normalisation counts its batches since PyTorch 0.4.1; evaluation never asks.
-_COUNTER = ".num_batches_tracked"
-_NAMED = 3
+_BATCH_COUNTER = ".num_batches_tracked"
+_MAX_NAMES = 3
 
 
-def fit(state: dict[str, Tensor], model: ZooModel, classes: int, source: str) -> dict[str, Tensor]:
+def convert_state_dict(state: dict[str, Tensor], model: ZooModel, classes: int, source: str) -> dict[str, Tensor]:
     """Returns the state dict under the network's names.
 
     Old dotted DenseNet names, the prefix of `DataParallel` and the auxiliary heads of GoogLeNet are dealt with.
@@ -34,9 +34,9 @@ def fit(state: dict[str, Tensor], model: ZooModel, classes: int, source: str) ->
     """
     expected = model.build(classes).state_dict()
     fitted = _rename(state)
-    if model.family == _WITH_AUXILIARY_HEADS:
+    if model.family == _FAMILY_WITH_AUXILIARY_HEADS:
         fitted = _drop_auxiliary_heads(fitted, expected)
-    fitted |= {name: expected[name] for name in expected.keys() - fitted.keys() if name.endswith(_COUNTER)}
+    fitted |= {name: expected[name] for name in expected.keys() - fitted.keys() if name.endswith(_BATCH_COUNTER)}
     where = f"{source} does not fit {model.name}"
     if missing := [name for name in expected if name not in fitted]:
         raise ValueError(f"{where}: {_list(missing)} missing")
@@ -47,13 +47,13 @@ def fit(state: dict[str, Tensor], model: ZooModel, classes: int, source: str) ->
 
 
 def _rename(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    if state and all(name.startswith(_PARALLEL) for name in state):
-        state = {name.removeprefix(_PARALLEL): tensor for name, tensor in state.items()}
-    return {_DOTTED.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+    if state and all(name.startswith(_DATA_PARALLEL_PREFIX) for name in state):
+        state = {name.removeprefix(_DATA_PARALLEL_PREFIX): tensor for name, tensor in state.items()}
+    return {_DOTTED_DENSE_LAYER.sub(r"\1\2", name): tensor for name, tensor in state.items()}
 
 
 def _drop_auxiliary_heads(state: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor for name, tensor in state.items() if name in expected or not _AUXILIARY.match(name)}
+    return {name: tensor for name, tensor in state.items() if name in expected or not _AUXILIARY_HEAD.match(name)}
 
 
 def _check_shapes(
@@ -77,6 +77,6 @@ def _shape(sizes: Iterable[int]) -> str:
 
 
 def _list(names: list[str]) -> str:
-    shown = ", ".join(names[:_NAMED])
-    rest = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    shown = ", ".join(names[:_MAX_NAMES])
+    rest = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
     return f"{shown}{rest} {'is' if len(names) == 1 else 'are'}"

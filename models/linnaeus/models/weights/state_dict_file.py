@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from linnaeus.models.weights.state_dict_conversion import fit
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.weights.state_dict_conversion import convert_state_dict
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 _PICKLED = (".pth", ".pt")
 _SAFE = ".safetensors"
@@ -18,7 +18,7 @@ _SAFE = ".safetensors"
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
-def weights_from_file(model: ZooModel, path: Path, classes: int | None = None) -> TrainedWeights:
+def weights_from_file(model: ZooModel, path: Path, classes: int | None = None) -> ModelWeights:
     """Reads a state dict and makes it fit the model; no code in the file is ever run.
 
     Args:
@@ -30,8 +30,8 @@ def weights_from_file(model: ZooModel, path: Path, classes: int | None = None) -
         ValueError: the file holds no state dict, or one that does not fit.
         OSError: it cannot be read.
     """
-    state = fit(_read(path), model, classes or model.classes, str(path))
-    return TrainedWeights(state, path.name)
+    state = convert_state_dict(_read(path), model, classes or model.classes, str(path))
+    return ModelWeights(state, path.name)
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -21,12 +21,12 @@ def cifar10_labels() -> tuple[str, ...]:
     return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
-def _row(
+def _entry(
     name: str,
     depth: int,
     growth_rate: int,
     compressed: bool = False,
-    normalisation: tuple[tuple[float, ...], tuple[float, ...]] = _CIFAR10,
+    normalization: tuple[tuple[float, ...], tuple[float, ...]] = _CIFAR10,
     names: Callable[[], tuple[str, ...]] = cifar10_labels,
 ) -> ZooModel:
     return ZooModel(
@@ -35,8 +35,8 @@ def _row(
         year=2016,
         build=partial(_build, depth, growth_rate, compressed),
         input=_INPUT,
-        mean=normalisation[0],
-        std=normalisation[1],
+        mean=normalization[0],
+        std=normalization[1],
         labels=names,
     )
 
@@ -45,12 +45,12 @@ def _build(depth: int, growth_rate: int, compressed: bool, classes: int) -> nn.M
     return DenseNetCifar(depth, growth_rate, compressed, classes)
 
 
-ROWS = (
-    _row("densenet_cifar", 40, 12),
-    _row("densenet_100_12", 100, 12),
-    _row("densenet_100_24", 100, 24),
+ENTRIES = (
+    _entry("densenet_cifar", 40, 12),
+    _entry("densenet_100_12", 100, 12),
+    _entry("densenet_100_24", 100, 24),
     # This one is trained here, on MNIST's digits resized to 32x32 and stacked to three channels.
-    _row("densenet_bc_100_12", 100, 12, compressed=True, normalisation=_MNIST, names=labels.digits),
-    _row("densenet_bc_250_24", 250, 24, compressed=True),
-    _row("densenet_bc_190_40", 190, 40, compressed=True),
+    _entry("densenet_bc_100_12", 100, 12, compressed=True, normalization=_MNIST, names=labels.digits),
+    _entry("densenet_bc_250_24", 250, 24, compressed=True),
+    _entry("densenet_bc_190_40", 190, 40, compressed=True),
 )

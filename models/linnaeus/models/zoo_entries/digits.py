@@ -9,7 +9,7 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.models.weights import bundled as weights
 from linnaeus.models.zoo_model import ZooModel
 
-ROWS = (
+ENTRIES = (
     ZooModel(
         name="lenet",
         family="LeNet",

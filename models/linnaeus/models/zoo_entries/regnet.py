@@ -12,7 +12,7 @@ from linnaeus.models.zoo_model import ZooModel
 
 # As published (Radosavovic et al., 2020, tables of RegNetX and RegNetY models): d, w0, wa, wm, g. Those of 128GF are
 # Goyal et al.'s, 2021.
-PUBLISHED = {
+PUBLISHED_PARAMETERS = {
     "regnet_x_400mf": RegNetParameters(22, 24, 24.48, 2.54, 16),
     "regnet_x_800mf": RegNetParameters(16, 56, 35.73, 2.28, 16),
     "regnet_x_1_6gf": RegNetParameters(18, 80, 34.01, 2.25, 24),
@@ -29,7 +29,7 @@ PUBLISHED = {
     "regnet_y_32gf": RegNetParameters(20, 232, 115.89, 2.53, 232),
     "regnet_y_128gf": RegNetParameters(27, 456, 160.83, 2.52, 264),
 }
-REGNET_X_400MF = PUBLISHED["regnet_x_400mf"]
+REGNET_X_400MF = PUBLISHED_PARAMETERS["regnet_x_400mf"]
 _Y_SE_RATIO = 0.25
 
 
@@ -71,15 +71,15 @@ def regnet_model(
 
 
 def published_network(name: str, classes: int) -> nn.Module:
-    """Builds a network of `PUBLISHED`; those called Y have squeeze-and-excitation."""
-    return _build(PUBLISHED[name].stages(), _Y_SE_RATIO if "_y_" in name else None, classes)
+    """Builds a network of `PUBLISHED_PARAMETERS`; those called Y have squeeze-and-excitation."""
+    return _build(PUBLISHED_PARAMETERS[name].stages(), _Y_SE_RATIO if "_y_" in name else None, classes)
 
 
 def _build(stages: tuple[Stage, ...], se_ratio: float | None, classes: int) -> nn.Module:
     return anynet(stages, classes, se_ratio=se_ratio)
 
 
-ROWS = (
+ENTRIES = (
     regnet_model(
         REGNET_X_400MF.depth,
         REGNET_X_400MF.initial_width,

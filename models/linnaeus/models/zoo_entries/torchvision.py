@@ -8,11 +8,11 @@ from torchvision.models import GoogLeNet, WeightsEnum, get_model, get_model_weig
 
 from linnaeus.models import labels
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.zoo_entries.regnet import PUBLISHED, published_network
+from linnaeus.models.zoo_entries.regnet import PUBLISHED_PARAMETERS, published_network
 from linnaeus.models.zoo_model import ZooModel
 
 
-class HeadlessGoogLeNet(GoogLeNet):  # type: ignore[misc]  # torchvision has no types
+class GoogLeNetWithoutHeads(GoogLeNet):  # type: ignore[misc]  # torchvision has no types
     """torchvision's GoogLeNet without auxiliary heads, logits out.
 
     torchvision's forward, once scripted, returns a tuple with the heads' places in it. The published weights came
@@ -28,7 +28,7 @@ class HeadlessGoogLeNet(GoogLeNet):  # type: ignore[misc]  # torchvision has no 
         return logits
 
 
-def _row(name: str, family: str, year: int, build: Callable[[int], nn.Module] | None = None) -> ZooModel:
+def _entry(name: str, family: str, year: int, build: Callable[[int], nn.Module] | None = None) -> ZooModel:
     # torchvision's own choice, its most accurate: what `--weights DEFAULT` says. The input is read from the very
     # weights, some of which want another size than their predecessors.
     weights: WeightsEnum = get_model_weights(name).DEFAULT
@@ -59,18 +59,18 @@ def _build(name: str, classes: int) -> nn.Module:
 
 # torchvision's RegNet class in torchvision's shapes, but its builders cannot make one on the meta device, where the
 # zoo counts parameters without filling gigabytes.
-_REGNETS = tuple(_row(name, "RegNet", 2020, partial(published_network, name)) for name in PUBLISHED)
-_TOO_BIG = ("regnet_y_128gf",)
+_REGNETS = tuple(_entry(name, "RegNet", 2020, partial(published_network, name)) for name in PUBLISHED_PARAMETERS)
+_HUGE = ("regnet_y_128gf",)
 
-ROWS = (
+ENTRIES = (
     # torchvision's is the one-tower form of 2014 ("One weird trick for parallelizing convolutional networks")
-    _row("alexnet", "AlexNet", 2014),
-    *(_row(name, "VGG", 2014) for name in ("vgg16", "vgg19", "vgg16_bn")),
-    _row("googlenet", "GoogLeNet", 2014, HeadlessGoogLeNet),
-    *(_row(f"resnet{layers}", "ResNet", 2015) for layers in (18, 34, 50, 101, 152)),
-    *(_row(f"densenet{layers}", "DenseNet", 2016) for layers in (121, 161, 169, 201)),
-    *(row for row in _REGNETS if row.name not in _TOO_BIG),
+    _entry("alexnet", "AlexNet", 2014),
+    *(_entry(name, "VGG", 2014) for name in ("vgg16", "vgg19", "vgg16_bn")),
+    _entry("googlenet", "GoogLeNet", 2014, GoogLeNetWithoutHeads),
+    *(_entry(f"resnet{layers}", "ResNet", 2015) for layers in (18, 34, 50, 101, 152)),
+    *(_entry(f"densenet{layers}", "DenseNet", 2016) for layers in (121, 161, 169, 201)),
+    *(entry for entry in _REGNETS if entry.name not in _HUGE),
 )
 
-# 645 million parameters at 384x384: an export of it takes more than the 6 GB that exporting all of ROWS may.
-HUGE_ROWS = tuple(row for row in _REGNETS if row.name in _TOO_BIG)
+# 645 million parameters at 384x384: an export of it takes more than the 6 GB that exporting all of ENTRIES may.
+HUGE_ENTRIES = tuple(entry for entry in _REGNETS if entry.name in _HUGE)
