@@ -14,7 +14,8 @@ from torch import nn
 from linnaeus.models.export.calibration_images import MAX_IMAGES, read_calibration_images
 from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
 from linnaeus.models.manifest import InputSpec, read_manifest
-from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.calibration import recorded_pictures
 

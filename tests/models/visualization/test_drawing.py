@@ -15,7 +15,8 @@ from linnaeus.models.visualization.contact_sheet import draw_feature_map, format
 from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid, value_range
 from linnaeus.models.visualization.feature_maps import FeatureMap
 from linnaeus.models.visualization.text_drawing import text_width, wrap_path
-from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 
 
 def test_the_picture_is_what_the_server_would_make_of_it(pictures: Path) -> None:
