@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from linnaeus.models.export.version_folder import export_torchscript
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, load_mnist
 

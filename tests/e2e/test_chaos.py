@@ -15,7 +15,7 @@ from tests.e2e.fragile import SIDE, picture, write_model
 from tests.e2e.process_counts import descriptors, threads
 from tests.e2e.tracing import Trace
 
-from linnaeus.models.export.version_folder import export_torchscript
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

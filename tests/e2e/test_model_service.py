@@ -17,7 +17,7 @@ from tests.repositories import add_version
 from linnaeus.client import AsyncClient, Client, ModelNotFound, ModelRefused, ModelState
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from linnaeus.models.export.version_folder import export_torchscript
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.runtime.precision import PRECISIONS

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnaeus.models.export.version_folder import export_torchscript
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.registry import ZOO

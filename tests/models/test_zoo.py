@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from linnaeus.models.export import version_folder
-from linnaeus.models.export.version_folder import export_torchscript, next_version
+from linnaeus.models.export.torchscript import export_torchscript
+from linnaeus.models.export.version_folder import next_version
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, Recipe, evaluate, train

@@ -52,9 +52,3 @@ def eager_classifier(model: ZooModel, weights: ModelWeights, classes: int | None
     backbone = model.build(classes or model.classes)
     backbone.load_state_dict(weights.state)
     return PixelClassifier(backbone, model.mean, model.std).eval()
-
-
-def to_torchscript(classifier: PixelClassifier) -> torch.jit.ScriptModule:
-    """Compiles the whole; scripting keeps any batch, height and width possible where the network allows them."""
-    script: torch.jit.ScriptModule = torch.jit.script(classifier)
-    return script

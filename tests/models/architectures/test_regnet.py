@@ -14,10 +14,12 @@ from torchvision import models
 from torchvision.models.regnet import BlockParams
 from typer.testing import CliRunner
 
-from linnaeus.models.architectures.anynet import Cost, Stage, anynet, measure_cost
+from linnaeus.models.architectures.anynet import Stage, anynet
 from linnaeus.models.architectures.regnet import RegNetParameters
 from linnaeus.models.cli.draw_regnet import draw_regnet
-from linnaeus.models.pixel_classifier import PixelClassifier, to_torchscript
+from linnaeus.models.export.torchscript import to_torchscript
+from linnaeus.models.inspection.cost import Cost, measure_cost
+from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_entries.regnet import (
     ENTRIES,
     PUBLISHED_PARAMETERS,

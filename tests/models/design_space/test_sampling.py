@@ -16,21 +16,24 @@ from torch import Tensor
 from torch.nn import functional
 from typer.testing import CliRunner
 
-from linnaeus.models.architectures.anynet import Cost, Stage
+from linnaeus.models.architectures.anynet import Stage
 from linnaeus.models.cli import design_space as command
+from linnaeus.models.design_space.evaluation import (
+    SampledNetwork,
+    TrainingRegime,
+    error_distribution,
+    train_and_evaluate,
+)
 from linnaeus.models.design_space.sampling import (
     BOTTLENECK_RATIOS,
     GROUP_WIDTHS,
     MAX_DEPTH,
     MAX_WIDTH,
     STAGES,
-    SampledNetwork,
     Space,
-    TrainingRegime,
-    error_distribution,
     sample_stages,
-    train_and_evaluate,
 )
+from linnaeus.models.inspection.cost import Cost
 from linnaeus.models.training import Digits
 
 SEEDS = st.integers(0, 10**9)

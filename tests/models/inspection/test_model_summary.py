@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model, get_model_weights
 
 from linnaeus.models.architectures.lenet import LeNet
-from linnaeus.models.inspection.model_summary import Layer, convolutions, first_stages, stage_names, summarize
+from linnaeus.models.inspection.model_summary import Layer, summarize
+from linnaeus.models.inspection.submodels import convolutions, first_stages, stage_names
 
 
 def torchvision_network(name: str) -> nn.Module:

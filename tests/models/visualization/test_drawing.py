@@ -11,10 +11,12 @@ from PIL import Image
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.preprocessing import load_image, to_pixels
 from linnaeus.models.registry import find
-from linnaeus.models.visualization.contact_sheet import draw_feature_map, format_probability, stage_title
-from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid, value_range
+from linnaeus.models.visualization.captions import format_probability, stage_title
+from linnaeus.models.visualization.colormap import value_range
+from linnaeus.models.visualization.drawing import text_width, wrap_path
+from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid
+from linnaeus.models.visualization.feature_map_image import draw_feature_map
 from linnaeus.models.visualization.feature_maps import FeatureMap
-from linnaeus.models.visualization.text_drawing import text_width, wrap_path
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.requests.picture import EncodedImage
 

@@ -14,9 +14,10 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.preprocessing import load_image, to_pixels
 from linnaeus.models.registry import find
-from linnaeus.models.visualization.contact_sheet import draw_contact_sheet, draw_heat_map
+from linnaeus.models.visualization.contact_sheet import draw_contact_sheet
 from linnaeus.models.visualization.feature_maps import feature_maps, find_stages
 from linnaeus.models.visualization.grad_cam import grad_cam
+from linnaeus.models.visualization.heat_map import draw_heat_map
 from linnaeus.models.visualization.html_page import render_page
 from linnaeus.models.visualization.image_analysis import ImageAnalysis, analyze_image
 from linnaeus.models.visualization.output_files import save_analysis

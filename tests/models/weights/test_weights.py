@@ -13,12 +13,12 @@ from torch import nn
 from torchvision.transforms import InterpolationMode
 
 from linnaeus.models import labels
+from linnaeus.models.labels import read_label_file
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import eager_classifier, normalize
 from linnaeus.models.registry import find
 from linnaeus.models.weights.data_dependent_initialization import initialize_from_data, logit_spread
 from linnaeus.models.weights.downloads import download_weights
-from linnaeus.models.weights.label_file import read_label_file
 from linnaeus.models.weights.random_weights import random_weights
 from linnaeus.models.weights.selection import available_sources, select_weights
 from linnaeus.models.weights.state_dict_file import weights_from_file

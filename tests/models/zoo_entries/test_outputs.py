@@ -6,7 +6,8 @@ from torch import nn
 from torchvision.models import DenseNet, googlenet
 
 from linnaeus.models.architectures.densenet_cifar import DenseNetCifar, layers_per_block
-from linnaeus.models.pixel_classifier import PixelClassifier, to_torchscript
+from linnaeus.models.export.torchscript import to_torchscript
+from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_entries import cifar, torchvision
 
 TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}

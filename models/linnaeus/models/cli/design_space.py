@@ -7,14 +7,8 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.design_space.sampling import (
-    SampledNetwork,
-    Space,
-    TrainingRegime,
-    results_as_json,
-    sample_stages,
-    train_and_evaluate,
-)
+from linnaeus.models.design_space.evaluation import SampledNetwork, TrainingRegime, results_as_json, train_and_evaluate
+from linnaeus.models.design_space.sampling import Space, sample_stages
 from linnaeus.models.training import Digits, load_mnist
 
 
@@ -29,7 +23,8 @@ def design_space(
 ) -> None:
     """Trains small networks of a design space briefly on MNIST and draws the distribution of their errors."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models.plots import regnet_widths
+    from linnaeus.models.plots.error_distributions import plot_error_distributions
+    from linnaeus.models.plots.figure_file import save_figure
 
     regime = TrainingRegime(epochs, images, seed)
     training, test = load_mnist(data, train=True), load_mnist(data, train=False)
@@ -37,7 +32,7 @@ def design_space(
     out.mkdir(parents=True, exist_ok=True)
     (out / "samples.json").write_text(json.dumps(results_as_json(results, regime), indent=1) + "\n", encoding="utf-8")
     title = f"Small networks after {epochs} epoch{'s' * (epochs > 1)} with {images:,} digits"
-    regnet_widths.save_figure(regnet_widths.plot_error_distributions(results, title), out / "errors.png")
+    save_figure(plot_error_distributions(results, title), out / "errors.png")
     print(f"{out / 'samples.json'}, {out / 'errors.png'}")
 
 

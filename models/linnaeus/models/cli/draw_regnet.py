@@ -6,8 +6,8 @@ from typing import Annotated
 import torch
 import typer
 
-from linnaeus.models.architectures.anynet import measure_cost
 from linnaeus.models.architectures.regnet import RegNetParameters
+from linnaeus.models.inspection.cost import measure_cost
 from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 
 
@@ -28,7 +28,8 @@ def draw_regnet(
 ) -> None:
     """Draws a RegNet's widths per block against its quantised line; RegNetX-400MF, but for what you change."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models.plots import regnet_widths
+    from linnaeus.models.plots.figure_file import save_figure
+    from linnaeus.models.plots.regnet_widths import plot_widths
 
     model = regnet_model(depth, w0, wa, wm, group_width, se_ratio)
     with torch.device("meta"):
@@ -37,5 +38,5 @@ def draw_regnet(
     excitation = "" if se_ratio is None else f", se = {se_ratio:g}"
     title = f"RegNet d = {depth}, w0 = {w0}, wa = {wa:g}, wm = {wm:g}, g = {group_width}{excitation}"
     parameters = RegNetParameters(depth, w0, wa, wm, group_width)
-    regnet_widths.save_figure(regnet_widths.plot_widths(parameters, cost, title), out)
+    save_figure(plot_widths(parameters, cost, title), out)
     print(f"{out}: {cost}")

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export.version_folder import export_torchscript, next_version, require_new_version
+from linnaeus.models.export.torchscript import export_torchscript
+from linnaeus.models.export.version_folder import next_version, require_new_version
+from linnaeus.models.labels import read_label_file
 from linnaeus.models.registry import ZOO, find
-from linnaeus.models.weights.label_file import read_label_file
 from linnaeus.models.weights.selection import BUNDLED, DEFAULT, FILE, RANDOM, select_weights
 from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 from linnaeus.models.zoo_model import ZooModel

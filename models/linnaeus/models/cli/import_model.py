@@ -7,8 +7,8 @@ import typer
 
 from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
 from linnaeus.models.export.version_folder import next_version
+from linnaeus.models.labels import read_label_file
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights.label_file import read_label_file
 
 
 def import_(

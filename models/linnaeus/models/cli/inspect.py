@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,15 +13,9 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from linnaeus.models.inspection.model_summary import (
-    Layer,
-    ModelSummary,
-    Shape,
-    convolutions,
-    first_stages,
-    stage_names,
-    summarize,
-)
+from linnaeus.models.inspection.model_summary import Layer, ModelSummary, Shape, summarize
+from linnaeus.models.inspection.parameters import ParameterStatistics, parameter_statistics
+from linnaeus.models.inspection.submodels import convolutions, first_stages, stage_names
 from linnaeus.models.registry import find
 from linnaeus.models.weights.selection import BUNDLED, select_weights
 from linnaeus.models.zoo_model import ZooModel
@@ -34,17 +28,6 @@ class LayerKind(StrEnum):
     """Which layers are shown alone."""
 
     CONV = "conv"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One named parameter; mean and std are over all its parameter_values."""
-
-    name: str
-    shape: Shape
-    count: int
-    mean: float
-    std: float
 
 
 def inspect(
@@ -76,7 +59,7 @@ def inspect(
     image = (model.input.channels, model.input.height, model.input.width)
     part = network if first is None else first_stages(network, first)
     summary = _summarize_part(network, part, image, only)
-    parameter_values = _parameters(part) if parameters else ()
+    parameter_values = parameter_statistics(part) if parameters else ()
     if as_json:
         print(json.dumps(_as_json(model, image, summary, parameter_values), indent=1))
         return
@@ -116,21 +99,8 @@ def _summarize_part(network: nn.Module, part: nn.Module, image: Shape, only: Lay
     return ModelSummary(layers, total.output, total.parameters, total.multiply_adds)
 
 
-def _parameters(network: nn.Module) -> tuple[Parameter, ...]:
-    return tuple(
-        Parameter(
-            name,
-            tuple(values.shape),
-            values.numel(),
-            values.mean().item(),
-            values.std(correction=0).item(),
-        )
-        for name, values in network.named_parameters()
-    )
-
-
 def _as_json(
-    model: ZooModel, image: Shape, summary: ModelSummary, parameter_values: tuple[Parameter, ...]
+    model: ZooModel, image: Shape, summary: ModelSummary, parameter_values: tuple[ParameterStatistics, ...]
 ) -> dict[str, Any]:
     data = {"name": model.name, "family": model.family, "input": image, **asdict(summary)}
     return {**data, "named_parameters": [asdict(number) for number in parameter_values]} if parameter_values else data
@@ -171,7 +141,7 @@ def _title(layer: Layer, flat: bool) -> Text:
     return Text.assemble(name, " ", (layer.kind, "cyan"))
 
 
-def _parameter_table(parameters: tuple[Parameter, ...]) -> Table:
+def _parameter_table(parameters: tuple[ParameterStatistics, ...]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
     table.add_column("parameter", "total", overflow="fold")
     table.add_column("shape", no_wrap=True)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
+from linnaeus.models.labels import read_label_file
 from linnaeus.models.registry import find
 from linnaeus.models.visualization.image_analysis import analyze_image
 from linnaeus.models.visualization.output_files import save_analysis
-from linnaeus.models.weights.label_file import read_label_file
 from linnaeus.models.weights.selection import BUNDLED, select_weights
 
 

@@ -17,9 +17,10 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import CHECK_SEED, check_input
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier, to_torchscript
+from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 logger = logging.getLogger(__name__)

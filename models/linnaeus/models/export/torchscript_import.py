@@ -13,9 +13,10 @@ from torch import Tensor
 
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.hardcoded_devices import find_hardcoded_device
+from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
 from linnaeus.models.manifest import InputSpec, Weights
-from linnaeus.models.pixel_classifier import PixelClassifier, normalize, to_torchscript
+from linnaeus.models.pixel_classifier import PixelClassifier, normalize
 
 _BATCH_TOLERANCE = 1e-3
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from linnaeus.models.export.calibration_images import manifest_entry, read_calibration_images
+from linnaeus.models.export.calibration_images import manifest_entry
 from linnaeus.models.manifest import (
     CALIBRATION_FILE,
     LABELS_FILE,
@@ -23,13 +23,10 @@ from linnaeus.models.manifest import (
     check_pixels,
     to_json,
 )
-from linnaeus.models.pixel_classifier import eager_classifier, to_torchscript
-from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 CHECK_SEED = "linnaeus check 1"
 # Two float32 runs of one network on different processors differ by rounding only.
 CHECK_TOLERANCE = 1e-3
-_SCRIPT_TOLERANCE = 1e-5
 
 
 def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
@@ -43,54 +40,6 @@ def next_version(repository: Path, name: str) -> int:
     folder = repository / name
     existing = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
     return max(existing, default=0) + 1
-
-
-def export_torchscript(
-    model: ZooModel,
-    weights: ModelWeights,
-    repository: Path,
-    version: int,
-    labels: tuple[str, ...] | None = None,
-    calibration: Path | None = None,
-) -> Path:
-    """Writes `<repository>/<name>/<version>` and returns it.
-
-    Args:
-        model: what to export.
-        weights: its weights.
-        repository: made if it is not existing.
-        version: a positive integer.
-        labels: one for each class of the weights, if not the model's own.
-        calibration: a folder of pictures for the server to compare precisions by.
-
-    Raises:
-        FileExistsError: the version is existing already; versions never change.
-        OSError, ValueError: existing are no pictures to read in the folder.
-        RuntimeError: the TorchScript does not compute what the network computes.
-    """
-    require_new_version(repository, model.name, version)
-    labels = labels or model.labels()
-    pictures = read_calibration_images(calibration, model.input) if calibration else b""
-    eager = eager_classifier(model, weights, len(labels))
-    script = to_torchscript(eager)
-    pixels = check_input(model.input)
-    with torch.inference_mode():
-        expected = eager(pixels)
-        difference = (script(pixels) - expected).abs().max().item()
-    # written so that a result that is not a number is refused as well
-    if not difference <= _SCRIPT_TOLERANCE:
-        raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
-    content = VersionContent(
-        name=model.name,
-        architecture=model.family,
-        input=model.input,
-        labels=labels,
-        weights=Weights(weights.source, weights.seed),
-        script=script,
-        probabilities=tuple(expected[0].tolist()),
-        calibration=pictures,
-    )
-    return write_version(content, repository, version)
 
 
 def require_new_version(repository: Path, name: str, version: int) -> None:

@@ -6,15 +6,11 @@ import io
 
 from PIL import Image
 
-from linnaeus.models.visualization.contact_sheet import (
-    draw_heat_map,
-    enlarge,
-    format_probability,
-    heat_map_title,
-    stage_title,
-)
-from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid, value_range
+from linnaeus.models.visualization.captions import format_probability, heat_map_title, stage_title
+from linnaeus.models.visualization.colormap import value_range
+from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid
 from linnaeus.models.visualization.feature_maps import FeatureMap
+from linnaeus.models.visualization.heat_map import draw_heat_map, enlarge
 from linnaeus.models.visualization.image_analysis import ImageAnalysis, Prediction
 
 # System colours follow the reader's light or dark setting by themselves.

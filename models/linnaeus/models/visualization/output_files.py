@@ -8,7 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from linnaeus.models.visualization.contact_sheet import draw_contact_sheet, draw_feature_map, draw_heat_map
+from linnaeus.models.visualization.contact_sheet import draw_contact_sheet
+from linnaeus.models.visualization.feature_map_image import draw_feature_map
+from linnaeus.models.visualization.heat_map import draw_heat_map
 from linnaeus.models.visualization.html_page import render_page
 from linnaeus.models.visualization.image_analysis import ImageAnalysis
 

@@ -16,18 +16,13 @@ _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _MNIST = ((0.1307,) * 3, (0.3081,) * 3)
 
 
-def cifar10_labels() -> tuple[str, ...]:
-    """The ten classes of CIFAR-10, by class index."""
-    return ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
 def _entry(
     name: str,
     depth: int,
     growth_rate: int,
     compressed: bool = False,
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = _CIFAR10,
-    names: Callable[[], tuple[str, ...]] = cifar10_labels,
+    names: Callable[[], tuple[str, ...]] = labels.cifar10,
 ) -> ZooModel:
     return ZooModel(
         name=name,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from linnaeus.models.architectures.layer_initialization import initialize_layers
+from linnaeus.models.architectures.initialization import initialize_layers
 from linnaeus.models.architectures.lenet import LeNet
 
 

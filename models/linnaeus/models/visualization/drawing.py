@@ -5,11 +5,15 @@ It knows Latin letters; others appear as boxes, and are to be read on the page, 
 
 from functools import lru_cache
 
-from PIL import ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
+MARGIN = 20
+# Heights of letters in pixels.
+HEADING_SIZE, BODY_SIZE, SMALL_SIZE = 22, 15, 12
 TEXT_COLOR = "#1b1f24"
 MUTED_COLOR = "#5c6670"
 WARNING_COLOR = "#a33b12"
+_BACKGROUND = "white"
 
 
 @lru_cache(maxsize=8)
@@ -64,3 +68,9 @@ def _truncate_start(before: str, text: str, size: int, width: float) -> str:
     while kept and not _fits(f"{before}{kept if kept == text else '…' + kept}", size, width):
         kept = kept[1:]
     return f"{before}{kept if kept == text else '…' + kept}"
+
+
+def blank_sheet(width: int, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
+    """An empty sheet, and what draws on it."""
+    sheet = Image.new("RGB", (width, height), _BACKGROUND)
+    return sheet, ImageDraw.Draw(sheet)
