@@ -2,23 +2,17 @@
 
 import inspect
 from collections.abc import Callable
-from pathlib import Path
 from random import Random
 
 import pytest
 import torch
-import typer
-from PIL import Image
 from torch import nn
 from torchvision import models
 from torchvision.models.regnet import BlockParams
-from typer.testing import CliRunner
 
 from linnaeus.models.architectures.anynet import Stage, anynet
 from linnaeus.models.architectures.regnet import RegNetParameters
-from linnaeus.models.cli.draw_regnet import draw_regnet
 from linnaeus.models.export.torchscript import to_torchscript
-from linnaeus.models.inspection.cost import Cost, measure_cost
 from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_entries.regnet import (
     ENTRIES,
@@ -104,23 +98,6 @@ def test_regnet_x_400mf_is_the_rows_default_and_steps_up_its_line() -> None:
     assert [stage.width for stage in REGNET_X_400MF.stages()] == [32, 64, 160, 400]
 
 
-def test_a_cost_is_what_one_counts_on_paper() -> None:
-    stages = (Stage(1, 8, bottleneck_ratio=2, group_width=2),)
-    # 9x9 pixels: the stem's map is 5x5, the stage's 3x3, its first convolution still 5x5; inside there are 4 channels
-    parameters = (9 * 32 + 64) + (32 * 8 + 16) + (32 * 4 + 8) + (4 * 9 * 2 + 8) + (4 * 8 + 16) + (8 + 1) * 5
-    multiply_adds = 25 * 9 * 32 + 9 * 32 * 8 + 25 * 32 * 4 + 9 * 4 * 9 * 2 + 9 * 4 * 8 + 8 * 5
-    activations = 25 * 32 + 9 * 8 + 25 * 4 + 9 * 4 + 9 * 8
-    for network in (anynet(stages, 5, channels=1), on_meta(lambda: anynet(stages, 5, channels=1))):
-        assert measure_cost(network, (1, 9, 9)) == Cost(parameters, multiply_adds, activations)
-        assert network.training, "counting must leave the network as it was"
-
-
-@pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_y_400mf", "regnet_x_3_2gf"])
-def test_multiply_adds_are_the_published_ones(name: str) -> None:
-    billions = measure_cost(on_meta(lambda: published_network(name, 1000)), (3, 224, 224)).multiply_adds / 1e9
-    assert round(billions, 3) == models.get_model_weights(name).DEFAULT.meta["_ops"]
-
-
 @pytest.mark.parametrize("se_ratio", [None, 0.25])
 def test_any_regnet_can_be_exported(se_ratio: float | None) -> None:
     model = regnet_model(4, 8, 8.0, 2.0, 8, se_ratio, name="mine")
@@ -166,23 +143,3 @@ def test_stages_whose_groups_do_not_come_out_are_refused() -> None:
         Stage(0, 8)
     with pytest.raises(ValueError, match="at least one stage"):
         anynet((), 10)
-
-
-def test_draw_regnet_draws_every_width_and_says_what_the_network_costs(tmp_path: Path) -> None:
-    from linnaeus.models.plots.regnet_widths import plot_widths
-
-    parameters = RegNetParameters(6, 24, 24.0, 2.5, 16)
-    lines = {line.get_label(): line for line in plot_widths(parameters, Cost(1, 2, 3), "t").axes[0].get_lines()}
-    assert tuple(lines["quantised line"].get_ydata()) == parameters.quantized_widths()
-    assert tuple(lines["straight line w0 + wa · j"].get_ydata()) == parameters.linear_widths()
-    drawn = [stage.width for stage in parameters.stages() for _ in range(stage.depth)]
-    assert list(lines["the network's blocks"].get_ydata()) == drawn != list(parameters.quantized_widths())
-
-    app = typer.Typer()
-    app.command()(draw_regnet)
-    target = tmp_path / "new" / "x.png"
-    arguments = ["--depth", "6", "--wa", "24", "--wm", "2.5", "--se-ratio", "0.25", "--out", str(target)]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.output.startswith(f"{target}: ") and "multiply-adds" in result.output
-    with Image.open(target) as picture:
-        assert picture.format == "PNG" and picture.width > 800

@@ -1,5 +1,7 @@
 """`linnaeus-zoo export` and `list`: what is written, with which weights, and that nothing half-done stays."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,15 +108,11 @@ def test_a_crash_in_the_middle_of_all_leaves_what_was_whole_and_no_half_version(
     assert read_manifest(tmp_path / "lenet" / "1").classes == 10
 
 
-def test_list_shows_every_name_with_the_weights_it_can_have(listed: dict[str, dict[str, Any]], table: str) -> None:
-    assert listed.keys() == ZOO.keys()
-    assert listed["lenet"] == {
-        "name": "lenet",
-        "family": "LeNet",
-        "year": 1998,
-        "input": "1x28x28",
-        "classes": 10,
-        "parameters": 431_080,
-        "weights": ["bundled", "random", "FILE"],
-    }
-    assert all(name in table for name in ZOO) and "4,652,008" in table
+def test_export_makes_a_regnet_of_the_parameters_it_is_given(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
+    shape = ["--depth", "4", "--w0", "16", "--wa", "8", "--wm", "2", "--group-width", "8", "--se-ratio", "0.25"]
+    done = run_zoo("export", "regnet", *shape, "--weights", "random", "--repository", str(tmp_path))
+    assert done.output == f"{tmp_path / 'regnet' / '1'}\n", done.errors
+    manifest = json.loads((tmp_path / "regnet" / "1" / "manifest.json").read_text())
+    assert manifest["parameters"] < 200_000 and manifest["weights"] == {"source": "random", "seed": 0}
+    refused = run_zoo("export", "lenet", "--depth", "4", "--repository", str(tmp_path))
+    assert refused.exit_code == 1 and "shape the model regnet" in refused.errors

@@ -1,77 +1,7 @@
 """Looking: the picture as it is prepared, and what is drawn of numbers and names."""
 
-import math
-from pathlib import Path
-
-import numpy
-import pytest
-import torch
-from PIL import Image
-
-from linnaeus.models.manifest import InputSpec
-from linnaeus.models.preprocessing import load_image, to_pixels
-from linnaeus.models.registry import find
-from linnaeus.models.visualization.captions import format_probability, stage_title
-from linnaeus.models.visualization.colormap import value_range
+from linnaeus.models.visualization.captions import format_probability
 from linnaeus.models.visualization.drawing import text_width, wrap_path
-from linnaeus.models.visualization.feature_map_grid import draw_feature_map_grid
-from linnaeus.models.visualization.feature_map_image import draw_feature_map
-from linnaeus.models.visualization.feature_maps import FeatureMap
-from linnaeus.server.decoding.decode import decode
-from linnaeus.server.requests.picture import EncodedImage
-
-
-def test_the_picture_is_what_the_server_would_make_of_it(pictures: Path) -> None:
-    for name, file in (("efficientnet_lite0", "coffee.jpg"), ("efficientnet_lite0", "chelsea.jpg"), ("lenet", "4.png")):
-        path = pictures / "digits" / file if file.endswith("png") else pictures / file
-        spec = find(name).input
-        ours = numpy.asarray(load_image(path, spec)).reshape(spec.height, spec.width, -1).astype(int)
-        theirs = decode(EncodedImage(path.read_bytes()), spec, 10**8).astype(int)
-        assert ours.shape == theirs.shape
-        assert numpy.abs(ours - theirs).mean() < 0.5
-
-
-def test_a_picture_is_turned_upright_and_laid_over_white(tmp_path: Path) -> None:
-    spec = InputSpec(channels=3, height=2, width=2, resize=2, interpolation="bilinear")
-    stored = Image.new("RGBA", (2, 2), (255, 0, 0, 255))
-    stored.putpixel((0, 0), (0, 0, 0, 0))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its left side: the first pixel belongs in the right upper corner
-    stored.save(tmp_path / "turned.png", exif=exif)
-    image = load_image(tmp_path / "turned.png", spec)
-    assert [image.getpixel(place) for place in ((1, 0), (0, 0), (0, 1), (1, 1))] == [(255,) * 3] + [(255, 0, 0)] * 3
-    assert to_pixels(image)[0, :, 0, 1].tolist() == [255, 255, 255]
-
-
-@pytest.mark.parametrize(("channels", "size"), [(1, 1), (7, 3), (64, 112), (50, 8), (1920, 7)])
-def test_every_channel_is_drawn_whole(channels: int, size: int) -> None:
-    # every channel has a value of its own; the middle 98 % of them have colours of their own, up to the palette's 255
-    values = torch.arange(float(channels)).view(-1, 1, 1).expand(channels, size, size)
-    grid = draw_feature_map_grid(values)
-    places = numpy.asarray(grid)
-    assert grid.width <= 1200
-    opaque = places != 255
-    per_tile = opaque.sum() / channels
-    assert per_tile == int(per_tile) and round(per_tile**0.5) ** 2 == per_tile
-    assert len(numpy.unique(places[opaque])) >= min(channels * 0.97, 255)
-
-
-def test_the_scale_runs_over_what_most_values_are() -> None:
-    values = torch.cat([torch.linspace(0, 1, 999), torch.tensor([1e6])]).view(1, 10, 100)
-    low, high = value_range(values)
-    assert 0 <= low < 0.02 and 0.98 < high <= 1
-
-
-def test_a_titled_stage_holds_its_grid_whole() -> None:
-    stage = FeatureMap("a." * 200, "Conv2d", torch.rand(40, 9, 9, generator=torch.Generator().manual_seed(0)))
-    drawn, grid = draw_feature_map(3, stage), draw_feature_map_grid(stage.values).convert("RGBA")
-    cut = drawn.crop((20, 56, 20 + grid.width, 56 + grid.height))
-    white = Image.new("RGBA", grid.size, "white")
-    assert numpy.array_equal(numpy.asarray(cut), numpy.asarray(Image.alpha_composite(white, grid).convert("RGB")))
-    border = numpy.asarray(drawn)
-    # the scale's last line
-    assert (border[56 + grid.height + 52 :] != 255).any()
-    assert (border[:, -10:] == 255).all() and (border[-5:] == 255).all()
 
 
 def test_a_small_probability_is_not_said_to_be_nothing() -> None:
@@ -81,13 +11,6 @@ def test_a_small_probability_is_not_said_to_be_nothing() -> None:
         "<0.1%",
         "100.0%",
     ]
-
-
-def test_a_stages_name_is_told_in_full_where_its_grid_is_narrower() -> None:
-    stage = FeatureMap("features.denseblock1.denselayer1.inception.branch4", "Sequential", torch.zeros(8, 56, 56))
-    drawn = draw_feature_map(8, stage)
-    assert drawn.width > draw_feature_map_grid(stage.values).width + 40
-    assert drawn.width == 40 + math.ceil(text_width(stage_title(8, stage), 22))
 
 
 def test_a_long_path_takes_two_lines_which_divide_at_a_dot_and_begin_with_its_number() -> None:

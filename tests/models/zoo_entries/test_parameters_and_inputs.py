@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
+from linnaeus.models.registry import find
 from linnaeus.models.zoo_entries import cifar, torchvision
 
 TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
@@ -186,3 +187,16 @@ def test_the_cifar_densenets_have_the_papers_size(
     parameters = parameters_of(CIFAR[name].network)
     assert parameters == cifar_densenet(depth, growth, compressed)
     assert round(parameters / 1e6, 1) == millions  # Huang et al., 2016, table 2
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        # 20 * (25 + 1) + 50 * (20 * 25 + 1) + 500 * (800 + 1) + 10 * (500 + 1)
+        ("lenet", 520 + 25_050 + 400_500 + 5_010),
+        # Google's published count for EfficientNet-Lite0
+        ("efficientnet_lite0", 4_652_008),
+    ],
+)
+def test_parameter_counts_are_exact(name: str, parameters: int) -> None:
+    assert sum(parameter.numel() for parameter in find(name).network().parameters()) == parameters

@@ -61,3 +61,20 @@ def test_it_is_what_export_takes_unless_told_otherwise(tmp_path: Path) -> None:
 
 def test_the_list_says_that_it_comes_along(listed: dict[str, dict[str, Any]]) -> None:
     assert listed["lenet5"]["weights"] == ["bundled", "random", "FILE"]
+
+
+def test_the_published_efficientnet_weights_are_all_used_in_their_places() -> None:
+    model = find("efficientnet_lite0")
+    assert len(model.bundled_weights().state) == len(model.network().state_dict())
+    with pytest.raises(RuntimeError, match="Missing key"):
+        model.network().load_state_dict(dict(list(model.bundled_weights().state.items())[1:]))
+
+
+def test_the_bundled_lenet_reads_at_least_99_percent_of_the_test_digits(mnist_test: Digits) -> None:
+    model = find("lenet")
+    network = model.network()
+    network.load_state_dict(model.bundled_weights().state)
+    accuracy = evaluate(network, model, mnist_test)
+    assert accuracy >= 0.99
+    history = json.loads(BUNDLED_FOLDER.joinpath("lenet.json").read_text())
+    assert accuracy == pytest.approx(history["epochs"][-1]["test_accuracy"], abs=2e-4)
