@@ -1,4 +1,4 @@
-"""A picture file as the network gets it, prepared as the server prepares what it is sent."""
+"""Loads an image file and resizes and crops it for a network, as the server does."""
 
 from pathlib import Path
 
@@ -13,40 +13,40 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 
 def load_image(path: Path, spec: InputSpec) -> Image.Image:
-    """Reads a picture, upright and over white where it is not opaque; returns the part that the network sees.
+    """Reads an image file, applies its EXIF orientation, and puts it on white if it is not opaque.
 
     Returns:
-        A picture of `spec.width` x `spec.height`, in mode L for one channel and RGB for three.
+        The part that the network sees, `spec.width` x `spec.height`, in mode L for one channel and RGB for three.
 
     Raises:
-        OSError: the file is not there or no picture.
+        OSError: if the file does not exist or is not an image.
     """
     with Image.open(path) as file:
         upright = ImageOps.exif_transpose(file)
     return _resize_and_crop(_opaque(upright).convert("L" if spec.channels == 1 else "RGB"), spec)
 
 
-def to_pixels(picture: Image.Image) -> Tensor:
-    """A picture in mode L or RGB as uint8 [1, C, H, W]."""
-    return torch.from_numpy(numpy.array(picture)).reshape(1, picture.height, picture.width, -1).permute(0, 3, 1, 2)
+def to_pixels(image: Image.Image) -> Tensor:
+    """Converts an image in mode L or RGB to uint8 [1, C, H, W]."""
+    return torch.from_numpy(numpy.array(image)).reshape(1, image.height, image.width, -1).permute(0, 3, 1, 2)
 
 
-def _opaque(picture: Image.Image) -> Image.Image:
-    if not picture.has_transparency_data:
-        return picture
-    rgba = picture.convert("RGBA")
+def _opaque(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image
+    rgba = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
 
 
-def _resize_and_crop(picture: Image.Image, spec: InputSpec) -> Image.Image:
-    """Shorter side to `spec.resize`, then the middle; the longer side is rounded down, as torchvision does."""
-    short = min(picture.size)
-    left, right = _crop_span(picture.width, spec.resize * picture.width // short, spec.width)
-    top, bottom = _crop_span(picture.height, spec.resize * picture.height // short, spec.height)
-    return picture.resize((spec.width, spec.height), _FILTERS[spec.interpolation], box=(left, top, right, bottom))
+def _resize_and_crop(image: Image.Image, spec: InputSpec) -> Image.Image:
+    """Resizes the shorter side to `spec.resize` (rounding the longer down, as torchvision) and crops the center."""
+    short = min(image.size)
+    left, right = _crop_span(image.width, spec.resize * image.width // short, spec.width)
+    top, bottom = _crop_span(image.height, spec.resize * image.height // short, spec.height)
+    return image.resize((spec.width, spec.height), _FILTERS[spec.interpolation], box=(left, top, right, bottom))
 
 
-def _crop_span(source: int, resized: int, cut: int) -> tuple[float, float]:
-    """Where the middle `cut` of `resized` pixels begins and ends, in pixels of the source."""
-    start = round((resized - cut) / 2)
-    return start * source / resized, (start + cut) * source / resized
+def _crop_span(source: int, resized: int, crop: int) -> tuple[float, float]:
+    """Returns begin and end of the central `crop` of `resized` pixels, in pixels of the source."""
+    start = round((resized - crop) / 2)
+    return start * source / resized, (start + crop) * source / resized

@@ -1,4 +1,4 @@
-"""Starting weights for networks that have no batch norm to forgive bad ones."""
+"""Weight initialization by layer type, for any network."""
 
 from typing import Literal
 
@@ -10,10 +10,11 @@ Scheme = Literal["kaiming", "xavier", "normal"]
 
 
 def initialize_for_relu(network: nn.Module) -> None:
-    """Draws every convolution and dense layer as He et al. (2015) do, with biases at zero.
+    """Initializes convolutions and dense layers as in He et al. (2015), with biases of zero.
 
-    PyTorch's own start shrinks the signal by about a factor of 2.4 a layer, after twenty layers to nothing; this one
-    keeps its size through any number of ReLU layers.
+    The constructors of networks without batch norm use it. PyTorch's default shrinks the signal by a factor of about
+    2.4 a layer, so that after twenty layers nothing is left of it; this initialization keeps its variance through any
+    number of ReLU layers. It draws from torch's global generator.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -23,12 +24,20 @@ def initialize_for_relu(network: nn.Module) -> None:
 
 
 def initialize_layers(network: nn.Module, scheme: Scheme = "kaiming", seed: int = 0, std: float = 0.01) -> None:
-    """Gives each layer fresh parameters by its type, in place; the same seed gives the same ones.
+    """Initializes each layer by its type, in place; the same seed gives the same parameters.
 
-    Weights of convolutions and dense layers are drawn from a normal distribution: `kaiming` (He et al., 2015; variance
-    2/fan-out) for networks with ReLU, `xavier` (Glorot and Bengio, 2010; variance 2/(fan-in + fan-out)) for sigmoid
-    and tanh, `normal` with the standard deviation `std`. Their biases become 0. Normalisation layers become the
-    identity, running statistics included. Parameters of other layers stay as they are.
+    Convolutions and dense layers get biases of 0 and normally distributed weights. Normalization layers become the
+    identity and forget their running statistics. Other layers are left unchanged.
+
+    Args:
+        network: the network to change.
+        scheme: `kaiming` (He et al., 2015; variance 2/fan-out) for ReLU, `xavier` (Glorot and Bengio, 2010; variance
+            2/(fan-in + fan-out)) for sigmoid and tanh, or `normal`.
+        seed: seed of the generator.
+        std: standard deviation for `normal`.
+
+    Raises:
+        ValueError: if there is no such scheme.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo design-space`."""
+"""`linnaeus-zoo design-space`: samples, trains and compares the networks of design spaces."""
 
 import json
 from pathlib import Path
@@ -41,7 +41,7 @@ def _sample_and_evaluate(
 ) -> list[SampledNetwork]:
     random = Random(regime.seed)
     results = []
-    for place in range(1, number + 1):
+    for index in range(1, number + 1):
         results.append(train_and_evaluate(sample_stages(space, random), training, test, regime))
-        print(f"{space.value} {place}/{number}: error {results[-1].error:.1%}, {results[-1].cost}", flush=True)
+        print(f"{space.value} {index}/{number}: error {results[-1].error:.1%}, {results[-1].cost}", flush=True)
     return results

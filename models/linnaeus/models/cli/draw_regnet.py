@@ -1,4 +1,4 @@
-"""`linnaeus-zoo draw-regnet`."""
+"""`linnaeus-zoo draw-regnet`: plots the widths of a RegNet."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo export`: writes models of the zoo into a repository."""
+"""`linnaeus-zoo export`: writes models of the zoo into a model repository, or as ONNX."""
 
 import sys
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from linnaeus.models.zoo_model import ZooModel
 
 
 class Format(StrEnum):
-    """What is written."""
+    """The format to export."""
 
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
@@ -26,7 +26,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExportOptions:
-    """What is wanted of every model that is exported."""
+    """The options that apply to every exported model."""
 
     repository: Path
     version: int | None
@@ -94,24 +94,24 @@ def _regnet(
     group_width: int | None,
     se_ratio: float | None,
 ) -> ZooModel:
-    """The family's member with these parameters; those left out are RegNetX-400MF's."""
+    """Returns the RegNet with these parameters, by default those of RegNetX-400MF."""
     if [model.name for model in models] != ["regnet"]:
         raise ValueError(
             "--depth, --w0, --wa, --wm, --group-width and --se-ratio shape the model regnet; name it alone"
         )
-    usual = REGNET_X_400MF
+    default = REGNET_X_400MF
     return regnet_model(
-        usual.depth if depth is None else depth,
-        usual.initial_width if w0 is None else w0,
-        usual.slope if wa is None else wa,
-        usual.width_multiplier if wm is None else wm,
-        usual.group_width if group_width is None else group_width,
+        default.depth if depth is None else depth,
+        default.initial_width if w0 is None else w0,
+        default.slope if wa is None else wa,
+        default.width_multiplier if wm is None else wm,
+        default.group_width if group_width is None else group_width,
         se_ratio,
     )
 
 
 def _check_options(models: list[ZooModel], options: ExportOptions) -> None:
-    """Better before the first model is written than after the twentieth."""
+    """Checks the options against all models before the first one is exported; raises ValueError or FileExistsError."""
     if options.weights == DEFAULT and (without := [model.name for model in models if model.download is None]):
         raise ValueError(
             f"torchvision has no weights to download for {', '.join(without)}; say --weights random or --weights {FILE}"
@@ -134,16 +134,16 @@ def _require_bundled(models: list[ZooModel]) -> None:
 
 
 def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
-    """Everything that one model needed is released on return: the zoo would not fit into memory."""
-    word = options.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
+    """Exports one model; returns the path written. Its memory is freed on return, as the whole zoo would not fit."""
+    source = options.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
     classes = len(options.labels) if options.labels else None
-    fitting, trained = select_weights(model, word, options.seed, classes)
-    if word == RANDOM:
+    adapted, weights = select_weights(model, source, options.seed, classes)
+    if source == RANDOM:
         print(f"linnaeus-zoo: {model.name} is untrained: random weights, seed {options.seed}", file=sys.stderr)
     if options.format is Format.ONNX:
-        # the onnx package takes a second to import, and is not needed otherwise
+        # imported here, because onnx takes a second to import
         from linnaeus.models.export.onnx import export_onnx
 
-        return export_onnx(fitting, trained, options.onnx_folder / f"{model.name}.onnx", options.labels)
+        return export_onnx(adapted, weights, options.onnx_folder / f"{model.name}.onnx", options.labels)
     version = options.version or next_version(options.repository, model.name)
-    return export_torchscript(fitting, trained, options.repository, version, options.labels, options.calibration)
+    return export_torchscript(adapted, weights, options.repository, version, options.labels, options.calibration)

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo import`: takes a TorchScript classifier of one's own into a repository."""
+"""`linnaeus-zoo import`: writes a user's own TorchScript classifier into a model repository."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo inspect`: takes a model of the zoo apart."""
+"""`linnaeus-zoo inspect`: shows the layers or parameters of a model."""
 
 import json
 import sys
@@ -20,12 +20,12 @@ from linnaeus.models.registry import find
 from linnaeus.models.weights.selection import BUNDLED, select_weights
 from linnaeus.models.zoo_model import ZooModel
 
-# Rich takes a pipe for a terminal of 80 columns and folds what is wider; a file has room.
+# For pipes and files, in place of Rich's 80 columns, which fold the table.
 _FILE_WIDTH = 200
 
 
 class LayerKind(StrEnum):
-    """Which layers are shown alone."""
+    """The kind of layers to show."""
 
     CONV = "conv"
 
@@ -55,44 +55,44 @@ def inspect(
     if weights and not parameters:
         raise ValueError("--weights says whose parameters are shown; say --parameters as well")
     model = find(name)
-    network, source = _with_weights(model, weights) if parameters else (_without_weights(model), "")
+    network, source = _network_with_weights(model, weights) if parameters else (_network_without_weights(model), "")
     image = (model.input.channels, model.input.height, model.input.width)
     part = network if first is None else first_stages(network, first)
     summary = _summarize_part(network, part, image, only)
-    parameter_values = parameter_statistics(part) if parameters else ()
+    statistics = parameter_statistics(part) if parameters else ()
     if as_json:
-        print(json.dumps(_as_json(model, image, summary, parameter_values), indent=1))
+        print(json.dumps(_as_json(model, image, summary, statistics), indent=1))
         return
     console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
     console.print(_heading(model, image, summary, network, first), soft_wrap=True)
     if parameters:
         console.print(f"Values: {source}.", soft_wrap=True)
-    console.print(_parameter_table(parameter_values) if parameters else _layer_table(summary, flat=only is not None))
+    console.print(_parameter_table(statistics) if parameters else _layer_table(summary, flat=only is not None))
 
 
-def _without_weights(model: ZooModel) -> nn.Module:
-    """Shapes and counts need no parameter_values: on the meta device the largest network is there at once."""
+def _network_without_weights(model: ZooModel) -> nn.Module:
+    """Builds the network on the meta device, which is immediate: shapes and counts need no values."""
     try:
         with torch.device("meta"):
             return model.network().eval()
-    except NotImplementedError:  # torchvision's RegNets read parameter_values back from tensors while they are built
+    except NotImplementedError:  # torchvision's RegNets read values of tensors in their constructors
         return model.network().to("meta").eval()
 
 
-def _with_weights(model: ZooModel, word: str | None) -> tuple[nn.Module, str]:
-    """The network, and where its parameters come from, for people."""
+def _network_with_weights(model: ZooModel, source: str | None) -> tuple[nn.Module, str]:
+    """Returns the network with weights, and a description of their source."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         network = model.network().eval()
-    if word is None and model.bundled is None:
+    if source is None and model.bundled is None:
         return network, "untrained, as the initialisation leaves them with seed 0"
-    _, weights = select_weights(model, word or BUNDLED)
+    _, weights = select_weights(model, source or BUNDLED)
     network.load_state_dict(weights.state)
     return network, f"trained, {weights.source}" if weights.seed is None else f"untrained, random, seed {weights.seed}"
 
 
 def _summarize_part(network: nn.Module, part: nn.Module, image: Shape, only: LayerKind | None) -> ModelSummary:
-    """The part's totals with the layers to be shown, which are described where they grew: in the whole network."""
+    """Returns the totals of the part, and its layers as they are in the whole network: tracing changes classes."""
     whole, total = summarize(network, image), summarize(part, image)
     shown = convolutions(part).keys() if only else dict(part.named_modules()).keys()
     layers = tuple(layer for layer in whole.layers if layer.name in shown)
@@ -100,10 +100,10 @@ def _summarize_part(network: nn.Module, part: nn.Module, image: Shape, only: Lay
 
 
 def _as_json(
-    model: ZooModel, image: Shape, summary: ModelSummary, parameter_values: tuple[ParameterStatistics, ...]
+    model: ZooModel, image: Shape, summary: ModelSummary, statistics: tuple[ParameterStatistics, ...]
 ) -> dict[str, Any]:
     data = {"name": model.name, "family": model.family, "input": image, **asdict(summary)}
-    return {**data, "named_parameters": [asdict(number) for number in parameter_values]} if parameter_values else data
+    return {**data, "named_parameters": [asdict(each) for each in statistics]} if statistics else data
 
 
 def _heading(model: ZooModel, image: Shape, summary: ModelSummary, network: nn.Module, first: int | None) -> Text:
@@ -136,7 +136,7 @@ def _layer_table(summary: ModelSummary, flat: bool) -> Table:
 
 
 def _title(layer: Layer, flat: bool) -> Text:
-    """The name in full, or its last part indented below what contains it; then the class."""
+    """Returns the full name, or its last part indented by depth; then the class."""
     name = layer.name if flat else "  " * layer.depth + layer.name.rpartition(".")[2]
     return Text.assemble(name, " ", (layer.kind, "cyan"))
 

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo list`: what there is."""
+"""`linnaeus-zoo list`: lists the models of the zoo."""
 
 import json
 from typing import Annotated, Any
@@ -26,7 +26,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """Narrow enough for a terminal of 80 columns: of the weights it names those that mean something."""
+    """Returns a table that fits 80 columns; it lists only the trained weights."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for key in _COLUMNS:
         table.add_column(key, justify="right" if key in _NUMBERS else "left", no_wrap=True)
@@ -51,6 +51,6 @@ def _describe(model: ZooModel) -> dict[str, Any]:
 
 
 def _parameters(model: ZooModel) -> int:
-    """Counts on the meta device: the whole zoo holds 1.5 billion numbers, which nobody needs for their count."""
+    """Counts on the meta device: the zoo has 1.5 billion parameters, whose values are not needed for the count."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in model.network().parameters())

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo train`."""
+"""`linnaeus-zoo train`: trains a network and writes weights, record and plot."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -43,7 +43,7 @@ def train(
 
 
 def _target(out: Path | None, name: str) -> Path:
-    """Where the weights go; says before the training, not after it, that they could not go there."""
+    """Returns the path of the weights; checks before the training that they can be written there."""
     target = out or Path("runs") / f"{name}.pt"
     if target.is_dir() or target.suffix in ("", ".json", ".png", ".txt"):
         raise ValueError(f"--out {target} must name a weights file such as runs/{name}.pt")
@@ -75,7 +75,7 @@ def _train_and_save(
             training_data,
             test_data,
             recipe,
-            _epoch_printer(history, bar),
+            _epoch_reporter(history, bar),
             lambda: bar.advance(task),
             setup.build,
         )
@@ -85,14 +85,16 @@ def _train_and_save(
 
 
 def _progress_bar() -> Progress:
-    """A bar on a terminal, nothing elsewhere: there the lines by epoch are all."""
+    """Returns a progress bar, which is shown on a terminal only."""
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
     times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
     return Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _epoch_printer(history: list[Epoch], bar: Progress) -> Callable[[Epoch], None]:
+def _epoch_reporter(history: list[Epoch], bar: Progress) -> Callable[[Epoch], None]:
+    """Returns a callback that appends an epoch to the history and prints its metrics."""
+
     def report(epoch: Epoch) -> None:
         history.append(epoch)
         line = (

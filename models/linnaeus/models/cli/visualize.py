@@ -1,4 +1,4 @@
-"""`linnaeus-zoo visualize`: what a model makes of a picture, as pictures."""
+"""`linnaeus-zoo visualize`: draws feature maps, heat map and predictions of a model for an image."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Trains sampled networks briefly and measures their errors."""
+"""Trains sampled networks briefly on MNIST and measures their errors."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,9 +17,12 @@ _CLASSES = 10
 
 @dataclass(frozen=True, slots=True)
 class TrainingRegime:
-    """How briefly each network is trained: as many of the training set's images, and of the test set's to judge by.
+    """How each network is trained: SGD with momentum and half a cosine as learning-rate schedule, as in the paper.
 
-    SGD with momentum, the learning rate falling along half a cosine, as in the paper.
+    `images` is the number of training images, and of test images.
+
+    Raises:
+        ValueError: if there are too few epochs or images.
     """
 
     epochs: int = 2
@@ -31,14 +34,14 @@ class TrainingRegime:
     weight_decay: float = 5e-5
 
     def __post_init__(self) -> None:
-        # Batch norm has no deviation to divide by where the last stage's 1x1 map meets a batch of one.
+        # With a batch of one and the 1x1 maps of the last stage, batch norm has one value per channel and no variance.
         if self.epochs < 1 or self.images < 2 or self.batch_size < 2:
             raise ValueError(f"training needs at least 1 epoch, 2 images and batches of 2, but is {self}")
 
 
 @dataclass(frozen=True, slots=True)
 class SampledNetwork:
-    """One network of a space, what it costs for a 28x28 digit, and its share of wrong answers after training."""
+    """A network of a space with its cost for a 28x28 digit and its test error, between 0 and 1, after training."""
 
     stages: tuple[Stage, ...]
     cost: Cost
@@ -48,9 +51,9 @@ class SampledNetwork:
 def train_and_evaluate(
     stages: tuple[Stage, ...], training: Digits, test: Digits, regime: TrainingRegime
 ) -> SampledNetwork:
-    """Trains a network of these stages from its seeded initialisation and measures its error.
+    """Trains a network of these stages and measures its test error.
 
-    The same images, in the same order, teach every network of one regime.
+    The regime's seed decides the initialization, the images and their order.
     """
     torch.manual_seed(regime.seed)
     network = anynet(stages, _CLASSES, channels=1)
@@ -61,13 +64,13 @@ def train_and_evaluate(
 
 
 def error_distribution(samples: Sequence[SampledNetwork]) -> list[tuple[float, float]]:
-    """The empirical distribution function's steps: each error, ascending, with the share of networks up to it."""
+    """Returns the steps of the empirical distribution function: (error, share of networks up to it), ascending."""
     errors = sorted(sample.error for sample in samples)
-    return [(error, place / len(errors)) for place, error in enumerate(errors, 1)]
+    return [(error, rank / len(errors)) for rank, error in enumerate(errors, 1)]
 
 
 def results_as_json(spaces: dict[Space, list[SampledNetwork]], regime: TrainingRegime) -> dict[str, object]:
-    """Everything drawn and measured, as plain data."""
+    """Returns all samples and their errors as data for `json.dumps`."""
     return {
         "data": "MNIST",
         "torch": str(torch.__version__),
@@ -77,8 +80,8 @@ def results_as_json(spaces: dict[Space, list[SampledNetwork]], regime: TrainingR
 
 
 def _subset(data: Digits, images: int, generator: torch.Generator) -> Digits:
-    places = torch.randperm(len(data.classes), generator=generator)[:images]
-    return Digits(data.pixels[places], data.classes[places])
+    indices = torch.randperm(len(data.classes), generator=generator)[:images]
+    return Digits(data.pixels[indices], data.classes[indices])
 
 
 def _train(network: nn.Module, data: Digits, regime: TrainingRegime, generator: torch.Generator) -> None:
@@ -90,8 +93,8 @@ def _train(network: nn.Module, data: Digits, regime: TrainingRegime, generator: 
     network.train()
     for _ in range(regime.epochs):
         order = torch.randperm(len(data.classes), generator=generator)
-        for places in order.tensor_split(steps):
-            loss = functional.cross_entropy(network(_normalize(data.pixels[places])), data.classes[places])
+        for indices in order.tensor_split(steps):
+            loss = functional.cross_entropy(network(_normalize(data.pixels[indices])), data.classes[indices])
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -107,5 +110,5 @@ def _error_rate(network: nn.Module, data: Digits) -> float:
 
 
 def _normalize(pixels: Tensor) -> Tensor:
-    """MNIST's mean and deviation taken out."""
+    """Normalizes by the mean and standard deviation of MNIST's training pixels."""
     return (pixels.to(torch.float32) / 255 - 0.1307) / 0.3081

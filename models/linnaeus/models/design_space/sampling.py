@@ -1,8 +1,4 @@
-"""Design spaces: small networks drawn from them, trained briefly, and judged together (source document 003).
-
-Radosavovic et al., "Designing Network Design Spaces", 2020, judge a space by the empirical distribution function of
-its networks' errors. Here the networks are small, and the data is MNIST. Drawing pictures of it is another room's.
-"""
+"""The design spaces, and the sampling of networks from them."""
 
 import math
 from collections.abc import Sequence
@@ -15,35 +11,35 @@ from linnaeus.models.architectures.regnet import RegNetParameters
 STAGES = 4
 BOTTLENECK_RATIOS = (1, 2, 4)
 GROUP_WIDTHS = (1, 2, 4, 8)
-# The paper draws up to 16 blocks of up to 1024 channels a stage; a two-core machine draws these.
+# The paper samples up to 16 blocks of up to 1024 channels per stage; these can be trained on two cores.
 MAX_DEPTH = 4
 MAX_WIDTH = 64
 _WIDTH_STEP = 8
 
 
 class Space(StrEnum):
-    """What is narrowed from one space to the next; each keeps the restrictions of the one before it."""
+    """A design space; each of A to E adds a restriction to those of the space before it."""
 
     A = "A"
-    """Depth, width, bottleneck ratio and group width are free in each of the four stages."""
+    """Each of the four stages has its own depth, width, bottleneck ratio and group width."""
     B = "B"
-    """All stages share one bottleneck ratio."""
+    """All stages have the same bottleneck ratio."""
     C = "C"
-    """All stages share one group width."""
+    """All stages have the same group width."""
     D = "D"
     """Widths never decrease from stage to stage."""
     E = "E"
     """Depths never decrease from stage to stage."""
     REGNET = "regnet"
-    """Widths follow RegNet's quantised line, the bottleneck ratio is 1, and stages share one group width."""
+    """Quantized linear widths, a bottleneck ratio of 1, and the same group width in all stages."""
 
-    def includes_restriction(self, restriction: "Space") -> bool:
-        """Whether the networks of this space A to E keep that restriction as well."""
-        return self >= restriction
+    def includes_restriction(self, of: "Space") -> bool:
+        """Returns whether networks of this space (A to E) obey the restriction of that space."""
+        return self >= of
 
 
 def sample_stages(space: Space, random: Random) -> tuple[Stage, ...]:
-    """Draws the four stages of one network; sizes are drawn log-uniformly, as in the paper."""
+    """Samples the four stages of one network; depths and widths are log-uniform, as in the paper."""
     if space is Space.REGNET:
         return _sample_regnet(random)
     ratios = _choose_per_stage(random, BOTTLENECK_RATIOS, shared=space.includes_restriction(Space.B))
@@ -52,7 +48,7 @@ def sample_stages(space: Space, random: Random) -> tuple[Stage, ...]:
     widths = [_log_uniform(random, MAX_WIDTH, step) for step in steps]
     depths = [_log_uniform(random, MAX_DEPTH) for _ in range(STAGES)]
     if space.includes_restriction(Space.D):
-        # ratio and group are shared by now, so that any stage may have any of the widths
+        # ratio and group width are the same in all stages from here on, so every width is valid in every stage
         widths.sort()
     if space.includes_restriction(Space.E):
         depths.sort()
@@ -60,7 +56,7 @@ def sample_stages(space: Space, random: Random) -> tuple[Stage, ...]:
 
 
 def _sample_regnet(random: Random) -> tuple[Stage, ...]:
-    """Draws parameters until they make four stages within the limits, as the paper does; one in several does."""
+    """Samples parameters until they give four stages within the limits, as in the paper: one in several does."""
     while True:
         parameters = RegNetParameters(
             depth=random.randint(STAGES, STAGES * MAX_DEPTH),
@@ -75,11 +71,11 @@ def _sample_regnet(random: Random) -> tuple[Stage, ...]:
 
 
 def _choose_per_stage(random: Random, values: Sequence[int], shared: bool) -> list[int]:
-    """One of the values for each stage."""
+    """Draws a value for each stage."""
     return [random.choice(values)] * STAGES if shared else random.choices(values, k=STAGES)
 
 
 def _log_uniform(random: Random, largest: int, step: int = 1) -> int:
-    """A multiple of `step` from `step` to `largest`, small ones more often."""
+    """Draws a multiple of `step` from `step` to `largest`, log-uniformly."""
     drawn = math.exp(random.uniform(math.log(step), math.log(largest + step)))
     return min(int(drawn) // step * step, largest // step * step)

@@ -1,7 +1,6 @@
-"""Pictures that a version brings along for the server to compare precisions by.
+"""Calibration images, which a version folder contains for the server to compare precisions on.
 
-It owns which files of a folder these are, and how they lie in `calibration.bin`; what is done with them is the
-server's.
+This module decides which files of a folder are taken, and the layout of `calibration.bin`.
 """
 
 import hashlib
@@ -10,20 +9,20 @@ from pathlib import Path
 from linnaeus.models.manifest import Calibration, InputSpec
 from linnaeus.models.preprocessing import load_image, to_pixels
 
-# 2.4 MB for a model that takes 224 x 224 pixels in colour.
+# 2.4 MB for a model with color images of 224 x 224 pixels.
 MAX_IMAGES = 16
 _SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def read_calibration_images(folder: Path, spec: InputSpec) -> bytes:
-    """Reads the first pictures of a folder, by name, as the model sees them.
+    """Reads the first images of a folder, sorted by name, and prepares them as `spec` says.
 
     Returns:
-        uint8 [N, H, W, C], of 1 to `MAX_IMAGES` pictures.
+        The bytes of uint8 [N, H, W, C], N from 1 to `MAX_IMAGES`.
 
     Raises:
-        OSError: the folder is not there, or a picture cannot be read.
-        ValueError: there is none.
+        OSError: if the folder does not exist or an image cannot be read.
+        ValueError: if the folder contains no image.
     """
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)[:MAX_IMAGES]
     if not paths:
@@ -32,6 +31,6 @@ def read_calibration_images(folder: Path, spec: InputSpec) -> bytes:
 
 
 def manifest_entry(pixels: bytes, spec: InputSpec) -> Calibration:
-    """What the manifest says of them."""
+    """Returns the manifest's entry for the calibration images."""
     count = len(pixels) // (spec.height * spec.width * spec.channels)
     return Calibration(count, hashlib.sha256(pixels).hexdigest())

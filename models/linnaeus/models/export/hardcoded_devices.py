@@ -1,8 +1,8 @@
-"""Finds what would hold a TorchScript module to one device.
+"""Finds what would bind a TorchScript module to one device.
 
-A version folder serves every device, so nothing in it may name one. Tracing writes the device of every `.to(device)`
-and every new tensor into the graph as a constant, and freezing turns parameters into constants, which `Module.to`
-no longer moves.
+A version folder can be served on any device, so its model must not name one. Tracing stores the device of every
+`.to(device)` and of every new tensor in the graph as a constant. Freezing turns parameters into constants, which
+`Module.to` does not move.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ _CONSTANT = "prim::Constant"
 
 
 def find_hardcoded_device(module: torch.jit.ScriptModule) -> str | None:
-    """Says what in the module's graph, its children's included, is bound to a device; None if nothing is."""
+    """Describes the first constant of the inlined graph that is bound to a device; None if there is none."""
     for node in _nodes(module.inlined_graph):
         if node.kind() != _CONSTANT or not node.hasAttribute("value"):
             continue
@@ -27,7 +27,7 @@ def find_hardcoded_device(module: torch.jit.ScriptModule) -> str | None:
 
 
 def _nodes(block: "torch._C.Graph | torch._C.Block") -> "Iterator[torch._C.Node]":
-    """Every node of a graph, those in its branches and loops too."""
+    """Yields all nodes of a graph, including those in branches and loops."""
     for node in block.nodes():
         yield node
         for inner in node.blocks():

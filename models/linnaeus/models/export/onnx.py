@@ -1,7 +1,7 @@
-"""ONNX: the same artifact, uint8 pixels in and float32 probabilities out, for runtimes other than linnaeus-server.
+"""Exports a model of the zoo as ONNX, with uint8 pixels as input and float32 probabilities as output.
 
-Written with torch's exporter and never unchecked: onnxruntime has to compute what the TorchScript computes, at several
-batch sizes and, where the network takes pictures of any size, at another height and width.
+Every file is verified: onnxruntime must compute what the TorchScript computes, at several batch sizes and, if the
+network accepts images of any size, at another height and width.
 """
 
 import importlib
@@ -28,32 +28,33 @@ logger = logging.getLogger(__name__)
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
 BATCH_SIZES = (1, 2, 7)
-# Two runtimes round differently: with its fastest kernels, which users get, onnxruntime is 1.2e-5 off regnet_y_800mf in
-# float64 (the TorchScript 4e-7), and 1.7e-5 off the TorchScript of regnet_y_16gf.
+# The two runtimes round differently. With its fastest kernels, the default, onnxruntime differs by 1.2e-5 from
+# regnet_y_800mf in float64 (the TorchScript by 4e-7), and by 1.7e-5 from the TorchScript of regnet_y_16gf.
 TOLERANCE = 5e-5
 
 _BATCH_AXIS = {0: "batch"}
 _ALL_AXES = {0: "batch", 2: "height", 3: "width"}
-# Added to height and width: to strides and windows a size that is neither a multiple of theirs nor square.
+# Added to height and width, for an image that is not square and whose size is no multiple of common strides.
 _OTHER_HEIGHT, _OTHER_WIDTH = 17, 38
 _LOG_FATAL = 4
 
 
 def export_onnx(model: ZooModel, weights: ModelWeights, target: Path, labels: tuple[str, ...] | None = None) -> Path:
-    """Writes `target`, whole or not at all, in place of what may be there, and returns it.
+    """Writes `target` atomically, replacing an existing file, and returns it.
 
     The input `images` is uint8 [batch, C, height, width], the output `probabilities` float32 [batch, classes]. The
-    batch is dynamic; so are height and width, if the network takes other sizes and ONNX can express how. The metadata
-    hold `name`, `labels` (JSON), `input` (JSON, the manifest's) and `weights` (JSON, source and seed).
+    batch dimension is dynamic. Height and width are dynamic if the network accepts other sizes and ONNX can express
+    that. The metadata are `name`, `labels` (JSON), `input` (JSON, as in the manifest) and `weights` (JSON, source and
+    seed).
 
     Args:
-        model: what to export.
+        model: the model to export.
         weights: its weights.
-        target: the file; its folder is made if it is not there.
-        labels: one for each class of the weights, if not the model's own.
+        target: the file to write; its folder is created.
+        labels: one label per class of the weights; the model's own if None.
 
     Raises:
-        RuntimeError: the packages of the extra `onnx` are missing, the exporter cannot express the network, or
+        RuntimeError: if a package of the extra `onnx` is missing, the exporter cannot express the network, or
             onnxruntime does not compute what the TorchScript computes.
     """
     runtime = _import_onnxruntime()
@@ -86,7 +87,7 @@ def _import_onnxruntime() -> ModuleType:
 def _export_and_verify(
     eager: PixelClassifier, model: ZooModel, metadata: dict[str, str], path: Path, runtime: ModuleType
 ) -> None:
-    """Leaves at `path` the most general form that passes the check."""
+    """Writes the most general form that passes the verification to `path`."""
     script = to_torchscript(eager)
     batches = [_test_images(model.input, size) for size in BATCH_SIZES]
     other_size = _test_images(_other_size(model.input), 2)
@@ -95,7 +96,7 @@ def _export_and_verify(
             _write(script, batches[1], _ALL_AXES, metadata, path)
             return _verify(runtime, script, [*batches, other_size], path)
         except _export_errors(runtime) as error:
-            # the exporter fixed a size somewhere, so let it fix them all; what comes out is checked as well
+            # the exporter made some size constant, so all sizes are made constant; that file is verified as well
             logger.warning("the ONNX of %s takes pictures of its own size only: %s", model.name, error)
     try:
         _write(eager, batches[1], _BATCH_AXIS, metadata, path)
@@ -105,13 +106,13 @@ def _export_and_verify(
 
 
 def _write(network: nn.Module, pixels: Tensor, axes: dict[int, str], metadata: dict[str, str], path: Path) -> None:
-    """Converts TorchScript as it stands, sizes computed at run time; any other module by tracing, sizes fixed.
+    """Converts TorchScript with sizes computed at run time, or any other module by tracing with constant sizes.
 
-    The exporter that reads TorchScript is deprecated, as TorchScript is; but its successor takes ten times as long,
-    and does not come back from a padding that depends on the picture's size.
+    The exporter for TorchScript is deprecated, as TorchScript is. Its successor takes ten times as long and does not
+    terminate for padding that depends on the size of the image.
     """
     with warnings.catch_warnings(), torch.no_grad():
-        # besides its age it mentions what it did not fold or could not follow, which the check judges
+        # the warnings are about the deprecation and about constant folding; the verification decides whether it matters
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network,
@@ -122,7 +123,7 @@ def _write(network: nn.Module, pixels: Tensor, axes: dict[int, str], metadata: d
             dynamic_axes={INPUT_NAME: axes, OUTPUT_NAME: _BATCH_AXIS},
             dynamo=False,
         )
-    # Messages of protobuf that follow each other in a file are one message: nothing has to be read again.
+    # Concatenated protobuf messages are one merged message, so the file need not be parsed to add the metadata.
     with path.open("ab") as file:
         file.write(_metadata_message(metadata))
 
@@ -131,22 +132,22 @@ def _metadata_message(metadata: dict[str, str]) -> bytes:
     message = importlib.import_module("onnx").ModelProto()
     for key, value in metadata.items():
         message.metadata_props.add(key=key, value=value)
-    serialised: bytes = message.SerializeToString()
-    return serialised
+    serialized: bytes = message.SerializeToString()
+    return serialized
 
 
 def _verify(runtime: ModuleType, script: torch.jit.ScriptModule, batches: list[Tensor], path: Path) -> None:
-    """Raises RuntimeError where onnxruntime and TorchScript disagree."""
+    """Raises RuntimeError if onnxruntime and TorchScript disagree."""
     options = runtime.SessionOptions()
-    # what goes wrong is raised; onnxruntime would print it besides
+    # errors are raised; without this onnxruntime prints them as well
     options.log_severity_level = _LOG_FATAL
     session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     for pixels in batches:
         expected = _run(script, pixels)
-        given = torch.from_numpy(session.run([OUTPUT_NAME], {INPUT_NAME: pixels.numpy()})[0])
-        if given.shape != expected.shape:
-            raise RuntimeError(f"onnxruntime gives {list(given.shape)} for an input of {tuple(pixels.shape)}")
-        difference = (given - expected).abs().max().item()
+        actual = torch.from_numpy(session.run([OUTPUT_NAME], {INPUT_NAME: pixels.numpy()})[0])
+        if actual.shape != expected.shape:
+            raise RuntimeError(f"onnxruntime gives {list(actual.shape)} for an input of {tuple(pixels.shape)}")
+        difference = (actual - expected).abs().max().item()
         if not difference <= TOLERANCE:
             raise RuntimeError(
                 f"onnxruntime differs from the TorchScript by {difference:.2g} for an input of {tuple(pixels.shape)}"
@@ -154,14 +155,14 @@ def _verify(runtime: ModuleType, script: torch.jit.ScriptModule, batches: list[T
 
 
 def _run(script: torch.jit.ScriptModule, pixels: Tensor) -> Tensor:
-    """Without the optimiser, which would work anew for each size that is seen once or twice here."""
+    """Runs the TorchScript unoptimized: it would be optimized again for each input size, which occurs once or twice."""
     with torch.no_grad(), torch.jit.optimized_execution(False):
         probabilities: Tensor = script(pixels)
     return probabilities
 
 
 def _export_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
-    """What the exporter, the check and onnxruntime raise; onnxruntime's errors have no common base of their own."""
+    """Returns what exporter, verification and onnxruntime raise; onnxruntime's errors have no common base class."""
     errors = runtime.capi.onnxruntime_pybind11_state
     return (
         RuntimeError,
@@ -174,7 +175,7 @@ def _export_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
 
 
 def _supports_any_size(network: nn.Module) -> bool:
-    """Whether ONNX can leave height and width open: it has no adaptive pooling but to one value a channel."""
+    """Returns whether ONNX can express dynamic height and width: adaptive pooling only to one value per channel."""
     pools = [module for module in network.modules() if isinstance(module, nn.AdaptiveAvgPool2d)]
     return all(pool.output_size in (1, (1, 1)) for pool in pools)
 
@@ -188,7 +189,7 @@ def _accepts(script: torch.jit.ScriptModule, pixels: Tensor) -> bool:
 
 
 def _test_images(spec: InputSpec, count: int) -> Tensor:
-    """Different boards of coarse fields, uint8 [count, C, H, W]."""
+    """Returns distinct test patterns as uint8 [count, C, H, W]."""
     return torch.cat([check_input(spec, f"{CHECK_SEED} picture {number}") for number in range(count)])
 
 

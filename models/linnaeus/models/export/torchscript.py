@@ -1,4 +1,4 @@
-"""Exports a model of the zoo as TorchScript."""
+"""Exports a model of the zoo as TorchScript into a version folder."""
 
 from pathlib import Path
 
@@ -6,9 +6,7 @@ import torch
 
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
-from linnaeus.models.manifest import (
-    Weights,
-)
+from linnaeus.models.manifest import Weights
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
@@ -26,28 +24,29 @@ def export_torchscript(
     """Writes `<repository>/<name>/<version>` and returns it.
 
     Args:
-        model: what to export.
+        model: the model to export.
         weights: its weights.
-        repository: made if it is not existing.
+        repository: the model repository; created if it does not exist.
         version: a positive integer.
-        labels: one for each class of the weights, if not the model's own.
-        calibration: a folder of pictures for the server to compare precisions by.
+        labels: one label per class of the weights; the model's own if None.
+        calibration: folder of images on which the server compares precisions; none if None.
 
     Raises:
-        FileExistsError: the version is existing already; versions never change.
-        OSError, ValueError: existing are no pictures to read in the folder.
-        RuntimeError: the TorchScript does not compute what the network computes.
+        FileExistsError: if the version exists; versions are immutable.
+        OSError: if the calibration folder or an image in it cannot be read.
+        ValueError: if the calibration folder contains no image.
+        RuntimeError: if the TorchScript does not compute what the network computes.
     """
     require_new_version(repository, model.name, version)
     labels = labels or model.labels()
-    pictures = read_calibration_images(calibration, model.input) if calibration else b""
+    calibration_images = read_calibration_images(calibration, model.input) if calibration else b""
     eager = eager_classifier(model, weights, len(labels))
     script = to_torchscript(eager)
     pixels = check_input(model.input)
     with torch.inference_mode():
         expected = eager(pixels)
         difference = (script(pixels) - expected).abs().max().item()
-    # written so that a result that is not a number is refused as well
+    # not `>`: NaN must fail as well
     if not difference <= _SCRIPT_TOLERANCE:
         raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
     content = VersionContent(
@@ -58,12 +57,12 @@ def export_torchscript(
         weights=Weights(weights.source, weights.seed),
         script=script,
         probabilities=tuple(expected[0].tolist()),
-        calibration=pictures,
+        calibration=calibration_images,
     )
     return write_version(content, repository, version)
 
 
 def to_torchscript(classifier: PixelClassifier) -> torch.jit.ScriptModule:
-    """Compiles the whole; scripting keeps any batch, height and width possible where the network allows them."""
+    """Scripts the classifier; scripting, unlike tracing, keeps batch size, height and width variable."""
     script: torch.jit.ScriptModule = torch.jit.script(classifier)
     return script

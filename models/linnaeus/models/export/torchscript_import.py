@@ -1,7 +1,7 @@
-"""Takes a user's own TorchScript classifier into the repository's form.
+"""Imports a user's own TorchScript classifier into a version folder.
 
-It owns what such a model must keep to: float32 [N, C, H, W] in, logits [N, classes] out, each picture's answer its
-own, and nothing in it that names a device. It does not know the zoo's list.
+Such a model must map float32 [N, C, H, W] to logits [N, classes], its output for an image must not depend on the other
+images of the batch, and it must not name a device.
 """
 
 import re
@@ -23,14 +23,17 @@ _BATCH_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class ModelMetadata:
-    """What a TorchScript file does not say of itself.
+    """What a TorchScript file does not contain.
 
     Attributes:
-        name: what it shall be called in the repository.
-        input: what pictures become before the model sees them.
-        mean, std: normalisation for each channel, of pixels scaled to 0..1.
-        labels: one for each class.
-        calibration: a folder of pictures for the server to compare precisions by.
+        name: name of the model in the repository.
+        input: how images are prepared for the model.
+        mean, std: normalization per channel, for pixels scaled to 0..1.
+        labels: one label per class.
+        calibration: folder of images on which the server compares precisions; none if None.
+
+    Raises:
+        ValueError: if mean or std do not match the channels, or a std is not positive.
     """
 
     name: str
@@ -49,16 +52,19 @@ class ModelMetadata:
 
 
 def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, version: int) -> Path:
-    """Wraps the TorchScript in `path` and writes `<repository>/<name>/<version>`, which is returned.
+    """Wraps the TorchScript in `path` with normalization and softmax; writes `<repository>/<name>/<version>`.
+
+    Returns:
+        The version folder.
 
     Raises:
-        FileExistsError: the version is there already.
-        OSError: the file, or a picture, cannot be read.
-        ValueError: it is no TorchScript, or not a classifier as the module's head describes it; or the folder has no
-            pictures.
+        FileExistsError: if the version exists.
+        OSError: if the file or a calibration image cannot be read.
+        ValueError: if the file is not TorchScript, is not a classifier as this module requires, or the calibration
+            folder contains no image.
     """
     require_new_version(repository, metadata.name, version)
-    pictures = read_calibration_images(metadata.calibration, metadata.input) if metadata.calibration else b""
+    calibration = read_calibration_images(metadata.calibration, metadata.input) if metadata.calibration else b""
     backbone = _load(path)
     if reason := find_hardcoded_device(backbone):
         raise ValueError(f"{path} has a device baked in: {reason}; script it, or trace it without naming a device")
@@ -74,7 +80,7 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
         weights=Weights(f"imported from {path.name}"),
         script=script,
         probabilities=tuple(expected[0].tolist()),
-        calibration=pictures,
+        calibration=calibration,
     )
     return write_version(content, repository, version)
 
@@ -88,12 +94,12 @@ def _load(path: Path) -> torch.jit.ScriptModule:
         )
     except RuntimeError as error:
         raise ValueError(f"{path} is not TorchScript; save the model with torch.jit.script(model).save(...)") from error
-    # a frozen module is in evaluation mode for good, and `find_hardcoded_device` refuses it
+    # a frozen module has no training mode; `find_hardcoded_device` refuses it
     return module.eval() if hasattr(module, "training") else module
 
 
 def _check_outputs(backbone: torch.jit.ScriptModule, metadata: ModelMetadata, path: Path) -> None:
-    """Runs one picture, and the same one with a neighbour."""
+    """Runs one image alone, and the same image in a batch of two; raises ValueError if the logits are unusable."""
     first = normalize(check_input(metadata.input), metadata.mean, metadata.std)
     second = normalize(check_input(metadata.input, "linnaeus neighbour"), metadata.mean, metadata.std)
     alone = _logits(backbone, first, metadata, path)
@@ -107,12 +113,12 @@ def _check_outputs(backbone: torch.jit.ScriptModule, metadata: ModelMetadata, pa
 
 
 def _logits(backbone: torch.jit.ScriptModule, images: Tensor, metadata: ModelMetadata, path: Path) -> Tensor:
-    count, *picture = images.shape
+    count, *shape = images.shape
     try:
         with torch.inference_mode():
             logits = backbone(images)
     except RuntimeError as error:
-        size = "x".join(map(str, picture))
+        size = "x".join(map(str, shape))
         raise ValueError(
             f"{path} fails for a batch of {count} pictures of {size}, float32: {_last_line(error)}"
         ) from error
@@ -133,6 +139,6 @@ def _check_shape(logits: object, count: int, metadata: ModelMetadata, path: Path
 
 
 def _last_line(error: RuntimeError) -> str:
-    """A TorchScript error is a page of code; what went wrong stands in its last line."""
+    """Returns the last line of a TorchScript error, which has the reason; the lines before it are code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^RuntimeError: ", "", lines[-1]) if lines else "no reason given"

@@ -1,4 +1,4 @@
-"""Writes version folders: whole or not at all."""
+"""Writes version folders of the model repository, each atomically."""
 
 import hashlib
 import os
@@ -25,25 +25,29 @@ from linnaeus.models.manifest import (
 )
 
 CHECK_SEED = "linnaeus check 1"
-# Two float32 runs of one network on different processors differ by rounding only.
+# Float32 runs of one network on different processors differ by rounding.
 CHECK_TOLERANCE = 1e-3
 
 
 def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
-    """The recorded input as uint8 [1, C, H, W]."""
+    """Returns the input of the manifest's check as uint8 [1, C, H, W]."""
     pixels = torch.frombuffer(bytearray(check_pixels(spec, seed)), dtype=torch.uint8)
     return pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2)
 
 
 def next_version(repository: Path, name: str) -> int:
-    """One above the highest version existing, 1 for a new model."""
+    """Returns the highest existing version plus one; 1 for a new model."""
     folder = repository / name
     existing = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
     return max(existing, default=0) + 1
 
 
 def require_new_version(repository: Path, name: str, version: int) -> None:
-    """Raises FileExistsError if the version is existing: better before the work than after it."""
+    """Checks, before any expensive work, that the version does not exist yet.
+
+    Raises:
+        FileExistsError: if it exists.
+    """
     target = repository / name / str(version)
     if target.exists():
         raise FileExistsError(f"{target} is there already, and versions never change; choose another --version")
@@ -51,14 +55,14 @@ def require_new_version(repository: Path, name: str, version: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class VersionContent:
-    """What goes into a version folder.
+    """The content of a version folder.
 
     Attributes:
         name, architecture, input, weights: as in the manifest.
-        labels: one for each class.
-        script: the artifact, uint8 [N, C, H, W] to probabilities [N, classes].
-        probabilities: what it gives for `check_input(input)`, by class index.
-        calibration: pictures to compare precisions by, uint8 [N, H, W, C]; empty if existing are none.
+        labels: one label per class.
+        script: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes].
+        probabilities: its output for `check_input(input)`, by class index.
+        calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
     """
 
     name: str
@@ -72,16 +76,16 @@ class VersionContent:
 
 
 def write_version(content: VersionContent, repository: Path, version: int) -> Path:
-    """Writes `<repository>/<name>/<version>`, whole or not at all, and returns it.
+    """Writes `<repository>/<name>/<version>` atomically and returns it.
 
     Raises:
-        FileExistsError: the version is existing already; versions never change.
-        ValueError: the content breaks the manifest's rules.
+        FileExistsError: if the version exists; versions are immutable.
+        ValueError: if the content violates a rule of the manifest.
     """
     require_new_version(repository, content.name, version)
     target = repository / content.name / str(version)
     repository.mkdir(parents=True, exist_ok=True)
-    # A dot keeps the server from taking a half-written folder for a model.
+    # The server ignores names that begin with a dot, and so the incomplete folder.
     partial = Path(tempfile.mkdtemp(prefix=".export-", dir=repository))
     try:
         _write_files(content, version, partial)
@@ -117,13 +121,13 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
 
 
 def _sha256(path: Path) -> str:
-    """The SHA-256 in hex, without holding half a gigabyte of VGG in memory once more."""
+    """Returns the SHA-256 in hex; reads in chunks, because a VGG has half a gigabyte."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(folder: Path) -> None:
-    """Puts the files on the disk before the rename says that they are existing."""
+    """Flushes the files to disk, so that the rename cannot become durable before them."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

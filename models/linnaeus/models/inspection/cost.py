@@ -1,4 +1,4 @@
-"""What a network costs for one image: parameters, multiply-adds and activations."""
+"""The computational cost of a network: parameters, multiply-adds and activations."""
 
 from dataclasses import dataclass
 from typing import cast
@@ -10,14 +10,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one picture costs; activations are the elements of all convolutions' outputs, as document 003 says."""
+    """The cost for one image; activations are the output elements of all convolutions (source document 003)."""
 
     parameters: int
     multiply_adds: int
     activations: int
 
     def __str__(self) -> str:
-        """For people, as in "5.50 M parameters, 0.41 G multiply-adds, 3.2 M activations"."""
+        """Formats the cost as in "5.50 M parameters, 0.41 G multiply-adds, 3.2 M activations"."""
         return (
             f"{_with_unit(self.parameters)} parameters, {_with_unit(self.multiply_adds)} multiply-adds, "
             f"{_with_unit(self.activations)} activations"
@@ -25,7 +25,10 @@ class Cost:
 
 
 def measure_cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
-    """Counts for one picture of `shape` (C, H, W); a network on the meta device is counted without being run."""
+    """Measures the cost for one image of `shape` (C, H, W).
+
+    On the meta device this needs neither memory nor arithmetic. The network's mode is restored.
+    """
     device = next(network.parameters()).device
     outputs: list[int] = []
 
@@ -42,7 +45,7 @@ def measure_cost(network: nn.Module, shape: tuple[int, int, int]) -> Cost:
         for hook in hooks:
             hook.remove()
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    # The counter counts a multiplication and an addition as two.
+    # FlopCounterMode counts a multiply-add as two operations.
     return Cost(parameters, cast(int, counter.get_total_flops()) // 2, sum(outputs))
 
 

@@ -1,8 +1,4 @@
-"""Taking a network apart: its layers with what they cost, its first stages, its convolutions.
-
-Works on any `nn.Module` that maps float32 [N, C, H, W] to one tensor; knows nothing of the zoo's names nor of how the
-parts are shown.
-"""
+"""Summarizes a network layer by layer: kernels, output shapes, parameters and multiply-adds."""
 
 from dataclasses import dataclass
 
@@ -16,17 +12,17 @@ _KERNEL_CLASSES = ("Conv", "MaxPool", "AvgPool")
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One module of a network, with all that it contains.
+    """One module of a network, including its submodules.
 
     Attributes:
-        name: its dotted path, as in `named_modules()`.
-        kind: its class.
-        kernel, stride: (height, width) of its window; None where it has none.
-        outputs: each different shape that it gave, without the batch; more than one where a module is used again,
-            none where it was not run.
-        parameters: how many numbers can be trained in it.
-        multiply_adds: those of its convolutions and matrix products for one image; other arithmetic counts nothing.
-            They are counted as executed: a masked weight counts in full.
+        name: dotted path, as in `named_modules()`.
+        kind: name of its class.
+        kernel, stride: (height, width); None if the module has none.
+        outputs: distinct output shapes without the batch dimension: several if the module runs more than once, none if
+            it does not run.
+        parameters: number of parameters.
+        multiply_adds: multiply-adds of convolutions and matrix products for one image; other operations are not
+            counted. They are counted as executed: a masked weight counts in full.
     """
 
     name: str
@@ -39,15 +35,15 @@ class Layer:
 
     @property
     def depth(self) -> int:
-        """How many modules contain it, besides the network itself."""
+        """Number of modules that contain this one, without the network itself."""
         return self.name.count(".")
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSummary:
-    """A network's layers in the order they are registered, parents before their children, and the totals.
+    """A network's layers in order of registration, parents before children, and totals.
 
-    The totals are of the whole network: they contain what `forward` computes outside of any layer.
+    The totals include what `forward` computes outside of any layer.
     """
 
     layers: tuple[Layer, ...]
@@ -57,16 +53,16 @@ class ModelSummary:
 
 
 def summarize(network: nn.Module, image: Shape) -> ModelSummary:
-    """Runs one black image and reports every layer; leaves the network in evaluation mode.
+    """Runs one black image and summarizes every layer; leaves the network in evaluation mode.
 
-    A network on the meta device will do, and costs neither time nor memory.
+    On the meta device this needs neither memory nor arithmetic.
 
     Args:
         network: maps float32 [N, C, H, W] to a tensor.
-        image: (C, H, W) of the image.
+        image: shape (C, H, W) of the image.
 
     Raises:
-        RuntimeError: the network does not take images of that shape.
+        RuntimeError: if the network does not accept images of that shape.
     """
     network.eval()
     outputs: dict[nn.Module, dict[Shape, None]] = {}
@@ -77,7 +73,7 @@ def summarize(network: nn.Module, image: Shape) -> ModelSummary:
 
     hooks = [module.register_forward_hook(record_output) for module in network.modules()]
     try:
-        # no_grad, since in inference mode a dense layer reaches the counter undecomposed
+        # no_grad, because in inference mode a dense layer is not decomposed and so not counted
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             output = network(torch.zeros(1, *image, device=_device(network)))
     finally:

@@ -1,4 +1,4 @@
-"""A network's named parameters with their statistics."""
+"""Statistics of a network's named parameters."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from linnaeus.models.inspection.model_summary import Shape
 
 @dataclass(frozen=True, slots=True)
 class ParameterStatistics:
-    """One named parameter; mean and std are over all its parameter_values."""
+    """One named parameter; `mean` and the population `std` are over all its elements."""
 
     name: str
     shape: Shape
@@ -19,7 +19,7 @@ class ParameterStatistics:
 
 
 def parameter_statistics(network: nn.Module) -> tuple[ParameterStatistics, ...]:
-    """The statistics of every named parameter, in the order they are registered."""
+    """Returns the statistics of every named parameter, in order of registration."""
     return tuple(
         ParameterStatistics(
             name,

@@ -1,4 +1,4 @@
-"""Plots the error distributions of design spaces."""
+"""Plots the distribution of the errors in design spaces."""
 
 from matplotlib.figure import Figure
 
@@ -8,7 +8,7 @@ from linnaeus.models.plots.figure_file import COLORS
 
 
 def plot_error_distributions(spaces: dict[Space, list[SampledNetwork]], title: str) -> Figure:
-    """Draws the share of networks whose error is at most so much, a stepped curve for each space."""
+    """Plots the empirical distribution function of the errors, one step curve per space."""
     figure = Figure(figsize=(8, 5.5), layout="constrained")
     axes = figure.add_subplot()
     for line_color, (space, samples) in zip(COLORS, spaces.items(), strict=False):

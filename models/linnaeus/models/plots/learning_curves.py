@@ -1,4 +1,4 @@
-"""Draws how a training went; it knows nothing of networks or data."""
+"""Plots the learning curves of a training."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,37 +6,37 @@ from typing import Protocol
 
 _SIZE_INCHES = (10, 4.2)
 _DOTS_PER_INCH = 120
-# Between the panels, in panel widths: without it the right one's y label reads as the left one's.
+# Space between the panels, in panel widths: without it, the right y label seems to belong to the left panel.
 _GAP = 0.1
 
 
 class EpochMetrics(Protocol):
-    """The figures of one epoch that are drawn; accuracies are between 0 and 1."""
+    """The metrics of one epoch; accuracies are between 0 and 1."""
 
     @property
     def number(self) -> int:
-        """The epoch, from 1."""
+        """Number of the epoch, from 1."""
 
     @property
     def training_loss(self) -> float:
-        """Mean loss."""
+        """Mean loss of the training images."""
 
     @property
     def training_accuracy(self) -> float:
-        """Of the training images."""
+        """Accuracy on the training images."""
 
     @property
     def test_accuracy(self) -> float:
-        """Of the test images."""
+        """Accuracy on the test images."""
 
 
 def plot_learning_curves(history: Sequence[EpochMetrics], title: str, target: Path) -> None:
-    """Writes a PNG: the loss by epoch on the left, both accuracies in per cent on the right.
+    """Writes a PNG: the loss per epoch on the left, both accuracies in percent on the right.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: if the file cannot be written.
     """
-    # It takes longer to import than most commands take to run. Without pyplot, nothing global is left behind.
+    # imported here, because the commands import this module without plotting
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

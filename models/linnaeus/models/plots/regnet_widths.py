@@ -1,7 +1,4 @@
-"""Pictures of RegNets and of design spaces, as matplotlib figures; what is drawn is made elsewhere.
-
-Figures are made without pyplot, so that no backend is chosen and nothing global is left behind.
-"""
+"""Plots the widths of a RegNet's blocks."""
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,7 +12,7 @@ _STAGE_COLORS = ("#f2f2f2", "#e2e2e2")
 
 
 def plot_widths(parameters: RegNetParameters, cost: Cost, title: str) -> Figure:
-    """Draws each block's width beside the quantised and the straight line; stages are shaded and named."""
+    """Plots the width of each block with the linear and the quantized widths; shades and labels the stages."""
     figure = Figure(figsize=(9, 5.5), layout="constrained")
     axes = figure.add_subplot()
     stages = parameters.stages()
@@ -26,7 +23,7 @@ def plot_widths(parameters: RegNetParameters, cost: Cost, title: str) -> Figure:
     axes.step(blocks, parameters.quantized_widths(), where="mid", color=COLORS[0], linewidth=2, label="quantised line")
     axes.plot(blocks, widths, "o", color=COLORS[1], markersize=6, label="the network's blocks")
     axes.set_xlim(-0.5, parameters.depth - 0.5)
-    # room for the stages' names above the highest block
+    # the labels of the stages need space above the highest block
     axes.set_ylim(0, 1.25 * max(*widths, *parameters.quantized_widths(), *parameters.linear_widths()))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="block j", ylabel="width (channels)")
@@ -40,7 +37,7 @@ def _shade_stages(axes: Axes, depths: list[int], widths: list[int]) -> None:
     for number, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
         axes.axvspan(start, start + depth, color=_STAGE_COLORS[number % 2], zorder=0)
         label = f"stage {number}\n{depth} × {width}"
-        # Stages of one block are narrower than their names: every other name stands a row lower.
+        # Stages of one block are narrower than their labels: every other label is one row lower.
         height = 0.985 if number % 2 else 0.9
         axes.text(
             start + depth / 2, height, label, fontsize=8, transform=axes.get_xaxis_transform(), ha="center", va="top"

@@ -1,7 +1,7 @@
-"""Trains zoo models and keeps the record: digits of MNIST, or a folder of pictures by class.
+"""Trains models of the zoo on MNIST or on folders of images by class.
 
-`data` makes what a network sees of either, `recipe` says how each network is trained, `loop` does it, and `history`
-puts the outcome on the disk. Nothing here prints or reads a command line.
+`datasets` prepares the images, `recipes` has the hyperparameters of each network, `loop` trains, and `run_files` writes
+weights, record and plot. Nothing here prints or parses a command line.
 """
 
 from linnaeus.models.training.datasets import Digits, ImageFiles, LabeledImages, load_image_folders, load_mnist

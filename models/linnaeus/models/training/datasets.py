@@ -1,4 +1,4 @@
-"""What a network is trained on, as the server would show it: uint8 pixels of the model's own size and channels."""
+"""Training images, prepared as the server prepares them: uint8 pixels of the model's size and channels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,25 +19,25 @@ _TRAINING, _VALIDATION = "train", "val"
 
 
 class LabeledImages(Protocol):
-    """Labelled images, to be had in any order."""
+    """Images with their classes, in any order."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """One label for each class."""
+        """One label per class."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Number of images."""
 
     def resized(self, spec: InputSpec) -> "LabeledImages":
-        """The same images, resized and cut to their middle as the server does."""
+        """Returns the same images, resized and center-cropped as the server does."""
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The images at these indices, uint8 [N, C, H, W], and their classes, int64 [N]."""
+        """Returns the images at these indices, uint8 [N, C, H, W], and their classes, int64 [N]."""
 
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """MNIST, or a part of it: uint8 pixels [N, C, H, W], of MNIST itself [N, 1, 28, 28], and int64 classes [N]."""
+    """MNIST or a subset: uint8 pixels [N, C, H, W], as loaded [N, 1, 28, 28], and int64 classes [N]."""
 
     pixels: Tensor
     classes: Tensor
@@ -48,55 +48,55 @@ class Digits:
         return labels.digits()
 
     def __len__(self) -> int:
-        """How many digits there are."""
+        """Number of digits."""
         return len(self.classes)
 
     def resized(self, spec: InputSpec) -> "Digits":
-        """Digits of the wanted size; where three channels are wanted, they are the grey one three times."""
+        """Returns the digits in the size of `spec`; for three channels the gray one is repeated."""
         pixels = self.pixels
         if pixels.shape[2:] != (spec.height, spec.width):
             images = [Image.fromarray(digit) for digit in pixels[:, 0].numpy()]
             pixels = torch.stack([_to_tensor(_resize_and_crop(digit, spec)) for digit in images])
-        # A view: the channels cost nothing until a batch is taken.
+        # A view: the repeated channels need no memory until a batch is taken.
         return Digits(pixels.expand(-1, spec.channels, -1, -1), self.classes)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The digits at these indices, uint8 [N, C, H, W], and their classes, int64 [N]."""
+        """Returns the digits at these indices, uint8 [N, C, H, W], and their classes, int64 [N]."""
         return self.pixels[indices], self.classes[indices]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageFiles:
-    """Picture files with their classes; each is decoded anew whenever a batch has it, so that any number fits."""
+    """Image files with their classes; files are decoded for each batch, so that memory does not limit their number."""
 
     files: tuple[tuple[str, int], ...]
     labels: tuple[str, ...]
     spec: InputSpec
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """Number of images."""
         return len(self.files)
 
     def resized(self, spec: InputSpec) -> "ImageFiles":
-        """The same pictures for another model."""
+        """Returns the same images for another model."""
         return ImageFiles(self.files, self.labels, spec)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The pictures at these indices, uint8 [N, C, H, W], and their classes, int64 [N].
+        """Returns the images at these indices, uint8 [N, C, H, W], and their classes, int64 [N].
 
         Raises:
-            OSError: a file cannot be read as a picture; the message names it.
+            OSError: if a file is not an image; the message names the file.
         """
-        chosen = [self.files[place] for place in indices.tolist()]
-        pixels = torch.stack([_to_tensor(_resize_and_crop(_open(path, self.spec), self.spec)) for path, _ in chosen])
-        return pixels, torch.tensor([place for _, place in chosen])
+        files = [self.files[index] for index in indices.tolist()]
+        pixels = torch.stack([_to_tensor(_resize_and_crop(_open(path, self.spec), self.spec)) for path, _ in files])
+        return pixels, torch.tensor([class_index for _, class_index in files])
 
 
 def load_mnist(root: Path, train: bool) -> Digits:
-    """Reads MNIST below `root` (torchvision's layout), downloading it if it is not there.
+    """Reads MNIST below `root` in torchvision's layout; downloads it if it is missing.
 
     Raises:
-        RuntimeError: it is not there and cannot be downloaded.
+        RuntimeError: if it is missing and cannot be downloaded.
     """
     try:
         data = MNIST(str(root), train=train, download=not (root / "MNIST" / "raw").is_dir())
@@ -106,11 +106,11 @@ def load_mnist(root: Path, train: bool) -> Digits:
 
 
 def load_image_folders(root: Path, spec: InputSpec) -> tuple[ImageFiles, ImageFiles]:
-    """Lists `root`/train/CLASS/* to learn from and `root`/val/CLASS/* to judge by; the classes go by the alphabet.
+    """Lists the training images `root`/train/CLASS/* and the test images `root`/val/CLASS/*, classes in name order.
 
     Raises:
-        OSError: one of the folders is not there, or a class in it has no pictures.
-        ValueError: the two do not have the same classes.
+        OSError: if a folder does not exist, or a class has no images.
+        ValueError: if the two folders do not have the same classes.
     """
     for part in (_TRAINING, _VALIDATION):
         if not (root / part).is_dir():
@@ -131,12 +131,12 @@ def _open(path: str, spec: InputSpec) -> Image.Image:
         raise OSError(f"{path} cannot be read as a picture ({error}); mend or remove it") from error
 
 
-def _resize_and_crop(picture: Image.Image, spec: InputSpec) -> Image.Image:
-    resized = transforms.resize(picture, [spec.resize], InterpolationMode(spec.interpolation))
-    cut: Image.Image = transforms.center_crop(resized, [spec.height, spec.width])
-    return cut
+def _resize_and_crop(image: Image.Image, spec: InputSpec) -> Image.Image:
+    resized = transforms.resize(image, [spec.resize], InterpolationMode(spec.interpolation))
+    cropped: Image.Image = transforms.center_crop(resized, [spec.height, spec.width])
+    return cropped
 
 
-def _to_tensor(picture: Image.Image) -> Tensor:
-    pixels = torch.from_numpy(numpy.array(picture))
+def _to_tensor(image: Image.Image) -> Tensor:
+    pixels = torch.from_numpy(numpy.array(image))
     return pixels.unsqueeze(0) if pixels.ndim == 2 else pixels.permute(2, 0, 1)

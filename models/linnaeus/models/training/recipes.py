@@ -1,4 +1,4 @@
-"""Which networks are trained here, on what, and how."""
+"""How each network is trained: hyperparameters and data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from linnaeus.models.architectures.googlenet_plain import GoogLeNetPlain
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a network is trained: AdamW, the learning rate rising to its peak and falling to nothing in one cycle.
+    """Hyperparameters of a training with AdamW and a one-cycle learning rate.
 
-    Without weight decay AdamW is Adam. Training images move by up to `largest_shift_pixels` each way.
+    Without weight decay, AdamW is Adam. Training images are shifted by up to `largest_shift_pixels` in each direction.
     """
 
     epochs: int
@@ -25,12 +25,12 @@ class Recipe:
     seed: int = 0
 
     def steps_per_epoch(self, images: int) -> int:
-        """How many batches it takes to see every image once."""
+        """Returns the number of batches that contain all images once."""
         return -(-images // self.batch_size)
 
 
 class DataKind(Enum):
-    """What a network learns from."""
+    """The kind of data that a network is trained on."""
 
     MNIST = "MNIST"
     IMAGE_FOLDERS = "a folder of pictures"
@@ -38,7 +38,7 @@ class DataKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class TrainingSetup:
-    """A network's recipe, what it learns from, and what is built to learn, if not the network that is served."""
+    """A recipe, its kind of data, and how to build the network for training if it differs from the served one."""
 
     recipe: Recipe
     data: DataKind = DataKind.MNIST
@@ -47,11 +47,11 @@ class TrainingSetup:
 
 _SETUPS = {
     "lenet": TrainingSetup(Recipe(epochs=12)),
-    # Sigmoids learn slowly, and 60,000 parameters need no decay.
+    # Networks with sigmoids learn slowly; 60,000 parameters need no weight decay.
     "lenet5": TrainingSetup(
         Recipe(epochs=20, batch_size=64, peak_learning_rate=6e-3, weight_decay=0, largest_shift_pixels=1)
     ),
-    # Source document 001: Adam, batches of 100, three epochs. Its rate was constant; the cycle is ours.
+    # Source document 001: Adam, batches of 100, three epochs. Its learning rate is constant, this one is one-cycle.
     "mnist_cnn": TrainingSetup(
         Recipe(epochs=3, batch_size=100, peak_learning_rate=2e-3, weight_decay=0, largest_shift_pixels=1)
     ),
@@ -71,7 +71,7 @@ def training_setup(name: str) -> TrainingSetup:
     """Returns how the network of that name is trained.
 
     Raises:
-        ValueError: it is not trained here; the message lists what is.
+        ValueError: if there is no recipe for it; the message lists those there are.
     """
     if name not in _SETUPS:
         raise ValueError(f"{name!r} cannot be trained here; these can: {', '.join(_SETUPS)}")

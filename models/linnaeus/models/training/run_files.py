@@ -1,4 +1,4 @@
-"""What is kept of a training: weights, the record and its plot, and the labels where they are the user's own."""
+"""Writes the results of a training: weights, record, plot, and the labels of a user's own classes."""
 
 import json
 import os
@@ -10,18 +10,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from linnaeus.models.manifest import LABELS_FILE
 from linnaeus.models.plots.learning_curves import plot_learning_curves
 from linnaeus.models.training.loop import Epoch
 from linnaeus.models.training.recipes import Recipe
 from linnaeus.models.zoo_model import ZooModel
 
-LABELS_FILE = "labels.txt"
-
 
 def training_record(
     model: ZooModel, recipe: Recipe, history: Sequence[Epoch], data: str = "MNIST"
 ) -> dict[str, object]:
-    """The training record as plain data, to be written beside the weights."""
+    """Returns the record of a training as data for `json.dumps`."""
     return {
         "model": model.name,
         "data": data,
@@ -38,15 +37,15 @@ def save_run(
     history: Sequence[Epoch],
     labels: tuple[str, ...] | None = None,
 ) -> None:
-    """Writes the state dict to `target`; beside it the record (.json), its plot (.png) and `labels`, if any.
+    """Writes the state dict to `target` and, beside it, the record (.json), its plot (.png) and `labels`, if any.
 
-    Every file appears whole or not at all, the weights last.
+    Each file is written atomically, the weights last.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the folder cannot be written.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    # Of the same file system, or the files could not be moved in one go; the dot hides it meanwhile.
+    # On the same file system, because a rename is atomic only there; hidden by the dot.
     with tempfile.TemporaryDirectory(prefix=".train-", dir=target.parent) as folder:
         partial = Path(folder) / target.name
         if labels is not None:
@@ -60,6 +59,6 @@ def save_run(
 
 
 def _fsync(path: Path) -> None:
-    """Puts the file on the disk before a rename says that it is there."""
+    """Flushes the file to disk, so that the rename cannot become durable before it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())

@@ -1,6 +1,5 @@
-"""What a network makes of one picture: feature maps, a class-activation heat map and its first guesses, drawn.
+"""Visualizes what a network computes for one image: feature maps, Grad-CAM heat map and top-5 predictions.
 
-`image_analysis` runs the network, `output_files` writes; in between, `feature_maps` and `grad_cam` ask the network and
-`feature_map_grid`, `contact_sheet` and `html_page` draw.
-Nothing here knows of commands, of the repository of versions or of the server.
+`image_analysis` runs the network, with `feature_maps` and `grad_cam`. `contact_sheet`, `feature_map_image`, `heat_map`
+and `html_page` draw the result, and `output_files` writes it.
 """

@@ -1,22 +1,22 @@
-"""Captions of what is drawn."""
+"""Captions that several of the drawings share."""
 
 from linnaeus.models.visualization.feature_maps import FeatureMap
 from linnaeus.models.visualization.image_analysis import ImageAnalysis
 
 
 def stage_title(number: int, stage: FeatureMap) -> str:
-    """One line that names a stage and its shape."""
+    """Returns number, name, class and shape of a stage in one line."""
     channels, height, width = stage.values.shape
     return f"{number}  {stage.name}  ({stage.kind})  [{channels}, {height}, {width}]"
 
 
 def format_probability(probability: float) -> str:
-    """A probability to a tenth of a percent; what would round to nothing says so."""
+    """Formats a probability as a percentage with one decimal place; "<0.1%" instead of "0.0%"."""
     return f"{probability:.1%}" if probability >= 0.0005 else "<0.1%"
 
 
 def heat_map_title(analysis: ImageAnalysis) -> str:
-    """What the heat map shows, in one line."""
+    """Returns the class and the stages of the heat map in one line."""
     stages = " and ".join(analysis.heat_map.stages)
     if not analysis.heat_map.values.any():
         return f"Grad-CAM: nothing in {stages} speaks for {analysis.explained.label}"

@@ -1,4 +1,4 @@
-"""Composes what was drawn into pictures with titles: one a stage, the heat map, and the contact sheet."""
+"""Draws the contact sheet: image, heat map, predictions, and a thumbnail of every stage."""
 
 from PIL import Image, ImageDraw
 
@@ -28,7 +28,7 @@ _LINE_HEIGHT = 16
 
 
 def draw_contact_sheet(analysis: ImageAnalysis) -> Image.Image:
-    """The picture, its heat map, the five best guesses, and a small map for every stage."""
+    """Draws image, heat map, the five best predictions, and a thumbnail of every stage."""
     width = max(2 * IMAGE_SIDE + _PREDICTIONS_WIDTH + 4 * MARGIN, _TILES_PER_ROW * (_TILE + _TILE_GAP) + 2 * MARGIN)
     tops = (100, 100 + IMAGE_SIDE + 48)
     shown = _maps_with_area(analysis.feature_maps)
@@ -37,19 +37,19 @@ def draw_contact_sheet(analysis: ImageAnalysis) -> Image.Image:
     _draw_heading(draw, analysis, width)
     _draw_images(sheet, tops[0], analysis)
     left = 2 * IMAGE_SIDE + 3 * MARGIN
-    for place, prediction in enumerate(analysis.predictions):
-        _draw_prediction(draw, (left, tops[0] + 62 * place), prediction, width - left - MARGIN)
+    for rank, prediction in enumerate(analysis.predictions):
+        _draw_prediction(draw, (left, tops[0] + 62 * rank), prediction, width - left - MARGIN)
     _draw_thumbnails(sheet, tops[1], analysis)
     return sheet
 
 
 def _draw_images(sheet: Image.Image, top: int, analysis: ImageAnalysis) -> None:
-    """The picture and its heat map, side by side."""
-    pictures = (enlarge(analysis.image).convert("RGB"), draw_heat_map(analysis))
+    """Draws the image and its heat map side by side."""
+    images = (enlarge(analysis.image).convert("RGB"), draw_heat_map(analysis))
     captions = (f"{analysis.file}, as the network sees it", heat_map_title(analysis))
-    for place, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
-        left = MARGIN + place * (IMAGE_SIDE + MARGIN)
-        sheet.paste(picture, (left, top))
+    for column, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        left = MARGIN + column * (IMAGE_SIDE + MARGIN)
+        sheet.paste(image, (left, top))
         text = truncate(caption, SMALL_SIZE, IMAGE_SIDE)
         draw_text(ImageDraw.Draw(sheet), (left, top + IMAGE_SIDE + 6), text, SMALL_SIZE, MUTED_COLOR)
 
@@ -63,24 +63,24 @@ def _draw_thumbnails(sheet: Image.Image, top: int, analysis: ImageAnalysis) -> N
         text += f"; {len(analysis.feature_maps) - len(shown)} of single points left out"
     draw_text(ImageDraw.Draw(sheet), (MARGIN, top), text, BODY_SIZE)
     height = _row_height(shown)
-    for place, (number, stage) in enumerate(shown):
-        row, column = divmod(place, _TILES_PER_ROW)
+    for index, (number, stage) in enumerate(shown):
+        row, column = divmod(index, _TILES_PER_ROW)
         _draw_thumbnail(sheet, (MARGIN + column * (_TILE + _TILE_GAP), top + 36 + row * height), number, stage)
 
 
 def _row_height(shown: list[tuple[int, FeatureMap]]) -> int:
-    """Of a row of thumbnails: the longest text below one decides, and a line stays free."""
+    """Returns the height of a row of thumbnails: tile, the longest caption, and one empty line."""
     lines = max((len(_caption(number, stage)) for number, stage in shown), default=0)
     return _TILE + 4 + (lines + 1) * _LINE_HEIGHT
 
 
 def _caption(number: int, stage: FeatureMap) -> tuple[str, ...]:
-    """Number, name and shape, in two or three lines."""
+    """Returns number, name and shape of a stage in two or three lines."""
     return *wrap_path(number, stage.name, SMALL_SIZE, _TILE), str(list(stage.values.shape))
 
 
 def _maps_with_area(stages: tuple[FeatureMap, ...]) -> list[tuple[int, FeatureMap]]:
-    """The stages, with their numbers, that have height or width: the mean of single points shows nothing."""
+    """Returns the feature maps larger than 1x1, with their numbers; the mean of 1x1 maps shows nothing."""
     return [(number, stage) for number, stage in enumerate(stages, 1) if stage.values[0].numel() > 1]
 
 
@@ -98,9 +98,9 @@ def _draw_heading(draw: ImageDraw.ImageDraw, analysis: ImageAnalysis, width: int
     )
 
 
-def _draw_prediction(draw: ImageDraw.ImageDraw, place: tuple[int, int], prediction: Prediction, width: int) -> None:
-    """Label and probability above a bar that is full at 1."""
-    left, top = place
+def _draw_prediction(draw: ImageDraw.ImageDraw, corner: tuple[int, int], prediction: Prediction, width: int) -> None:
+    """Draws label and probability above a bar whose full width is a probability of 1."""
+    left, top = corner
     draw_text(draw, (left, top), truncate(prediction.label, 17, width - 90), 17, TEXT_COLOR)
     draw.text(
         (left + width, top), format_probability(prediction.probability), fill=TEXT_COLOR, anchor="ra", font_size=17
@@ -110,12 +110,12 @@ def _draw_prediction(draw: ImageDraw.ImageDraw, place: tuple[int, int], predicti
 
 
 def _draw_thumbnail(sheet: Image.Image, corner: tuple[int, int], number: int, stage: FeatureMap) -> None:
-    """The mean over the channels, in its own range, above number, name and shape."""
+    """Draws the mean over the channels, scaled to its own range, above number, name and shape."""
     mean = stage.values.mean(0)
     tile = indexed_image(colormap_indices(mean, float(mean.min()), float(mean.max()))).convert("RGB")
-    larger = max(tile.size) > _TILE
+    resampling = Image.Resampling.BOX if max(tile.size) > _TILE else Image.Resampling.NEAREST
     left, top = corner
-    sheet.paste(tile.resize((_TILE, _TILE), Image.Resampling.BOX if larger else Image.Resampling.NEAREST), corner)
+    sheet.paste(tile.resize((_TILE, _TILE), resampling), corner)
     draw = ImageDraw.Draw(sheet)
     *name, shape = _caption(number, stage)
     for line, text in enumerate((*name, shape)):

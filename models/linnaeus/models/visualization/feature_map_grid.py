@@ -1,4 +1,4 @@
-"""Draws numbers as colours: one grid of tiles for a feature map, one colour map for everything."""
+"""Draws a feature map as a grid of tiles, one per channel."""
 
 import math
 
@@ -14,7 +14,7 @@ _MAX_TILE_SIDE = 144
 
 
 def draw_feature_map_grid(values: Tensor) -> Image.Image:
-    """Every channel of [C, H, W] as a tile, in order, row by row; at most about 1,200 pixels wide."""
+    """Draws every channel of [C, H, W] as a tile, row by row; the grid is at most about 1,200 pixels wide."""
     low, high = value_range(values)
     columns, side = _layout(len(values))
     tiles = colormap_indices(_scale_to_tile(values, side), low, high)
@@ -24,20 +24,20 @@ def draw_feature_map_grid(values: Tensor) -> Image.Image:
     grid = numpy.full(
         (rows * (height + gap) - gap, columns * (width + gap) - gap), fill_value=GAP_INDEX, dtype=numpy.uint8
     )
-    for place, tile in enumerate(tiles):
-        top, left = place // columns * (height + gap), place % columns * (width + gap)
+    for channel, tile in enumerate(tiles):
+        top, left = channel // columns * (height + gap), channel % columns * (width + gap)
         grid[top : top + height, left : left + width] = tile
     return indexed_image(grid)
 
 
 def _layout(channels: int) -> tuple[int, int]:
-    """Columns, and the side that a tile may have: wider than high, as screens are."""
+    """Returns the number of columns and the largest side of a tile; the grid is wider than high, like a screen."""
     columns = min(channels, math.ceil(math.sqrt(channels * 1.6)))
     return columns, min(_MAX_TILE_SIDE, _MAX_WIDTH // columns - max(1, _MAX_WIDTH // columns // 24))
 
 
 def _scale_to_tile(values: Tensor, side: int) -> Tensor:
-    """Channels [C, H, W] at the largest whole multiple of their size within `side`, or averaged down to it."""
+    """Scales [C, H, W] to the largest integer multiple of its size within `side`, or averages it down to `side`."""
     longer = max(values.shape[1:])
     if longer <= side:
         times = side // longer

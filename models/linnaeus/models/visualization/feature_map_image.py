@@ -1,4 +1,4 @@
-"""Draws one stage's feature map as an image with a title and a color scale."""
+"""Draws the feature map of one stage with a title and a color scale."""
 
 import math
 
@@ -25,7 +25,7 @@ _MAX_TITLE_WIDTH = 1160
 
 
 def draw_feature_map(number: int, stage: FeatureMap) -> Image.Image:
-    """The grid of all channels under a title, with the colour map's scale below."""
+    """Draws the title, the grid of all channels, and the color scale."""
     grid = draw_feature_map_grid(stage.values).convert("RGBA")
     low, high = value_range(stage.values)
     title = truncate(stage_title(number, stage), HEADING_SIZE, _MAX_TITLE_WIDTH)
@@ -37,12 +37,12 @@ def draw_feature_map(number: int, stage: FeatureMap) -> Image.Image:
     return sheet
 
 
-def _draw_scale(sheet: Image.Image, place: tuple[int, int], low: float, high: float) -> None:
-    """The colour map from its lowest value to its highest; `place` is the left upper corner."""
+def _draw_scale(sheet: Image.Image, corner: tuple[int, int], low: float, high: float) -> None:
+    """Draws the color scale with its lowest and highest value; `corner` is the upper left corner."""
     draw = ImageDraw.Draw(sheet)
     ramp = indexed_image(colormap_indices(torch.linspace(0, 1, 300).expand(14, 300), 0, 1)).convert("RGB")
-    sheet.paste(ramp, place)
-    left, top = place
+    sheet.paste(ramp, corner)
+    left, top = corner
     draw_text(draw, (left, top + 18), f"{low:.3g}", SMALL_SIZE)
     draw.text((left + 300, top + 18), f"{high:.3g}", fill=TEXT_COLOR, anchor="ra", font_size=SMALL_SIZE)
     draw_text(

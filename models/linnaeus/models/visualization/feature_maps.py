@@ -1,15 +1,14 @@
-"""What the stages of a network are, and what comes out of each for one picture.
+"""Finds the stages of a network and records the feature map of each for one image.
 
-The rule is the same for every network and needs no list of names. The network is run once; a module in which the
-resolution (height x width) falls more than once from part to part holds several stages and is opened, as is whatever
-holds it; every other module is a stage. This gives ResNet's `layer1` to `layer4`, DenseNet's blocks and transitions,
-GoogLeNet's Inception blocks, and the single layers of AlexNet, LeNet and VGG. Left out are modules that change
-nothing (dropout, identity, padding, adaptive pooling to the size that comes in) and those whose output has no height
-and width.
+One rule, without a list of names, serves every network. The network is run once. A module in which the resolution
+(height x width) decreases more than once from child to child contains several stages; so do all modules that contain
+it. Their children that do not contain several stages are the stages. This gives ResNet's `layer1` to `layer4`,
+DenseNet's blocks and transitions, GoogLeNet's Inception blocks, and the single layers of AlexNet, LeNet and VGG.
+Excluded are modules that pass their input through (dropout, identity, padding, adaptive pooling to the input's size)
+and outputs without height and width.
 
-An Inception block is any module with the parts `branch1` to `branch4`, wherever it lies. Its branches are stages of
-their own; where a stage is such a block or a sequence that ends in one, they stand for it, because its output is only
-the four laid one on another.
+An Inception block is any module with children `branch1` to `branch4`. Its branches are drawn as stages. They replace a
+stage that is such a block, or a `Sequential` that ends in one, because the block's output is their concatenation.
 """
 
 from collections.abc import Callable, Iterable
@@ -27,11 +26,11 @@ _PASSTHROUGH_CLASSES = ("Dropout", "Identity", "Pad")
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """What one stage gave for one picture.
+    """The output of one stage for one image.
 
     Attributes:
-        name: the module's path in the network, numbered from the second time on if it ran more than once.
-        kind: the module's class.
+        name: the module's path in the network; from its second run on, followed by the number of the run.
+        kind: name of the module's class.
         values: float32 [C, H, W].
     """
 
@@ -41,11 +40,11 @@ class FeatureMap:
 
 
 def find_stages(network: nn.Module, images: Tensor) -> tuple[str, ...]:
-    """Paths of the stages in the order in which they finish; Inception blocks are whole here.
+    """Returns the paths of the stages in the order in which they finish; an Inception block is one stage here.
 
     Args:
         network: in evaluation mode.
-        images: float32 [N, C, H, W], as the network takes them.
+        images: normalized float32 [N, C, H, W].
     """
     sizes: list[tuple[str, int]] = []
     _run_with_hooks(
@@ -54,37 +53,39 @@ def find_stages(network: nn.Module, images: Tensor) -> tuple[str, ...]:
         [name for name, _ in network.named_modules() if name],
         lambda name, values: sizes.append((name, values.shape[-2] * values.shape[-1])),
     )
-    opened = _multi_stage_modules(sizes)
+    containers = _multi_stage_modules(sizes)
     ran = {name for name, _ in sizes}
     return tuple(
         name
         for name in dict.fromkeys(name for name, _ in sizes)
-        if name not in opened and _parent(name, ran) in opened and not is_passthrough(network.get_submodule(name))
+        if name not in containers
+        and _parent(name, ran) in containers
+        and not is_passthrough(network.get_submodule(name))
     )
 
 
 def feature_maps(network: nn.Module, images: Tensor, stages: Iterable[str]) -> tuple[FeatureMap, ...]:
-    """Runs the network and returns what `stages` give for the first image, branches in place of Inception blocks."""
+    """Runs the network and returns the outputs of `stages` for the first image, with Inception blocks as branches."""
     drawn = {name for stage in stages for name in _modules_to_draw(network, stage)}
     maps: list[FeatureMap] = []
 
     def collect(name: str, values: Tensor) -> None:
-        times = 1 + sum(known.name.split(" ")[0] == name for known in maps)
+        run = 1 + sum(earlier.name.split(" ")[0] == name for earlier in maps)
         kind = type(network.get_submodule(name)).__name__
-        # A copy, because the layer behind may work in place, as a ReLU often does.
-        maps.append(FeatureMap(name if times == 1 else f"{name} ({times})", kind, values[0].float().clone()))
+        # A copy, because the next layer may work in place, as ReLU often does.
+        maps.append(FeatureMap(name if run == 1 else f"{name} ({run})", kind, values[0].float().clone()))
 
     _run_with_hooks(network, images, drawn, collect)
     return tuple(maps)
 
 
 def is_inception(module: nn.Module) -> bool:
-    """Whether the module has four branches of the usual names."""
+    """Returns whether the module has children `branch1` to `branch4`."""
     return all(isinstance(getattr(module, branch, None), nn.Module) for branch in BRANCHES)
 
 
 def is_passthrough(module: nn.Module) -> bool:
-    """Whether a trained network's maps pass through the module as they are, but for padding."""
+    """Returns whether the module leaves its input unchanged in evaluation mode, padding aside."""
     return any(word in type(module).__name__ for word in _PASSTHROUGH_CLASSES)
 
 
@@ -102,17 +103,17 @@ def _ends_in_inception(module: nn.Module) -> bool:
 
 
 def _multi_stage_modules(sizes: list[tuple[str, int]]) -> set[str]:
-    """Modules with several stages; the network itself, whose path is empty, always is one."""
+    """Returns the paths of modules that contain several stages; always the network itself, whose path is empty."""
     ran = {name for name, _ in sizes}
     parts: dict[str, list[int]] = {}
     for name, size in sizes:
         parts.setdefault(_parent(name, ran), []).append(size)
-    opened = {""}
+    containers = {""}
     for name, areas in parts.items():
-        # a rise is padding before a strided convolution, and no stage
+        # an increase comes from padding before a strided convolution and starts no stage
         if sum(after < before for before, after in pairwise(areas)) > 1:
-            opened.update(_ancestors(name, ran))
-    return opened
+            containers.update(_ancestors(name, ran))
+    return containers
 
 
 def _ancestors(name: str, ran: set[str]) -> Iterable[str]:
@@ -122,7 +123,7 @@ def _ancestors(name: str, ran: set[str]) -> Iterable[str]:
 
 
 def _parent(name: str, ran: set[str]) -> str:
-    """The nearest module above that ran itself (a ModuleList does not); empty for the network."""
+    """Returns the closest ancestor whose `forward` ran (a ModuleList has none); empty for the network."""
     name = name.rpartition(".")[0]
     while name and name not in ran:
         name = name.rpartition(".")[0]
@@ -132,11 +133,11 @@ def _parent(name: str, ran: set[str]) -> str:
 def _run_with_hooks(
     network: nn.Module, images: Tensor, names: Iterable[str], on_output: Callable[[str, Tensor], None]
 ) -> None:
-    """Runs the network; tells every [N, C, H, W] that one of the named modules gives, when it gives it."""
+    """Runs the network; calls `on_output` with each [N, C, H, W] that one of the named modules returns."""
 
     def make_hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            # VGG and AlexNet pool to the size that they have, for pictures of other sizes' sake
+            # VGG and AlexNet pool to the size that the input already has, to accept images of other sizes
             if isinstance(module, nn.AdaptiveAvgPool2d) and inputs[0].shape == output.shape:
                 return
             for values in output if isinstance(output, tuple | list) else (output,):

@@ -1,8 +1,8 @@
-"""Grad-CAM: where in the picture a network saw a class (Selvaraju et al., 2017).
+"""Grad-CAM (Selvaraju et al., 2017): which regions of an image contribute to a class.
 
-Each channel of a late feature map is weighted by how much the class's logit grows with it, averaged over the map;
-what is positive in the sum speaks for the class. For a network that ends in a convolution to class maps and global
-pooling this is the class's own map.
+Each channel of a late feature map is weighted by the gradient of the class's logit, averaged over the map. The positive
+part of the weighted sum is the evidence for the class. For a network that ends in a convolution to class maps and
+global pooling, this is the map of the class.
 """
 
 from collections.abc import Iterable
@@ -20,12 +20,11 @@ from linnaeus.models.visualization.target_layers import is_pooling, target_layer
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """Where a network saw a class.
+    """The evidence for a class at each pixel.
 
     Attributes:
-        values: float32 [H, W] like the picture, from 0 to 1; the highest is 1, unless nothing in the picture speaks
-            for the class: then all are 0.
-        stages: paths of the modules whose feature maps it was computed from.
+        values: float32 [H, W] of the image, from 0 to 1. The maximum is 1, or 0 if there is no evidence at all.
+        stages: paths of the modules from whose feature maps it is computed.
     """
 
     values: Tensor
@@ -39,35 +38,34 @@ class _Activation:
 
 
 def grad_cam(classifier: PixelClassifier, pixels: Tensor, stages: Iterable[str], class_index: int) -> HeatMap:
-    """Explains a class by the latest feature maps, those that reach the logits through no other.
+    """Computes the heat map of a class from the last feature maps: those that reach the logits through no other one.
 
-    That is one map for most networks, and one a tower where there are several. Maps of a single point say nothing of
-    places, and pooled ones less than what they were pooled from: for a stage that ends in pooling, its last part before
-    that is taken.
+    This is one map for most networks, and one per tower in a network with several. 1x1 maps are excluded, because they
+    have no position. For a stage that ends in pooling, the layer before the pooling is used, because its map is finer.
 
     Args:
         classifier: in evaluation mode.
-        pixels: one picture, uint8 [1, C, H, W].
+        pixels: one image, uint8 [1, C, H, W].
         stages: paths of modules of the backbone.
         class_index: the class to explain.
 
     Raises:
-        ValueError: no stage gives a map that could be used.
+        ValueError: if no stage gives a usable map.
     """
-    sources = target_layers(classifier.backbone, lambda: classifier(pixels), stages)
-    features, logits = _run_with_leaves(classifier, pixels, sources)
-    if not features:
+    layers = target_layers(classifier.backbone, lambda: classifier(pixels), stages)
+    activations, logits = _run_with_leaves(classifier, pixels, layers)
+    if not activations:
         raise ValueError("no stage of the network gives a map with height and width, so there is no heat map of it")
-    gradients = torch.autograd.grad(logits[0, class_index], [each.values for each in features], allow_unused=True)
-    latest = [(each, gradient) for each, gradient in zip(features, gradients, strict=True) if gradient is not None]
-    evidence = [_class_activation(each.values.detach(), gradient, pixels.shape[2:]) for each, gradient in latest]
-    heat = torch.stack(evidence).sum(0)
-    highest = heat.max().clamp(min=torch.finfo(heat.dtype).tiny)
-    return HeatMap(heat / highest, tuple(each.stage for each, _ in latest))
+    gradients = torch.autograd.grad(logits[0, class_index], [each.values for each in activations], allow_unused=True)
+    last = [(each, gradient) for each, gradient in zip(activations, gradients, strict=True) if gradient is not None]
+    evidence = [_class_activation(each.values.detach(), gradient, pixels.shape[2:]) for each, gradient in last]
+    total = torch.stack(evidence).sum(0)
+    highest = total.max().clamp(min=torch.finfo(total.dtype).tiny)
+    return HeatMap(total / highest, tuple(each.stage for each, _ in last))
 
 
 def _class_activation(values: Tensor, gradients: Tensor, size: torch.Size) -> Tensor:
-    """What in one feature map speaks for the class, float32 [H, W] like the picture."""
+    """Returns the evidence in one feature map, float32 [H, W] of the image."""
     evidence = functional.relu((gradients.mean(dim=(2, 3), keepdim=True) * values).sum(1, keepdim=True))
     return functional.interpolate(evidence, size=list(size), mode="bilinear", align_corners=False)[0, 0]
 
@@ -75,31 +73,31 @@ def _class_activation(values: Tensor, gradients: Tensor, size: torch.Size) -> Te
 def _run_with_leaves(
     classifier: PixelClassifier, pixels: Tensor, stages: Iterable[str]
 ) -> tuple[list[_Activation], Tensor]:
-    """Runs the network; returns the stages' outputs, each a new leaf of the graph, and the logits."""
-    features: list[_Activation] = []
+    """Runs the network; returns the stages' outputs, each a new leaf of the autograd graph, and the logits."""
+    activations: list[_Activation] = []
     logits: list[Tensor] = []
 
-    def end(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
+    def record_logits(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         logits.append(output)
 
     backbone = classifier.backbone
     with ExitStack() as hooks, torch.enable_grad():
         for stage in stages:
-            hooks.callback(backbone.get_submodule(stage).register_forward_hook(_leaf_hook(stage, features)).remove)
-        hooks.callback(backbone.register_forward_hook(end).remove)
+            hooks.callback(backbone.get_submodule(stage).register_forward_hook(_leaf_hook(stage, activations)).remove)
+        hooks.callback(backbone.register_forward_hook(record_logits).remove)
         classifier(pixels)
-    return features, logits[-1]
+    return activations, logits[-1]
 
 
-def _leaf_hook(stage: str, features: list[_Activation]) -> Any:
+def _leaf_hook(stage: str, activations: list[_Activation]) -> Any:
     def hook(module: nn.Module, _inputs: Any, output: Any) -> Tensor | None:
         if not isinstance(output, Tensor) or output.ndim != 4 or output.shape[2] * output.shape[3] == 1:
             return None
         if is_pooling(module):
             return None
         leaf = output.detach().requires_grad_()
-        features.append(_Activation(stage, leaf))
-        # A copy, because the layer behind may work in place, which a leaf does not allow.
+        activations.append(_Activation(stage, leaf))
+        # A copy, because the next layer may work in place, which is not allowed on a leaf.
         return leaf.clone()
 
     return hook

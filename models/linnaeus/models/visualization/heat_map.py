@@ -1,4 +1,4 @@
-"""Draws the Grad-CAM heat map over its image."""
+"""Draws the Grad-CAM heat map over the image."""
 
 import numpy
 from PIL import Image
@@ -11,17 +11,17 @@ _MAX_OPACITY = 0.75
 
 
 def draw_heat_map(analysis: ImageAnalysis) -> Image.Image:
-    """The heat map over the picture: what spoke for the class keeps its light and takes the colour map's colours."""
-    grey = numpy.asarray(analysis.image.convert("L").convert("RGB"), dtype=numpy.float64)
-    heat = analysis.heat_map.values.numpy().astype(numpy.float64)
-    colors = palette()[(heat * 254).round().astype(int)].astype(numpy.float64)
-    share = (_MAX_OPACITY * heat.clip(0, 1) ** 0.7)[..., None]
-    mixed = (1 - share) * grey * (0.45 + 0.55 * heat[..., None]) + share * colors
+    """Draws the heat map over the gray image: evidence is shown in the colormap, the rest is darkened."""
+    gray = numpy.asarray(analysis.image.convert("L").convert("RGB"), dtype=numpy.float64)
+    evidence = analysis.heat_map.values.numpy().astype(numpy.float64)
+    colors = palette()[(evidence * 254).round().astype(int)].astype(numpy.float64)
+    opacity = (_MAX_OPACITY * evidence.clip(0, 1) ** 0.7)[..., None]
+    mixed = (1 - opacity) * gray * (0.45 + 0.55 * evidence[..., None]) + opacity * colors
     return enlarge(Image.fromarray(mixed.round().clip(0, 255).astype(numpy.uint8)))
 
 
-def enlarge(picture: Image.Image) -> Image.Image:
-    """The picture at a size to look at, the same for every model; the pixels of a small one stay sharp."""
-    times = IMAGE_SIDE / max(picture.size)
-    smooth = Image.Resampling.NEAREST if times > 4 else Image.Resampling.BICUBIC
-    return picture.resize((round(picture.width * times), round(picture.height * times)), smooth)
+def enlarge(image: Image.Image) -> Image.Image:
+    """Scales the longer side to `IMAGE_SIDE`; the pixels of a small image stay sharp."""
+    scale = IMAGE_SIDE / max(image.size)
+    resampling = Image.Resampling.NEAREST if scale > 4 else Image.Resampling.BICUBIC
+    return image.resize((round(image.width * scale), round(image.height * scale)), resampling)

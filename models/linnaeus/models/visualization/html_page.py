@@ -1,4 +1,4 @@
-"""One HTML page that holds everything itself: no script, no style sheet, no picture from elsewhere."""
+"""Renders one self-contained HTML page: no script, and no external style sheet or image."""
 
 import base64
 import html
@@ -13,7 +13,7 @@ from linnaeus.models.visualization.feature_maps import FeatureMap
 from linnaeus.models.visualization.heat_map import draw_heat_map, enlarge
 from linnaeus.models.visualization.image_analysis import ImageAnalysis, Prediction
 
-# System colours follow the reader's light or dark setting by themselves.
+# System colors follow the browser's light or dark mode.
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 76rem; margin: 2rem auto; padding: 0 1.25rem; background: Canvas; color: CanvasText; }
@@ -35,7 +35,7 @@ figcaption, .note { opacity: .75; font-size: .85rem; }
 
 
 def render_page(analysis: ImageAnalysis) -> str:
-    """The page as HTML text."""
+    """Returns the page as HTML."""
     title = html.escape(f"{analysis.model} looks at {analysis.file}")
     count = len(analysis.feature_maps)
     stages = "\n".join(_stage(number, stage) for number, stage in enumerate(analysis.feature_maps, 1))
@@ -87,12 +87,12 @@ def _stage(number: int, stage: FeatureMap) -> str:
     return f"<section>\n<h2>{title}</h2>\n<figure>{grid}<figcaption>{caption}</figcaption></figure>\n</section>"
 
 
-def _figure(picture: Image.Image, caption: str) -> str:
+def _figure(image: Image.Image, caption: str) -> str:
     text = html.escape(caption)
-    return f'<figure><img src="{_data_uri(picture)}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    return f'<figure><img src="{_data_uri(image)}" alt="{text}"><figcaption>{text}</figcaption></figure>'
 
 
-def _data_uri(picture: Image.Image) -> str:
+def _data_uri(image: Image.Image) -> str:
     file = io.BytesIO()
-    picture.save(file, format="PNG")
+    image.save(file, format="PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,4 +1,4 @@
-"""Looks at one picture with one model: everything that is drawn afterwards."""
+"""Runs one model on one image and collects all that is drawn: predictions, feature maps and heat map."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ _TOP_K = 5
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """A class with its label and its probability between 0 and 1."""
+    """A class, its label, and its probability between 0 and 1."""
 
     index: int
     label: str
@@ -28,18 +28,18 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class ImageAnalysis:
-    """What a model made of a picture.
+    """All that is drawn of one model and one image.
 
     Attributes:
-        model: its name in the zoo.
-        weights: where its weights come from, for people.
-        trained: whether the guesses mean anything.
-        file: the picture's file name.
-        picture: the part of the picture that the network saw, at the size at which it saw it.
-        predictions: the first five, best first; equal probabilities by lower index.
-        stages: one feature map a stage, in the order in which they came.
-        explained: the prediction that the heat map is for.
-        heat: where the network saw it.
+        model: the model's name in the zoo.
+        weights: source of the weights, for display.
+        trained: whether the weights are trained; otherwise the predictions are meaningless.
+        file: name of the image file.
+        image: the image as the network sees it, resized and cropped.
+        predictions: the five most probable classes, best first; equal probabilities are ordered by index.
+        feature_maps: one per stage, in the order in which they are computed.
+        explained: the class that the heat map explains.
+        heat_map: the heat map of that class.
     """
 
     model: str
@@ -56,55 +56,55 @@ class ImageAnalysis:
 def analyze_image(
     model: ZooModel,
     weights: ModelWeights,
-    picture: Path,
+    path: Path,
     labels: tuple[str, ...] | None = None,
     explain: str | None = None,
 ) -> ImageAnalysis:
-    """Shows the picture to the model.
+    """Runs the model on an image file.
 
     Args:
         model: the model.
         weights: its weights.
-        picture: a picture file.
-        labels: one for each class of the weights, if not the model's own.
-        explain: label or index of the class that the heat map is for; the best prediction if not given.
+        path: the image file.
+        labels: one label per class of the weights; the model's own if None.
+        explain: label or index of the class that the heat map explains; the most probable class if None.
 
     Raises:
-        OSError: the file is not there or no picture.
-        ValueError: there is no such class, or no feature map to explain it by.
+        OSError: if the file does not exist or is not an image.
+        ValueError: if there is no such class, or no feature map to compute the heat map from.
     """
     names = labels or model.labels()
     classifier = eager_classifier(model, weights, len(names))
-    image = load_image(picture, model.input)
+    image = load_image(path, model.input)
     pixels = to_pixels(image)
     predictions = _predict(classifier, pixels, names)
-    chosen = predictions[0] if explain is None else _find_class(predictions, names, explain)
+    explained = predictions[0] if explain is None else _find_class(predictions, names, explain)
     images = normalize(pixels, model.mean, model.std)
     stages = find_stages(classifier.backbone, images)
-    heat_map = grad_cam(classifier, pixels, stages, chosen.index)
+    heat_map = grad_cam(classifier, pixels, stages, explained.index)
     return ImageAnalysis(
         model=model.name,
         weights=weights.source if weights.seed is None else f"{weights.source}, seed {weights.seed}",
         trained=manifest.Weights(weights.source, weights.seed).trained,
-        file=picture.name,
+        file=path.name,
         image=image,
         predictions=predictions[:_TOP_K],
         feature_maps=feature_maps(classifier.backbone, images, stages),
-        explained=chosen,
+        explained=explained,
         heat_map=heat_map,
     )
 
 
 def _predict(classifier: PixelClassifier, pixels: Tensor, labels: tuple[str, ...]) -> tuple[Prediction, ...]:
-    """Every class, best first."""
+    """Returns all classes, the most probable first."""
     with torch.inference_mode():
         ranked = classifier(pixels)[0].sort(descending=True, stable=True)
-    places, values = ranked.indices.tolist(), ranked.values.tolist()
-    return tuple(Prediction(place, labels[place], value) for place, value in zip(places, values, strict=True))
+    indices, probabilities = ranked.indices.tolist(), ranked.values.tolist()
+    return tuple(Prediction(index, labels[index], value) for index, value in zip(indices, probabilities, strict=True))
 
 
 def _find_class(predictions: tuple[Prediction, ...], labels: tuple[str, ...], wanted: str) -> Prediction:
-    # Labels come first: the digits' labels are numbers themselves.
+    # A label takes precedence over an index: the labels of digits are numbers.
     if wanted in labels:
         index = labels.index(wanted)
     elif wanted.isdecimal() and int(wanted) < len(labels):

@@ -1,4 +1,4 @@
-"""Writes what was seen into a folder, every file whole or not at all."""
+"""Writes the drawings of an analysis into a folder, each file atomically."""
 
 import io
 import os
@@ -22,17 +22,17 @@ _STAGE_FILE = re.compile(r"\d{3}_[\w.-]+\.png")
 
 
 def save_analysis(analysis: ImageAnalysis, folder: Path, as_html: bool = False) -> list[Path]:
-    """Draws and writes everything; returns the files, the stages' last.
+    """Draws and writes everything; returns the paths of the files, those of the stages last.
 
-    A stage's file is called `stages/<number>_<path>.png`; those of an earlier run into the same folder are removed.
+    The file of a stage is `stages/<number>_<module path>.png`. Such files of an earlier run are removed.
 
     Args:
-        analysis: what was seen.
-        folder: made if it is not there.
-        as_html: whether to write the page as well.
+        analysis: what to draw.
+        folder: the output folder; created if it does not exist.
+        as_html: whether to write the HTML page as well.
 
     Raises:
-        OSError: the folder cannot be written.
+        OSError: if the folder cannot be written.
     """
     (folder / STAGES).mkdir(parents=True, exist_ok=True)
     written = [
@@ -48,15 +48,15 @@ def save_analysis(analysis: ImageAnalysis, folder: Path, as_html: bool = False) 
     return written
 
 
-def _remove_stale_stages(folder: Path, ours: list[Path]) -> None:
+def _remove_stale_stages(folder: Path, written: list[Path]) -> None:
     for path in folder.iterdir():
-        if _STAGE_FILE.fullmatch(path.name) and path not in ours:
+        if _STAGE_FILE.fullmatch(path.name) and path not in written:
             path.unlink()
 
 
-def _write_png(path: Path, picture: Image.Image) -> Path:
+def _write_png(path: Path, image: Image.Image) -> Path:
     file = io.BytesIO()
-    picture.save(file, format="PNG")
+    image.save(file, format="PNG")
     return _write_atomically(path, file.getvalue())
 
 

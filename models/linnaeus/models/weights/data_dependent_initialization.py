@@ -1,15 +1,15 @@
-"""Brings a random network into range, so that it answers differently to different pictures.
+"""Data-dependent initialization: scales a random network such that its outputs differ between images.
 
-Raw random weights do not do: activations grow or shrink with every layer (torchvision's resnet152 gives logits of
-1e8, each picture the same one-hot answer), and no comparison of two such networks can fail. Here every layer is
-fitted in the order of computation, within a single run over a few pictures, to what reaches it:
+Purely random weights are useless for tests: activations grow or shrink with every layer. torchvision's resnet152 gives
+logits of 1e8 and the same one-hot output for every image, so that no comparison of two such networks can fail. Here
+each layer is adjusted to its input, in order of computation, in a single run over a few images:
 
-- batch normalisation takes the run's means and variances, and shifts its output above zero;
-- a convolution or dense layer is divided by its output's standard deviation and, where it has a bias, shifted to the
-  same mean channel by channel (layer-sequential unit variance, Mishkin and Matas 2016; data-dependent biases,
-  Krähenbühl et al. 2016);
-- the last of these layers is centred and scaled such that no class is ahead on average and the logits differ between
-  pictures by `LOGIT_SPREAD`.
+- Batch normalization gets the means and variances of its input, and a bias that shifts its output above zero.
+- A convolution or dense layer is divided by the standard deviation of its output and, if it has a bias, shifted to the
+  same mean in each channel (layer-sequential unit variance, Mishkin and Matas 2016; data-dependent biases, Krähenbühl
+  et al. 2016).
+- The last of these layers is centered and scaled such that no class has a higher mean logit than the others, and the
+  logits differ between images by `LOGIT_SPREAD`.
 """
 
 import torch
@@ -17,29 +17,29 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.hooks import RemovableHandle
 
-# Standard deviation of a class's logit between pictures; trained networks have somewhat more.
+# Standard deviation of a class's logit between images; trained networks have slightly more.
 LOGIT_SPREAD = 1.6
-# Where ReLU cuts at the middle of what reaches it, each layer makes pictures more alike, and the next batch norm blows
-# up what is left of their difference, rounding included: resnet101's float32 logits were 8e-4 of their spread off
-# those of float64. One standard deviation above zero ReLU is nearly linear, and they are 2e-5 off.
+# In standard deviations. With inputs centered at zero, each ReLU makes the images more alike, and the next batch norm
+# amplifies the rest of their difference including rounding errors: the float32 logits of resnet101 differed from those
+# of float64 by 8e-4 of their spread. One standard deviation above zero, ReLU is nearly linear: they differ by 2e-5.
 _POSITIVE_SHIFT = 1.0
-# Of the descent that fits a curved head.
+# Of the gradient descent for a nonlinear head: number of steps, learning rate, exponent of the weights' scaling.
 _STEPS, _STEP, _DAMPING = 30, 0.1, 0.3
-# Channels that hardly vary in the run must not explode when another picture moves them.
+# Share of the mean variance. Without it, a channel that hardly varies here could explode for another image.
 _VARIANCE_FLOOR = 0.1
 
 Affine = nn.Conv2d | nn.Linear
 
 
 def initialize_from_data(network: nn.Module, images: Tensor) -> None:
-    """Changes the network's weights and statistics in place and leaves it in evaluation mode.
+    """Changes the weights and statistics of a network in place; leaves it in evaluation mode.
 
     Args:
         network: maps `images` to logits [N, classes].
-        images: normalised float32 [N, C, H, W], at least two that differ.
+        images: normalized float32 [N, C, H, W], at least two distinct ones.
 
     Raises:
-        RuntimeError: its logits cannot be brought to differ between pictures.
+        RuntimeError: if the logits cannot be made to differ between the images.
     """
     network.eval()
     with torch.no_grad():
@@ -47,20 +47,20 @@ def initialize_from_data(network: nn.Module, images: Tensor) -> None:
         if torch.equal(last.output.flatten(1), logits):
             _fit_head(last.layer, logits)
         else:
-            _fit_curved_head(network, images, last.layer)
+            _fit_nonlinear_head(network, images, last.layer)
 
 
 def logit_spread(logits: Tensor) -> float:
-    """How much a class's logit [N, classes] differs between the N pictures, as a standard deviation.
+    """Returns the standard deviation of a class's logit between N images, from logits [N, classes].
 
-    What moves all classes of a picture alike does not count: softmax does not see it.
+    The mean over the classes of each image is subtracted first, because softmax ignores it.
     """
     relative = logits - logits.mean(1, keepdim=True)
     return float(relative.var(0).mean().sqrt())
 
 
 class _LayerFitter:
-    """Fits each layer when it is first called, and remembers the latest with its output."""
+    """A forward hook that adjusts each layer at its first call; keeps the last layer called and its output."""
 
     def __init__(self) -> None:
         self.layer: Affine
@@ -73,7 +73,7 @@ class _LayerFitter:
         if layer not in self._seen:
             output = _unit_variance(layer, output)
         self._seen.add(layer)
-        # a copy: an activation may overwrite the output in place
+        # a copy, because an activation may overwrite the output in place
         self.layer, self.output = layer, output.clone() if output[0].numel() == output.shape[1] else output
         return output
 
@@ -106,12 +106,12 @@ def _take_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
 
 
 def _unit_variance(layer: Affine, output: Tensor) -> Tensor:
-    """Scales (and with a bias centres) the layer; returns the output that it gives now."""
+    """Scales the layer, and centers it if it has a bias; returns its new output."""
     channels = (1, -1, *[1] * (output.dim() - 2))
     axes = [axis for axis in range(output.dim()) if axis != 1]
     variance, mean = torch.var_mean(output, dim=axes, correction=0)
     if layer.bias is None:
-        # the mean stays in, so it counts
+        # the mean cannot be removed, so it is part of the scale
         mean, variance = torch.zeros_like(mean), variance + mean.square()
     scale = float(variance.mean().sqrt()) or 1.0
     if layer.bias is not None:
@@ -121,15 +121,16 @@ def _unit_variance(layer: Affine, output: Tensor) -> Tensor:
 
 
 def _fit_head(layer: Affine, logits: Tensor) -> None:
-    """Centres each class and gives the logits their spread, where the layer's output is the logits."""
+    """Centers each class and sets the spread, for a layer whose output is the logits."""
     _rescale(layer, logits.mean(0), _require_positive_finite(logit_spread(logits)) / LOGIT_SPREAD)
 
 
-def _fit_curved_head(network: nn.Module, images: Tensor, layer: Affine) -> None:
-    """Comes to the same end step by step, where something curved (such as distances) follows the last layer.
+def _fit_nonlinear_head(network: nn.Module, images: Tensor, layer: Affine) -> None:
+    """Centers the classes and sets the spread iteratively, if something nonlinear follows the last layer.
 
-    The bias descends until no class is ahead on average, while the weights grow or shrink towards the spread; their
-    directions stay as they were drawn, so that the pictures are not learned by heart.
+    An example is the distances of LeNet-5. Gradient descent on the bias makes the mean logits of the classes equal,
+    while the weights are scaled towards the spread. The direction of the weights stays random, so that the network does
+    not memorize the images.
     """
     if layer.bias is None:
         raise RuntimeError("a layer without a bias, with something curved after it, cannot be centred")
@@ -137,8 +138,8 @@ def _fit_curved_head(network: nn.Module, images: Tensor, layer: Affine) -> None:
     for _ in range(_STEPS):
         with torch.enable_grad():
             logits: Tensor = network(images)
-            ahead = (logits - logits.mean(1, keepdim=True)).mean(0).square().mean()
-        (layer.bias.grad,) = torch.autograd.grad(ahead, [layer.bias])
+            imbalance = (logits - logits.mean(1, keepdim=True)).mean(0).square().mean()
+        (layer.bias.grad,) = torch.autograd.grad(imbalance, [layer.bias])
         optimizer.step()
         layer.weight.mul_((LOGIT_SPREAD / _require_positive_finite(logit_spread(logits))) ** _DAMPING)
     optimizer.zero_grad()
@@ -151,7 +152,7 @@ def _require_positive_finite(value: float) -> float:
 
 
 def _rescale(layer: Affine, mean: Tensor, scale: float) -> None:
-    """Makes the layer give (output - mean) / scale."""
+    """Changes the layer such that its output becomes (output - mean) / scale."""
     layer.weight.div_(scale)
     if layer.bias is not None:
         layer.bias.sub_(mean).div_(scale)

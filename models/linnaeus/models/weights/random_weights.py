@@ -1,4 +1,4 @@
-"""Random weights: for trying the service, never for answers."""
+"""Random weights, for trying the service; the predictions are meaningless."""
 
 import torch
 from torch import nn
@@ -9,17 +9,17 @@ from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 RANDOM = "random"
-# With four, a RegNet's logits ran off by a factor of a hundred on others; more cost seconds on a VGG.
+# With four, the logits of a RegNet were a hundred times larger on other images; more take seconds on a VGG.
 _IMAGES = 8
 
 
 def random_weights(model: ZooModel, seed: int, classes: int | None = None) -> ModelWeights:
-    """Draws weights and fits them to a few pictures; the same seed gives the same weights.
+    """Draws random weights and scales them on synthetic images; the same seed gives the same weights.
 
     Args:
-        model: what to draw for.
-        seed: 0 or more.
-        classes: if not the model's own.
+        model: the model to draw weights for.
+        seed: at least 0.
+        classes: number of classes; the model's own if None.
     """
     network = _initialized_network(model, seed, classes or model.classes)
     initialize_from_data(network, normalize(synthetic_images(model.input, _IMAGES, seed), model.mean, model.std))
@@ -27,7 +27,7 @@ def random_weights(model: ZooModel, seed: int, classes: int | None = None) -> Mo
 
 
 def _initialized_network(model: ZooModel, seed: int, classes: int) -> nn.Module:
-    """The network as its initialisation leaves it; the caller's random numbers go on undisturbed."""
+    """Builds the network with its own initialization; preserves the state of torch's global generator."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return model.build(classes)

@@ -1,4 +1,4 @@
-"""Which weights a user means by `--weights`."""
+"""Selects the weights that the option `--weights` names."""
 
 from pathlib import Path
 
@@ -16,35 +16,35 @@ RANDOM = untrained.RANDOM
 
 
 def available_sources(model: ZooModel) -> tuple[str, ...]:
-    """What may be said after `--weights` for this model; FILE stands for a file's path."""
+    """Returns the valid values of `--weights` for this model; FILE stands for the path of a file."""
     return (*[BUNDLED] * (model.bundled is not None), *[DEFAULT] * (model.download is not None), RANDOM, FILE)
 
 
 def select_weights(
-    model: ZooModel, word: str, seed: int = 0, classes: int | None = None
+    model: ZooModel, source: str, seed: int = 0, classes: int | None = None
 ) -> tuple[ZooModel, ModelWeights]:
-    """Gets the weights.
+    """Loads, downloads or draws the weights that `source` names.
 
     Args:
-        model: whose weights.
-        word: bundled, random, DEFAULT or the path of a file.
-        seed: for random ones.
-        classes: how many classes, if not as many as the model's own.
+        model: the model whose weights to get.
+        source: `bundled`, `random`, `DEFAULT` (torchvision's, downloaded) or the path of a file.
+        seed: seed of random weights.
+        classes: number of classes; the model's own if None.
 
     Returns:
-        The model, with the input that these weights want, and the weights.
+        The model with the input that these weights need, and the weights.
 
     Raises:
-        ValueError: there are none of the kind, or they do not fit.
-        OSError: the file cannot be read, or nothing be downloaded.
+        ValueError: if the model has no such weights, or they do not fit.
+        OSError: if the file cannot be read, or the download fails.
     """
-    if word == RANDOM:
+    if source == RANDOM:
         return model, random_weights(model, seed, classes)
-    if word == DEFAULT:
+    if source == DEFAULT:
         return download_weights(model, classes)
-    if word == BUNDLED:
+    if source == BUNDLED:
         return model, _bundled_weights(model, classes or model.classes)
-    return model, weights_from_file(model, Path(word), classes)
+    return model, weights_from_file(model, Path(source), classes)
 
 
 def _bundled_weights(model: ZooModel, classes: int) -> ModelWeights:

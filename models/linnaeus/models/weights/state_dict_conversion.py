@@ -1,4 +1,4 @@
-"""Makes published state dicts fit the zoo's networks, and says by name what does not fit."""
+"""Converts published state dicts to the names of the zoo's networks; names what does not fit."""
 
 import re
 from collections.abc import Iterable
@@ -7,30 +7,30 @@ from torch import Tensor
 
 from linnaeus.models.zoo_model import ZooModel
 
-# Checkpoints from before PyTorch 0.4 name a dense layer's parts norm.1, conv.2 (source document 002).
+# Checkpoints from before PyTorch 0.4 name the modules of a dense layer norm.1, conv.2 (source document 002).
 _DOTTED_DENSE_LAYER = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\.(?:weight|bias|running_mean|running_var))")
-# Training's auxiliary heads of GoogLeNet, as torchvision and source document 000 name them.
+# The auxiliary heads of GoogLeNet, with the names of torchvision and of source document 000.
 _FAMILY_WITH_AUXILIARY_HEADS = "GoogLeNet"
 _AUXILIARY_HEAD = re.compile(r"aux(?:_stage|_head|iliary)?_?[12]\.")
 _DATA_PARALLEL_PREFIX = "module."
-# Batch normalisation counts its batches since PyTorch 0.4.1; evaluation never asks.
+# Batch normalization counts its batches since PyTorch 0.4.1; evaluation does not use the counter.
 _BATCH_COUNTER = ".num_batches_tracked"
 _MAX_NAMES = 3
 
 
 def convert_state_dict(state: dict[str, Tensor], model: ZooModel, classes: int, source: str) -> dict[str, Tensor]:
-    """Returns the state dict under the network's names.
+    """Returns the state dict with the names of the network.
 
-    Old dotted DenseNet names, the prefix of `DataParallel` and the auxiliary heads of GoogLeNet are dealt with.
+    It renames old dotted DenseNet names, removes the prefix of `DataParallel`, and drops GoogLeNet's auxiliary heads.
 
     Args:
-        state: what was read.
-        model: whose network it shall fit.
-        classes: how many the network shall tell apart.
-        source: what to call the state dict in an error.
+        state: the state dict as read.
+        model: the model whose network it is for.
+        classes: number of classes of the network.
+        source: name of the state dict for error messages.
 
     Raises:
-        ValueError: something else is missing, left over or of another shape; the message names it.
+        ValueError: if a tensor is missing, unexpected or of another shape; the message names it.
     """
     expected = model.build(classes).state_dict()
     fitted = _rename(state)
@@ -59,7 +59,7 @@ def _drop_auxiliary_heads(state: dict[str, Tensor], expected: dict[str, Tensor])
 def _check_shapes(
     state: dict[str, Tensor], expected: dict[str, Tensor], model: ZooModel, classes: int, where: str
 ) -> None:
-    """Refuses the first wrong shape; a head for other classes is told apart, since its cure is another label file."""
+    """Raises ValueError for the first wrong shape; a head for other classes gets a message about the labels."""
     for name, tensor in expected.items():
         given, wanted = tuple(state[name].shape), tuple(tensor.shape)
         if given == wanted:

@@ -1,4 +1,4 @@
-"""Weights from a user's own file: a state dict as .pth or .pt, or .safetensors."""
+"""Reads a state dict from a user's file: .pth, .pt or .safetensors."""
 
 import pickle
 from pathlib import Path
@@ -14,21 +14,21 @@ from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 _PICKLED = (".pth", ".pt")
 _SAFE = ".safetensors"
-# What training scripts call the state dict that they save beside other things.
+# Keys under which training scripts store the state dict in a checkpoint.
 _WRAPPERS = ("state_dict", "model_state_dict", "model")
 
 
 def weights_from_file(model: ZooModel, path: Path, classes: int | None = None) -> ModelWeights:
-    """Reads a state dict and makes it fit the model; no code in the file is ever run.
+    """Reads a state dict and converts it for the model; never executes code from the file.
 
     Args:
-        model: whose weights they are.
-        path: .pth, .pt or .safetensors.
-        classes: how many classes, if not as many as the model's own.
+        model: the model that the weights are for.
+        path: a file with the suffix .pth, .pt or .safetensors.
+        classes: number of classes; the model's own if None.
 
     Raises:
-        ValueError: the file holds no state dict, or one that does not fit.
-        OSError: it cannot be read.
+        ValueError: if the file contains no state dict, or one that does not fit.
+        OSError: if the file cannot be read.
     """
     state = convert_state_dict(_read(path), model, classes or model.classes, str(path))
     return ModelWeights(state, path.name)
@@ -55,7 +55,7 @@ def _read_pickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        # torch's own words run over a dozen lines and advise to switch the safety off
+        # torch's message has a dozen lines and advises to disable the protection
         raise ValueError(f"{path} is no state dict of plain tensors; save one with torch.save") from error
     return _state_dict(content, path)
 

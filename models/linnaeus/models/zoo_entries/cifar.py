@@ -1,4 +1,4 @@
-"""DenseNets for 32x32 pictures."""
+"""DenseNets for 32x32 images."""
 
 from collections.abc import Callable
 from functools import partial
@@ -11,7 +11,7 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.models.zoo_model import ZooModel
 
 _INPUT = InputSpec(channels=3, height=32, width=32, resize=32, interpolation="bilinear")
-# Mean and deviation of the training pixels, of CIFAR-10 by channel and of MNIST's one channel three times.
+# Mean and standard deviation of the training pixels: per channel of CIFAR-10, and MNIST's single channel repeated.
 _CIFAR10 = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _MNIST = ((0.1307,) * 3, (0.3081,) * 3)
 
@@ -22,7 +22,7 @@ def _entry(
     growth_rate: int,
     compressed: bool = False,
     normalization: tuple[tuple[float, ...], tuple[float, ...]] = _CIFAR10,
-    names: Callable[[], tuple[str, ...]] = labels.cifar10,
+    class_labels: Callable[[], tuple[str, ...]] = labels.cifar10,
 ) -> ZooModel:
     return ZooModel(
         name=name,
@@ -32,7 +32,7 @@ def _entry(
         input=_INPUT,
         mean=normalization[0],
         std=normalization[1],
-        labels=names,
+        labels=class_labels,
     )
 
 
@@ -44,8 +44,8 @@ ENTRIES = (
     _entry("densenet_cifar", 40, 12),
     _entry("densenet_100_12", 100, 12),
     _entry("densenet_100_24", 100, 24),
-    # This one is trained here, on MNIST's digits resized to 32x32 and stacked to three channels.
-    _entry("densenet_bc_100_12", 100, 12, compressed=True, normalization=_MNIST, names=labels.digits),
+    # Trained by `linnaeus-zoo train` on MNIST's digits, resized to 32x32 and repeated in three channels.
+    _entry("densenet_bc_100_12", 100, 12, compressed=True, normalization=_MNIST, class_labels=labels.digits),
     _entry("densenet_bc_250_24", 250, 24, compressed=True),
     _entry("densenet_bc_190_40", 190, 40, compressed=True),
 )

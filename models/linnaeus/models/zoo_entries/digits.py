@@ -6,7 +6,7 @@ from linnaeus.models.architectures.lenet5 import LeNet5
 from linnaeus.models.architectures.mnist_cnn import MnistCNN
 from linnaeus.models.architectures.simple_cnn import SimpleCNN
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights import bundled as weights
+from linnaeus.models.weights import bundled
 from linnaeus.models.zoo_model import ZooModel
 
 ENTRIES = (
@@ -19,7 +19,7 @@ ENTRIES = (
         mean=(0.1307,),
         std=(0.3081,),
         labels=labels.digits,
-        bundled=weights.bundled_lenet,
+        bundled=bundled.bundled_lenet,
     ),
     ZooModel(
         name="lenet5",
@@ -27,11 +27,11 @@ ENTRIES = (
         year=1998,
         build=LeNet5,
         input=InputSpec(channels=1, height=32, width=32, resize=32, interpolation="bilinear"),
-        # The paper's scale: the background becomes -0.1, the ink 1.175.
+        # As in the paper: the background becomes -0.1, the ink 1.175.
         mean=(0.1 / 1.275,),
         std=(1 / 1.275,),
         labels=labels.digits,
-        bundled=weights.bundled_lenet5,
+        bundled=bundled.bundled_lenet5,
     ),
     ZooModel(
         name="mnist_cnn",

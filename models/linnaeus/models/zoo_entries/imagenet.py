@@ -1,4 +1,4 @@
-"""Networks for ImageNet that are written here."""
+"""Networks for ImageNet whose architecture is implemented in this project."""
 
 from collections.abc import Callable
 
@@ -12,12 +12,12 @@ from linnaeus.models.architectures.inception_densenet import InceptionDenseNet12
 from linnaeus.models.architectures.vgg16c import VGG16C
 from linnaeus.models.architectures.zfnet import ZFNet
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights import bundled as weights
+from linnaeus.models.weights import bundled
 from linnaeus.models.zoo_model import ZooModel
 
 
 def _source_document_entry(name: str, family: str, year: int, build: Callable[[int], nn.Module]) -> ZooModel:
-    """A network of the source documents, for which nobody has published weights."""
+    """Returns the entry of a network of the source documents; there are no published weights for it."""
     return ZooModel(
         name=name,
         family=family,
@@ -40,7 +40,7 @@ ENTRIES = (
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
         labels=labels.imagenet,
-        bundled=weights.packaged_efficientnet_lite0,
+        bundled=bundled.packaged_efficientnet_lite0,
     ),
     _source_document_entry("alexnet_two_tower", "AlexNet", 2012, AlexNetTwoTower),
     _source_document_entry("zfnet", "ZFNet", 2013, ZFNet),

@@ -1,4 +1,4 @@
-"""RegNets made from their parameters."""
+"""RegNets, built from their parameters."""
 
 from functools import partial
 
@@ -10,8 +10,8 @@ from linnaeus.models.architectures.regnet import RegNetParameters
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.zoo_model import ZooModel
 
-# As published (Radosavovic et al., 2020, tables of RegNetX and RegNetY models): d, w0, wa, wm, g. Those of 128GF are
-# Goyal et al.'s, 2021.
+# d, w0, wa, wm and g as published: Radosavovic et al., 2020, tables of the RegNetX and RegNetY models; 128GF from Goyal
+# et al., 2021.
 PUBLISHED_PARAMETERS = {
     "regnet_x_400mf": RegNetParameters(22, 24, 24.48, 2.54, 16),
     "regnet_x_800mf": RegNetParameters(16, 56, 35.73, 2.28, 16),
@@ -42,19 +42,20 @@ def regnet_model(
     se_ratio: float | None = None,
     name: str | None = None,
 ) -> ZooModel:
-    """Makes a row of the zoo for any RegNet.
+    """Returns an entry of the zoo for any RegNet.
 
     Args:
-        depth: blocks in all.
-        w0: the first block's width, a multiple of 8.
-        wa: by how much the widths rise for each block, at least 0.
-        wm: the factor from one stage's width to the next, more than 1.
+        depth: number of blocks.
+        w0: width of the first block, a multiple of 8.
+        wa: increase of the width per block, at least 0.
+        wm: ratio of the widths of consecutive stages, above 1.
         group_width: channels in each group of the 3x3 convolutions.
-        se_ratio: squeeze-and-excitation's share of a block's input channels, in (0, 1]; None for none.
-        name: what to call it, "regnet" if not said.
+        se_ratio: squeeze-and-excitation channels as a share of a block's input channels, in (0, 1]; None for no
+            squeeze-and-excitation.
+        name: name of the model; "regnet" if None.
 
     Raises:
-        ValueError: the parameters make no network.
+        ValueError: if a parameter is out of range.
     """
     if se_ratio is not None and not 0 < se_ratio <= 1:
         raise ValueError(f"the squeeze-and-excitation ratio is {se_ratio}, but must be above 0 and at most 1")
@@ -71,7 +72,7 @@ def regnet_model(
 
 
 def published_network(name: str, classes: int) -> nn.Module:
-    """Builds a network of `PUBLISHED_PARAMETERS`; those called Y have squeeze-and-excitation."""
+    """Builds a network of `PUBLISHED_PARAMETERS`; RegNetY has squeeze-and-excitation."""
     return _build(PUBLISHED_PARAMETERS[name].stages(), _Y_SE_RATIO if "_y_" in name else None, classes)
 
 

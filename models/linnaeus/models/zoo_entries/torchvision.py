@@ -1,4 +1,4 @@
-"""Networks whose very architecture torchvision has, with its weights and the input that those were made for."""
+"""Networks of torchvision, with its weights and the input that these were trained for."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +13,10 @@ from linnaeus.models.zoo_model import ZooModel
 
 
 class GoogLeNetWithoutHeads(GoogLeNet):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's GoogLeNet without auxiliary heads, logits out.
+    """torchvision's GoogLeNet without auxiliary heads; `forward` returns the logits.
 
-    torchvision's forward, once scripted, returns a tuple with the heads' places in it. The published weights came
-    from TensorFlow, whose pixels run from -1 to 1: `transform_input` makes those of ImageNet's normalised ones.
+    In TorchScript, torchvision's own `forward` returns a tuple with places for the heads. The published weights come
+    from TensorFlow and need pixels from -1 to 1, which `transform_input` computes from ImageNet's normalization.
     """
 
     def __init__(self, classes: int) -> None:
@@ -29,8 +29,8 @@ class GoogLeNetWithoutHeads(GoogLeNet):  # type: ignore[misc]  # torchvision has
 
 
 def _entry(name: str, family: str, year: int, build: Callable[[int], nn.Module] | None = None) -> ZooModel:
-    # torchvision's own choice, its most accurate: what `--weights DEFAULT` says. The input is read from the very
-    # weights, some of which want another size than their predecessors.
+    # DEFAULT is torchvision's most accurate set of weights. The input is that of these weights, because some need
+    # another size than their predecessors.
     weights: WeightsEnum = get_model_weights(name).DEFAULT
     preset = weights.transforms()
     return ZooModel(
@@ -57,13 +57,12 @@ def _build(name: str, classes: int) -> nn.Module:
     return network
 
 
-# torchvision's RegNet class in torchvision's shapes, but its builders cannot make one on the meta device, where the
-# zoo counts parameters without filling gigabytes.
+# Not built by torchvision's builders, which fail on the meta device, where the zoo counts parameters without memory.
 _REGNETS = tuple(_entry(name, "RegNet", 2020, partial(published_network, name)) for name in PUBLISHED_PARAMETERS)
 _HUGE = ("regnet_y_128gf",)
 
 ENTRIES = (
-    # torchvision's is the one-tower form of 2014 ("One weird trick for parallelizing convolutional networks")
+    # torchvision's is the variant of 2014 with one tower ("One weird trick for parallelizing convolutional networks")
     _entry("alexnet", "AlexNet", 2014),
     *(_entry(name, "VGG", 2014) for name in ("vgg16", "vgg19", "vgg16_bn")),
     _entry("googlenet", "GoogLeNet", 2014, GoogLeNetWithoutHeads),
@@ -72,5 +71,5 @@ ENTRIES = (
     *(entry for entry in _REGNETS if entry.name not in _HUGE),
 )
 
-# 645 million parameters at 384x384: an export of it takes more than the 6 GB that exporting all of ENTRIES may.
+# Not in the zoo: 645 million parameters at 384x384 need more than the 6 GB that exporting all of ENTRIES may take.
 HUGE_ENTRIES = tuple(entry for entry in _REGNETS if entry.name in _HUGE)
