@@ -16,7 +16,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.foreign import NODE_PACKAGES, TRITON_PYTHON
+from tests.programs import NODE_PACKAGES, TRITON_CLIENT_PYTHON
 
 from linnaeus.server.errors import Overloaded
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -34,6 +34,9 @@ TOLERANCE = 0.05
 RUN = {"sh": ("call.sh", ["sh", "-e"]), "python": ("call.py", [sys.executable]), "js": ("call.js", ["node"])}
 
 Call = Callable[..., str]
+TRITON_CLIENT = pytest.param("tritonclient", marks=pytest.mark.needs(program="tritonclient"))
+NODE = pytest.param("Node", marks=pytest.mark.needs(program="node"))
+GRPCURL = pytest.param("grpcurl", marks=pytest.mark.needs(program="grpcurl"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +81,11 @@ def folder(tmp_path: Path, pictures: Path) -> Path:
 
 @pytest.fixture
 def call(server: ServerProcess, folder: Path) -> Call:
-    """Makes one of the README's calls and returns what it printed; skips what the machine lacks."""
+    """Makes one of the README's calls and returns what it printed."""
 
     def make(name: str, target: str = server.target) -> str:
-        _require(name)
         wanted = block(name)
-        file, command = RUN[wanted.language] if name != "tritonclient" else ("call.py", [str(TRITON_PYTHON)])
+        file, command = RUN[wanted.language] if name != "tritonclient" else ("call.py", [str(TRITON_CLIENT_PYTHON)])
         assert ADDRESS in wanted.text
         (folder / file).write_text(wanted.text.replace(ADDRESS, target), encoding="utf-8")
         environment = os.environ | {"no_proxy": "127.0.0.1"}
@@ -94,17 +96,6 @@ def call(server: ServerProcess, folder: Path) -> Call:
         return done.stdout
 
     return make
-
-
-def _require(name: str) -> None:
-    if name == "tritonclient" and not TRITON_PYTHON.exists():
-        pytest.skip("tritonclient is not here; `make test` installs it")
-    if name == "grpcurl" and shutil.which("grpcurl") is None:
-        pytest.skip("no grpcurl here; buf curl makes the same call")
-    if name == "Node" and shutil.which("node") is None:
-        pytest.skip("no node here")
-    if name == "Node" and not NODE_PACKAGES.is_dir():
-        pytest.skip("Node's packages are not here; `make test` installs them where npm has a registry")
 
 
 @pytest.fixture(scope="module")
@@ -136,7 +127,7 @@ def _alike(shown: str, printed: str) -> bool:
     return len(ours) == len(theirs) and all(map(same, ours, theirs))
 
 
-@pytest.mark.parametrize("name", ["Client", "batch and stream", "tritonclient", "Node"])
+@pytest.mark.parametrize("name", ["Client", "batch and stream", TRITON_CLIENT, NODE])
 def test_a_program_prints_what_the_readme_shows(call: Call, name: str) -> None:
     printed = call(name)
     shown = block(name).output
@@ -148,7 +139,7 @@ def test_a_program_for_asyncio_prints_what_its_comment_shows(call: Call) -> None
     assert printed and f"# {printed}" in block("AsyncClient").text
 
 
-@pytest.mark.parametrize("name", ["grpcurl", "buf curl"])
+@pytest.mark.parametrize("name", [GRPCURL, "buf curl"])
 def test_a_tool_names_the_picture_without_the_contract_s_file(call: Call, folder: Path, name: str) -> None:
     (folder / "proto").unlink()
     answer = json.loads(call(name))
@@ -165,7 +156,7 @@ def test_both_tools_send_the_same_call() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("AsyncClient", "no answer: "), ("Node", "no answer: INVALID_ARGUMENT ")],
+    [("AsyncClient", "no answer: "), pytest.param(*NODE.values, "no answer: INVALID_ARGUMENT ", marks=NODE.marks)],
 )
 def test_a_program_says_why_there_is_no_answer(call: Call, folder: Path, name: str, says: str) -> None:
     (folder / "pictures" / "coffee.jpg").write_bytes(b"Dear server, please look at my cat.")
@@ -173,7 +164,9 @@ def test_a_program_says_why_there_is_no_answer(call: Call, folder: Path, name: s
     assert printed.startswith(says) and "JPEG" in printed
 
 
-@pytest.mark.parametrize(("name", "when"), [("AsyncClient", "0.02 s"), ("Node", "20 ms")])
+@pytest.mark.parametrize(
+    ("name", "when"), [("AsyncClient", "0.02 s"), pytest.param(*NODE.values, "20 ms", marks=NODE.marks)]
+)
 def test_a_program_says_when_a_busy_server_wants_to_be_asked_again(call: Call, busy: str, name: str, when: str) -> None:
     assert call(name, busy) == f"too busy; try again in {when}\n"
 

@@ -30,20 +30,20 @@ def healthcheck(
 ) -> None:
     """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
     # gRPC takes a moment to import, which --help does not need.
-    from linnaeus.server.rpc.healthcheck import check
+    from linnaeus.server.rpc.healthcheck import check_health
 
-    print(check(context.obj, timeout_seconds))
+    print(check_health(context.obj, timeout_seconds))
 
 
 def _serve(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
-    from linnaeus.server.app import serve as serve_until_told
+    from linnaeus.server.app import run_server
     from linnaeus.server.process.event_loop import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(serve_until_told(settings))
+        runner.run(run_server(settings))
 
 
 def _signature() -> inspect.Signature:

@@ -27,7 +27,7 @@ from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.runners import open_runner
+from linnaeus.server.runtime.runner_factory import open_runner
 
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 7)

@@ -14,7 +14,9 @@ from PIL import Image
 
 from linnaeus.server.decoding.byte_resize import has_kernels, resize
 
-NEEDS_KERNELS = pytest.mark.skipif(not has_kernels(), reason="torch has kernels for bytes on x86 with AVX2 only")
+NEEDS_KERNELS = pytest.mark.skipif(
+    not has_kernels(), reason="hardware: an x86 processor with AVX2, whose byte kernels torch has"
+)
 SIDES = st.integers(1, 150)
 
 
@@ -79,7 +81,7 @@ def test_the_size_is_exactly_what_was_asked_for_whatever_the_quotient() -> None:
 # then how many an operation of torch's leaves (a thread would be seen), then torch's setting.
 COUNTS_THREADS = """
 import os, threading, numpy, torch
-from linnaeus.server.runtime.resize import resize
+from linnaeus.server.decoding.byte_resize import resize
 
 pixels = numpy.zeros((900, 1200, 3), numpy.uint8)
 

@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
-from linnaeus.server.model_store.catalog import Entry, State
+from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.observability.device_gauges import DeviceGauges
-from linnaeus.server.observability.histograms import Histograms
+from linnaeus.server.observability.histograms import HistogramFamily
 from linnaeus.server.requests.request import BatchReport
 from linnaeus.server.rpc.interceptor import Method
 
@@ -42,7 +42,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which few scrapers read
         self.registry = CollectorRegistry()
-        self._found: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
+        self._cached_series: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
@@ -110,23 +110,23 @@ class Metrics:
         """A version of a model that the repository holds was refused, or its config.toml was."""
         self._series(self._load_failures, model).inc()
 
-    def watch(self, engine: Engine) -> None:
+    def add_engine(self, engine: Engine) -> None:
         """Reads the engine's gauges at each scrape from now on."""
         self.registry.register(_EngineGauges(engine))
         self.registry.register(DeviceGauges(engine))
 
     def _series(self, family: Counter, *labels: str) -> Counter:
         """A family's series with these labels; looking it up there checks every label again each time."""
-        found = self._found.get((family, labels))
+        found = self._cached_series.get((family, labels))
         if found is None:
-            found = self._found[family, labels] = family.labels(*labels)
+            found = self._cached_series[family, labels] = family.labels(*labels)
         return found
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> Histograms:
-        return Histograms(name, help_text, bounds, labels, self.registry)
+    def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> HistogramFamily:
+        return HistogramFamily(name, help_text, bounds, labels, self.registry)
 
 
 class _EngineGauges(Collector):
@@ -135,7 +135,7 @@ class _EngineGauges(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         entries = self._engine.catalog.entries()
-        ready = [entry for entry in entries if entry.state is State.READY]
+        ready = [entry for entry in entries if entry.state is ModelState.READY]
         return [
             _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._engine.in_flight}),
             _gauge(
@@ -149,7 +149,7 @@ class _EngineGauges(Collector):
                 "1 if the version is served, 0 if it is to be and is not.",
                 _VERSION,
                 # What nobody wants served must not look like something that fails.
-                {_version(entry): float(entry in ready) for entry in entries if entry.state is not State.UNLOADED},
+                {_version(entry): float(entry in ready) for entry in entries if entry.state is not ModelState.UNLOADED},
             ),
             _gauge(
                 "linnaeus_version_label_ready",
@@ -187,7 +187,7 @@ class _EngineGauges(Collector):
                 "linnaeus_prediction_margin_seconds",
                 "What is added to predictions now, so that nearly all of them hold.",
                 _VERSION,
-                {_version(entry): self._engine.foreseen(entry.lane).margin_seconds for entry in ready},
+                {_version(entry): self._engine.prediction_error(entry.lane).margin_seconds for entry in ready},
             ),
             _gauge(
                 "linnaeus_batch_expected_seconds",

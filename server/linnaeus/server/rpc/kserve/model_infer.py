@@ -5,8 +5,8 @@ from collections.abc import Callable
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.requests.request import Priority, Request
-from linnaeus.server.rpc.kserve import inputs, outputs, subjects
-from linnaeus.server.rpc.kserve.gathering import classify_all
+from linnaeus.server.rpc.kserve import inputs, model_names, outputs
+from linnaeus.server.rpc.kserve.classify_images import classify_images
 from linnaeus.server.rpc.kserve.parameters import whole_number
 
 # The protocol's priorities: 1 goes first, 0 is as if there were none; what is beyond the last is the last.
@@ -36,25 +36,25 @@ async def infer(
     Raises:
         RequestError: there is no answer; see `linnaeus.server.errors`.
     """
-    subject = subjects.resolve(engine.catalog, message.model_name, message.model_version)
-    wants = outputs.wanted(message, subject)
-    pictures = inputs.pictures(message, subject)
+    model = model_names.resolve(engine.catalog, message.model_name, message.model_version)
+    requested = outputs.requested_outputs(message, model)
+    pictures = inputs.read_pictures(message, model)
     charge(len(pictures))
     priority = Priority.NORMAL
     if message.parameters:  # looking for each of them costs as much as reading a tensor
         priority = _priority(message)
         deadline = _earlier(deadline, _timeout_seconds(message), now)
-    like = Request(
+    template = Request(
         image=pictures[0],
-        model=subject.entry.name,
-        version=subject.version,
-        top_k=max([want.classes for want in wants]),
+        model=model.entry.name,
+        version=model.version,
+        top_k=max([output.classes for output in requested]),
         deadline=deadline,
         priority=priority,
         caller=caller,
     )
-    answers = await classify_all(engine, pictures, like, subject.input_name)
-    return outputs.response(message, subject, wants, answers)
+    answers = await classify_images(engine, pictures, template, model.input_name)
+    return outputs.infer_response(message, model, requested, answers)
 
 
 def _earlier(deadline: float | None, timeout_seconds: float | None, now: float) -> float | None:

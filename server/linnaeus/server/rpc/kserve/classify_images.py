@@ -8,15 +8,15 @@ from linnaeus.server.requests.picture import Picture
 from linnaeus.server.requests.request import Classification, Request
 
 
-async def classify_all(
-    engine: Engine, pictures: Sequence[Picture], like: Request, input_name: str
+async def classify_images(
+    engine: Engine, pictures: Sequence[Picture], template: Request, input_name: str
 ) -> Sequence[Classification]:
     """Answers the pictures, in their order.
 
     Args:
         engine: who classifies.
         pictures: at least one.
-        like: how each is asked for; the request of the first.
+        template: how each is asked for; the request of the first.
         input_name: of the request's input that holds them.
 
     Raises:
@@ -25,19 +25,23 @@ async def classify_all(
     """
     if len(pictures) == 1:
         try:
-            return [await engine.classify(like)]
+            return [await engine.classify(template)]
         except InvalidArgument as error:
             error.field = _field(input_name, 0)
             raise
-    outcomes = await engine.classify_many([like._replace(image=picture) for picture in pictures])
-    return [_answered(outcome, place, len(outcomes), input_name) for place, outcome in enumerate(outcomes)]
+    outcomes = await engine.classify_many([template._replace(image=picture) for picture in pictures])
+    return [
+        _classification_or_raise(outcome, place, len(outcomes), input_name) for place, outcome in enumerate(outcomes)
+    ]
 
 
 def _field(input_name: str, place: int) -> str:
     return f"inputs.{input_name}[{place}]"
 
 
-def _answered(outcome: Classification | RequestError, place: int, count: int, input_name: str) -> Classification:
+def _classification_or_raise(
+    outcome: Classification | RequestError, place: int, count: int, input_name: str
+) -> Classification:
     if isinstance(outcome, Classification):
         return outcome
     if isinstance(outcome, InvalidArgument):

@@ -8,7 +8,7 @@ from torch import Tensor
 from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, unbind_convolutions
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.precision_cast import cast_graph
-from linnaeus.server.runtime.weight_layout import order_weights
+from linnaeus.server.runtime.weight_layout import reorder_weights
 
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -30,7 +30,7 @@ class Specialisation:
     memory_format: str
 
 
-def specialisation_of(device: torch.device, precision: str, reason: str) -> Specialisation:
+def describe_specialisation(device: torch.device, precision: str, reason: str) -> Specialisation:
     """Describes what `specialise` does."""
     last = memory_format(device, precision) is torch.channels_last
     return Specialisation(str(device), precision, reason, "channels_last" if last else "channels_first")
@@ -73,4 +73,4 @@ def specialise(
     module = fuse_convolutions(module) if with_onednn else unbind_convolutions(module)
     if precision != FLOAT32:
         cast_graph(module.graph, _TYPES[precision])
-    return order_weights(module, images) if with_onednn else module
+    return reorder_weights(module, images) if with_onednn else module

@@ -4,18 +4,18 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.model_store.catalog import Catalog, State
+from linnaeus.server.model_store.catalog import Catalog, ModelState
 
 _STATES = {
-    State.LOADING: "LOADING",
-    State.READY: "READY",
-    State.FAILED: "UNAVAILABLE",
-    State.DRAINING: "UNLOADING",
-    State.UNLOADED: "UNAVAILABLE",
+    ModelState.LOADING: "LOADING",
+    ModelState.READY: "READY",
+    ModelState.FAILED: "UNAVAILABLE",
+    ModelState.DRAINING: "UNLOADING",
+    ModelState.UNLOADED: "UNAVAILABLE",
 }
 
 
-class Control(Protocol):
+class ModelControl(Protocol):
     """Changes what is served, by the engine's names of models."""
 
     async def load_model(self, model: str) -> Any:
@@ -32,7 +32,7 @@ def index(catalog: Catalog, only_ready: bool) -> kserve.RepositoryIndexResponse:
 
 def _models(catalog: Catalog, only_ready: bool) -> Iterator[kserve.RepositoryIndexResponse.ModelIndex]:
     for entry in catalog.entries():
-        if entry.state is State.READY or not only_ready:
+        if entry.state is ModelState.READY or not only_ready:
             yield kserve.RepositoryIndexResponse.ModelIndex(
                 name=entry.name,
                 version=str(entry.version),

@@ -8,10 +8,10 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.artifact import FAILURES
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
-from linnaeus.server.runtime.out_of_memory import told
+from linnaeus.server.runtime.out_of_memory import error_summary
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.runner import Runner
-from linnaeus.server.runtime.specialization import memory_format
+from linnaeus.server.runtime.specialisation import memory_format
 from linnaeus.server.runtime.warmup import size_classes
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ def open_runner(
     return CudaRunner(module, manifest, device, size_classes(largest), memory_format(device, precision))
 
 
-def record_graphs(runner: Runner) -> bool:
+def capture_graphs(runner: Runner) -> bool:
     """Has a runner run its sizes by recorded graphs from now on, and says whether it does.
 
     One that has none to record, and a model that cannot be recorded, goes on as before: slower, not wrong.
@@ -38,8 +38,8 @@ def record_graphs(runner: Runner) -> bool:
     if not isinstance(runner, CudaRunner):
         return False
     try:
-        runner.record_graphs()
+        runner.capture_graphs()
     except FAILURES as error:
-        logger.warning("the model cannot be recorded as CUDA graphs and runs without them: %s", told(error))
+        logger.warning("the model cannot be recorded as CUDA graphs and runs without them: %s", error_summary(error))
         return False
     return True

@@ -40,10 +40,10 @@ def new_ticket(
     return Ticket(lane.name, payload, deadline, priority, when, 0.0, 0, admitted_at, 0.0, next(_orders))
 
 
-def queued(lane: Lane[str], payload: str, *arguments: Any, put_at: float = 0.0, **options: Any) -> Ticket[str]:
+def queued(lane: Lane[str], payload: str, *arguments: Any, queued_at: float = 0.0, **options: Any) -> Ticket[str]:
     """A decoded ticket that waits in the lane."""
     ticket = new_ticket(lane, payload, *arguments, **options)
-    ticket.stage, ticket.put_at = Stage.QUEUED, put_at
+    ticket.stage, ticket.queued_at = Stage.QUEUED, queued_at
     lane.flows[ticket.priority].decoded.add(ticket)
     lane.flows[ticket.priority].depth += 1
     return ticket
@@ -68,8 +68,8 @@ def decoding(lane: Lane[str], payload: str, *arguments: Any, **options: Any) -> 
 
 def run(device: Device[str], lane: Lane[str], taken_at: float = 0.0, expected_seconds: float = 1.0) -> Batch[str]:
     """A batch of the lane that runs on the device."""
-    beside = len(device.running)
-    batch = Batch(0, lane.name, device.name, [new_ticket(lane)], [], beside, taken_at, expected_seconds)
+    concurrent = len(device.running)
+    batch = Batch(0, lane.name, device.name, [new_ticket(lane)], [], concurrent, taken_at, expected_seconds)
     device.running.append(batch)
     return batch
 
@@ -93,15 +93,15 @@ def new_queue(
     max_queue_size: int = 100,
     **limits: Any,
 ) -> tuple[BatchQueue[str], FakeClock]:
-    """Lanes of one letter each on devices with so many streams; a run takes no time unless the test says so."""
+    """Lanes of one letter each on devices with so many workers; a run takes no time unless the test says so."""
     clock = FakeClock()
     queue: BatchQueue[str] = BatchQueue(clock, decoders)
     devices = devices or {"d": 2}
     for lane in lanes:
         tables = {device: LatencyTable(seconds or {1: 1e-6}) for device in devices}
         queue.open_lane(lane, LaneLimits(size, max_queue_size, **limits), tables)
-    for name, streams in devices.items():
-        queue.add_device(name, streams)
+    for name, workers in devices.items():
+        queue.add_device(name, workers)
     return queue, clock
 
 

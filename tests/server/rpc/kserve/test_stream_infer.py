@@ -8,8 +8,8 @@ import pytest
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import ModelNotFound
-from linnaeus.server.rpc.kserve import streaming
-from linnaeus.server.rpc.kserve.streaming import Stream
+from linnaeus.server.rpc.kserve import stream_infer
+from linnaeus.server.rpc.kserve.stream_infer import InferStream
 
 
 class Caller:
@@ -42,7 +42,7 @@ class Answers:
         return kserve.ModelInferResponse(id=request.id)
 
 
-async def settle() -> None:
+async def let_tasks_run() -> None:
     """Lets every task run until all of them wait; no time passes."""
     for _ in range(20):
         await asyncio.sleep(0)
@@ -54,13 +54,13 @@ async def echo(request: kserve.ModelInferRequest) -> kserve.ModelInferResponse:
 
 async def test_answers_come_in_the_order_of_requests_whichever_is_ready_first() -> None:
     answers = Answers()
-    responses = Stream(aiter(Caller(3)), answers.infer).responses()
+    responses = InferStream(aiter(Caller(3)), answers.infer).responses()
     first = asyncio.create_task(anext(responses))
-    await settle()
+    await let_tasks_run()
     assert set(answers.begun) == {"0", "1", "2"}  # all are under way before the first is answered
     for number in ("2", "1"):
         answers.begun[number].set()
-    await settle()
+    await let_tasks_run()
     assert not first.done()
     answers.begun["0"].set()
     ids = [(await first).infer_response.id]
@@ -69,7 +69,7 @@ async def test_answers_come_in_the_order_of_requests_whichever_is_ready_first() 
 
 
 async def test_every_answer_says_that_it_is_the_last_of_its_request() -> None:
-    responses = [response async for response in Stream(aiter(Caller(2)), echo).responses()]
+    responses = [response async for response in InferStream(aiter(Caller(2)), echo).responses()]
     assert [each.infer_response.parameters["triton_final_response"].bool_param for each in responses] == [True, True]
 
 
@@ -79,12 +79,12 @@ async def test_a_request_that_fails_is_told_so_and_the_stream_lives_on() -> None
             raise ModelNotFound("x", "there is no model 'x'")
         return await echo(request)
 
-    responses = [response async for response in Stream(aiter(Caller(3)), infer).responses()]
+    responses = [response async for response in InferStream(aiter(Caller(3)), infer).responses()]
     assert [response.error_message for response in responses] == ["", "there is no model 'x'", ""]
     assert [response.infer_response.id for response in responses] == ["0", "1", "2"]
 
 
-async def test_a_fault_of_ours_ends_the_stream_and_what_was_under_way() -> None:
+async def test_a_fault_of_ours_ends_the_stream_and_what_was_in_flight() -> None:
     answers = Answers()
 
     async def infer(request: kserve.ModelInferRequest) -> kserve.ModelInferResponse:
@@ -93,34 +93,34 @@ async def test_a_fault_of_ours_ends_the_stream_and_what_was_under_way() -> None:
         return await answers.infer(request)
 
     with pytest.raises(ZeroDivisionError):
-        _ = [response async for response in Stream(aiter(Caller(3)), infer).responses()]
-    await settle()
+        _ = [response async for response in InferStream(aiter(Caller(3)), infer).responses()]
+    await let_tasks_run()
     assert sorted(answers.cancelled) == sorted(answers.begun)
 
 
 async def test_a_caller_who_does_not_read_holds_a_bounded_number_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(streaming, "_MOST_UNDER_WAY", 4)
+    monkeypatch.setattr(stream_infer, "_MOST_IN_FLIGHT", 4)
     caller = Caller(1000)
-    async with aclosing(Stream(aiter(caller), echo).responses()) as responses:
+    async with aclosing(InferStream(aiter(caller), echo).responses()) as responses:
         assert (await anext(responses)).infer_response.id == "0"
         for _ in range(50):
-            await settle()
+            await let_tasks_run()
         assert caller.taken == 5
         assert (await anext(responses)).infer_response.id == "1"
-        await settle()
+        await let_tasks_run()
         assert caller.taken == 6  # each that is read makes room for one
 
 
-async def test_a_caller_who_leaves_leaves_nothing_under_way() -> None:
+async def test_a_caller_who_cancels_leaves_nothing_in_flight() -> None:
     answers = Answers()
     before = asyncio.all_tasks()
-    async with aclosing(Stream(aiter(Caller(3)), answers.infer).responses()) as responses:
+    async with aclosing(InferStream(aiter(Caller(3)), answers.infer).responses()) as responses:
         waiting = asyncio.create_task(anext(responses))
-        await settle()
+        await let_tasks_run()
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-    await settle()
+    await let_tasks_run()
     assert sorted(answers.cancelled) == ["0", "1", "2"]
     assert asyncio.all_tasks() == before
 
@@ -130,7 +130,7 @@ async def test_a_connection_that_breaks_ends_the_stream_with_its_error() -> None
         yield kserve.ModelInferRequest(id="0")
         raise ConnectionResetError
 
-    responses = Stream(broken(), echo).responses()
+    responses = InferStream(broken(), echo).responses()
     assert (await anext(responses)).infer_response.id == "0"
     with pytest.raises(ConnectionResetError):
         await anext(responses)

@@ -10,7 +10,7 @@ from tests.certificates import Authority
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.setup import doors_of, limiter_of
+from linnaeus.server.security.server_security import rate_limiter, server_security
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +33,16 @@ def test_without_tls_other_machines_are_kept_out_unless_the_operator_says_so(
     host: str, tls: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StartupError, match=r"without TLS lets everybody .* or say --insecure"):
-        doors_of(Settings(host=host))
+        server_security(Settings(host=host))
     assert not caplog.records
-    assert doors_of(Settings(host=host, insecure=True)).certificates is None
+    assert server_security(Settings(host=host, insecure=True)).certificates is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert doors_of(Settings(host=host, **tls)).certificates is not None
+    assert server_security(Settings(host=host, **tls)).certificates is not None
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_this_machine_alone_needs_no_tls(host: str, caplog: pytest.LogCaptureFixture) -> None:
-    assert doors_of(Settings(host=host)).address == Address(host, 8001)
+    assert server_security(Settings(host=host)).address == Address(host, 8001)
     assert not caplog.records
 
 
@@ -50,10 +50,10 @@ def test_tokens_do_not_travel_in_the_clear_unless_the_operator_says_so(
     token_file: str, tls: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StartupError, match="without TLS, tokens travel readable by all"):
-        doors_of(Settings(token_file=token_file))
-    assert doors_of(Settings(token_file=token_file, insecure=True)).guard is not None
+        server_security(Settings(token_file=token_file))
+    assert server_security(Settings(token_file=token_file, insecure=True)).authorizer is not None
     assert "tokens travel readable by all" in caplog.text
-    assert doors_of(Settings(token_file=token_file, **tls)).guard is not None
+    assert server_security(Settings(token_file=token_file, **tls)).authorizer is not None
 
 
 @pytest.mark.parametrize(
@@ -68,12 +68,12 @@ def test_tokens_do_not_travel_in_the_clear_unless_the_operator_says_so(
 )
 def test_half_a_lock_ends_the_start(chosen: dict[str, Any], said: str) -> None:
     with pytest.raises(StartupError, match=said):
-        doors_of(Settings(**chosen))
+        server_security(Settings(**chosen))
 
 
-def test_without_locks_there_is_no_guard_to_ask() -> None:
-    assert doors_of(Settings()).guard is None
-    assert doors_of(Settings(rate_limit=5)).guard is not None
+def test_without_tokens_and_rates_there_is_no_authorizer() -> None:
+    assert server_security(Settings()).authorizer is None
+    assert server_security(Settings(rate_limit=5)).authorizer is not None
 
 
 @pytest.mark.parametrize(
@@ -81,13 +81,13 @@ def test_without_locks_there_is_no_guard_to_ask() -> None:
     [({"rate_limit": 0.01}, 1), ({"rate_limit": 3}, 3), ({"rate_limit": 0.01, "rate_burst": 7}, 7)],
 )
 def test_a_burst_is_a_second_s_worth_unless_it_is_said(chosen: dict[str, Any], at_once: int) -> None:
-    limiter = limiter_of(Settings(**chosen))
+    limiter = rate_limiter(Settings(**chosen))
     assert limiter is not None and limiter.take("caller", at_once) == 0.0
     assert limiter.take("caller") > 0.0
 
 
 def test_the_health_port_has_an_address_of_its_own() -> None:
-    assert doors_of(Settings()).health is None
-    assert doors_of(Settings(health_port=0)).health == Address("127.0.0.1", 0)
-    assert doors_of(Settings(health_host="0.0.0.0", health_port=8003)).health == Address("0.0.0.0", 8003)
+    assert server_security(Settings()).health is None
+    assert server_security(Settings(health_port=0)).health == Address("127.0.0.1", 0)
+    assert server_security(Settings(health_host="0.0.0.0", health_port=8003)).health == Address("0.0.0.0", 8003)
     assert str(Address("::1", 1)) == "[::1]:1"

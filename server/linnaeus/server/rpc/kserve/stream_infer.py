@@ -8,17 +8,17 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import RequestError
 
 Infer: TypeAlias = Callable[[kserve.ModelInferRequest], Awaitable[kserve.ModelInferResponse]]
-_Answer: TypeAlias = "asyncio.Task[kserve.ModelStreamInferResponse]"
+_ResponseTask: TypeAlias = "asyncio.Task[kserve.ModelStreamInferResponse]"
 
 # Of one stream: enough for full batches on any device, and a bound on what a caller who does not read can hold here.
-_MOST_UNDER_WAY = 256
+_MOST_IN_FLIGHT = 256
 
 
-class Stream:
+class InferStream:
     """One stream of requests.
 
     Its clients match answers to requests by their order, for they may leave out ids. So an answer waits for those
-    before it; a caller who does not read holds `_MOST_UNDER_WAY` requests here, and gRPC's flow control stops the rest.
+    before it; a caller who does not read holds `_MOST_IN_FLIGHT` requests here, and gRPC's flow control stops the rest.
 
     Args:
         requests: as they come.
@@ -28,9 +28,9 @@ class Stream:
     def __init__(self, requests: AsyncIterator[kserve.ModelInferRequest], infer: Infer) -> None:
         self._requests = requests
         self._infer = infer
-        self._room = asyncio.Semaphore(_MOST_UNDER_WAY)
-        self._answers: asyncio.Queue[_Answer | None] = asyncio.Queue()
-        self._under_way: set[_Answer] = set()
+        self._slots = asyncio.Semaphore(_MOST_IN_FLIGHT)
+        self._answers: asyncio.Queue[_ResponseTask | None] = asyncio.Queue()
+        self._in_flight: set[_ResponseTask] = set()
 
     async def responses(self) -> AsyncGenerator[kserve.ModelStreamInferResponse, None]:
         """Yields one for each request; whoever stops to iterate cancels what is under way, once it is closed."""
@@ -38,20 +38,20 @@ class Stream:
         try:
             while (answer := await self._answers.get()) is not None:
                 yield await answer
-                self._under_way.discard(answer)
-                self._room.release()
+                self._in_flight.discard(answer)
+                self._slots.release()
             await reader
         finally:
-            for task in (reader, *self._under_way):
+            for task in (reader, *self._in_flight):
                 task.cancel()
 
     async def _read(self) -> None:
         try:
             async for request in self._requests:
                 answer = asyncio.create_task(self._answer(request))
-                self._under_way.add(answer)
+                self._in_flight.add(answer)
                 self._answers.put_nowait(answer)
-                await self._room.acquire()
+                await self._slots.acquire()
         finally:
             self._answers.put_nowait(None)
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Lane(NamedTuple):
+class LaneKey(NamedTuple):
     """A version's key in the batch queue. Loading a version anew makes another generation of it beside the old one."""
 
     model: str

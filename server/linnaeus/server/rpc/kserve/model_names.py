@@ -13,7 +13,7 @@ from linnaeus.server.model_store.catalog import Catalog, Entry
 PIXELS_SUFFIX = ".pixels"
 
 
-class Subject(NamedTuple):
+class ServedModel(NamedTuple):
     """A version that is served, under the name that it was asked for.
 
     Attributes:
@@ -49,18 +49,18 @@ class Subject(NamedTuple):
         return (spec.channels, spec.height, spec.width) if self.takes_pixels else (1,)
 
 
-def model_of(catalog: Catalog, name: str) -> str:
+def engine_model_name(catalog: Catalog, name: str) -> str:
     """The engine's name of the model that is meant."""
     plain = name.removesuffix(PIXELS_SUFFIX)
     return name if not plain or catalog.knows(name) else plain
 
 
-def resolve(catalog: Catalog, name: str, version: str) -> Subject:
+def resolve(catalog: Catalog, name: str, version: str) -> ServedModel:
     """Returns what is to answer a request.
 
     Raises:
         Unavailable, ModelNotFound, InvalidArgument: as `Catalog.resolve`.
     """
-    model = model_of(catalog, name)
+    model = engine_model_name(catalog, name)
     entry, served = catalog.resolve(model, version)
-    return Subject(name or entry.name, model != name, entry, served.manifest)
+    return ServedModel(name or entry.name, model != name, entry, served.manifest)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def leftovers() -> Iterator[set[str]]:
+def reference_cycles() -> Iterator[set[str]]:
     """Gathers the names of our own types of which such objects were left when the `with` ended."""
     names: set[str] = set()
     gc.collect()

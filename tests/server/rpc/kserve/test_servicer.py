@@ -18,22 +18,22 @@ from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome
-from linnaeus.server.model_store.catalog import Catalog, Entry, State
+from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.kserve.inputs import MOST_IMAGES
+from linnaeus.server.rpc.kserve.model_names import engine_model_name
 from linnaeus.server.rpc.kserve.servicer import InferenceServicer
 from linnaeus.server.rpc.kserve.statistics import Statistics
-from linnaeus.server.rpc.kserve.subjects import model_of
-from linnaeus.server.rpc.kserve.tensors import join
+from linnaeus.server.rpc.kserve.tensors import raw_bytes
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-class Deaf:
+class NullCallObserver:
     def call_started(self, method: Method) -> None:
         pass
 
@@ -41,7 +41,7 @@ class Deaf:
         pass
 
 
-class Listening:
+class RecordingEngine:
     """The engine, with an ear on what reaches it."""
 
     def __init__(self, engine: Engine) -> None:
@@ -61,7 +61,7 @@ class Listening:
         return await self.engine.classify_many(requests)
 
 
-class Controlled:
+class RecordingModelManager:
     """Keeps what it is told to load and unload."""
 
     def __init__(self) -> None:
@@ -78,12 +78,12 @@ class Controlled:
 class Served:
     infer: Any
     native: Any
-    listening: Listening
+    engine_spy: RecordingEngine
     health: list[bool] = field(default_factory=lambda: [True])
 
     @property
     def last(self) -> Request:
-        return self.listening.requests[-1]
+        return self.engine_spy.requests[-1]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -95,18 +95,18 @@ async def served(repository: Path) -> AsyncIterator[Served]:
     )
     engine = Engine(settings, statistics)
     await engine.load()
-    engine.catalog.put(Entry("broken", 1, State.FAILED, "manifest.json is missing"))
-    listening, health = Listening(engine), [True]
+    engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "manifest.json is missing"))
+    engine_spy, health = RecordingEngine(engine), [True]
     server = grpc.aio.server()
-    watched: Any = WatchedServer(server, Deaf())
-    inferring = InferenceServicer(listening, statistics, "9.9", lambda: health[0], engine.control)  # type: ignore[arg-type]
+    watched: Any = InterceptedServer(server, NullCallObserver())
+    inferring = InferenceServicer(engine_spy, statistics, "9.9", lambda: health[0], engine.model_manager)  # type: ignore[arg-type]
     kserve_grpc.add_GRPCInferenceServiceServicer_to_server(inferring, watched)
     v1_grpc.add_ClassifierServiceServicer_to_server(ClassifierServicer(engine, v1.ServerLimits(), "9.9"), watched)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         infer = kserve_grpc.GRPCInferenceServiceStub(channel)
-        yield Served(infer, v1_grpc.ClassifierServiceStub(channel), listening, health)
+        yield Served(infer, v1_grpc.ClassifierServiceStub(channel), engine_spy, health)
     await server.stop(None)
     await engine.close()
 
@@ -120,7 +120,7 @@ def asked(elements: list[bytes], **fields: Any) -> kserve.ModelInferRequest:
     """A request for `lenet` with raw contents."""
     tensor = {"name": "image", "datatype": "BYTES", "shape": [len(elements)]}
     return kserve.ModelInferRequest(
-        **{"model_name": "lenet", "inputs": [tensor], "raw_input_contents": [join(elements)], **fields}
+        **{"model_name": "lenet", "inputs": [tensor], "raw_input_contents": [raw_bytes(elements)], **fields}
     )
 
 
@@ -202,9 +202,9 @@ async def test_pixels_of_the_models_size_are_those_of_a_picture_of_that_size(ser
 async def test_all_images_of_a_request_go_to_the_version_that_was_meant_when_it_came(
     served: Served, digits: list[bytes]
 ) -> None:
-    heard = len(served.listening.requests)
+    observer = len(served.engine_spy.requests)
     await served.infer.ModelInfer(asked(digits[:2]))
-    assert [request.version for request in served.listening.requests[heard:]] == ["1", "1"]
+    assert [request.version for request in served.engine_spy.requests[observer:]] == ["1", "1"]
 
 
 async def test_the_answer_says_who_gave_it_and_to_what(served: Served, digits: list[bytes]) -> None:
@@ -306,10 +306,10 @@ SHARED = {"shared_memory_region": kserve.InferParameter(string_param="mine")}
 async def test_what_does_not_fit_is_refused_before_any_work(
     served: Served, request_: kserve.ModelInferRequest, said: str
 ) -> None:
-    heard = len(served.listening.requests)
+    observer = len(served.engine_spy.requests)
     code, told = await refusal(served.infer.ModelInfer(request_))
     assert code is grpc.StatusCode.INVALID_ARGUMENT and said in told
-    assert len(served.listening.requests) == heard
+    assert len(served.engine_spy.requests) == observer
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ModelConfig", "ModelStatistics"])
@@ -392,12 +392,12 @@ async def test_statistics_count_the_images_of_both_services(served: Served, digi
 
 
 async def test_loading_and_unloading_reach_whoever_does_it(served: Served) -> None:
-    control = Controlled()
-    servicer = InferenceServicer(served.listening, Statistics(), "0", lambda: True, control)  # type: ignore[arg-type]
+    model_manager = RecordingModelManager()
+    servicer = InferenceServicer(served.engine_spy, Statistics(), "0", lambda: True, model_manager)  # type: ignore[arg-type]
     nobody: Any = None
     await servicer.RepositoryModelLoad(kserve.RepositoryModelLoadRequest(model_name="lenet"), nobody)
     await servicer.RepositoryModelUnload(kserve.RepositoryModelUnloadRequest(model_name="lenet.pixels"), nobody)
-    assert control.told == [("load", "lenet"), ("unload", "lenet")]
+    assert model_manager.told == [("load", "lenet"), ("unload", "lenet")]
 
 
 async def test_a_stream_answers_each_request_and_survives_the_bad_one(served: Served, digits: list[bytes]) -> None:
@@ -410,7 +410,7 @@ async def test_a_stream_answers_each_request_and_survives_the_bad_one(served: Se
 
 async def test_a_model_that_is_called_something_pixels_keeps_its_name() -> None:
     catalog = Catalog()
-    catalog.put(Entry("mine", 1, State.LOADING))
-    assert model_of(catalog, "mine.pixels") == "mine"
-    catalog.put(Entry("mine.pixels", 1, State.LOADING))
-    assert model_of(catalog, "mine.pixels") == "mine.pixels"
+    catalog.put(Entry("mine", 1, ModelState.LOADING))
+    assert engine_model_name(catalog, "mine.pixels") == "mine"
+    catalog.put(Entry("mine.pixels", 1, ModelState.LOADING))
+    assert engine_model_name(catalog, "mine.pixels") == "mine.pixels"

@@ -6,43 +6,43 @@ device's batches; a request may hold more images, for each of them is queued by 
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE
-from linnaeus.server.rpc.kserve.inference import DEFAULT_PRIORITY, PRIORITIES
 from linnaeus.server.rpc.kserve.metadata import PLATFORM
+from linnaeus.server.rpc.kserve.model_infer import DEFAULT_PRIORITY, PRIORITIES
+from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
-from linnaeus.server.rpc.kserve.subjects import Subject
 
 
-def model_config(subject: Subject) -> kserve.ModelConfig:
+def model_config(model: ServedModel) -> kserve.ModelConfig:
     """Describes a model version."""
     return kserve.ModelConfig(
-        name=subject.name,
+        name=model.name,
         platform=PLATFORM,
         backend="pytorch",
         version_policy=kserve.ModelVersionPolicy(all=kserve.ModelVersionPolicy.All()),
-        max_batch_size=subject.entry.max_batch_size,
-        input=[_input(subject)],
-        output=[_output(subject)],
-        dynamic_batching=_batching(subject.entry.default_timeout_seconds),
+        max_batch_size=model.entry.max_batch_size,
+        input=[_input(model)],
+        output=[_output(model)],
+        dynamic_batching=_batching(model.entry.default_timeout_seconds),
         default_model_filename=MODEL_FILE,
-        parameters={name: kserve.ModelParameter(string_value=value) for name, value in _told(subject).items()},
+        parameters={name: kserve.ModelParameter(string_value=value) for name, value in _parameters(model).items()},
         model_transaction_policy=kserve.ModelTransactionPolicy(decoupled=False),
     )
 
 
-def _input(subject: Subject) -> kserve.ModelInput:
+def _input(model: ServedModel) -> kserve.ModelInput:
     return kserve.ModelInput(
-        name=subject.input_name,
-        data_type=kserve.TYPE_UINT8 if subject.takes_pixels else kserve.TYPE_STRING,
-        format=kserve.ModelInput.FORMAT_NCHW if subject.takes_pixels else kserve.ModelInput.FORMAT_NONE,
-        dims=subject.image_shape,
+        name=model.input_name,
+        data_type=kserve.TYPE_UINT8 if model.takes_pixels else kserve.TYPE_STRING,
+        format=kserve.ModelInput.FORMAT_NCHW if model.takes_pixels else kserve.ModelInput.FORMAT_NONE,
+        dims=model.image_shape,
     )
 
 
-def _output(subject: Subject) -> kserve.ModelOutput:
+def _output(model: ServedModel) -> kserve.ModelOutput:
     return kserve.ModelOutput(
         name=OUTPUT_NAME,
         data_type=kserve.TYPE_FP32,
-        dims=[subject.manifest.classes],
+        dims=[model.manifest.classes],
         label_filename=LABELS_FILE,
     )
 
@@ -59,10 +59,10 @@ def _batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatching:
     )
 
 
-def _told(subject: Subject) -> dict[str, str]:
-    manifest = subject.manifest
+def _parameters(model: ServedModel) -> dict[str, str]:
+    manifest = model.manifest
     trained = "trained" if manifest.weights.trained else "untrained"
-    precisions = ", ".join(f"{made.precision} on {made.device}" for made in subject.entry.specialisations)
+    precisions = ", ".join(f"{made.precision} on {made.device}" for made in model.entry.specialisations)
     return {
         "architecture": manifest.architecture,
         "weights": f"{trained} ({manifest.weights.source})",
