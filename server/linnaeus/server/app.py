@@ -16,7 +16,8 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository_watch import watch
-from linnaeus.server.observability.metrics import Metrics, MetricsServer
+from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.observability.metrics_server import MetricsServer
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.signals import stop_on_signals
 from linnaeus.server.requests.event_log import open_event_log

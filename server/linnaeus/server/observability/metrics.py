@@ -9,11 +9,9 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.engine_gauges import EngineGauges
 from linnaeus.server.observability.histograms import HistogramFamily
@@ -125,20 +123,3 @@ class Metrics:
 
     def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> HistogramFamily:
         return HistogramFamily(name, help_text, bounds, labels, self.registry)
-
-
-class MetricsServer:
-    """`GET /metrics` on a thread of its own."""
-
-    def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
-        try:
-            self._server, self._thread = start_http_server(port, host, registry)
-        except OSError as error:
-            raise StartupError(f"the metrics cannot listen on {host}:{port}: {error.strerror or error}") from None
-        self.port: int = self._server.server_port
-
-    def close(self) -> None:
-        """Stops listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
