@@ -1,4 +1,4 @@
-"""Histograms tell Prometheus what its own client would."""
+"""The histograms produce the same scrape as those of the Prometheus client."""
 
 from collections.abc import Iterator
 
@@ -30,20 +30,20 @@ def without_created_series() -> Iterator[None]:
         )
     )
 )
-def test_the_text_of_a_scrape_is_that_of_prometheus_own_histograms(
+def test_the_text_of_a_scrape_equals_that_of_the_prometheus_client(
     bounds: tuple[float, ...], values: list[tuple[tuple[str, str], float]]
 ) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = HistogramFamily(NAME, HELP, bounds, LABELS, ours)
-    other = Histogram(NAME, HELP, LABELS, buckets=bounds, registry=theirs)
+    our_family = HistogramFamily(NAME, HELP, bounds, LABELS, ours)
+    their_family = Histogram(NAME, HELP, LABELS, buckets=bounds, registry=theirs)
     for labels, value in values:
-        mine.labels(*labels).observe(value)
-        other.labels(*labels).observe(value)
+        our_family.labels(*labels).observe(value)
+        their_family.labels(*labels).observe(value)
     assert generate_latest(ours) == generate_latest(theirs)
     assert generate_openmetrics(ours) == generate_openmetrics(theirs)
 
 
-def test_a_series_is_told_of_from_when_it_is_first_asked_for() -> None:
+def test_a_series_is_collected_from_its_first_use() -> None:
     registry = CollectorRegistry()
     family = HistogramFamily(NAME, HELP, (1.0,), LABELS, registry)
     labels = {"model": "lenet", "stage": "decode"}

@@ -1,4 +1,4 @@
-"""What a scrape shows of predictions, batches and devices."""
+"""A scrape shows estimates, batches, models and devices."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +19,7 @@ from linnaeus.server.requests.request import BatchReport, Request, RequestTiming
 LENET = {"model": "lenet", "version": "1"}
 
 
-def reported(error_seconds: float) -> BatchReport:
+def batch_report(error_seconds: float) -> BatchReport:
     request = RequestTimings(
         decode_seconds=0.01,
         queue_seconds=0.02,
@@ -31,10 +31,10 @@ def reported(error_seconds: float) -> BatchReport:
     return BatchReport("lenet", 1, 1, [request], 0, "cpu", 0.03)
 
 
-def test_a_prediction_error_counts_with_its_sign() -> None:
+def test_a_prediction_error_is_counted_with_its_sign() -> None:
     metrics = Metrics("0")
     for seconds in (-0.3, 0.03, 7.0):
-        metrics.batch(reported(seconds))
+        metrics.batch(batch_report(seconds))
 
     def at_most(bound: str) -> float | None:
         return metrics.registry.get_sample_value("linnaeus_prediction_error_seconds_bucket", {**LENET, "le": bound})
@@ -42,9 +42,9 @@ def test_a_prediction_error_counts_with_its_sign() -> None:
     assert [at_most(bound) for bound in ("-0.5", "-0.2", "0.0", "0.05", "0.5", "+Inf")] == [0, 1, 1, 2, 2, 3]
 
 
-def test_each_stage_of_an_answer_counts_where_it_belongs() -> None:
+def test_each_stage_of_a_request_has_its_own_series() -> None:
     metrics = Metrics("0")
-    metrics.batch(reported(0.0))
+    metrics.batch(batch_report(0.0))
     stages = {
         stage: metrics.registry.get_sample_value("linnaeus_stage_seconds_sum", {**LENET, "stage": stage})
         for stage in ("decode", "queue", "inference", "respond")
@@ -53,14 +53,14 @@ def test_each_stage_of_an_answer_counts_where_it_belongs() -> None:
     assert metrics.registry.get_sample_value("linnaeus_request_seconds_sum", LENET) == 0.1
 
 
-def test_a_batch_of_which_all_were_late_has_no_size() -> None:
+def test_a_batch_whose_requests_all_expired_has_no_size() -> None:
     metrics = Metrics("0")
     metrics.batch(BatchReport("lenet", 1, 0, [], 0, "cpu", 0.0))
     assert not metrics.registry.get_sample_value("linnaeus_batch_size_count", LENET)
 
 
 @pytest.fixture
-async def served(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
+async def serving(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
     metrics = Metrics("0")
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2)
     engine = Engine(settings, metrics)
@@ -70,13 +70,13 @@ async def served(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
     await engine.close()
 
 
-def digit() -> Request:
+def digit_request() -> Request:
     return Request(RawPixels(numpy.zeros(28 * 28, numpy.uint8).tobytes(), 28, 28, 1), model="lenet")
 
 
-async def test_a_scrape_tells_what_batches_take_and_how_predictions_are_corrected(served: Any) -> None:
-    engine, metrics = served
-    await engine.classify(digit())
+async def test_a_scrape_shows_expected_batch_times_and_the_prediction_margin(serving: Any) -> None:
+    engine, metrics = serving
+    await engine.classify(digit_request())
     value = metrics.registry.get_sample_value
     for size in ("1", "2"):
         seconds = value("linnaeus_batch_expected_seconds", {**LENET, "device": "cpu", "size": size})
@@ -86,8 +86,8 @@ async def test_a_scrape_tells_what_batches_take_and_how_predictions_are_correcte
     assert value("linnaeus_queue_depth", LENET) == 0 and value("linnaeus_model_ready", LENET) == 1
 
 
-async def test_a_lost_device_shows(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, metrics = served
+async def test_a_lost_device_is_not_ready(serving: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, metrics = serving
 
     def fail(*_: object) -> None:
         raise RuntimeError("lost")
@@ -96,11 +96,11 @@ async def test_a_lost_device_shows(served: Any, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(engine.catalog.entries()[0].model, "run", fail)
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) == 1
     with pytest.raises(Unavailable):
-        await engine.classify(digit())
+        await engine.classify(digit_request())
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) == 0
 
 
-async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -> None:
+async def test_a_scrape_before_the_load_shows_no_device_and_nothing_in_flight(repository: Path) -> None:
     metrics = Metrics("0")
     engine = Engine(Settings(repository=repository, device="cpu"), metrics)
     metrics.add_engine(engine)
@@ -109,7 +109,7 @@ async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -
     await engine.close()
 
 
-async def test_a_refused_load_counts_a_label_says_whether_it_is_served_and_what_nobody_wants_is_not_missed(
+async def test_a_scrape_shows_failed_loads_ready_labels_and_no_unloaded_versions(
     repository: Path, tmp_path: Path
 ) -> None:
     for version in (1, 3):
@@ -128,16 +128,16 @@ async def test_a_refused_load_counts_a_label_says_whether_it_is_served_and_what_
     await engine.close()
 
 
-def test_the_time_a_device_is_busy_adds_up() -> None:
+def test_the_busy_time_of_a_device_is_summed() -> None:
     metrics = Metrics("0")
     for seconds in (0.25, 0.5):
         metrics.batch(BatchReport("lenet", 1, 1, [], 0, "cpu", seconds))
     assert metrics.registry.get_sample_value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) == 0.75
 
 
-async def test_a_cpu_tells_its_workers_and_no_memory_of_its_own(served: Any) -> None:
-    engine, metrics = served
-    await engine.classify(digit())
+async def test_a_cpu_has_samples_for_workers_and_none_for_memory(serving: Any) -> None:
+    engine, metrics = serving
+    await engine.classify(digit_request())
     value = metrics.registry.get_sample_value
     assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_workers["cpu"] > 0
     assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0

@@ -1,1 +1,1 @@
-"""Metrics, traces, the request log and device gauges. It watches; no other folder imports it."""
+"""Metrics, OpenTelemetry traces, the request log and the log format. Only `app` and `cli` import it."""

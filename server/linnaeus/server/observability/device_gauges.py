@@ -1,4 +1,4 @@
-"""Gauges of the devices, read at each scrape."""
+"""Gauges of the devices, collected at each scrape."""
 
 from collections.abc import Iterable, Mapping
 
@@ -9,13 +9,13 @@ from linnaeus.server.engine.engine import Engine
 
 
 class DeviceGauges(Collector):
-    """What the devices of an engine have; a CPU has no memory of its own, and so no samples for it."""
+    """The workers and the memory of an engine's devices. A CPU has no memory samples."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Asks the devices; called on the thread of the scrape."""
+        """Yields the gauges; called on the scrape's thread."""
         memory = self._engine.device_memory
         yield _by_device("streams", "Batches that run side by side on the device.", self._engine.device_workers)
         yield _by_device(

@@ -1,4 +1,4 @@
-"""Gauges of the engine and its models, read at each scrape."""
+"""Gauges of the engine and its models, collected at each scrape."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -12,13 +12,13 @@ _VERSION = ("model", "version")
 
 
 class EngineGauges(Collector):
-    """What an engine serves and how its queues stand."""
+    """The state of an engine's models, devices and queues."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        """Reads the engine; called on the thread of the scrape."""
+        """Yields the gauges; called on the scrape's thread."""
         entries = self._engine.catalog.entries()
         ready = [entry for entry in entries if entry.state is ModelState.READY]
         states = self._engine.device_states.items()
@@ -27,18 +27,18 @@ class EngineGauges(Collector):
             "linnaeus_device_ready",
             "1 if batches run on the device, 0 if it failed and was taken out.",
             ("device",),
-            {(name,): float(works) for name, works in states},
+            {(name,): float(is_working) for name, is_working in states},
         )
-        yield from self._served(entries, ready)
-        yield from self._queues(ready)
+        yield from self._model_gauges(entries, ready)
+        yield from self._queue_gauges(ready)
 
-    def _served(self, entries: Sequence[Entry], ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
-        """The versions: which are ready, and how they were loaded."""
+    def _model_gauges(self, entries: Sequence[Entry], ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
+        """Yields the gauges of readiness and loading."""
         yield _gauge(
             "linnaeus_model_ready",
             "1 if the version is served, 0 if it is to be and is not.",
             _VERSION,
-            # What nobody wants served must not look like something that fails.
+            # No sample for an unloaded version: 0 means that a version fails to be served.
             {_version(entry): float(entry in ready) for entry in entries if entry.state is not ModelState.UNLOADED},
         )
         yield _gauge(
@@ -57,19 +57,19 @@ class EngineGauges(Collector):
             "linnaeus_model_precision",
             "1 for the precision that the version computes in on the device.",
             (*_VERSION, "device", "precision"),
-            {(*_version(entry), made.device, made.precision): 1.0 for entry in ready for made in entry.specialisations},
+            {(*_version(entry), each.device, each.precision): 1.0 for entry in ready for each in entry.specialisations},
         )
 
     def _label_states(self, entries: Sequence[Entry], ready: Sequence[Entry]) -> dict[tuple[str, ...], float]:
-        served = {(entry.name, entry.version) for entry in ready}
+        ready_versions = {(entry.name, entry.version) for entry in ready}
         return {
-            (name, label): float((name, version) in served)
+            (name, label): float((name, version) in ready_versions)
             for name in {entry.name for entry in entries}
             for label, version in self._engine.catalog.labels(name).items()
         }
 
-    def _queues(self, ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
-        """The queues of the ready versions, and what is predicted of them."""
+    def _queue_gauges(self, ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
+        """Yields the gauges of the ready versions' queues and estimates."""
         yield _gauge(
             "linnaeus_queue_depth",
             "Images decoding or waiting for a device.",

@@ -1,4 +1,4 @@
-"""Histograms that cost next to nothing to count in; what Prometheus wants of them is worked out when it asks."""
+"""Prometheus histograms with a cheap `observe`: cumulative counts and samples are computed at each scrape."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -12,9 +12,13 @@ from prometheus_client.utils import floatToGoString
 
 
 class HistogramSeries:
-    """One series: how many values fell below each bound.
+    """One series of a histogram.
 
-    One thread counts; a scrape on another may miss the value that is being counted just then, and no other.
+    Only one thread may call `observe`. A scrape on another thread may miss the value that is being observed at that
+    moment, and no other.
+
+    Args:
+        bounds: the upper bounds of the buckets, ascending.
     """
 
     __slots__ = ("_bounds", "_counts", "_total")
@@ -25,26 +29,28 @@ class HistogramSeries:
         self._total = 0.0
 
     def observe(self, value: float) -> None:
-        """Counts a value."""
+        """Adds a value."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self._total += value
 
     def read(self) -> tuple[list[int], float]:
-        """How many values are not above each bound, and how many there are; and their sum."""
+        """Returns the cumulative counts, one per bound and the total last, and the sum of the values."""
         return list(accumulate(self._counts)), self._total
 
 
 class HistogramFamily(Collector):
-    """A family of them, one a combination of labels.
+    """A histogram with labels: one series per combination of label values.
 
-    The Prometheus client's own histograms take a lock for each value and look at every bound: for a small model, whose
-    images are counted in six of them, that was a tenth of what the event loop did. The text of a scrape is the same.
+    The Prometheus client's own histograms take a lock and compare every bound for each value. For a small model, each
+    image of which is observed in six histograms, that was a tenth of the event loop's work. The text of a scrape is the
+    same.
 
     Args:
-        name, help_text: the family's.
-        bounds: of the buckets, growing; values above the last have one more.
-        labels: names.
-        registry: that tells of them.
+        name: the metric's name.
+        help_text: the metric's help.
+        bounds: the upper bounds of the buckets, ascending; a bucket for larger values is added.
+        labels: the names of the labels.
+        registry: the registry that the histogram is added to.
     """
 
     def __init__(
@@ -53,27 +59,27 @@ class HistogramFamily(Collector):
         self._name = name
         self._help_text = help_text
         self._bounds = tuple(bounds)
-        self._names = tuple(labels)
+        self._label_names = tuple(labels)
         self._series: dict[tuple[str, ...], HistogramSeries] = {}
         registry.register(self)
 
     def labels(self, *values: str) -> HistogramSeries:
-        """The series with these labels, which begins when it is first asked for."""
-        found = self._series.get(values)
-        if found is None:
-            found = self._series[values] = HistogramSeries(self._bounds)
-        return found
+        """Returns the series with these label values; creates it at the first call."""
+        series = self._series.get(values)
+        if series is None:
+            series = self._series[values] = HistogramSeries(self._bounds)
+        return series
 
     def collect(self) -> Iterable[Metric]:
-        """Tells of every series; called at a scrape, on its thread."""
+        """Returns the samples of every series; called on the scrape's thread."""
         family = Metric(self._name, self._help_text, "histogram")
         bounds = [*map(floatToGoString, self._bounds), "+Inf"]
         for values, series in list(self._series.items()):
-            labels = dict(zip(self._names, values, strict=True))
+            labels = dict(zip(self._label_names, values, strict=True))
             counts, total = series.read()
             for bound, count in zip(bounds, counts, strict=True):
                 family.samples.append(Sample(f"{self._name}_bucket", {**labels, "le": bound}, count))
             family.samples.append(Sample(f"{self._name}_count", labels, counts[-1]))
-            if self._bounds[0] >= 0:  # a sum that may fall is none that Prometheus can use
+            if self._bounds[0] >= 0:  # Prometheus requires a sum that never decreases
                 family.samples.append(Sample(f"{self._name}_sum", labels, total))
         return [family]

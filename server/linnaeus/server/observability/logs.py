@@ -1,4 +1,4 @@
-"""Logs on standard error: one line an event, as text or as JSON. Image contents are never logged."""
+"""The log format: one line per event on standard error, as text or JSON. Image contents are never logged."""
 
 import json
 import logging
@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, the record's `event` fields, and a traceback if any."""
+    """A formatter of one JSON object per line: time, level, logger, message, the record's `event` fields, traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Formats one record."""
+        """Returns a record as one line of JSON."""
         entry: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -28,7 +28,7 @@ def configure_logs(style: str, level: str) -> None:
 
     Args:
         style: `text` or `json`.
-        level: the least level that is logged.
+        level: the lowest level that is logged.
     """
     handler = logging.StreamHandler(sys.stderr)
     text = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")

@@ -1,4 +1,4 @@
-"""Prometheus metrics, on three hooks: calls (`CallObserver`), batches (`Observer`) and gauges read at a scrape."""
+"""The Prometheus metrics of a server: of calls (`CallObserver`), of requests and batches (`Observer`), and gauges."""
 
 from collections.abc import Iterable
 
@@ -18,25 +18,33 @@ from linnaeus.server.observability.histograms import HistogramFamily
 from linnaeus.server.requests.request import BatchReport
 from linnaeus.server.rpc.interceptor import Method
 
-# Seconds: from a LeNet alone (under a millisecond) to a deep network under overload.
+# Seconds, from one LeNet image (below a millisecond) to a deep network under overload.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _ERROR_SECONDS = (-0.5, -0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
-# Names from outside never become label values.
-_OTHER = "_other"
+_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+# Label value for unknown models: names sent by callers never become label values.
+_UNKNOWN_MODEL = "_other"
+# Label names.
 _CALL = ("grpc_service", "grpc_method", "grpc_type")
 _VERSION = ("model", "version")
 _STAGES = ("decode", "queue", "inference", "respond")
 
 
 class Metrics:
-    """All metrics of one server, in a registry of their own.
+    """All metrics of one server, in their own registry.
 
-    Implements the engine's `Observer` and gRPC's `CallObserver`.
+    Implements the engine's `Observer` and the RPC layer's `CallObserver`. Counters and histograms belong to the event
+    loop's thread.
+
+    Args:
+        version: the server's release.
+
+    Attributes:
+        registry: the registry of all metrics.
     """
 
     def __init__(self, version: str) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which few scrapers read
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the series of each counter, and few scrapers read them
         self.registry = CollectorRegistry()
         self._cached_series: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         ProcessCollector(registry=self.registry)
@@ -56,7 +64,7 @@ class Metrics:
             _ERROR_SECONDS,
             *_VERSION,
         )
-        self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _SIZES, *_VERSION)
+        self._batch_size = self._histogram("linnaeus_batch_size", "Images in a run.", _BATCH_SIZES, *_VERSION)
         self._rejected = self._counter("linnaeus_rejected", "Images that got no answer, by reason.", "model", "reason")
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
         self._load_failures = self._counter("linnaeus_model_load_failures", "Loads that were refused.", "model")
@@ -67,16 +75,16 @@ class Metrics:
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
 
     def call_started(self, method: Method) -> None:
-        """A call began."""
+        """Counts a started call."""
         self._series(self._calls_started, method.service, method.name, method.kind).inc()
 
     def call_handled(self, method: Method, code: str, seconds: float) -> None:
-        """A call ended with the status code of that name."""
+        """Counts an ended call and observes its duration."""
         self._series(self._calls_handled, method.service, method.name, method.kind, code).inc()
         self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
 
     def batch(self, report: BatchReport) -> None:
-        """A batch came back."""
+        """Counts a finished batch and observes the timings of its requests."""
         labels = (report.model, str(report.version))
         if report.size:
             self._series(self._device_busy, report.device).inc(report.inference_seconds)
@@ -95,28 +103,28 @@ class Metrics:
             error.observe(request.prediction_error_seconds)
 
     def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
-        """A request was refused; `model` is empty if there is none of that name."""
-        self._series(self._rejected, model or _OTHER, reason).inc()
+        """Counts a request without an answer; `model` is empty if the model is unknown."""
+        self._series(self._rejected, model or _UNKNOWN_MODEL, reason).inc()
 
     def cancelled(self, model: str, stage: str) -> None:
-        """A caller left while its image was at that stage."""
+        """Counts a request that its caller cancelled at a stage."""
         self._series(self._cancelled, model, stage).inc()
 
     def load_failed(self, model: str) -> None:
-        """A version of a model that the repository holds was refused, or its config.toml was."""
+        """Counts a refused version, or a refused config.toml, of a model in the repository."""
         self._series(self._load_failures, model).inc()
 
     def add_engine(self, engine: Engine) -> None:
-        """Reads the engine's gauges at each scrape from now on."""
+        """Adds the gauges of an engine and its devices to the registry."""
         self.registry.register(EngineGauges(engine))
         self.registry.register(DeviceGauges(engine))
 
     def _series(self, family: Counter, *labels: str) -> Counter:
-        """A family's series with these labels; looking it up there checks every label again each time."""
-        found = self._cached_series.get((family, labels))
-        if found is None:
-            found = self._cached_series[family, labels] = family.labels(*labels)
-        return found
+        """Returns a counter's series from a cache: `Counter.labels` checks every label at each call."""
+        series = self._cached_series.get((family, labels))
+        if series is None:
+            series = self._cached_series[family, labels] = family.labels(*labels)
+        return series
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)

@@ -6,7 +6,19 @@ from linnaeus.server.errors import StartupError
 
 
 class MetricsServer:
-    """`GET /metrics` on a thread of its own."""
+    """A server of `GET /metrics` on its own thread; listens from construction to `close`.
+
+    Args:
+        registry: the metrics.
+        host: the host to listen on.
+        port: the port to listen on; 0 for any free port.
+
+    Attributes:
+        port: the port that it listens on.
+
+    Raises:
+        StartupError: if the port cannot be opened.
+    """
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         try:
@@ -16,7 +28,7 @@ class MetricsServer:
         self.port: int = self._server.server_port
 
     def close(self) -> None:
-        """Stops listening."""
+        """Stops listening and joins the thread."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,7 +1,7 @@
-"""Where spans go: to a collector, by OTLP over gRPC, in the background. Knows nothing of what they tell.
+"""Export of spans to an OpenTelemetry collector, by OTLP over gRPC, in the background.
 
-OpenTelemetry's own variables hold beside our settings: OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES,
-OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_BSP_… and the like.
+Independent of the spans' content. OpenTelemetry's own environment variables apply beside the server's settings:
+OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES, OTEL_EXPORTER_OTLP_HEADERS, OTEL_EXPORTER_OTLP_CERTIFICATE, OTEL_BSP_…
 """
 
 import logging
@@ -17,74 +17,74 @@ from opentelemetry.trace import Tracer
 
 logger = logging.getLogger(__name__)
 
-_SERVICE = "linnaeus"
+_SERVICE_NAME = "linnaeus"
 _FLUSH_SECONDS = 2.0
 _GIVE_UP_SECONDS = 1.0
-# A batch links to each of its requests; OpenTelemetry's own limit of 128 would lose some.
-_MOST_LINKS = 4096
-# These say at every try that the collector is away, and at every span that none is taken; we say it once.
-_NOISY = ("opentelemetry.exporter", "opentelemetry.sdk")
+# A batch's span links to each of its requests; OpenTelemetry's default limit of 128 would drop some.
+_MAX_LINKS = 4096
+# These loggers report every failed export and every dropped span; `_LoggingExporter` reports a failure once.
+_SILENCED_LOGGERS = ("opentelemetry.exporter", "opentelemetry.sdk")
 
 
 class OtlpTracerProvider:
-    """Sends spans in batches, on a thread of its own; where there are too many, new ones push out the oldest.
+    """A tracer provider that exports spans in batches on its own thread. If its queue is full, the oldest are dropped.
 
     Args:
         endpoint: the collector, http://HOST:PORT or https://HOST:PORT.
-        release: the server's.
+        release: the server's release.
 
     Attributes:
-        tracer: makes the spans, all of which are sent: whoever uses it chooses before.
+        tracer: creates spans. All of them are exported: sampling is up to the caller.
     """
 
     def __init__(self, endpoint: str, release: str) -> None:
-        for name in _NOISY:
+        for name in _SILENCED_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._exporter = _LoggingExporter(OTLPSpanExporter(endpoint=endpoint))
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=_resource(release),
             shutdown_on_exit=False,  # `close` does it, in a bounded time
-            span_limits=SpanLimits(max_links=_MOST_LINKS),
+            span_limits=SpanLimits(max_links=_MAX_LINKS),
         )
         self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
-        self.tracer: Tracer = self._provider.get_tracer(_SERVICE, release)
+        self.tracer: Tracer = self._provider.get_tracer(_SERVICE_NAME, release)
 
     def close(self) -> None:
-        """Sends what is left; gives up after 3 s at most. Blocks."""
+        """Exports the remaining spans. Blocks for at most 3 s."""
         closing = threading.Thread(target=self._provider.shutdown, name="linnaeus-spans-close", daemon=True)
         closing.start()
         closing.join(_FLUSH_SECONDS)
         if closing.is_alive():
-            self._exporter.shutdown()  # ends the wait for the next try
+            self._exporter.shutdown()  # ends the wait for the next retry
             closing.join(_GIVE_UP_SECONDS)
 
 
 class _LoggingExporter(SpanExporter):
-    """Says in one line that spans are lost, and in another that they arrive again."""
+    """An exporter that logs one line when spans are lost and one when the collector accepts them again."""
 
     def __init__(self, exporter: OTLPSpanExporter) -> None:
         self._exporter = exporter
-        self._works = True
+        self._is_accepting = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Sends them; called on the background thread."""
+        """Exports the spans; called on the background thread."""
         result = self._exporter.export(spans)
-        works = result is SpanExportResult.SUCCESS
-        if works and not self._works:
+        is_accepting = result is SpanExportResult.SUCCESS
+        if is_accepting and not self._is_accepting:
             logger.info("the collector takes traces again", extra=_event("traces_sent"))
-        elif self._works and not works:
+        elif self._is_accepting and not is_accepting:
             sentence = "the collector of otel_endpoint does not take traces; they are lost until it does"
             logger.warning(sentence, extra=_event("traces_lost"))
-        self._works = works
+        self._is_accepting = is_accepting
         return result
 
     def shutdown(self) -> None:
-        """Sends nothing more."""
+        """Ends the export; later spans are dropped."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Nothing is held here."""
+        """Does nothing: this exporter holds no spans."""
         return True
 
 
@@ -93,7 +93,7 @@ def _event(name: str) -> dict[str, dict[str, str]]:
 
 
 def _resource(release: str) -> Resource:
-    """Who we are, unless the environment says it."""
-    own = {"service.name": _SERVICE, "service.version": release}
-    said = OTELResourceDetector().detect().attributes
-    return Resource.create({name: value for name, value in own.items() if name not in said})
+    """Returns the service's name and version, which the environment may override."""
+    own = {"service.name": _SERVICE_NAME, "service.version": release}
+    from_environment = OTELResourceDetector().detect().attributes
+    return Resource.create({name: value for name, value in own.items() if name not in from_environment})

@@ -1,4 +1,4 @@
-"""The request log: a line for some of the requests that are over. Never what a picture, a token or an address holds."""
+"""The request log: one line per sampled request that has ended, without image contents, tokens and addresses."""
 
 import logging
 
@@ -10,21 +10,21 @@ logger = logging.getLogger(__name__)
 
 
 class RequestLog:
-    """Logs a share of the requests, at the level info; a `RecordHandler`.
+    """A `RecordHandler` that logs a share of the requests at level info.
 
     Args:
-        share: of the requests, from 0.0 to 1.0.
+        share: the share of requests to log, from 0.0 to 1.0.
     """
 
     def __init__(self, share: float) -> None:
         self._share = share
 
     def sample(self, number: int) -> object | None:
-        """Chooses by the number."""
+        """Returns the context of the current call if the request is sampled, else None."""
         return current_call() if is_sampled(number, self._share) else None
 
     def request_ended(self, context: object, record: RequestRecord) -> None:
-        """Writes the line."""
+        """Logs the request."""
         if isinstance(context, CallContext):
             fields = _fields(context, record)
             sentence = "request %d of %s/%d: %s after %.3f ms"
@@ -32,11 +32,11 @@ class RequestLog:
             logger.info(sentence, *arguments, extra={"event": fields})
 
     def batch_ended(self, batch: BatchRecord) -> None:
-        """Runs have no lines."""
+        """Does nothing: batches are not logged."""
 
 
 def _fields(call: CallContext, record: RequestRecord) -> dict[str, object]:
-    run = record.batch
+    batch = record.batch
     return {
         "event": "request",
         "request": record.number,
@@ -46,8 +46,8 @@ def _fields(call: CallContext, record: RequestRecord) -> dict[str, object]:
         "outcome": record.outcome,
         "total_ms": _milliseconds(record.ended_at - record.arrived_at),
         **{f"{name}_ms": _milliseconds(ended_at - began_at) for name, began_at, ended_at in record.stages()},
-        "batch": run and run.number,
-        "batch_size": run and run.size,
+        "batch": batch and batch.number,
+        "batch_size": batch and batch.size,
         "image_bytes": record.image_bytes,
         "priority": record.priority.name.lower(),
         "deadline_ms": None if record.timeout_seconds is None else _milliseconds(record.timeout_seconds),

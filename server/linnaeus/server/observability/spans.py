@@ -1,7 +1,7 @@
-"""Spans of OpenTelemetry, made from the records of ended requests: nothing is measured here, and nothing is sent.
+"""OpenTelemetry spans, created from the records of ended requests. Measures nothing and exports nothing.
 
-An image is one span, `classify`, below its caller's; its stages are spans below it. A batch is a trace of its own,
-`batch`, that links to its images, as each image's inference links to its batch.
+A request is one span, `classify`, a child of its caller's span; its stages are child spans. A batch is a separate trace
+with one span, `batch`, which links to its requests; the inference span of each request links to its batch.
 """
 
 import time
@@ -17,52 +17,52 @@ from linnaeus.server.observability.sampling import is_sampled
 from linnaeus.server.requests.request_record import BatchRecord, RequestRecord, StageTiming
 from linnaeus.server.rpc.trace_context import CallContext, current_call
 
-# What OpenTelemetry calls errors of a server; the others are the caller's.
-_ERRORS = frozenset({"failed", "deadline", "unavailable"})
+# Outcomes that OpenTelemetry counts as server errors; other failures are the caller's.
+_ERROR_OUTCOMES = frozenset({"failed", "deadline", "unavailable"})
 
 
 @dataclass(frozen=True, slots=True)
 class _SampledRequest:
-    """Where an image that is traced comes from, and what its span stands below."""
+    """The call of a sampled request, and the context of its parent span."""
 
     call: CallContext
     parent: Context
 
 
 class SpanHandler:
-    """Makes the spans; a `RecordHandler`.
+    """A `RecordHandler` that creates the spans of sampled requests and their batches.
 
     Invariants:
-        - an image whose caller is traced belongs to the caller's trace, and is traced if the caller's flag says so;
-        - a stage lies within its image's span;
-        - a batch has a span if one of its images has.
+        - a request with a trace context belongs to its caller's trace, and is sampled if the caller's flag is set;
+        - a stage's span lies within its request's span;
+        - a batch has a span if one of its requests is sampled.
 
     Args:
-        tracer: what makes spans.
-        share: of the images without a traced caller, from 0.0 to 1.0.
+        tracer: creates the spans.
+        share: the share of sampled requests among those without a trace context, from 0.0 to 1.0.
     """
 
     def __init__(self, tracer: Tracer, share: float) -> None:
         self._tracer = tracer
         self._share = share
         self._propagator = TraceContextTextMapPropagator()
-        self._batches: dict[int, Span] = {}  # each until its run is over
+        self._batches: dict[int, Span] = {}  # removed when the batch ends
 
     def sample(self, number: int) -> object | None:
-        """Chooses as the caller did, or by the number."""
+        """Samples as the caller's trace flags say; without a trace context, by the request's number."""
         call = current_call()
         parent = self._parent(call)
-        known = span_of(parent).get_span_context()
-        chosen = known.trace_flags.sampled if known.is_valid else is_sampled(number, self._share)
-        return _SampledRequest(call, parent) if chosen else None
+        caller_span = span_of(parent).get_span_context()
+        is_chosen = caller_span.trace_flags.sampled if caller_span.is_valid else is_sampled(number, self._share)
+        return _SampledRequest(call, parent) if is_chosen else None
 
     def request_ended(self, context: object, record: RequestRecord) -> None:
-        """Makes the spans of one image."""
+        """Creates the spans of a sampled request."""
         if isinstance(context, _SampledRequest):
-            self._make(context, record, _clock_offset_nanoseconds())
+            self._create_spans(context, record, _clock_offset_nanoseconds())
 
     def batch_ended(self, batch: BatchRecord) -> None:
-        """Ends the span of a batch, if it has one."""
+        """Ends the span of a batch if it has one."""
         span = self._batches.pop(batch.number, None)
         if span is None:
             return
@@ -70,15 +70,15 @@ class SpanHandler:
             span.set_status(Status(StatusCode.ERROR, "failed"))
         span.end(_clock_offset_nanoseconds() + _nanoseconds(batch.finished_at))
 
-    def _make(self, sampled: _SampledRequest, record: RequestRecord, offset: int) -> None:
+    def _create_spans(self, sampled: _SampledRequest, record: RequestRecord, offset: int) -> None:
         attributes = _attributes(sampled.call, record)
         began, ended = offset + _nanoseconds(record.arrived_at), offset + _nanoseconds(record.ended_at)
         span = self._tracer.start_span("classify", sampled.parent, SpanKind.SERVER, attributes, start_time=began)
         links = () if record.batch is None else (self._link(span, record.batch, offset),)
-        below = set_span_in_context(span, Context())
+        parent = set_span_in_context(span, Context())
         for stage in record.stages():
-            self._stage(stage, below, links if stage.name == "inference" else (), offset)
-        if record.outcome in _ERRORS:
+            self._create_stage_span(stage, parent, links if stage.name == "inference" else (), offset)
+        if record.outcome in _ERROR_OUTCOMES:
             span.set_status(Status(StatusCode.ERROR, record.outcome))
         span.end(ended)
 
@@ -88,7 +88,7 @@ class SpanHandler:
         return self._propagator.extract({"traceparent": call.traceparent, "tracestate": call.tracestate}, Context())
 
     def _link(self, span: Span, batch: BatchRecord, offset: int) -> Link:
-        """Links the batch to an image; returns the link back."""
+        """Links the batch's span to a request's span; returns the link in the other direction."""
         batch_span = self._batches.get(batch.number)
         if batch_span is None:
             began = offset + _nanoseconds(batch.taken_at)
@@ -99,9 +99,9 @@ class SpanHandler:
         batch_span.add_link(span.get_span_context())
         return Link(batch_span.get_span_context())
 
-    def _stage(self, stage: StageTiming, below: Context, links: tuple[Link, ...], offset: int) -> None:
+    def _create_stage_span(self, stage: StageTiming, parent: Context, links: tuple[Link, ...], offset: int) -> None:
         began = offset + _nanoseconds(stage.began_at)
-        self._tracer.start_span(stage.name, below, links=links, start_time=began).end(
+        self._tracer.start_span(stage.name, parent, links=links, start_time=began).end(
             offset + _nanoseconds(stage.ended_at)
         )
 
@@ -133,7 +133,7 @@ def _batch_attributes(batch: BatchRecord) -> dict[str, AttributeValue]:
 
 
 def _clock_offset_nanoseconds() -> int:
-    """From the engine's clock to the world's; asked anew, for the world's may be set."""
+    """Returns the offset from the engine's clock to the wall clock, read anew each time since the latter may be set."""
     return time.time_ns() - time.monotonic_ns()
 
 

@@ -1,6 +1,6 @@
-"""The record handlers that the settings turn on: traces and the request log.
+"""The record handlers that the settings enable: traces and the request log.
 
-OpenTelemetry is imported where traces are on, and nowhere else.
+OpenTelemetry is an optional dependency, so it is imported only if traces are enabled.
 """
 
 import asyncio
@@ -17,33 +17,37 @@ if TYPE_CHECKING:
 
 
 class Telemetry:
-    """What the settings turn on.
+    """The telemetry that the settings enable.
+
+    Args:
+        settings: the server's settings.
+        release: the server's release.
 
     Attributes:
-        record_handler: of the engine's requests; None if all is off.
+        record_handler: the handler of the engine's request records; None if all telemetry is disabled.
 
     Raises:
-        StartupError: traces cannot be sent like this.
+        StartupError: if the endpoint is invalid, or OpenTelemetry is not installed.
     """
 
     def __init__(self, settings: Settings, release: str) -> None:
         handlers: list[RecordHandler] = []
         self._tracer_provider: OtlpTracerProvider | None = None
         if settings.otel_endpoint:
-            spans, self._tracer_provider = _traces(settings, release)
-            handlers.append(spans)
+            span_handler, self._tracer_provider = _tracing(settings, release)
+            handlers.append(span_handler)
         if settings.request_log:
             handlers.append(RequestLog(settings.request_log))
         several = RecordHandlers(*handlers)
         self.record_handler: RecordHandler | None = handlers[0] if len(handlers) == 1 else several if handlers else None
 
     async def close(self) -> None:
-        """Sends what is left, for a bounded time."""
+        """Exports the remaining spans, for a bounded time."""
         if self._tracer_provider is not None:
             await asyncio.to_thread(self._tracer_provider.close)
 
 
-def _traces(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTracerProvider]":
+def _tracing(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTracerProvider]":
     _require_url(settings.otel_endpoint)
     try:
         from linnaeus.server.observability.otlp_export import OtlpTracerProvider
@@ -56,11 +60,14 @@ def _traces(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTrace
 
 
 def _require_url(endpoint: str) -> None:
-    """What has no scheme would be taken for TLS; what has a name or password in it would stand in process listings."""
+    """Requires scheme, host and port, and no credentials.
+
+    gRPC would use TLS without a scheme, and credentials in the setting would be visible in process listings.
+    """
     try:
         parts = urlsplit(endpoint)
-        is_plain = parts.scheme in ("http", "https") and bool(parts.hostname and parts.port) and "@" not in parts.netloc
-    except ValueError:  # the port is no number
-        is_plain = False
-    if not is_plain:
+        is_valid = parts.scheme in ("http", "https") and bool(parts.hostname and parts.port) and "@" not in parts.netloc
+    except ValueError:  # the port is not a number
+        is_valid = False
+    if not is_valid:
         raise StartupError("otel_endpoint must be http://HOST:PORT, or https://HOST:PORT for TLS, and hold no secret")
