@@ -74,7 +74,7 @@ def _signature() -> inspect.Signature:
 
 
 def _option_type(setting: Field[Any]) -> Any:
-    """What typer converts to; `Settings` checks choices and bounds, so that a wrong value is one line here as well."""
+    """Returns the type that typer converts to. `Settings` checks choices and bounds, so that an error is one line."""
     return str if get_origin(setting.type) is Literal else setting.type
 
 

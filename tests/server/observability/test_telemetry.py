@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.collecting import PATIENCE_SECONDS, Collector, collecting
 
-from linnaeus.server.config.settings import Settings
+from linnaeus.server.config.settings import Settings, read_settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.otlp_export import OtlpTracerProvider
 from linnaeus.server.observability.sampling import is_sampled
@@ -107,7 +107,7 @@ def test_an_invalid_endpoint_is_refused_without_quoting_it(endpoint: str) -> Non
 def test_a_share_outside_zero_to_one_is_a_startup_error(name: str, share: float) -> None:
     chosen: dict[str, Any] = {name: share}
     with pytest.raises(StartupError, match=name):
-        Settings(**chosen)
+        read_settings(**chosen)
 
 
 class SpanRecorder:
