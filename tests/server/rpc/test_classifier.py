@@ -1,4 +1,4 @@
-"""The service over a real connection: what a caller sends reaches the engine, and what the engine knows is told."""
+"""ClassifierService over a real connection: requests reach the engine, and GetModel describes versions."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -7,13 +7,14 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.server.rpc.call_observers import NullCallObserver
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import InterceptedServer, Method
+from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -21,18 +22,8 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 DIGIT = v1.Image(pixels=v1.RawPixels(data=bytes(28 * 28), height=28, width=28, channels=1))
 
 
-class NullCallObserver:
-    """Nobody listens to calls here."""
-
-    def call_started(self, method: Method) -> None:
-        pass
-
-    def call_handled(self, method: Method, code: str, seconds: float) -> None:
-        pass
-
-
 class RecordingEngine:
-    """Stands in for the engine: keeps the requests that reach it."""
+    """A stand-in for the engine that records its requests."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -75,7 +66,7 @@ async def engine(repository: Path, observer: Any) -> AsyncIterator[Engine]:
 
 
 @pytest.mark.parametrize(
-    ("sent", "meant"),
+    ("sent", "expected"),
     [
         (v1.PRIORITY_HIGH, Priority.HIGH),
         (v1.PRIORITY_NORMAL, Priority.NORMAL),
@@ -85,13 +76,15 @@ async def engine(repository: Path, observer: Any) -> AsyncIterator[Engine]:
     ],
 )
 async def test_a_priority_reaches_the_engine(
-    stub: Any, recording_engine: RecordingEngine, sent: Any, meant: Priority
+    stub: Any, recording_engine: RecordingEngine, sent: Any, expected: Priority
 ) -> None:
     await stub.Classify(v1.ClassifyRequest(image=DIGIT, priority=sent), timeout=30)
-    assert recording_engine.requests[0].priority is meant
+    assert recording_engine.requests[0].priority is expected
 
 
-async def test_a_deadline_reaches_the_engine_in_its_own_time(stub: Any, recording_engine: RecordingEngine) -> None:
+async def test_a_deadline_reaches_the_engine_on_the_engine_s_clock(
+    stub: Any, recording_engine: RecordingEngine
+) -> None:
     await stub.Classify(v1.ClassifyRequest(image=DIGIT), timeout=600)
     await stub.Classify(v1.ClassifyRequest(image=DIGIT))
     limited, unlimited = (request.deadline for request in recording_engine.requests)
@@ -99,19 +92,19 @@ async def test_a_deadline_reaches_the_engine_in_its_own_time(stub: Any, recordin
     assert unlimited is None
 
 
-async def test_what_is_known_of_latencies_and_predictions_is_told(engine: Engine) -> None:
+async def test_get_model_returns_batch_latencies_and_the_prediction_error(engine: Engine) -> None:
     async for stub in _serve(engine):
         await stub.Classify(v1.ClassifyRequest(image=DIGIT, model="lenet"), timeout=30)
-        told = await stub.GetModel(v1.GetModelRequest(model="lenet"), timeout=30)
-        assert [(each.device, each.batch_size) for each in told.batch_latencies] == [("cpu", 1), ("cpu", 2)]
-        assert all(0 < each.seconds < 30 for each in told.batch_latencies)
-        assert told.HasField("prediction_error")
-        assert list(told.model.devices) == ["cpu"] and told.model.max_batch_size == 2
+        response = await stub.GetModel(v1.GetModelRequest(model="lenet"), timeout=30)
+        assert [(each.device, each.batch_size) for each in response.batch_latencies] == [("cpu", 1), ("cpu", 2)]
+        assert all(0 < each.seconds < 30 for each in response.batch_latencies)
+        assert response.HasField("prediction_error")
+        assert list(response.model.devices) == ["cpu"] and response.model.max_batch_size == 2
 
 
-async def test_of_a_version_that_is_not_ready_no_latency_is_told(engine: Engine) -> None:
+async def test_get_model_returns_no_latencies_for_a_version_that_is_not_ready(engine: Engine) -> None:
     engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "no"))
     async for stub in _serve(engine):
-        told = await stub.GetModel(v1.GetModelRequest(model="broken"), timeout=30)
-        assert not told.batch_latencies and not told.HasField("prediction_error")
-        assert told.model.state == v1.MODEL_STATE_FAILED
+        response = await stub.GetModel(v1.GetModelRequest(model="broken"), timeout=30)
+        assert not response.batch_latencies and not response.HasField("prediction_error")
+        assert response.model.state == v1.MODEL_STATE_FAILED

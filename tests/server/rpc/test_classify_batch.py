@@ -1,4 +1,4 @@
-"""ClassifyBatch over a real connection: a result or an error for each image, or one status for the call."""
+"""ClassifyBatch over a real connection: a result or an error for each image, or one status for the whole call."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -9,6 +9,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.server.rpc.call_observers import NullCallObserver
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
@@ -23,18 +24,8 @@ LIMITS = v1.ServerLimits(max_batch_images=5)
 PIXELS = v1.RawPixels(data=bytes(28 * 28), height=28, width=28, channels=1)
 
 
-class NullCallObserver:
-    """Nobody listens to calls here."""
-
-    def call_started(self, method: Any) -> None:
-        pass
-
-    def call_handled(self, method: Any, code: str, seconds: float) -> None:
-        pass
-
-
 class RecordingEngine:
-    """Stands in for the engine: keeps the requests that reach it, and answers as it is told."""
+    """A stand-in for the engine that records its requests and returns set outcomes, or raises a set error."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -71,7 +62,7 @@ async def stub(engine: RecordingEngine) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def real(repository: Path, observer: Any) -> AsyncIterator[Any]:
+async def engine_stub(repository: Path, observer: Any) -> AsyncIterator[Any]:
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
     await engine.load()
     async for made in serve(engine, time.monotonic):
@@ -85,14 +76,14 @@ async def refusal(call: Any) -> grpc.aio.AioRpcError:
     return raised.value
 
 
-async def test_each_image_has_its_result_at_its_place_with_its_id(real: Any) -> None:
+async def test_each_image_has_its_result_at_its_index_with_its_id(engine_stub: Any) -> None:
     images = [
         v1.Image(pixels=PIXELS, id="first"),
         v1.Image(encoded=b"no picture", id="bad"),
         v1.Image(id="empty"),
         v1.Image(pixels=PIXELS),
     ]
-    answer = await real.ClassifyBatch(v1.ClassifyBatchRequest(images=images, top_k=3), timeout=30)
+    answer = await engine_stub.ClassifyBatch(v1.ClassifyBatchRequest(images=images, top_k=3), timeout=30)
     assert (answer.model, answer.version) == ("lenet", 1)
     assert [result.image_id for result in answer.results] == ["first", "bad", "empty", ""]
     assert [result.WhichOneof("outcome") for result in answer.results] == [
@@ -101,21 +92,21 @@ async def test_each_image_has_its_result_at_its_place_with_its_id(real: Any) -> 
         "error",
         "classification",
     ]
-    alone = await real.Classify(v1.ClassifyRequest(image=images[0], top_k=3), timeout=30)
+    alone = await engine_stub.Classify(v1.ClassifyRequest(image=images[0], top_k=3), timeout=30)
     first = answer.results[0].classification
     assert [each.label for each in first.classes] == [each.label for each in alone.classes]
     assert first.batch_size >= 1 and first.timings.inference_seconds > 0
 
 
-async def test_an_images_error_is_what_the_call_for_it_alone_would_have_said(real: Any) -> None:
+async def test_an_image_s_error_equals_that_of_a_call_with_only_this_image(engine_stub: Any) -> None:
     image = v1.Image(encoded=b"no picture")
-    error = (await real.ClassifyBatch(v1.ClassifyBatchRequest(images=[image]), timeout=30)).results[0].error
-    alone = rpc_status.from_call(await refusal(real.Classify(v1.ClassifyRequest(image=image), timeout=30)))
+    error = (await engine_stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[image]), timeout=30)).results[0].error
+    alone = rpc_status.from_call(await refusal(engine_stub.Classify(v1.ClassifyRequest(image=image), timeout=30)))
     assert alone is not None and alone.details
     assert (error.code, error.message, list(error.details)) == (alone.code, alone.message, list(alone.details))
 
 
-async def test_a_failed_image_names_the_reference_in_the_log(stub: Any, engine: RecordingEngine) -> None:
+async def test_the_error_of_a_failed_image_contains_the_log_reference(stub: Any, engine: RecordingEngine) -> None:
     engine.outcomes = [InternalFailure("the model failed (log reference abc)", "abc")]
     request = v1.ClassifyBatchRequest(images=[v1.Image(pixels=PIXELS)])
     error = (await stub.ClassifyBatch(request, timeout=30)).results[0].error
@@ -125,7 +116,7 @@ async def test_a_failed_image_names_the_reference_in_the_log(stub: Any, engine: 
 
 
 @pytest.mark.parametrize("count", [0, 6])
-async def test_no_image_or_too_many_fail_the_call_before_any_work(
+async def test_a_batch_without_images_or_with_too_many_does_not_reach_the_engine(
     stub: Any, engine: RecordingEngine, count: int
 ) -> None:
     request = v1.ClassifyBatchRequest(images=[v1.Image(pixels=PIXELS)] * count)
@@ -136,7 +127,7 @@ async def test_no_image_or_too_many_fail_the_call_before_any_work(
     assert detail.field_violations[0].field == "images" and not engine.requests
 
 
-async def test_a_call_that_was_refused_whole_has_the_status_and_the_pushback_of_a_single_one(
+async def test_a_refused_batch_has_the_status_and_the_pushback_of_a_single_call(
     stub: Any, engine: RecordingEngine
 ) -> None:
     engine.error = Overloaded("full", 0.25)
@@ -145,7 +136,7 @@ async def test_a_call_that_was_refused_whole_has_the_status_and_the_pushback_of_
     assert ("grpc-retry-pushback-ms", "250") in tuple(error.trailing_metadata() or ())
 
 
-async def test_what_is_asked_of_the_call_is_asked_of_each_image(stub: Any, engine: RecordingEngine) -> None:
+async def test_the_options_of_the_call_apply_to_each_image(stub: Any, engine: RecordingEngine) -> None:
     engine.outcomes = [Overloaded("full", 0.25)] * 2
     request = v1.ClassifyBatchRequest(
         images=[v1.Image(pixels=PIXELS), v1.Image(encoded=b"x")],

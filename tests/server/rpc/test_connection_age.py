@@ -1,4 +1,4 @@
-"""Connections end in good order."""
+"""Connections above the maximum age are closed without losing a call."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,16 +17,16 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 
-class Peers(v1_grpc.ClassifierServiceServicer):
-    """Notes the connection of each call; a call for a model ends only when it is told to."""
+class RecordingServicer(v1_grpc.ClassifierServiceServicer):
+    """Records the peer of each ListModels call; GetModel returns only after `may_end` is set."""
 
     def __init__(self) -> None:
-        self.seen: set[str] = set()
+        self.peers: set[str] = set()
         self.held = asyncio.Event()
         self.may_end = asyncio.Event()
 
     async def ListModels(self, request: v1.ListModelsRequest, context: Any) -> v1.ListModelsResponse:
-        self.seen.add(context.peer())
+        self.peers.add(context.peer())
         return v1.ListModelsResponse()
 
     async def GetModel(self, request: v1.GetModelRequest, context: Any) -> v1.GetModelResponse:
@@ -36,50 +36,50 @@ class Peers(v1_grpc.ClassifierServiceServicer):
 
 
 @pytest.fixture
-async def peers() -> Peers:
-    return Peers()
+async def servicer() -> RecordingServicer:
+    return RecordingServicer()
 
 
 @pytest.fixture
-async def channel(peers: Peers) -> AsyncIterator[grpc.aio.Channel]:
-    """To a server whose connections live for 200 ms; a plain channel.
+async def channel(servicer: RecordingServicer) -> AsyncIterator[grpc.aio.Channel]:
+    """A channel with default options to a server with a maximum connection age of 200 ms.
 
-    GOAWAY tells which calls the server had not begun; gRPC itself sends those again, unless that is switched off.
+    GOAWAY names the last call that the server started; gRPC retries later ones, unless retries are disabled.
     """
     security = ServerSecurity(address=Address("127.0.0.1", 0), max_connections=100)
     server = RpcServer(Metrics("0"), security, 1 << 20, connection_age_options(0.2, 0))
-    add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, peers)
+    add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)
     await server.start([Service("linnaeus.v1.ClassifierService", add)])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as made:
         yield made
-    ended = asyncio.get_running_loop().create_future()
-    ended.set_result(None)
-    await server.stop(ended, 1)
+    in_flight_ended = asyncio.get_running_loop().create_future()
+    in_flight_ended.set_result(None)
+    await server.stop(in_flight_ended, 1)
 
 
-async def call_until_reconnected(stub: Any, peers: Peers, times: int) -> int:
+async def call_until_reconnected(stub: Any, servicer: RecordingServicer, times: int) -> int:
     calls = 0
-    while len(peers.seen) <= times:  # the test's own time limit ends it
+    while len(servicer.peers) <= times:  # bounded by the test's timeout
         await asyncio.gather(*(stub.ListModels(v1.ListModelsRequest()) for _ in range(8)))
         calls += 8
     return calls
 
 
-async def test_a_channel_reconnects_again_and_again_and_no_call_fails(channel: Any, peers: Peers) -> None:
-    assert await call_until_reconnected(v1_grpc.ClassifierServiceStub(channel), peers, times=3) > 8
+async def test_a_channel_reconnects_repeatedly_and_no_call_fails(channel: Any, servicer: RecordingServicer) -> None:
+    assert await call_until_reconnected(v1_grpc.ClassifierServiceStub(channel), servicer, times=3) > 8
 
 
-async def test_a_call_that_outlives_its_connection_s_age_is_answered(channel: Any, peers: Peers) -> None:
+async def test_a_call_longer_than_the_connection_age_is_answered(channel: Any, servicer: RecordingServicer) -> None:
     stub = v1_grpc.ClassifierServiceStub(channel)
     held = asyncio.ensure_future(stub.GetModel(v1.GetModelRequest(), timeout=60))
-    await peers.held.wait()
-    await call_until_reconnected(stub, peers, times=2)
+    await servicer.held.wait()
+    await call_until_reconnected(stub, servicer, times=2)
     assert not held.done()
-    peers.may_end.set()
+    servicer.may_end.set()
     await held
 
 
-def test_no_limit_is_no_option() -> None:
+def test_an_age_without_limit_sets_no_option() -> None:
     assert connection_age_options(0, 0) == []
     assert connection_age_options(300.0, 30.5) == [
         ("grpc.max_connection_age_ms", 300_000),

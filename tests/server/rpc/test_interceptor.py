@@ -1,4 +1,4 @@
-"""Around every call: it is counted once with its code, and an error of ours shows no more than a reference."""
+"""Every call is observed once with its code, and its error becomes a status; faults show only a log reference."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 
 class RecordingCallObserver:
-    """Keeps what it hears of calls; a caller may have its answer a moment before the call is counted."""
+    """A `CallObserver` that records calls; a caller may receive its answer before the call is recorded."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -41,14 +41,14 @@ class RecordingCallObserver:
         self._ended.put_nowait((method.name, method.kind, code))
 
     async def handled(self, count: int = 1) -> list[tuple[str, str, str]]:
-        """The next calls to end; no further one may have ended."""
+        """Waits for the next calls to end, and checks that no further call has ended."""
         ended = [await asyncio.wait_for(self._ended.get(), 60) for _ in range(count)]
         assert self._ended.empty()
         return ended
 
 
 class Servicer(v1_grpc.ClassifierServiceServicer):
-    """Raises what it is told, or waits for ever."""
+    """A servicer that raises a set error; a Classify call with a negative `top_k` waits for ever."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -69,7 +69,7 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
             yield v1.StreamClassifyResponse(correlation_id=request.correlation_id)
 
 
-class Wire:
+class Client:
     def __init__(self, stub: Any, servicer: Servicer, calls: RecordingCallObserver) -> None:
         self.stub, self.servicer, self.calls = stub, servicer, calls
 
@@ -80,21 +80,21 @@ class Wire:
 
 
 @pytest.fixture
-async def wire() -> AsyncIterator[Wire]:
+async def client() -> AsyncIterator[Client]:
     calls, servicer = RecordingCallObserver(), Servicer()
     server = grpc.aio.server()
     v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Wire(v1_grpc.ClassifierServiceStub(channel), servicer, calls)
+        yield Client(v1_grpc.ClassifierServiceStub(channel), servicer, calls)
     await server.stop(None)
 
 
-async def test_a_good_call_is_counted_as_ok(wire: Wire) -> None:
-    assert (await wire.stub.Classify(v1.ClassifyRequest(), timeout=60)).model == "m"
-    assert wire.calls.started == ["Classify"]
-    assert await wire.calls.handled() == [("Classify", "UNARY", "OK")]
+async def test_a_successful_call_is_counted_as_ok(client: Client) -> None:
+    assert (await client.stub.Classify(v1.ClassifyRequest(), timeout=60)).model == "m"
+    assert client.calls.started == ["Classify"]
+    assert await client.calls.handled() == [("Classify", "UNARY", "OK")]
 
 
 @pytest.mark.parametrize(
@@ -109,24 +109,24 @@ async def test_a_good_call_is_counted_as_ok(wire: Wire) -> None:
         (InternalFailure("ours", "ref"), "INTERNAL", "ErrorInfo", "reason", "INTERNAL"),
     ],
 )
-async def test_each_error_has_its_code_sentence_and_details(
-    wire: Wire, error: RequestError, code: str, kind: str, field: str, value: object
+async def test_each_error_has_its_code_message_and_details(
+    client: Client, error: RequestError, code: str, kind: str, field: str, value: object
 ) -> None:
-    wire.servicer.error = error
-    refused = await wire.refusal()
+    client.servicer.error = error
+    refused = await client.refusal()
     assert (refused.code().name, refused.details()) == (code, str(error))
-    status = await rpc_status.aio.from_call(_Ended(refused))
+    status = await rpc_status.aio.from_call(_EndedCall(refused))
     detail = getattr(error_details_pb2, kind)()
     assert status is not None and status.details[0].Unpack(detail)
     assert getattr(detail, field) == value if value is not None else getattr(detail, field)
-    assert await wire.calls.handled() == [("Classify", "UNARY", code)]
+    assert await client.calls.handled() == [("Classify", "UNARY", code)]
 
 
-async def test_a_deadline_that_cannot_be_met_tells_the_predicted_wait_and_by_how_much_it_is_too_long(
-    wire: Wire,
+async def test_a_deadline_error_contains_the_predicted_wait_and_the_lateness(
+    client: Client,
 ) -> None:
-    wire.servicer.error = DeadlineExceeded("late", 0.25, 1.5)
-    status = await rpc_status.aio.from_call(_Ended(await wire.refusal()))
+    client.servicer.error = DeadlineExceeded("late", 0.25, 1.5)
+    status = await rpc_status.aio.from_call(_EndedCall(await client.refusal()))
     detail = error_details_pb2.ErrorInfo()
     assert status is not None and status.details[0].Unpack(detail)
     assert detail.domain == "linnaeus"
@@ -136,10 +136,10 @@ async def test_a_deadline_that_cannot_be_met_tells_the_predicted_wait_and_by_how
     }
 
 
-async def test_an_overload_s_details_and_its_pushback_tell_the_same_time(wire: Wire) -> None:
-    wire.servicer.error = Overloaded("full", 0.75)
-    refused = await wire.refusal()
-    status = await rpc_status.aio.from_call(_Ended(refused))
+async def test_the_details_and_the_pushback_of_an_overload_have_the_same_time(client: Client) -> None:
+    client.servicer.error = Overloaded("full", 0.75)
+    refused = await client.refusal()
+    status = await rpc_status.aio.from_call(_EndedCall(refused))
     detail = error_details_pb2.RetryInfo()
     assert status is not None and status.details[0].Unpack(detail)
     assert detail.retry_delay.ToNanoseconds() == 750_000_000
@@ -147,64 +147,66 @@ async def test_an_overload_s_details_and_its_pushback_tell_the_same_time(wire: W
 
 
 @pytest.mark.parametrize("error", [DeadlineExceeded("late", 0.5), Unavailable("loading", 2.0)])
-async def test_nobody_but_the_overloaded_is_pushed_back(wire: Wire, error: RequestError) -> None:
-    wire.servicer.error = error
-    assert PUSHBACK_KEY not in dict(tuple((await wire.refusal()).trailing_metadata()))
+async def test_only_an_overload_has_a_pushback(client: Client, error: RequestError) -> None:
+    client.servicer.error = error
+    assert PUSHBACK_KEY not in dict(tuple((await client.refusal()).trailing_metadata()))
 
 
-async def test_an_overload_tells_grpc_s_own_retries_when_to_come_back(wire: Wire) -> None:
-    wire.servicer.error = Overloaded("full", 1.2345)
-    refused = await wire.refusal()
+async def test_the_pushback_of_an_overload_is_in_whole_milliseconds_rounded_up(client: Client) -> None:
+    client.servicer.error = Overloaded("full", 1.2345)
+    refused = await client.refusal()
     assert (PUSHBACK_KEY, "1235") in tuple(refused.trailing_metadata())
 
 
-async def test_a_fault_of_ours_is_internal_with_a_reference_and_no_more(
-    wire: Wire, caplog: pytest.LogCaptureFixture
+async def test_an_unexpected_exception_is_internal_with_only_a_log_reference(
+    client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wire.servicer.error = ZeroDivisionError("secret path /etc/x")
-    refused = await wire.refusal()
+    client.servicer.error = ZeroDivisionError("secret path /etc/x")
+    refused = await client.refusal()
     assert refused.code() is grpc.StatusCode.INTERNAL
     assert "secret" not in refused.details() and "Traceback" not in refused.details()
     reference = refused.details().rsplit(" ", 1)[1]
     assert reference in caplog.text and "ZeroDivisionError" in caplog.text
-    assert await wire.calls.handled() == [("Classify", "UNARY", "INTERNAL")]
+    assert await client.calls.handled() == [("Classify", "UNARY", "INTERNAL")]
 
 
-async def test_streams_are_counted_and_translated_too(wire: Wire) -> None:
+async def test_streams_are_counted_and_their_errors_mapped_too(client: Client) -> None:
     requests = [v1.StreamClassifyRequest(correlation_id=number) for number in range(3)]
-    answers = [each.correlation_id async for each in wire.stub.StreamClassify(iter(requests), timeout=60)]
+    answers = [each.correlation_id async for each in client.stub.StreamClassify(iter(requests), timeout=60)]
     assert answers == [0, 1, 2]
-    wire.servicer.error = Unavailable("loading", 1.0)
-    call = wire.stub.StreamClassify(timeout=60)
+    client.servicer.error = Unavailable("loading", 1.0)
+    call = client.stub.StreamClassify(timeout=60)
     await call.write(requests[0])
     assert await call.code() is grpc.StatusCode.UNAVAILABLE
-    handled = await wire.calls.handled(2)
+    handled = await client.calls.handled(2)
     assert [code for _, _, code in handled] == ["OK", "UNAVAILABLE"]
     assert {kind for _, kind, _ in handled} == {"BIDI_STREAMING"}
 
 
-async def test_a_cancelled_call_is_counted_as_cancelled(wire: Wire) -> None:
-    call = wire.stub.Classify(v1.ClassifyRequest(top_k=-1), timeout=60)
+async def test_a_cancelled_call_is_counted_as_cancelled(client: Client) -> None:
+    call = client.stub.Classify(v1.ClassifyRequest(top_k=-1), timeout=60)
     waiting = asyncio.ensure_future(call)
-    await wire.servicer.entered.wait()
+    await client.servicer.entered.wait()
     call.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    assert await wire.calls.handled() == [("Classify", "UNARY", "CANCELLED")]
+    assert await client.calls.handled() == [("Classify", "UNARY", "CANCELLED")]
 
 
-async def test_a_refused_call_leaves_nothing_to_the_collector(wire: Wire) -> None:
-    """Its picture would lie about until then, and under overload the collector would never rest."""
+async def test_a_refused_call_leaves_no_reference_cycle(client: Client) -> None:
+    """A cycle would keep the image in memory, and under overload the collector would run constantly."""
     with reference_cycles() as names:
         for _ in range(5):
-            wire.servicer.error = Unavailable("loading", 2.0)  # the last one is remembered, and where it was raised
-            await wire.refusal()
-        wire.servicer.error = None
+            client.servicer.error = Unavailable("loading", 2.0)  # the servicer keeps the last one, with its traceback
+            await client.refusal()
+        client.servicer.error = None
     assert not names
 
 
 @pytest.mark.parametrize(("remaining_seconds", "code"), [(0.0, "DEADLINE_EXCEEDED"), (5.0, "CANCELLED")])
-async def test_a_call_whose_deadline_passed_is_counted_as_such(remaining_seconds: float, code: str) -> None:
-    """By the server's clock; over the wire the caller's may be ahead, who then cancels."""
+async def test_a_cancelled_call_is_counted_as_deadline_exceeded_if_its_deadline_has_passed(
+    remaining_seconds: float, code: str
+) -> None:
+    """The server's clock decides. In a real call the caller's clock may be ahead, and the caller cancels first."""
 
     class Context:
         def time_remaining(self) -> float:
@@ -228,8 +230,8 @@ async def test_a_call_whose_deadline_passed_is_counted_as_such(remaining_seconds
     assert await calls.handled() == [("Classify", "UNARY", code)]
 
 
-class _Ended:
-    """An ended call in the form that grpc_status wants."""
+class _EndedCall:
+    """An ended call in the form that `grpc_status.rpc_status.aio` reads."""
 
     def __init__(self, error: grpc.aio.AioRpcError) -> None:
         self._error = error

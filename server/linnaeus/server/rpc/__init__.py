@@ -1,1 +1,1 @@
-"""gRPC: translates between the contract and the engine, and decides nothing."""
+"""The gRPC layer: translates between the contract and the engine. Makes no scheduling or model decisions."""

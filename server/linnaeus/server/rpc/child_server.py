@@ -1,9 +1,9 @@
-"""A server as a child process on ports of its own: for demonstrations, tests and benchmarks.
+"""A server as a child process on free ports, for demonstrations, tests and benchmarks.
 
     with ServerProcess("--repository", "model-repository") as server:
         client = Client(server.target)
 
-It must not import torch: the child does.
+This module must not import torch; only the child process does.
 """
 
 import json
@@ -16,18 +16,22 @@ from typing import Any, Self
 
 
 class ServerProcess:
-    """Starts `linnaeus-server` on free ports, waits until it serves, and stops it with SIGTERM at the end.
+    """A `linnaeus-server` child process on free ports.
+
+    As a context manager it waits until the server serves, and stops the server with SIGTERM at the end.
 
     Args:
-        arguments: further flags.
-        start_seconds: how long it may take until it serves.
+        arguments: further command-line arguments.
+        start_seconds: the maximum time until the server serves.
 
     Attributes:
-        port, metrics_port: known once it listens.
-        logs: its log so far, one parsed object an event; lines that are no JSON stand under `message`.
+        port: the gRPC port; 0 until the server listens.
+        metrics_port: the metrics port; 0 until the server listens.
+        logs: the log so far, one parsed object per event; a line that is not JSON is stored under `message`.
+        child: the process.
 
     Raises:
-        RuntimeError: it ended, or took too long, before it served; the message has its last words.
+        RuntimeError: on entry, if the server ends or times out before it serves; the message has its last log lines.
     """
 
     def __init__(self, *arguments: str, start_seconds: float = 120.0) -> None:
@@ -47,12 +51,12 @@ class ServerProcess:
 
     @property
     def target(self) -> str:
-        """Where its gRPC listens."""
+        """The address of its gRPC port."""
         return f"127.0.0.1:{self.port}"
 
     @property
     def metrics_url(self) -> str:
-        """Where its metrics are read."""
+        """The URL of its metrics."""
         return f"http://127.0.0.1:{self.metrics_port}/metrics"
 
     def __enter__(self) -> Self:
@@ -69,7 +73,11 @@ class ServerProcess:
         self.stop()
 
     def wait_for(self, event: str) -> dict[str, Any]:
-        """Waits until the log tells of the event and returns that entry."""
+        """Waits until the log contains an event, and returns that entry.
+
+        Raises:
+            RuntimeError: if the server ends before, or `start_seconds` pass.
+        """
         deadline = time.monotonic() + self._start_seconds
         with self._changed:
             while True:
@@ -77,10 +85,10 @@ class ServerProcess:
                     if entry.get("event") == event:
                         return entry
                 if self._ended or not self._changed.wait(max(deadline - time.monotonic(), 0)):
-                    raise RuntimeError(f"the server did not come to {event!r}; its last words: {self._last_words()}")
+                    raise RuntimeError(f"the server did not come to {event!r}; its last words: {self._last_lines()}")
 
     def stop(self, patience_seconds: float = 60.0) -> int:
-        """Sends SIGTERM and returns the exit code; a server that does not end in time is killed."""
+        """Sends SIGTERM and returns the exit code; kills a server that does not end in time."""
         if self.child.poll() is None:
             self.child.terminate()
         try:
@@ -90,7 +98,7 @@ class ServerProcess:
         return self.child.returncode
 
     def kill(self) -> None:
-        """Ends it at once, if it still runs."""
+        """Kills the server if it still runs."""
         if self.child.poll() is None:
             self.child.kill()
             self.child.wait()
@@ -101,19 +109,19 @@ class ServerProcess:
             raise RuntimeError("the child was started without a pipe for its log")
         with self.child.stderr as lines:
             for line in lines:
-                self._note(_parse(line.rstrip("\n")))
+                self._append(_parse(line.rstrip("\n")))
         with self._changed:
             self._ended = True
             self._changed.notify_all()
 
-    def _note(self, entry: dict[str, Any]) -> None:
+    def _append(self, entry: dict[str, Any]) -> None:
         with self._changed:
             if entry.get("event") == "listening":
                 self.port, self.metrics_port = entry["port"], entry["metrics_port"]
             self.logs.append(entry)
             self._changed.notify_all()
 
-    def _last_words(self) -> str:
+    def _last_lines(self) -> str:
         return " | ".join(str(entry["message"]) for entry in self.logs[-5:]) or "none"
 
 

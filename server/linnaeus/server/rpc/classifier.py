@@ -1,4 +1,4 @@
-"""The ClassifierService."""
+"""The servicer of linnaeus.v1.ClassifierService."""
 
 import time
 from collections.abc import AsyncIterator, Callable
@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 
 
 class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
-    """Translates; errors of the engine pass through to whoever watches the call."""
+    """Translates calls to the engine's interface; `InterceptedServer` maps the engine's errors to statuses.
+
+    Args:
+        engine: classifies the images.
+        limits: the limits that ListModels reports, and those of batches and streams.
+        version: the server's release.
+        clock: the engine's clock.
+        charge: charges the images of a call beyond the first.
+    """
 
     def __init__(
         self,
@@ -49,7 +57,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         return to_classify_response(answer, request.image.id)
 
     async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
-        """Lists every version the server knows."""
+        """Lists every version in the catalog."""
         models = [to_model(entry, self._engine.catalog) for entry in self._engine.catalog.entries()]
         return v1.ListModelsResponse(models=models, limits=self._limits, server_version=self._version)
 
@@ -66,20 +74,20 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
-        """Classifies many images."""
-        most = self._limits.max_batch_images
+        """Classifies the images of one message."""
+        max_images = self._limits.max_batch_images
         self._charge(context, len(request.images) - 1)
-        return await classify_batch(self._engine, request, self._deadline(context), context.peer(), most)
+        return await classify_batch(self._engine, request, self._deadline(context), context.peer(), max_images)
 
-    async def StreamClassify(  # type: ignore[override]  # gRPC takes a coroutine that writes, too
+    async def StreamClassify(  # type: ignore[override]  # gRPC also accepts a coroutine that writes
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
     ) -> None:
-        """Classifies images as they come; reads and writes through the context, both at once."""
+        """Classifies images as they arrive; reads and writes concurrently, through the context."""
         window = self._limits.stream_window
         stream = ClassifyStream(self._engine, context, self._deadline(context), window, self._clock, self._charge)
         await stream.serve()
 
     def _deadline(self, context: "Context") -> float | None:
-        """The engine clock's time by which the whole call must have ended."""
+        """Returns the call's deadline on the engine's clock; None for no deadline."""
         remaining_seconds = context.time_remaining()
         return None if remaining_seconds is None else self._clock() + remaining_seconds

@@ -1,4 +1,4 @@
-"""ClassifyBatch: one message of many images, one answer with a result or an error for each."""
+"""ClassifyBatch: many images in one message, and a response with a result or an error for each."""
 
 from collections.abc import Sequence
 
@@ -13,28 +13,28 @@ from linnaeus.v1 import classifier_pb2 as v1
 async def classify_batch(
     engine: Engine, message: v1.ClassifyBatchRequest, deadline: float | None, caller: str, max_images: int
 ) -> v1.ClassifyBatchResponse:
-    """Answers a ClassifyBatchRequest.
+    """Classifies the images of a ClassifyBatchRequest.
 
     Args:
-        engine: who answers.
-        message: as it came.
-        deadline: the engine clock's time, None for never.
-        caller: who asks, as gRPC knows them.
-        max_images: that one message may hold.
+        engine: classifies the images.
+        message: the request message.
+        deadline: on the engine's clock; None for no deadline.
+        caller: gRPC's name of the caller's address.
+        max_images: the maximum number of images in one message.
 
     Raises:
-        RequestError: of the whole call; see the contract.
+        RequestError: if the whole call fails; see the contract.
     """
     _check_count(len(message.images), max_images)
-    read = [_read(image, message, deadline, caller) for image in message.images]
-    answered = iter(await engine.classify_many([each for each in read if isinstance(each, Request)]))
-    outcomes: list[Outcome] = [each if isinstance(each, InvalidImage) else next(answered) for each in read]
+    requests = [_read(image, message, deadline, caller) for image in message.images]
+    outcomes_of_valid = iter(await engine.classify_many([each for each in requests if isinstance(each, Request)]))
+    outcomes: list[Outcome] = [each if isinstance(each, InvalidImage) else next(outcomes_of_valid) for each in requests]
     return _response(message, outcomes)
 
 
-def _check_count(count: int, most: int) -> None:
-    if not 1 <= count <= most:
-        message = f"the call holds {count} images, but must hold from 1 to {most}; send several calls"
+def _check_count(count: int, max_images: int) -> None:
+    if not 1 <= count <= max_images:
+        message = f"the call holds {count} images, but must hold from 1 to {max_images}; send several calls"
         raise InvalidArgument("images", message)
 
 
@@ -51,7 +51,7 @@ def _response(message: v1.ClassifyBatchRequest, outcomes: Sequence[Outcome]) -> 
     pairs = zip(message.images, outcomes, strict=True)
     response = v1.ClassifyBatchResponse(results=[to_image_result(outcome, image.id) for image, outcome in pairs])
     for outcome in outcomes:
-        if isinstance(outcome, Classification):  # all have the same
+        if isinstance(outcome, Classification):  # all results have the same model and version
             response.model, response.version = outcome.model, outcome.version
             break
     return response

@@ -1,21 +1,21 @@
-"""How long connections live.
+"""The maximum age of connections.
 
-A caller that balances over several servers looks for new ones only when it connects, so a connection that lives for
-ever never sees the server that was added an hour ago.
+A client that balances over several servers resolves their names only when it connects, so without a maximum age a
+connection would never reach servers that were added later.
 """
 
-# gRPC takes whole milliseconds as a 32-bit integer; beyond that there is no limit that anybody would live to see.
-_LONGEST_MILLISECONDS = 2**31 - 1
+# gRPC's options are 32-bit integers of milliseconds; the largest is practically no limit.
+_MAX_MILLISECONDS = 2**31 - 1
 
 
 def connection_age_options(max_age_seconds: float, grace_seconds: float) -> list[tuple[str, int]]:
-    """Options of gRPC's that end connections in good order: GOAWAY first, so that no call is lost.
+    """Returns the gRPC options that close old connections gracefully: GOAWAY comes first, so that no call is lost.
 
-    gRPC varies the age by a tenth either way, so that callers who came together do not come back together.
+    gRPC varies the age by a tenth either way, so that clients that connected together do not reconnect together.
 
     Args:
-        max_age_seconds: after which a connection takes no new calls; 0 for no limit.
-        grace_seconds: how long its calls may then take until they are cut off; 0 for no limit.
+        max_age_seconds: the age from which a connection takes no new calls; 0 for no limit.
+        grace_seconds: the time after that until the connection's remaining calls are cancelled; 0 for no limit.
     """
     options = {
         "grpc.max_connection_age_ms": max_age_seconds,
@@ -25,5 +25,5 @@ def connection_age_options(max_age_seconds: float, grace_seconds: float) -> list
 
 
 def _milliseconds(seconds: float) -> int:
-    """At least 1, for 0 would end a connection before its first call."""
-    return min(max(round(seconds * 1000), 1), _LONGEST_MILLISECONDS)
+    """Converts to milliseconds, at least 1: 0 would close a connection before its first call."""
+    return min(max(round(seconds * 1000), 1), _MAX_MILLISECONDS)

@@ -1,11 +1,11 @@
-"""The moment in which a server stops: calls that come too late are held until their callers know where else to go.
+"""Draining: while the server stops, new calls are held until their clients have received GOAWAY, then refused.
 
-A gRPC server that stops tells its connections so (GOAWAY), and from that instant drops calls that come with the status
-CANCELLED, which nobody's retry policy expects. Between the two is the time that the word takes to each caller. So new
-calls are held for a moment first: a caller that waits for an answer sends no further call, and the word reaches it
-before its refusal does, for both go the same way. It then tries again elsewhere, and nothing was dropped.
+A gRPC server that stops sends GOAWAY on its connections, and from then on ends arriving calls with the status
+CANCELLED, which no retry policy covers. A client may send such calls until GOAWAY reaches it. So new calls are held for
+a moment first: a client that waits for the answer sends no further call, and GOAWAY reaches it before the refusal,
+since both use the same connection. The client then retries at another server, and no call is dropped.
 
-A caller that sends without waiting for answers may still lose what is on its way at that instant.
+A client that sends calls without waiting for answers may still lose those that are on the wire at that moment.
 """
 
 import asyncio
@@ -14,16 +14,16 @@ from typing import Any, NoReturn
 
 from linnaeus.server.errors import Unavailable
 
-# Without a new call for so long, all that were on their way have come.
+# After this time without a new call, no further calls are expected on the wire.
 _QUIET_SECONDS = 0.03
-# No call is held longer, for its own time runs on.
+# The maximum time for which a call is held: its deadline keeps running.
 _HOLD_SECONDS = 0.25
 
 
 class CallDrainer:
-    """Passes calls to their methods, and from `hold_calls` on to `hold_and_refuse`, which holds them until `release`.
+    """A switch that passes calls to their methods and, after `hold_calls`, holds them until `release` refuses them.
 
-    Before `hold_calls` a call costs nothing but one attribute: gRPC looks each method up by name in any case.
+    Before `hold_calls`, the cost per call is one attribute access: gRPC looks up each method by name in any case.
 
     Belongs to the event loop's thread.
     """
@@ -34,23 +34,23 @@ class CallDrainer:
         self._released = asyncio.Event()
 
     def wrap(self, methods: Any, held: Any) -> Any:
-        """Returns a handler to add to the server.
+        """Returns a generic handler to add to the server.
 
         Args:
-            methods: the service, as a generic handler.
-            held: the same methods, each with `hold_and_refuse` as its behaviour.
+            methods: a generic handler with the service's methods.
+            held: a generic handler with the same methods, each with `hold_and_refuse` as its behaviour.
         """
         handler = _SwitchableHandler(methods, held)
         self._handlers.append(handler)
         return handler
 
     def hold_calls(self) -> None:
-        """Holds every call that comes from now on."""
+        """Holds every call that arrives from now on."""
         for handler in self._handlers:
-            handler.close()
+            handler.switch_to_held()
 
     async def wait_quiet(self, in_flight: "asyncio.Future[None]") -> None:
-        """Waits until the calls in flight have ended and no further one comes, or a quarter of a second at most."""
+        """Waits until the calls in flight have ended and no new call arrives, for at most a quarter of a second."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _HOLD_SECONDS
         await asyncio.wait({in_flight}, timeout=_HOLD_SECONDS)
@@ -60,11 +60,11 @@ class CallDrainer:
                 await asyncio.wait_for(self._call_arrived.wait(), min(_QUIET_SECONDS, left))
 
     def release(self) -> None:
-        """Refuses what was held, and what still comes."""
+        """Refuses the held calls and all later ones."""
         self._released.set()
 
     async def hold_and_refuse(self, request: Any, context: Any) -> NoReturn:
-        """Holds one call, of any kind, and refuses it.
+        """Holds one call of any kind until `release`, then refuses it.
 
         Raises:
             Unavailable: always.
@@ -75,10 +75,10 @@ class CallDrainer:
 
 
 class _SwitchableHandler:
-    """One service as a generic handler of gRPC: its methods, or later those that stand in for them.
+    """A generic handler of one service that can be switched to the held methods.
 
     Attributes:
-        service: finds a method by the details of a call; gRPC asks for each call.
+        service: returns the method for a call's details; gRPC calls it for each call.
     """
 
     __slots__ = ("_held", "service")
@@ -87,6 +87,6 @@ class _SwitchableHandler:
         self._held = held
         self.service = methods.service
 
-    def close(self) -> None:
-        """Has the methods stood in for from now on."""
+    def switch_to_held(self) -> None:
+        """Replaces the methods by the held ones."""
         self.service = self._held.service

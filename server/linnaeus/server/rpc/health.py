@@ -1,4 +1,4 @@
-"""The health as gRPC's own service tells it, and whoever watches it is sent away before the server stops."""
+"""The servicer of grpc.health.v1.Health, with watches that the server can end before it stops."""
 
 import asyncio
 from typing import Any
@@ -11,7 +11,7 @@ _RETRY_SECONDS = 1.0
 
 
 class HealthServicer(health.aio.HealthServicer):
-    """grpc.health.v1.Health, whose watches can be ended: by themselves they last as long as their callers.
+    """The standard health servicer with watches that can be ended; otherwise they last until their callers cancel.
 
     Belongs to the event loop's thread.
     """
@@ -21,14 +21,14 @@ class HealthServicer(health.aio.HealthServicer):
         self._watches_ended = asyncio.Event()
 
     def end_watches(self) -> None:
-        """Ends all watches, those that are still to come included."""
+        """Ends all watches, current and future."""
         self._watches_ended.set()
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
-        """Tells the health now, and again whenever it changes.
+        """Streams the health of a service: now, and whenever it changes.
 
         Raises:
-            Unavailable: the watches were ended.
+            Unavailable: if `end_watches` was called.
         """
         watching = asyncio.ensure_future(super().Watch(request, context))
         ended = asyncio.ensure_future(self._watches_ended.wait())

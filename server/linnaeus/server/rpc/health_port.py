@@ -1,4 +1,4 @@
-"""A port that tells the health and nothing else, in the clear, for probes that carry no certificate and no token."""
+"""A separate plaintext port with only the health service, for probes without a certificate and a token."""
 
 from typing import Any
 
@@ -8,39 +8,44 @@ from grpc_health.v1 import health_pb2_grpc
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.listen_address import Address, listen
 
-# What a probe asks fits into a line.
-_LARGEST_REQUEST_BYTES = 4096
-# Probes come from a few places; nobody else has anything to ask here.
-_MOST_CONNECTIONS = 256
+# A health request is a single service name.
+_MAX_REQUEST_BYTES = 4096
+# Only a few probes connect to this port.
+_MAX_CONNECTIONS = 256
 
 
 class HealthPort:
-    """Tells what the given health servicer knows, to the end of the server's life.
+    """A gRPC server with only the health service, which listens until `stop`.
 
-    Life: construct, `start`, `stop`.
+    Lifecycle: construct, `start`, `stop`.
+
+    Args:
+        address: the address to listen on.
+        servicer: the health servicer of the main server.
+        observer: counts the calls.
 
     Attributes:
-        port: where it listens.
+        port: the port that it listens on.
 
     Raises:
-        StartupError: the port cannot be opened.
+        StartupError: if the port cannot be opened.
     """
 
     def __init__(self, address: Address, servicer: health_pb2_grpc.HealthServicer, observer: CallObserver) -> None:
         options = [
-            ("grpc.max_receive_message_length", _LARGEST_REQUEST_BYTES),
-            ("grpc.max_allowed_incoming_connections", _MOST_CONNECTIONS),
+            ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
+            ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
             ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.aio.server(options=options)
-        watched: Any = InterceptedServer(self._server, observer)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, watched)
+        intercepted: Any = InterceptedServer(self._server, observer)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, intercepted)
         self.port = listen(self._server, address)
 
     async def start(self) -> None:
-        """Takes probes."""
+        """Starts to answer probes."""
         await self._server.start()
 
     async def stop(self) -> None:
-        """Ends all probes, watches included."""
+        """Ends all calls, watches included, and closes the port."""
         await self._server.stop(None)

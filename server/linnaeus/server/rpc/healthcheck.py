@@ -1,7 +1,7 @@
-"""`linnaeus-server healthcheck`: asks the server of the same machine how it is, for HEALTHCHECK and exec probes.
+"""`linnaeus-server healthcheck`: queries the health of the server on this machine, for HEALTHCHECK and exec probes.
 
-It must not import torch, for it is a process of its own every few seconds. It reads the settings that the server
-reads, so one environment serves both.
+This module must not import torch, because probes start a new process every few seconds. It uses the server's own
+settings, so that both commands work with the same environment.
 """
 
 import grpc
@@ -10,41 +10,41 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 
-# Addresses to listen on that are none to call.
+# Listen addresses that cannot be connected to, and the addresses to use instead.
 _WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 def check_health(settings: Settings, timeout_seconds: float) -> str:
-    """Asks once for the health of the whole server.
+    """Queries the health of the whole server once.
 
     Args:
-        settings: the server's.
-        timeout_seconds: how long the answer may take.
+        settings: the server's settings.
+        timeout_seconds: the timeout of the query.
 
     Returns:
-        One sentence: it is serving.
+        A sentence that says that the server is serving.
 
     Raises:
-        StartupError: it is not, or does not answer; the sentence for the operator.
+        StartupError: if the server is not serving, or does not answer; the message is for the operator.
     """
     address = _address(settings)
     try:
         with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
-            ask = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # the published types lack it
-            answer = ask(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
+            check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in the published types
+            response = check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
     except grpc.RpcError as error:
         raise StartupError(f"no health from {address}: {error.code().name}, {error.details()}") from None
-    if answer.status != health_pb2.HealthCheckResponse.SERVING:
-        name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    if response.status != health_pb2.HealthCheckResponse.SERVING:
+        name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
         raise StartupError(f"the server at {address} is up but {name}")
     return f"the server at {address} is SERVING"
 
 
 def _address(settings: Settings) -> str:
-    """Where this machine's server tells its health: the one place that decides it.
+    """Returns the address at which the server on this machine answers health queries.
 
     Raises:
-        StartupError: the port is not known beforehand, or only who has a certificate may ask there.
+        StartupError: if the port is chosen at the server's start, or requires TLS.
     """
     if settings.health_port >= 0:
         return _host_and_port("health_port", settings.health_host, settings.health_port)

@@ -1,4 +1,4 @@
-"""What happens around every call: it is counted and timed, and its errors are spoken in gRPC."""
+"""Interception of every call: observation, authorization, draining, and the mapping of errors to gRPC statuses."""
 
 import asyncio
 import inspect
@@ -19,10 +19,10 @@ from linnaeus.server.security.authorization import Authorizer
 
 logger = logging.getLogger(__name__)
 
-# What gRPC calls with a request (or an iterator of them) and a context; what it returns depends on the method's kind.
+# A method's implementation: called with a request (or an iterator of requests) and a context.
 Behaviour: TypeAlias = Callable[..., Any]
 
-# By whether requests and responses are streams: the metrics' name, the handler's attribute, and what makes a handler.
+# By whether requests and responses are streams: the kind in metrics, the handler's attribute and its constructor.
 METHOD_KINDS = {
     (False, False): ("UNARY", "unary_unary", grpc.unary_unary_rpc_method_handler),
     (False, True): ("SERVER_STREAMING", "unary_stream", grpc.unary_stream_rpc_method_handler),
@@ -33,7 +33,13 @@ METHOD_KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One method of one service, as the metrics name it."""
+    """One method of one service, as metrics name it.
+
+    Attributes:
+        service: the full name of the service.
+        name: the name of the method.
+        kind: UNARY, SERVER_STREAMING, CLIENT_STREAMING or BIDI_STREAMING.
+    """
 
     service: str
     name: str
@@ -41,29 +47,29 @@ class Method:
 
 
 class CallObserver(Protocol):
-    """What the metrics want to hear of calls."""
+    """A listener to the start and the end of each call, on the event loop's thread."""
 
     def call_started(self, method: Method) -> None:
-        """A call began."""
+        """Called when a call starts."""
 
     def call_handled(self, method: Method, code: str, seconds: float) -> None:
-        """A call ended with the status code of that name."""
+        """Called when a call has ended, with the name of its status code and its duration."""
 
 
 class InterceptedServer:
-    """Stands before a server where services are added, so that every call of theirs is watched.
+    """A stand-in for a gRPC server, to which services are added so that all their calls are intercepted.
 
-    Each call is counted and timed, and an error of the engine becomes its status; one that is none of the engine's
-    becomes INTERNAL with a reference to the log, never a traceback. A method is wrapped once, when its service is
-    added; gRPC's own interceptors cost every call a coroutine and a new handler.
+        v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, observer))
 
-        v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, observer))
+    Each call is observed. A `RequestError` becomes its status; any other exception becomes INTERNAL with a reference to
+    the log, never a traceback. A method is wrapped once, when its service is added: gRPC's own interceptors cost each
+    call a coroutine and a new handler.
 
     Args:
-        server: where the services are added.
-        observer: hears of every call.
-        authorizer: asked before every call; None lets all pass, and costs nothing.
-        drainer: where calls are held while the server stops; None for services that answer to the end.
+        server: the gRPC server that the intercepted services are added to.
+        observer: notified of every call.
+        authorizer: authorizes every call; None allows all calls at no cost.
+        drainer: holds calls while the server stops; None for services that answer until the end.
     """
 
     def __init__(
@@ -79,10 +85,10 @@ class InterceptedServer:
         self._drainer = drainer
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        """Passes them over: generated code adds the same methods by name, too."""
+        """Does nothing: generated code also adds the same methods by `add_registered_method_handlers`."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Adds a service; called by the generated `add_…_to_server`."""
+        """Adds a service with intercepted methods; called by the generated `add_…_to_server`."""
         wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
         generic: Any = grpc.method_handlers_generic_handler(service, wrapped)
         if self._drainer is not None:
@@ -91,17 +97,17 @@ class InterceptedServer:
         self._server.add_generic_rpc_handlers((generic,))
 
     def _wrap_held(self, handler: Any, service: str, name: str, drainer: CallDrainer) -> Any:
-        """The same method while the server stops; its requests are not even read into messages."""
-        kind, _, make = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
-        return make(self._single(drainer.hold_and_refuse, Method(service, name, kind)))
+        """Returns a handler that holds and refuses the method's calls, without deserializing their requests."""
+        kind, _, make_handler = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
+        return make_handler(self._single(drainer.hold_and_refuse, Method(service, name, kind)))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
-        kind, attribute, make = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
+        kind, attribute, make_handler = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
         if self._authorizer is not None:
             behaviour = self._authorizer.wrap(behaviour, service, name)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
-        return make(
+        return make_handler(
             wrap(behaviour, Method(service, name, kind)),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
@@ -113,8 +119,8 @@ class InterceptedServer:
             with call:
                 return await behaviour(request, context)
             refusal = call.refuse()
-            # gRPC's context keeps the error that now comes, the error this frame, and the frame must not keep the
-            # context: a circle of 60 objects and a picture a call, for the collector to walk along and break.
+            # gRPC's context refers to the error raised next, and the error to this frame. If the frame referred to the
+            # context, each refused call would leave a reference cycle of 60 objects and an image to the collector.
             del request, context, call
             await refusal
 
@@ -137,7 +143,7 @@ class InterceptedServer:
 
 
 class _InterceptedCall:
-    """One call: told when it begins and ends; an error that ends it is spoken in gRPC, by `refuse`."""
+    """One observed call, as a context manager that suppresses errors which `refuse` then sends as a status."""
 
     __slots__ = ("_context", "_method", "_observer", "_refusal", "_started")
 
@@ -153,23 +159,23 @@ class _InterceptedCall:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Ends the call; an error that `refuse` is to tell goes no further."""
+        """Reports the end of the call; returns True, which suppresses the error, if `refuse` is to send it."""
         if error is None:
             self._end("OK")
             return False
-        known = _request_error(error, self._method)
-        if known is None:
+        request_error = _request_error(error, self._method)
+        if request_error is None:
             self._end(_code(error, self._context))
             return False
-        self._refusal = to_status(known, self._context.time_remaining())
+        self._refusal = to_status(request_error, self._context.time_remaining())
         self._end(self._refusal.code.name)
         return True
 
     def refuse(self) -> Awaitable[None]:
-        """Ends the call for gRPC with the error that ended it here, once it is awaited.
+        """Returns an awaitable that aborts the call with the status of the suppressed error.
 
-        Aborted, not returned from: a status that is set while a method returns goes out behind an empty message, and a
-        call that was answered with a message is never tried again by a client's retry policy.
+        The call is aborted because a status that is set before a method returns is sent after an empty message, and a
+        client's retry policy never retries a call that has received a message.
         """
         code, details, trailing_metadata = self._refusal
         refusal: Awaitable[None] = self._context.abort(code, details, trailing_metadata)
@@ -183,7 +189,7 @@ _GRPC_ERRORS = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
 
 
 def _code(error: BaseException, context: Any) -> str:
-    """The name of the status code that a call ends with."""
+    """Returns the name of the status code with which gRPC ends a call after an error."""
     if isinstance(error, asyncio.CancelledError):
         return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
     code = context.code()
@@ -191,16 +197,16 @@ def _code(error: BaseException, context: Any) -> str:
 
 
 def _request_error(error: BaseException, method: Method) -> RequestError | None:
-    """The error that the caller is told; None for what gRPC knows how to end."""
+    """Returns the error to send to the caller; None for cancellation and gRPC's own errors, which gRPC handles."""
     if isinstance(error, RequestError):
         return error
     if isinstance(error, Exception) and not isinstance(error, _GRPC_ERRORS):
-        # The boundary: faults of ours are logged here and named, not shown.
-        return _internal(error, method)
+        return _internal_failure(error, method)
     return None
 
 
-def _internal(error: Exception, method: Method) -> InternalFailure:
+def _internal_failure(error: Exception, method: Method) -> InternalFailure:
+    """Logs an unexpected exception, and returns an error that gives the caller only the log reference."""
     reference = uuid.uuid4().hex[:12]
     logger.error("%s/%s failed [%s]", method.service, method.name, reference, exc_info=error)
     return InternalFailure(f"the server failed; its log has the cause under {reference}", reference)

@@ -1,4 +1,4 @@
-"""Between the contract's messages and the engine's data; pure functions."""
+"""Conversion between the contract's messages and the engine's data. Pure functions."""
 
 from collections.abc import Mapping
 
@@ -26,22 +26,22 @@ _PRIORITIES = {
 
 
 def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: str) -> Request:
-    """Reads a ClassifyRequest.
+    """Converts a ClassifyRequest.
 
     Args:
-        message: as it came.
-        deadline: the engine clock's time, None for never.
-        caller: who asks, as gRPC knows them.
+        message: the request message.
+        deadline: on the engine's clock; None for no deadline.
+        caller: gRPC's name of the caller's address.
 
     Raises:
-        InvalidImage: it holds no image.
+        InvalidImage: if the message contains no image.
     """
     priority = _PRIORITIES.get(message.priority, Priority.NORMAL)
     return Request(_image(message.image), message.model, message.version, message.top_k, deadline, priority, caller)
 
 
 def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyResponse:
-    """Writes an answer."""
+    """Converts a classification to the response of a single-image call."""
     response = v1.ClassifyResponse()
     response.model = answer.model
     response.version = answer.version
@@ -56,23 +56,23 @@ def to_image_request(
     deadline: float | None,
     caller: str,
 ) -> Request:
-    """Reads one image among many.
+    """Converts one image of a batch or a stream.
 
     Args:
-        image: as it came.
-        options: the message that says what is asked of it.
-        deadline: the engine clock's time, None for never.
-        caller: who asks, as gRPC knows them.
+        image: the image.
+        options: the message with the image's model, version, top k and priority.
+        deadline: on the engine's clock; None for no deadline.
+        caller: gRPC's name of the caller's address.
 
     Raises:
-        InvalidImage: it holds no image.
+        InvalidImage: if the message contains no image.
     """
     priority = _PRIORITIES.get(options.priority, Priority.NORMAL)
     return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller)
 
 
 def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:
-    """Writes what became of one image among many."""
+    """Converts the outcome of one image of a batch or a stream."""
     if isinstance(outcome, RequestError):
         status = to_rpc_status(outcome)
         error = v1.ImageError(code=status.code, message=status.message, details=status.details)
@@ -84,8 +84,8 @@ def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1
 
 
 def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
-    """Describes a version as far as it is known, with what it is called."""
-    described = v1.Model(
+    """Describes a version. The fields of its manifest are set only if the version is loaded."""
+    model = v1.Model(
         name=entry.name,
         version=entry.version,
         state=_STATES[entry.state],
@@ -94,9 +94,9 @@ def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
         is_default=catalog.is_default(entry),
     )
     if entry.model is None:
-        return described
+        return model
     manifest, spec = entry.model.manifest, entry.model.manifest.input
-    described.MergeFrom(
+    model.MergeFrom(
         v1.Model(
             architecture=manifest.architecture,
             input=v1.InputDescription(
@@ -115,7 +115,7 @@ def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
             specialisations=map(_specialisation, entry.specialisations),
         )
     )
-    return described
+    return model
 
 
 def _specialisation(specialisation: Specialisation) -> v1.Specialisation:
@@ -128,7 +128,7 @@ def _specialisation(specialisation: Specialisation) -> v1.Specialisation:
 
 
 def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v1.BatchLatency]:
-    """Describes how long batches take, by device and size."""
+    """Converts the expected seconds of batches, by device and batch size."""
     return [
         v1.BatchLatency(device=device, batch_size=size, seconds=seconds)
         for device, by_size in seconds_by_device.items()
@@ -137,12 +137,12 @@ def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v
 
 
 def to_prediction_error(error: PredictionError) -> v1.PredictionError:
-    """Describes how well answers are predicted."""
+    """Converts the error of completion estimates."""
     return v1.PredictionError(median_seconds=error.median_error_seconds, margin_seconds=error.margin_seconds)
 
 
 def _write_classification(answer: Classification, message: v1.ClassifyResponse | v1.Classification) -> None:
-    """Writes what both messages say of an image. Field by field, for that takes a third of a constructor's time."""
+    """Sets the fields that both messages share, one by one: that takes a third of a constructor's time."""
     message.batch_size = answer.batch_size
     timings, labels, add = message.timings, answer.labels, message.classes.add
     timings.decode_seconds = answer.decode_seconds

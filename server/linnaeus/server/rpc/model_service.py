@@ -16,29 +16,34 @@ if TYPE_CHECKING:
 
 
 class ModelServicer(v1_grpc.ModelServiceServicer):
-    """Translates; errors of the engine pass through to whoever watches the call."""
+    """Translates calls to the model manager's interface; `InterceptedServer` maps its errors to statuses.
+
+    Args:
+        model_manager: loads and unloads models.
+        catalog: describes the versions.
+    """
 
     def __init__(self, model_manager: ModelManager, catalog: Catalog) -> None:
         self._model_manager = model_manager
         self._catalog = catalog
 
     async def LoadModel(self, request: v1.LoadModelRequest, context: "Context") -> v1.LoadModelResponse:
-        """Loads what is not served yet."""
+        """Loads the versions of a model that are not served yet."""
         return v1.LoadModelResponse(models=self._to_models(await self._model_manager.load_model(request.model)))
 
     async def UnloadModel(self, request: v1.UnloadModelRequest, context: "Context") -> v1.UnloadModelResponse:
-        """Serves a version, or all, no longer."""
+        """Stops serving a version, or all versions, of a model."""
         entries = await self._model_manager.unload_model(request.model, request.version)
         return v1.UnloadModelResponse(models=self._to_models(entries))
 
     async def ReloadModel(self, request: v1.ReloadModelRequest, context: "Context") -> v1.ReloadModelResponse:
-        """Loads everything anew beside itself."""
+        """Reloads a model; the old versions serve until the new ones are ready."""
         return v1.ReloadModelResponse(models=self._to_models(await self._model_manager.reload_model(request.model)))
 
     async def SetDefaultVersion(
         self, request: v1.SetDefaultVersionRequest, context: "Context"
     ) -> v1.SetDefaultVersionResponse:
-        """Says which version answers who names none."""
+        """Sets the version that answers requests without a version."""
         entry = self._model_manager.set_default_version(request.model, request.version)
         return v1.SetDefaultVersionResponse(model=to_model(entry, self._catalog))
 

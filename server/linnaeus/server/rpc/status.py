@@ -1,4 +1,4 @@
-"""One match from the engine's errors to canonical codes and google.rpc details."""
+"""The mapping of `RequestError`s to canonical status codes and google.rpc details."""
 
 import math
 from typing import NamedTuple
@@ -23,12 +23,12 @@ from linnaeus.server.errors import (
 )
 
 DOMAIN = "linnaeus"
-# gRPC's retry policies read this trailing key before they look at their own backoff.
+# Trailing metadata key of the server's pushback, which takes precedence over a retry policy's backoff.
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 
 class Status(NamedTuple):
-    """A status as gRPC wants to be told it."""
+    """A status in the form of the arguments of gRPC's `abort`."""
 
     code: grpc.StatusCode
     details: str
@@ -36,19 +36,19 @@ class Status(NamedTuple):
 
 
 def to_status(error: RequestError, remaining_seconds: float | None = None) -> Status:
-    """Returns what goes over the wire: a code, the error's sentence, and details a program can read.
+    """Returns the status of a failed call: code, message, and machine-readable details.
 
     Args:
-        error: why there is no answer.
-        remaining_seconds: of the caller's time; None for no end.
+        error: the error.
+        remaining_seconds: the time until the call's deadline; None for no deadline.
     """
     status = rpc_status.to_status(to_rpc_status(error))
     return Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error, remaining_seconds)))
 
 
 def to_rpc_status(error: RequestError) -> status_pb2.Status:
-    """Returns the same as one message: of a call that fails, and of one image among many."""
-    code, detail = _translate(error)
+    """Returns the status of a failed call, or of one image of a batch or stream, as a message."""
+    code, detail = _code_and_detail(error)
     packed = any_pb2.Any(
         type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
     )
@@ -56,10 +56,10 @@ def to_rpc_status(error: RequestError) -> status_pb2.Status:
 
 
 def _pushback(error: RequestError, remaining_seconds: float | None) -> tuple[tuple[str, str], ...]:
-    """Tells gRPC's own retries when a retry makes sense; below 0 for never.
+    """Returns the pushback in milliseconds for gRPC's own retries; negative for no retry.
 
-    A caller that has less time than that is better told now: its gRPC would wait to the end of it, and then say nothing
-    but that it is over.
+    There is no retry if the deadline comes first: the client's gRPC library would wait until the deadline, and then
+    report only DEADLINE_EXCEEDED instead of this error.
     """
     if not isinstance(error, Overloaded):
         return ()
@@ -68,7 +68,7 @@ def _pushback(error: RequestError, remaining_seconds: float | None) -> tuple[tup
     return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
 
 
-def _translate(error: RequestError) -> tuple[int, Message]:
+def _code_and_detail(error: RequestError) -> tuple[int, Message]:
     match error:
         case InvalidArgument():
             violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
@@ -90,12 +90,12 @@ def _translate(error: RequestError) -> tuple[int, Message]:
         case Unavailable():
             return code_pb2.UNAVAILABLE, _retry_info(error.retry_after_seconds)
         case DeadlineExceeded():
-            late = {
+            estimate = {
                 "late_by_seconds": f"{error.late_by_seconds:.6f}",
                 "predicted_wait_seconds": f"{error.wait_seconds:.6f}",
             }
             return code_pb2.DEADLINE_EXCEEDED, error_details_pb2.ErrorInfo(
-                reason="DEADLINE_CANNOT_BE_MET", domain=DOMAIN, metadata=late
+                reason="DEADLINE_CANNOT_BE_MET", domain=DOMAIN, metadata=estimate
             )
         case NotLoaded():
             violations = [

@@ -1,7 +1,7 @@
-"""StreamClassify: images as they come, answers as they are ready, and never more than a window of them in the server.
+"""StreamClassify: requests in any number, responses in order of completion, with a bounded window in the server.
 
-Two tasks a stream and none an image: one reads and begins, the other writes the outcomes. They meet in
-the outbox.
+A reader task reads images and begins their requests; the call's own task writes the responses. There is no task per
+image.
 """
 
 import asyncio
@@ -30,17 +30,18 @@ class ClassifyStream:
     """One call of StreamClassify.
 
     Invariants:
-        1. At most `window` images were read and have no written answer: a caller that does not read holds that many.
-        2. Every image that was read is answered once, unless the call ends by cancellation or its deadline.
-        3. However the call ends, no image of it is left in the engine and no task either.
+        - at most `window` images have been read and not been answered, so a caller that does not read responses stops
+          the reading of its images;
+        - every image that was read is answered exactly once, unless the call is cancelled or its deadline passes;
+        - when the call has ended, none of its requests is left in the engine, and none of its tasks.
 
     Args:
-        engine: who answers.
-        context: the call.
-        deadline: the engine clock's time by which the call must have ended, None for never.
-        window: images, at least 1.
-        clock: the engine's.
-        charge: counts each image but the first, which the call itself counts for.
+        engine: classifies the images.
+        context: the call's context.
+        deadline: the call's deadline on the engine's clock; None for no deadline.
+        window: the maximum number of unanswered images; at least 1.
+        clock: the engine's clock.
+        charge: charges each image but the first; authorization has already charged that.
     """
 
     def __init__(
@@ -59,30 +60,30 @@ class ClassifyStream:
         self._deadline = deadline
         self._caller = context.peer()
         self._window = asyncio.Semaphore(window)
-        self._unanswered = 0  # read and not answered in writing
+        self._unanswered = 0  # images that were read and whose response is not written
         self._in_flight: dict[int, RequestState] = {}
         self._responses: deque[v1.StreamClassifyResponse] = deque()
         self._changed = asyncio.Event()
 
     async def serve(self) -> None:
-        """Reads, answers and returns when the caller has sent its last image and has all answers.
+        """Serves the stream until the caller has sent its last image and received all responses.
 
         Raises:
-            Unavailable: the server stops; what was read is answered.
+            Unavailable: if the server stops; all images that were read have been answered.
         """
-        reading = asyncio.create_task(self._read())
+        reader = asyncio.create_task(self._read())
         closing = asyncio.create_task(self._engine.closing.wait())
         try:
-            reading.add_done_callback(self._notify)
-            closing.add_done_callback(lambda _: reading.cancel())
-            await self._write(reading)
+            reader.add_done_callback(self._notify)
+            closing.add_done_callback(lambda _: reader.cancel())
+            await self._write(reader)
         finally:
-            reading.cancel()
+            reader.cancel()
             closing.cancel()
             for state in self._in_flight.values():
                 self._engine.cancel(state)
-        if not reading.cancelled():
-            reading.result()
+        if not reader.cancelled():
+            reader.result()
         else:
             raise Unavailable("the server is stopping; open the stream at another one", _RETRY_SECONDS)
 
@@ -94,7 +95,7 @@ class ClassifyStream:
             if message is grpc.aio.EOF:
                 return
             if self._engine.closing.is_set():
-                raise asyncio.CancelledError  # as if it had not been read: another server will answer it
+                raise asyncio.CancelledError  # leaves the image to another server
             serial += 1
             self._begin(serial, message)
 
@@ -113,29 +114,29 @@ class ClassifyStream:
             self._in_flight[serial] = state
 
     def _deadline_of(self, message: v1.StreamClassifyRequest) -> float | None:
-        """When the image's time, or the stream's, is over; a time that is no number above 0 is none."""
+        """Returns the earlier of the image's and the call's deadline; a timeout that is not above 0 is no timeout."""
         if not message.timeout_seconds > 0.0:
             return self._deadline
-        own = self._clock() + message.timeout_seconds
-        return own if self._deadline is None else min(own, self._deadline)
+        deadline = self._clock() + message.timeout_seconds
+        return deadline if self._deadline is None else min(deadline, self._deadline)
 
     def _on_outcome(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
-        """An image is done with; called by the engine."""
+        """Queues the response of an image; called by the engine when its request is done."""
         self._in_flight.pop(serial, None)
-        answer = v1.StreamClassifyResponse(correlation_id=correlation_id, result=to_image_result(outcome, image_id))
+        response = v1.StreamClassifyResponse(correlation_id=correlation_id, result=to_image_result(outcome, image_id))
         if isinstance(outcome, Classification):
-            answer.model, answer.version = outcome.model, outcome.version
-        self._responses.append(answer)
+            response.model, response.version = outcome.model, outcome.version
+        self._responses.append(response)
         self._changed.set()
 
-    async def _write(self, reading: "asyncio.Task[None]") -> None:
-        """Writes answers until nothing more is read and none is missing."""
+    async def _write(self, reader: "asyncio.Task[None]") -> None:
+        """Writes responses until the reader has ended and every image that it read is answered."""
         while True:
             while self._responses:
                 await self._context.write(self._responses.popleft())
                 self._unanswered -= 1
                 self._window.release()
-            if reading.done() and not self._unanswered:
+            if reader.done() and not self._unanswered:
                 return
             self._changed.clear()
             await self._changed.wait()

@@ -1,7 +1,7 @@
-"""Where the images of a call come from, for those who follow requests: noted when the call begins.
+"""The context of the current call for telemetry: its method, its caller's kind and its W3C Trace Context.
 
-A call's images are begun in tasks of its own, which inherit what was noted; so nothing between the call and the engine
-has to hand it on. Where nobody follows, no method is wrapped and nothing is noted.
+The context is a context variable, set when the call starts. The call's requests begin in its tasks, which inherit the
+variable, so no layer between the call and the engine has to pass it on. Without telemetry, methods are not wrapped.
 """
 
 import inspect
@@ -15,20 +15,21 @@ import grpc
 
 from linnaeus.server.rpc.interceptor import METHOD_KINDS, Behaviour
 
-# W3C Trace Context: version, trace, parent, flags; later versions may go on after a further hyphen.
+# W3C Trace Context: version, trace ID, parent ID, flags; later versions may add fields after a further hyphen.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-# What the standard asks everybody to pass on at least; more is let go.
-_LONGEST = 512
+# The length of tracestate that the standard requires to propagate; longer values are dropped.
+_MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """Where an image comes from.
+    """The context of one call.
 
     Attributes:
         method: `package.Service/Method`.
-        caller_kind: what the server knows its caller by: token, certificate or address.
-        traceparent, tracestate: the caller's, as they came; empty for none, or for what is not W3C's.
+        caller_kind: how the caller is identified: token, certificate or address.
+        traceparent: the metadata of that name; empty if absent or malformed.
+        tracestate: the metadata of that name; empty if absent or without a valid traceparent.
     """
 
     method: str = ""
@@ -38,7 +39,7 @@ class CallContext:
 
     @property
     def trace_id(self) -> str:
-        """The caller's trace, 32 hexadecimal digits; empty for none."""
+        """The caller's trace ID, 32 hexadecimal digits; empty for none."""
         return self.traceparent[3:35]
 
 
@@ -47,18 +48,18 @@ _CURRENT_CALL: ContextVar[CallContext] = ContextVar("call", default=_NO_CALL)
 
 
 def current_call() -> CallContext:
-    """Returns the context of the call that is being served; an empty one outside of any call."""
+    """Returns the context of the current call; an empty one outside of calls."""
     return _CURRENT_CALL.get()
 
 
 class CallContextServer:
-    """Stands before a server where services are added, so that the context of each call is set.
+    """A stand-in for a server, to which services are added so that each call's context is set.
 
-        Service(name, noting_origins(add, has_tokens))
+        Service(name, with_call_context(add, has_tokens))
 
     Args:
-        server: where the services are added.
-        has_tokens: whether callers are known by tokens.
+        server: the server that the services are added to.
+        has_tokens: whether callers are identified by tokens.
     """
 
     def __init__(self, server: Any, has_tokens: bool) -> None:
@@ -66,25 +67,25 @@ class CallContextServer:
         self._has_tokens = has_tokens
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
-        """Passes them over: generated code adds the same methods by name, too."""
+        """Does nothing: generated code also adds the same methods by `add_registered_method_handlers`."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
-        """Adds a service; called by the generated `add_…_to_server`."""
+        """Adds a service with wrapped methods; called by the generated `add_…_to_server`."""
         wrapped = {name: self._wrap(handler, f"{service}/{name}") for name, handler in handlers.items()}
         self._server.add_registered_method_handlers(service, wrapped)
 
     def _wrap(self, handler: Any, method: str) -> Any:
-        _, attribute, make = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
+        _, attribute, make_handler = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
-        set_context = self._setter(method)
+        set_context = self._context_setter(method)
         wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
-        return make(
+        return make_handler(
             wrap(behaviour, set_context),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
-    def _setter(self, method: str) -> Callable[[Any], None]:
+    def _context_setter(self, method: str) -> Callable[[Any], None]:
         def set_context(context: Any) -> None:
             _CURRENT_CALL.set(_call_context(context, method, self._has_tokens))
 
@@ -92,7 +93,7 @@ class CallContextServer:
 
 
 def with_call_context(add: Callable[[Any], None], has_tokens: bool) -> Callable[[Any], None]:
-    """Returns a function that adds the same service, with the context of each call set."""
+    """Returns a function that adds the same service with the context of each call set."""
     return lambda server: add(CallContextServer(server, has_tokens))
 
 
@@ -122,14 +123,14 @@ def _call_context(context: grpc.aio.ServicerContext[Any, Any], method: str, has_
 
 
 def _caller_kind(context: Any, has_tokens: bool) -> str:
-    if has_tokens:  # whoever has none did not come this far
+    if has_tokens:  # calls without a token have been refused before
         return "token"
     return "certificate" if context.peer_identities() else "address"
 
 
-def _text(metadata: Any, wanted: str) -> str:
-    """One entry's text; empty if there is none, or several, or too much of it."""
-    values = [value for key, value in metadata if key == wanted]
-    if len(values) != 1 or not isinstance(values[0], str) or len(values[0]) > _LONGEST:
+def _text(metadata: Any, name: str) -> str:
+    """Returns a metadata entry's text; empty if it is absent, repeated, binary or too long."""
+    values = [value for key, value in metadata if key == name]
+    if len(values) != 1 or not isinstance(values[0], str) or len(values[0]) > _MAX_LENGTH:
         return ""
     return values[0]

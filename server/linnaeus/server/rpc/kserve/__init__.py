@@ -1,1 +1,1 @@
-"""The KServe Open Inference Protocol v2 over the same engine: translates and decides nothing."""
+"""The KServe Open Inference Protocol v2, with some of Triton's extensions: translates to the same engine."""

@@ -1,4 +1,4 @@
-"""Many images of one request: each is an item in the queue, and one that fails fails them all."""
+"""The images of one inference request: each is queued by itself, and the first failure fails them all."""
 
 from collections.abc import Sequence
 
@@ -9,42 +9,42 @@ from linnaeus.server.requests.request import Classification, Request
 
 
 async def classify_images(
-    engine: Engine, pictures: Sequence[Picture], template: Request, input_name: str
+    engine: Engine, images: Sequence[Picture], template: Request, input_name: str
 ) -> Sequence[Classification]:
-    """Answers the pictures, in their order.
+    """Classifies images, in their order.
 
     Args:
-        engine: who classifies.
-        pictures: at least one.
-        template: how each is asked for; the request of the first.
-        input_name: of the request's input that holds them.
+        engine: classifies the images.
+        images: at least one.
+        template: the request of the first image; the others differ only in their image.
+        input_name: the name of the input that contains the images.
 
     Raises:
-        RequestError: that of the first that failed; it says which image that was.
-        asyncio.CancelledError: the caller left.
+        RequestError: if an image fails: the error of the first one, which names the image.
+        asyncio.CancelledError: if the caller cancels.
     """
-    if len(pictures) == 1:
+    if len(images) == 1:
         try:
             return [await engine.classify(template)]
         except InvalidArgument as error:
             error.field = _field(input_name, 0)
             raise
-    outcomes = await engine.classify_many([template._replace(image=picture) for picture in pictures])
+    outcomes = await engine.classify_many([template._replace(image=image) for image in images])
     return [
-        _classification_or_raise(outcome, place, len(outcomes), input_name) for place, outcome in enumerate(outcomes)
+        _classification_or_raise(outcome, index, len(outcomes), input_name) for index, outcome in enumerate(outcomes)
     ]
 
 
-def _field(input_name: str, place: int) -> str:
-    return f"inputs.{input_name}[{place}]"
+def _field(input_name: str, index: int) -> str:
+    return f"inputs.{input_name}[{index}]"
 
 
 def _classification_or_raise(
-    outcome: Classification | RequestError, place: int, count: int, input_name: str
+    outcome: Classification | RequestError, index: int, count: int, input_name: str
 ) -> Classification:
     if isinstance(outcome, Classification):
         return outcome
     if isinstance(outcome, InvalidArgument):
-        outcome.field = _field(input_name, place)
-    outcome.args = (f"image {place} of {count}, counted from 0: {outcome}",)
+        outcome.field = _field(input_name, index)
+    outcome.args = (f"image {index} of {count}, counted from 0: {outcome}",)
     raise outcome

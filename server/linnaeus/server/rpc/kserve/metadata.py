@@ -1,4 +1,4 @@
-"""What a client is told of the server and of a model's tensors; pure functions."""
+"""Metadata of the server and of models' tensors. Pure functions."""
 
 from collections.abc import Sequence
 
@@ -8,24 +8,24 @@ from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
 
 SERVER_NAME = "linnaeus"
-PLATFORM = "pytorch_libtorch"  # what the protocol's clients call TorchScript
-# Those of the protocol's own names that hold here.
+PLATFORM = "pytorch_libtorch"  # the protocol's name of TorchScript
+# The supported extensions, by the protocol's names.
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
-_ANY = -1
+_ANY_SIZE = -1
 
 
 def server_metadata(release: str) -> kserve.ServerMetadataResponse:
-    """Describes the server."""
+    """Returns the metadata of the server."""
     return kserve.ServerMetadataResponse(name=SERVER_NAME, version=release, extensions=EXTENSIONS)
 
 
 def model_metadata(catalog: Catalog, model: ServedModel, version: str) -> kserve.ModelMetadataResponse:
-    """Describes a model.
+    """Returns the metadata of a model.
 
     Args:
-        catalog: what is served.
-        model: the version meant.
-        version: as it was asked for; empty lists all that are served.
+        catalog: the served versions.
+        model: the resolved version.
+        version: the requested version; if empty, the metadata lists all served versions.
     """
     spec = model.manifest
     return kserve.ModelMetadataResponse(
@@ -42,5 +42,5 @@ def _served_versions(catalog: Catalog, model: str) -> list[str]:
     return [str(entry.version) for entry in entries if entry.state is ModelState.READY]
 
 
-def _tensor(name: str, datatype: str, of_one_image: Sequence[int]) -> kserve.ModelMetadataResponse.TensorMetadata:
-    return kserve.ModelMetadataResponse.TensorMetadata(name=name, datatype=datatype, shape=[_ANY, *of_one_image])
+def _tensor(name: str, datatype: str, image_shape: Sequence[int]) -> kserve.ModelMetadataResponse.TensorMetadata:
+    return kserve.ModelMetadataResponse.TensorMetadata(name=name, datatype=datatype, shape=[_ANY_SIZE, *image_shape])

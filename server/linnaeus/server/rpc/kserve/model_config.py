@@ -1,7 +1,7 @@
-"""What a client may want to know of a model before it sends; pure functions.
+"""The configuration of a model in Triton's format. Pure functions.
 
-A client reads `max_batch_size` as: the first number of every shape is that of images. The figure is that of the
-device's batches; a request may hold more images, for each of them is queued by itself.
+For clients, a `max_batch_size` above 0 means that the first dimension of every shape is the number of images. Its value
+is the maximum batch size on the device; a request may contain more images, since each is queued by itself.
 """
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
@@ -13,7 +13,7 @@ from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
 
 
 def model_config(model: ServedModel) -> kserve.ModelConfig:
-    """Describes a model version."""
+    """Returns the configuration of a model version."""
     return kserve.ModelConfig(
         name=model.name,
         platform=PLATFORM,
@@ -22,7 +22,7 @@ def model_config(model: ServedModel) -> kserve.ModelConfig:
         max_batch_size=model.entry.max_batch_size,
         input=[_input(model)],
         output=[_output(model)],
-        dynamic_batching=_batching(model.entry.default_timeout_seconds),
+        dynamic_batching=_dynamic_batching(model.entry.default_timeout_seconds),
         default_model_filename=MODEL_FILE,
         parameters={name: kserve.ModelParameter(string_value=value) for name, value in _parameters(model).items()},
         model_transaction_policy=kserve.ModelTransactionPolicy(decoupled=False),
@@ -47,7 +47,7 @@ def _output(model: ServedModel) -> kserve.ModelOutput:
     )
 
 
-def _batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatching:
+def _dynamic_batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatching:
     return kserve.ModelDynamicBatching(
         priority_levels=len(PRIORITIES),
         default_priority_level=DEFAULT_PRIORITY,
@@ -62,7 +62,7 @@ def _batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatching:
 def _parameters(model: ServedModel) -> dict[str, str]:
     manifest = model.manifest
     trained = "trained" if manifest.weights.trained else "untrained"
-    precisions = ", ".join(f"{made.precision} on {made.device}" for made in model.entry.specialisations)
+    precisions = ", ".join(f"{each.precision} on {each.device}" for each in model.entry.specialisations)
     return {
         "architecture": manifest.architecture,
         "weights": f"{trained} ({manifest.weights.source})",

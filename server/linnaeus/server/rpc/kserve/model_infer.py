@@ -1,4 +1,4 @@
-"""One inference request: read, classified, answered."""
+"""ModelInfer: reads one inference request, classifies its images and builds the response."""
 
 from collections.abc import Callable
 
@@ -9,10 +9,10 @@ from linnaeus.server.rpc.kserve import inputs, model_names, outputs
 from linnaeus.server.rpc.kserve.classify_images import classify_images
 from linnaeus.server.rpc.kserve.parameters import whole_number
 
-# The protocol's priorities: 1 goes first, 0 is as if there were none; what is beyond the last is the last.
+# The protocol's priority levels, from 1, the highest. Level 0 is the default; levels beyond the last mean the last.
 PRIORITIES = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
 DEFAULT_PRIORITY = PRIORITIES.index(Priority.NORMAL) + 1
-_MICROSECONDS = 1e-6
+_SECONDS_PER_MICROSECOND = 1e-6
 
 
 async def infer(
@@ -23,29 +23,29 @@ async def infer(
     caller: str,
     charge: Callable[[int], None],
 ) -> kserve.ModelInferResponse:
-    """Answers a request; all its images by the same version.
+    """Answers an inference request; one version classifies all its images.
 
     Args:
-        engine: who classifies.
-        message: as it came.
-        now: the engine clock's time.
-        deadline: that of the call, None for never; the request's own timeout may be earlier.
-        caller: who asks, as gRPC knows them.
-        charge: counts the images.
+        engine: classifies the images.
+        message: the request message.
+        now: the time on the engine's clock.
+        deadline: the call's deadline on the engine's clock, None for no deadline; the request's timeout may be earlier.
+        caller: gRPC's name of the caller's address.
+        charge: charges the number of images to the caller's rate limit.
 
     Raises:
-        RequestError: there is no answer; see `linnaeus.server.errors`.
+        RequestError: if the request fails; see `linnaeus.server.errors`.
     """
     model = model_names.resolve(engine.catalog, message.model_name, message.model_version)
     requested = outputs.requested_outputs(message, model)
-    pictures = inputs.read_pictures(message, model)
-    charge(len(pictures))
+    images = inputs.read_images(message, model)
+    charge(len(images))
     priority = Priority.NORMAL
-    if message.parameters:  # looking for each of them costs as much as reading a tensor
+    if message.parameters:  # looking up each parameter costs as much as reading a tensor
         priority = _priority(message)
         deadline = _earlier(deadline, _timeout_seconds(message), now)
     template = Request(
-        image=pictures[0],
+        image=images[0],
         model=model.entry.name,
         version=model.version,
         top_k=max([output.classes for output in requested]),
@@ -53,8 +53,8 @@ async def infer(
         priority=priority,
         caller=caller,
     )
-    answers = await classify_images(engine, pictures, template, model.input_name)
-    return outputs.infer_response(message, model, requested, answers)
+    classifications = await classify_images(engine, images, template, model.input_name)
+    return outputs.infer_response(message, model, requested, classifications)
 
 
 def _earlier(deadline: float | None, timeout_seconds: float | None, now: float) -> float | None:
@@ -64,8 +64,8 @@ def _earlier(deadline: float | None, timeout_seconds: float | None, now: float) 
 
 
 def _timeout_seconds(message: kserve.ModelInferRequest) -> float | None:
-    """The request's own; 0 is none, as is a missing one."""
-    return whole_number(message.parameters, "timeout", "parameters.timeout") * _MICROSECONDS or None
+    """Returns the request's timeout; None if it is missing or 0."""
+    return whole_number(message.parameters, "timeout", "parameters.timeout") * _SECONDS_PER_MICROSECOND or None
 
 
 def _priority(message: kserve.ModelInferRequest) -> Priority:

@@ -1,8 +1,8 @@
-"""Which model version a name means, and as which input.
+"""Resolution of the protocol's model names to model versions and inputs.
 
-The protocol's clients rely on a model that has exactly one input, so every model goes by two names: NAME takes encoded
-pictures, NAME.pixels takes pixels of the model's own size. Whoever calls a model `something.pixels` keeps that name for
-it, and loses the second name of a model `something`.
+The protocol's clients expect a model to have exactly one input, so every model has two names: NAME takes encoded
+images, NAME.pixels takes pixels of the model's input size. If the repository contains a model that is called
+`something.pixels`, the name stands for that model, and the pixels of a model `something` have no name.
 """
 
 from typing import NamedTuple
@@ -14,13 +14,13 @@ PIXELS_SUFFIX = ".pixels"
 
 
 class ServedModel(NamedTuple):
-    """A version that is served, under the name that it was asked for.
+    """A served version, under the requested name.
 
     Attributes:
         name: NAME or NAME.pixels.
-        takes_pixels: whether its input is pixels, not encoded pictures.
-        entry: the version.
-        manifest: what is known of it.
+        takes_pixels: whether the input is pixels rather than encoded images.
+        entry: the version's catalog entry.
+        manifest: the version's manifest.
     """
 
     name: str
@@ -30,36 +30,38 @@ class ServedModel(NamedTuple):
 
     @property
     def version(self) -> str:
-        """As the protocol writes it."""
+        """The version as the protocol's string."""
         return str(self.entry.version)
 
     @property
     def input_name(self) -> str:
-        """Of its one input."""
+        """The name of the input."""
         return "pixels" if self.takes_pixels else "image"
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """Of one image in its input: [C, H, W] of pixels, [1] of an encoded picture.
+        """The shape of one image in the input: [C, H, W] for pixels, [1] for an encoded image.
 
-        Nothing would do for a picture, and [n] is taken as [n, 1] is; but perf_analyzer sends no input whose images
-        have no shape.
+        An encoded image could have the shape [], and [n] is accepted as well as [n, 1]; but perf_analyzer does not send
+        inputs whose images have no dimension.
         """
         spec = self.manifest.input
         return (spec.channels, spec.height, spec.width) if self.takes_pixels else (1,)
 
 
 def engine_model_name(catalog: Catalog, name: str) -> str:
-    """The engine's name of the model that is meant."""
-    plain = name.removesuffix(PIXELS_SUFFIX)
-    return name if not plain or catalog.knows(name) else plain
+    """Returns the model's name in the engine's catalog."""
+    base_name = name.removesuffix(PIXELS_SUFFIX)
+    return name if not base_name or catalog.knows(name) else base_name
 
 
 def resolve(catalog: Catalog, name: str, version: str) -> ServedModel:
-    """Returns what is to answer a request.
+    """Returns the version that answers a request.
 
     Raises:
-        Unavailable, ModelNotFound, InvalidArgument: as `Catalog.resolve`.
+        Unavailable: as `Catalog.resolve`.
+        ModelNotFound: as `Catalog.resolve`.
+        InvalidArgument: as `Catalog.resolve`.
     """
     model = engine_model_name(catalog, name)
     entry, served = catalog.resolve(model, version)

@@ -1,4 +1,4 @@
-"""From the engine's answers to the outputs that a request wants; pure functions."""
+"""Conversion of classifications to the requested outputs. Pure functions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,11 +16,12 @@ OUTPUT_NAME = "probabilities"
 
 
 class RequestedOutput(NamedTuple):
-    """What one requested output is to hold for each image.
+    """The form of one requested output.
 
     Attributes:
-        classes: how many of the best.
-        as_text: `value:index:label` of each, best first; otherwise the probabilities of all, by index.
+        classes: the number of classes per image.
+        as_text: whether the output is BYTES `probability:index:label` of the best classes, in descending order, rather
+            than FP32 probabilities of all classes, by index.
     """
 
     classes: int
@@ -28,10 +29,10 @@ class RequestedOutput(NamedTuple):
 
 
 def requested_outputs(message: kserve.ModelInferRequest, model: ServedModel) -> list[RequestedOutput]:
-    """Reads the requested outputs; a request that names none wants the probabilities.
+    """Returns the requested outputs; a request without outputs gets the probabilities.
 
     Raises:
-        InvalidArgument: the model has no such output, or its parameters make no sense.
+        InvalidArgument: if the model has no such output, or a parameter is invalid.
     """
     if not message.outputs:
         return [RequestedOutput(model.manifest.classes, False)]
@@ -42,21 +43,28 @@ def infer_response(
     message: kserve.ModelInferRequest,
     model: ServedModel,
     requested: Sequence[RequestedOutput],
-    answers: Sequence[Classification],
+    classifications: Sequence[Classification],
 ) -> kserve.ModelInferResponse:
-    """Writes the answers to a request's images, in their order; each has as many classes as any output wants."""
-    made = kserve.ModelInferResponse()  # field by field, for that takes a third of a constructor's time
-    made.model_name = model.name
-    made.model_version = model.version
-    made.id = message.id
+    """Builds the response.
+
+    Args:
+        message: the request message.
+        model: the version that classified the images.
+        requested: the requested outputs.
+        classifications: of the request's images, in their order, with as many classes as the largest output.
+    """
+    response = kserve.ModelInferResponse()  # set field by field, which takes a third of a constructor's time
+    response.model_name = model.name
+    response.model_version = model.version
+    response.id = message.id
     for output in requested:
         datatype, contents = ("BYTES", _texts) if output.as_text else ("FP32", _probabilities)
-        tensor = made.outputs.add()
+        tensor = response.outputs.add()
         tensor.name = OUTPUT_NAME
         tensor.datatype = datatype
-        tensor.shape.extend((len(answers), output.classes))
-        made.raw_output_contents.append(contents(answers, output.classes))
-    return made
+        tensor.shape.extend((len(classifications), output.classes))
+        response.raw_output_contents.append(contents(classifications, output.classes))
+    return response
 
 
 def _requested_output(
@@ -71,28 +79,28 @@ def _requested_output(
     return RequestedOutput(min(count, classes) or classes, as_text=count > 0)
 
 
-def _probabilities(answers: Sequence[Classification], classes: int) -> bytes:
-    return b"".join([tensors.raw_fp32(_by_index(answer, classes)) for answer in answers])
+def _probabilities(classifications: Sequence[Classification], classes: int) -> bytes:
+    return b"".join([tensors.raw_fp32(_by_index(each, classes)) for each in classifications])
 
 
-def _by_index(answer: Classification, classes: int) -> list[float]:
+def _by_index(classification: Classification, classes: int) -> list[float]:
     probabilities = [0.0] * classes
-    for index, probability in zip(answer.ranking.indices, answer.ranking.probabilities, strict=True):
+    for index, probability in zip(classification.ranking.indices, classification.ranking.probabilities, strict=True):
         probabilities[index] = probability
     return probabilities
 
 
-def _texts(answers: Sequence[Classification], classes: int) -> bytes:
-    return tensors.raw_bytes(text for answer in answers for text in _best(answer.classes, classes))
+def _texts(classifications: Sequence[Classification], classes: int) -> bytes:
+    return tensors.raw_bytes(text for each in classifications for text in _best(each.classes, classes))
 
 
-def _best(scored: ScoredClasses, count: int) -> list[bytes]:
+def _best(scored_classes: ScoredClasses, count: int) -> list[bytes]:
     return [
-        f"{_digits(each.probability)}:{each.index}:{each.label}".encode()
-        for each in map(scored.__getitem__, range(count))
+        f"{_decimal(each.probability)}:{each.index}:{each.label}".encode()
+        for each in map(scored_classes.__getitem__, range(count))
     ]
 
 
-def _digits(probability: float) -> str:
-    """As many digits as tell this float32 from every other, and no exponent, which not every reader knows."""
+def _decimal(probability: float) -> str:
+    """Formats a float32 with the fewest digits that identify it, without an exponent, which some parsers lack."""
     return numpy.format_float_positional(numpy.float32(probability), trim="0")

@@ -1,4 +1,4 @@
-"""The values that travel beside the tensors; pure functions."""
+"""The parameters of requests and tensors. Pure functions."""
 
 from collections.abc import Mapping
 
@@ -7,10 +7,15 @@ from linnaeus.server.errors import InvalidArgument
 
 
 def whole_number(parameters: Mapping[str, kserve.InferParameter], name: str, field: str) -> int:
-    """Returns a parameter that clients send signed or unsigned; 0 if it is not there.
+    """Returns an integer parameter, sent signed or unsigned; 0 if it is missing.
+
+    Args:
+        parameters: the parameters of a request or a tensor.
+        name: the parameter's name.
+        field: the parameter's path in the request, for the error.
 
     Raises:
-        InvalidArgument: it is no whole number of at least 0.
+        InvalidArgument: if the parameter is not an integer of at least 0.
     """
     if name not in parameters:
         return 0
@@ -22,10 +27,10 @@ def whole_number(parameters: Mapping[str, kserve.InferParameter], name: str, fie
 
 
 def refuse_shared_memory(parameters: Mapping[str, kserve.InferParameter], field: str) -> None:
-    """Whoever keeps a tensor in shared memory is told that it must travel.
+    """Refuses a tensor in shared memory, which this server does not support.
 
     Raises:
-        InvalidArgument: it is in shared memory.
+        InvalidArgument: if the tensor is in shared memory.
     """
     if "shared_memory_region" in parameters:
         raise InvalidArgument(field, f"{field} is in shared memory, which is not served: send the contents")

@@ -1,7 +1,6 @@
-"""What the repository holds, and what changes that."""
+"""The index of the model repository. Pure functions."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.model_store.catalog import Catalog, ModelState
@@ -15,18 +14,8 @@ _STATES = {
 }
 
 
-class ModelControl(Protocol):
-    """Changes what is served, by the engine's names of models."""
-
-    async def load_model(self, model: str) -> Any:
-        """Loads what is not served of a model's versions; returns when they are."""
-
-    async def unload_model(self, model: str) -> Any:
-        """Stops serving a model."""
-
-
 def index(catalog: Catalog, only_ready: bool) -> kserve.RepositoryIndexResponse:
-    """Lists every version that is known, under the name that takes pictures."""
+    """Lists every version in the catalog, or only the ready ones, under the name for encoded images."""
     return kserve.RepositoryIndexResponse(models=_models(catalog, only_ready))
 
 

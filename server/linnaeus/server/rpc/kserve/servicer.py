@@ -1,9 +1,9 @@
-"""The GRPCInferenceService: passes each call to the module that implements it."""
+"""The servicer of inference.GRPCInferenceService: passes each call to the module that implements it."""
 
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
@@ -22,17 +22,27 @@ if TYPE_CHECKING:
     from linnaeus.kserve.grpc_service_pb2_grpc import _ServicerContext as Context
 
 
+class ModelControl(Protocol):
+    """Loads and unloads models, by their names in the engine's catalog."""
+
+    async def load_model(self, model: str) -> Any:
+        """Loads the versions of a model that are not served yet; returns when they are."""
+
+    async def unload_model(self, model: str) -> Any:
+        """Stops serving a model."""
+
+
 class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
-    """Translates; errors of the engine pass through to whoever watches the call.
+    """Translates calls to the engine's interface; `InterceptedServer` maps the engine's errors to statuses.
 
     Args:
-        engine: who classifies.
-        statistics: what it has told so far.
-        release: the server's.
-        is_ready: whether the server is well, as its health says.
-        model_manager: who loads and unloads models.
+        engine: classifies the images.
+        statistics: observes the engine.
+        release: the server's release.
+        is_ready: returns whether the server's health is SERVING.
+        model_manager: loads and unloads models.
         clock: the engine's clock.
-        charge: counts the images of a request but the first, which the call itself counts for.
+        charge: charges the images of a call beyond the first; authorization has already charged that.
     """
 
     def __init__(
@@ -41,7 +51,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         statistics: Statistics,
         release: str,
         is_ready: Callable[[], bool],
-        model_manager: repository_index.ModelControl,
+        model_manager: ModelControl,
         clock: Callable[[], float] = time.monotonic,
         charge: Charge = no_charge,
     ) -> None:
@@ -59,38 +69,38 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
 
     async def ModelInfer(self, request: kserve.ModelInferRequest, context: "Context") -> kserve.ModelInferResponse:
         """Classifies the images of one request."""
-        return await self._infer(request, context, counted=1)
+        return await self._infer(request, context, already_charged=1)
 
     async def _infer(
-        self, request: kserve.ModelInferRequest, context: "Context", counted: int
+        self, request: kserve.ModelInferRequest, context: "Context", already_charged: int
     ) -> kserve.ModelInferResponse:
         now, remaining_seconds = self._clock(), context.time_remaining()
         deadline = None if remaining_seconds is None else now + remaining_seconds
 
         def charge(images: int) -> None:
-            self._charge(context, images - counted)
+            self._charge(context, images - already_charged)
 
         return await infer(self._engine, request, now, deadline, context.peer(), charge)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[kserve.ModelInferRequest], context: "Context"
     ) -> AsyncIterator[kserve.ModelStreamInferResponse]:
-        """Classifies the images of one request after the other."""
-        stream = InferStream(request_iterator, lambda request: self._infer(request, context, counted=0))
+        """Classifies the images of a stream of requests."""
+        stream = InferStream(request_iterator, lambda request: self._infer(request, context, already_charged=0))
         async with aclosing(stream.responses()) as responses:
             async for response in responses:
                 yield response
 
     async def ServerLive(self, request: kserve.ServerLiveRequest, context: "Context") -> kserve.ServerLiveResponse:
-        """Whoever can answer is alive."""
+        """Returns that the server is live."""
         return kserve.ServerLiveResponse(live=True)
 
     async def ServerReady(self, request: kserve.ServerReadyRequest, context: "Context") -> kserve.ServerReadyResponse:
-        """Tells what the standard health service tells."""
+        """Returns whether the server's health is SERVING."""
         return kserve.ServerReadyResponse(ready=self._is_ready())
 
     async def ModelReady(self, request: kserve.ModelReadyRequest, context: "Context") -> kserve.ModelReadyResponse:
-        """Whether a version is served."""
+        """Returns whether a version is served."""
         try:
             entry = self._catalog.find(model_names.engine_model_name(self._catalog, request.name), request.version)
         except RequestError:
@@ -100,44 +110,44 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
     async def ServerMetadata(
         self, request: kserve.ServerMetadataRequest, context: "Context"
     ) -> kserve.ServerMetadataResponse:
-        """Describes the server."""
+        """Returns the metadata of the server."""
         return metadata.server_metadata(self._release)
 
     async def ModelMetadata(
         self, request: kserve.ModelMetadataRequest, context: "Context"
     ) -> kserve.ModelMetadataResponse:
-        """Describes a model's tensors."""
-        subject = model_names.resolve(self._catalog, request.name, request.version)
-        return metadata.model_metadata(self._catalog, subject, request.version)
+        """Returns the metadata of a model."""
+        model = model_names.resolve(self._catalog, request.name, request.version)
+        return metadata.model_metadata(self._catalog, model, request.version)
 
     async def ModelConfig(self, request: kserve.ModelConfigRequest, context: "Context") -> kserve.ModelConfigResponse:
-        """Describes how a model is run."""
-        subject = model_names.resolve(self._catalog, request.name, request.version)
-        return kserve.ModelConfigResponse(config=model_config.model_config(subject))
+        """Returns the configuration of a model."""
+        model = model_names.resolve(self._catalog, request.name, request.version)
+        return kserve.ModelConfigResponse(config=model_config.model_config(model))
 
     async def ModelStatistics(
         self, request: kserve.ModelStatisticsRequest, context: "Context"
     ) -> kserve.ModelStatisticsResponse:
-        """Tells a version's figures; without a version those of all that are served, without a name of all models."""
+        """Returns the statistics of one version, of a model's served versions, or, without a name, of all models."""
         if request.version:
-            wanted = [model_names.resolve(self._catalog, request.name, request.version).entry]
+            entries = [model_names.resolve(self._catalog, request.name, request.version).entry]
         else:
             model = model_names.resolve(self._catalog, request.name, "").entry.name if request.name else ""
             ready = (entry for entry in self._catalog.entries() if entry.state is ModelState.READY)
-            wanted = [entry for entry in ready if not model or entry.name == model]
-        stats = [self._statistics.of(entry.name, entry.version, request.name or entry.name) for entry in wanted]
+            entries = [entry for entry in ready if not model or entry.name == model]
+        stats = [self._statistics.of(entry.name, entry.version, request.name or entry.name) for entry in entries]
         return kserve.ModelStatisticsResponse(model_stats=stats)
 
     async def RepositoryIndex(
         self, request: kserve.RepositoryIndexRequest, context: "Context"
     ) -> kserve.RepositoryIndexResponse:
-        """Lists what the repository holds."""
+        """Lists the versions in the repository."""
         return repository_index.index(self._catalog, request.ready)
 
     async def RepositoryModelLoad(
         self, request: kserve.RepositoryModelLoadRequest, context: "Context"
     ) -> kserve.RepositoryModelLoadResponse:
-        """Loads a model, or what of it is not served."""
+        """Loads the versions of a model that are not served yet."""
         if request.parameters:
             raise InvalidArgument("parameters", "a model is loaded as the repository has it: send no parameters")
         await self._model_manager.load_model(model_names.engine_model_name(self._catalog, request.model_name))

@@ -1,7 +1,7 @@
-"""Between the protocol's tensors and bytes; pure functions.
+"""Conversion between the protocol's tensors and bytes. Pure functions.
 
-A tensor's elements come typed, in the field of their datatype, or raw: row-major, little-endian, each element of a
-BYTES tensor after its length in four bytes. Answers are always raw.
+A request's tensor is either typed, with its elements in the field of their datatype, or raw: row-major, little-endian,
+each element of a BYTES tensor preceded by its length in four bytes. Responses are always raw.
 """
 
 import math
@@ -13,19 +13,19 @@ from linnaeus.server.errors import InvalidImage
 
 _LENGTH = struct.Struct("<I")
 
-# Typed pixels are made bytes one by one, 18 ns each, while the event loop waits.
-_MOST_TYPED = 1 << 20
+# Converting typed pixels takes 18 ns each, on the event loop's thread.
+_MAX_TYPED_ELEMENTS = 1 << 20
 
 
 def bytes_elements(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes | None) -> Sequence[bytes]:
-    """Returns the elements of a BYTES tensor, as many as its shape says.
+    """Returns the elements of a BYTES tensor.
 
     Args:
-        tensor: the input as it came.
-        raw: its raw contents; None if they are typed.
+        tensor: the input tensor.
+        raw: the raw contents; None if they are typed.
 
     Raises:
-        InvalidImage: there are more or fewer.
+        InvalidImage: if the raw contents are malformed, or the number of elements does not fit the shape.
     """
     elements = tensor.contents.bytes_contents if raw is None else _split(tensor, raw)
     _check_count(tensor, len(elements), "elements", "send each picture as one element")
@@ -33,14 +33,15 @@ def bytes_elements(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes
 
 
 def uint8_bytes(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes | None) -> bytes:
-    """Returns the elements of a UINT8 tensor, as many as its shape says, a byte each.
+    """Returns the elements of a UINT8 tensor, one byte each.
 
     Args:
-        tensor: the input as it came.
-        raw: its raw contents; None if they are typed.
+        tensor: the input tensor.
+        raw: the raw contents; None if they are typed.
 
     Raises:
-        InvalidImage: there are more or fewer, one is above 255, or there are too many to be typed.
+        InvalidImage: if the number of elements does not fit the shape, an element is above 255, or there are too many
+            typed elements.
     """
     elements = _typed_bytes(tensor) if raw is None else raw
     _check_count(tensor, len(elements), "bytes", "send a byte for each channel of each pixel")
@@ -48,17 +49,17 @@ def uint8_bytes(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes | 
 
 
 def raw_bytes(elements: Iterable[bytes]) -> bytes:
-    """The raw contents of a BYTES tensor."""
+    """Returns the raw contents of a BYTES tensor."""
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
 def raw_fp32(values: Sequence[float]) -> bytes:
-    """The raw contents of an FP32 tensor."""
+    """Returns the raw contents of an FP32 tensor."""
     return struct.pack(f"<{len(values)}f", *values)
 
 
 def _split(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes) -> list[bytes]:
-    """Returns as many elements as the shape says, or fewer if there are no more."""
+    """Splits raw contents into at most as many elements as the shape has."""
     elements: list[bytes] = []
     start = 0
     while start < len(raw) and len(elements) < math.prod(tensor.shape):
@@ -73,21 +74,22 @@ def _split(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes) -> lis
     return elements
 
 
-def _malformed(name: str, what_they_do: str) -> InvalidImage:
+def _malformed(name: str, fault: str) -> InvalidImage:
     return InvalidImage(
         f"inputs.{name}",
-        f"the raw contents of input {name} {what_they_do}: send each element's length in four bytes, the least first, "
+        f"the raw contents of input {name} {fault}: send each element's length in four bytes, the least first, "
         "then the element",
     )
 
 
 def _typed_bytes(tensor: kserve.ModelInferRequest.InferInputTensor) -> bytes:
     elements = tensor.contents.uint_contents
-    if len(elements) > _MOST_TYPED:
-        message = (
-            f"input {tensor.name} holds {len(elements)} typed elements, but {_MOST_TYPED} are the most: send it raw"
+    if len(elements) > _MAX_TYPED_ELEMENTS:
+        raise InvalidImage(
+            f"inputs.{tensor.name}",
+            f"input {tensor.name} holds {len(elements)} typed elements, but {_MAX_TYPED_ELEMENTS} are the most: "
+            "send it raw",
         )
-        raise InvalidImage(f"inputs.{tensor.name}", message)
     try:
         return bytes(elements)
     except ValueError:
@@ -95,10 +97,10 @@ def _typed_bytes(tensor: kserve.ModelInferRequest.InferInputTensor) -> bytes:
         raise InvalidImage(f"inputs.{tensor.name}", message) from None
 
 
-def _check_count(tensor: kserve.ModelInferRequest.InferInputTensor, count: int, what: str, advice: str) -> None:
+def _check_count(tensor: kserve.ModelInferRequest.InferInputTensor, count: int, unit: str, advice: str) -> None:
     expected = math.prod(tensor.shape)
     if count != expected:
         raise InvalidImage(
             f"inputs.{tensor.name}",
-            f"input {tensor.name} holds {count} {what}, but its shape {list(tensor.shape)} means {expected}: {advice}",
+            f"input {tensor.name} holds {count} {unit}, but its shape {list(tensor.shape)} means {expected}: {advice}",
         )
