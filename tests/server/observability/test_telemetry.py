@@ -152,8 +152,8 @@ def test_failures_of_the_server_are_span_errors_and_those_of_callers_are_not(out
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    with collecting() as made:
-        yield made
+    with collecting() as running_collector:
+        yield running_collector
 
 
 def test_a_failing_collector_is_logged_once_and_its_recovery_once(

@@ -53,16 +53,16 @@ def recording_engine() -> RecordingEngine:
 
 @pytest.fixture
 async def stub(recording_engine: RecordingEngine) -> AsyncIterator[Any]:
-    async for made in _serve(recording_engine, clock=lambda: 1000.0):
-        yield made
+    async for client_stub in _serve(recording_engine, clock=lambda: 1000.0):
+        yield client_stub
 
 
 @pytest.fixture
 async def engine(repository: Path, observer: Any) -> AsyncIterator[Engine]:
-    made = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
-    await made.load()
-    yield made
-    await made.close()
+    loaded_engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
+    await loaded_engine.load()
+    yield loaded_engine
+    await loaded_engine.close()
 
 
 @pytest.mark.parametrize(

@@ -57,16 +57,16 @@ def engine() -> RecordingEngine:
 
 @pytest.fixture
 async def stub(engine: RecordingEngine) -> AsyncIterator[Any]:
-    async for made in serve(engine, lambda: 1000.0):
-        yield made
+    async for client_stub in serve(engine, lambda: 1000.0):
+        yield client_stub
 
 
 @pytest.fixture
 async def engine_stub(repository: Path, observer: Any) -> AsyncIterator[Any]:
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
     await engine.load()
-    async for made in serve(engine, time.monotonic):
-        yield made
+    async for client_stub in serve(engine, time.monotonic):
+        yield client_stub
     await engine.close()
 
 
@@ -92,18 +92,18 @@ async def test_each_image_has_its_result_at_its_index_with_its_id(engine_stub: A
         "error",
         "classification",
     ]
-    alone = await engine_stub.Classify(v1.ClassifyRequest(image=images[0], top_k=3), timeout=30)
+    single = await engine_stub.Classify(v1.ClassifyRequest(image=images[0], top_k=3), timeout=30)
     first = answer.results[0].classification
-    assert [each.label for each in first.classes] == [each.label for each in alone.classes]
+    assert [each.label for each in first.classes] == [each.label for each in single.classes]
     assert first.batch_size >= 1 and first.timings.inference_seconds > 0
 
 
 async def test_an_image_s_error_equals_that_of_a_call_with_only_this_image(engine_stub: Any) -> None:
     image = v1.Image(encoded=b"no picture")
     error = (await engine_stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[image]), timeout=30)).results[0].error
-    alone = rpc_status.from_call(await refusal(engine_stub.Classify(v1.ClassifyRequest(image=image), timeout=30)))
-    assert alone is not None and alone.details
-    assert (error.code, error.message, list(error.details)) == (alone.code, alone.message, list(alone.details))
+    single = rpc_status.from_call(await refusal(engine_stub.Classify(v1.ClassifyRequest(image=image), timeout=30)))
+    assert single is not None and single.details
+    assert (error.code, error.message, list(error.details)) == (single.code, single.message, list(single.details))
 
 
 async def test_the_error_of_a_failed_image_contains_the_log_reference(stub: Any, engine: RecordingEngine) -> None:

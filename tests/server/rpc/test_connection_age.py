@@ -50,8 +50,8 @@ async def channel(servicer: RecordingServicer) -> AsyncIterator[grpc.aio.Channel
     server = RpcServer(Metrics("0"), security, 1 << 20, connection_age_options(0.2, 0))
     add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)
     await server.start([Service("linnaeus.v1.ClassifierService", add)])
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as made:
-        yield made
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as grpc_channel:
+        yield grpc_channel
     in_flight_ended = asyncio.get_running_loop().create_future()
     in_flight_ended.set_result(None)
     await server.stop(in_flight_ended, 1)

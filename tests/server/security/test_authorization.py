@@ -106,14 +106,16 @@ async def _serve(authorizer: Authorizer, clock: Clock) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def client(token_file: Path, clock: Clock) -> AsyncIterator[Client]:
-    async for made in _serve(Authorizer(TokenFile(str(token_file), clock), None), clock):
-        yield made
+    async for connected_client in _serve(Authorizer(TokenFile(str(token_file), clock), None), clock):
+        yield connected_client
 
 
 @pytest.fixture
 async def limited(token_file: Path, clock: Clock) -> AsyncIterator[Client]:
-    async for made in _serve(Authorizer(TokenFile(str(token_file), clock), RateLimiter(0.5, 2, clock)), clock):
-        yield made
+    async for connected_client in _serve(
+        Authorizer(TokenFile(str(token_file), clock), RateLimiter(0.5, 2, clock)), clock
+    ):
+        yield connected_client
 
 
 def bearer(token: str) -> tuple[tuple[str, str], ...]:

@@ -23,10 +23,10 @@ def errors() -> list[Exception]:
 
 @pytest.fixture
 def paths(tmp_path: Path) -> list[Path]:
-    made = [tmp_path / "one", tmp_path / "two"]
-    for path in made:
+    files = [tmp_path / "one", tmp_path / "two"]
+    for path in files:
         path.write_bytes(path.name.encode())
-    return made
+    return files
 
 
 def load(paths: list[Path], errors: list[Exception]) -> ReloadedFiles[bytes]:

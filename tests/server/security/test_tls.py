@@ -46,15 +46,15 @@ async def _serve(files: TlsFiles) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def target(files: TlsFiles) -> AsyncIterator[str]:
-    async for made in _serve(files):
-        yield made
+    async for address in _serve(files):
+        yield address
 
 
 @pytest.fixture
 async def mutual(files: TlsFiles, authority: Authority, tmp_path: Path) -> AsyncIterator[str]:
     (tmp_path / "ca.pem").write_bytes(authority.certificate)
-    async for made in _serve(TlsFiles(files.certificate, files.key, str(tmp_path / "ca.pem"))):
-        yield made
+    async for address in _serve(TlsFiles(files.certificate, files.key, str(tmp_path / "ca.pem"))):
+        yield address
 
 
 async def check(target: str, ca: bytes, own: Pair | None = None) -> grpc.StatusCode:

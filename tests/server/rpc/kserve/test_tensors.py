@@ -10,10 +10,10 @@ from linnaeus.server.rpc.kserve import tensors
 
 
 def tensor(shape: list[int], **contents: object) -> kserve.ModelInferRequest.InferInputTensor:
-    made = kserve.ModelInferRequest.InferInputTensor(name="image", shape=shape)
+    message = kserve.ModelInferRequest.InferInputTensor(name="image", shape=shape)
     if contents:
-        made.contents.MergeFrom(kserve.InferTensorContents(**contents))
-    return made
+        message.contents.MergeFrom(kserve.InferTensorContents(**contents))
+    return message
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=8))
