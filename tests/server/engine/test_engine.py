@@ -1,4 +1,4 @@
-"""The engine: one line from picture to answer, with real models in this process."""
+"""Tests of the engine with real models in this process."""
 
 import asyncio
 import json
@@ -51,13 +51,13 @@ def digit(seed: int = 0, **changes: Any) -> Request:
 
 
 def digit_as_it_is() -> Request:
-    """One that no decoder needs to see."""
+    """Returns a request whose image already is the model's input."""
     data = numpy.random.default_rng(7).integers(0, 256, 28 * 28, numpy.uint8).tobytes()
     return Request(RawPixels(data, 28, 28, 1), model="lenet")
 
 
 def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, runs_inline: bool) -> list[bool]:
-    """Of each run of the only model from now on, whether the event loop did it itself."""
+    """Returns a list that gets, for each later run of the only model, whether it was on the event loop's thread."""
     runs: list[bool] = []
     run = Model.run
 
@@ -67,18 +67,18 @@ def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, runs_inline: boo
 
     (entry,) = engine.catalog.entries()
     assert entry.model is not None
-    entry.model.runs_inline = runs_inline  # whatever it is on this machine
+    entry.model.runs_inline = runs_inline  # overrides the result of the warm-up
     monkeypatch.setattr(Model, "run", watched)
     return runs
 
 
 async def let_others_run() -> None:
-    """Gives every task that can run one turn; no time passes."""
+    """Runs every task that is ready once."""
     await asyncio.sleep(0)
 
 
 class BlockedDecode:
-    """Stands in for decode: pictures wait until the test opens it."""
+    """A replacement for `decode` that blocks until the test sets `opened`."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened = threading.Event()
@@ -97,7 +97,7 @@ class BlockedDecode:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
 
 
-async def test_images_that_come_one_by_one_are_run_without_waking_a_thread_and_company_ends_that(
+async def test_lone_requests_run_on_the_event_loop_until_requests_are_concurrent(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     as_it_is = digit_as_it_is()
@@ -105,7 +105,7 @@ async def test_images_that_come_one_by_one_are_run_without_waking_a_thread_and_c
         runs = watch_runs(engine, monkeypatch, runs_inline=True)
         answers = [await engine.classify(as_it_is) for _ in range(32)]
         assert not any(runs)
-        while not runs[-1]:  # the worker that had the last one may not be back yet
+        while not runs[-1]:  # the previous worker may not have finished yet
             answers.append(await engine.classify(as_it_is))
         runs.clear()
         answers += await engine.classify_many([as_it_is] * 2)
@@ -116,12 +116,12 @@ async def test_images_that_come_one_by_one_are_run_without_waking_a_thread_and_c
         runs.clear()
         for seed in range(8):
             await engine.classify(digit(seed))
-        assert not any(runs), "what a decoder has to see goes to threads"
+        assert not any(runs), "images that need decoding go to the workers"
     assert len({tuple(answer.ranking.indices) for answer in answers}) == 1
     assert {report.size for report in observer.batches} == {1, 2}
 
 
-async def test_a_model_that_is_not_brief_never_keeps_the_event_loop(
+async def test_a_model_with_longer_runs_never_runs_on_the_event_loop(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(repository, observer, models="lenet") as engine:
@@ -131,7 +131,7 @@ async def test_a_model_that_is_not_brief_never_keeps_the_event_loop(
     assert runs == [False] * 64
 
 
-async def test_a_refused_request_leaves_nothing_to_the_collector(repository: Path, observer: Any) -> None:
+async def test_a_refused_request_leaves_no_reference_cycle(repository: Path, observer: Any) -> None:
     async with running(repository, observer, models="lenet") as engine:
         with reference_cycles() as names:
             for _ in range(5):
@@ -140,7 +140,7 @@ async def test_a_refused_request_leaves_nothing_to_the_collector(repository: Pat
     assert not names
 
 
-async def test_what_was_left_to_a_decoder_that_is_held_up_is_taken_by_another(
+async def test_an_image_left_to_a_blocked_decoder_is_decoded_by_another(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, entered, opened = decoders_module.decode, threading.Event(), threading.Event()
@@ -154,7 +154,7 @@ async def test_what_was_left_to_a_decoder_that_is_held_up_is_taken_by_another(
     held_up = digit(seed=1)
     async with running(repository, observer, models="lenet", decode_threads=2) as engine:
         for seed in range(8):
-            await engine.classify(digit(seed))  # decoding them takes next to nothing, it learns
+            await engine.classify(digit(seed))  # so that the estimate of the decode time is small
         monkeypatch.setattr(decoders_module, "decode", decode)
         waiting = asyncio.create_task(engine.classify(held_up))
         while not entered.is_set():
@@ -165,23 +165,21 @@ async def test_what_was_left_to_a_decoder_that_is_held_up_is_taken_by_another(
         await waiting
 
 
-async def test_the_same_image_gets_the_same_answer_at_every_place_of_a_full_batch(
-    repository: Path, observer: Any
-) -> None:
+async def test_an_image_gets_the_same_answer_at_every_index_of_a_full_batch(repository: Path, observer: Any) -> None:
     options = {"max_batch_size": 4, "max_queue_delay_seconds": 60.0, "decode_threads": 1}
     async with running(repository, observer, models="lenet", **options) as engine:
         answers = {}
-        for place in range(4):  # one decoder keeps the order of arrival
-            requests = [digit(seed=0 if other == place else other + 1, top_k=10) for other in range(4)]
+        for position in range(4):  # one decoder keeps the order of arrival
+            requests = [digit(seed=0 if other == position else other + 1, top_k=10) for other in range(4)]
             batch = await asyncio.gather(*(engine.classify(request) for request in requests))
             assert [answer.batch_size for answer in batch] == [4] * 4
-            answers[place] = {each.index: each.probability for each in batch[place].classes}
-    for place in range(1, 4):
+            answers[position] = {each.index: each.probability for each in batch[position].classes}
+    for position in range(1, 4):
         for index, probability in answers[0].items():
-            assert abs(answers[place][index] - probability) < 1e-5
+            assert abs(answers[position][index] - probability) < 1e-5
 
 
-async def test_every_version_is_found_and_the_highest_answers_by_default(
+async def test_every_version_is_loaded_and_the_highest_is_the_default(
     repository: Path, tmp_path: Path, observer: Any
 ) -> None:
     for version in ("1", "2", "10"):
@@ -229,7 +227,7 @@ async def test_a_model_that_is_still_loading_is_unavailable(repository: Path, ob
     await engine.close()
 
 
-async def test_a_missing_or_empty_repository_is_one_clear_sentence(tmp_path: Path, observer: Any) -> None:
+async def test_a_missing_or_empty_repository_fails_the_start_with_one_sentence(tmp_path: Path, observer: Any) -> None:
     (tmp_path / "lenet" / "one").mkdir(parents=True)
     (tmp_path / ".export-half" / "1").mkdir(parents=True)
     for root, models, message in (
@@ -243,7 +241,7 @@ async def test_a_missing_or_empty_repository_is_one_clear_sentence(tmp_path: Pat
         await engine.close()
 
 
-async def test_top_k_zero_is_the_default_and_too_many_are_refused(repository: Path, observer: Any) -> None:
+async def test_top_k_zero_means_the_default_and_invalid_values_are_refused(repository: Path, observer: Any) -> None:
     async with running(repository, observer, models="lenet", max_batch_size=1) as engine:
         assert len((await engine.classify(digit())).classes) == 5
         answer = await engine.classify(digit(top_k=10))
@@ -254,7 +252,7 @@ async def test_top_k_zero_is_the_default_and_too_many_are_refused(repository: Pa
                 await engine.classify(digit(top_k=top_k))
 
 
-async def test_a_full_queue_refuses_before_decoding_and_says_when_to_come_back(
+async def test_a_full_queue_refuses_before_decoding_and_states_a_retry_delay(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -272,7 +270,7 @@ async def test_a_full_queue_refuses_before_decoding_and_says_when_to_come_back(
     assert observer.rejections == [("lenet", "queue_full")]
 
 
-async def test_a_cancelled_caller_frees_its_place_and_its_image_is_never_run(
+async def test_a_cancelled_request_frees_its_place_and_is_never_run(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -289,7 +287,7 @@ async def test_a_cancelled_caller_frees_its_place_and_its_image_is_never_run(
     assert sum(report.size for report in observer.batches) == 1
 
 
-async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_event_log_says_why(
+async def test_an_image_late_for_its_decoder_is_not_decoded_and_the_event_log_has_the_reason(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -320,9 +318,9 @@ async def test_an_image_that_is_late_for_its_decoder_is_not_decoded_and_the_even
 
 @asynccontextmanager
 async def frozen(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[Engine]:
-    """An engine for which no time passes; deadlines still fire, for the loop counts them down itself."""
-    chosen = {"models": "lenet", "device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1} | settings
-    engine = Engine(Settings(repository=repository, **chosen), observer, clock=lambda: 100.0)
+    """Runs an engine on a clock that stands still; deadlines still expire, because the event loop has its own clock."""
+    options = {"models": "lenet", "device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1} | settings
+    engine = Engine(Settings(repository=repository, **options), observer, clock=lambda: 100.0)
     await engine.load()
     try:
         yield engine
@@ -330,29 +328,29 @@ async def frozen(repository: Path, observer: Any, **settings: Any) -> AsyncItera
         await engine.close()
 
 
-async def test_a_deadline_ends_requests_that_are_at_or_before_their_decoder(
+async def test_a_deadline_ends_requests_before_and_during_decoding(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
     async with frozen(repository, observer) as engine:
         at_decoder = asyncio.create_task(engine.classify(digit(deadline=100.3)))
         await blocked.wait_entered()
-        before_it = asyncio.create_task(engine.classify(digit(deadline=100.3)))
-        for task, stage in ((at_decoder, "decode"), (before_it, "admitted")):
+        waiting = asyncio.create_task(engine.classify(digit(deadline=100.3)))
+        for task, stage in ((at_decoder, "decode"), (waiting, "admitted")):
             with pytest.raises(DeadlineExceeded, match=f"the image was at the stage {stage}"):
                 await asyncio.wait_for(task, 60)
-        assert not blocked.opened.is_set(), "they ended though nothing went on"
+        assert not blocked.opened.is_set(), "they end while the decoder is blocked"
         assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
         blocked.opened.set()
         await engine.classify(digit())
     assert blocked.entered.acquire(blocking=False) and not blocked.entered.acquire(blocking=False), (
-        "the second never was"
+        "the second image is not decoded"
     )
     assert sum(report.size for report in observer.batches) == 1
     assert observer.rejections == [("lenet", "deadline")] * 2 and observer.cancellations == []
 
 
-async def test_a_deadline_ends_requests_that_are_on_or_before_their_device(
+async def test_a_deadline_ends_requests_before_and_during_their_run(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with frozen(repository, observer) as engine:
@@ -367,11 +365,11 @@ async def test_a_deadline_ends_requests_that_are_on_or_before_their_device(
         assert not runs.opened.is_set()
         runs.opened.set()
         await engine.classify(digit())
-    assert runs.count == 2, "the one that waited was never run"
+    assert runs.count == 2, "the waiting image is not run"
 
 
 class BlockedRuns:
-    """Stands before a model: runs wait until the test opens it, and then fail if they are told to."""
+    """A wrapper of a model's `run` that blocks until the test sets `opened`, and then fails unless `works`."""
 
     def __init__(self, engine: Engine) -> None:
         model: Any = engine.catalog.entries()[0].model
@@ -396,7 +394,7 @@ class BlockedRuns:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
 
 
-async def test_a_call_without_a_deadline_gets_its_models_own_on_time(
+async def test_a_request_without_a_deadline_ends_at_its_models_default_timeout(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
@@ -408,12 +406,12 @@ async def test_a_call_without_a_deadline_gets_its_models_own_on_time(
         patient = asyncio.create_task(engine.classify(digit(deadline=5000.0)))
         with pytest.raises(DeadlineExceeded):
             await asyncio.wait_for(hasty, 60)
-        assert not patient.done(), "a deadline of its own goes before the model's"
+        assert not patient.done(), "the request's deadline overrides the model's default"
         blocked.opened.set()
         assert (await patient).model == "lenet"
 
 
-async def test_a_call_without_any_deadline_waits_as_long_as_it_takes(
+async def test_a_request_without_any_deadline_waits_without_limit(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -449,7 +447,7 @@ async def test_the_more_urgent_priority_is_served_first(
     assert order == ["HIGH", "NORMAL", "LOW"]
 
 
-async def test_an_image_that_is_cancelled_before_the_decoder_is_never_decoded(
+async def test_an_image_cancelled_before_decoding_is_never_decoded(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -464,12 +462,12 @@ async def test_an_image_that_is_cancelled_before_the_decoder_is_never_decoded(
         assert engine.in_flight == 1 and engine.queue_depth(("lenet", 1, 1)) == 1
         blocked.opened.set()
         await first
-        assert not blocked.entered.acquire(blocking=False), "the picture of who left was never decoded"
+        assert not blocked.entered.acquire(blocking=False), "the cancelled image is not decoded"
     assert observer.cancellations == [("lenet", "admitted")]
     assert sum(report.size for report in observer.batches) == 1
 
 
-async def test_when_the_last_device_is_lost_everybody_is_sent_elsewhere_at_once(
+async def test_when_the_last_device_is_removed_all_requests_end_as_unavailable(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_pool, "is_responsive", lambda device: False)
@@ -492,7 +490,7 @@ async def test_when_the_last_device_is_lost_everybody_is_sent_elsewhere_at_once(
     assert observer.rejections == [("lenet", "unavailable")] * 6
 
 
-async def test_a_lost_device_does_not_keep_the_engine_from_closing(
+async def test_a_removed_device_does_not_keep_the_engine_from_closing(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_pool, "is_responsive", lambda device: False)
@@ -505,14 +503,14 @@ async def test_a_lost_device_does_not_keep_the_engine_from_closing(
         await asyncio.wait_for(engine.close(), 60)
 
 
-async def test_the_table_of_a_ready_model_tells_of_every_size_on_every_device(repository: Path, observer: Any) -> None:
+async def test_batch_seconds_has_every_size_on_every_device(repository: Path, observer: Any) -> None:
     async with running(repository, observer, models="lenet", max_batch_size=4) as engine:
         await engine.classify(digit())
         (by_size,) = (seconds for device, seconds in engine.batch_seconds(("lenet", 1, 1)).items() if device == "cpu")
         assert sorted(by_size) == [1, 2, 4] and min(by_size.values()) > 0
 
 
-async def test_the_event_log_tells_the_whole_story(
+async def test_the_event_log_has_every_event_of_answered_refused_and_cancelled_requests(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -546,20 +544,26 @@ async def test_the_event_log_tells_the_whole_story(
     assert by_request[5] == ["ended"]
     ends = {each["request"]: each["outcome"] for each in events if each["event"] == "ended"}
     assert ends == {1: "answered", 2: "cancelled", 3: "deadline", 4: "queue_full", 5: "invalid_argument"}
-    told = {"model": "lenet", "version": 1}
+    version = {"model": "lenet", "version": 1}
     admitted = next(each for each in events if each.get("request") == 1)
     predicted = admitted.pop("predicted")
-    assert admitted == told | {"event": "admitted", "at": 100.0, "request": 1, "priority": "high", "deadline": 5000.0}
+    assert admitted == version | {
+        "event": "admitted",
+        "at": 100.0,
+        "request": 1,
+        "priority": "high",
+        "deadline": 5000.0,
+    }
     assert 100.0 < predicted < 5000.0
     refused = next(each for each in events if each["event"] == "refused")
     assert (refused["reason"], refused["deadline"], refused["priority"]) == ("queue_full", None, "normal")
     (batch,) = (each for each in events if each["event"] == "batch")
-    assert batch == told | {"event": "batch", "at": 2000.0, "batch": 1, "device": "cpu", "requests": [1]}
+    assert batch == version | {"event": "batch", "at": 2000.0, "batch": 1, "device": "cpu", "requests": [1]}
     (ran,) = (each for each in events if each["event"] == "ran")
     assert ran == {"event": "ran", "at": 2000.0, "batch": 1, "succeeded": True}
 
 
-async def test_the_event_log_tells_of_a_batch_that_failed_and_of_images_dropped_before_the_device(
+async def test_the_event_log_has_failed_batches_and_images_dropped_before_the_device(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event_log = FileEventLog(tmp_path / "trace")
@@ -574,7 +578,7 @@ async def test_the_event_log_tells_of_a_batch_that_failed_and_of_images_dropped_
     await runs.wait_entered()
     late, last = (asyncio.create_task(engine.classify(digit(deadline=each))) for each in (1100.0, None))
     for _ in range(3):
-        await blocked.wait_entered()  # by the time that the one decoder has the last, the late one waits for the device
+        await blocked.wait_entered()  # once the only decoder has the last image, the late one waits for the device
     now[0] = 2000.0
     runs.opened.set()
     for task in (failing, last):
@@ -591,7 +595,7 @@ async def test_the_event_log_tells_of_a_batch_that_failed_and_of_images_dropped_
     assert [each for each in events if each["event"] == "dropped"] == [dropped]
 
 
-async def test_a_models_own_limits_hold_for_it(repository: Path, tmp_path: Path, observer: Any) -> None:
+async def test_a_models_config_sets_its_limits(repository: Path, tmp_path: Path, observer: Any) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text("max_batch_size = 3\n")
     async with running(tmp_path, observer, max_batch_size=8) as engine:
@@ -599,7 +603,9 @@ async def test_a_models_own_limits_hold_for_it(repository: Path, tmp_path: Path,
         assert model is not None and model.max_batch_size == 3
 
 
-async def test_a_wrong_key_refuses_the_model_and_names_itself(repository: Path, tmp_path: Path, observer: Any) -> None:
+async def test_an_unknown_config_key_refuses_the_model_and_is_named(
+    repository: Path, tmp_path: Path, observer: Any
+) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text("max_bach_size = 3\n")
     async with running(tmp_path, observer) as engine:
@@ -608,7 +614,7 @@ async def test_a_wrong_key_refuses_the_model_and_names_itself(repository: Path, 
         assert "config.toml: max_bach_size is no setting of a model" in entry.reason
 
 
-async def test_a_bad_image_fails_alone_and_holds_no_place(repository: Path, observer: Any) -> None:
+async def test_a_bad_image_fails_and_frees_its_place(repository: Path, observer: Any) -> None:
     async with running(repository, observer, models="lenet", max_batch_size=4) as engine:
         requests = [digit(seed) for seed in range(8)]
         bad = digit(image=RawPixels(b"short", 28, 28, 1))
@@ -621,7 +627,7 @@ async def test_a_bad_image_fails_alone_and_holds_no_place(repository: Path, obse
     assert observer.rejections == [("lenet", "invalid_image")]
 
 
-async def test_a_decoder_that_breaks_is_our_fault_and_the_caller_is_told(
+async def test_an_internal_failure_of_a_decoder_reaches_the_caller(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def decode(*_: Any) -> Any:
@@ -634,7 +640,7 @@ async def test_a_decoder_that_breaks_is_our_fault_and_the_caller_is_told(
         assert "secret" not in str(failure.value) and failure.value.reference in str(failure.value)
 
 
-async def test_close_answers_what_was_admitted_and_refuses_what_comes_after(
+async def test_close_answers_admitted_requests_and_refuses_later_ones(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = BlockedDecode(monkeypatch)
@@ -659,14 +665,14 @@ async def test_the_times_of_an_answer_add_up_to_its_total(repository: Path, obse
     assert parts == pytest.approx(request.total_seconds, abs=0.01)
 
 
-async def test_only_a_cancellation_by_the_caller_counts_against_it(
+async def test_only_a_cancellation_by_the_caller_counts_as_the_callers(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[bool] = []
+    by_caller_flags: list[bool] = []
     real = BatchQueue.cancel
 
     def cancel(queue: Any, ticket: Any, by_caller: bool = True) -> Any:
-        told.append(by_caller)
+        by_caller_flags.append(by_caller)
         return real(queue, ticket, by_caller)
 
     monkeypatch.setattr(BatchQueue, "cancel", cancel)
@@ -676,8 +682,8 @@ async def test_only_a_cancellation_by_the_caller_counts_against_it(
         await blocked.wait_entered()
         cancelled.cancel()
         await asyncio.gather(cancelled, return_exceptions=True)
-        assert told == [True]
+        assert by_caller_flags == [True]
         blocked.opened.set()
         with pytest.raises(InvalidImage):
             await engine.classify(digit()._replace(image=EncodedImage(b"no picture")))
-    assert told == [True, False]
+    assert by_caller_flags == [True, False]
