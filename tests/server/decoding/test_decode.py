@@ -1,4 +1,4 @@
-"""The promises of `linnaeus.server.decoding.decode`, on real files made here."""
+"""Tests of `decode` on generated image files."""
 
 import contextlib
 import io
@@ -45,7 +45,7 @@ def noise(*shape: int, seed: int = 0) -> Pixels:
 
 
 def photograph(width: int, height: int) -> Image.Image:
-    """Smooth colours with some detail, different in all four corners."""
+    """Returns an image of smooth colours with some detail, different in all four corners."""
     y, x = numpy.mgrid[0:1:height * 1j, 0:1:width * 1j]  # fmt: skip
     detail = 30 * numpy.sin(40 * x) * numpy.cos(30 * y)
     return Image.fromarray(numpy.stack([200 * x + 25, 200 * y + 25, 112 + detail], axis=2).astype(numpy.uint8))
@@ -80,7 +80,7 @@ def refusal(data: bytes, max_pixels: int = MAX_PIXELS) -> InvalidImage:
 
 
 def resize_then_crop(image: Image.Image, spec: InputSpec) -> Pixels:
-    """The plain way, step by step, as torchvision's Resize and CenterCrop do it on a Pillow image."""
+    """Resizes and crops in two steps, as torchvision's Resize and CenterCrop do on a Pillow image."""
     short = min(image.size)
     filter = Image.Resampling[spec.interpolation.upper()]
     width, height = (int(spec.resize * length / short) for length in image.size)
@@ -98,19 +98,19 @@ def difference(one: Pixels, other: Pixels) -> NDArray[numpy.int16]:
 
 
 @pytest.mark.parametrize("spec", [DIGIT, PHOTO, InputSpec(3, 30, 50, 60, "bilinear")])
-def test_the_answer_is_contiguous_writable_uint8_of_the_shape_the_model_takes(spec: InputSpec) -> None:
+def test_the_result_is_contiguous_writable_uint8_of_the_models_shape(spec: InputSpec) -> None:
     pixels = run(save(photograph(90, 70), "JPEG"), spec)
     assert pixels.shape == (spec.height, spec.width, spec.channels)
     assert pixels.dtype == numpy.uint8 and pixels.flags.c_contiguous and pixels.flags.writeable
 
 
-def test_a_digit_of_the_models_own_size_comes_through_bit_for_bit() -> None:
+def test_pixels_of_the_models_own_size_are_unchanged() -> None:
     digit = noise(28, 28)
     assert numpy.array_equal(run(save(Image.fromarray(digit), "PNG"), DIGIT)[:, :, 0], digit)
     assert numpy.array_equal(decode(RawPixels(digit.tobytes(), 28, 28, 1), DIGIT, 784)[:, :, 0], digit)
 
 
-def test_a_picture_whose_shorter_side_fits_is_cut_and_not_resampled() -> None:
+def test_an_image_whose_shorter_side_fits_is_cropped_and_not_resampled() -> None:
     wide = noise(24, 41, 3)
     assert numpy.array_equal(run(save(Image.fromarray(wide), "PNG")), wide[:, 8:32])
 
@@ -126,7 +126,7 @@ def test_a_picture_whose_shorter_side_fits_is_cut_and_not_resampled() -> None:
 def test_one_step_equals_resize_then_crop_within_rounding(
     width: int, height: int, crop: tuple[int, int], margin: int, interpolation: str
 ) -> None:
-    resize = max(max(crop) + margin, -(-min(width, height) // 5))  # six times too large and more is averaged down first
+    resize = max(max(crop) + margin, -(-min(width, height) // 5))  # larger images are box-averaged first
     spec = InputSpec(3, *crop, resize, interpolation)
     image = photograph(width, height)
     apart = difference(run(save(image, "PNG"), spec), resize_then_crop(image, spec))
@@ -135,7 +135,7 @@ def test_one_step_equals_resize_then_crop_within_rounding(
 
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1), (3, 60_000), (1, 1)])
 @pytest.mark.parametrize("spec", [PHOTO, SMALL_GREY])
-def test_an_extreme_shape_is_classified_without_a_huge_intermediate(size: tuple[int, int], spec: InputSpec) -> None:
+def test_an_extreme_aspect_ratio_needs_no_huge_intermediate_image(size: tuple[int, int], spec: InputSpec) -> None:
     data = save(photograph(*size), "PNG")
     tracemalloc.start()
     assert run(data, spec).shape == (spec.height, spec.width, spec.channels)
@@ -143,13 +143,13 @@ def test_an_extreme_shape_is_classified_without_a_huge_intermediate(size: tuple[
     tracemalloc.stop()
 
 
-def test_a_far_too_large_picture_stays_close_to_plain_resizing() -> None:
+def test_box_averaging_a_large_image_stays_close_to_plain_resizing() -> None:
     image = photograph(2000, 1500)
     assert difference(run(save(image, "PNG")), resize_then_crop(image, SMALL)).mean() < 1
 
 
 @pytest.mark.parametrize("size", [(1280, 960), (1283, 961), (903, 909), (2007, 1501)])
-def test_a_jpeg_decoded_at_a_fraction_stays_close_to_the_whole_and_in_place(size: tuple[int, int]) -> None:
+def test_a_jpeg_decoded_at_a_fraction_stays_close_to_full_decoding(size: tuple[int, int]) -> None:
     data = save(photograph(*size), "JPEG", quality=90)
     spec = InputSpec(3, 224, 224, 224, "bicubic")
     plain = resize_then_crop(Image.open(io.BytesIO(data)), spec)
@@ -161,14 +161,14 @@ def test_a_jpeg_decoded_at_a_fraction_stays_close_to_the_whole_and_in_place(size
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_is_seen_upright(format: str, orientation: int) -> None:
+def test_exif_orientation_is_applied(format: str, orientation: int) -> None:
     spec = InputSpec(3, 21, 32, 33, "bilinear")
     data = save(photograph(120, 80), format, exif=exif(orientation), quality=95)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")
     assert difference(run(data, spec), resize_then_crop(upright, spec)).max() <= 3
 
 
-def test_a_large_turned_jpeg_is_cut_where_the_upright_one_would_be() -> None:
+def test_a_large_rotated_jpeg_is_cropped_at_the_place_of_the_upright_one() -> None:
     image = photograph(1283, 961)
     for orientation in range(1, 9):
         data = save(image, "JPEG", exif=exif(orientation), quality=95)
@@ -180,12 +180,12 @@ def test_a_large_turned_jpeg_is_cut_where_the_upright_one_would_be() -> None:
     "broken", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff\x12\x01", b"?" * 9]
 )
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP"])
-def test_broken_exif_is_ignored(format: str, broken: bytes) -> None:
+def test_malformed_exif_is_ignored(format: str, broken: bytes) -> None:
     image = photograph(40, 30)
     assert numpy.array_equal(run(save(image, format, exif=b"Exif\0\0" + broken)), run(save(image, format)))
 
 
-def test_a_large_picture_in_each_plain_format_is_the_same_picture() -> None:
+def test_a_large_image_gives_the_same_pixels_in_each_format() -> None:
     image = photograph(100, 80)
     expected = run(save(image, "PNG"))
     assert numpy.array_equal(run(save(image, "BMP")), expected)
@@ -201,14 +201,14 @@ def test_colour_becomes_luma_and_grey_becomes_equal_rgb() -> None:
     assert numpy.array_equal(run(save(grey, "PNG")), numpy.asarray(grey.convert("RGB")))
 
 
-def test_a_cmyk_jpeg_is_the_picture_it_prints() -> None:
+def test_a_cmyk_jpeg_has_the_right_colours() -> None:
     image = photograph(48, 48)
     assert difference(run(save(image.convert("CMYK"), "JPEG", quality=95)), run(save(image, "PNG"))).mean() < 2
 
 
-def test_a_ycck_jpeg_is_the_picture_it_prints() -> None:
+def test_a_ycck_jpeg_has_the_right_colours() -> None:
     image = photograph(48, 48)
-    # The file holds YCbCr of the inverted colours; Pillow inverts what it writes, and cannot write the YCCK flag.
+    # The file holds YCbCr of the inverted colours. Pillow inverts on writing and cannot write the YCCK flag.
     planes = [ImageOps.invert(plane) for plane in ImageOps.invert(image).convert("YCbCr").split()]
     cmyk = Image.merge("CMYK", [*planes, Image.new("L", image.size, 0)])
     data = bytearray(save(cmyk, "JPEG", quality=95))
@@ -223,7 +223,7 @@ def test_sixteen_bit_grey_is_scaled_and_not_clipped() -> None:
     assert numpy.array_equal(pixels, numpy.round(samples * (255 / 65535)).astype(numpy.uint8))
 
 
-def test_sixteen_bit_colour_is_the_same_picture() -> None:
+def test_sixteen_bit_colour_gives_the_same_pixels() -> None:
     image = noise(24, 24, 3)
     rows = b"".join(b"\0" + (row.astype(">u2") * 257).tobytes() for row in image)
     assert numpy.array_equal(run(png(24, 24, 16, 2, rows)), image)
@@ -235,7 +235,7 @@ def test_one_bit_is_black_and_white() -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "WEBP"])
-def test_what_is_transparent_is_white_paper(format: str) -> None:
+def test_transparent_pixels_are_composited_over_white(format: str) -> None:
     colours = noise(24, 24, 4)
     colours[:8, :, 3], colours[8:16, :, 3] = 0, 255
     pixels = run(save(Image.fromarray(colours), format, **({"lossless": True} if format == "WEBP" else {})))
@@ -255,7 +255,7 @@ def test_a_fully_opaque_alpha_channel_changes_nothing() -> None:
 
 
 @pytest.mark.parametrize("transparency", [None, 3, bytes([255] * 3 + [0, 128])])
-def test_a_palette_is_looked_up(transparency: int | bytes | None) -> None:
+def test_palette_colours_are_applied(transparency: int | bytes | None) -> None:
     image = photograph(24, 24).quantize(16)
     expected = numpy.asarray(image.convert("RGB")).astype(float)
     indices = numpy.asarray(image)
@@ -280,7 +280,7 @@ def test_a_palette_is_looked_up(transparency: int | bytes | None) -> None:
         (16, 2, struct.pack(">6H", *[0x1234] * 3, *[25700] * 3), struct.pack(">3H", *[0x1234] * 3), [255, 100]),
     ],
 )
-def test_a_png_colour_named_transparent_is_white_paper(
+def test_a_pngs_transparent_colour_becomes_white(
     depth: int, colour_type: int, samples: bytes, transparent: bytes, expected: list[int]
 ) -> None:
     data = png(2, 1, depth, colour_type, b"\0" + samples, png_chunk(b"tRNS", transparent))
@@ -290,21 +290,21 @@ def test_a_png_colour_named_transparent_is_white_paper(
 
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
-def test_of_an_animation_the_first_frame_is_the_picture(format: str) -> None:
+def test_the_first_frame_of_an_animation_is_used(format: str) -> None:
     first, second = photograph(24, 24).quantize(64).convert("RGB"), Image.new("RGB", (24, 24), "red")
     options = {"lossless": True} if format == "WEBP" else {}
     data = save(first, format, save_all=True, append_images=[second], duration=50, **options)
     assert difference(run(data), numpy.asarray(first)).max() <= 1
 
 
-def test_of_a_gif_only_the_first_frame_is_read() -> None:
+def test_only_the_first_frame_of_a_gif_is_read() -> None:
     image = photograph(24, 24).quantize(64)
     data = save(image, "GIF", comment=b"first", transparency=3)
     assert numpy.array_equal(run(data[:-1] + b"," + b"\xff" * 50), run(data))
     assert (run(data)[numpy.asarray(image) == 3] == 255).all()
 
 
-def test_an_mpo_is_its_first_picture() -> None:
+def test_the_first_image_of_an_mpo_is_used() -> None:
     image = photograph(40, 40)
     data = save(image, "MPO", save_all=True, append_images=[Image.new("RGB", (40, 40))])
     assert numpy.array_equal(run(data), run(save(image, "JPEG")))
@@ -313,7 +313,7 @@ def test_an_mpo_is_its_first_picture() -> None:
 # Refusals
 
 
-def test_what_is_no_picture_is_refused_in_one_clear_sentence() -> None:
+def test_data_that_is_no_image_is_refused_in_one_sentence() -> None:
     assert "empty" in str(refusal(b""))
     assert "send a JPEG, PNG, GIF, WebP or BMP file" in str(refusal(b"Dear server, what is this?"))
     assert "send a JPEG, PNG, GIF, WebP or BMP file" in str(refusal(random.Random(1).randbytes(5000)))
@@ -328,7 +328,7 @@ def test_a_file_cut_short_is_refused_wherever_it_is_cut(format: str) -> None:
 
 
 def oversized_gif() -> bytes:
-    """One pixel of screen under a huge frame, to be wiped with the background afterwards."""
+    """Returns a GIF of one pixel with a huge frame that is to be restored to the background."""
     screen = b"GIF89a" + struct.pack("<HHBBB", 1, 1, 0, 0, 0)
     wipe = b"!\xf9\x04" + bytes([2 << 2, 0, 0, 0, 0])
     return screen + wipe + b"," + struct.pack("<HHHHBB", 0, 0, 65535, 65535, 0, 8)
@@ -358,7 +358,7 @@ def oversized_bmp() -> bytes:
     [lambda: png(100_000, 100_000, 8, 2, b"\0" * 99), oversized_gif, oversized_webp, oversized_jpeg, oversized_bmp],
     ids=["png", "gif", "webp", "jpeg", "bmp"],
 )
-def test_a_claimed_giant_is_refused_from_its_header_without_taking_memory(make: Callable[[], bytes]) -> None:
+def test_a_huge_declared_size_is_refused_without_allocating_memory(make: Callable[[], bytes]) -> None:
     data = make()
     resource = pytest.importorskip("resource")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -376,20 +376,20 @@ def test_the_pixel_limit_is_the_largest_size_allowed() -> None:
     assert "40 x 30 = 1200 pixels" in str(refusal(data, max_pixels=1199))
 
 
-def test_a_limit_above_pillows_own_brings_no_warning() -> None:
+def test_a_limit_above_pillows_own_causes_no_warning() -> None:
     data = save(Image.new("1", (10_000, 9_000)), "PNG")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert run(data, max_pixels=100_000_000).shape == (24, 24, 3)
 
 
-def test_a_jpeg_of_endless_scans_is_refused() -> None:
+def test_a_jpeg_with_too_many_scans_is_refused() -> None:
     data = save(photograph(64, 64), "JPEG", progressive=True)
     last_scan = data[data.rindex(b"\xff\xda") : -2]
     assert "scans" in str(refusal(data[:-2] + last_scan * MAX_JPEG_SCANS + b"\xff\xd9"))
 
 
-def test_what_follows_a_jpeg_does_not_count_as_scans() -> None:
+def test_data_after_a_jpeg_does_not_count_as_scans() -> None:
     data = save(photograph(64, 64), "JPEG")
     assert numpy.array_equal(run(data + b"\0\2" + b"\xff\xda\0\2" * 500), run(data))
 
@@ -411,7 +411,7 @@ def test_raw_pixels_have_one_three_or_four_channels(channels: int) -> None:
     assert pixels_refusal(b"\0" * 8, 2, 2, channels)[0] == "image.pixels.channels"
 
 
-def test_raw_pixels_must_fit_their_shape() -> None:
+def test_raw_pixels_must_match_their_declared_shape() -> None:
     field, message = pixels_refusal(b"\0" * 11, 2, 2, 3)
     assert field == "image.pixels.data" and "11 bytes" in message and "needs 12" in message
     assert pixels_refusal(b"", 2, 2, 3)[0] == "image.pixels.data"
@@ -424,7 +424,7 @@ def test_raw_pixels_have_a_positive_size(length: int) -> None:
     assert pixels_refusal(b"", 2, length, 1)[0] == "image.pixels.width"
 
 
-def test_raw_pixels_of_an_absurd_size_are_refused() -> None:
+def test_raw_pixels_above_the_pixel_limit_are_refused() -> None:
     assert pixels_refusal(b"\0", 2**31 - 1, 2**31 - 1, 4)[0] == "image.pixels"
 
 
@@ -435,7 +435,7 @@ def seeds() -> list[bytes]:
     rgba = Image.fromarray(noise(33, 47, 4))
     rgb, palette = rgba.convert("RGB"), rgba.convert("RGB").quantize(50)
     turned = exif(6)
-    turned[0x011A] = 72.0  # a resolution, which Pillow looks up on opening a JPEG
+    turned[0x011A] = 72.0  # a resolution, which Pillow reads when it opens a JPEG
     return [
         save(rgb, "JPEG", exif=turned),
         save(rgb, "JPEG", progressive=True),
@@ -494,7 +494,7 @@ def test_thousands_of_damaged_files_are_decoded_or_refused_and_never_warn() -> N
     magic=st.sampled_from([b"", b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"RIFF....WEBPVP8X"]),
     rest=st.binary(max_size=200),
 )
-def test_bytes_behind_a_picture_files_first_bytes_are_refused_or_decoded(magic: bytes, rest: bytes) -> None:
+def test_arbitrary_bytes_after_a_file_signature_are_refused_or_decoded(magic: bytes, rest: bytes) -> None:
     try:
         run(magic + rest, max_pixels=10_000)
     except InvalidImage as error:
@@ -502,15 +502,15 @@ def test_bytes_behind_a_picture_files_first_bytes_are_refused_or_decoded(magic: 
 
 
 @pytest.mark.parametrize("opening", [b"\xff\xc4\0\1\xff\xc4", b"\xff\xc8"], ids=["impossible length", "undefined"])
-def test_a_jpeg_segment_that_pillow_reads_otherwise_cannot_smuggle_metadata(opening: bytes) -> None:
+def test_a_jpeg_segment_of_invalid_length_cannot_hide_metadata_from_the_parser(opening: bytes) -> None:
     data = save(photograph(40, 40), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\xff")
     body = data.index(b"\xff\xdb")
-    # Pillow, led astray by the opening, would skip 250 zeros and then find EXIF that it warns about.
-    cover = bytes(250) + data[data.index(b"\xff\xe1") : body]
-    smuggled = data[:2] + opening + struct.pack(">H", len(cover) + 2) + cover + data[body:]
+    # Pillow reads the opening differently: it would skip 250 zeros and then find EXIF that causes a warning.
+    payload = bytes(250) + data[data.index(b"\xff\xe1") : body]
+    crafted = data[:2] + opening + struct.pack(">H", len(payload) + 2) + payload + data[body:]
     with warnings.catch_warnings(), contextlib.suppress(InvalidImage):
         warnings.simplefilter("error")
-        run(smuggled)
+        run(crafted)
 
 
 @pytest.mark.parametrize(
@@ -519,7 +519,7 @@ def test_a_jpeg_segment_that_pillow_reads_otherwise_cannot_smuggle_metadata(open
     + [ValueError, ZeroDivisionError, AssertionError, AttributeError, struct.error, zlib.error]
     + [Image.DecompressionBombError, UnidentifiedImageError],
 )
-def test_whatever_pillow_raises_is_a_refusal(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_error_of_pillow_becomes_a_refusal(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error("deep inside")
 
@@ -527,7 +527,7 @@ def test_whatever_pillow_raises_is_a_refusal(error: type[Exception], monkeypatch
     assert "deep inside" not in str(refusal(save(photograph(9, 9), "BMP")))
 
 
-def test_threads_decode_at_the_same_time_without_touching_each_other() -> None:
+def test_concurrent_threads_decode_independently() -> None:
     files = [save(photograph(60 + 7 * n, 50), format) for n in range(4) for format in ("JPEG", "PNG", "GIF", "WEBP")]
     expected = [run(data) for data in files]
     wrong: list[int] = []
