@@ -1,4 +1,4 @@
-"""What is served follows what is asked for and what the repository holds, and no call fails for it."""
+"""Tests of loading, reloading and unloading models while requests are answered."""
 
 import asyncio
 import shutil
@@ -52,7 +52,7 @@ def request(model: str = "m", version: str = "") -> Request:
 
 
 async def answering_version(engine: Engine, version: str = "") -> tuple[int, str]:
-    """The version that answers, by its number and by the first word of its label."""
+    """Returns the number of the version that answers, and the first word of its label."""
     answer = await engine.classify(request(version=version))
     return answer.version, answer.classes[0].label.split()[0]
 
@@ -62,7 +62,7 @@ def states(engine: Engine) -> dict[int, ModelState]:
 
 
 class BlockedFunction:
-    """Holds up a function that other threads call, until the test lets it go on; counts its calls."""
+    """A replacement for a module's function that blocks other threads until `opened` is set; counts its calls."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
         self.opened = threading.Event()
@@ -83,12 +83,12 @@ class BlockedFunction:
         assert await asyncio.to_thread(self._entered.acquire, timeout=PATIENCE_SECONDS)
 
 
-async def turns(count: int = 20) -> None:
+async def run_event_loop(count: int = 20) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def test_a_version_that_is_renamed_in_is_noticed_and_answers_from_then_on(
+async def test_a_version_that_is_renamed_into_place_is_loaded_and_becomes_the_default(
     source: Path, root: Path, observer: Any
 ) -> None:
     async with running(root, observer) as engine:
@@ -103,7 +103,7 @@ async def test_a_version_that_is_renamed_in_is_noticed_and_answers_from_then_on(
         assert (await engine.classify(request("new"))).version == 7
 
 
-async def test_what_has_not_changed_is_not_loaded_again(
+async def test_unchanged_versions_are_not_loaded_again(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_version(source, root, "m", 2, spoilt="corrupt")
@@ -113,14 +113,14 @@ async def test_what_has_not_changed_is_not_loaded_again(
         await engine.model_manager.reconcile_changes()
         assert loads.calls == 0
         with pytest.raises(NotLoaded):
-            await engine.model_manager.load_model("m")  # asked for, a refused one is tried again; the other one is not
+            await engine.model_manager.load_model("m")  # loads the refused version again, not the other
         assert loads.calls == 1
         shutil.rmtree(root / "m" / "2")
         assert [entry.version for entry in await engine.model_manager.load_model("m")] == [1]
         assert loads.calls == 1
 
 
-async def test_a_reload_moves_the_calls_and_returns_the_old_model_s_memory(
+async def test_a_reload_moves_new_requests_and_frees_the_old_models_memory(
     root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(root, observer) as engine:
@@ -133,7 +133,7 @@ async def test_a_reload_moves_the_calls_and_returns_the_old_model_s_memory(
         assert model() is not None
         (entry,) = await engine.model_manager.reload_model("m")
         assert (entry.version, entry.state) == (1, ModelState.READY) and entry.generation > lane.generation
-        assert left == [False], "nothing holds the old model when its memory is to be returned"
+        assert left == [False], "nothing refers to the old model when its memory is freed"
         assert engine.batch_seconds(lane) == {}
         assert await answering_version(engine) == (1, "one")
         model = weakref.ref(entry.model)
@@ -142,7 +142,7 @@ async def test_a_reload_moves_the_calls_and_returns_the_old_model_s_memory(
         assert left == [False, False]
 
 
-async def test_a_call_that_was_resolved_before_a_reload_is_answered_by_what_it_was_resolved_to(
+async def test_a_request_resolved_before_a_reload_is_answered_by_the_old_generation(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(root, observer, decode_threads=1) as engine:
@@ -154,7 +154,7 @@ async def test_a_call_that_was_resolved_before_a_reload_is_answered_by_what_it_w
         while engine.catalog.find("m", "1").generation == 1:  # ends with the test's time limit
             await asyncio.to_thread(lambda: None)
         after = asyncio.create_task(answering_version(engine))
-        await turns()
+        await run_event_loop()
         assert not reload.done() and engine.catalog.find("m", "1").state is ModelState.READY
         decoding.opened.set()
         assert await before == (1, "one") and await after == (1, "anew")
@@ -162,7 +162,7 @@ async def test_a_call_that_was_resolved_before_a_reload_is_answered_by_what_it_w
 
 
 @pytest.mark.parametrize(("how", "reason"), BROKEN.items())
-async def test_a_broken_new_version_changes_nothing_and_says_why(
+async def test_a_broken_new_version_changes_nothing_and_has_a_reason(
     source: Path, root: Path, observer: Any, how: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(root, observer) as engine:
@@ -180,7 +180,7 @@ async def test_a_broken_new_version_changes_nothing_and_says_why(
 
 
 @pytest.mark.parametrize(("how", "reason"), BROKEN.items())
-async def test_a_version_that_is_replaced_by_a_broken_one_is_served_as_before_and_says_why(
+async def test_a_version_replaced_by_a_broken_one_is_served_as_before_and_has_a_reason(
     source: Path, root: Path, observer: Any, how: str, reason: str
 ) -> None:
     async with running(root, observer) as engine:
@@ -198,9 +198,7 @@ async def test_a_version_that_is_replaced_by_a_broken_one_is_served_as_before_an
         assert await answering_version(engine) == (1, "whole") and engine.catalog.find("m", "1").reason == ""
 
 
-async def test_a_folder_that_is_still_being_copied_is_tried_again_when_it_has_changed(
-    source: Path, root: Path, observer: Any
-) -> None:
+async def test_an_incomplete_folder_is_loaded_again_once_it_changes(source: Path, root: Path, observer: Any) -> None:
     whole = add_version(source, root.parent / f"{root.name}-aside", "m", 2, "two ")
     async with running(root, observer) as engine:
         (root / "m" / "2").mkdir()
@@ -213,7 +211,7 @@ async def test_a_folder_that_is_still_being_copied_is_tried_again_when_it_has_ch
         assert await answering_version(engine) == (2, "two")
 
 
-async def test_an_unloaded_version_ends_with_its_calls_and_comes_back_only_when_asked_for(
+async def test_an_unloaded_version_answers_its_requests_and_returns_only_by_a_load(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add_version(source, root, "m", 2, "two ")
@@ -222,7 +220,7 @@ async def test_an_unloaded_version_ends_with_its_calls_and_comes_back_only_when_
         before = asyncio.create_task(answering_version(engine))
         await decoding.entered()
         unload = asyncio.create_task(engine.model_manager.unload_model("m", "2"))
-        await turns()
+        await run_event_loop()
         assert states(engine) == {1: ModelState.READY, 2: ModelState.DRAINING} and not unload.done()
         with pytest.raises(Unavailable, match="m/2 is being unloaded"):
             await answering_version(engine, "2")
@@ -242,7 +240,7 @@ async def test_an_unloaded_version_ends_with_its_calls_and_comes_back_only_when_
         assert states(engine) == dict.fromkeys((1, 2, 3), ModelState.READY)
 
 
-async def test_a_folder_that_is_removed_is_unloaded_and_forgotten_but_an_empty_repository_is_not_believed(
+async def test_a_removed_folder_is_unloaded_but_an_empty_repository_is_an_error(
     source: Path, root: Path, observer: Any
 ) -> None:
     add_version(source, root, "m", 2, "two ")
@@ -263,16 +261,16 @@ async def test_a_folder_that_is_removed_is_unloaded_and_forgotten_but_an_empty_r
 
 
 @pytest.mark.parametrize("name", ["../m", "/m", "m/../m", "m/1", "m\0", ".hidden", ".", "..", "M"])
-async def test_a_name_leads_nowhere_but_to_a_model_of_the_repository(root: Path, observer: Any, name: str) -> None:
+async def test_a_name_never_leads_out_of_the_repository(root: Path, observer: Any, name: str) -> None:
     shutil.copytree(root / "m", root / ".hidden")
     async with running(root, observer) as engine:
-        for ask in (
+        for operation in (
             engine.model_manager.load_model,
             engine.model_manager.reload_model,
             engine.model_manager.unload_model,
         ):
             with pytest.raises(ModelNotFound):
-                await ask(name)
+                await operation(name)
         with pytest.raises(ModelNotFound):
             engine.model_manager.set_default_version(name, "1")
         with pytest.raises(InvalidArgument):
@@ -280,7 +278,7 @@ async def test_a_name_leads_nowhere_but_to_a_model_of_the_repository(root: Path,
         assert [(entry.name, entry.version) for entry in engine.catalog.entries()] == [("m", 1)]
 
 
-async def test_a_caller_that_cancels_or_asks_twice_neither_stops_nor_repeats_a_load(
+async def test_a_cancelled_or_repeated_call_neither_stops_nor_repeats_a_load(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(root, observer) as engine:
@@ -297,7 +295,7 @@ async def test_a_caller_that_cancels_or_asks_twice_neither_stops_nor_repeats_a_l
         assert await answering_version(engine) == (2, "two") and loads.calls == 1
 
 
-async def test_a_server_that_stops_begins_no_other_load_and_tells_who_waits(
+async def test_close_starts_no_further_load_and_ends_pending_calls(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with running(root, observer) as engine:
@@ -314,7 +312,7 @@ async def test_a_server_that_stops_begins_no_other_load_and_tells_who_waits(
         assert loads.calls == 1
 
 
-async def test_the_highest_versions_that_can_be_served_are_the_latest(source: Path, root: Path, observer: Any) -> None:
+async def test_the_policy_latest_serves_the_highest_versions_that_load(source: Path, root: Path, observer: Any) -> None:
     (root / "m" / "config.toml").write_text('versions = "latest:2"\n')
     for version in (2, 3):
         add_version(source, root, "m", version)
@@ -339,7 +337,7 @@ async def test_the_highest_versions_that_can_be_served_are_the_latest(source: Pa
         assert await answering_version(engine) == (4, "four")
 
 
-async def test_listed_versions_are_served_and_the_last_one_goes_on_where_none_of_them_can_be(
+async def test_listed_versions_are_served_and_a_ready_one_stays_if_none_of_them_loads(
     source: Path, root: Path, observer: Any
 ) -> None:
     for version in (2, 3):
@@ -358,7 +356,7 @@ async def test_listed_versions_are_served_and_the_last_one_goes_on_where_none_of
         assert observer.load_failures == ["m", "m"]
 
 
-async def test_labels_name_versions_and_one_that_names_none_that_is_served_fails_alone(
+async def test_labels_name_versions_and_a_label_of_an_unserved_version_fails_alone(
     source: Path, root: Path, observer: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     add_version(source, root, "m", 2, "two ")
@@ -377,10 +375,10 @@ async def test_labels_name_versions_and_one_that_names_none_that_is_served_fails
         config.write_text("labels = { stable = 2 }\n")
         await engine.model_manager.reconcile_changes()
         assert await answering_version(engine, "stable") == (2, "two")
-        assert engine.catalog.find("m", "2").generation == generation, "nothing had to be loaded for it"
+        assert engine.catalog.find("m", "2").generation == generation, "a label moves without a load"
 
 
-async def test_the_default_version_is_what_was_set_last_by_number_or_by_label(
+async def test_the_default_version_is_the_one_set_last_by_number_or_by_label(
     source: Path, root: Path, observer: Any
 ) -> None:
     add_version(source, root, "m", 2, "two ")
@@ -398,10 +396,10 @@ async def test_the_default_version_is_what_was_set_last_by_number_or_by_label(
         await engine.model_manager.reconcile_changes()
         assert await answering_version(engine) == (2, "two")
         await engine.model_manager.unload_model("m", "stable")
-        assert await answering_version(engine) == (1, "one"), "the highest that is ready stands in"
+        assert await answering_version(engine) == (1, "one"), "the highest version that is ready becomes the default"
 
 
-async def test_settings_that_change_hold_from_then_on_and_wrong_ones_change_nothing(root: Path, observer: Any) -> None:
+async def test_changed_settings_apply_and_invalid_ones_change_nothing(root: Path, observer: Any) -> None:
     config = root / "m" / "config.toml"
     async with running(root, observer) as engine:
         config.write_text("max_batch_size = 3\n")
@@ -420,9 +418,7 @@ async def test_settings_that_change_hold_from_then_on_and_wrong_ones_change_noth
         assert engine.catalog.find("m", "1").reason == "" and engine.catalog.find("m", "1").generation == 2
 
 
-async def test_under_explicit_control_nothing_is_served_that_nobody_asked_for(
-    source: Path, root: Path, observer: Any
-) -> None:
+async def test_under_explicit_control_only_requested_models_are_served(source: Path, root: Path, observer: Any) -> None:
     add_version(source, root, "other", 1)
     async with running(root, observer, model_control="explicit") as engine:
         assert {entry.state for entry in engine.catalog.entries()} == {ModelState.UNLOADED}
@@ -434,11 +430,11 @@ async def test_under_explicit_control_nothing_is_served_that_nobody_asked_for(
         assert await answering_version(engine) == (1, "one")
 
 
-async def test_the_same_model_loaded_anew_keeps_what_was_learnt_of_its_batches(root: Path, observer: Any) -> None:
+async def test_a_reload_of_the_same_model_keeps_its_latency_table(root: Path, observer: Any) -> None:
     async with running(root, observer) as engine:
         await answering_version(engine)
         lane = engine.catalog.find("m", "").lane
-        (learnt,) = dict(engine._queue._state.lanes[lane].tables).values()
+        (before,) = dict(engine._queue._state.lanes[lane].tables).values()
         await engine.model_manager.reload_model("m")
-        (table,) = engine._queue._state.lanes[engine.catalog.find("m", "").lane].tables.values()
-        assert table is learnt
+        (after,) = engine._queue._state.lanes[engine.catalog.find("m", "").lane].tables.values()
+        assert after is before
