@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,9 +10,9 @@ from typing import Any
 
 import numpy
 import pytest
+from tests.server.engine.engine_fakes import BlockedDecode
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.decoding import decoder_threads as decoders_module
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome
 from linnaeus.server.errors import (
@@ -68,28 +67,11 @@ def digit(seed: int = 0, **changes: Any) -> Request:
     return Request(RawPixels(data, 30, 30, 1), model="lenet")._replace(**changes)
 
 
-STUCK = RawPixels(b"\xff" * 30 * 30, 30, 30, 1)
+BLOCKED_IMAGE = RawPixels(b"\xff" * 30 * 30, 30, 30, 1)
 
 
-class BlockedDecode:
-    """Stands in for decode: white pictures wait until the test opens it."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.opened = threading.Event()
-        self.entered = threading.Semaphore(0)
-        real = decoders_module.decode
-
-        def decode(image: Any, *arguments: Any) -> Any:
-            if image is STUCK:
-                self.entered.release()
-                if not self.opened.wait(30):
-                    raise TimeoutError
-            return real(image, *arguments)
-
-        monkeypatch.setattr(decoders_module, "decode", decode)
-
-    async def wait_entered(self) -> None:
-        assert await asyncio.to_thread(self.entered.acquire, timeout=30)
+def block_decode(monkeypatch: pytest.MonkeyPatch) -> BlockedDecode:
+    return BlockedDecode(monkeypatch, BLOCKED_IMAGE)
 
 
 async def test_answers_are_in_order_and_equal_those_of_single_requests(engine: Engine) -> None:
@@ -127,9 +109,9 @@ async def test_a_call_with_one_invalid_request_starts_none(
 async def test_images_beyond_the_queue_size_are_refused_and_the_rest_is_answered(
     repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocked = BlockedDecode(monkeypatch)
+    blocked = block_decode(monkeypatch)
     async with running(repository, observer, tmp_path / "trace", max_queue_size=3, decode_threads=1) as engine:
-        many = asyncio.create_task(engine.classify_many([digit(image=STUCK), *map(digit, range(4))]))
+        many = asyncio.create_task(engine.classify_many([digit(image=BLOCKED_IMAGE), *map(digit, range(4))]))
         await blocked.wait_entered()
         blocked.opened.set()
         outcomes = await many
@@ -139,9 +121,9 @@ async def test_images_beyond_the_queue_size_are_refused_and_the_rest_is_answered
 async def test_a_call_whose_images_are_all_refused_is_refused_with_a_retryable_error(
     repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocked = BlockedDecode(monkeypatch)
+    blocked = block_decode(monkeypatch)
     async with running(repository, observer, tmp_path / "trace", max_queue_size=1, decode_threads=1) as engine:
-        holder = asyncio.create_task(engine.classify(digit(image=STUCK)))
+        holder = asyncio.create_task(engine.classify(digit(image=BLOCKED_IMAGE)))
         await blocked.wait_entered()
         with pytest.raises(Overloaded) as refusal:
             await engine.classify_many([digit(), digit()])
@@ -161,9 +143,9 @@ async def test_images_that_cannot_meet_the_deadline_are_refused_one_by_one(engin
 async def test_a_late_image_ends_before_the_deadline_of_its_call_and_the_others_are_answered(
     repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
 ) -> None:
-    blocked = BlockedDecode(monkeypatch)
+    blocked = block_decode(monkeypatch)
     async with running(repository, observer, tmp_path / "trace", now=100.0, decode_threads=2, streams=1) as engine:
-        requests = [digit(image=STUCK, deadline=100.4), digit(deadline=100.4), digit(deadline=500.0)]
+        requests = [digit(image=BLOCKED_IMAGE, deadline=100.4), digit(deadline=100.4), digit(deadline=500.0)]
         outcomes = await asyncio.wait_for(engine.classify_many(requests), 60)
         assert [type(each) for each in outcomes] == [DeadlineExceeded, Classification, Classification]
         assert not blocked.opened.is_set() and engine.in_flight == 0
@@ -174,9 +156,11 @@ async def test_a_late_image_ends_before_the_deadline_of_its_call_and_the_others_
 async def test_cancelling_a_call_cancels_all_of_its_images(
     repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
 ) -> None:
-    blocked = BlockedDecode(monkeypatch)
+    blocked = block_decode(monkeypatch)
     async with running(repository, observer, tmp_path / "trace", decode_threads=1, streams=1) as engine:
-        many = asyncio.create_task(engine.classify_many([digit(image=STUCK), *(digit(deadline=1e9) for _ in range(9))]))
+        many = asyncio.create_task(
+            engine.classify_many([digit(image=BLOCKED_IMAGE), *(digit(deadline=1e9) for _ in range(9))])
+        )
         await blocked.wait_entered()
         many.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -211,9 +195,9 @@ async def test_begin_does_not_wait_and_calls_on_outcome_once(engine: Engine) -> 
 async def test_on_outcome_is_not_called_after_a_cancellation(
     repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocked, outcomes = BlockedDecode(monkeypatch), []
+    blocked, outcomes = block_decode(monkeypatch), []
     async with running(repository, observer, tmp_path / "trace", decode_threads=1) as engine:
-        state = engine.begin(digit(image=STUCK, deadline=1e9), outcomes.append)
+        state = engine.begin(digit(image=BLOCKED_IMAGE, deadline=1e9), outcomes.append)
         await blocked.wait_entered()
         engine.cancel(state)
         engine.cancel(state)
