@@ -2,122 +2,25 @@
 
 import asyncio
 import shutil
-import threading
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy
 import pytest
 from tests.repositories import add_version
+from tests.server.model_store.served_versions import (
+    BlockedFunction,
+    answering_version,
+    request,
+    run_event_loop,
+    running,
+    states,
+)
 
-from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.engine.engine import Engine
-from linnaeus.server.errors import InvalidArgument, ModelNotFound, NotLoaded, Unavailable
+from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
 from linnaeus.server.model_store import loader
 from linnaeus.server.model_store.catalog import ModelState
-from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import Request
-
-PATIENCE_SECONDS = 60
-BROKEN = {"corrupt": "sha256", "wrong labels": "labels.txt has 1 lines", "raises": "this model does not like company"}
-
-
-@asynccontextmanager
-async def running(root: Path, observer: Any, **settings: Any) -> AsyncIterator[Engine]:
-    engine = Engine(Settings(repository=root, device="cpu", max_batch_size=2, **settings), observer)
-    await engine.load()
-    try:
-        yield engine
-    finally:
-        await engine.close()
-
-
-@pytest.fixture
-def source(repository: Path) -> Path:
-    return repository / "lenet" / "1"
-
-
-@pytest.fixture
-def root(source: Path, tmp_path: Path) -> Path:
-    add_version(source, tmp_path, "m", 1, "one ")
-    return tmp_path
-
-
-def request(model: str = "m", version: str = "") -> Request:
-    return Request(RawPixels(numpy.zeros(30 * 30, numpy.uint8).tobytes(), 30, 30, 1), model=model, version=version)
-
-
-async def answering_version(engine: Engine, version: str = "") -> tuple[int, str]:
-    """Returns the number of the version that answers, and the first word of its label."""
-    answer = await engine.classify(request(version=version))
-    return answer.version, answer.classes[0].label.split()[0]
-
-
-def states(engine: Engine) -> dict[int, ModelState]:
-    return {version: entry.state for version, entry in engine.catalog.versions("m").items()}
-
-
-class BlockedFunction:
-    """A replacement for a module's function that blocks other threads until `opened` is set; counts its calls."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: Any, name: str) -> None:
-        self.opened = threading.Event()
-        self._entered = threading.Semaphore(0)
-        self.calls = 0
-        real = getattr(module, name)
-
-        def held(*arguments: Any) -> Any:
-            self.calls += 1
-            self._entered.release()
-            if not self.opened.wait(PATIENCE_SECONDS):
-                raise TimeoutError
-            return real(*arguments)
-
-        monkeypatch.setattr(module, name, held)
-
-    async def entered(self) -> None:
-        assert await asyncio.to_thread(self._entered.acquire, timeout=PATIENCE_SECONDS)
-
-
-async def run_event_loop(count: int = 20) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def test_a_version_that_is_renamed_into_place_is_loaded_and_becomes_the_default(
-    source: Path, root: Path, observer: Any
-) -> None:
-    async with running(root, observer) as engine:
-        add_version(source, root, "m", 2, "two ").rename(root / "m" / ".still-written")
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (1, "one") and states(engine) == {1: ModelState.READY}
-        (root / "m" / ".still-written").rename(root / "m" / "2")
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (2, "two") and await answering_version(engine, "1") == (1, "one")
-        add_version(source, root, "new", 7)
-        await engine.model_manager.reconcile_changes()
-        assert (await engine.classify(request("new"))).version == 7
-
-
-async def test_unchanged_versions_are_not_loaded_again(
-    source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    add_version(source, root, "m", 2, spoilt="corrupt")
-    async with running(root, observer) as engine:
-        loads = BlockedFunction(monkeypatch, loader, "load_model")
-        loads.opened.set()
-        await engine.model_manager.reconcile_changes()
-        assert loads.calls == 0
-        with pytest.raises(NotLoaded):
-            await engine.model_manager.load_model("m")  # loads the refused version again, not the other
-        assert loads.calls == 1
-        shutil.rmtree(root / "m" / "2")
-        assert [entry.version for entry in await engine.model_manager.load_model("m")] == [1]
-        assert loads.calls == 1
 
 
 async def test_a_reload_moves_new_requests_and_frees_the_old_models_memory(
@@ -161,56 +64,6 @@ async def test_a_request_resolved_before_a_reload_is_answered_by_the_old_generat
         await reload
 
 
-@pytest.mark.parametrize(("how", "reason"), BROKEN.items())
-async def test_a_broken_new_version_changes_nothing_and_has_a_reason(
-    source: Path, root: Path, observer: Any, how: str, reason: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    async with running(root, observer) as engine:
-        add_version(source, root, "m", 2, spoilt=how)
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (1, "one")
-        assert states(engine) == {1: ModelState.READY, 2: ModelState.FAILED}
-        assert reason in engine.catalog.find("m", "2").reason and reason in caplog.text
-        with pytest.raises(ModelNotFound, match="m/2 is not served"):
-            await answering_version(engine, "2")
-        assert observer.load_failures == ["m"]
-        add_version(source, root, "m", 2, "two ")
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (2, "two") and observer.load_failures == ["m"]
-
-
-@pytest.mark.parametrize(("how", "reason"), BROKEN.items())
-async def test_a_version_replaced_by_a_broken_one_is_served_as_before_and_has_a_reason(
-    source: Path, root: Path, observer: Any, how: str, reason: str
-) -> None:
-    async with running(root, observer) as engine:
-        add_version(source, root, "m", 1, "anew ", spoilt=how)
-        with pytest.raises(NotLoaded) as refusal:
-            await engine.model_manager.reload_model("m")
-        assert reason in refusal.value.refusals["m/1"]
-        entry = engine.catalog.find("m", "1")
-        assert (
-            entry.state is ModelState.READY and entry.reason.startswith("served as before") and reason in entry.reason
-        )
-        assert await answering_version(engine) == (1, "one") and observer.load_failures == ["m"]
-        add_version(source, root, "m", 1, "whole ")
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (1, "whole") and engine.catalog.find("m", "1").reason == ""
-
-
-async def test_an_incomplete_folder_is_loaded_again_once_it_changes(source: Path, root: Path, observer: Any) -> None:
-    whole = add_version(source, root.parent / f"{root.name}-aside", "m", 2, "two ")
-    async with running(root, observer) as engine:
-        (root / "m" / "2").mkdir()
-        for name in ("manifest.json", "labels.txt"):
-            shutil.copy(whole / name, root / "m" / "2")
-            await engine.model_manager.reconcile_changes()
-            assert await answering_version(engine) == (1, "one") and states(engine)[2] is ModelState.FAILED
-        shutil.copy(whole / "model.pt", root / "m" / "2")
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (2, "two")
-
-
 async def test_an_unloaded_version_answers_its_requests_and_returns_only_by_a_load(
     source: Path, root: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -238,26 +91,6 @@ async def test_an_unloaded_version_answers_its_requests_and_returns_only_by_a_lo
         assert set(states(engine).values()) == {ModelState.UNLOADED}
         await engine.model_manager.load_model("m")
         assert states(engine) == dict.fromkeys((1, 2, 3), ModelState.READY)
-
-
-async def test_a_removed_folder_is_unloaded_but_an_empty_repository_is_an_error(
-    source: Path, root: Path, observer: Any
-) -> None:
-    add_version(source, root, "m", 2, "two ")
-    add_version(source, root, "other", 1)
-    async with running(root, observer) as engine:
-        shutil.rmtree(root / "m" / "2")
-        shutil.rmtree(root / "other")
-        await engine.model_manager.reconcile_changes()
-        assert states(engine) == {1: ModelState.READY} and not engine.catalog.knows("other")
-        assert await answering_version(engine) == (1, "one")
-        root.rename(root.parent / f"{root.name}-unmounted")
-        for gone in ("", "not mounted"):
-            if gone:
-                root.mkdir()
-            with pytest.raises(OSError):
-                await engine.model_manager.reconcile_changes()
-            assert await answering_version(engine) == (1, "one")
 
 
 @pytest.mark.parametrize("name", ["../m", "/m", "m/../m", "m/1", "m\0", ".hidden", ".", "..", "M"])
@@ -310,112 +143,6 @@ async def test_close_starts_no_further_load_and_ends_pending_calls(
                 await refused
         loads.opened.set()
         assert loads.calls == 1
-
-
-async def test_the_policy_latest_serves_the_highest_versions_that_load(source: Path, root: Path, observer: Any) -> None:
-    (root / "m" / "config.toml").write_text('versions = "latest:2"\n')
-    for version in (2, 3):
-        add_version(source, root, "m", version)
-    async with running(root, observer) as engine:
-        assert states(engine) == {1: ModelState.UNLOADED, 2: ModelState.READY, 3: ModelState.READY}
-        add_version(source, root, "m", 4, spoilt="corrupt")
-        await engine.model_manager.reconcile_changes()
-        assert states(engine) == {
-            1: ModelState.UNLOADED,
-            2: ModelState.READY,
-            3: ModelState.READY,
-            4: ModelState.FAILED,
-        }
-        add_version(source, root, "m", 4, "four ")
-        await engine.model_manager.reconcile_changes()
-        assert states(engine) == {
-            1: ModelState.UNLOADED,
-            2: ModelState.UNLOADED,
-            3: ModelState.READY,
-            4: ModelState.READY,
-        }
-        assert await answering_version(engine) == (4, "four")
-
-
-async def test_listed_versions_are_served_and_a_ready_one_stays_if_none_of_them_loads(
-    source: Path, root: Path, observer: Any
-) -> None:
-    for version in (2, 3):
-        add_version(source, root, "m", version, spoilt="corrupt" if version == 3 else "")
-    config = root / "m" / "config.toml"
-    config.write_text("versions = [1]\n")
-    async with running(root, observer) as engine:
-        assert states(engine) == {1: ModelState.READY, 2: ModelState.UNLOADED, 3: ModelState.UNLOADED}
-        config.write_text("versions = [3]\n")
-        await engine.model_manager.reconcile_changes()
-        assert states(engine) == {1: ModelState.READY, 2: ModelState.UNLOADED, 3: ModelState.FAILED}
-        config.write_text("versions = [2, 5]\n")
-        with pytest.raises(NotLoaded, match="versions lists 5, which the repository does not hold"):
-            await engine.model_manager.load_model("m")
-        assert states(engine) == {1: ModelState.UNLOADED, 2: ModelState.READY, 3: ModelState.UNLOADED}
-        assert observer.load_failures == ["m", "m"]
-
-
-async def test_labels_name_versions_and_a_label_of_an_unserved_version_fails_alone(
-    source: Path, root: Path, observer: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    add_version(source, root, "m", 2, "two ")
-    config = root / "m" / "config.toml"
-    config.write_text("labels = { stable = 1, canary = 2, next = 3 }\n")
-    async with running(root, observer) as engine:
-        assert await answering_version(engine, "stable") == (1, "one") and await answering_version(
-            engine, "canary"
-        ) == (2, "two")
-        assert "label next of model m names version 3, which is not served" in caplog.text
-        with pytest.raises(ModelNotFound, match="label next of model m names version 3, which is not there"):
-            await answering_version(engine, "next")
-        with pytest.raises(ModelNotFound, match="m has no version beta; there are: 1, 2, canary, next, stable"):
-            await answering_version(engine, "beta")
-        generation = engine.catalog.find("m", "2").generation
-        config.write_text("labels = { stable = 2 }\n")
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine, "stable") == (2, "two")
-        assert engine.catalog.find("m", "2").generation == generation, "a label moves without a load"
-
-
-async def test_the_default_version_is_the_one_set_last_by_number_or_by_label(
-    source: Path, root: Path, observer: Any
-) -> None:
-    add_version(source, root, "m", 2, "two ")
-    config = root / "m" / "config.toml"
-    config.write_text('default_version = "stable"\nlabels = { stable = 1 }\n')
-    async with running(root, observer) as engine:
-        assert await answering_version(engine) == (1, "one")
-        assert engine.model_manager.set_default_version("m", "2").version == 2
-        assert await answering_version(engine) == (2, "two")
-        for nonsense, error in (("3", ModelNotFound), ("beta", ModelNotFound), ("1.5", InvalidArgument)):
-            with pytest.raises(error):
-                engine.model_manager.set_default_version("m", nonsense)
-        assert engine.model_manager.set_default_version("m", "").version == 1
-        config.write_text('default_version = "stable"\nlabels = { stable = 2 }\n')
-        await engine.model_manager.reconcile_changes()
-        assert await answering_version(engine) == (2, "two")
-        await engine.model_manager.unload_model("m", "stable")
-        assert await answering_version(engine) == (1, "one"), "the highest version that is ready becomes the default"
-
-
-async def test_changed_settings_apply_and_invalid_ones_change_nothing(root: Path, observer: Any) -> None:
-    config = root / "m" / "config.toml"
-    async with running(root, observer) as engine:
-        config.write_text("max_batch_size = 3\n")
-        await engine.model_manager.reconcile_changes()
-        assert engine.catalog.find("m", "1").max_batch_size == 3
-        config.write_text("max_bach_size = 4\n")
-        await engine.model_manager.reconcile_changes()
-        entry = engine.catalog.find("m", "1")
-        assert (entry.state, entry.max_batch_size) == (ModelState.READY, 3)
-        assert "config.toml: max_bach_size is no setting of a model" in entry.reason and observer.load_failures == ["m"]
-        with pytest.raises(NotLoaded) as refusal:
-            await engine.model_manager.load_model("m")
-        assert list(refusal.value.refusals) == ["m/config.toml"]
-        config.write_text("max_batch_size = 3\n")
-        await engine.model_manager.reconcile_changes()
-        assert engine.catalog.find("m", "1").reason == "" and engine.catalog.find("m", "1").generation == 2
 
 
 async def test_under_explicit_control_only_requested_models_are_served(source: Path, root: Path, observer: Any) -> None:
