@@ -105,7 +105,7 @@ def _precedence(entry: Entry) -> tuple[int, int]:
 
 
 class Catalog:
-    """All versions that the server knows, by name and number.
+    """The entries of all model versions, by name and number.
 
     The event loop's thread makes all changes. Any thread may read: values are replaced, never modified.
     """
