@@ -44,9 +44,10 @@ async def test_an_image_late_for_its_decoder_is_not_decoded_and_the_event_log_ha
     assert [each for each in events if each["event"] == "dropped"] == [dropped]
 
 
-async def test_the_event_log_has_every_event_of_answered_refused_and_cancelled_requests(
+async def log_five_requests(
     repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> list[dict[str, Any]]:
+    """Returns the events of five requests: answered, cancelled, late, refused for a full queue, and invalid."""
     blocked = BlockedDecode(monkeypatch)
     event_log = FileEventLog(tmp_path / "trace")
     now = [100.0]
@@ -69,7 +70,13 @@ async def test_the_event_log_has_every_event_of_answered_refused_and_cancelled_r
         await engine.classify(digit(top_k=99))
     await engine.close()
     event_log.close()
-    events = [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+    return [json.loads(line) for line in (tmp_path / "trace").read_text().splitlines()]
+
+
+async def test_the_event_log_has_every_event_of_answered_refused_and_cancelled_requests(
+    repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = await log_five_requests(repository, tmp_path, observer, monkeypatch)
     by_request = {number: [each["event"] for each in events if each.get("request") == number] for number in range(1, 6)}
     assert by_request[1] == ["admitted", "ended"]
     assert by_request[2] == ["admitted", "ended"]
@@ -78,21 +85,15 @@ async def test_the_event_log_has_every_event_of_answered_refused_and_cancelled_r
     assert by_request[5] == ["ended"]
     ends = {each["request"]: each["outcome"] for each in events if each["event"] == "ended"}
     assert ends == {1: "answered", 2: "cancelled", 3: "deadline", 4: "queue_full", 5: "invalid_argument"}
-    version = {"model": "lenet", "version": 1}
+    base = {"model": "lenet", "version": 1}
     admitted = next(each for each in events if each.get("request") == 1)
     predicted = admitted.pop("predicted")
-    assert admitted == version | {
-        "event": "admitted",
-        "at": 100.0,
-        "request": 1,
-        "priority": "high",
-        "deadline": 5000.0,
-    }
+    assert admitted == base | {"event": "admitted", "at": 100.0, "request": 1, "priority": "high", "deadline": 5000.0}
     assert 100.0 < predicted < 5000.0
     refused = next(each for each in events if each["event"] == "refused")
     assert (refused["reason"], refused["deadline"], refused["priority"]) == ("queue_full", None, "normal")
     (batch,) = (each for each in events if each["event"] == "batch")
-    assert batch == version | {"event": "batch", "at": 2000.0, "batch": 1, "device": "cpu", "requests": [1]}
+    assert batch == base | {"event": "batch", "at": 2000.0, "batch": 1, "device": "cpu", "requests": [1]}
     (ran,) = (each for each in events if each["event"] == "ran")
     assert ran == {"event": "ran", "at": 2000.0, "batch": 1, "succeeded": True}
 
