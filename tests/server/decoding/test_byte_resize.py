@@ -1,4 +1,4 @@
-"""The promises of `linnaeus.server.decoding.byte_resize`: Pillow's pixels, in the calling thread alone."""
+"""Tests of `byte_resize`: Pillow's pixels within rounding, computed on the calling thread alone."""
 
 import os
 import subprocess
@@ -21,9 +21,9 @@ SIDES = st.integers(1, 150)
 
 
 def noise(height: int, width: int, channels: int) -> NDArray[numpy.uint8]:
-    """Within the range where bicubic filters do not overshoot.
+    """Returns noise within the range where bicubic filters do not overshoot.
 
-    What overshoots between the two passes is clipped, and Pillow 13 filters the columns first where that is less work.
+    Values that overshoot between the two passes are clipped, and Pillow 13 filters columns first if that is less work.
     """
     return numpy.random.default_rng(height).integers(48, 208, (height, width, channels), dtype=numpy.uint8)
 
@@ -44,7 +44,7 @@ def pillow(
     channels=st.sampled_from([1, 3]),
     interpolation=st.sampled_from(["bilinear", "bicubic"]),
 )
-def test_every_pixel_of_noise_is_pillows_within_rounding(
+def test_every_pixel_of_noise_equals_pillows_within_rounding(
     height: int, width: int, size: tuple[int, int], channels: int, interpolation: str
 ) -> None:
     pixels = noise(height, width, channels)
@@ -57,28 +57,28 @@ def test_every_pixel_of_noise_is_pillows_within_rounding(
 
 
 @pytest.mark.parametrize("part", [0.125, 0.5, 0.875])
-def test_a_picture_that_ends_within_its_last_pixel_is_not_shifted(part: float) -> None:
+def test_an_image_that_ends_within_its_last_pixel_is_not_shifted(part: float) -> None:
     pixels, extent, size = noise(91, 131, 3), (130 + part, 90 + part), (44, 31)
-    apart = numpy.subtract(
+    difference = numpy.subtract(
         resize(pixels, extent, size, "bicubic"), pillow(pixels, extent, size, "bicubic"), dtype=numpy.int16
     )
-    assert numpy.abs(apart[:-2, :-2]).max() <= 2  # at the end Pillow leaves out what lies beyond the extent
+    assert numpy.abs(difference[:-2, :-2]).max() <= 2  # at the edge Pillow ignores pixels beyond the extent
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_the_answer_lies_in_memory_as_it_is_read(channels: int) -> None:
+def test_the_result_is_contiguous(channels: int) -> None:
     assert resize(noise(60, 80, channels), (80, 60), (40, 30), "bicubic").flags.c_contiguous
 
 
-def test_the_size_is_exactly_what_was_asked_for_whatever_the_quotient() -> None:
+def test_the_size_is_exact_for_every_quotient() -> None:
     for length in (*range(1, 700, 3), 999, 4000, 16_383):
         strip = numpy.zeros((1, length, 1), numpy.uint8)
         for wanted in (1, 7, 28, 149, 224, 256, 298, 341):
             assert resize(strip, (length, 1), (wanted, 2), "bilinear").shape == (2, wanted, 1)
 
 
-# A process of its own, so that nobody else's threads are counted. Prints how many threads each of two resizes leaves,
-# then how many an operation of torch's leaves (a thread would be seen), then torch's setting.
+# Runs in a separate process, so that no other threads are counted. Prints the number of threads that each of two
+# resizes starts, the number that a torch operation starts (as a control), and torch's setting.
 COUNTS_THREADS = """
 import os, threading, numpy, torch
 from linnaeus.server.decoding.byte_resize import resize
@@ -105,7 +105,7 @@ print(torch.get_num_threads())
 
 @NEEDS_KERNELS
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux lists them")
-def test_the_calling_thread_does_it_alone_and_torchs_threads_stay_as_they_are() -> None:
+def test_resize_starts_no_threads_and_leaves_torchs_setting_unchanged() -> None:
     paths = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
         [sys.executable, "-c", COUNTS_THREADS], env=paths, capture_output=True, text=True, check=True, timeout=100

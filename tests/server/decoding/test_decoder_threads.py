@@ -1,4 +1,4 @@
-"""Decoders take the most urgent picture first, waste nothing on late ones, and survive every failure."""
+"""Tests of the decoder threads: order, late and cancelled images, failures and thread priority."""
 
 import os
 import queue
@@ -24,8 +24,8 @@ SPEC = InputSpec(channels=1, height=2, width=2, resize=2, interpolation="bilinea
 PATIENCE_SECONDS = 60
 
 
-class Harness:
-    """One decoder on a queue; pictures are scripted by their bytes, and what happens is kept in order."""
+class DecoderHarness:
+    """One decoder with a queue; `scripted` maps an image's bytes to what decoding it does."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1.0
@@ -34,7 +34,7 @@ class Harness:
         self.queue.open_lane(LANE, LaneLimits(16, 100), {"fake:0": LatencyTable({1: 0.01, 16: 0.05})})
         self.decoded: list[bytes] = []
         self.taken: Batch[RequestPayload] | None = None
-        self.given_up: queue.Queue[tuple[RequestTicket, RequestError]] = queue.Queue()
+        self.failures: queue.Queue[tuple[RequestTicket, RequestError]] = queue.Queue()
         self.scripted: dict[bytes, Callable[[], None]] = {}
         monkeypatch.setattr(decoders_module, "decode", self._decode)
 
@@ -42,18 +42,18 @@ class Harness:
         DecoderThreads(self.queue, self._on_failure, 1, in_background, 1000, lambda: self.now).start()
 
     def admit(self, name: bytes, timeout: float | None = None, priority: Priority = Priority.NORMAL) -> RequestTicket:
-        answer: Any = None  # nobody waits here
-        payload = RequestPayload(0, RawPixels(name, 2, 2, 1), SPEC, 1, answer)
+        future: Any = None  # not used: nothing delivers results
+        payload = RequestPayload(0, RawPixels(name, 2, 2, 1), SPEC, 1, future)
         return self.queue.admit(LANE, payload, None if timeout is None else self.now + timeout, priority, len(name))
 
     def finish(self) -> None:
-        """Lets the decoder end with all that it has got, and the devices take it."""
+        """Closes the queue and takes batches until it is empty, so that the decoder ends."""
         self.queue.close()
         while self.take():
             pass
 
     def take(self) -> list[RequestTicket]:
-        """What the device takes next, once it is done with what it took before; empty when there will be no more."""
+        """Finishes the device's batch and takes the next one; returns its tickets, none if the queue has ended."""
         self.taken = self.queue.take("fake:0", self.taken)
         return self.taken.tickets if self.taken else []
 
@@ -65,12 +65,12 @@ class Harness:
 
     def _on_failure(self, ticket: RequestTicket, error: RequestError) -> None:
         self.queue.cancel(ticket)
-        self.given_up.put((ticket, error))
+        self.failures.put((ticket, error))
 
 
 @pytest.fixture
-def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
-    made = Harness(monkeypatch)
+def harness(monkeypatch: pytest.MonkeyPatch) -> Iterator[DecoderHarness]:
+    made = DecoderHarness(monkeypatch)
     yield made
     made.finish()
 
@@ -82,7 +82,7 @@ def fail_with(error: Exception) -> Callable[[], None]:
     return fail
 
 
-def test_the_most_urgent_picture_is_decoded_first(harness: Harness) -> None:
+def test_the_most_urgent_image_is_decoded_first(harness: DecoderHarness) -> None:
     harness.admit(b"patient")
     harness.admit(b"low", timeout=1.0, priority=Priority.LOW)
     harness.admit(b"in 4 s", timeout=4.0)
@@ -93,7 +93,7 @@ def test_the_most_urgent_picture_is_decoded_first(harness: Harness) -> None:
     assert harness.decoded == [b"high", b"in 2 s", b"in 4 s", b"patient", b"low"]
 
 
-def test_each_picture_is_decoded_once_and_reaches_the_device_with_its_pixels_and_time(harness: Harness) -> None:
+def test_each_image_is_decoded_once_and_queued_with_its_pixels_and_time(harness: DecoderHarness) -> None:
     def pass_time() -> None:
         harness.now += 0.25
 
@@ -108,12 +108,12 @@ def test_each_picture_is_decoded_once_and_reaches_the_device_with_its_pixels_and
     assert all(ticket.payload.content.shape == (2, 2, 1) for ticket in tickets)
 
 
-def test_a_late_picture_is_never_decoded_and_its_caller_is_told(harness: Harness) -> None:
+def test_a_late_image_is_never_decoded_and_its_request_fails(harness: DecoderHarness) -> None:
     late = harness.admit(b"late", timeout=1.0)
     harness.admit(b"in time", timeout=9.0)
     harness.now = 4.0
     harness.start()
-    ticket, error = harness.given_up.get(timeout=PATIENCE_SECONDS)
+    ticket, error = harness.failures.get(timeout=PATIENCE_SECONDS)
     assert ticket is late and isinstance(error, DeadlineExceeded)
     assert error.late_by_seconds == pytest.approx(2.01)  # a run takes 0.01 s
     assert str(error).startswith("the image waited for a decoder, and the answer would have come 2.010 s after")
@@ -121,93 +121,93 @@ def test_a_late_picture_is_never_decoded_and_its_caller_is_told(harness: Harness
     assert harness.decoded == [b"in time"]
 
 
-def test_a_picture_that_can_no_longer_be_answered_in_time_says_how_late_it_would_have_been(harness: Harness) -> None:
+def test_the_error_of_an_image_too_late_to_decode_states_the_expected_delay(harness: DecoderHarness) -> None:
     harness.admit(b"late", timeout=1.0)
     harness.now = 1.995  # a run takes 0.01 s
     harness.start()
-    _, error = harness.given_up.get(timeout=PATIENCE_SECONDS)
+    _, error = harness.failures.get(timeout=PATIENCE_SECONDS)
     assert isinstance(error, DeadlineExceeded)
-    assert error.late_by_seconds > 0, "it cannot be late by less than nothing"
+    assert error.late_by_seconds > 0, "the delay is positive"
     assert harness.decoded == []
 
 
-def test_a_picture_whose_caller_left_is_never_decoded(harness: Harness) -> None:
-    gone = harness.admit(b"gone")
-    harness.admit(b"there")
-    assert harness.queue.cancel(gone) is Stage.ADMITTED
+def test_a_cancelled_image_is_never_decoded(harness: DecoderHarness) -> None:
+    cancelled = harness.admit(b"cancelled")
+    harness.admit(b"waiting")
+    assert harness.queue.cancel(cancelled) is Stage.ADMITTED
     harness.start()
     harness.finish()
-    assert harness.decoded == [b"there"] and harness.given_up.empty()
+    assert harness.decoded == [b"waiting"] and harness.failures.empty()
 
 
 @pytest.mark.parametrize(
-    ("failure", "told"),
+    ("failure", "expected"),
     [
         (InvalidImage("image.encoded", "bad picture"), InvalidImage),
         (ZeroDivisionError("secret"), InternalFailure),
         (MemoryError("secret"), InternalFailure),
     ],
 )
-def test_any_failure_reaches_its_caller_and_the_decoder_lives_on(
-    harness: Harness, failure: Exception, told: type[RequestError], caplog: pytest.LogCaptureFixture
+def test_every_failure_reaches_its_caller_and_the_decoder_continues(
+    harness: DecoderHarness, failure: Exception, expected: type[RequestError], caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.scripted[b"bad"] = fail_with(failure)
     bad, good = harness.admit(b"bad"), harness.admit(b"good")
     harness.start()
-    ticket, error = harness.given_up.get(timeout=PATIENCE_SECONDS)
-    assert ticket is bad and type(error) is told and "secret" not in str(error)
+    ticket, error = harness.failures.get(timeout=PATIENCE_SECONDS)
+    assert ticket is bad and type(error) is expected and "secret" not in str(error)
     if isinstance(error, InternalFailure):
         assert error.reference in str(error) and error.reference in caplog.text and "secret" in caplog.text
     assert harness.take() == [good]
 
 
-def test_a_picture_whose_devices_were_lost_while_it_was_decoded_is_given_up(harness: Harness) -> None:
+def test_an_image_whose_devices_are_removed_during_decoding_fails(harness: DecoderHarness) -> None:
     harness.scripted[b"last"] = lambda: harness.queue.remove_device("fake:0") and None
     last = harness.admit(b"last")
     harness.start()
-    ticket, error = harness.given_up.get(timeout=PATIENCE_SECONDS)
+    ticket, error = harness.failures.get(timeout=PATIENCE_SECONDS)
     assert ticket is last and isinstance(error, Unavailable) and error.retry_after_seconds > 0
     assert "every device that runs model fake has failed" in str(error)
     assert harness.queue.depth(LANE) == 0
 
 
-def test_a_picture_that_is_cancelled_while_it_is_decoded_takes_no_place_before_the_device(harness: Harness) -> None:
+def test_an_image_cancelled_during_decoding_is_not_queued_for_the_device(harness: DecoderHarness) -> None:
     cancelled = harness.admit(b"cancelled")
     harness.scripted[b"cancelled"] = lambda: harness.queue.cancel(cancelled) and None
-    stayer = harness.admit(b"stayer")
+    waiting = harness.admit(b"waiting")
     harness.start()
-    assert harness.take() == [stayer]
-    assert harness.queue.depth(LANE) == 0 and harness.given_up.empty()
+    assert harness.take() == [waiting]
+    assert harness.queue.depth(LANE) == 0 and harness.failures.empty()
 
 
 @pytest.mark.skipif(not hasattr(os, "SCHED_IDLE"), reason="Linux only")
 @pytest.mark.parametrize(("in_background", "policy"), [(True, "SCHED_IDLE"), (False, "SCHED_OTHER")])
-def test_decoders_in_the_background_use_idle_scheduling(harness: Harness, in_background: bool, policy: str) -> None:
+def test_background_decoders_use_idle_scheduling(harness: DecoderHarness, in_background: bool, policy: str) -> None:
     seen: queue.Queue[int] = queue.Queue()
     harness.scripted[b"a"] = lambda: seen.put(os.sched_getscheduler(0))
     harness.admit(b"a")
     harness.start(in_background)
     assert seen.get(timeout=PATIENCE_SECONDS) == getattr(os, policy)
-    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "only the decoders give way"
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER, "only the decoders change their policy"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
-def test_decoders_leave_the_core_to_the_event_loop_that_wants_it_too(harness: Harness) -> None:
+def test_decoders_have_a_lower_priority_than_the_event_loop(harness: DecoderHarness) -> None:
     seen: queue.Queue[int] = queue.Queue()
     harness.scripted[b"a"] = lambda: seen.put(_niceness())
     harness.admit(b"a")
     harness.start()
     before = _niceness()
     assert seen.get(timeout=PATIENCE_SECONDS) > before
-    assert _niceness() == before, "only the decoders step back"
+    assert _niceness() == before, "only the decoders lower their priority"
 
 
 def _niceness() -> int:
     return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
 
-def test_a_system_that_forbids_idle_scheduling_decodes_all_the_same(
-    harness: Harness, monkeypatch: pytest.MonkeyPatch
+def test_decoding_works_where_idle_scheduling_is_forbidden(
+    harness: DecoderHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_setscheduler", lambda *_: fail_with(PermissionError())(), raising=False)
     harness.admit(b"a")
@@ -216,15 +216,15 @@ def test_a_system_that_forbids_idle_scheduling_decodes_all_the_same(
     assert harness.decoded == [b"a"]
 
 
-def test_a_system_without_such_a_policy_is_left_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
+def test_a_system_without_idle_scheduling_is_left_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
     monkeypatch.delattr(os, "SCHED_IDLE", raising=False)
-    monkeypatch.setattr(os, "sched_setscheduler", lambda *arguments: asked.append(arguments), raising=False)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *arguments: calls.append(arguments), raising=False)
     use_idle_scheduling()
-    assert asked == []
+    assert calls == []
 
 
-def test_a_closed_queue_ends_every_decoder(harness: Harness) -> None:
+def test_a_closed_queue_ends_every_decoder(harness: DecoderHarness) -> None:
     before = set(threading.enumerate())
     DecoderThreads(harness.queue, harness._on_failure, 3, False, 1000, lambda: harness.now).start()
     started = [each for each in threading.enumerate() if each not in before and each.name == "linnaeus-decode"]

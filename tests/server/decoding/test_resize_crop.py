@@ -57,7 +57,7 @@ def draw(name: str, width: int, height: int) -> Image.Image:
 
 @cache
 def jpeg(name: str, size: tuple[int, int], orientation: int = 1) -> bytes:
-    """A picture as a JPEG of that size; the camera's is grey."""
+    """Returns a JPEG of one of the test images in a size; "camera" is grey."""
     if name in GENERATED:
         image = draw(name, *size)
     else:
@@ -71,7 +71,7 @@ def jpeg(name: str, size: tuple[int, int], orientation: int = 1) -> bytes:
 
 
 def plain(image: Image.Image, spec: InputSpec) -> Pixels:
-    """Resize, then crop, in the model's colours."""
+    """Decodes in full, turns upright, converts, resizes and crops with Pillow."""
     upright = ImageOps.exif_transpose(image).convert("L" if spec.channels == 1 else "RGB")
     short = min(upright.size)
     width, height = (int(spec.resize * length / short) for length in upright.size)
@@ -92,7 +92,7 @@ def mean_difference(one: Pixels, other: Pixels) -> float:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", BUNDLED + GENERATED)
-def test_a_picture_of_any_size_is_within_two_levels_of_a_plain_decode(name: str, size: tuple[int, int]) -> None:
+def test_an_image_of_any_size_is_within_two_levels_of_a_plain_decode(name: str, size: tuple[int, int]) -> None:
     data = jpeg(name, size)
     with Image.open(io.BytesIO(data)) as image:
         for spec in SPECS:
@@ -102,7 +102,7 @@ def test_a_picture_of_any_size_is_within_two_levels_of_a_plain_decode(name: str,
 @pytest.mark.parametrize("name", ["waves", "shapes", "camera"])
 @pytest.mark.parametrize("size", [(96, 121), (501, 377), (1283, 961)])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_picture_is_within_two_levels_and_cut_at_the_same_place(
+def test_a_rotated_image_is_within_two_levels_and_cropped_at_the_same_place(
     name: str, size: tuple[int, int], orientation: int
 ) -> None:
     data = jpeg(name, size, orientation)
@@ -118,21 +118,21 @@ def network(repository: Path) -> tuple[InputSpec, Callable[[torch.Tensor], torch
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_model_sees_in_it_what_it_sees_after_a_plain_decode(
+def test_the_model_gives_the_same_result_as_after_a_plain_decode(
     size: tuple[int, int], network: tuple[InputSpec, Callable[[torch.Tensor], torch.Tensor]]
 ) -> None:
     spec, model = network
     files = [jpeg(name, size) for name in BUNDLED + GENERATED]
-    plainly = [plain(Image.open(io.BytesIO(data)), spec) for data in files]
-    seen = numpy.stack([*(run(data, spec) for data in files), *plainly])
+    expected = [plain(Image.open(io.BytesIO(data)), spec) for data in files]
+    batch = numpy.stack([*(run(data, spec) for data in files), *expected])
     with torch.inference_mode(), without_profiling():
-        best = model(torch.from_numpy(seen).permute(0, 3, 1, 2)).argmax(1)
+        best = model(torch.from_numpy(batch).permute(0, 3, 1, 2)).argmax(1)
     assert best[: len(files)].tolist() == best[len(files) :].tolist()
 
 
 @pytest.mark.parametrize("size", [(500, 375), (90, 70), (1280, 960)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_pixels_that_were_not_compressed_are_within_rounding(size: tuple[int, int], channels: int) -> None:
+def test_uncompressed_pixels_are_equal_within_rounding(size: tuple[int, int], channels: int) -> None:
     image = draw("shapes", *size).convert("L" if channels == 1 else "RGB")
     pixels = RawPixels(image.tobytes(), size[1], size[0], channels)
     for interpolation in ("bilinear", "bicubic"):
@@ -141,7 +141,7 @@ def test_pixels_that_were_not_compressed_are_within_rounding(size: tuple[int, in
         assert numpy.abs(numpy.subtract(answer, plain(image, spec), dtype=numpy.int16)).max() <= 2
 
 
-def test_without_torchs_kernels_the_pixels_are_the_same_within_rounding(tmp_path: Path) -> None:
+def test_pixels_without_torchs_kernels_are_equal_within_rounding(tmp_path: Path) -> None:
     spec, data = InputSpec(3, 97, 131, 140, "bicubic"), jpeg("coffee", (500, 375))
     (tmp_path / "coffee.jpg").write_bytes(data)
     program = (
@@ -149,7 +149,7 @@ def test_without_torchs_kernels_the_pixels_are_the_same_within_rounding(tmp_path
         "from linnaeus.server.decoding.decode import decode\n"
         "from linnaeus.server.requests.picture import EncodedImage\n"
         "from linnaeus.server.decoding.byte_resize import has_kernels\n"
-        "if has_kernels(): sys.exit('torch took its kernels although it was told not to')\n"
+        "if has_kernels(): sys.exit('torch uses its kernels although they are disabled')\n"
         "data = open('coffee.jpg', 'rb').read()\n"
         f"decode(EncodedImage(data), {spec!r}, {MAX_PIXELS}).tofile('answer')\n"
     )
@@ -165,12 +165,12 @@ def peak_kilobytes() -> int:
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets a peak of memory")
 @pytest.mark.parametrize("size", [(2, 3000), (3000, 2), (20, 4000)])
-def test_of_a_strip_only_what_is_kept_is_resized(size: tuple[int, int]) -> None:
+def test_only_the_cropped_part_of_a_strip_is_resized(size: tuple[int, int]) -> None:
     pixels = RawPixels(draw("waves", *size).tobytes(), size[1], size[0], 3)
     Path("/proc/self/clear_refs").write_text("5")
     before = peak_kilobytes()
     assert decode(pixels, SPECS[0], MAX_PIXELS).shape == (224, 224, 3)
-    assert peak_kilobytes() - before < 20_000  # resized whole, they take 30 MB and more
+    assert peak_kilobytes() - before < 20_000  # resizing the whole strip takes at least 30 MB
 
 
 @pytest.mark.skipif(not has_kernels(), reason="hardware: an x86 processor with AVX2, whose byte kernels torch has")

@@ -1,4 +1,4 @@
-"""Who is called for what was admitted, and when the event loop runs it itself."""
+"""Tests of the dispatcher: when it notifies the queue, and when the event loop runs a request itself."""
 
 import asyncio
 from typing import Any
@@ -10,83 +10,83 @@ from linnaeus.server.engine.dispatch import Dispatcher
 DEVICE = "fake:0"
 
 
-class Harness:
-    """Dispatcher before a queue that counts its calls, and a device that takes so long for each run."""
+class DispatcherHarness:
+    """A dispatcher with a fake queue and device that record their calls; each run takes `run_seconds`."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.run_seconds = 0.0005
-        self.is_there = True
-        self.said: list[str] = []
+        self.has_images = True
+        self.calls: list[str] = []
         queue: Any = self
         self.dispatcher = Dispatcher(queue, self.run_inline, lambda: self.now)
 
     def notify(self) -> bool:
-        self.said.append("called")
+        self.calls.append("notified")
         return False
 
     def run_inline(self, device: str) -> bool:
         assert device == DEVICE
-        if not self.is_there:
+        if not self.has_images:
             return False
         self.now += self.run_seconds
-        self.said.append("run")
+        self.calls.append("run")
         return True
 
     async def admit(self, *in_flight: int, inline_device: str | None = DEVICE) -> list[str]:
-        """Images that come in one step of the event loop, with so many in the server; returns what was done."""
-        self.said.clear()
+        """Admits requests in one iteration of the event loop, with these numbers in flight; returns the calls made."""
+        self.calls.clear()
         for count in in_flight:
             self.dispatcher.request_admitted(count, inline_device)
         await asyncio.sleep(0)
-        return list(self.said)
+        return list(self.calls)
 
     async def reach_inline_runs(self) -> None:
-        """Enough images come alone for the next to be run here."""
+        """Admits lone requests until one runs on the event loop."""
         while await self.admit(1) != ["run"]:
             pass
 
 
 @pytest.fixture
-async def harness() -> Harness:
-    return Harness()
+async def harness() -> DispatcherHarness:
+    return DispatcherHarness()
 
 
-async def test_devices_are_called_once_for_all_that_came_in_one_step(harness: Harness) -> None:
-    assert await harness.admit(1, 2, 3) == ["called"]
-    assert await harness.admit(4) == ["called"]
+async def test_the_queue_is_notified_once_for_all_requests_of_one_loop_iteration(harness: DispatcherHarness) -> None:
+    assert await harness.admit(1, 2, 3) == ["notified"]
+    assert await harness.admit(4) == ["notified"]
 
 
-async def test_the_event_loop_runs_an_image_once_many_were_alone_and_leaves_one_in_sixteen_to_the_threads(
-    harness: Harness,
+async def test_after_many_lone_requests_the_event_loop_runs_all_but_every_sixteenth(
+    harness: DispatcherHarness,
 ) -> None:
-    said = [await harness.admit(1) for _ in range(64)]
-    assert said == [["called"]] * 32 + ([["run"]] * 15 + [["called"]]) * 2
+    calls = [await harness.admit(1) for _ in range(64)]
+    assert calls == [["notified"]] * 32 + ([["run"]] * 15 + [["notified"]]) * 2
 
 
-@pytest.mark.parametrize("in_flight", [(2,), (1, 2)], ids=["under way", "in the same step"])
-async def test_company_sends_all_to_the_threads_until_as_many_were_alone_again(
-    harness: Harness, in_flight: tuple[int, ...]
+@pytest.mark.parametrize("in_flight", [(2,), (1, 2)], ids=["in flight", "in the same iteration"])
+async def test_concurrent_requests_go_to_the_workers_until_as_many_lone_ones_follow(
+    harness: DispatcherHarness, in_flight: tuple[int, ...]
 ) -> None:
     await harness.reach_inline_runs()
-    assert await harness.admit(*in_flight) == ["called"]
-    assert [await harness.admit(1) for _ in range(33)] == [["called"]] * 32 + [["run"]]
+    assert await harness.admit(*in_flight) == ["notified"]
+    assert [await harness.admit(1) for _ in range(33)] == [["notified"]] * 32 + [["run"]]
 
 
-async def test_an_image_that_takes_a_thread_goes_to_one(harness: Harness) -> None:
+async def test_a_request_without_an_inline_device_goes_to_the_workers(harness: DispatcherHarness) -> None:
     await harness.reach_inline_runs()
-    assert await harness.admit(1, inline_device=None) == ["called"]
-    assert await harness.admit(1) == ["run"], "it was alone all the same"
+    assert await harness.admit(1, inline_device=None) == ["notified"]
+    assert await harness.admit(1) == ["run"], "the previous request counts as alone"
 
 
-async def test_what_is_not_there_to_be_run_is_left_to_the_queue(harness: Harness) -> None:
+async def test_an_inline_run_without_images_notifies_the_queue(harness: DispatcherHarness) -> None:
     await harness.reach_inline_runs()
-    harness.is_there = False  # its caller may have left, or it is held back
-    assert await harness.admit(1) == ["called"]
+    harness.has_images = False  # as after a cancellation
+    assert await harness.admit(1) == ["notified"]
 
 
-async def test_a_run_that_took_the_event_loop_too_long_is_the_last_for_long(harness: Harness) -> None:
+async def test_a_long_inline_run_sends_the_next_requests_to_the_workers(harness: DispatcherHarness) -> None:
     await harness.reach_inline_runs()
     harness.run_seconds = 0.02
     assert await harness.admit(1) == ["run"]
-    assert all([await harness.admit(1) == ["called"] for _ in range(1_000)])
+    assert all([await harness.admit(1) == ["notified"] for _ in range(1_000)])

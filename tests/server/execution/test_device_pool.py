@@ -1,4 +1,4 @@
-"""Devices share one queue, and one that fails is taken out without anybody else's loss."""
+"""Tests of the device pool: devices share one queue, and no request is lost when one of them is removed."""
 
 import asyncio
 import queue
@@ -28,7 +28,7 @@ PATIENCE_SECONDS = 60
 
 @dataclass(eq=False)
 class FakeDevice:
-    """A device by name that computes, or does not."""
+    """A named device that responds only if `computes`."""
 
     name: str
     type: str = "cuda"
@@ -39,8 +39,8 @@ class FakeDevice:
 
 
 @dataclass(eq=False)
-class FakeModel:
-    """Runs when `allowed` lets it, and then succeeds or fails; it may fail at pictures and not at a blank one."""
+class ScriptedModel:
+    """A model whose runs wait for `allowed` and then succeed if `is_well`; `takes_blank` passes its self-test."""
 
     device: FakeDevice
     is_well: bool = True
@@ -69,8 +69,8 @@ class FakeModel:
         self.is_closed = True
 
 
-class Pool:
-    """A pool on a queue of its own; whatever it tells is kept."""
+class PoolHarness:
+    """A device pool with its own queue; keeps the arguments of the pool's callbacks."""
 
     def __init__(self, max_batch_size: int = 1) -> None:
         self.queue: BatchQueue[RequestPayload] = BatchQueue(lambda: 1.0)
@@ -97,7 +97,7 @@ class Pool:
         self.removed_devices.put(device)
         self.on_removal()
 
-    def serve(self, *models: FakeModel) -> None:
+    def serve(self, *models: ScriptedModel) -> None:
         limits = LaneLimits(self.max_batch_size, max_queue_size=1000)
         tables = {str(model.device): LatencyTable({1: 0.01, 8: 0.05}) for model in models}
         for model in models:
@@ -105,40 +105,40 @@ class Pool:
         self.queue.open_lane(LANE, limits, tables)
 
     def put(self, number: int) -> RequestTicket:
-        """A picture is admitted; it is decoded when the devices want it."""
-        answer: Any = None  # nobody waits here
-        payload = RequestPayload(number, RawPixels(b"", 2, 2, 1), SPEC, 1, answer)
+        """Admits an image; the decoder queues it when the devices need one."""
+        future: Any = None  # not used: nothing delivers results
+        payload = RequestPayload(number, RawPixels(b"", 2, 2, 1), SPEC, 1, future)
         payload.pixels = numpy.full((2, 2, 1), number, numpy.uint8)
         ticket = self.queue.admit(LANE, payload)
         self.queue.notify()
         return ticket
 
     def decode(self) -> None:
-        """What the decoder's thread does."""
+        """Runs the decoder thread's loop until the queue is closed."""
         while (turn := self.queue.next_to_decode()) is not None:
             for stranded in self.queue.put(dict.fromkeys(turn.tickets, 0.0)):
                 self.queue.cancel(stranded)
 
     def outcome(self) -> BatchOutcome:
-        """The next one that ran."""
+        """Returns the next outcome that has images."""
         while not (outcome := self.outcomes.get(timeout=PATIENCE_SECONDS)).items:
             pass
         return outcome
 
     def results(self, count: int) -> dict[int, Any]:
-        """What became of the next so many images, by number."""
-        found: dict[int, Any] = {}
-        while len(found) < count:
+        """Returns the results of the next `count` images, by number."""
+        results: dict[int, Any] = {}
+        while len(results) < count:
             for item in self.outcome().items:
-                assert item.ticket.payload.number not in found, "an image comes back once"
-                found[item.ticket.payload.number] = item.result
-        return found
+                assert item.ticket.payload.number not in results, "an image has one result"
+                results[item.ticket.payload.number] = item.result
+        return results
 
 
 @pytest.fixture
-async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
+async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[PoolHarness]:
     monkeypatch.setattr(device_pool, "is_responsive", lambda device: device.computes)
-    made = Pool()
+    made = PoolHarness()
     decoder = threading.Thread(target=made.decode, daemon=True)
     decoder.start()
     yield made
@@ -147,34 +147,34 @@ async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
     decoder.join(PATIENCE_SECONDS)
 
 
-async def test_two_devices_work_at_the_same_time(pool: Pool) -> None:
-    first, second = (FakeModel(FakeDevice(name), allowed=threading.Semaphore(0)) for name in ("a", "b"))
+async def test_two_devices_run_batches_at_the_same_time(pool: PoolHarness) -> None:
+    first, second = (ScriptedModel(FakeDevice(name), allowed=threading.Semaphore(0)) for name in ("a", "b"))
     pool.serve(first, second)
     pool.put(1), pool.put(2)
     for model in (first, second):
-        assert model.entered.acquire(timeout=PATIENCE_SECONDS), "each has a batch before either has ended"
+        assert model.entered.acquire(timeout=PATIENCE_SECONDS), "both devices have a batch before either finishes"
     first.allowed.release(), second.allowed.release()
     assert sorted(pool.results(2)) == [1, 2]
     assert pool.pool.states == {"a": True, "b": True}
 
 
 @pytest.mark.parametrize("is_short", [False, True])
-async def test_a_run_takes_the_cores_that_its_model_is_to_have(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch, is_short: bool
+async def test_a_run_uses_the_cores_chosen_for_its_model(
+    pool: PoolHarness, monkeypatch: pytest.MonkeyPatch, is_short: bool
 ) -> None:
     taken: list[bool] = []
     monkeypatch.setattr(CoreShare, "take", lambda _, beside, is_short=False: taken.append(is_short))
-    pool.serve(FakeModel(FakeDevice("a"), is_short=is_short))
+    pool.serve(ScriptedModel(FakeDevice("a"), is_short=is_short))
     pool.put(1)
     assert list(pool.results(1)) == [1] and taken == [is_short]
 
 
-async def test_a_device_that_does_not_answer_is_taken_out_and_the_other_answers_everything(
-    pool: Pool, caplog: pytest.LogCaptureFixture
+async def test_an_unresponsive_device_is_removed_and_the_other_answers_all_requests(
+    pool: PoolHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    dead = FakeModel(FakeDevice("dead", computes=False), is_well=False)
-    well = FakeModel(FakeDevice("well"), allowed=threading.Semaphore(0))
-    pool.on_removal = lambda: well.allowed.release(10**6)  # the other one gets on only once this one is out
+    dead = ScriptedModel(FakeDevice("dead", computes=False), is_well=False)
+    well = ScriptedModel(FakeDevice("well"), allowed=threading.Semaphore(0))
+    pool.on_removal = lambda: well.allowed.release(10**6)  # blocks the healthy device until the other is removed
     pool.serve(dead, well)
     for number in range(6):
         pool.put(number)
@@ -182,16 +182,16 @@ async def test_a_device_that_does_not_answer_is_taken_out_and_the_other_answers_
     assert set(results) == set(range(6)) and all(isinstance(result, Ranking) for result in results.values())
     assert sorted(well.ran) == list(range(6)) and len(dead.ran) == 1
     assert pool.removed_devices.get_nowait() == "dead" and pool.stranded.get_nowait() == [], (
-        "the other device can run it all"
+        "the other device can run all tickets"
     )
     assert pool.pool.states == {"dead": False, "well": True}
     assert "device dead keeps failing and is taken out" in caplog.text
 
 
-async def test_what_a_lost_device_held_is_lost_to_nobody_even_in_a_large_batch(pool: Pool) -> None:
+async def test_every_image_of_a_removed_device_is_answered_even_in_a_large_batch(pool: PoolHarness) -> None:
     pool.max_batch_size = 4
-    dead = FakeModel(FakeDevice("dead", computes=False), is_well=False)
-    well = FakeModel(FakeDevice("well"), allowed=threading.Semaphore(0))
+    dead = ScriptedModel(FakeDevice("dead", computes=False), is_well=False)
+    well = ScriptedModel(FakeDevice("well"), allowed=threading.Semaphore(0))
     pool.on_removal = lambda: well.allowed.release(10**6)
     pool.serve(dead, well)
     for number in range(12):
@@ -201,32 +201,32 @@ async def test_what_a_lost_device_held_is_lost_to_nobody_even_in_a_large_batch(p
     assert sorted(well.ran) == list(range(12))
 
 
-async def test_a_device_that_keeps_failing_at_what_the_other_can_do_is_taken_out_after_three_in_a_row(
-    pool: Pool,
+async def test_a_device_is_removed_after_three_failures_if_the_other_succeeds(
+    pool: PoolHarness,
 ) -> None:
-    bad = FakeModel(FakeDevice("bad"), is_well=False, allowed=threading.Semaphore(0))
-    well = FakeModel(FakeDevice("well"), allowed=threading.Semaphore(0))
+    bad = ScriptedModel(FakeDevice("bad"), is_well=False, allowed=threading.Semaphore(0))
+    well = ScriptedModel(FakeDevice("well"), allowed=threading.Semaphore(0))
     pool.serve(bad, well)
     for number in range(5):
         pool.put(number)
     for model in (bad, well):
         assert model.entered.acquire(timeout=PATIENCE_SECONDS)
     devices = []
-    for model in (bad, well, bad):  # the other succeeds after the first failure
+    for model in (bad, well, bad):  # `well` succeeds after the first failure
         model.allowed.release()
         devices.append(pool.outcome().device)
     assert devices == ["bad", "well", "bad"] and pool.pool.states == {"bad": True, "well": True}
-    bad.allowed.release()  # its third
+    bad.allowed.release()  # the third failure
     assert pool.removed_devices.get(timeout=PATIENCE_SECONDS) == "bad" and pool.stranded.get_nowait() == []
     well.allowed.release(10**6)
     results = pool.results(2)
-    assert all(isinstance(result, Ranking) for result in results.values()), "the third is the other one's to answer"
+    assert all(isinstance(result, Ranking) for result in results.values()), "the other device answers the third image"
     assert pool.pool.states == {"bad": False, "well": True}
     assert len(bad.ran) == 3
 
 
-async def test_a_model_that_fails_everywhere_takes_no_device_out(pool: Pool) -> None:
-    models = [FakeModel(FakeDevice(name), is_well=False) for name in ("a", "b")]
+async def test_a_model_that_fails_on_all_devices_of_the_pool_removes_none(pool: PoolHarness) -> None:
+    models = [ScriptedModel(FakeDevice(name), is_well=False) for name in ("a", "b")]
     pool.serve(*models)
     for number in range(20):
         pool.put(number)
@@ -235,23 +235,23 @@ async def test_a_model_that_fails_everywhere_takes_no_device_out(pool: Pool) -> 
     assert pool.pool.states == {"a": True, "b": True} and pool.stranded.empty()
 
 
-async def test_pictures_that_a_model_fails_on_take_no_device_out_if_a_blank_one_goes_through(pool: Pool) -> None:
-    guilty = FakeModel(FakeDevice("a"), is_well=False, takes_blank=True, allowed=threading.Semaphore(0))
-    well = FakeModel(FakeDevice("b"), allowed=threading.Semaphore(0))
-    pool.serve(guilty, well)
+async def test_images_that_a_model_fails_on_remove_no_device_if_a_blank_image_succeeds(pool: PoolHarness) -> None:
+    failing = ScriptedModel(FakeDevice("a"), is_well=False, takes_blank=True, allowed=threading.Semaphore(0))
+    well = ScriptedModel(FakeDevice("b"), allowed=threading.Semaphore(0))
+    pool.serve(failing, well)
     for number in range(8):
         pool.put(number)
-    for turn in (guilty, well, guilty, guilty, guilty, guilty):  # the other succeeds after the first failure
-        assert turn.entered.acquire(timeout=PATIENCE_SECONDS)
-        turn.allowed.release()
-        assert pool.outcome().device == turn.device.name
+    for model in (failing, well, failing, failing, failing, failing):  # `well` succeeds after the first failure
+        assert model.entered.acquire(timeout=PATIENCE_SECONDS)
+        model.allowed.release()
+        assert pool.outcome().device == model.device.name
     assert pool.pool.states == {"a": True, "b": True} and pool.stranded.empty()
-    for model in (guilty, well):
+    for model in (failing, well):
         model.allowed.release(10**6)
 
 
-async def test_with_the_last_device_go_those_who_wait_and_those_who_come(pool: Pool) -> None:
-    model = FakeModel(FakeDevice("a", computes=False), is_well=False, allowed=threading.Semaphore(0))
+async def test_removal_of_the_last_device_ends_waiting_requests_and_refuses_new_ones(pool: PoolHarness) -> None:
+    model = ScriptedModel(FakeDevice("a", computes=False), is_well=False, allowed=threading.Semaphore(0))
     pool.serve(model)
     tickets = [pool.put(number) for number in range(5)]
     assert model.entered.acquire(timeout=PATIENCE_SECONDS)
@@ -260,14 +260,14 @@ async def test_with_the_last_device_go_those_who_wait_and_those_who_come(pool: P
     stranded = pool.stranded.get_nowait()
     assert tickets[0] in stranded
     in_hand = set(tickets) - set(stranded)
-    assert len(in_hand) <= 1, "one may be at the decoder, who finds out by itself"
+    assert len(in_hand) <= 1, "the decoder may hold one ticket, which it cancels itself"
     assert all(ticket.stage is Stage.ENDED for ticket in stranded)
     with pytest.raises(NoDevice):
         pool.queue.admit(LANE, tickets[0].payload)
     assert len(model.ran) == 1
 
 
-async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
+async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyPatch, pool: PoolHarness) -> None:
     monkeypatch.setattr(device_pool, "default_workers", lambda device: 3)
     several = DevicePool(
         pool.queue,
@@ -279,10 +279,10 @@ async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyP
         pool.stranded.put,
         pool.removed_devices.put,
     )
-    model = FakeModel(FakeDevice("a", computes=False), is_well=False)
+    model = ScriptedModel(FakeDevice("a", computes=False), is_well=False)
     several.add_model(LANE, model)  # type: ignore[arg-type]
     pool.queue.open_lane(LANE, LaneLimits(1, 1000), {"a": LatencyTable({1: 0.01})})
     ticket = pool.put(1)
     await asyncio.wait_for(several.wait_closed(), PATIENCE_SECONDS)
     assert several.states == {"a": False} and ticket.stage is Stage.ENDED and model.is_closed
-    assert pool.removed_devices.get_nowait() == "a" and pool.removed_devices.empty(), "a device is lost once"
+    assert pool.removed_devices.get_nowait() == "a" and pool.removed_devices.empty(), "a removal is reported once"

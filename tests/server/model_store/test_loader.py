@@ -1,4 +1,4 @@
-"""A version is brought onto every device that its operator names, and served by all of them."""
+"""Tests of loading versions on one or several devices."""
 
 import asyncio
 import shutil
@@ -25,28 +25,28 @@ from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.device import CoreShare
 from linnaeus.server.runtime.model import Model
 
-# To torch the processor by any number is the same one: two devices without a GPU.
-TWO = ("cpu", "cpu:1")
+# torch accepts any index of the CPU, which gives two devices without a GPU.
+TWO_DEVICES = ("cpu", "cpu:1")
 
 
 def settings_for(**changes: Any) -> ModelSettings:
-    whole: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "max_batch_size": 4,
         "max_queue_size": 7,
         "max_queue_delay_seconds": 0.25,
         "default_timeout_seconds": 1.0,
-        "devices": TWO,
+        "devices": TWO_DEVICES,
     }
-    return ModelSettings(**whole | changes)
+    return ModelSettings(**defaults | changes)
 
 
 def on_two(repository: Path) -> list[Model]:
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
-    devices = {torch.device(name): CoreShare(torch.device(name), 1) for name in TWO}
+    devices = {torch.device(name): CoreShare(torch.device(name), 1) for name in TWO_DEVICES}
     return loader_module.load_on_each(folder, devices, 4)
 
 
-def test_each_device_is_taken_once_however_it_is_named() -> None:
+def test_each_device_is_used_once_under_any_of_its_names() -> None:
     assert loader_module.devices_of(settings_for(devices=("cpu", "cpu", "cpu:1"))) == [
         torch.device("cpu"),
         torch.device("cpu:1"),
@@ -58,38 +58,38 @@ def test_each_device_is_taken_once_however_it_is_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps"])
-def test_a_device_that_is_not_there_refuses_the_model_by_its_key(name: str) -> None:
+def test_a_missing_device_refuses_the_model_and_names_the_config_key(name: str) -> None:
     with pytest.raises(ModelRefused, match=r"config\.toml: devices: .*" + name):
         loader_module.devices_of(settings_for(devices=("cpu", name)))
 
 
-def test_a_version_answers_alike_on_each_of_its_devices(repository: Path) -> None:
+def test_a_version_gives_the_same_answers_on_each_of_its_devices(repository: Path) -> None:
     models = on_two(repository)
-    assert [str(model.device) for model in models] == list(TWO)
+    assert [str(model.device) for model in models] == list(TWO_DEVICES)
     image = numpy.random.default_rng(0).integers(0, 256, (28, 28, 1), numpy.uint8)
     first, second = (model.run([image], 3)[0] for model in models)
     assert first.indices == second.indices and first.probabilities == pytest.approx(second.probabilities)
 
 
-def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(repository: Path) -> None:
-    chosen = settings_for(instances=2, weight=3.0, priority_weights=(5.0, 2.0, 1.0))
-    limits, tables = loader_module.lane_parameters(on_two(repository), chosen)
+def test_lane_parameters_come_from_the_settings_and_the_warm_up(repository: Path) -> None:
+    settings = settings_for(instances=2, weight=3.0, priority_weights=(5.0, 2.0, 1.0))
+    limits, tables = loader_module.lane_parameters(on_two(repository), settings)
     assert (limits.max_batch_size, limits.max_queue_size, limits.max_queue_delay_seconds) == (4, 7, 0.25)
     assert (limits.weight, limits.priority_weights, limits.instances) == (3.0, (5.0, 2.0, 1.0), 2)
-    assert list(tables) == list(TWO)
+    assert list(tables) == list(TWO_DEVICES)
     for table in tables.values():
         assert table.sizes == [1, 2, 4] and table.expected(1, 0, 0.0) > 0
 
 
 def on_one_core_if_short(repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: Sequence[float]) -> Model:
-    """A model whose runs are held against these bounds, one after the other."""
-    scope = iter(bounds)
-    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(scope))
+    """Loads a model whose timings are compared with `bounds` (seconds) in turn to decide whether runs are short."""
+    remaining = iter(bounds)
+    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(remaining))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     return loader_module.load_on_each(folder, {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}, 4)[0]
 
 
-def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time(
+def test_a_model_of_short_runs_is_timed_on_one_core_and_gets_one_instance(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads: list[int] = []
@@ -107,7 +107,7 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time
 
 
 @pytest.mark.parametrize(("bounds", "runs_inline"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
-def test_only_a_model_of_short_runs_whose_single_images_are_brief_may_run_on_the_event_loop(
+def test_only_a_model_with_short_runs_of_single_images_runs_inline(
     repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], runs_inline: bool
 ) -> None:
     monkeypatch.setattr(CoreShare, "runs_inline", lambda _, seconds: runs_inline)
@@ -116,7 +116,7 @@ def test_only_a_model_of_short_runs_whose_single_images_are_brief_may_run_on_the
 
 
 @pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])
-def test_a_model_of_longer_runs_has_all_cores(
+def test_a_model_of_longer_runs_uses_all_cores(
     repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]
 ) -> None:
     model = on_one_core_if_short(repository, monkeypatch, bounds)
@@ -137,21 +137,23 @@ async def test_two_devices_serve_one_model_at_the_same_time(
 
     def run(self: Model, images: Sequence[Any], k: int) -> Any:
         devices.append(str(self.device))
-        both.wait()  # passes only if each device has a batch
+        both.wait()  # returns only if each device has a batch
         return real(self, images, k)
 
     monkeypatch.setattr(Model, "run", run)
     data = numpy.zeros(28 * 28, numpy.uint8).tobytes()
     request = Request(RawPixels(data, 28, 28, 1), model="lenet")
     answers = await asyncio.gather(engine.classify(request), engine.classify(request))
-    assert sorted(devices) == list(TWO)
+    assert sorted(devices) == list(TWO_DEVICES)
     assert answers[0].classes[0].index == answers[1].classes[0].index
-    assert engine.catalog.entries()[0].devices == TWO and engine.device_states == dict.fromkeys(TWO, True)
-    assert set(engine.batch_seconds(("lenet", 1, 1))) == set(TWO)
+    assert engine.catalog.entries()[0].devices == TWO_DEVICES and engine.device_states == dict.fromkeys(
+        TWO_DEVICES, True
+    )
+    assert set(engine.batch_seconds(("lenet", 1, 1))) == set(TWO_DEVICES)
     await engine.close()
 
 
-async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_served(
+async def test_a_model_whose_device_is_missing_is_refused_and_the_others_are_served(
     repository: Path, tmp_path: Path, observer: Any
 ) -> None:
     for name in ("lenet", "other"):
@@ -168,7 +170,7 @@ async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_s
     await engine.close()
 
 
-async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
+async def test_any_error_of_torch_during_a_load_refuses_the_version(
     repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def load_model(*_: Any) -> Any:
@@ -182,7 +184,7 @@ async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
     assert "secret" in caplog.text
 
 
-async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batches_as_the_same_model_before_it(
+async def test_a_load_beside_served_models_uses_one_core_and_the_batch_size_of_the_same_model(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int, bool, bool]] = []
@@ -197,9 +199,9 @@ async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batche
     monkeypatch.setattr(loader_module, "load_model", load_model)
     loader = loader_module.Loader(2, lambda: 0.0)
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
-    chosen = settings_for(devices=("cpu",), max_batch_size=0)
-    first = await loader.load(folder, chosen, loader_module.LoadContext())
-    same = await loader.load(folder, chosen, loader_module.LoadContext(True, first.models[0].manifest.sha256, 3))
-    other = await loader.load(folder, chosen, loader_module.LoadContext(True, "another", 3))
+    settings = settings_for(devices=("cpu",), max_batch_size=0)
+    first = await loader.load(folder, settings, loader_module.LoadContext())
+    same = await loader.load(folder, settings, loader_module.LoadContext(True, first.models[0].manifest.sha256, 3))
+    other = await loader.load(folder, settings, loader_module.LoadContext(True, "another", 3))
     assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
     assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]

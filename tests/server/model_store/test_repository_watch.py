@@ -1,4 +1,4 @@
-"""The repository is looked through again and again, whatever goes wrong meanwhile."""
+"""Tests of the repository watch and of scanning the repository."""
 
 import asyncio
 from pathlib import Path
@@ -11,22 +11,22 @@ from linnaeus.server.model_store.repository_watch import watch
 
 
 class FakeModelManager:
-    """A model manager whose reconciliations end as a test says; the last one is waited for."""
+    """A model manager whose reconciliations raise the given errors in turn; sets `done` after the last."""
 
-    def __init__(self, *ends: BaseException | None) -> None:
-        self._ends = list(ends)
+    def __init__(self, *errors: BaseException | None) -> None:
+        self._errors = list(errors)
         self.done = asyncio.Event()
 
     async def reconcile_changes(self) -> None:
-        if not self._ends:
+        if not self._errors:
             self.done.set()
             return
-        end = self._ends.pop(0)
-        if end is not None:
-            raise end
+        error = self._errors.pop(0)
+        if error is not None:
+            raise error
 
 
-async def test_neither_a_repository_that_cannot_be_read_nor_a_fault_of_ours_ends_the_watch(
+async def test_neither_an_unreadable_repository_nor_an_internal_failure_ends_the_watch(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     gone = OSError("gone")
@@ -35,11 +35,11 @@ async def test_neither_a_repository_that_cannot_be_read_nor_a_fault_of_ours_ends
     await asyncio.wait_for(model_manager.done.wait(), 60)
     watching.cancel()
     messages = [record.getMessage() for record in caplog.records]
-    trouble = "the repository cannot be followed, what is served stays as it is: gone"
-    assert messages == [trouble, trouble, "following the repository failed"], "the same trouble is told once"
+    unreadable = "the repository cannot be followed, what is served stays as it is: gone"
+    assert messages == [unreadable, unreadable, "following the repository failed"], "a repeated error is logged once"
 
 
-def test_a_listing_has_versions_their_files_and_nothing_else(tmp_path: Path) -> None:
+def test_a_listing_has_only_versions_and_their_files(tmp_path: Path) -> None:
     for name in ("1", "10", "01", "0", ".2", "three"):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m" / "4").write_text("no folder")
@@ -57,9 +57,7 @@ def test_a_listing_has_versions_their_files_and_nothing_else(tmp_path: Path) -> 
     assert seen["m"].config_fingerprint == () and len(anew["m"].config_fingerprint) == 1
 
 
-def test_a_model_that_cannot_be_read_is_no_model_that_was_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreadable_model_folder_does_not_count_as_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
     real = Path.iterdir
 
@@ -73,7 +71,7 @@ def test_a_model_that_cannot_be_read_is_no_model_that_was_removed(
         repository.list_model_folders(tmp_path)
 
 
-async def test_a_watch_hands_its_time_back_between_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_watch_sleeps_between_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     waited: list[float] = []
     real = asyncio.sleep
 

@@ -1,4 +1,4 @@
-"""The trace tells what happened to every request and batch, in lines that any program reads."""
+"""Tests of the event log's file."""
 
 import errno
 import io
@@ -45,7 +45,7 @@ def test_lines_of_several_threads_do_not_mix(tmp_path: Path) -> None:
     assert sorted(line["request"] for line in lines(tmp_path / "trace")) == list(range(2000))
 
 
-def test_nothing_is_written_after_close_and_closing_twice_is_no_fault(tmp_path: Path) -> None:
+def test_nothing_is_written_after_close_and_close_may_be_called_twice(tmp_path: Path) -> None:
     event_log = FileEventLog(tmp_path / "trace")
     event_log.write("ended", 1.0)
     event_log.close()
@@ -54,7 +54,7 @@ def test_nothing_is_written_after_close_and_closing_twice_is_no_fault(tmp_path: 
     assert [line["at"] for line in lines(tmp_path / "trace")] == [1.0]
 
 
-def test_an_earlier_runs_file_is_replaced(tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "trace").write_text("old\n")
     event_log = FileEventLog(tmp_path / "trace")
     event_log.write("ended", 1.0)
@@ -62,7 +62,7 @@ def test_an_earlier_runs_file_is_replaced(tmp_path: Path) -> None:
     assert len(lines(tmp_path / "trace")) == 1
 
 
-def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_fails_the_start_with_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(StartupError) as refusal:
         open_event_log(str(tmp_path / "nowhere" / "trace"))
     assert str(refusal.value).startswith(f"trace is {tmp_path / 'nowhere' / 'trace'}, which cannot be written: ")
@@ -70,26 +70,26 @@ def test_a_file_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
 
 
 class FullDisk(io.StringIO):
-    """A file that takes nothing; counts what it was to take."""
+    """A file whose writes fail; counts them."""
 
-    tries = 0
+    attempts = 0
 
     def write(self, text: str) -> int:
-        self.tries += 1
+        self.attempts += 1
         raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_full_disk_never_reaches_whoever_writes() -> None:
+def test_a_full_disk_raises_no_error() -> None:
     disk = FullDisk()
     path: Any = SimpleNamespace(open=lambda *_, **__: disk)
     event_log = FileEventLog(path)
     event_log.write("ended", 1.0)
     event_log.write("ended", 2.0)
     event_log.close()
-    assert disk.tries == 2 and disk.closed
+    assert disk.attempts == 2 and disk.closed
 
 
-def test_without_a_path_nothing_is_noted() -> None:
+def test_without_a_path_nothing_is_written() -> None:
     event_log = open_event_log("")
     assert isinstance(event_log, NullEventLog)
     event_log.write("ended", 1.0, request=1)

@@ -1,4 +1,4 @@
-"""What a record handler learns of an engine's requests."""
+"""Tests of the records that an engine passes to its record handler."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from linnaeus.server.scheduling import Batch, BatchQueue, Priority, Ticket
 
 @dataclass
 class Recorded:
-    """A record handler of all numbers but those that are left out."""
+    """A record handler that keeps its calls; samples all request numbers except those left out."""
 
     left_out: frozenset[int] = frozenset()
     records: list[RequestRecord] = field(default_factory=list)
@@ -59,7 +59,7 @@ def digit(**fields: Any) -> Request:
     return Request(**{"image": RawPixels(bytes(28 * 28), 28, 28, 1), "model": "lenet", **fields})
 
 
-async def test_an_answered_request_is_recorded_with_its_batch_and_only_if_it_is_sampled(
+async def test_an_answered_request_is_recorded_with_its_batch_only_if_sampled(
     engine: Engine, handler: Recorded
 ) -> None:
     for _ in range(3):
@@ -76,18 +76,18 @@ async def test_an_answered_request_is_recorded_with_its_batch_and_only_if_it_is_
     assert moments == sorted(moments)
 
 
-async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, handler: Recorded) -> None:
+async def test_every_request_without_an_answer_is_recorded_once(engine: Engine, handler: Recorded) -> None:
     with pytest.raises(ModelNotFound):
         await engine.classify(digit(model="no-such-model"))
     with pytest.raises(ModelNotFound):
         await engine.classify_many([digit(model="no-such-model")] * 2)
     with pytest.raises(InvalidImage):
         await engine.classify(digit(image=EncodedImage(b"no picture")))
-    leaving = asyncio.create_task(engine.classify(digit()))
-    await asyncio.sleep(0)  # it has begun
-    leaving.cancel()
+    cancelled = asyncio.create_task(engine.classify(digit()))
+    await asyncio.sleep(0)  # starts the request
+    cancelled.cancel()
     with suppress(asyncio.CancelledError):
-        await leaving
+        await cancelled
     outcomes = [(record.number, record.model, record.outcome) for record in handler.records]
     assert outcomes == [
         (1, "", "not_found"),
@@ -97,7 +97,7 @@ async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, handler: 
     ]
 
 
-async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(observer: Any, handler: Recorded) -> None:
+async def test_images_returned_by_a_removed_device_have_no_batch_record(observer: Any, handler: Recorded) -> None:
     queue: BatchQueue[RequestPayload] = BatchQueue(lambda: 5.0, 1)
     payload = RequestPayload(
         1, RawPixels(b"", 0, 0, 1), InputSpec(1, 28, 28, 28, "bilinear"), 1, asyncio.get_running_loop().create_future()
@@ -113,12 +113,12 @@ async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(observer:
         5.0,
     )
     delivery.batch_finished(batch, BatchOutcome(lane, "cpu", 0, 0.0, [], 5.5))
-    assert payload.batch is None, "another device may take it now"
+    assert payload.batch is None, "another device may take the image now"
     await asyncio.sleep(0)
     assert [(run.number, run.finished_at, run.succeeded) for run in handler.batches] == [(9, 5.5, False)]
 
 
-def test_several_record_handlers_get_each_their_own_context_back() -> None:
+def test_each_record_handler_gets_its_own_context_back() -> None:
     one, other = Recorded(frozenset({1, 2})), Recorded(frozenset({2}))
     both = RecordHandlers(one, other)
     assert both.sample(2) is None

@@ -1,45 +1,47 @@
-"""Resizes pictures with torch's kernels for bytes: Pillow's pixels within rounding, in a fifth of Pillow's time.
+"""Resizes images with torch's uint8 kernels: Pillow's pixels within rounding, in a fifth of Pillow's time.
 
-Owns what must be known of torch for that; knows nothing of files, models or cuts. Any thread may call it. These kernels
-work in the calling thread alone, so that decoders leave torch's own threads, and how many there may be, as they are.
+Owns the use of torch in this folder; must not know files, models or crops. Any thread may call it. These kernels run on
+the calling thread alone, so decoders neither start torch threads nor change how many torch uses.
 """
 
 import numpy
 import torch
 from numpy.typing import NDArray
 
-# Elsewhere torch resizes bytes with general code, which is not quicker than Pillow and starts threads of its own.
+# On other processors torch resizes uint8 with general code, which is no faster than Pillow and starts threads.
 _CAPABILITIES_WITH_KERNELS = frozenset({"AVX2", "AVX512"})
 
-# torch rounds the size down that it computes from a factor: a quotient must not end just below a whole number.
+# torch computes the size from the scale factor and rounds down; the margin keeps a quotient from ending just below the
+# wanted integer.
 _ROUNDING_MARGIN = 1 + 1e-12
 
 
 def has_kernels() -> bool:
-    """Whether torch has kernels for bytes here; they exist for x86 processors with AVX2."""
+    """Returns whether torch has uint8 resize kernels for this processor; they exist for x86 with AVX2."""
     return torch.backends.cpu.get_cpu_capability() in _CAPABILITIES_WITH_KERNELS
 
 
 def resize(
     pixels: NDArray[numpy.uint8], extent: tuple[float, float], size: tuple[int, int], interpolation: str
 ) -> NDArray[numpy.uint8]:
-    """Returns the picture in another size, antialiased.
+    """Resizes an image with antialiasing.
 
     Args:
         pixels: uint8 [H, W, C], C at most 4, C-contiguous and writable (torch would warn otherwise).
-        extent: width and height of what the pixels show. Each is that of `pixels`, or, where the picture becomes
-            smaller, up to one pixel less, if it ends within the last one.
-        size: width and height to come.
-        interpolation: `bilinear` or `bicubic`, with the weights that Pillow takes.
+        extent: width and height of the image in pixels. Each equals that of `pixels`; on an axis that is reduced it may
+            be up to one pixel less, if the image ends within the last pixel.
+        size: width and height of the result.
+        interpolation: `bilinear` or `bicubic`, with Pillow's weights.
 
     Returns:
         uint8 [height, width, C], C-contiguous.
     """
-    width, height = (to / of * _ROUNDING_MARGIN for to, of in zip(size, extent, strict=True))
-    # The batch of one comes first: its stride tells torch that channels lie together, and the answer's then do, too.
+    x_scale, y_scale = (target / source * _ROUNDING_MARGIN for target, source in zip(size, extent, strict=True))
+    # The batch dimension is added before the permutation: its stride makes torch recognise the channels-last format and
+    # return the result in the same format.
     channels_first = torch.from_numpy(pixels)[None].permute(0, 3, 1, 2)
     resized = torch.nn.functional.interpolate(
-        channels_first, scale_factor=(height, width), mode=interpolation, antialias=True
+        channels_first, scale_factor=(y_scale, x_scale), mode=interpolation, antialias=True
     )
-    answer: NDArray[numpy.uint8] = resized[0].permute(1, 2, 0).numpy()
-    return answer
+    result: NDArray[numpy.uint8] = resized[0].permute(1, 2, 0).numpy()
+    return result

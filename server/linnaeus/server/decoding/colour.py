@@ -1,20 +1,21 @@
-"""Brings any picture Pillow can read to opaque 8-bit grey or RGB, as a viewer on white paper would see it.
+"""Converts any Pillow image to opaque 8-bit grey or RGB; transparent pixels are composited over white.
 
-Knows Pillow's modes; nothing of files, sizes or models. Colour profiles are not applied, as in the usual training
-pipelines. CMYK needs no care here: Pillow reads JPEG's as Adobe writes it (inverted), like other decoders do.
+Owns the handling of Pillow's modes; must not know files, sizes or models. Colour profiles are not applied, as in the
+usual training pipelines. CMYK needs no special case: like other decoders, Pillow reads JPEG's CMYK as Adobe writes it
+(inverted).
 """
 
 import numpy
 from PIL import Image, ImageFile
 
-# What 2 and 4 bit grey samples are multiplied by to fill 8 bits.
+# Factors that scale 2 and 4 bit grey samples to 8 bits.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 
 def fix_transparency(image: ImageFile.ImageFile) -> None:
-    """Brings a PNG's transparent colour to 8 bits, as Pillow does with the samples, but not with that colour.
+    """Scales a PNG's transparent colour to 8 bits; Pillow scales the samples but not this colour.
 
-    Must be called after the header is read and before the pixels are: only then is the file's sample format known.
+    Must be called after the header is read and before the pixels are decoded, while the file's sample format is known.
     """
     colour = image.info.get("transparency")
     if colour is None or image.format != "PNG" or not image.tile:
@@ -27,7 +28,7 @@ def fix_transparency(image: ImageFile.ImageFile) -> None:
 
 
 def convert_colour(image: Image.Image, mode: str) -> Image.Image:
-    """Returns the picture in `mode`, L or RGB, laid over white where it is not opaque; itself, if it is so already."""
+    """Returns the image in `mode` (L or RGB), composited over white; returns `image` itself if nothing is to do."""
     if image.mode.startswith("I;16"):
         image = _eight_bit_grey(image)
     elif image.has_transparency_data:
@@ -36,14 +37,14 @@ def convert_colour(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _over_white(image: Image.Image) -> Image.Image:
-    seen = image.convert("RGBA")
-    paper = Image.new("RGB", image.size, "white")
-    paper.paste(seen, mask=seen)
-    return paper
+    rgba = image.convert("RGBA")
+    composite = Image.new("RGB", image.size, "white")
+    composite.paste(rgba, mask=rgba)
+    return composite
 
 
 def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """Scales 16-bit grey by 255/65535 = 1/257, rounded; Pillow's own conversion would clip it."""
+    """Scales 16-bit grey by 255/65535 = 1/257, rounded; Pillow's conversion would clip it."""
     samples = numpy.asarray(image)
     grey = ((samples.astype(numpy.uint32) + 128) // 257).astype(numpy.uint8)
     if "transparency" in image.info:

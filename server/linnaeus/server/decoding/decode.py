@@ -1,7 +1,7 @@
-"""Turns one picture into a model's input: uint8 pixels, upright, opaque, in the model's colours and size.
+"""Decodes one image to a model's input: uint8 pixels, upright, opaque, in the model's colours and size.
 
-Owns what counts as a picture and how one becomes pixels; knows nothing of models beyond their `InputSpec`, and
-nothing of torch or gRPC. Any thread may call `decode`, and any number at the same time: calls share no state.
+Owns the accepted image formats and the steps of preprocessing. Must not know models beyond their `InputSpec`, nor torch
+or gRPC. Any thread may call it, concurrently: calls share no state.
 """
 
 import io
@@ -12,7 +12,7 @@ import zlib
 import numpy
 from numpy.typing import NDArray
 
-# The WebP part is imported here, or the first WebP file would make Pillow import every format it knows.
+# Imported explicitly: otherwise the first WebP file makes Pillow import all of its format plugins.
 from PIL import Image, WebPImagePlugin  # noqa: F401
 
 from linnaeus.models.manifest import InputSpec
@@ -23,16 +23,16 @@ from linnaeus.server.decoding.resize_crop import resize_and_crop
 from linnaeus.server.errors import InvalidImage
 from linnaeus.server.requests.picture import Picture, PreparedPixels, RawPixels
 
-# `decode` applies the caller's own limit to every header. Pillow's is one for the whole process and comes as a warning,
-# which threads cannot silence for themselves, so it is turned off here, once, before any thread decodes.
+# `decode` applies the caller's limit to every header. Pillow's limit is process-wide and raises a warning, which a
+# thread cannot suppress for itself, so it is disabled once, at import, before any thread decodes.
 Image.MAX_IMAGE_PIXELS = None
 
-# Prepared pixels up to here are put into order by whoever stages the batch; more would keep the device waiting.
-_SMALL_BYTES = 1 << 14
+# Prepared pixels up to this size are transposed while the batch is staged; larger ones would delay the device.
+_MAX_VIEW_BYTES = 1 << 14
 _RAW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
-# Pillow does not promise what it raises on malicious bytes; these are its parsers' own errors and what Python raises
-# when they trust a number too much.
+# Pillow does not document what it raises on malformed data. These are the errors of its parsers, and those that Python
+# raises when a parser trusts an invalid number.
 _DECODE_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -52,27 +52,30 @@ _DECODE_ERRORS = (
 
 
 def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.uint8]:
-    """Returns the picture as the model sees it: uint8 [H, W, C] as `spec` says, C-contiguous and writable.
+    """Decodes and preprocesses an image for a model.
 
-    The upright picture is laid over white where it is not opaque, brought to the model's colours, resized so that its
-    shorter side has `spec.resize` pixels (antialiased; the longer side rounded down), and cut to its middle. A picture
-    whose shorter side has that length already is not resampled. Prepared pixels are only rearranged.
+    The upright image is composited over white, converted to the model's colours, resized so that its shorter side has
+    `spec.resize` pixels (antialiased; the longer side rounded down), and center-cropped. An image whose shorter side
+    already has that length is not resampled. Prepared pixels are only transposed.
 
     Args:
-        image: the picture.
-        spec: what the model takes.
-        max_pixels: the largest width x height allowed, judged before any pixel is decoded.
+        image: the image as received.
+        spec: shape and preprocessing of the model's input.
+        max_pixels: largest allowed width x height, checked before any pixel is decoded.
+
+    Returns:
+        uint8 [H, W, C] as `spec` states, C-contiguous and writable.
 
     Raises:
-        InvalidImage: the picture cannot be decoded, is too large, or does not fit its declared shape.
+        InvalidImage: if the image cannot be decoded, is too large, or does not match its declared shape.
     """
     if isinstance(image, PreparedPixels):
-        return _rearrange(image, spec)
+        return _to_channels_last(image, spec)
     if isinstance(image, RawPixels):
-        return resize_and_crop(_wrap(image, max_pixels), UPRIGHT, spec)
+        return resize_and_crop(_image_from_pixels(image, max_pixels), UPRIGHT, spec)
     container = open_container(image.data)
     try:
-        return resize_and_crop(_open(container, max_pixels), container.orientation, spec)
+        return resize_and_crop(_read_header(container, max_pixels), container.orientation, spec)
     except _DECODE_ERRORS as error:
         raise InvalidImage(
             ENCODED_FIELD,
@@ -82,17 +85,17 @@ def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.ui
 
 
 def model_input_view(image: Picture, spec: InputSpec) -> NDArray[numpy.uint8] | None:
-    """The picture as the model sees it, if its bytes are that already; costs next to nothing.
+    """Returns a view of an image that already is the model's input, without copying.
 
     Returns:
-        uint8 [H, W, C] as `spec` says, a read-only view of the bytes, perhaps in another order; None for a picture that
-        `decode` has to see, be it only to say what is wrong with it.
+        uint8 [H, W, C] as `spec` states, a read-only view of the bytes, possibly not contiguous; None if the image must
+        be passed to `decode`, if only to be refused.
     """
     if isinstance(image, RawPixels):
         shape = image.height, image.width, image.channels
         fits = shape == (spec.height, spec.width, spec.channels) and spec.resize == min(spec.height, spec.width)
         return _view(image.data, shape) if fits else None
-    if isinstance(image, PreparedPixels) and len(image.data) <= _SMALL_BYTES:
+    if isinstance(image, PreparedPixels) and len(image.data) <= _MAX_VIEW_BYTES:
         shape = image.channels, image.height, image.width
         pixels = _view(image.data, shape) if shape == (spec.channels, spec.height, spec.width) else None
         return None if pixels is None else pixels.transpose(1, 2, 0)
@@ -103,8 +106,8 @@ def _view(data: bytes, shape: tuple[int, int, int]) -> NDArray[numpy.uint8] | No
     return numpy.frombuffer(data, numpy.uint8).reshape(shape) if len(data) == math.prod(shape) else None
 
 
-def _rearrange(pixels: PreparedPixels, spec: InputSpec) -> NDArray[numpy.uint8]:
-    """Brings channels, height, width into the order height, width, channels."""
+def _to_channels_last(pixels: PreparedPixels, spec: InputSpec) -> NDArray[numpy.uint8]:
+    """Transposes [C, H, W] to [H, W, C]."""
     sent, wanted = (pixels.channels, pixels.height, pixels.width), (spec.channels, spec.height, spec.width)
     if sent != wanted or len(pixels.data) != spec.channels * spec.height * spec.width:
         raise InvalidImage(
@@ -115,20 +118,20 @@ def _rearrange(pixels: PreparedPixels, spec: InputSpec) -> NDArray[numpy.uint8]:
     return numpy.array(numpy.frombuffer(pixels.data, numpy.uint8).reshape(wanted).transpose(1, 2, 0), order="C")
 
 
-def _open(container: Container, max_pixels: int) -> Image.Image:
-    """Reads the header; the pixels are decoded when they are first needed."""
+def _read_header(container: Container, max_pixels: int) -> Image.Image:
+    """Opens an image without decoding its pixels; Pillow decodes them on first access."""
     _check_size(ENCODED_FIELD, container.canvas, max_pixels)
     image = Image.open(io.BytesIO(container.data), formats=(container.format,))
     _check_size(ENCODED_FIELD, image.size, max_pixels)
     if image.tile and image.tile[0][0] == "bmp_rle":
-        # Pillow unpacks these in Python, byte by byte: a kilobyte that claims 50 megapixels takes seconds.
+        # Pillow decodes these in Python, byte by byte: one kilobyte that declares 50 megapixels takes seconds.
         raise InvalidImage(ENCODED_FIELD, "the BMP file is run-length compressed: save it uncompressed, or as PNG")
     fix_transparency(image)
     return image
 
 
-def _wrap(pixels: RawPixels, max_pixels: int) -> Image.Image:
-    """Checks the declared shape and gives the bytes a picture's interface, without copying them."""
+def _image_from_pixels(pixels: RawPixels, max_pixels: int) -> Image.Image:
+    """Checks the declared shape and returns a Pillow image that shares the bytes."""
     if pixels.channels not in _RAW_MODES:
         raise InvalidImage(
             "image.pixels.channels", f"channels is {pixels.channels}, but must be 1 (grey), 3 (RGB) or 4 (RGBA)"

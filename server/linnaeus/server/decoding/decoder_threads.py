@@ -1,6 +1,6 @@
-"""The threads that decode pictures: each pulls the most urgent one, decodes it and puts it before the devices.
+"""The threads that decode images: each takes the most urgent one, decodes it and queues it for the devices.
 
-It must not know who waits for the answers, nor how they are spoken of on the wire.
+This module must not know callers or gRPC.
 """
 
 import logging
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 class DecoderThreads:
-    """Decoder threads, until the queue is closed and nothing is left to decode.
+    """A pool of decoder threads, which end once the queue is closed and nothing is left to decode.
 
-    Contract: every ticket that the queue hands out is put before the devices or given up with an error.
+    Invariant: every ticket taken from the queue is either queued for the devices or passed to `on_failure`.
 
     Args:
-        queue: where tickets come from and go to.
-        on_failure: takes a ticket that will not reach a device, and why; called from these threads.
-        threads: how many pictures are decoded at once.
-        in_background: whether they give way to every other thread.
-        max_image_pixels: height times width of a picture at most.
-        clock: the queue's clock.
+        queue: source and destination of the tickets.
+        on_failure: receives a ticket that will not reach a device, and its error; called on the decoder threads.
+        threads: number of threads.
+        in_background: whether the threads run only when no other thread needs the processor.
+        max_image_pixels: largest allowed width x height of an image.
+        clock: the queue's clock, in seconds.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class DecoderThreads:
         self._clock = clock
 
     def start(self) -> None:
-        """Begins to pull."""
+        """Starts the threads."""
         for _ in range(self._threads):
             threading.Thread(target=self._run, name="linnaeus-decode", daemon=True).start()
 
@@ -65,19 +65,19 @@ class DecoderThreads:
                 self._on_failure(ticket, no_device(lane_key_of(ticket)[0]))
 
     def _decode_all(self, tickets: Iterable[RequestTicket]) -> Iterator[tuple[RequestTicket, float]]:
-        """Decodes one after the other; yields those that went well, each with the processor time it took."""
+        """Decodes tickets one by one; yields each success with its processor time in seconds."""
         for ticket in tickets:
             try:
                 yield ticket, self._decode(ticket.payload)
             except RequestError as error:
                 self._on_failure(ticket, error)
-            except Exception as error:  # the boundary: a fault of ours must reach the caller, and not end the thread
+            except Exception as error:  # an internal failure must reach the caller and must not end the thread
                 reference = uuid.uuid4().hex[:12]
                 logger.error("decoding failed [%s]", reference, exc_info=error)
                 self._on_failure(ticket, InternalFailure(f"decoding failed (log reference {reference})", reference))
 
     def _decode(self, payload: RequestPayload) -> float:
-        """Decodes into the payload; returns the processor time it took."""
+        """Decodes into the payload; returns the processor time in seconds."""
         started, processor_started = self._clock(), time.thread_time()
         payload.pixels = decode(payload.image, payload.input, self._max_image_pixels)
         payload.decode_seconds = self._clock() - started

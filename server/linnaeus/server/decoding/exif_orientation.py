@@ -1,6 +1,6 @@
-"""Which way up a picture is: reads the EXIF tag, knows what it does to the axes, and nothing of files or pixels.
+"""Reads the EXIF orientation and applies it. Must not know file formats.
 
-Pillow's own reader is not used, because it warns about broken EXIF; here broken EXIF means "as stored".
+Pillow's reader is not used, because it warns about malformed EXIF; here malformed EXIF means "as stored".
 """
 
 import struct
@@ -23,10 +23,10 @@ _TURNS = {
 
 
 def read_orientation(exif: bytes) -> int:
-    """Returns the orientation, 1 (upright) to 8, of an EXIF block; 1 if it has none or is broken.
+    """Returns the orientation, 1 (upright) to 8, of an EXIF block; 1 if it has none or is malformed.
 
     Args:
-        exif: a TIFF header with its directories, with or without `Exif` and two zero bytes before it; may be empty.
+        exif: a TIFF header and its directories, optionally preceded by `Exif` and two zero bytes; may be empty.
     """
     try:
         value = _first_directory_value(exif.removeprefix(b"Exif\0\0"))
@@ -36,22 +36,22 @@ def read_orientation(exif: bytes) -> int:
 
 
 def swaps_axes(orientation: int) -> bool:
-    """Whether the stored width is the upright height."""
+    """Returns whether the stored width is the upright height."""
     return orientation >= 5
 
 
 def mirrors_x(orientation: int) -> bool:
-    """Whether the stored x axis runs against the upright axis that it becomes."""
+    """Returns whether the stored x axis runs against the upright axis that it becomes."""
     return orientation in (2, 3, 7, 8)
 
 
 def mirrors_y(orientation: int) -> bool:
-    """Whether the stored y axis runs against the upright axis that it becomes."""
+    """Returns whether the stored y axis runs against the upright axis that it becomes."""
     return orientation in (3, 4, 6, 7)
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
-    """Returns the stored picture as it should be seen."""
+    """Returns the stored image turned upright."""
     return image if orientation == UPRIGHT else image.transpose(_TURNS[orientation])
 
 

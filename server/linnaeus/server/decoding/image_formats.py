@@ -1,9 +1,9 @@
-"""Opens the envelope of an encoded picture: which format, which way up, and the bytes that make pixels.
+"""Parses the container of an encoded image: its format, its orientation, and the bytes needed for its pixels.
 
-Knows how the five formats lay out their parts, and decodes none of them. JPEG, PNG and GIF are passed on without
-their metadata, because Pillow parses it on opening, in Python: broken EXIF, MPO and APNG parts make it warn (warnings
-are process-wide state, which threads cannot silence for themselves), compressed text makes it work for nothing, and a
-GIF's disposal method makes it take memory for a frame of any size.
+Owns the layout of the five formats; decodes no pixels. JPEG, PNG and GIF are returned without their metadata, because
+Pillow parses it in Python when it opens a file: malformed EXIF, MPO and APNG parts cause warnings (process-wide state,
+which a thread cannot suppress for itself), compressed text costs time, and a GIF's disposal method allocates memory for
+a frame of any size.
 """
 
 import re
@@ -18,18 +18,18 @@ from linnaeus.server.errors import InvalidImage
 
 ENCODED_FIELD = "image.encoded"
 
-# Encoders write about ten scans. Each costs a pass over all coefficients, whatever its length: 31 bytes a scan keep
-# a core busy for 6 ms at 16 megapixels, so that a file of one megabyte would take minutes.
+# Encoders write about ten scans. Each scan costs a pass over all coefficients, whatever its length: a scan of 31 bytes
+# takes 6 ms of a core at 16 megapixels, so a file of one megabyte would take minutes.
 MAX_JPEG_SCANS = 100
 
 _START_OF_SCAN, _END_OF_IMAGE, _APP1 = 0xDA, 0xD9, 0xE1
-# Every marker but those that stand alone within a scan (stuffing, restart) or mean nothing.
+# Every marker except those within a scan's data (stuffing, restart) and reserved ones.
 _MARKER = re.compile(rb"\xff([\x02-\xcf\xd9-\xfe])")
-# Frames, tables, restart interval, and the two application segments that say how colours are coded: JFIF and Adobe.
-# Not 0xC8, for which no segment is defined: Pillow would look for markers inside it.
+# Frames, tables, restart interval, and the two application segments that define the colour coding: JFIF and Adobe.
+# 0xC8 is left out: no segment is defined for it, and Pillow would look for markers inside it.
 _JPEG_KEPT = frozenset([*range(0xC0, 0xC8), *range(0xC9, 0xD0), 0xDB, 0xDD, 0xE0, 0xEE])
 
-_GIF_BLOCK = re.compile(rb"[!,;]")  # extension, image, end; Pillow skips other bytes, too
+_GIF_BLOCK = re.compile(rb"[!,;]")  # extension, image, end; other bytes are skipped, as Pillow does
 _GIF_CONTROL = b"!\xf9\x04"
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -38,14 +38,14 @@ _PNG_KEPT = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
 
 @dataclass(frozen=True, slots=True)
 class Container:
-    """An encoded picture, ready for Pillow.
+    """An encoded image for Pillow to open.
 
     Attributes:
         format: Pillow's name of the format.
-        data: the file, without its metadata where that can be left out.
-        orientation: EXIF's, 1 (upright) to 8.
-        canvas: WebP's width and height in pixels; zero for the other formats, whose size Pillow tells without taking
-            memory.
+        data: the file; for JPEG, PNG and GIF without metadata.
+        orientation: EXIF orientation, 1 (upright) to 8.
+        canvas: width and height in pixels of a WebP; zero for other formats, whose size Pillow reads without allocating
+            memory for the pixels.
     """
 
     format: str
@@ -55,10 +55,11 @@ class Container:
 
 
 def open_container(data: bytes) -> Container:
-    """Recognises a JPEG (or MPO), PNG, GIF, WebP or BMP file by its first bytes.
+    """Parses a JPEG (or MPO), PNG, GIF, WebP or BMP file, recognised by its first bytes.
 
     Raises:
-        InvalidImage: the data is empty or no such file, a JPEG has an absurd number of scans, or a WebP has no size.
+        InvalidImage: if the data is empty or in another format, a JPEG has more than `MAX_JPEG_SCANS` scans, or a
+            WebP has no size.
     """
     if not data:
         raise InvalidImage(ENCODED_FIELD, "the picture is empty (0 bytes): send a whole image file")
@@ -94,9 +95,9 @@ def _open_jpeg(data: bytes) -> Container:
 
 
 def _jpeg_segments(data: bytes, position: int) -> Iterator[tuple[int, int, int]]:
-    """Yields each segment's marker, start and end; skips what lies between segments and ends at an impossible length.
+    """Yields each segment's marker, start and end; skips bytes between segments and stops at an invalid length.
 
-    Going on there would let Pillow, which reads such a length otherwise, find segments that were never seen here.
+    Pillow reads an invalid length differently: after it, Pillow could find segments that this parser did not check.
     """
     while match := _MARKER.search(data, position):
         start = match.start()
@@ -108,8 +109,8 @@ def _jpeg_segments(data: bytes, position: int) -> Iterator[tuple[int, int, int]]
 
 
 def _check_scans(data: bytes, start: int) -> None:
-    # The plain count is quick but too high where more follows the picture (a film, say); only then walk. numpy counts
-    # eight times as fast as bytes.count, and without the GIL: 0.1 ms a megabyte.
+    # Counting marker bytes is fast but may count too many if other data (a video, for example) follows the image; only
+    # then are the segments parsed. numpy counts eight times as fast as bytes.count, without the GIL: 0.1 ms a megabyte.
     following = numpy.frombuffer(data, numpy.uint8, offset=start)
     if numpy.count_nonzero((following[:-1] == 0xFF) & (following[1:] == _START_OF_SCAN)) <= MAX_JPEG_SCANS:
         return
@@ -139,7 +140,7 @@ def _open_png(data: bytes) -> Container:
 
 
 def _open_gif(data: bytes) -> Container:
-    """Keeps the screen, the transparent colour and the first image; what follows that is never read."""
+    """Keeps the screen descriptor, the transparent colour and the file from the first image on."""
     flags = data[10] if len(data) > 10 else 0
     position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
     screen, control = data[:position], b""
@@ -170,7 +171,7 @@ def _open_webp(data: bytes) -> Container:
 
 
 def _webp_canvas(data: bytes) -> tuple[int, int]:
-    """Reads the size from the first chunk, because the decoder takes its memory as soon as Pillow opens the file."""
+    """Reads the size from the first chunk, because Pillow allocates the decoder's memory when it opens a WebP."""
     kind, body = data[12:16], data[20:30]
     if kind == b"VP8X" and len(body) == 10:
         return int.from_bytes(body[4:7], "little") + 1, int.from_bytes(body[7:10], "little") + 1

@@ -1,6 +1,6 @@
-"""Brings an opened picture to a model's colours and size: decoded no finer than needed, resized, cut, turned upright.
+"""Preprocesses an opened image for a model: reduced decoding, colour conversion, resize, center crop, orientation.
 
-Owns the geometry, and who resamples; knows nothing of containers, limits or what may be wrong with a file.
+Owns the geometry and the choice between torch and Pillow; must not know containers, limits or malformed files.
 """
 
 from dataclasses import dataclass
@@ -16,112 +16,116 @@ from linnaeus.server.decoding.exif_orientation import UPRIGHT, mirrors_x, mirror
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-# A JPEG may be decoded at 1/2, 1/4 or 1/8 as long as this many times the needed pixels remain on each axis.
+# A JPEG may be decoded at 1/2, 1/4 or 1/8 if at least this many times the needed pixels remain on each axis.
 _OVERSAMPLING = 2
 
-# A picture more than twice this many times too large is first averaged down to at least this many times the needed
-# pixels, six times quicker at 12 megapixels and 0.2 levels away in the mean. A drafted JPEG is never that large.
+# An image at least twice this many times too large is first box-averaged to at least this many times the needed
+# pixels: six times faster at 12 megapixels, with a mean difference of 0.2 levels. A JPEG decoded at a fraction is
+# never that large.
 _REDUCING_GAP = 3.0
 
-# torch resizes the whole picture, also what is cut away afterwards; Pillow only what is kept. torch is five times
-# quicker, so it may do up to this many times the work; an extreme strip could be thousands of times as long as wide.
-_MOST_RESIZED_FOR_ONE_KEPT = 4
+# torch resizes the whole image, Pillow only the part that the crop keeps. torch is five times faster, so it may resize
+# up to this many times the pixels kept; an extreme strip could be thousands of times as long as wide.
+_MAX_RESIZED_PER_KEPT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """How one axis of the stored picture becomes one of the result.
+    """The resize and crop of one axis of the stored image.
 
     Attributes:
-        source: the picture's extent in pixels as they will be decoded; it may end within the last one.
-        resized: its length after resizing.
-        start: where what is kept begins, in pixels after resizing.
-        cut: the length of what is kept.
+        source: extent of the image, in decoded pixels; it may end within the last one.
+        resized: length after resizing, in pixels.
+        start: start of the crop, in pixels after resizing.
+        crop: length of the crop, in pixels.
     """
 
     source: float
     resized: int
     start: int
-    cut: int
+    crop: int
 
     @property
     def kept(self) -> tuple[float, float]:
-        """Where what is kept begins and ends, in pixels of the source."""
-        return self.start * self.source / self.resized, (self.start + self.cut) * self.source / self.resized
+        """Start and end of the crop, in pixels of the source."""
+        return self.start * self.source / self.resized, (self.start + self.crop) * self.source / self.resized
 
     @property
     def is_far_too_long(self) -> bool:
-        """Whether it is averaged down before it is resampled."""
+        """Whether the axis is box-averaged before it is resampled."""
         return self.source >= 2 * _REDUCING_GAP * self.resized
 
 
 def resize_and_crop(image: Image.Image, orientation: int, spec: InputSpec) -> NDArray[numpy.uint8]:
-    """Returns the picture as the model sees it, uint8 [H, W, C], C-contiguous and writable; see `decode`.
+    """Decodes and preprocesses an opened image; see `decode`.
 
-    Works on the axes as stored and turns the small result, so that a photograph held upright costs no more. Columns
-    and rows are then filtered in the other order, which is worth 0.2 levels in the mean.
+    Resizes the axes as stored and rotates the small result, so that a rotated photograph costs no more than an upright
+    one. Columns and rows are then filtered in the opposite order, a mean difference of 0.2 levels.
 
     Args:
-        image: the picture, its pixels not decoded yet.
-        orientation: EXIF's.
-        spec: what the model takes.
+        image: the image, its pixels not decoded yet.
+        orientation: EXIF orientation, 1 to 8.
+        spec: shape and preprocessing of the model's input.
+
+    Returns:
+        uint8 [H, W, C], C-contiguous and writable.
     """
-    cut = (spec.height, spec.width) if swaps_axes(orientation) else (spec.width, spec.height)
+    crop = (spec.height, spec.width) if swaps_axes(orientation) else (spec.width, spec.height)
     short = min(image.size)
     resized = [int(spec.resize * length / short) for length in image.size]
     source = _draft(image, resized)
-    x = _Axis(source[0], resized[0], _start(resized[0], cut[0], mirrors_x(orientation)), cut[0])
-    y = _Axis(source[1], resized[1], _start(resized[1], cut[1], mirrors_y(orientation)), cut[1])
-    plain = convert_colour(image, "L" if spec.channels == 1 else "RGB")
-    resample = _with_torch if _suits_torch(x, y) else _with_pillow
-    return _apply_orientation(resample(plain, x, y, spec), orientation)
+    x = _Axis(source[0], resized[0], _start(resized[0], crop[0], mirrors_x(orientation)), crop[0])
+    y = _Axis(source[1], resized[1], _start(resized[1], crop[1], mirrors_y(orientation)), crop[1])
+    opaque = convert_colour(image, "L" if spec.channels == 1 else "RGB")
+    resample = _resample_with_torch if _is_faster_with_torch(x, y) else _resample_with_pillow
+    return _apply_orientation(resample(opaque, x, y, spec), orientation)
 
 
 def _draft(image: Image.Image, resized: list[int]) -> tuple[float, float]:
-    """Lets a large JPEG be decoded at a fraction of its size; returns the picture's extent in the pixels to come.
+    """Selects decoding at a fraction of the size for a large JPEG; returns the image's extent in decoded pixels.
 
-    The extent may end within the last pixel: 1001 pixels at 1/2 are 500.5 in 501.
+    The extent may end within the last pixel: 1001 pixels at 1/2 are 500.5 of 501 pixels.
     """
     drafted = image.draft(None, (_OVERSAMPLING * resized[0], _OVERSAMPLING * resized[1]))
     return image.size if drafted is None else drafted[1][2:]
 
 
-def _start(resized: int, cut: int, mirrored: bool) -> int:
-    """Returns where the middle `cut` of `resized` pixels begins."""
-    # Half pixels are rounded to even, as torchvision's CenterCrop does, and seen from the upright picture's side.
-    start = round((resized - cut) / 2)
-    return resized - cut - start if mirrored else start
+def _start(resized: int, crop: int, mirrored: bool) -> int:
+    """Returns the start of the middle `crop` of `resized` pixels."""
+    # Half pixels are rounded to even on the axis of the upright image, as torchvision's CenterCrop does.
+    start = round((resized - crop) / 2)
+    return resized - crop - start if mirrored else start
 
 
-def _suits_torch(x: _Axis, y: _Axis) -> bool:
-    """Whether torch is the quicker one; Pillow is where nothing is resampled, or much would be for nothing."""
+def _is_faster_with_torch(x: _Axis, y: _Axis) -> bool:
+    """Returns whether torch is faster: not if nothing is resampled, or much of what torch resizes is cropped away."""
     return (
         has_kernels()
         and (x.source, y.source) != (x.resized, y.resized)
         and not (x.is_far_too_long or y.is_far_too_long)
-        and x.resized * y.resized <= _MOST_RESIZED_FOR_ONE_KEPT * x.cut * y.cut
+        and x.resized * y.resized <= _MAX_RESIZED_PER_KEPT * x.crop * y.crop
     )
 
 
-def _with_torch(plain: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
-    # A copy, because Pillow's own memory is read-only, which torch would warn about.
-    pixels = numpy.array(plain).reshape(plain.height, plain.width, spec.channels)
+def _resample_with_torch(image: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
+    # A copy, because Pillow's memory is read-only and torch warns about read-only arrays.
+    pixels = numpy.array(image).reshape(image.height, image.width, spec.channels)
     resized = resize(pixels, (x.source, y.source), (x.resized, y.resized), spec.interpolation)
-    # As rows of bytes, for numpy copies a cut of whole pixels twenty times as slowly.
+    # Cropped as rows of bytes: numpy copies a crop of whole pixels twenty times as slowly.
     rows = resized.reshape(y.resized, x.resized * spec.channels)
-    left, right = x.start * spec.channels, (x.start + x.cut) * spec.channels
-    return numpy.array(rows[y.start : y.start + y.cut, left:right]).reshape(y.cut, x.cut, spec.channels)
+    left, right = x.start * spec.channels, (x.start + x.crop) * spec.channels
+    return numpy.array(rows[y.start : y.start + y.crop, left:right]).reshape(y.crop, x.crop, spec.channels)
 
 
-def _with_pillow(plain: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
-    """Resizes and cuts in one step: only the part of the resized picture that is kept is ever computed."""
+def _resample_with_pillow(image: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
+    """Resizes and crops in one step: only the part that the crop keeps is computed."""
     box = (x.kept[0], y.kept[0], x.kept[1], y.kept[1])
-    small = plain.resize((x.cut, y.cut), _FILTERS[spec.interpolation], box=box, reducing_gap=_REDUCING_GAP)
-    return numpy.array(small).reshape(y.cut, x.cut, spec.channels)
+    small = image.resize((x.crop, y.crop), _FILTERS[spec.interpolation], box=box, reducing_gap=_REDUCING_GAP)
+    return numpy.array(small).reshape(y.crop, x.crop, spec.channels)
 
 
 def _apply_orientation(small: NDArray[numpy.uint8], orientation: int) -> NDArray[numpy.uint8]:
-    """Turns the stored pixels upright. Pillow is twice as quick at it as numpy, which knows nothing of pixels."""
+    """Turns the stored pixels upright, with Pillow, which is twice as fast at it as numpy."""
     if orientation == UPRIGHT:
         return small
     channels = small.shape[2]

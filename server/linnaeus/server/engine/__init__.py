@@ -1,1 +1,1 @@
-"""The life of a request: resolve the version, admit, decode, queue, run, answer. No gRPC."""
+"""Carries a request from arrival to answer: resolve the version, admit, decode, queue, run. Must not know gRPC."""

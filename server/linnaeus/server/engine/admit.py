@@ -1,4 +1,4 @@
-"""The queue's refusals, said to the caller."""
+"""Admission of a request to the queue; translates the queue's exceptions into the caller's errors."""
 
 from linnaeus.server.errors import Overloaded, Unavailable
 from linnaeus.server.model_store.catalog import Entry
@@ -14,12 +14,12 @@ from linnaeus.server.scheduling import BatchQueue, LaneClosed, NoDevice, QueueCl
 
 
 def admit(queue: BatchQueue[RequestPayload], entry: Entry, request: Request, payload: RequestPayload) -> RequestTicket:
-    """Reserves a place for an image, before any work is done.
+    """Admits a request to the queue, before any work is done for it, and returns its ticket.
 
     Raises:
-        Overloaded: the model holds as many images as it may.
-        DeadlineExceeded: the answer would come too late.
-        Unavailable: the server is stopping, or no device is left.
+        Overloaded: if the model's queue is full.
+        DeadlineExceeded: if the answer is predicted to miss the deadline.
+        Unavailable: if the server is stopping, the version was unloaded, or no device is left.
     """
     try:
         return queue.admit(
@@ -38,7 +38,7 @@ def admit(queue: BatchQueue[RequestPayload], entry: Entry, request: Request, pay
         raise too_late_to_admit(entry.name, late) from None
     except NoDevice:
         raise no_device(entry.name) from None
-    except LaneClosed:  # the version was resolved some time ago
+    except LaneClosed:  # the version was unloaded after it was resolved
         message = f"model {entry.name}/{entry.version} was unloaded or loaded anew meanwhile; try again"
         raise Unavailable(message, SHORTEST_RETRY_SECONDS) from None
     except QueueClosed:

@@ -1,6 +1,6 @@
-"""Brings what was admitted before those who decode and run it, once for each step of the event loop.
+"""Wakes decoders and workers for admitted requests, once per iteration of the event loop.
 
-Belongs to the event loop's thread. It must not know who asks, nor what is asked.
+Belongs to the event loop's thread. This module must not know callers or the contents of requests.
 """
 
 import asyncio
@@ -9,28 +9,30 @@ from collections.abc import Callable
 from linnaeus.server.requests.request import RequestPayload
 from linnaeus.server.scheduling import BatchQueue
 
-# What was left to a decoder at work is looked after again this much later.
+# Delay before the queue is notified again, if it left an image to a decoder that is already running.
 _RETRY_SECONDS = 0.002
-# Images that came one at a time, before another such is taken for alone. Of those one in so many goes to a thread all
-# the same: where nothing is ever under way, nobody can be seen to come meanwhile.
+# The event loop runs images itself only after this many requests in a row that were alone in the server. One in
+# `_THREAD_EVERY` still goes to a worker: while the event loop runs a batch it cannot see another request arrive.
 _ALONE_IN_A_ROW = 32
 _THREAD_EVERY = 16
-# Who comes meanwhile waits. A model that takes so long, whatever it took at warm-up, is left to the threads for long.
+# A run on the event loop delays every other request. After a run longer than this, the next images go to the workers.
 _LONGEST_RUN_SECONDS = 0.01
 _IMAGES_LEFT_TO_THREADS = 1_000
 
 
 class Dispatcher:
-    """Calls decoders and devices, or has an image that is alone in the server run at once, by the event loop itself.
+    """Notifies the queue's decoders and workers, or runs a request that is alone in the server on the event loop.
 
-    Waking a device's thread and being woken by it takes longer than the run of a small model. One caller that waits for
-    each answer before it asks again gains by doing without; two such callers would lose, whose calls and runs can be
-    side by side. So the event loop runs nothing while more than one image is in the server, nor soon after.
+    Waking a worker and being woken by it takes longer than the run of a small model. A single caller that waits for
+    each answer before its next request therefore gains from a run on the event loop. With two such callers it would be
+    a loss, because the runs for one can overlap with the calls of the other. So the event loop runs nothing while more
+    than one request is in the server, nor soon after.
 
     Args:
-        queue: where admitted images wait.
-        run_inline: runs what waits for the device of that name on the calling thread; says whether there was anything.
-        clock: seconds.
+        queue: the queue of admitted requests.
+        run_inline: runs the batches that wait for the named device on the calling thread; returns whether there were
+            any.
+        clock: the engine's clock, in seconds.
     """
 
     def __init__(
@@ -46,11 +48,11 @@ class Dispatcher:
         self._inline_device: str | None = None
 
     def request_admitted(self, in_flight: int, inline_device: str | None) -> None:
-        """An image waits; it will be seen to when this step of the event loop ends.
+        """Schedules one dispatch for all requests admitted in this iteration of the event loop.
 
         Args:
-            in_flight: images in the server, this one included.
-            inline_device: the device that the event loop may run it on, because that takes little time; None for none.
+            in_flight: number of requests in the server, including this one.
+            inline_device: name of the device on which the event loop may run the request; None if it must not.
         """
         self._alone_in_a_row = self._alone_in_a_row + 1 if in_flight == 1 else 0
         is_alone = self._alone_in_a_row > _ALONE_IN_A_ROW and self._alone_in_a_row % _THREAD_EVERY
@@ -68,7 +70,7 @@ class Dispatcher:
             self._loop.call_later(_RETRY_SECONDS, self._notify_again)
 
     def _ran_inline(self, device: str) -> bool:
-        """Whether the image was there to be run, and was."""
+        """Runs the request on the event loop; returns whether the queue had anything to run."""
         began = self._clock()
         ran = self._run_inline(device)
         if self._clock() - began > _LONGEST_RUN_SECONDS:

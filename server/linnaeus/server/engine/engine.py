@@ -1,7 +1,7 @@
-"""The engine: the one object that both answers requests and knows what is served.
+"""The engine: builds the parts of the server below gRPC and answers requests with them.
 
-A request is one straight line: resolve, admit, decode (a decoder pulls it), queue, run (a device pulls it), hand back.
-Every method belongs to the event loop's thread, unless it says otherwise.
+A request passes these stages: resolve the version, admit, decode (on a decoder thread), queue, run (on a worker of a
+device), deliver the result to the event loop. This module must not know gRPC.
 """
 
 import asyncio
@@ -33,15 +33,23 @@ from linnaeus.server.scheduling import BatchQueue, PredictionError
 
 
 class Engine:
-    """Serves the models of one repository on the devices that they name.
+    """A server, without its network interface, of the models of one repository.
 
-    Life: construct, `load` (the models become ready one by one), `classify` as often as wanted, `close`.
+    Life cycle: construct, `load` (the models become ready one by one), any number of `classify` calls, `close`.
+    Belongs to the event loop's thread, except where a method states otherwise.
+
+    Args:
+        settings: the server's settings.
+        observer: receives metrics.
+        clock: monotonic time in seconds; every deadline is a time of this clock.
+        event_log: receives events; None for no log.
+        record_handler: receives records of sampled requests; None for no records, which then cost nothing.
 
     Attributes:
-        catalog: what is served.
-        model_manager: what is loaded when.
-        health_changed: set whenever a device was taken out, or other versions are served.
-        closing: set once nothing more is admitted, so that whoever workers may end.
+        catalog: the model versions and their states.
+        model_manager: loads and unloads versions.
+        health_changed: set whenever a device is removed or the served versions change.
+        closing: set by `close`, before requests are refused; long-lived streams end on it.
     """
 
     def __init__(
@@ -57,7 +65,7 @@ class Engine:
         self.closing = asyncio.Event()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        devices = resolve_devices(settings.device)  # a wrong name ends the start, not the loading of every model
+        devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
         event_log = event_log or NullEventLog()
         decoders = settings.decode_threads or default_decoders(devices)
         self._queue: BatchQueue[RequestPayload] = BatchQueue(clock, decoders)
@@ -66,16 +74,7 @@ class Engine:
         self._decoders = DecoderThreads(
             self._queue, delivery.fail, decoders, in_background, settings.max_image_pixels, clock
         )
-        self._devices = DevicePool(
-            self._queue,
-            settings.streams,
-            settings.intra_op_threads,
-            clock,
-            on_batch_started=delivery.batch_started,
-            on_batch_finished=delivery.batch_finished,
-            on_stranded=delivery.fail_stranded,
-            on_device_removed=self._on_device_removed,
-        )
+        self._devices = self._device_pool(settings, delivery)
         dispatcher = Dispatcher(self._queue, self._devices.run_inline, clock)
         self._requests = InFlightRequests(
             self.catalog, self._queue, dispatcher, observer, event_log, clock, record_handler
@@ -88,41 +87,41 @@ class Engine:
 
     @property
     def in_flight(self) -> int:
-        """Images admitted and not yet answered."""
+        """Number of requests admitted and not yet ended."""
         return self._requests.in_flight
 
     @property
     def device_states(self) -> dict[str, bool]:
-        """Every device by name, and whether it runs batches. May be called from any thread."""
+        """Whether each device runs batches (False if it was removed), by device name. Any thread may read it."""
         return self._devices.states
 
     @property
     def device_workers(self) -> dict[str, int]:
-        """Batches that run side by side on each device that was taken into use. May be called from any thread."""
+        """Number of workers of each device in use, by device name. Any thread may read it."""
         return self._devices.workers
 
     @property
     def device_memory(self) -> dict[str, DeviceMemory]:
-        """The memory of each device that has one of its own, asked anew. May be called from any thread."""
+        """Current memory of each device that has its own, by device name. Any thread may read it."""
         return self._devices.memory()
 
     def queue_depth(self, lane: LaneKey) -> int:
-        """Images of a version that wait for a decoder or a device. May be called from any thread."""
+        """Returns the number of a version's requests that wait for a decoder or a device. Any thread may call it."""
         return self._queue.depth(lane)
 
     def prediction_error(self, lane: LaneKey) -> PredictionError:
-        """How well a ready version's answers are predicted. May be called from any thread."""
+        """Returns the error of the predicted answer times of a ready version. Any thread may call it."""
         return self._queue.prediction_error(lane)
 
     def batch_seconds(self, lane: LaneKey) -> dict[str, dict[int, float]]:
-        """How long a ready version's batches now take, by device and size. May be called from any thread."""
+        """Returns the estimated seconds of a ready version's batches by device and size. Any thread may call it."""
         return self._queue.batch_seconds(lane)
 
     async def load(self) -> None:
-        """Loads what is to be served from the start; see `ModelManager.start`.
+        """Starts the decoders and loads the initial models; see `ModelManager.start`.
 
         Raises:
-            StartupError: the repository is missing or empty.
+            StartupError: if the repository is missing or empty.
         """
         self._decoders.start()
         await self.model_manager.start()
@@ -131,8 +130,8 @@ class Engine:
         """Answers one request.
 
         Raises:
-            RequestError: there is no answer; see `linnaeus.server.errors`.
-            asyncio.CancelledError: the caller left; its image will not be run, if it has not been yet.
+            RequestError: if the request fails; see the subclasses in `linnaeus.server.errors`.
+            asyncio.CancelledError: if the caller cancels; the image is then not run, unless it already was.
         """
         answer: asyncio.Future[Classification] = self._loop.create_future()
         state = self.begin(request, partial(_resolve, answer))
@@ -142,29 +141,31 @@ class Engine:
             self.cancel(state)
             raise
         finally:
-            # An error remembers this frame; if the frame remembered who holds the error, only the collector could free
-            # them, and the picture.
+            # A raised error's traceback refers to this frame, and these locals refer to the error: without `del`, only
+            # the garbage collector could free the cycle and the image.
             del answer, state
 
     async def classify_many(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Answers many requests of one caller, each by itself, in one wait and in order.
+        """Answers the requests of one call, each independently.
 
-        An image that is bad, refused, late or failed has its error for an outcome and harms no other. Where there are
-        deadlines, images end a little before theirs, so that the answer of all is in time. All are admitted in one step
-        of the event loop: nobody else's image comes in between.
+        All requests are admitted in one iteration of the event loop, so no other caller's request comes between them.
+        Their deadlines are made slightly earlier, so that the common response is in time.
 
         Args:
-            requests: usually alike but for the image; may be empty.
+            requests: the requests, usually equal except for the image; may be empty.
+
+        Returns:
+            One outcome for each request, in order: an answer, or the error of that request alone.
 
         Raises:
-            RequestError: a request asks for a model that is not served or for too many classes (nothing was begun
-                then), or every image was refused with Overloaded or Unavailable (the first one's).
-            asyncio.CancelledError: the caller left; what has not been run will not be.
+            RequestError: if a request names a model that is not served or too many classes (nothing is started then),
+                or if every request is refused with Overloaded or Unavailable.
+            asyncio.CancelledError: if the caller cancels; images that were not run yet are not run.
         """
         self._requests.require_answerable(requests)
         collector = OutcomeCollector(len(requests))
         in_time = with_response_margin(requests, self._clock())
-        states = [self.begin(each, partial(collector.set, place)) for place, each in enumerate(in_time)]
+        states = [self.begin(each, partial(collector.set, index)) for index, each in enumerate(in_time)]
         try:
             outcomes = await collector.wait()
         except asyncio.CancelledError:
@@ -175,30 +176,42 @@ class Engine:
         return outcomes
 
     def begin(self, request: Request, on_outcome: OutcomeCallback) -> RequestState:
-        """Begins to answer one request without anybody who waits; `on_outcome` is told its outcome on the event loop.
+        """Starts one request without waiting for it; `on_outcome` is called with its outcome on the event loop.
 
-        One that is refused is over, and `on_outcome` was told, when this returns.
+        If the request is refused, `on_outcome` is called before this method returns.
         """
         return self._requests.begin(request, on_outcome)
 
     def cancel(self, state: RequestState) -> None:
-        """The caller left: the image will not be run, if it has not been yet, and `on_outcome` is not told."""
+        """Cancels a request: its image is not run, unless it already was, and `on_outcome` is not called."""
         self._requests.cancel(state)
 
     async def close(self) -> None:
-        """Admits nothing more, finishes what was admitted, then ends all threads. May be called twice."""
+        """Refuses new requests, finishes the admitted ones, then ends all threads. May be called twice."""
         self.closing.set()
         self.model_manager.close()
         self._queue.close()
         await self._devices.wait_closed()
 
+    def _device_pool(self, settings: Settings, delivery: ResultDelivery) -> DevicePool:
+        return DevicePool(
+            self._queue,
+            settings.streams,
+            settings.intra_op_threads,
+            self._clock,
+            on_batch_started=delivery.batch_started,
+            on_batch_finished=delivery.batch_finished,
+            on_stranded=delivery.fail_stranded,
+            on_device_removed=self._on_device_removed,
+        )
+
     def _on_device_removed(self, device: str) -> None:
-        """Tells of a device that was taken out; runs on its thread."""
+        """Sets `health_changed`; runs on a thread of the removed device."""
         self._loop.call_soon_threadsafe(self.health_changed.set)
 
 
 def _resolve(answer: "asyncio.Future[Classification]", outcome: Outcome) -> None:
-    """Gives the waiting caller the outcome; one who has left by now is not told of it."""
+    """Completes the caller's future with the outcome, unless the caller cancelled it."""
     if answer.done():
         return
     if isinstance(outcome, RequestError):

@@ -1,7 +1,7 @@
-"""All requests in flight: begun on arrival, ended by an outcome or by cancellation.
+"""The requests in flight: starts each on arrival and ends it by an outcome or by cancellation.
 
-There is no task and no future for an image, so that those of a batch or a worker cost no more than what is done for
-them. Everything here belongs to the event loop's thread. Must not know who asks, nor how outcomes are spoken.
+A request has no asyncio task or future of its own, which keeps the cost per image low for calls with many images.
+Belongs to the event loop's thread. This module must not know callers or gRPC.
 """
 
 import asyncio
@@ -27,19 +27,19 @@ from linnaeus.server.scheduling import BatchQueue, Stage
 
 
 class InFlightRequests:
-    """Begins and ends requests.
+    """The set of requests in flight. Belongs to the event loop's thread.
 
     Args:
-        catalog: what is served.
-        queue: where images wait.
-        dispatcher: are sent for those who decode and run them.
-        observer: is told of what got no answer.
-        event_log: gets a line for each beginning and end.
-        clock: the queue's clock.
-        record_handler: of requests; None for nobody, which costs nothing.
+        catalog: the model versions and their states.
+        queue: the queue of admitted requests.
+        dispatcher: wakes decoders and workers.
+        observer: receives rejections and cancellations.
+        event_log: receives the admission and the end of each request.
+        clock: the queue's clock, in seconds.
+        record_handler: receives records of sampled requests; None for no records.
 
     Attributes:
-        in_flight: images admitted and not yet answered.
+        in_flight: number of requests admitted and not yet ended.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class InFlightRequests:
         self._numbers = itertools.count(1)
 
     def begin(self, request: Request, on_outcome: OutcomeCallback) -> RequestState:
-        """Begins to answer one request; `on_outcome` gets its outcome, before this returns if it is refused."""
+        """Starts one request; calls `on_outcome` with its outcome, before this method returns if it is refused."""
         state = RequestState(next(self._numbers), request, self._clock(), on_outcome, self._complete)
         if self._record_handler is not None:
             state.record_context = self._record_handler.sample(state.number)
@@ -75,17 +75,17 @@ class InFlightRequests:
         return state
 
     def cancel(self, state: RequestState) -> None:
-        """The caller left: the image will not be run, if it has not been yet, and `on_outcome` is not told."""
+        """Cancels a request: its image is not run, unless it already was, and `on_outcome` is not called."""
         if state.is_done or state.entry is None or state.ticket is None:
             return
         self._observer.cancelled(state.entry.name, self._queue.cancel(state.ticket).value)
         self._end(state, "cancelled")
 
     def require_answerable(self, requests: Sequence[Request]) -> None:
-        """Refuses all of them before any is begun, if one asks for what cannot be.
+        """Checks every request of a call before any is started; counts all as rejected if one is invalid.
 
         Raises:
-            RequestError: no such model is served, or it has fewer classes than are asked for.
+            RequestError: if a request names a model that is not served, or more classes than the model has.
         """
         arrived_at = self._clock()
         try:
@@ -120,29 +120,29 @@ class InFlightRequests:
             ticket = admit(self._queue, entry, request, payload)
         except RequestError as error:
             if self._event_log.is_on:
-                told = event_fields(entry, request, payload)
-                self._event_log.write("refused", self._clock(), **told, reason=rejection_reason(error))
+                fields = event_fields(entry, request, payload)
+                self._event_log.write("refused", self._clock(), **fields, reason=rejection_reason(error))
             raise
         if self._event_log.is_on:
-            told = event_fields(entry, request, payload)
-            self._event_log.write("admitted", ticket.admitted_at, **told, predicted=ticket.predicted_at)
+            fields = event_fields(entry, request, payload)
+            self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
         return ticket
 
     def _schedule_expiry(self, ticket: RequestTicket) -> Callable[[], None]:
-        """Ends an image at its deadline, wherever it is by then; returns what calls that off."""
+        """Schedules the end of a request at its deadline, at whatever stage it is then; returns the cancel function."""
         if ticket.deadline is None:
             return _no_op
         return self._loop.call_later(max(ticket.deadline - self._clock(), 0.0), self._expire, ticket).cancel
 
     def _expire(self, ticket: RequestTicket) -> None:
-        stood = self._queue.cancel(ticket, by_caller=False)
-        if stood is not Stage.ENDED:  # otherwise what became of it is on its way
+        stage = self._queue.cancel(ticket, by_caller=False)
+        if stage is not Stage.ENDED:  # otherwise its outcome is already being delivered
             responses.complete(
-                ticket.payload.future, too_late(ticket, self._clock(), f"was at the stage {stood.value}")
+                ticket.payload.future, too_late(ticket, self._clock(), f"was at the stage {stage.value}")
             )
 
     def _complete(self, state: RequestState, result: TimedRanking | RequestError) -> None:
-        """A request has its outcome."""
+        """Ends a request and passes its outcome to the caller."""
         if isinstance(result, RequestError):
             self._end(state, self._reject(state.request, result, state.arrived_at))
             state.on_outcome(result)
@@ -160,12 +160,12 @@ class InFlightRequests:
         if state.cancel_timer is not None:  # it was admitted
             state.cancel_timer()
             self.in_flight -= 1
-        # The ticket knows the request, too: nothing would return the picture, nor a model that was unloaded, at once.
+        # The ticket refers to the request: without this, the cycle would keep the image and an unloaded model alive.
         state.entry = state.model = state.ticket = state.cancel_timer = None
         self._event_log.write("ended", self._clock(), request=state.number, outcome=outcome)
 
     def _record_unstarted(self, request: Request, outcome: str, arrived_at: float) -> None:
-        """Tells of a request that was refused with all others of its call."""
+        """Records a request that was refused with all others of its call."""
         if self._record_handler is None:
             return
         number = next(self._numbers)
@@ -175,7 +175,7 @@ class InFlightRequests:
             self._record_handler.request_ended(context, record_of(refused, self._catalog, outcome, self._clock()))
 
     def _reject(self, request: Request, error: RequestError, arrived_at: float) -> str:
-        """Tells of an image without an answer; returns the reason in a word."""
+        """Reports a rejected request to the observer; returns the reason."""
         reason = rejection_reason(error)
         name, version = named_version(self._catalog, request)
         self._observer.rejected(name, reason, version, self._clock() - arrived_at)
@@ -183,19 +183,19 @@ class InFlightRequests:
 
 
 def _inline_device(model: Model, payload: RequestPayload) -> str | None:
-    """The device that the event loop itself could run an image on; None if that takes too long, or a decoder first."""
+    """Returns the device on which the event loop may run the image; None if the run is long or decoding is needed."""
     return str(model.device) if model.runs_inline and payload.pixels is not None else None
 
 
 def _without_frames(error: RequestError) -> RequestError:
-    """Forgets where it was raised: the frames there know the request, whose caller is about to hold the error."""
+    """Removes the traceback and context, whose frames refer to the request and so form a cycle with the error."""
     error.__context__ = None
     return error.with_traceback(None)
 
 
 def _no_op() -> None:
-    """There is no deadline to call off."""
+    """Cancels the expiry of a request without a deadline."""
 
 
 def _ignore_outcome(outcome: Outcome) -> None:
-    """The call is told, not the image."""
+    """Drops the outcome of a request that was refused with its call."""

@@ -1,4 +1,4 @@
-"""What a request gets where it leaves a field empty: its deadline and its number of classes."""
+"""Defaults for the empty fields of a request: its deadline and its number of classes."""
 
 from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.model_store.catalog import Entry
@@ -9,17 +9,17 @@ DEFAULT_TOP_K = 5
 
 
 def with_default_deadline(request: Request, entry: Entry, now: float) -> Request:
-    """Returns the request, with the default timeout of the model if it has no deadline."""
+    """Returns the request; if it has no deadline, with the model's default timeout from `now` (seconds)."""
     if request.deadline is not None or not entry.default_timeout_seconds:
         return request
     return request._replace(deadline=now + entry.default_timeout_seconds)
 
 
 def effective_top_k(request: Request, model: Model) -> int:
-    """Returns how many classes the answer is to have.
+    """Returns the number of classes to return.
 
     Raises:
-        InvalidArgument: `top_k` is below 0 or above the number of classes.
+        InvalidArgument: if `top_k` is below 0 or above the model's number of classes.
     """
     name, classes = model.manifest.name, model.manifest.classes
     if not 0 <= request.top_k <= classes:

@@ -1,4 +1,4 @@
-"""What is reported of a request: its record, its fields in the event log, the version that it names."""
+"""Reports about a request: its record, its fields in the event log, and the version it names for the metrics."""
 
 from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import RequestError
@@ -8,7 +8,7 @@ from linnaeus.server.requests.request_record import RequestRecord
 
 
 def record_of(state: RequestState, catalog: Catalog, outcome: str, now: float) -> RequestRecord:
-    """Returns the record of a request that ended at `now` with that outcome."""
+    """Returns the record of a request that ended at `now` (seconds) with `outcome`."""
     request, ticket, entry = state.request, state.ticket, state.entry
     model, version = named_version(catalog, request) if entry is None else (entry.name, entry.version)
     deadline = request.deadline if ticket is None else ticket.deadline
@@ -29,7 +29,7 @@ def record_of(state: RequestState, catalog: Catalog, outcome: str, now: float) -
 
 
 def named_version(catalog: Catalog, request: Request) -> tuple[str, int]:
-    """Returns the model and the version that a request names: 0 for an unknown version, "" for an unknown model."""
+    """Returns the model and version that a request names; the model is "" and the version 0 if unknown."""
     try:
         entry = catalog.find(request.model, request.version)
     except RequestError:
@@ -38,7 +38,7 @@ def named_version(catalog: Catalog, request: Request) -> tuple[str, int]:
 
 
 def event_fields(entry: Entry, request: Request, payload: RequestPayload) -> dict[str, object]:
-    """Returns what the event log says of a request that is admitted or refused."""
+    """Returns the fields of a request's `admitted` or `refused` event."""
     return {
         "request": payload.number,
         "model": entry.name,

@@ -1,6 +1,6 @@
 """The state of one request, from its arrival until its outcome is delivered.
 
-It must not know who begins and ends it, nor how: see `in_flight`.
+Holds data only; `in_flight` starts and ends requests. This module must not depend on it.
 """
 
 from collections.abc import Callable
@@ -11,28 +11,30 @@ from linnaeus.server.model_store.catalog import Entry
 from linnaeus.server.requests.request import Classification, Request, RequestTicket, TimedRanking
 from linnaeus.server.runtime.model import Model
 
-# What became of one image among many.
+# The answer to one request, or its error.
 Outcome: TypeAlias = Classification | RequestError
-# Told once, perhaps before the image's `begin` returns; must not raise.
+# Called once with the outcome, possibly before `begin` returns; must not raise.
 OutcomeCallback: TypeAlias = Callable[[Outcome], None]
 
 
 class RequestState:
-    """One request in flight; implements `ResultFuture` for the payload of its ticket.
+    """The state of one request in flight; the `ResultFuture` of its ticket's payload.
+
+    Belongs to the event loop's thread.
 
     Invariants:
-        1. `on_outcome` is told once; never if the caller cancels.
-        2. Whatever comes after the end is ignored.
+        1. `on_outcome` is called once, or never if the caller cancels.
+        2. A result or error after the end of the request is ignored.
 
     Attributes:
-        number: counts the engine's requests.
-        request: what was asked for.
-        arrived_at: when, by the engine's clock.
-        on_outcome: whom to tell.
-        is_done: whether it has its outcome, or its caller left.
-        entry, model, ticket: once it is admitted.
-        cancel_timer: ends the wait for its deadline.
-        record_context: what the record handler gets back at the end; None if the request is not sampled.
+        number: number of the request, unique within the engine.
+        request: the request.
+        arrived_at: time of arrival, in seconds of the engine's clock.
+        on_outcome: receives the outcome.
+        is_done: whether the request has ended or was cancelled.
+        entry, model, ticket: set from admission to the end of the request, otherwise None.
+        cancel_timer: cancels the timer of the deadline; None before admission and after the end.
+        record_context: context of the record handler; None if the request is not sampled.
     """
 
     __slots__ = (
@@ -70,13 +72,13 @@ class RequestState:
         self._complete = complete
 
     def done(self) -> bool:
-        """Whether it is over."""
+        """Returns whether the request has ended or was cancelled."""
         return self.is_done
 
     def set_result(self, ranked: TimedRanking, /) -> None:
-        """Ends it with an answer."""
+        """Ends the request with an answer."""
         self._complete(self, ranked)
 
     def set_exception(self, error: RequestError, /) -> None:
-        """Ends it without one."""
+        """Ends the request with an error."""
         self._complete(self, error)

@@ -1,4 +1,4 @@
-"""From a device's outcome to what the caller and the metrics get. Belongs to the event loop's thread."""
+"""Converts the outcomes of devices into answers and metrics. Belongs to the event loop's thread."""
 
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Entry
@@ -14,7 +14,7 @@ from linnaeus.server.runtime.model import Model, Ranking
 
 
 def complete(future: ResultFuture, result: TimedRanking | RequestError) -> None:
-    """Gives the waiting caller its result, unless it has left."""
+    """Completes a request's future with its result, unless the future is done."""
     if future.done():
         return
     if isinstance(result, RequestError):
@@ -24,7 +24,7 @@ def complete(future: ResultFuture, result: TimedRanking | RequestError) -> None:
 
 
 def timed_ranking(item: ItemOutcome, ranking: Ranking) -> TimedRanking:
-    """Says how long an image that was run had to wait; waiting for a decoder and for the device count together."""
+    """Returns the ranking with its timings; the queue time is the waits for a decoder and for the device together."""
     ticket, decode_seconds = item.ticket, item.ticket.payload.decode_seconds
     waited = ticket.taken_at - ticket.admitted_at - decode_seconds
     return TimedRanking(ranking, item.batch_size, decode_seconds, waited, item.inference_seconds)
@@ -33,7 +33,14 @@ def timed_ranking(item: ItemOutcome, ranking: Ranking) -> TimedRanking:
 def request_timings(
     ticket: RequestTicket, timed_ranking: TimedRanking, finished_at: float, now: float
 ) -> RequestTimings:
-    """What the metrics learn of one answered image; `now` and `finished_at` are the engine clock's times."""
+    """Returns the timings of one answered request.
+
+    Args:
+        ticket: the request's ticket.
+        timed_ranking: the request's ranking.
+        finished_at: end of the run, in seconds of the engine's clock.
+        now: time of the same clock.
+    """
     return RequestTimings(
         decode_seconds=timed_ranking.decode_seconds,
         queue_seconds=timed_ranking.queue_seconds,
@@ -45,7 +52,7 @@ def request_timings(
 
 
 def classification(entry: Entry, model: Model, timed_ranking: TimedRanking) -> Classification:
-    """Gives the ranking its labels."""
+    """Returns the answer made of a ranking and its model's labels."""
     return Classification(
         timed_ranking.ranking,
         model.labels,

@@ -1,4 +1,7 @@
-"""From the threads of decoders and devices to the event loop: what became of images, told to who waits or counts."""
+"""Delivers results from the threads of decoders and devices to the event loop, for callers, metrics and records.
+
+This module must not know callers or gRPC.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -22,14 +25,16 @@ from linnaeus.server.scheduling import BatchQueue
 
 
 class ResultDelivery:
-    """Brings outcomes home. Its public methods may be called from any thread; a batch takes one step of the loop.
+    """A channel from other threads to the event loop. Any thread may call its public methods.
+
+    All results of a batch are delivered in one callback of the event loop.
 
     Args:
-        queue: where the images come from.
-        observer: is told of each batch, on the event loop.
-        event_log: gets a line for each thing that happens.
-        clock: the queue's clock.
-        record_handler: of requests; None for nobody, which costs nothing.
+        queue: the queue of admitted requests.
+        observer: receives each batch, on the event loop.
+        event_log: receives the events of batches and dropped requests.
+        clock: the queue's clock, in seconds.
+        record_handler: receives records of batches; None for no records.
     """
 
     def __init__(
@@ -48,25 +53,25 @@ class ResultDelivery:
         self._loop = asyncio.get_running_loop()
 
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
-        """Ends an image that will not reach a device."""
+        """Ends a request whose image will not reach a device."""
         self._queue.cancel(ticket, by_caller=False)
         self._event_log.write("dropped", self._clock(), request=ticket.payload.number, reason=rejection_reason(error))
         self._loop.call_soon_threadsafe(responses.complete, ticket.payload.future, error)
 
     def batch_started(self, batch: RequestBatch) -> None:
-        """Notes a batch that begins."""
+        """Logs a batch that is about to run, and opens its record."""
         if batch.tickets:
             lane = lane_key_of(batch)
             numbers = [ticket.payload.number for ticket in batch.tickets]
-            told = {"batch": batch.number, "device": batch.device, "model": lane.model, "version": lane.version}
-            self._event_log.write("batch", batch.taken_at, **told, requests=numbers)
+            fields = {"batch": batch.number, "device": batch.device, "model": lane.model, "version": lane.version}
+            self._event_log.write("batch", batch.taken_at, **fields, requests=numbers)
             if self._record_handler is not None:
                 _open_record(batch)
         for ticket in batch.late:
             self._event_log.write("dropped", batch.taken_at, request=ticket.payload.number, reason="deadline")
 
     def batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
-        """Delivers a batch that was run."""
+        """Logs a batch that was run, closes its record and delivers its results."""
         if outcome.size:
             failed = any(isinstance(item.result, InternalFailure) for item in outcome.items)
             self._event_log.write("ran", outcome.finished_at, batch=batch.number, succeeded=not failed)
@@ -74,7 +79,7 @@ class ResultDelivery:
         self._loop.call_soon_threadsafe(self._deliver, outcome, record)
 
     def fail_stranded(self, tickets: Iterable[RequestTicket]) -> None:
-        """Ends the images that no device is left for."""
+        """Ends requests that no device is left for."""
         for ticket in tickets:
             self._loop.call_soon_threadsafe(
                 responses.complete, ticket.payload.future, no_device(lane_key_of(ticket).model)
@@ -85,7 +90,7 @@ class ResultDelivery:
         reports = []
         for item in outcome.items:
             if item.ticket.payload.future.done():
-                continue  # its caller left
+                continue  # the request expired or was cancelled
             if isinstance(item.result, Ranking):
                 ranked = responses.timed_ranking(item, item.result)
                 responses.complete(item.ticket.payload.future, ranked)
@@ -104,7 +109,7 @@ class ResultDelivery:
 
 
 def _open_record(batch: RequestBatch) -> None:
-    """Gives every request of a batch its record."""
+    """Sets the record of a batch on each of its requests."""
     lane = lane_key_of(batch)
     record = BatchRecord(batch.number, lane.model, lane.version, batch.device, len(batch.tickets), batch.taken_at)
     for ticket in batch.tickets:
@@ -112,7 +117,7 @@ def _open_record(batch: RequestBatch) -> None:
 
 
 def _close_record(batch: RequestBatch, outcome: BatchOutcome) -> BatchRecord | None:
-    """Completes the record of a batch, before another device may take its images; None if all were late."""
+    """Completes and returns the record of a batch, before another device may take its images; None if all were late."""
     record = batch.tickets[0].payload.batch if batch.tickets else None
     if record is None:
         return None

@@ -1,1 +1,1 @@
-"""Devices run batches: a pool of workers, and what is done with one that fails."""
+"""Runs batches on devices: workers, the pool of devices, and the removal of devices that fail."""

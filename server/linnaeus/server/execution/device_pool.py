@@ -1,4 +1,4 @@
-"""The devices: their workers, the models on them, and what happens when one of them fails."""
+"""The devices, their workers and the models on them; removes devices that fail. Must not know callers or gRPC."""
 
 import asyncio
 import logging
@@ -18,20 +18,23 @@ logger = logging.getLogger(__name__)
 
 
 class DevicePool:
-    """Runs batches on every device, each with workers of its own, all from one queue.
+    """A set of devices that run batches of one queue, each with its own workers.
 
-    A device is taken out when it does not answer any more, or when it keeps failing at what another one can do. What it
-    held goes back to the queue for the others; what no other can run is handed to `on_stranded`.
+    A device is removed if it no longer responds, or if it repeatedly fails batches of a lane that another device runs.
+    Its batches return to the queue; tickets that no remaining device can run are passed to `on_stranded`.
+
+    `add_model`, `remove_model`, `run_inline` and `wait_closed` belong to the event loop's thread; any thread may read
+    `states`, `workers` and `memory`.
 
     Args:
-        queue: where batches come from.
-        workers: of each device; 0 for its kind's default.
-        intra_op_threads: of one operation on a CPU; 0 for one a core.
-        clock: the queue's clock.
-        on_batch_started: takes each batch when it begins; called from the workers' threads.
-        on_batch_finished: takes each batch and its outcome; called from the workers' threads.
-        on_stranded: takes the tickets that no device is left for; called from a lost device's threads.
-        on_device_removed: takes the name of a lost device, once; called from its thread.
+        queue: source of the batches.
+        workers: number of workers for each device; 0 for the default of the device type.
+        intra_op_threads: torch threads of one operation on a CPU; 0 for one per core.
+        clock: the queue's clock, in seconds.
+        on_batch_started: receives each batch before its run; called on the thread that runs it.
+        on_batch_finished: receives each batch and its outcome; called on the thread that ran it.
+        on_stranded: receives the tickets that no device is left for; called on a thread of the removed device.
+        on_device_removed: receives the name of a removed device, once; called on a thread of that device.
     """
 
     def __init__(
@@ -59,47 +62,46 @@ class DevicePool:
 
     @property
     def states(self) -> dict[str, bool]:
-        """Every device by name, and whether it runs batches."""
-        return {
-            name: not pooled.is_removed for name, pooled in list(self._devices.items())
-        }  # a scrape may come while loading
+        """Whether each device runs batches (False if it was removed), by device name."""
+        # A copy, here and below: the event loop may add a device meanwhile.
+        return {name: not pooled.is_removed for name, pooled in list(self._devices.items())}
 
     @property
     def workers(self) -> dict[str, int]:
-        """Every device by name, and how many batches run side by side on it."""
+        """Number of workers of each device, by device name."""
         return {name: pooled.workers for name, pooled in list(self._devices.items())}
 
     def memory(self) -> dict[str, DeviceMemory]:
-        """Every device that has memory of its own and still tells of it."""
+        """Returns the memory of each device that has its own and still reports it, by device name."""
         found = {name: device_memory(pooled.device) for name, pooled in list(self._devices.items())}
         return {name: memory for name, memory in found.items() if memory is not None}
 
     def add_model(self, lane: LaneKey, model: Model) -> None:
-        """Puts a model on its device, whose workers begin if it is the first one there. Call it on the event loop."""
+        """Adds a model to its device; starts the device's workers with the first model. Event loop's thread only."""
         name = str(model.device)
         if name not in self._devices:
             self._devices[name] = self._add_device(name, model.device)
         self._devices[name].models[lane] = model
 
     def remove_model(self, lane: LaneKey) -> list[Model]:
-        """Takes a model off its devices, once its lane is gone from the queue; returns it as it was on each."""
+        """Removes a lane's model from every device, after the queue removed the lane; returns the model of each."""
         self.health.forget(lane)
         found = [pooled.models.pop(lane, None) for pooled in self._devices.values()]
         return [model for model in found if model is not None]
 
     def run_inline(self, name: str) -> bool:
-        """Runs what waits for a device on the calling thread, beside its workers; says whether there was anything."""
+        """Runs the batches that wait for a device on the calling thread; returns whether there were any."""
         pooled = self._devices.get(name)
         return pooled is not None and DeviceWorker(name, self._queue, pooled, self._clock).run_pending()
 
     async def wait_closed(self) -> None:
-        """Ends with the workers, which end when the queue is closed and empty, and ends the models after them."""
+        """Waits until all workers end, which they do once the queue is closed and empty; then closes the models."""
         await asyncio.gather(*(asyncio.shield(each) for each in self._workers_ended))
         await asyncio.to_thread(self._close_models)
 
     def _close_models(self) -> None:
         for pooled in list(self._devices.values()):
-            for model in list(pooled.models.values()):  # one may be on its way out
+            for model in list(pooled.models.values()):  # a copy: the event loop may remove a model meanwhile
                 model.close()
 
     def _add_device(self, name: str, device: Any) -> "_PooledDevice":
@@ -114,7 +116,7 @@ class DevicePool:
 
 
 class _PooledDevice:
-    """One device, as its workers see it."""
+    """One device of the pool; the `WorkerContext` of its workers."""
 
     def __init__(
         self,
@@ -153,11 +155,11 @@ class _PooledDevice:
         if self.is_removed or not is_responsive(self.device):
             return True
         if self.models[lane_key_of(batch)].works():
-            return False  # the pictures were at fault
+            return False  # the model runs a blank image, so the batch's images were at fault
         return self._pool.health.record_failure(self._name, batch.lane)
 
     def remove_device(self, batch: RequestBatch) -> None:
-        is_first, self.is_removed = not self.is_removed, True  # before anybody is told
+        is_first, self.is_removed = not self.is_removed, True  # set before the callbacks, which may read `states`
         self._pool.on_stranded(self._queue.remove_device(self._name, batch))
         if is_first:
             logger.error("device %s keeps failing and is taken out", self._name)

@@ -1,6 +1,6 @@
-"""A worker of batches on a device: it pulls them, runs them and hands the outcomes back.
+"""A worker of a device: takes batches from the queue, runs them and delivers the outcomes.
 
-It must not know who waits for the answers, nor how they are spoken of on the wire.
+This module must not know callers or gRPC.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from linnaeus.server.errors import InternalFailure, RequestError
-from linnaeus.server.execution.failed_batch import FailedBatch, late_outcome, log_failure, model_label
+from linnaeus.server.execution.failed_batch import FailedBatch, full_name, late_outcome, log_failure
 from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import (
@@ -29,41 +29,43 @@ logger = logging.getLogger(__name__)
 
 
 class WorkerContext(Protocol):
-    """What a worker asks of those around it; called from the worker's thread, must not block."""
+    """The services that a worker needs. Called on the thread that runs batches; must not block."""
 
     def model(self, lane: LaneKey) -> Model:
-        """The lane's model on the worker's device."""
+        """Returns the lane's model on the worker's device."""
 
     def share_cores(self, batch: RequestBatch) -> None:
-        """A batch is about to run."""
+        """Sets the number of cores for a batch that is about to run."""
 
     def batch_started(self, batch: RequestBatch) -> None:
-        """A batch was taken."""
+        """Handles a batch that was taken from the queue."""
 
     def batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
-        """A batch is done with."""
+        """Handles the outcome of a batch."""
 
     def must_remove_device(self, batch: RequestBatch, failed: bool) -> bool:
-        """Whether the device is beyond help, now that a batch went through or `failed` altogether."""
+        """Returns whether to remove the device; `failed` is whether no image of the batch got a ranking."""
 
     def remove_device(self, batch: RequestBatch) -> None:
-        """The device is to be taken out; the batch waits for another."""
+        """Removes the device and returns the batch to the queue for another device."""
 
 
 class DeviceWorker:
-    """Runs batches, one at a time, until the queue is closed and empty or the device is lost.
+    """A worker that runs batches one at a time, until the queue is closed and empty or the device is removed.
 
-    It has a thread of its own, or runs what waits on the thread of whoever asks. Several of them may share a device.
+    `start` runs it on a thread of its own; `run_pending` runs it on the calling thread. A device may have several.
 
-    Contract: every ticket that the queue hands out comes back in exactly one outcome, or goes back to the queue because
-    the device is lost. A run that raises is logged, then its images are tried again one by one, so that only a guilty
-    one fails; one that needs more memory than there is, in halves. The worker goes on.
+    Invariants:
+        1. Every ticket taken from the queue ends in exactly one outcome, or returns to the queue because the device is
+           removed.
+        2. A run that raises is logged and does not end the worker. Its images are rerun one by one, so that only those
+           at fault fail; after an out-of-memory error they are rerun in halves.
 
     Args:
-        device: whose worker it is.
-        queue: where batches come from.
-        context: whom it asks.
-        clock: the queue's clock.
+        device: name of the device.
+        queue: source of the batches.
+        context: the worker's services.
+        clock: the queue's clock, in seconds.
     """
 
     def __init__(
@@ -75,19 +77,21 @@ class DeviceWorker:
         self._clock = clock
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
-        """Begins to pull on a thread of its own; the future ends on the loop when the thread does."""
+        """Starts the worker's thread; returns a future of `loop` that completes when the thread ends."""
         ended = loop.create_future()
-        threading.Thread(target=self._pull, args=(loop, ended), name=f"linnaeus-{self._device}", daemon=True).start()
+        threading.Thread(
+            target=self._run_until_closed, args=(loop, ended), name=f"linnaeus-{self._device}", daemon=True
+        ).start()
         return ended
 
     def run_pending(self) -> bool:
-        """Runs what the queue has for the device now, on the calling thread; returns whether there was anything."""
+        """Runs the batches that wait for the device now, on the calling thread; returns whether there were any."""
         batch = first = self._queue.take_nowait(self._device)
         while batch is not None and (learn := self._process(batch)) is not None:
             batch = self._queue.take_nowait(self._device, batch, learn)
         return first is not None
 
-    def _pull(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
+    def _run_until_closed(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
         lower_priority()
         batch = self._queue.take(self._device)
         while batch is not None and (learn := self._process(batch)) is not None:
@@ -95,17 +99,17 @@ class DeviceWorker:
         loop.call_soon_threadsafe(ended.set_result, None)
 
     def _process(self, batch: RequestBatch) -> bool | None:
-        """Runs a batch and hands it back.
+        """Runs a batch and reports its outcome.
 
         Returns:
-            Whether the time it took tells of the next ones; None if the device is lost.
+            Whether the batch's time may update the latency table; None if the device was removed.
         """
         self._context.batch_started(batch)
         started = self._clock()
         ran = self._execute(batch)
         failures = sum(isinstance(item.result, InternalFailure) for item in ran)
-        went_through = any(isinstance(item.result, Ranking) for item in ran)
-        if ran and self._context.must_remove_device(batch, failed=failures > 0 and not went_through):
+        any_ranked = any(isinstance(item.result, Ranking) for item in ran)
+        if ran and self._context.must_remove_device(batch, failed=failures > 0 and not any_ranked):
             self._context.batch_finished(batch, self._outcome(batch, started, []))
             self._context.remove_device(batch)
             return None
@@ -125,19 +129,19 @@ class DeviceWorker:
         return BatchOutcome(lane_key_of(batch), self._device, len(ran), seconds, late + ran, finished)
 
     def _run(self, model: Model, tickets: Sequence[RequestTicket], halves: bool = True) -> list[ItemOutcome]:
-        """Runs the tickets together; if that fails, in smaller parts.
+        """Runs the tickets in one batch; if that fails, in smaller ones.
 
         Args:
-            model: what runs them.
-            tickets: at least one.
-            halves: whether tickets that do not fit into memory may be tried once more in halves.
+            model: the model to run.
+            tickets: at least one ticket.
+            halves: whether to rerun the tickets in halves after an out-of-memory error.
         """
         payloads = [ticket.payload for ticket in tickets]
         started = self._clock()
         try:
             rankings = model.run([payload.content for payload in payloads], max(payload.top_k for payload in payloads))
             pairs = list(zip(tickets, rankings, strict=True))
-        except Exception as error:  # the boundary: whatever a model raises must not end the thread
+        except Exception as error:  # no error of a model may end the thread
             failed = FailedBatch(self._run, model, tickets, log_failure(model, tickets, error), self._clock)
             rerun = failed.run_halves if isinstance(error, OutOfMemory) else failed.run_one_by_one
         else:
@@ -146,15 +150,15 @@ class DeviceWorker:
                 ItemOutcome(ticket, _checked(model, ranking, ticket.payload.top_k), len(tickets), seconds)
                 for ticket, ranking in pairs
             ]
-        return rerun(halves)  # out here the memory of the failed run is free again
+        return rerun(halves)  # outside the handler, where the failed run's memory is free again
 
 
 def _checked(model: Model, ranking: Ranking, top_k: int) -> Ranking | RequestError:
-    """Cuts a ranking to what its caller wants; a model that gives no numbers has failed for that image."""
+    """Returns the first `top_k` classes of a ranking, or an error if a probability is not finite."""
     if ranking.is_finite:
         return Ranking(ranking.indices[:top_k], ranking.probabilities[:top_k])
     reference = uuid.uuid4().hex[:12]
-    logger.error("model %s gave probabilities that are no numbers [%s]", model_label(model), reference)
+    logger.error("model %s gave probabilities that are no numbers [%s]", full_name(model), reference)
     return InternalFailure(
-        f"model {model_label(model)} gave no numbers for this image (log reference {reference})", reference
+        f"model {full_name(model)} gave no numbers for this image (log reference {reference})", reference
     )

@@ -1,1 +1,1 @@
-"""Which model versions are served: catalog, loader, reconciler, version switch."""
+"""Finds, loads, replaces and unloads model versions, and keeps the catalog of them. Must not know gRPC."""

@@ -1,6 +1,6 @@
-"""Which model versions there are, where each stands, and which one a request means.
+"""The catalog of model versions and their states; resolves the version that a request names.
 
-Changed on the event loop's thread only; read from any, for what is read is replaced and never altered.
+This module must not know how versions are found or loaded.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _MOST_DIGITS = 18
 
 
 class ModelState(Enum):
-    """Where a model version stands."""
+    """The state of a model version."""
 
     LOADING = "loading"
     READY = "ready"
@@ -29,18 +29,19 @@ class ModelState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One version: its state, and what is known of it once it is READY.
+    """The catalog entry of one model version. The fields about the loaded model are set only while it is READY.
 
     Attributes:
-        name, version, state: as told.
-        reason: why it is not served; of one that is READY, why its last reload was refused.
-        generation: counts what was loaded; 0 before.
-        model: on one of its devices; manifest and labels are the same on all.
-        devices: the names of all it was loaded on.
-        specialisations: how it was fitted to each of them.
-        max_batch_size: of its batches, on any of them.
-        load_seconds: how long loading took, on all of them.
-        default_timeout_seconds: for calls without a deadline; 0.0 for none.
+        name, version: name of the model and number of the version.
+        state: state of the version.
+        reason: why the version is not served; if it is READY, why its last reload was refused.
+        generation: number of the load, unique within the server; 0 before the first.
+        model: the model on one of its devices; manifest and labels are the same on all of them.
+        devices: names of the devices on which the version is loaded.
+        max_batch_size: largest batch size, on any device.
+        load_seconds: time taken to load the version on all devices.
+        default_timeout_seconds: timeout of requests without a deadline; 0.0 for none.
+        specialisations: how the model was specialised for each device.
     """
 
     name: str
@@ -57,44 +58,45 @@ class Entry:
 
     @property
     def lane(self) -> LaneKey:
-        """Its key in the batch queue."""
+        """Key of the version's lane in the batch queue."""
         return LaneKey(self.name, self.version, self.generation)
 
     @property
     def manifest(self) -> Manifest | None:
-        """Known while it is served."""
+        """Manifest of the model; None if no model is loaded."""
         return self.model.manifest if self.model else None
 
 
 @dataclass(frozen=True, slots=True)
 class _Versions:
-    """All that is known of one model; replaced at every change.
+    """The versions of one model. Immutable: replaced at every change.
 
     Attributes:
-        entries: by number.
-        labels: the versions that labels name.
-        default: a number or a label for requests that name none; empty for the highest that is ready.
+        entries: entries by version number.
+        labels: version numbers by label.
+        default: number or label of the default version; empty for the highest version that is ready.
     """
 
     entries: Mapping[int, Entry] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
     default: str = ""
 
-    def named(self, version: str) -> int:
-        """The number that a version or label stands for; 0 if there is none such."""
+    def number_of(self, version: str) -> int:
+        """Returns the version number that a number or label names; 0 if there is none."""
         if version.isascii() and version.isdecimal():
             return int(version) if len(version) <= _MOST_DIGITS else 0
         return self.labels.get(version, 0)
 
-    def chosen(self) -> Entry:
-        """What answers a request that names no version: the default if it is ready, else the highest that is."""
-        named = self.entries.get(self.named(self.default)) if self.default else None
-        if named is not None and named.state is ModelState.READY:
-            return named
+    def default_entry(self) -> Entry:
+        """Returns the version for requests that name none: the default if it is ready, else the highest that is."""
+        configured = self.entries.get(self.number_of(self.default)) if self.default else None
+        if configured is not None and configured.state is ModelState.READY:
+            return configured
         return max(self.entries.values(), key=_precedence)
 
 
-# Of several versions none of which is ready, the one that may soon be answers; then the one that says what is wrong.
+# If no version is ready, a loading one comes first, because it may be ready soon; then a failed one, whose reason the
+# caller needs.
 _PRECEDENCE = (ModelState.UNLOADED, ModelState.DRAINING, ModelState.FAILED, ModelState.LOADING, ModelState.READY)
 
 
@@ -103,66 +105,75 @@ def _precedence(entry: Entry) -> tuple[int, int]:
 
 
 class Catalog:
-    """All versions the server knows, by name and version."""
+    """The entries of all model versions, by name and number.
+
+    The event loop's thread makes all changes. Any thread may read: values are replaced, never modified.
+    """
 
     def __init__(self) -> None:
         self._models: dict[str, _Versions] = {}
-        self._defaults: dict[str, Entry] = {}  # looked up by nearly every request
+        self._defaults: dict[str, Entry] = {}  # precomputed, because nearly every request needs it
 
     def put(self, entry: Entry) -> None:
-        """Adds a version, or says anew where it stands."""
+        """Adds or replaces the entry of a version."""
         versions = self._models.get(entry.name, _Versions())
         self._set(entry.name, replace(versions, entries={**versions.entries, entry.version: entry}))
 
     def remove(self, name: str, version: int) -> None:
-        """Forgets a version, and its model with the last one."""
+        """Removes a version, and with the last version its model."""
         versions = self._models[name]
         rest = {number: entry for number, entry in versions.entries.items() if number != version}
         if rest:
             self._set(name, replace(versions, entries=rest))
         else:
-            self._models = {each: known for each, known in self._models.items() if each != name}
+            self._models = {each: kept for each, kept in self._models.items() if each != name}
             del self._defaults[name]
 
     def name_versions(self, name: str, labels: Mapping[str, int], default: str) -> None:
-        """Says which versions of a model labels stand for, and which one is the default; see `_Versions`."""
+        """Sets the labels and the default version of a model; does nothing if the model is unknown.
+
+        Args:
+            name: name of the model.
+            labels: version numbers by label.
+            default: number or label of the default version; empty for the highest version that is ready.
+        """
         if name in self._models:
             self._set(name, replace(self._models[name], labels=dict(labels), default=default))
 
     def entries(self) -> list[Entry]:
-        """All versions, by name, then version."""
-        known = sorted(self._models.items())
-        return [versions.entries[number] for _, versions in known for number in sorted(versions.entries)]
+        """Returns all versions, sorted by name and number."""
+        models = sorted(self._models.items())
+        return [versions.entries[number] for _, versions in models for number in sorted(versions.entries)]
 
     def versions(self, name: str) -> dict[int, Entry]:
-        """A model's versions by number, growing; empty if there is no such model."""
-        known = self._models.get(name)
-        return dict(sorted(known.entries.items())) if known else {}
+        """Returns a model's versions in ascending order; empty if the model is unknown."""
+        versions = self._models.get(name)
+        return dict(sorted(versions.entries.items())) if versions else {}
 
     def labels(self, name: str) -> dict[str, int]:
-        """The labels of a model, each with the version it names."""
-        known = self._models.get(name)
-        return dict(known.labels) if known else {}
+        """Returns the version numbers of a model by label; empty if the model is unknown."""
+        versions = self._models.get(name)
+        return dict(versions.labels) if versions else {}
 
     def is_default(self, entry: Entry) -> bool:
-        """Whether it answers requests that name no version."""
+        """Returns whether the version answers requests that name no version."""
         default = self._defaults.get(entry.name)
         return default is not None and (default.version, default.state) == (entry.version, ModelState.READY)
 
     def knows(self, name: str) -> bool:
-        """Whether any version has that name."""
+        """Returns whether the catalog has a model of that name."""
         return name in self._models
 
     def find(self, name: str, version: str) -> Entry:
-        """Returns the version meant by a request, ready or not.
+        """Returns the version that a request names, ready or not.
 
         Args:
-            name: the model's name; empty means the only one there is.
-            version: a number or a label; empty means the default.
+            name: name of the model; may be empty if only one model is loaded.
+            version: number or label of the version; empty for the default.
 
         Raises:
-            ModelNotFound: no such model, version or label.
-            InvalidArgument: no name was given where there are several models, or what was given can be no version.
+            ModelNotFound: if the model, version or label does not exist.
+            InvalidArgument: if `name` is empty and several models are loaded, or `version` is malformed.
         """
         model = name or self._only_name()
         if model not in self._models:
@@ -170,32 +181,40 @@ class Catalog:
         if not version:
             return self._defaults[model]
         versions = self._models[model]
-        found = versions.entries.get(versions.named(version))
-        return found if found is not None else _raise_not_found(model, version, versions)
+        entry = versions.entries.get(versions.number_of(version))
+        if entry is None:
+            raise _not_found(model, version, versions)
+        return entry
 
     def resolve(self, name: str, version: str) -> tuple[Entry, Model]:
-        """Returns the version that is to answer a request, with its model.
+        """Returns the ready version that answers a request, and its model.
+
+        Args:
+            name: as in `find`.
+            version: as in `find`.
 
         Raises:
-            Unavailable: it is still loading, or about to be unloaded.
-            ModelNotFound: there is none, it was refused at load, or it is not loaded.
-            InvalidArgument: see `find`.
+            Unavailable: if the version is loading or draining.
+            ModelNotFound: if the version does not exist, was refused at load or is not loaded.
+            InvalidArgument: as in `find`.
         """
         entry = self.find(name, version)
         if entry.state is ModelState.READY and entry.model is not None:
             return entry, entry.model
-        called = f"{entry.name}/{entry.version}"
+        full_name = f"{entry.name}/{entry.version}"
         if entry.state is ModelState.LOADING:
-            raise Unavailable(f"model {called} is loading; try again soon", _RETRY_SECONDS)
+            raise Unavailable(f"model {full_name} is loading; try again soon", _RETRY_SECONDS)
         if entry.state is ModelState.DRAINING:
-            raise Unavailable(f"model {called} is being unloaded; ask for another version", _RETRY_SECONDS)
+            raise Unavailable(f"model {full_name} is being unloaded; ask for another version", _RETRY_SECONDS)
         if entry.state is ModelState.FAILED:
-            raise ModelNotFound(called, f"model {called} is not served, for it was refused at load: {entry.reason}")
-        raise ModelNotFound(called, f"model {called} is not loaded: {entry.reason}")
+            raise ModelNotFound(
+                full_name, f"model {full_name} is not served, for it was refused at load: {entry.reason}"
+            )
+        raise ModelNotFound(full_name, f"model {full_name} is not loaded: {entry.reason}")
 
     def _set(self, name: str, versions: _Versions) -> None:
         self._models = {**self._models, name: versions}
-        self._defaults[name] = versions.chosen()
+        self._defaults[name] = versions.default_entry()
 
     def _only_name(self) -> str:
         loaded = [name for name, default in self._defaults.items() if default.state is not ModelState.UNLOADED]
@@ -207,15 +226,15 @@ class Catalog:
         return ", ".join(sorted(self._models)) or "none"
 
 
-def _raise_not_found(model: str, version: str, versions: _Versions) -> Entry:
-    there = ", ".join([*map(str, sorted(versions.entries)), *sorted(versions.labels)])
+def _not_found(model: str, version: str, versions: _Versions) -> ModelNotFound | InvalidArgument:
     if version in versions.labels:
         message = f"label {version} of model {model} names version {versions.labels[version]}, which is not there"
-        raise ModelNotFound(f"{model}/{version}", message)
-    if not _may_be_version(version):
-        raise InvalidArgument("version", f"version is {version!r:.40}, but must be a number, a label or empty")
-    raise ModelNotFound(f"{model}/{version:.20}", f"model {model} has no version {version:.20}; there are: {there}")
+        return ModelNotFound(f"{model}/{version}", message)
+    if not _is_well_formed(version):
+        return InvalidArgument("version", f"version is {version!r:.40}, but must be a number, a label or empty")
+    names = ", ".join([*map(str, sorted(versions.entries)), *sorted(versions.labels)])
+    return ModelNotFound(f"{model}/{version:.20}", f"model {model} has no version {version:.20}; there are: {names}")
 
 
-def _may_be_version(version: str) -> bool:
+def _is_well_formed(version: str) -> bool:
     return version.isascii() and version.replace("-", "").replace("_", "").isalnum() and version[0] != "-"

@@ -1,6 +1,12 @@
-"""Brings version folders onto their devices, one after the other, on a thread of its own.
+"""Loads version folders onto their devices, one at a time, on a thread of its own.
 
-It knows nothing of what is served or wanted: a folder in, models with their lane out.
+This module must not know which versions are served or wanted.
+
+While other models are served ("busy"), a load uses at most one core, and batches are timed by the thread's processor
+time as if all cores shared it. These times are slightly too low, which the measurements of admitted requests correct;
+times that are too high would refuse the very requests that could correct them. Batches on a GPU are timed by the wall
+clock. Only the warm-up runs at low priority: before it, torch holds the interpreter's lock most of the time, so the
+event loop must wait, and longer the less processor time the load gets.
 """
 
 import asyncio
@@ -26,13 +32,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LoadContext:
-    """What a version is loaded beside.
+    """The circumstances of a load: whether other models are served, and the version to replace.
 
     Attributes:
-        busy: whether models are served meanwhile.
-        old_sha256: of the model.pt that it is to replace; empty if there is none. Not the model itself, which would
-            live as long as the thread that loads.
-        old_batch_size: how large the old one's batches may be.
+        busy: whether models are served during the load.
+        old_sha256: SHA-256 of the replaced version's model.pt; empty if none is replaced. The model itself is left out,
+            because the loading thread would keep it alive.
+        old_batch_size: maximum batch size of the replaced version.
     """
 
     busy: bool = False
@@ -42,85 +48,92 @@ class LoadContext:
 
 @dataclass(frozen=True, slots=True)
 class LoadedVersion:
-    """A version on its devices, checked and warm.
+    """A version that is loaded on its devices, checked and warmed up.
 
     Attributes:
-        folder: where it came from.
-        chosen: how it is to be served.
-        models: one a device.
-        seconds: how long loading took.
-        is_same: whether it is the model that it replaces, file by file.
+        folder: folder of the version.
+        settings: the model's settings.
+        models: one model for each device.
+        seconds: time taken to load it.
+        is_same: whether its model.pt equals that of the version it replaces.
     """
 
     folder: VersionFolder
-    chosen: ModelSettings
+    settings: ModelSettings
     models: tuple[Model, ...]
     seconds: float
     is_same: bool
 
 
 class Loader:
-    """The thread that loads. Whoever calls is on the event loop; a caller that leaves stops nothing.
+    """Loads one version at a time, on a thread for each load. Called on the event loop's thread.
+
+    Cancelling `load` does not stop the loading thread.
 
     Args:
-        intra_op_threads: of one operation on a CPU; 0 for one a core.
-        clock: seconds.
+        intra_op_threads: torch threads of one operation on a CPU; 0 for one per core.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, intra_op_threads: int, clock: Callable[[], float]) -> None:
         self._threads = intra_op_threads
         self._clock = clock
-        self._one_at_a_time = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def load(self, folder: VersionFolder, chosen: ModelSettings, context: LoadContext) -> LoadedVersion:
+    async def load(self, folder: VersionFolder, settings: ModelSettings, context: LoadContext) -> LoadedVersion:
         """Loads, checks and warms up a version on each of its devices.
 
+        Args:
+            folder: folder of the version.
+            settings: the model's settings.
+            context: circumstances of the load.
+
         Raises:
-            ModelRefused: a check fails, memory ran out, or the model raised.
+            ModelRefused: if a check fails, memory runs out or the model raises.
         """
-        async with self._one_at_a_time:
-            # A new thread each time: one that has stepped back cannot step forth again.
+        async with self._lock:
+            # A new thread for each load: a thread that lowered its priority cannot raise it again.
             thread = ThreadPoolExecutor(1, "linnaeus-load")
-            # Handed over in a list, not as the thread's result: a thread of low priority may sleep for seconds after
-            # it set its result, and would keep the models in memory until then.
+            # Returned in a list, not as the thread's result: a thread of low priority may sleep for seconds after it
+            # set its result, and would keep the models in memory until then.
             loaded: list[LoadedVersion] = []
             try:
                 await asyncio.get_running_loop().run_in_executor(
-                    thread, lambda: loaded.append(self._load(folder, chosen, context))
+                    thread, lambda: loaded.append(self._load(folder, settings, context))
                 )
             finally:
                 thread.shutdown(wait=False)
             return loaded.pop()
 
     async def release(self, models: list[Model]) -> None:
-        """Takes models that nothing runs any more, ends their threads, and returns their memory."""
+        """Closes models that are no longer run and frees their memory; empties the list."""
         await asyncio.to_thread(_release, models)
 
-    def _load(self, folder: VersionFolder, chosen: ModelSettings, context: LoadContext) -> LoadedVersion:
+    def _load(self, folder: VersionFolder, settings: ModelSettings, context: LoadContext) -> LoadedVersion:
         started = self._clock()
         try:
-            devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
+            devices = {device: CoreShare(device, self._threads) for device in devices_of(settings)}
             is_same = bool(context.old_sha256) and _digest(folder) == context.old_sha256
-            size = chosen.max_batch_size or (context.old_batch_size if is_same else 0)
-            models = load_on_each(folder, devices, size, context.busy, chosen.cuda_graphs, chosen.precision)
+            size = settings.max_batch_size or (context.old_batch_size if is_same else 0)
+            models = load_on_each(folder, devices, size, context.busy, settings.cuda_graphs, settings.precision)
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
-        except Exception as error:  # the boundary: whatever a file makes torch raise must not end the control
+        except Exception as error:  # torch may raise anything on a malformed file: that refuses the version
             reference = uuid.uuid4().hex[:12]
             logger.error("loading %s/%d failed [%s]", folder.model, folder.version, reference, exc_info=error)
             kind = type(error).__name__
             raise ModelRefused(f"loading it failed with {kind} (log reference {reference})") from None
-        return LoadedVersion(folder, chosen, tuple(models), self._clock() - started, is_same)
+        return LoadedVersion(folder, settings, tuple(models), self._clock() - started, is_same)
 
 
-def devices_of(chosen: ModelSettings) -> list[Any]:
-    """The devices that a model names, each once.
+def devices_of(settings: ModelSettings) -> list[Any]:
+    """Returns the devices that a model's settings name, without duplicates.
 
     Raises:
-        ModelRefused: one of them is not there.
+        ModelRefused: if a device does not exist.
     """
     try:
-        return resolve_devices(",".join(chosen.devices))
+        return resolve_devices(",".join(settings.devices))
     except StartupError as error:
         raise ModelRefused(f"{CONFIG_FILE}: devices: {error}") from None
 
@@ -133,69 +146,64 @@ def load_on_each(
     cuda_graphs: bool = False,
     precision: str = "float32",
 ) -> list[Model]:
-    """Loads, checks and warms up a version on each device, one after the other. Takes seconds.
+    """Loads, checks and warms up a version on each device in turn. Takes seconds.
 
     Args:
-        folder: the version.
-        devices: with their cores.
-        max_batch_size: 0 to find it.
-        busy: whether other models are served meanwhile: this one then takes one core at most, and its batches are
-            timed by its own work, as if all cores shared it. That is a little too hopeful, which corrects itself:
-            what is let in is measured. Times that are too gloomy would refuse the very calls that prove them wrong.
-            Warming up gives way to calls. What comes before does not: torch holds the interpreter's lock for most of
-            it, so that the event loop waits until it is done, and the longer the less of a core it gets.
-            On a GPU batches are timed by the clock on the wall, for no thread's clock sees it work.
-        cuda_graphs: whether a GPU is to run it by recorded graphs.
-        precision: what it is to compute in; each device finds its own with `auto`.
+        folder: folder of the version.
+        devices: the devices, each with its share of the cores.
+        max_batch_size: largest batch size; 0 to determine it.
+        busy: whether other models are served during the load.
+        cuda_graphs: whether a GPU runs the model by CUDA graphs.
+        precision: number format of the computation; with `auto`, each device chooses its own.
 
     Raises:
-        ModelRefused: a check fails.
+        ModelRefused: if a check fails.
     """
     models: list[Model] = []
-    stepped_back = False
-    with ExitStack() as if_it_fails:
+    has_lowered_priority = False
+    with ExitStack() as close_on_failure:
         for device, cores in devices.items():
             clock = cores.take_one() if busy else cores.take_all()
-            # What a GPU is given its orders by starts here, and steps back as whatever else computes, now or later.
-            steps_back = (busy or device.type == "cuda") and not stepped_back
-            before_warm_up = lower_priority if steps_back else _no_op
+            # The thread that submits work to a GPU starts during the load and inherits this thread's priority.
+            lowers_priority = (busy or device.type == "cuda") and not has_lowered_priority
+            before_warm_up = lower_priority if lowers_priority else _no_op
             models.append(
                 load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs, precision)
             )
-            if_it_fails.callback(models[-1].close)
-            _give_one_core_to_short_runs(models[-1], cores, busy)
-            stepped_back |= steps_back
-        if_it_fails.pop_all()
+            close_on_failure.callback(models[-1].close)
+            _use_one_core_if_short(models[-1], cores, busy)
+            has_lowered_priority |= lowers_priority
+        close_on_failure.pop_all()
     return models
 
 
-def lane_parameters(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
-    """What the queue is to know of a version: its limits, and how long its batches take on each device."""
+def lane_parameters(models: Sequence[Model], settings: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
+    """Returns the parameters of a version's lane: its limits, and the latency table of each device by device name."""
     limits = LaneLimits(
         max_batch_size=min(model.max_batch_size for model in models),
-        max_queue_size=chosen.max_queue_size,
-        max_queue_delay_seconds=chosen.max_queue_delay_seconds,
-        weight=chosen.weight,
-        priority_weights=chosen.priority_weights,
-        # Two short ones at once would take from the event loop what it needs to bring the next pictures.
-        instances=chosen.instances or int(all(model.is_short for model in models)),
+        max_queue_size=settings.max_queue_size,
+        max_queue_delay_seconds=settings.max_queue_delay_seconds,
+        weight=settings.weight,
+        priority_weights=settings.priority_weights,
+        # Two short batches at once would take the processor time that the event loop needs to admit the next images.
+        instances=settings.instances or int(all(model.is_short for model in models)),
     )
     timings = {str(model.device): {timing.size: timing.seconds for timing in model.timings} for model in models}
     return limits, {name: LatencyTable(seconds) for name, seconds in timings.items()}
 
 
-def _give_one_core_to_short_runs(model: Model, cores: CoreShare, busy: bool) -> None:
-    """What is not short on all cores is tried no further; times on one core are then the ones that count."""
+def _use_one_core_if_short(model: Model, cores: CoreShare, busy: bool) -> None:
+    """Times a model on one core if its runs on all cores are short; keeps these timings if they are short too."""
     if not cores.are_short(model.timings[-1].seconds):
         return
-    alone = model.warm_up(False, cores.take_short(busy))
-    if cores.are_short(alone[-1].seconds):
-        model.is_short, model.timings = True, alone
-        model.runs_inline = cores.runs_inline(alone[0].seconds)
+    timings = model.warm_up(False, cores.take_short(busy))
+    if cores.are_short(timings[-1].seconds):
+        model.is_short, model.timings = True, timings
+        model.runs_inline = cores.runs_inline(timings[0].seconds)
 
 
 def log_ready(loaded: LoadedVersion) -> None:
-    """Says that a version is served, and how fast it is."""
+    """Logs that a version is served, its speed by batch size and its specialisation on each device."""
     folder = loaded.folder
     for model in loaded.models:
         speeds = ", ".join(f"{timing.size}: {timing.images_per_second:.0f}/s" for timing in model.timings)
@@ -211,7 +219,7 @@ def log_ready(loaded: LoadedVersion) -> None:
 
 
 def _no_op() -> None:
-    """There is nobody to give way to, or it was done."""
+    """Leaves the thread's priority unchanged."""
 
 
 def _digest(folder: VersionFolder) -> str:
@@ -223,5 +231,5 @@ def _digest(folder: VersionFolder) -> str:
 
 def _release(models: list[Model]) -> None:
     while models:
-        models.pop().close()  # no name here holds the last one
+        models.pop().close()  # no local variable may refer to the last model
     release_freed_memory()

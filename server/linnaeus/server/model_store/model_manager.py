@@ -1,7 +1,7 @@
-"""What is wanted, and when it is loaded: at the start, when somebody asks for it, and when the repository changes.
+"""Decides when models are loaded and unloaded: at start, on an operator's request, and when the repository changes.
 
-Belongs to the event loop's thread. It must not know how models are loaded (`loader`) or how calls get to them
-(`version_switch`), nor who asks.
+Belongs to the event loop's thread. This module must not know how models are loaded (`loader`), how they are put into
+service (`version_switch`), or gRPC.
 """
 
 import asyncio
@@ -30,23 +30,24 @@ _NOT_REQUESTED = "nobody has asked for it; load it to have it served"
 
 
 class ModelManager:
-    """Loads, unloads and reloads models while others are served.
+    """Loads, unloads and reloads models while others are served. Belongs to the event loop's thread.
 
     Invariants:
-        1. Of one model, one thing is done at a time, in the order of asking; of all models, one version is loaded at a
-           time.
-        2. What was begun ends whole, also if whoever asked for it has left.
-        3. A load that fails changes nothing of what is served; the catalog, the log and the observer have the reason.
-        4. Who asks for what is there already is told how it stands, and nothing is loaded.
+        1. Operations on one model run one at a time, in the order of the calls. Only one version of all models is
+           loaded at a time.
+        2. An operation that was started is completed, even if its caller cancels.
+        3. A failed load does not change what is served; the reason goes to the catalog, the log and the observer.
+        4. `load_model` loads nothing if the wanted versions are served already.
 
-    What is asked for here is forgotten with the server; config.toml is not.
+    Operators' requests are lost when the server ends; config.toml persists.
 
     Args:
-        settings: the server's.
-        catalog: says what there is.
-        version_switch, loader: do the work.
-        observer: hears of failures.
-        changed: called when other versions are served than before.
+        settings: the server's settings.
+        catalog: the model versions and their states.
+        version_switch: puts versions into service and takes them out of it.
+        loader: loads versions.
+        observer: receives failed loads.
+        on_change: called after each operation that may have changed the served versions.
     """
 
     def __init__(
@@ -56,14 +57,14 @@ class ModelManager:
         version_switch: VersionSwitch,
         loader: Loader,
         observer: Observer,
-        changed: Callable[[], None],
+        on_change: Callable[[], None],
     ) -> None:
         self._root = settings.repository
         self._wanted = settings.wanted_models
         self._is_explicit = settings.model_control == "explicit"
         self._catalog = catalog
         self._reconciler = Reconciler(settings, catalog, version_switch, loader, observer)
-        self._changed = changed
+        self._on_change = on_change
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._requested: set[str] = set()
         self._unloaded: set[str] = set()
@@ -71,10 +72,10 @@ class ModelManager:
         self._closed = False
 
     async def start(self) -> None:
-        """Loads what is to be served from the start, one version after the other; a refused one stops no other.
+        """Loads the initial versions, one at a time; a refused version does not stop the others.
 
         Raises:
-            StartupError: the repository is missing or empty, or a model that `--models` names is not in it.
+            StartupError: if the repository is missing or empty, or does not have a model that `--models` names.
         """
         for folder in self._folders_at_start():
             self._requested.add(folder.name)
@@ -83,45 +84,58 @@ class ModelManager:
             await self._reconcile(name, LoadScope.CHANGED)
 
     async def load_model(self, model: str) -> list[Entry]:
-        """Loads the versions of a model that its config.toml wants, tries refused ones again, and says how all stand.
+        """Loads the versions that a model's config.toml selects, except unchanged ones that are served.
+
+        Returns:
+            The entries of all versions of the model.
 
         Raises:
-            ModelNotFound: the repository has no such model, or no version of it.
-            NotLoaded: a version was refused.
-            Unavailable: the server is stopping.
+            ModelNotFound: if the repository does not have the model or has no version of it.
+            NotLoaded: if a version was refused.
+            Unavailable: if the server is stopping.
         """
         return await self._run_to_end(self._load(model, LoadScope.MISSING))
 
     async def reload_model(self, model: str) -> list[Entry]:
-        """As `load_model`, but versions that are served are loaded anew beside themselves, too.
+        """Loads all selected versions like `load_model`, and replaces those that are served.
 
         Raises:
-            ModelNotFound, NotLoaded, Unavailable: as there.
+            ModelNotFound, NotLoaded, Unavailable: as in `load_model`.
         """
         return await self._run_to_end(self._load(model, LoadScope.ALL))
 
     async def unload_model(self, model: str, version: str = "") -> list[Entry]:
-        """Serves a model's version, or all of them, no longer; returns once their calls are answered.
+        """Unloads a version of a model; returns once its requests are answered.
 
-        They are not loaded again before somebody asks for it.
+        The version stays unloaded until `load_model` or `reload_model` is called.
+
+        Args:
+            model: name of the model.
+            version: number or label of the version; empty for all versions.
+
+        Returns:
+            The entries of all versions of the model.
 
         Raises:
-            ModelNotFound: no such model, version or label.
-            InvalidArgument: what is given can be no version.
-            Unavailable: the server is stopping.
+            ModelNotFound: if the model, version or label does not exist.
+            InvalidArgument: if `version` is malformed.
+            Unavailable: if the server is stopping.
         """
         return await self._run_to_end(self._unload(model, version))
 
     def set_default_version(self, model: str, version: str) -> Entry:
-        """Says which version answers requests that name none; returns it.
+        """Sets the version that answers requests that name none.
 
         Args:
-            model: its name.
-            version: a number or a label, which is followed where it moves; empty for what config.toml says, or the
-                highest that is ready.
+            model: name of the model.
+            version: number or label of the version; the default follows a label that moves. Empty for the default of
+                config.toml, or else the highest version that is ready.
+
+        Returns:
+            The entry of the default version.
 
         Raises:
-            ModelNotFound, InvalidArgument, Unavailable: it names no version that is ready.
+            ModelNotFound, InvalidArgument, Unavailable: if `version` does not name a version that is ready.
         """
         find = self._catalog.resolve if version else self._catalog.find
         find(_require_name(model), version)
@@ -129,23 +143,23 @@ class ModelManager:
         return self._catalog.find(model, "")
 
     async def reconcile_changes(self) -> None:
-        """Looks at the repository once, and does what follows from its changes.
+        """Scans the repository once and reconciles the models that changed.
 
         Raises:
-            OSError: the repository cannot be read; nothing was done.
+            OSError: if the repository cannot be read, or is empty although models were loaded; nothing is done then.
         """
-        there = await asyncio.to_thread(repository.list_model_folders, self._root)
-        if not any(folder.versions for folder in there.values()) and self._requested:
+        folders = await asyncio.to_thread(repository.list_model_folders, self._root)
+        if not any(folder.versions for folder in folders.values()) and self._requested:
             raise OSError(f"{self._root} is empty, as if it were not mounted")
-        names = self._requested if self._wanted or self._is_explicit else self._requested | set(there)
+        names = self._requested if self._wanted or self._is_explicit else self._requested | set(folders)
         for name in sorted(names):
-            if name in self._unloaded and name in there:
-                continue  # somebody unloaded it
-            if self._reconciler.has_changed(name, there.get(name)):
+            if name in self._unloaded and name in folders:
+                continue  # an operator unloaded it
+            if self._reconciler.has_changed(name, folders.get(name)):
                 await self._run_to_end(self._reconcile(name, LoadScope.CHANGED))
 
     def close(self) -> None:
-        """Begins nothing more; the version being loaded is finished."""
+        """Cancels pending operations; a load that has started runs to its end on its thread."""
         self._closed = True
         for task in self._tasks:
             task.cancel()
@@ -162,8 +176,8 @@ class ModelManager:
     async def _load(self, model: str, scope: LoadScope) -> list[Entry]:
         folder = (await asyncio.to_thread(repository.list_model_folders, self._root)).get(_require_name(model))
         if folder is None or not folder.versions:
-            there = "no version of model" if folder else "no model"
-            raise ModelNotFound(model[:80], f"the repository has {there} {model[:80]!r}; see what its folder holds")
+            missing = "no version of model" if folder else "no model"
+            raise ModelNotFound(model[:80], f"the repository has {missing} {model[:80]!r}; see what its folder holds")
         self._requested.add(model)
         self._unloaded.discard(model)
         refusals = await self._reconcile(model, scope)
@@ -173,29 +187,29 @@ class ModelManager:
         return list(self._catalog.versions(model).values())
 
     async def _unload(self, model: str, version: str) -> list[Entry]:
-        self._catalog.find(_require_name(model), version)  # no lock is made for a name that means nothing
+        self._catalog.find(_require_name(model), version)  # before the lock, so that unknown names create none
         async with self._locks[model]:
             number = self._catalog.find(model, version).version if version else None
             if number is None:
                 self._unloaded.add(model)
             await self._reconciler.unload(model, number, _UNLOADED)
-        self._changed()
+        self._on_change()
         return list(self._catalog.versions(model).values())
 
     async def _reconcile(self, model: str, scope: LoadScope) -> dict[str, str]:
         async with self._locks[model]:
-            # Looked at again: what was here when it was asked for may have been waited for.
+            # Scanned here, with the lock held: the folder may have changed while waiting for it.
             folder = (await asyncio.to_thread(repository.list_model_folders, self._root)).get(model)
             refusals = await self._reconciler.reconcile(model, folder, scope)
-        self._changed()
+        self._on_change()
         return refusals
 
-    async def _run_to_end(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Does it to the end, whatever becomes of the caller."""
+    async def _run_to_end(self, operation: Coroutine[Any, Any, Result]) -> Result:
+        """Runs an operation to its end, even if the caller cancels."""
         if self._closed:
-            work.close()
+            operation.close()
             raise _stopping_error()
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(operation)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
         try:
@@ -208,7 +222,7 @@ class ModelManager:
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
-            task.exception()  # whoever asked may have left
+            task.exception()  # marks it as retrieved, in case the caller cancelled
 
 
 def _stopping_error() -> Unavailable:
@@ -216,10 +230,10 @@ def _stopping_error() -> Unavailable:
 
 
 def _require_name(model: str) -> str:
-    """The name that was given.
+    """Returns the name.
 
     Raises:
-        InvalidArgument: there is none.
+        InvalidArgument: if it is empty.
     """
     if not model:
         raise InvalidArgument("model", "model is empty, but must name the model")

@@ -1,4 +1,4 @@
-"""What the reconciler knows of one model: what it was last loaded from, and what an operator asked for."""
+"""The reconciler's state of one model: what its versions were last loaded from, and the operator's requests."""
 
 from dataclasses import dataclass, field
 
@@ -8,28 +8,29 @@ from linnaeus.server.model_store.repository import FolderFingerprint, ModelFolde
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What a version was last loaded from, or tried to be."""
+    """The inputs of the last load of a version, successful or not."""
 
     fingerprint: FolderFingerprint
-    chosen: ModelSettings
+    settings: ModelSettings
 
     def is_like(self, other: "Attempt") -> bool:
-        """Whether loading from the other would give the same version."""
-        return self.fingerprint == other.fingerprint and self.chosen.runs_like(other.chosen)
+        """Returns whether a load from the other's inputs gives the same version."""
+        return self.fingerprint == other.fingerprint and self.settings.runs_like(other.settings)
 
 
 @dataclass(slots=True)
 class ReconciledModel:
-    """What was done about one model.
+    """The state of one model after its last reconciliation.
 
     Attributes:
-        fingerprints, config_fingerprint: of the folder that was last reconciled.
-        attempts: what each version was last loaded from, refused or not.
+        fingerprints: fingerprints of the version folders, by version.
+        config_fingerprint: fingerprint of config.toml.
+        attempts: the last load of each version, successful or not.
         refused: versions whose last load was refused.
-        unloaded: versions that somebody unloaded.
-        configured_default: what config.toml says.
-        default: what somebody said; wins.
-        labels: what config.toml says.
+        unloaded: versions that an operator unloaded.
+        configured_default: default version in config.toml; empty if none.
+        default: default version set by an operator, which overrides config.toml; empty if none.
+        labels: version numbers by label, from config.toml.
     """
 
     fingerprints: dict[int, FolderFingerprint] = field(default_factory=dict)

@@ -1,8 +1,9 @@
-"""Makes what is served of one model what its folder and its config.toml say; decides what has to be loaded for that.
+"""Reconciles the served versions of a model with its folder and its config.toml.
 
-Belongs to the event loop's thread. Of one model, one call at a time: `model_manager` sees to that.
+Belongs to the event loop's thread. `model_manager` serialises the calls for each model.
 
-No frame here keeps an entry over a wait for its version's end: it holds the model, whose memory is to be free by then.
+No frame of this module may refer to an entry while it awaits the end of that version: the entry refers to the model,
+whose memory must be free by then.
 """
 
 import asyncio
@@ -28,7 +29,10 @@ _FOLDER_REMOVED = "its folder is gone"
 
 
 class LoadScope(Enum):
-    """What a reconciliation loads: what has changed, also what is wanted and not served, or all that is wanted."""
+    """The versions that a reconciliation loads, of those that config.toml selects.
+
+    CHANGED: those that changed. MISSING: also those that were refused or unloaded. ALL: also those that are served.
+    """
 
     CHANGED = "changed"
     MISSING = "missing"
@@ -36,164 +40,174 @@ class LoadScope(Enum):
 
 
 class Reconciler:
-    """Knows of each model what was done about it last.
+    """Loads and unloads versions until the served ones match the repository. Belongs to the event loop's thread.
+
+    Keeps, for each model, the state after its last reconciliation.
 
     Args:
-        settings: the server's.
-        catalog: says what is served.
-        version_switch, loader: do the work.
-        observer: hears of failures.
+        settings: the server's settings.
+        catalog: the model versions and their states.
+        version_switch: puts versions into service and takes them out of it.
+        loader: loads versions.
+        observer: receives failed loads.
     """
 
     def __init__(
         self, settings: Settings, catalog: Catalog, version_switch: VersionSwitch, loader: Loader, observer: Observer
     ) -> None:
-        self._settings = settings
+        self._server_settings = settings
         self._catalog = catalog
         self._version_switch = version_switch
         self._loader = loader
         self._observer = observer
         self._refusals = VersionRefusals(catalog, observer)
-        self._known: dict[str, ReconciledModel] = {}
+        self._reconciled: dict[str, ReconciledModel] = {}
 
     def register(self, folder: ModelFolder, state: ModelState, reason: str = "") -> None:
-        """Says of all versions in a folder how they stand before anything is done about them."""
+        """Adds all versions of a folder to the catalog in an initial state."""
         for version in folder.versions:
             self._catalog.put(Entry(folder.name, version, state, reason))
 
     def has_changed(self, model: str, folder: ModelFolder | None) -> bool:
-        """Whether the folder is another one than was last reconciled; None if there is none."""
+        """Returns whether a model's folder changed since its last reconciliation; None if the folder does not exist."""
         if folder is None or not folder.versions:
             return self._catalog.knows(model)
-        known = self._known.get(model)
-        return known is None or (known.config_fingerprint, known.fingerprints) != (
+        reconciled = self._reconciled.get(model)
+        return reconciled is None or (reconciled.config_fingerprint, reconciled.fingerprints) != (
             folder.config_fingerprint,
             fingerprints_of(folder),
         )
 
     async def reconcile(self, model: str, folder: ModelFolder | None, scope: LoadScope) -> dict[str, str]:
-        """Loads what is to be served, then unloads what is not.
+        """Loads the versions that are wanted, then unloads those that are not.
 
         Args:
-            model: its name.
-            folder: as it is now; None if it is gone.
-            scope: what to load beyond what has changed.
+            model: name of the model.
+            folder: the current folder of the model; None if it does not exist.
+            scope: which versions to load.
 
         Returns:
-            What was refused just now, with the reasons.
+            The reasons of the versions refused by this call, by `model/version` or `model/config.toml`.
         """
         if folder is None or not folder.versions:
             await self._remove_model(model)
             return {}
-        known = self._known.setdefault(model, ReconciledModel())
-        known.fingerprints, known.config_fingerprint = fingerprints_of(folder), folder.config_fingerprint
+        reconciled = self._reconciled.setdefault(model, ReconciledModel())
+        reconciled.fingerprints, reconciled.config_fingerprint = fingerprints_of(folder), folder.config_fingerprint
         try:
-            chosen = await asyncio.to_thread(model_settings, folder.path, self._settings)
+            settings = await asyncio.to_thread(model_settings, folder.path, self._server_settings)
         except ModelRefused as error:
             return self._refuse_settings(folder, str(error))
         if scope is not LoadScope.CHANGED:
-            known.unloaded.clear()
-        known.labels, known.configured_default = dict(chosen.labels), chosen.default_version
+            reconciled.unloaded.clear()
+        reconciled.labels, reconciled.configured_default = dict(settings.labels), settings.default_version
         if not self._ready(model):
-            self._name_versions(model)  # who asks by a label meanwhile is to be told that it is loading
-        return await self._reconcile(folder, chosen, scope, known)
+            self._name_versions(model)  # so that requests by label get "is loading" meanwhile
+        return await self._reconcile(folder, settings, scope, reconciled)
 
     async def unload(self, model: str, version: int | None, reason: str) -> None:
-        """Serves a version, or all if it is None, no longer, and does not load it unless asked to."""
-        known = self._known.setdefault(model, ReconciledModel())
+        """Unloads a version, or all if None; it stays unloaded until a reconciliation of scope MISSING or ALL."""
+        reconciled = self._reconciled.setdefault(model, ReconciledModel())
         versions = set(self._catalog.versions(model)) if version is None else {version}
-        known.unloaded |= versions
+        reconciled.unloaded |= versions
         for each in sorted(versions):
             await self._unload(model, each, reason)
 
     def choose_default(self, model: str, version: str) -> None:
-        """Says which version answers requests that name none; empty for what config.toml says."""
-        self._known.setdefault(model, ReconciledModel()).default = version
+        """Sets the default version of a model; empty for the default of config.toml."""
+        self._reconciled.setdefault(model, ReconciledModel()).default = version
         self._name_versions(model)
 
     async def _reconcile(
-        self, folder: ModelFolder, chosen: ModelSettings, scope: LoadScope, known: ReconciledModel
+        self, folder: ModelFolder, settings: ModelSettings, scope: LoadScope, reconciled: ReconciledModel
     ) -> dict[str, str]:
-        policy = chosen.versions
+        policy = settings.versions
         refusals: dict[str, str] = {}
         wanted: set[int] = set()
-        for version in policy.candidates(set(folder.versions) - known.unloaded):
+        for version in policy.candidates(set(folder.versions) - reconciled.unloaded):
             if policy.is_enough(len(wanted & self._ready(folder.name))):
                 break
             wanted.add(version)
-            reason = await self._load_if_needed(folder.versions[version], chosen, scope, known)
+            reason = await self._load_if_needed(folder.versions[version], settings, scope, reconciled)
             if reason:
                 refusals[f"{folder.name}/{version}"] = reason
         for version in policy.missing(folder.versions):
             refusals[f"{folder.name}/{version}"] = self._refusals.refuse_missing(folder.name, version)
         self._name_versions(folder.name)
-        await self._unload_unwanted(folder, wanted, is_all=not policy.missing(folder.versions), known=known)
-        log_unserved_names(folder.name, self._known[folder.name], self._ready(folder.name))
+        await self._unload_unwanted(folder, wanted, is_all=not policy.missing(folder.versions), reconciled=reconciled)
+        log_unserved_names(folder.name, self._reconciled[folder.name], self._ready(folder.name))
         return refusals
 
     async def _load_if_needed(
-        self, folder: VersionFolder, chosen: ModelSettings, scope: LoadScope, known: ReconciledModel
+        self, folder: VersionFolder, settings: ModelSettings, scope: LoadScope, reconciled: ReconciledModel
     ) -> str:
-        """Returns why the version was refused; empty if it was not, or nothing was to be done."""
-        attempt, tried = Attempt(folder.fingerprint, chosen), known.attempts.get(folder.version)
+        """Loads a version if the scope includes it; returns why it was refused, or an empty string."""
+        attempt, previous = Attempt(folder.fingerprint, settings), reconciled.attempts.get(folder.version)
         state = self._state(folder.model, folder.version)
-        is_new = tried is None or not attempt.is_like(tried) or state not in (ModelState.READY, ModelState.FAILED)
-        is_missing = scope is not LoadScope.CHANGED and folder.version in known.refused
+        is_new = previous is None or not attempt.is_like(previous) or state not in (ModelState.READY, ModelState.FAILED)
+        is_missing = scope is not LoadScope.CHANGED and folder.version in reconciled.refused
         if not (is_new or is_missing or scope is LoadScope.ALL):
-            self._refusals.clear_reason(folder.model, folder.version, known)
+            self._refusals.clear_reason(folder.model, folder.version, reconciled)
             return ""
-        known.attempts[folder.version] = attempt
-        known.refused.add(folder.version)
+        reconciled.attempts[folder.version] = attempt
+        reconciled.refused.add(folder.version)
         try:
-            await self._load(folder, chosen)
+            await self._load(folder, settings)
         except ModelRefused as error:
             self._refusals.refuse(folder.model, folder.version, str(error))
             self._observer.load_failed(folder.model)
             return str(error)
-        known.refused.discard(folder.version)
+        reconciled.refused.discard(folder.version)
         return ""
 
-    async def _load(self, folder: VersionFolder, chosen: ModelSettings) -> None:
-        """Loads a version and moves its calls there.
+    async def _load(self, folder: VersionFolder, settings: ModelSettings) -> None:
+        """Loads a version and puts it into service.
 
         Raises:
-            ModelRefused: it was refused, and nothing has changed.
+            ModelRefused: if it is refused; a version that is served stays in service.
         """
         lane, context = self._load_context(folder)
         if lane is None:
             self._catalog.put(Entry(folder.model, folder.version, ModelState.LOADING))
-        loaded = await self._loader.load(folder, chosen, context)
+        loaded = await self._loader.load(folder, settings, context)
         await self._version_switch.replace(lane, loaded)
         log_ready(loaded)
 
     def _load_context(self, folder: VersionFolder) -> tuple[LaneKey | None, LoadContext]:
-        """What a version is to replace, if it is served, and what it is loaded beside."""
+        """Returns the lane that a load replaces, None if the version is not served, and the load's context."""
         busy, old = self._is_busy(), self._entry(folder.model, folder.version)
         if old is None or old.manifest is None:
             return None, LoadContext(busy)
         return old.lane, LoadContext(busy, old.manifest.sha256, old.max_batch_size)
 
     async def _unload_unwanted(
-        self, folder: ModelFolder, wanted: set[int], is_all: bool, known: ReconciledModel
+        self, folder: ModelFolder, wanted: set[int], is_all: bool, reconciled: ReconciledModel
     ) -> None:
-        """Unloads what is not wanted, but for what must go on because nothing that is wanted can be served."""
-        nothing_else = (wanted or not is_all) and not wanted & self._ready(folder.name)
+        """Unloads the versions that are not wanted; keeps those that are ready if no wanted version is.
+
+        Args:
+            folder: folder of the model.
+            wanted: versions in the repository that config.toml selects.
+            is_all: whether the repository has all versions that config.toml lists.
+            reconciled: state of the model.
+        """
+        must_keep_ready = (wanted or not is_all) and not wanted & self._ready(folder.name)
         for version in sorted(set(self._catalog.versions(folder.name)) - wanted):
             if version not in folder.versions:
                 await self._unload(folder.name, version, _FOLDER_REMOVED)
                 self._catalog.remove(folder.name, version)
-                known.unloaded.discard(version)
-            elif nothing_else and version in self._ready(folder.name):
+                reconciled.unloaded.discard(version)
+            elif must_keep_ready and version in self._ready(folder.name):
                 logger.warning("model %s/%d goes on, for no version that is wanted can be served", folder.name, version)
-            elif version not in known.unloaded:
+            elif version not in reconciled.unloaded:
                 await self._unload(folder.name, version, _NOT_WANTED)
 
     async def _remove_model(self, model: str) -> None:
-        """The folder is gone."""
-        for version in list(self._catalog.versions(model)):  # the entries themselves hold models
+        """Unloads all versions of a model whose folder was removed."""
+        for version in list(self._catalog.versions(model)):  # numbers only: entries refer to models
             await self._unload(model, version, _FOLDER_REMOVED)
             self._catalog.remove(model, version)
-        self._known.pop(model, None)
+        self._reconciled.pop(model, None)
 
     async def _unload(self, model: str, version: int, reason: str) -> None:
         entry = self._entry(model, version)
@@ -204,22 +218,22 @@ class Reconciler:
             logger.info("model %s/%d is unloaded: %s", model, version, reason)
         else:
             self._catalog.put(Entry(model, version, ModelState.UNLOADED, reason))
-        known = self._known.setdefault(model, ReconciledModel())
-        known.attempts.pop(version, None)
-        known.refused.discard(version)
+        reconciled = self._reconciled.setdefault(model, ReconciledModel())
+        reconciled.attempts.pop(version, None)
+        reconciled.refused.discard(version)
 
     def _refuse_settings(self, folder: ModelFolder, reason: str) -> dict[str, str]:
         for version in folder.versions:
             if self._state(folder.name, version) is not ModelState.UNLOADED:
                 self._refusals.refuse(folder.name, version, reason)
             if self._state(folder.name, version) is not ModelState.READY:
-                self._known[folder.name].attempts.pop(version, None)
+                self._reconciled[folder.name].attempts.pop(version, None)
         self._observer.load_failed(folder.name)
         return {f"{folder.name}/{CONFIG_FILE}": reason}
 
     def _name_versions(self, model: str) -> None:
-        known = self._known[model]
-        self._catalog.name_versions(model, known.labels, known.default or known.configured_default)
+        reconciled = self._reconciled[model]
+        self._catalog.name_versions(model, reconciled.labels, reconciled.default or reconciled.configured_default)
 
     def _ready(self, model: str) -> set[int]:
         return {number for number, each in self._catalog.versions(model).items() if each.state is ModelState.READY}

@@ -1,7 +1,7 @@
-"""Finds version folders on disk. It reads names and stamps only; whether a folder is fit is the runtime's question.
+"""Finds version folders on disk. Reads names and file attributes only; the runtime checks the files.
 
-Names from outside are looked up among what was found here and never joined into a path, so none leads out of the
-repository. A symbolic link in the repository is followed: whoever may write there may as well put a model there.
+Names from requests are looked up among the folders found here and never joined into a path, so no name leads out of the
+repository. Symbolic links in the repository are followed: a user who may create them may as well add a model.
 """
 
 import re
@@ -18,17 +18,18 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 
 _ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
 
-# Of each file its name, which file it is, its size and when it was last written: what changes when a file does.
+# Name, inode, size in bytes and modification time in nanoseconds of each file.
 FolderFingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class VersionFolder:
-    """`<root>/<model>/<version>`.
+    """The folder `<root>/<model>/<version>`.
 
     Attributes:
-        model, version, path: as told.
-        fingerprint: of the files in it.
+        model, version: name of the model and number of the version.
+        path: path of the folder.
+        fingerprint: fingerprint of its files.
     """
 
     model: str
@@ -39,12 +40,13 @@ class VersionFolder:
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """`<root>/<model>`, as it was at one moment.
+    """A snapshot of the folder `<root>/<model>`.
 
     Attributes:
-        name, path: as told.
-        versions: by number, growing.
-        config_fingerprint: of config.toml; empty if there is none.
+        name: name of the model.
+        path: path of the folder.
+        versions: version folders by number, in ascending order.
+        config_fingerprint: fingerprint of config.toml; empty if there is none.
     """
 
     name: str
@@ -54,17 +56,17 @@ class ModelFolder:
 
 
 def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
-    """Lists the model folders below `root` that hold a version, by name.
+    """Lists the model folders below `root` that have at least one version, sorted by name.
 
-    Folders whose name begins with a dot are being written and are passed over, as is everything that is not a
-    positive integer below a model.
+    Skips folders whose names begin with a dot, because they are being written, and everything in a model folder whose
+    name is not a positive integer.
 
     Args:
         root: the repository.
-        wanted: models to look for; empty for all.
+        wanted: names of the models to list; empty for all.
 
     Raises:
-        StartupError: there is no such folder, a wanted model is not in it, or it holds no version at all.
+        StartupError: if `root` is not a folder, a wanted model is missing, or there is no version at all.
     """
     if not root.is_dir():
         raise StartupError(f"the model repository {root} is not a folder; {_ADVICE}")
@@ -79,10 +81,10 @@ def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
 
 
 def list_model_folders(root: Path) -> dict[str, ModelFolder]:
-    """What the repository holds at this moment, by model; a folder that is gone by now holds nothing.
+    """Returns the model folders of the repository by name; a folder removed during the scan counts as empty.
 
     Raises:
-        OSError: the repository cannot be read.
+        OSError: if the repository cannot be read.
     """
     paths = sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
     return {path.name: _model(path) for path in paths}
@@ -103,7 +105,7 @@ def _fingerprints(folder: Path) -> Iterator[tuple[str, int, int, int]]:
         try:
             status = path.stat()
         except FileNotFoundError:
-            continue  # it was there a moment ago, or is a link to nothing
+            continue  # removed during the scan, or a dangling link
         yield path.name, status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -111,4 +113,4 @@ def _listed(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
     except (FileNotFoundError, NotADirectoryError):
-        return []  # any other error is no sign that versions were removed
+        return []  # other errors propagate: they do not mean that versions were removed

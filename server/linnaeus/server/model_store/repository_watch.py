@@ -1,7 +1,7 @@
-"""Notices what changes in the repository, by looking every few seconds.
+"""Watches the repository for changes by polling.
 
-The kernel can tell of changes (inotify), but not of those on network volumes, nor of those behind symbolic links, which
-is how clusters mount what they configure. Looking costs one `stat` a file and works alike everywhere.
+The kernel's notifications (inotify) miss changes on network volumes and behind symbolic links, which is how clusters
+mount configuration. Polling costs one `stat` for each file and works everywhere.
 """
 
 import asyncio
@@ -13,16 +13,21 @@ logger = logging.getLogger(__name__)
 
 
 async def watch(model_manager: ModelManager, seconds: float) -> None:
-    """Follows the repository's changes until it is cancelled; a repository that cannot be read changes nothing."""
-    trouble = ""
+    """Reconciles the repository's changes until cancelled; while it cannot be read, the served versions stay.
+
+    Args:
+        model_manager: loads and unloads versions.
+        seconds: interval between two checks.
+    """
+    last_error = ""
     while True:
         await asyncio.sleep(seconds)
         try:
             await model_manager.reconcile_changes()
-            trouble = ""
+            last_error = ""
         except OSError as error:
-            if str(error) != trouble:
-                trouble = str(error)
-                logger.error("the repository cannot be followed, what is served stays as it is: %s", trouble)
-        except Exception as error:  # the boundary: a fault of ours must not end the watch
+            if str(error) != last_error:
+                last_error = str(error)
+                logger.error("the repository cannot be followed, what is served stays as it is: %s", last_error)
+        except Exception as error:  # an internal failure must not end the watch
             logger.error("following the repository failed", exc_info=error)

@@ -1,6 +1,6 @@
-"""Moves calls onto what was loaded, and off what is to go.
+"""Starts and retires generations of model versions without failing calls.
 
-Belongs to the event loop's thread. It must not know why anything is loaded, nor from where.
+Belongs to the event loop's thread. This module must not know why a version is loaded, nor from where.
 """
 
 import asyncio
@@ -15,18 +15,18 @@ from linnaeus.server.scheduling import BatchQueue
 
 
 class VersionSwitch:
-    """Puts versions before the calls and takes them away.
+    """Puts loaded versions into service and takes them out of service.
 
     Invariants:
-        1. Between two steps of the event loop a version has one generation that new calls get, or none.
-        2. A call that was admitted to a generation is answered by it, also if another has taken its place.
-        3. A generation's lane is closed after the last call could be resolved to it, and its modules go after its lane.
+        1. Between two iterations of the event loop, new requests for a version resolve to one generation, or to none.
+        2. A request admitted to a generation is answered by it, even if another generation has replaced it.
+        3. A generation's lane is closed once no request can resolve to it, and its models are removed after the lane.
 
     Args:
-        catalog: says what calls get.
-        queue: gets a lane for each generation.
-        devices: get the modules.
-        loader: returns the memory.
+        catalog: resolves requests to generations.
+        queue: has one lane for each generation.
+        devices: run the models.
+        loader: releases the models' memory.
     """
 
     def __init__(
@@ -39,17 +39,22 @@ class VersionSwitch:
         self._generations = itertools.count(1)
 
     async def replace(self, old: LaneKey | None, loaded: LoadedVersion) -> None:
-        """Moves the calls of a version onto what was loaded; returns once the old generation's memory is free."""
+        """Puts a loaded version into service; returns once the generation it replaces is drained and its memory free.
+
+        Args:
+            old: lane of the generation to replace; None if the version is not in service.
+            loaded: the loaded version.
+        """
         self._catalog.put(self._start_generation(loaded, old if loaded.is_same else None))
         if old is not None:
             await self._retire_generation(old)
 
     async def remove(self, lane: LaneKey, reason: str) -> None:
-        """Takes a version that is ready from the calls; returns once those in flight are answered and its memory free.
+        """Takes a ready version out of service; returns once its requests are answered and its memory is free.
 
         Args:
-            lane: its present generation.
-            reason: why it is not loaded from now on.
+            lane: lane of its current generation.
+            reason: why it is unloaded.
         """
         self._catalog.put(Entry(lane.model, lane.version, ModelState.DRAINING, reason, lane.generation))
         await self._retire_generation(lane)
@@ -58,7 +63,7 @@ class VersionSwitch:
     def _start_generation(self, loaded: LoadedVersion, learn_from: LaneKey | None) -> Entry:
         folder, models = loaded.folder, loaded.models
         lane = LaneKey(folder.model, folder.version, next(self._generations))
-        limits, tables = lane_parameters(models, loaded.chosen)
+        limits, tables = lane_parameters(models, loaded.settings)
         for model in models:
             self._devices.add_model(lane, model)
         self._queue.open_lane(lane, limits, tables, learn_from)
@@ -72,16 +77,16 @@ class VersionSwitch:
             specialisations=tuple(model.specialisation for model in models),
             max_batch_size=limits.max_batch_size,
             load_seconds=loaded.seconds,
-            default_timeout_seconds=loaded.chosen.default_timeout_seconds,
+            default_timeout_seconds=loaded.settings.default_timeout_seconds,
         )
 
     async def _retire_generation(self, lane: LaneKey) -> None:
         loop = asyncio.get_running_loop()
         drained = asyncio.Event()
 
-        def tell() -> None:
+        def on_drained() -> None:
             loop.call_soon_threadsafe(drained.set)
 
-        self._queue.close_lane(lane, tell)
+        self._queue.close_lane(lane, on_drained)
         await drained.wait()
         await self._loader.release(self._devices.remove_model(lane))

@@ -1,1 +1,1 @@
-"""What travels between the folders: a request, its record, its refusals and the observer protocol."""
+"""Types that the other folders exchange: requests and their records, refusals, the observer and event log protocols."""

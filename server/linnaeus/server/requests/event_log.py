@@ -1,17 +1,17 @@
-"""What happened to every request and batch, one line of JSON an event: for finding out why a call was late.
+"""The event log: one line of JSON for each event in the life of a request or batch, to explain late answers.
 
-Events, each with what else its line has:
+Every line has `event` and `at`. The events and their further fields:
 
-    admitted  request, model, version, priority, deadline (null for none), predicted: when its answer is expected
-    refused   request, model, version, priority, deadline, reason: it was not admitted
-    dropped   request, reason: it was admitted, but will not be run
-    batch     batch, device, model, version, requests: a device began to run these together
-    ran       batch, succeeded: it has; a batch that a lost device gave back never does, and its requests are in another
-    ended     request, outcome: the call is over
+    admitted  request, model, version, priority, deadline (null for none), predicted (time of the expected answer)
+    refused   request, model, version, priority, deadline, reason
+    dropped   request, reason: the request was admitted but will not be run
+    batch     batch, device, model, version, requests: a device starts to run these requests together
+    ran       batch, succeeded: the batch ended; missing if a removed device returned its requests to the queue
+    ended     request, outcome: the request is over
 
-Lines are in the order of writing, which may differ from that of `at` by a little. Times
-are the engine clock's (CLOCK_MONOTONIC, which all processes of a machine share), in seconds. Writing is cheap but not
-free; it is off unless a file is named.
+Lines are in the order of writing, which may differ slightly from the order of `at`. Times are seconds of the engine's
+clock (CLOCK_MONOTONIC, shared by all processes of a machine). Writing has a cost; the log is off unless a file is
+configured. This module must not depend on the engine.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from linnaeus.server.errors import StartupError
 
 
 class EventLog(Protocol):
-    """Any thread may call it; it must not raise.
+    """A log of events. Any thread may call it; it must not raise.
 
     Attributes:
-        is_on: whether anything is noted; where not, whoever has much to tell saves the trouble.
+        is_on: whether events are written; if not, callers skip the work of collecting fields.
     """
 
     is_on: bool
 
     def write(self, event: str, at: float, **fields: Any) -> None:
-        """Notes an event."""
+        """Writes one event."""
 
     def close(self) -> None:
-        """Whatever was noted can be read from now on."""
+        """Flushes the log; events written later are lost."""
 
 
 class NullEventLog:
-    """Notes nothing."""
+    """An event log that discards every event."""
 
     is_on = False
 
@@ -52,10 +52,10 @@ class NullEventLog:
 
 
 class FileEventLog:
-    """Writes to a file, which an earlier run's is replaced by.
+    """An event log in a file; an existing file is replaced.
 
     Raises:
-        StartupError: the file cannot be written.
+        StartupError: if the file cannot be opened for writing.
     """
 
     is_on = True
@@ -68,9 +68,9 @@ class FileEventLog:
         self._lock = threading.Lock()
 
     def write(self, event: str, at: float, **fields: Any) -> None:
-        """Notes an event; one that comes after `close` is lost."""
+        """Writes one event; does nothing after `close`."""
         line = json.dumps({"event": event, "at": at, **fields})
-        with self._lock, contextlib.suppress(OSError):  # a full disk is no reason to fail a request
+        with self._lock, contextlib.suppress(OSError):  # a full disk must not fail a request
             if not self._file.closed:
                 self._file.write(line + "\n")
 
@@ -81,5 +81,5 @@ class FileEventLog:
 
 
 def open_event_log(path: str) -> EventLog:
-    """An event log in that file; none if there is no path."""
+    """Returns an event log that writes to `path`, or one that discards events if `path` is empty."""
     return FileEventLog(Path(path)) if path else NullEventLog()

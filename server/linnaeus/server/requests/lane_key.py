@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class LaneKey(NamedTuple):
-    """A version's key in the batch queue. Loading a version anew makes another generation of it beside the old one."""
+    """The key of a model version's lane. Every load of a version gets a new generation."""
 
     model: str
     version: int

@@ -1,4 +1,4 @@
-"""What the engine tells the metrics."""
+"""The observer protocol, through which the engine reports to the metrics, and the reasons of rejections."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from linnaeus.server.errors import (
 )
 from linnaeus.server.requests.request import BatchReport
 
-# The first that fits counts, so a subclass stands before its base.
+# The first match counts, so a subclass must precede its base class.
 _REASONS: tuple[tuple[type[RequestError], str], ...] = (
     (InvalidImage, "invalid_image"),
     (InvalidArgument, "invalid_argument"),
@@ -25,55 +25,55 @@ _REASONS: tuple[tuple[type[RequestError], str], ...] = (
 
 
 class Observer(Protocol):
-    """Called on the event loop's thread; must not raise."""
+    """A receiver of the engine's events. Called on the event loop's thread; must not raise or block."""
 
     def batch(self, report: BatchReport) -> None:
-        """A batch came back."""
+        """Records a finished batch."""
 
     def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
-        """A request got no answer, `seconds` after it came.
+        """Records a request that ended with an error.
 
         Args:
-            model: empty if there is none of that name.
-            reason: one word, as `rejection_reason` says it.
-            version: 0 if there is none such.
-            seconds: from its arrival to the error.
+            model: name of the model; empty if no such model exists.
+            reason: value of the metric's label, from `rejection_reason`.
+            version: version of the model; 0 if no such version exists.
+            seconds: time from the request's arrival to the error.
         """
 
     def cancelled(self, model: str, stage: str) -> None:
-        """A caller left while its image was at that stage."""
+        """Records a request that its caller cancelled at `stage`."""
 
     def load_failed(self, model: str) -> None:
-        """A version of a model that the repository holds was refused, or its config.toml was."""
+        """Records that a version of a model, or its config.toml, was refused."""
 
 
 class Observers:
-    """Several observers that hear the same, in their order."""
+    """A list of observers, each called with the same arguments in order."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
 
     def batch(self, report: BatchReport) -> None:
-        """A batch came back."""
+        """Records a finished batch."""
         for observer in self._observers:
             observer.batch(report)
 
     def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
-        """A request got no answer."""
+        """Records a request that ended with an error."""
         for observer in self._observers:
             observer.rejected(model, reason, version, seconds)
 
     def cancelled(self, model: str, stage: str) -> None:
-        """A caller left while its image was at that stage."""
+        """Records a request that its caller cancelled at `stage`."""
         for observer in self._observers:
             observer.cancelled(model, stage)
 
     def load_failed(self, model: str) -> None:
-        """A version of a model that the repository holds was refused, or its config.toml was."""
+        """Records that a version of a model, or its config.toml, was refused."""
         for observer in self._observers:
             observer.load_failed(model)
 
 
 def rejection_reason(error: RequestError) -> str:
-    """One word for a metric's label."""
+    """Returns the metric label value for an error: `queue_full`, `deadline` and so on; `failed` for other errors."""
     return next((reason for kind, reason in _REASONS if isinstance(error, kind)), "failed")

@@ -1,16 +1,16 @@
-"""The forms in which a request brings its image."""
+"""The forms in which a request may carry its image."""
 
 from typing import NamedTuple, TypeAlias
 
 
 class EncodedImage(NamedTuple):
-    """A whole JPEG (or MPO), PNG, GIF, WebP or BMP file; of several frames, the first is the picture."""
+    """A complete JPEG (or MPO), PNG, GIF, WebP or BMP file; only the first of several frames is used."""
 
     data: bytes
 
 
 class RawPixels(NamedTuple):
-    """Pixels as they are: uint8, height x width x channels; 1 grey, 3 RGB, 4 RGB with opacity."""
+    """Uncompressed pixels of any size: uint8 [H, W, C], with C = 1 for grey, 3 for RGB, 4 for RGBA."""
 
     data: bytes
     height: int
@@ -19,7 +19,7 @@ class RawPixels(NamedTuple):
 
 
 class PreparedPixels(NamedTuple):
-    """Pixels of exactly the model's colours and size, which go to it as they are: uint8, channels x height x width."""
+    """Pixels that already have the model's colours and size: uint8 [C, H, W]."""
 
     data: bytes
     channels: int

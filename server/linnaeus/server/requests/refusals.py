@@ -1,4 +1,4 @@
-"""The refusals that more than one folder sends to callers."""
+"""Refusals that more than one folder returns to callers."""
 
 from linnaeus.server.errors import DeadlineExceeded, Unavailable
 from linnaeus.server.requests.request import RequestTicket
@@ -9,18 +9,24 @@ SHORTEST_RETRY_SECONDS = 0.01
 
 
 def no_device(model: str) -> Unavailable:
-    """What is said to whoever asks for a model that no device is left for."""
+    """Returns the refusal of a request for a model whose devices have all been removed."""
     message = f"every device that runs model {model} has failed; try another server"
     return Unavailable(message, DRAINING_RETRY_SECONDS)
 
 
-def too_late(ticket: RequestTicket, now: float, what_it_did: str) -> DeadlineExceeded:
-    """What is said to whoever was admitted and cannot be answered in time after all."""
+def too_late(ticket: RequestTicket, now: float, what_happened: str) -> DeadlineExceeded:
+    """Returns the error of an admitted request that can no longer meet its deadline.
+
+    Args:
+        ticket: the request's ticket.
+        now: the engine clock's time, in seconds.
+        what_happened: predicate of "the image …" in the message, for example "waited for the device".
+    """
     deadline = now if ticket.deadline is None else ticket.deadline
     answer_at = max(ticket.predicted_at, now)
     late_by = max(answer_at - deadline, 0.0)
     message = (
-        f"the image {what_it_did}, and the answer would have come {late_by:.3f} s after the deadline; "
+        f"the image {what_happened}, and the answer would have come {late_by:.3f} s after the deadline; "
         "allow more time or send less"
     )
     return DeadlineExceeded(message, late_by, answer_at - now)

@@ -1,6 +1,7 @@
-"""What travels between the folders: a request, its payload in the scheduler, its outcome and its timings.
+"""A request, its payload in the scheduler, its outcome and its timings.
 
-What every image makes anew is a named tuple: a frozen dataclass takes three times as long to make.
+Types created for every request are named tuples: a frozen dataclass takes three times as long to create. This module
+must not depend on gRPC or on the engine.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from linnaeus.server.requests.request_record import BatchRecord
 from linnaeus.server.runtime.model import Pixels, Ranking
 from linnaeus.server.scheduling import Batch, Ticket
 from linnaeus.server.scheduling import (
-    PredictionError as PredictionError,  # these two are for those who speak with the engine
+    PredictionError as PredictionError,  # re-exported, with Priority, for the engine's callers
 )
 from linnaeus.server.scheduling import Priority as Priority
 
@@ -24,12 +25,13 @@ class Request(NamedTuple):
     """One image to classify.
 
     Attributes:
-        image: the picture as it came.
-        model, version: as in the contract; empty for the defaults.
-        top_k: classes to return; 0 for the default.
-        deadline: the engine clock's time after which the answer is worth nothing; None for never.
-        priority: who goes first where there is too much to do.
-        caller: who asks, as the transport knows them; empty for unknown.
+        image: the image as received.
+        model: name of the model; empty if the server has only one.
+        version: number or label of the version; empty for the default.
+        top_k: number of classes to return; 0 for the default.
+        deadline: time on the engine's clock by which the answer must arrive, in seconds; None for no deadline.
+        priority: precedence under load.
+        caller: identity of the caller as given by the transport; empty if unknown.
     """
 
     image: Picture
@@ -42,7 +44,7 @@ class Request(NamedTuple):
 
 
 class TimedRanking(NamedTuple):
-    """One image's ranking with how it was made."""
+    """The ranking of one image, the size of its batch and the seconds spent in each stage."""
 
     ranking: Ranking
     batch_size: int
@@ -62,11 +64,11 @@ class ScoredClass:
 
 @dataclass(frozen=True, slots=True)
 class ScoredClasses:
-    """The classes of an answer, best first; each is put together when it is looked at, for few look at a thousand.
+    """A sequence of an answer's classes, best first. Elements are created on access, since most are never read.
 
     Attributes:
-        ranking: their indices and probabilities, as they came from the device.
-        labels: of all the model's classes, by index.
+        ranking: indices and probabilities of the classes.
+        labels: labels of all classes of the model, by index.
     """
 
     ranking: Ranking
@@ -75,23 +77,23 @@ class ScoredClasses:
     def __len__(self) -> int:
         return len(self.ranking.indices)
 
-    def __getitem__(self, place: int) -> ScoredClass:
-        index = self.ranking.indices[place]
-        return ScoredClass(index, self.labels[index], self.ranking.probabilities[place])
+    def __getitem__(self, rank: int) -> ScoredClass:
+        index = self.ranking.indices[rank]
+        return ScoredClass(index, self.labels[index], self.ranking.probabilities[rank])
 
     def __iter__(self) -> Iterator[ScoredClass]:
         return map(self.__getitem__, range(len(self)))
 
 
 class Classification(NamedTuple):
-    """An answer: the best classes, who gave it, and where the time went.
+    """The answer to one request.
 
     Attributes:
-        ranking: the classes' indices and probabilities, best first.
-        labels: of all the model's classes, by index.
-        model, version: who gave it.
-        batch_size: images in the run that it is from.
-        decode_seconds, queue_seconds, inference_seconds: where the time went.
+        ranking: indices and probabilities of the best classes, best first.
+        labels: labels of all classes of the model, by index.
+        model, version: the model version that answered.
+        batch_size: number of images in the batch.
+        decode_seconds, queue_seconds, inference_seconds: time spent in each stage.
     """
 
     ranking: Ranking
@@ -110,33 +112,33 @@ class Classification(NamedTuple):
 
 
 class ResultFuture(Protocol):
-    """Where an image's answer goes, as into a future."""
+    """The part of a future's interface that the engine uses to complete a request. Event loop's thread only."""
 
     def done(self) -> bool:
-        """Whether there is one, or nobody wants it any more."""
+        """Returns whether the request has a result or an error, or was cancelled."""
 
     def set_result(self, ranked: TimedRanking, /) -> None:
-        """Gives it."""
+        """Completes the request with a ranking."""
 
     def set_exception(self, error: RequestError, /) -> None:
-        """Says why there is none."""
+        """Completes the request with an error."""
 
 
 @dataclass(slots=True, eq=False)
 class RequestPayload:
-    """An image on its way through the engine.
+    """The payload of a ticket: the image, its decoded pixels and the future of its answer.
 
-    `future` belongs to the event loop; other threads only carry it.
+    One thread at a time owns it, except `future`, which only the event loop's thread may call.
 
     Attributes:
-        number: counts the engine's requests.
-        image: the picture as it came.
-        input: what the model takes.
-        top_k: classes to return.
-        future: what the caller waits for, or is told by.
-        pixels: the picture decoded, uint8 [H, W, C]; None before.
-        decode_seconds: how long that took.
-        batch: that it is part of; None if it is not, or no record handler is set.
+        number: number of the request, unique within the engine.
+        image: the image as received.
+        input: shape and preprocessing of the model's input.
+        top_k: number of classes to return.
+        future: receives the result.
+        pixels: the decoded image, uint8 [H, W, C]; None until decoded.
+        decode_seconds: time spent decoding.
+        batch: record of the image's batch; None if it is in no batch or no record handler is set.
     """
 
     number: int
@@ -150,9 +152,13 @@ class RequestPayload:
 
     @property
     def content(self) -> Pixels:
-        """The pixels of a picture that was decoded."""
+        """The decoded pixels, uint8 [H, W, C].
+
+        Raises:
+            LookupError: if the image is not decoded.
+        """
         if self.pixels is None:
-            raise LookupError("a picture that was not decoded has no pixels")
+            raise LookupError("the image is not decoded yet")
         return self.pixels
 
 
@@ -160,14 +166,14 @@ RequestTicket: TypeAlias = Ticket[RequestPayload]
 RequestBatch: TypeAlias = Batch[RequestPayload]
 
 
-def lane_key_of(what: RequestTicket | RequestBatch) -> LaneKey:
-    """The model's name, version and generation, which is what the engine calls its lanes."""
-    lane: LaneKey = what.lane  # type: ignore[assignment]  # to the queue any key would do
+def lane_key_of(lane_member: RequestTicket | RequestBatch) -> LaneKey:
+    """Returns the key of a ticket's or batch's lane."""
+    lane: LaneKey = lane_member.lane  # type: ignore[assignment]  # the queue accepts any hashable key
     return lane
 
 
 class ItemOutcome(NamedTuple):
-    """What became of one image: a ranking from a run of `batch_size` images, or an error."""
+    """The result of one image: a ranking from a run of `batch_size` images, or an error."""
 
     ticket: RequestTicket
     result: Ranking | RequestError
@@ -177,15 +183,15 @@ class ItemOutcome(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchOutcome:
-    """What became of one batch.
+    """The results of one batch.
 
     Attributes:
-        lane: the model's name, version and generation.
-        device: who ran it.
-        size: images in the run; 0 if all were late.
-        inference_seconds: the run's time; 0.0 if there was none.
-        items: one for each image, those that were late included.
-        finished_at: the clock's time when the device was done.
+        lane: key of the batch's lane.
+        device: name of the device.
+        size: number of images that were run; 0 if all were late.
+        inference_seconds: time of the run; 0.0 if nothing was run.
+        items: one outcome for each image, including those that were late.
+        finished_at: end of the run, in seconds of the engine's clock.
     """
 
     lane: LaneKey
@@ -197,9 +203,9 @@ class BatchOutcome:
 
 
 class RequestTimings(NamedTuple):
-    """Where one answered image spent its time, in seconds.
+    """The time that one answered request spent in each stage, in seconds.
 
-    `prediction_error_seconds` is above 0 if the answer came later than predicted at admission.
+    `prediction_error_seconds` is the time of the answer minus the time predicted at admission.
     """
 
     decode_seconds: float
@@ -212,9 +218,15 @@ class RequestTimings(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BatchReport:
-    """What the metrics learn of one batch: its size, and the times of the images that were answered.
+    """The metrics of one batch.
 
-    `inference_seconds` is how long the worker of that device was busy with it; 0.0 if there was no run.
+    Attributes:
+        model, version: the model version.
+        size: number of images that were run; 0 if all were late.
+        requests: timings of the requests that were answered.
+        failed: number of images that ended with an internal failure.
+        device: name of the device.
+        inference_seconds: time of the run; 0.0 if nothing was run.
     """
 
     model: str

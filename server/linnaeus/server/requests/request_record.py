@@ -1,6 +1,7 @@
-"""What became of a request, for record handlers: when it was at which stage, and in which batch.
+"""Records of finished requests and batches, and the protocol of their handlers.
 
-Knows neither spans nor logs, and holds nothing of a picture but its size. Without a handler nothing here is made.
+A record holds times and identifiers, and of the image only its size in bytes. Records are created only if a handler is
+set. This module must not know how handlers use the records (spans, logs).
 """
 
 from collections.abc import Iterator
@@ -12,15 +13,16 @@ from linnaeus.server.scheduling import Priority
 
 @dataclass(slots=True, eq=False)
 class BatchRecord:
-    """One batch on a device, as all its requests share it. Times are the engine clock's.
+    """The record of one batch, shared by its requests. Times are seconds of the engine's clock.
 
     Attributes:
-        number: counts the batches.
-        model, version, device: whose it was, and who ran it.
-        size: images in it.
-        taken_at: when the device took it.
-        finished_at: when the device was done; 0.0 before.
-        succeeded: whether it ran without a failure of ours.
+        number: number of the batch.
+        model, version: the model version.
+        device: name of the device that ran it.
+        size: number of images.
+        taken_at: time at which the device took it.
+        finished_at: time at which the device finished it; 0.0 until then.
+        succeeded: whether it ran without an internal failure.
     """
 
     number: int
@@ -34,7 +36,7 @@ class BatchRecord:
 
 
 class StageTiming(NamedTuple):
-    """When one stage of a request began and ended."""
+    """The start and end of one stage of a request, in seconds of the engine's clock."""
 
     name: str
     began_at: float
@@ -43,19 +45,19 @@ class StageTiming(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """A request that is over. Times are the engine clock's.
+    """The record of a finished request. Times are seconds of the engine's clock.
 
     Attributes:
-        number: counts the engine's requests.
-        model, version: that were meant; empty and 0 if there is none such.
-        outcome: `answered`, `cancelled` if its caller left, else why there is no answer, in a word.
-        priority: of the request.
-        image_bytes: the picture's size as it came.
-        timeout_seconds: how long it could have taken; None for any time.
-        arrived_at, ended_at: the first and the last moment.
-        decode_seconds: how long decoding took.
-        decoded_at: when that was done; 0.0 if it never was.
-        run: that it was part of; None if it never was.
+        number: number of the request, unique within the engine.
+        model, version: the model version named by the request; empty and 0 if it does not exist.
+        outcome: `answered`, `cancelled`, or the value of `rejection_reason`.
+        priority: priority of the request.
+        image_bytes: size of the image as received.
+        timeout_seconds: time from arrival to the deadline; None for no deadline.
+        arrived_at, ended_at: start and end of the request.
+        decode_seconds: time spent decoding.
+        decoded_at: end of decoding; 0.0 if the image was not decoded.
+        batch: record of the request's batch; None if it was in none.
     """
 
     number: int
@@ -72,10 +74,10 @@ class RequestRecord:
     batch: BatchRecord | None = None
 
     def stages(self) -> Iterator[StageTiming]:
-        """Its stages in order, each beginning where the one before ended.
+        """Yields the stages in order, each starting at the end of the previous one.
 
-        They are `decoder_queue`, `decode`, `queue` (for a device) and `inference`. The last one is cut where the
-        request ended; a request whose picture was never decoded has none.
+        The stages are `decoder_queue`, `decode`, `queue` (for a device) and `inference`. The last one ends with the
+        request. A request whose image was not decoded has no stages.
         """
         if not self.decoded_at:
             return
@@ -86,46 +88,46 @@ class RequestRecord:
             yield StageTiming("queue", self.decoded_at, self.ended_at)
             return
         yield StageTiming("queue", self.decoded_at, self.batch.taken_at)
-        done_at = self.batch.finished_at or self.ended_at  # a caller who left may have been faster than the device
+        done_at = self.batch.finished_at or self.ended_at  # a cancelled request may end before its batch
         yield StageTiming("inference", self.batch.taken_at, min(done_at, self.ended_at))
 
 
 class RecordHandler(Protocol):
-    """Takes the records of sampled requests. Called on the event loop's thread; must not raise or block."""
+    """A receiver of the records of sampled requests. Called on the event loop's thread; must not raise or block."""
 
     def sample(self, number: int) -> object | None:
-        """Decides, in the task of the call, whether a request is recorded.
+        """Decides whether a request is recorded. Called in the asyncio task of the call.
 
         Returns:
-            The context that `request_ended` gets; None if the request is not recorded.
+            The context to pass to `request_ended`; None if the request is not recorded.
         """
 
     def request_ended(self, context: object, record: RequestRecord) -> None:
-        """A sampled request has ended; `context` is what `sample` returned."""
+        """Handles the end of a sampled request; `context` is the return value of `sample`."""
 
     def batch_ended(self, batch: BatchRecord) -> None:
-        """A batch has run, and its requests have ended, unless a removed device gave them back."""
+        """Handles the end of a batch, after its requests ended or a removed device returned them to the queue."""
 
 
 class RecordHandlers:
-    """Several handlers of the same engine's records."""
+    """A list of record handlers, each with a context of its own."""
 
     def __init__(self, *handlers: RecordHandler) -> None:
         self._handlers = handlers
 
     def sample(self, number: int) -> object | None:
-        """Asks every handler."""
+        """Returns the contexts of all handlers, or None if no handler records the request."""
         contexts = [handler.sample(number) for handler in self._handlers]
         return None if all(context is None for context in contexts) else contexts
 
     def request_ended(self, context: object, record: RequestRecord) -> None:
-        """Passes a record to each handler that sampled the request."""
+        """Passes the record to each handler that sampled the request."""
         if isinstance(context, list):
             for handler, own in zip(self._handlers, context, strict=True):
                 if own is not None:
                     handler.request_ended(own, record)
 
     def batch_ended(self, batch: BatchRecord) -> None:
-        """Passes a batch to every handler."""
+        """Passes the batch to every handler."""
         for handler in self._handlers:
             handler.batch_ended(batch)
