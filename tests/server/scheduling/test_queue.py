@@ -1,4 +1,4 @@
-"""What the queue promises to the threads around it: nobody is forgotten asleep, and closing ends everybody."""
+"""The queue with threads: no waiting thread is forgotten, and closing ends all of them."""
 
 import threading
 from collections import Counter
@@ -21,12 +21,12 @@ from linnaeus.server.scheduling import (
     Ticket,
 )
 
-# Far more than any of this takes; a thread that was forgotten would sleep for ever.
+# Far more than any test takes; a forgotten thread would wait for ever.
 PATIENCE_SECONDS = 60
 
 
 class CountingClock:
-    """A clock that counts its readings: whoever waits in the queue has read it first, under the queue's lock."""
+    """A clock that counts its readings. A thread reads it under the queue's lock before it waits."""
 
     def __init__(self) -> None:
         self.now = 1.0
@@ -46,14 +46,14 @@ class CountingClock:
 
 
 class BlockedThread:
-    """A thread in one blocking call of the queue, known to have begun it."""
+    """A thread in one blocking call of the queue, which is known to have begun."""
 
     def __init__(self, clock: CountingClock, call: Callable[[], Any]) -> None:
         self._returned: list[Any] = []
         self._thread = threading.Thread(target=lambda: self._returned.append(call()), daemon=True)
         clock.forget()
         self._thread.start()
-        clock.wait()  # it holds the lock now, and gives it back only by sleeping or by returning
+        clock.wait()  # it holds the lock now, and releases it only by waiting or returning
 
     def result(self) -> Any:
         self._thread.join(timeout=PATIENCE_SECONDS)
@@ -84,7 +84,7 @@ def test_an_unknown_lane_is_closed_and_empty() -> None:
     assert queue.depth("nowhere") == 0
 
 
-def test_taking_and_cancelling_both_give_places_back() -> None:
+def test_taking_and_cancelling_tickets_makes_room_in_the_lane() -> None:
     queue, _ = new_queue(max_queue_size=2)
     first, second = put(queue, "1"), queue.admit("a", "2")
     with pytest.raises(QueueFull):
@@ -97,7 +97,7 @@ def test_taking_and_cancelling_both_give_places_back() -> None:
     assert queue.depth("a") == 1
 
 
-def test_an_cancelled_ticket_is_never_handed_out() -> None:
+def test_a_cancelled_ticket_is_never_handed_out() -> None:
     queue, _ = new_queue()
     tickets = [put(queue, name) for name in "123"]
     queue.cancel(tickets[0])
@@ -123,7 +123,7 @@ def test_cancelling_twice_counts_once() -> None:
     assert queue.depth("a") == 1
 
 
-def test_what_is_cancelled_while_it_runs_says_so_and_its_answer_counts_for_nothing() -> None:
+def test_cancelling_a_running_ticket_returns_taken() -> None:
     queue, _ = new_queue()
     ticket = put(queue, "1")
     batch = queue.take("d")
@@ -133,12 +133,12 @@ def test_what_is_cancelled_while_it_runs_says_so_and_its_answer_counts_for_nothi
     assert queue.take_nowait("d", batch) is None
 
 
-def test_an_open_lane_tells_how_long_its_batches_take_on_every_device() -> None:
+def test_batch_seconds_are_listed_by_device_and_size() -> None:
     queue, _ = new_queue(devices={"d": 1, "e": 1}, seconds={1: 0.1, 4: 0.4})
     assert queue.batch_seconds("a") == {"d": {1: 0.1, 4: 0.4}, "e": {1: 0.1, 4: 0.4}}
 
 
-def test_a_batch_that_failed_teaches_nothing() -> None:
+def test_a_failed_batch_does_not_change_the_latency_table() -> None:
     queue, clock = new_queue(seconds={1: 0.1})
     put(queue, "1")
     batch = queue.take("d")
@@ -155,7 +155,7 @@ def test_a_batch_that_failed_teaches_nothing() -> None:
 # Closing.
 
 
-def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay() -> None:
+def test_after_close_nothing_is_admitted_and_all_tickets_are_handed_out_without_delay() -> None:
     queue, _ = new_queue(max_queue_delay_seconds=0.5)
     put(queue, "queued")
     decoding = queue.admit("a", "decoding")
@@ -179,7 +179,7 @@ def test_close_admits_nothing_more_and_hands_out_all_that_is_held_without_delay(
 
 
 @pytest.mark.parametrize("ending", ["run", "cancelled", "refused by the decoder"])
-def test_when_the_last_ticket_of_a_closed_queue_ends_all_workers_and_decoders_do(ending: str) -> None:
+def test_when_the_last_ticket_of_a_closed_queue_ends_all_its_threads_return(ending: str) -> None:
     queue, clock = queue_and_clock({"d": 2, "e": 1})
     ticket = queue.admit("a", "last")
     if ending != "cancelled":
@@ -188,7 +188,7 @@ def test_when_the_last_ticket_of_a_closed_queue_ends_all_workers_and_decoders_do
     decoders = [] if ending == "cancelled" else [BlockedThread(clock, queue.next_to_decode) for _ in range(2)]
     clock.forget()
     queue.close()
-    for _ in range(2 * len(workers) + len(decoders)):  # all have looked about, and workers sleep again
+    for _ in range(2 * len(workers) + len(decoders)):  # all have looked for work once, and the workers wait again
         clock.wait()
     if ending == "run":
         queue.put({ticket: 0.0})
@@ -200,7 +200,7 @@ def test_when_the_last_ticket_of_a_closed_queue_ends_all_workers_and_decoders_do
 
 
 def drain(queue: BatchQueue[str], device: str) -> list[str]:
-    """Serves as a worker does; returns what it ran."""
+    """Serves batches as a worker does; returns the payloads that ran."""
     ran: list[str] = []
     batch: Batch[str] | None = None
     while (batch := queue.take(device, batch)) is not None:
@@ -209,7 +209,7 @@ def drain(queue: BatchQueue[str], device: str) -> list[str]:
     return ran
 
 
-def test_what_a_failing_device_gives_back_while_the_queue_drains_still_runs_on_another() -> None:
+def test_tickets_requeued_while_the_queue_drains_run_on_another_device() -> None:
     queue, clock = queue_and_clock({"d": 1, "e": 1})
     put(queue, "1")
     batch = queue.take("d")
@@ -221,7 +221,7 @@ def test_what_a_failing_device_gives_back_while_the_queue_drains_still_runs_on_a
 
 
 @pytest.mark.parametrize("ending", ["given back", "run"])
-def test_a_closed_queue_waits_for_what_the_other_worker_of_a_failing_device_still_holds(ending: str) -> None:
+def test_a_closed_queue_waits_for_batches_of_a_removed_device(ending: str) -> None:
     queue, clock = queue_and_clock({"d": 2, "e": 1}, size=1)
     put(queue, "1"), put(queue, "2")
     first, second = queue.take("d"), queue.take("d")
@@ -238,7 +238,7 @@ def test_a_closed_queue_waits_for_what_the_other_worker_of_a_failing_device_stil
         assert other.result() is None
 
 
-def test_each_worker_of_a_failing_device_may_take_it_out_and_gives_back_what_it_held() -> None:
+def test_each_worker_of_a_device_may_remove_it_and_requeue_its_batch() -> None:
     queue, _ = new_queue(devices={"d": 2, "e": 1}, size=1)
     put(queue, "1"), put(queue, "2")
     first, second = queue.take("d"), queue.take("d")
@@ -252,28 +252,28 @@ def test_each_worker_of_a_failing_device_may_take_it_out_and_gives_back_what_it_
 # Wake-ups.
 
 
-def test_a_worker_asleep_is_woken_by_what_is_put() -> None:
+def test_putting_a_ticket_wakes_a_waiting_worker() -> None:
     queue, clock = queue_and_clock()
     worker = BlockedThread(clock, lambda: queue.take("d"))
     put(queue, "1")
     assert payloads(worker.result()) == ["1"]
 
 
-def test_a_worker_that_takes_wakes_another_if_there_is_more() -> None:
+def test_a_worker_that_takes_a_batch_wakes_another_if_there_is_more() -> None:
     queue, clock = queue_and_clock({"d": 2})
     workers = [BlockedThread(clock, lambda: queue.take("d")) for _ in range(2)]
-    put(queue, "1", "a"), put(queue, "2", "b")  # most often, the first worker has not even looked when both are there
+    put(queue, "1", "a"), put(queue, "2", "b")  # usually the first worker has not looked yet when both are there
     assert sorted(payloads(worker.result())[0] for worker in workers) == ["1", "2"]
 
 
-def test_of_the_workers_asleep_the_last_to_fall_asleep_is_woken_for_its_caches_are_warm() -> None:
+def test_the_worker_that_waited_last_is_woken_first() -> None:
     queue, clock = queue_and_clock({"d": 2}, lanes="a")
     _, last = (BlockedThread(clock, lambda: queue.take("d")) for _ in range(2))
     put(queue, "1")
     assert payloads(last.result()) == ["1"]
 
 
-def test_of_the_decoders_asleep_the_last_to_fall_asleep_is_woken() -> None:
+def test_the_decoder_that_waited_last_is_woken_first() -> None:
     queue, clock = queue_and_clock()
     _, last = (BlockedThread(clock, queue.next_to_decode) for _ in range(2))
     ticket = queue.admit("a", "1")
@@ -281,7 +281,7 @@ def test_of_the_decoders_asleep_the_last_to_fall_asleep_is_woken() -> None:
     assert last.result().tickets == [ticket]
 
 
-def test_only_devices_that_run_the_model_are_woken_for_it() -> None:
+def test_only_workers_of_devices_that_may_run_the_model_are_woken() -> None:
     queue, clock = queue_and_clock({"d": 1}, lanes="a")
     queue.open_lane("x", LaneLimits(4, 100), {"e": LatencyTable({1: 1e-6})})
     queue.add_device("e", 1)
@@ -292,7 +292,7 @@ def test_only_devices_that_run_the_model_are_woken_for_it() -> None:
     assert payloads(worker.result()) == ["a1"]
 
 
-def test_a_worker_that_finishes_hands_the_rest_to_one_that_sleeps() -> None:
+def test_a_worker_that_takes_a_batch_leaves_the_rest_to_a_waiting_worker() -> None:
     queue, clock = queue_and_clock(size=1)
     queue.open_lane("one", LaneLimits(1, 100, instances=1), {"d": LatencyTable({1: 1e-6})})
     put(queue, "1", "one")
@@ -304,7 +304,7 @@ def test_a_worker_that_finishes_hands_the_rest_to_one_that_sleeps() -> None:
     assert payloads(worker.result()) == ["a1"]
 
 
-def test_a_decoder_asleep_is_woken_by_an_admission() -> None:
+def test_notify_wakes_a_waiting_decoder() -> None:
     queue, clock = queue_and_clock()
     decoder = BlockedThread(clock, queue.next_to_decode)
     ticket = queue.admit("a", "1")
@@ -312,53 +312,53 @@ def test_a_decoder_asleep_is_woken_by_an_admission() -> None:
     assert decoder.result().tickets == [ticket]
 
 
-def learnt(queue: BatchQueue[str], seconds: float) -> None:
-    """What decoding a picture of one byte takes is known from now on."""
+def record_decoding(queue: BatchQueue[str], seconds: float) -> None:
+    """Records how long decoding an image of one byte takes."""
     ticket = queue.admit("a", "before", size=1)
     assert decode_next(queue) is ticket
     queue.put({ticket: seconds})
     assert payloads(queue.take("d")) == ["before"]
 
 
-def test_small_pictures_are_decoded_in_one_turn_and_large_ones_one_by_one() -> None:
+def test_small_images_are_decoded_several_per_turn_and_large_ones_one_by_one() -> None:
     for seconds, together in ((1e-4, ["1", "2", "3", "4"]), (2e-4, ["1", "2"]), (3e-4, ["1"]), (0.1, ["1"])):
         queue, _ = new_queue()
-        learnt(queue, seconds)
+        record_decoding(queue, seconds)
         for name in "1234":
             queue.admit("a", name, size=1)
         turn = queue.next_to_decode_nowait()
         assert turn is not None and [ticket.payload for ticket in turn.tickets] == together
 
 
-def test_a_small_picture_is_left_to_a_decoder_at_work_and_another_is_woken_if_that_one_does_not_come_back() -> None:
+def test_a_small_image_is_left_to_a_busy_decoder_until_notify_is_repeated() -> None:
     queue, clock = queue_and_clock()
-    learnt(queue, 1e-4)
+    record_decoding(queue, 1e-4)
     queue.admit("a", "at work", size=1)
-    assert queue.next_to_decode() is not None  # this thread is a decoder, which has something to do now
+    assert queue.next_to_decode() is not None  # this thread acts as a decoder that is busy
     other = BlockedThread(clock, queue.next_to_decode)
     queue.admit("a", "small", size=1)
     assert queue.notify()
-    clock.now += 1.0  # it is held up
+    clock.now += 1.0  # the busy decoder is delayed
     assert not queue.notify()
     assert payloads(other.result()) == ["small"]
 
 
-def test_whoever_does_not_ask_again_leaves_nothing_to_a_decoder_at_work() -> None:
+def test_take_leaves_no_small_image_to_a_busy_decoder() -> None:
     queue, clock = queue_and_clock({"d": 1}, size=1)
-    learnt(queue, 1e-4)
+    record_decoding(queue, 1e-4)
     put(queue, "decoded")
     for name in ("at work", "small"):
         queue.admit("a", name, size=1)
-    turn = queue.next_to_decode()  # this thread is a decoder, which is held up from now on; more is not wanted yet
+    turn = queue.next_to_decode()  # this thread acts as a decoder that is delayed; enough is decoded ahead for now
     assert turn is not None and [ticket.payload for ticket in turn.tickets] == ["at work"]
     other = BlockedThread(clock, queue.next_to_decode)
-    assert payloads(queue.take("d")) == ["decoded"]  # now it is
+    assert payloads(queue.take("d")) == ["decoded"]  # now more is to be decoded
     assert payloads(other.result()) == ["small"]
 
 
-def test_a_large_picture_is_left_to_nobody() -> None:
+def test_a_large_image_wakes_another_decoder_at_once() -> None:
     queue, clock = queue_and_clock()
-    learnt(queue, 0.1)
+    record_decoding(queue, 0.1)
     queue.admit("a", "at work", size=1)
     assert queue.next_to_decode() is not None
     other = BlockedThread(clock, queue.next_to_decode)
@@ -367,7 +367,7 @@ def test_a_large_picture_is_left_to_nobody() -> None:
     assert payloads(other.result()) == ["large"]
 
 
-def test_pixels_that_need_no_decoder_go_to_a_worker_that_sleeps() -> None:
+def test_admitted_pixels_wake_a_waiting_worker() -> None:
     queue, clock = queue_and_clock({"d": 1})
     worker = BlockedThread(clock, lambda: queue.take("d"))
     queue.admit("a", "pixels", is_decoded=True)
@@ -375,7 +375,7 @@ def test_pixels_that_need_no_decoder_go_to_a_worker_that_sleeps() -> None:
     assert payloads(worker.result()) == ["pixels"]
 
 
-def test_pixels_that_were_held_back_go_to_the_device_once_they_are_not_any_more() -> None:
+def test_held_pixels_go_to_the_device_when_they_are_released() -> None:
     queue, clock = new_queue(devices={"d": 1})
     for _ in range(16):
         cancelled = queue.admit("a", "gone", caller="canceller")
@@ -386,12 +386,12 @@ def test_pixels_that_were_held_back_go_to_the_device_once_they_are_not_any_more(
     held = queue.admit("a", "held", caller="canceller", is_decoded=True)
     assert held.held_until > clock.now and queue.take_nowait("d", first) is None
     clock.now = held.held_until
-    assert queue.next_to_decode_nowait() is None, "no decoder has to see it"
+    assert queue.next_to_decode_nowait() is None, "pixels need no decoder"
     assert payloads(queue.take_nowait("d")) == ["held"]
 
 
 @pytest.mark.parametrize("freeing", ["take", "cancel"])
-def test_a_decoder_that_is_far_enough_ahead_is_woken_when_a_place_is_free(freeing: str) -> None:
+def test_a_decoder_far_enough_ahead_is_woken_when_a_decoded_ticket_is_taken_or_cancelled(freeing: str) -> None:
     queue, clock = queue_and_clock({"d": 1}, size=1)
     first, _ = put(queue, "1"), put(queue, "2")
     third = queue.admit("a", "3")
@@ -403,7 +403,7 @@ def test_a_decoder_that_is_far_enough_ahead_is_woken_when_a_place_is_free(freein
     assert decoder.result().tickets == [third]
 
 
-def test_a_worker_of_a_removed_device_ends() -> None:
+def test_take_returns_none_when_the_device_is_removed() -> None:
     queue, clock = queue_and_clock({"d": 1, "e": 1})
     worker = BlockedThread(clock, lambda: queue.take("d"))
     queue.remove_device("d")
@@ -413,7 +413,7 @@ def test_a_worker_of_a_removed_device_ends() -> None:
     assert payloads(queue.take("e")) == ["1"]
 
 
-def test_what_is_given_back_wakes_a_worker_of_another_device() -> None:
+def test_requeued_tickets_wake_a_worker_of_another_device() -> None:
     queue, clock = queue_and_clock({"d": 1, "e": 1})
     put(queue, "1")
     batch = queue.take("d")
@@ -423,7 +423,7 @@ def test_what_is_given_back_wakes_a_worker_of_another_device() -> None:
     assert payloads(other.result()) == ["1"]
 
 
-def test_when_the_last_device_is_removed_candidates_and_decoded_tickets_are_refused() -> None:
+def test_when_the_last_device_is_removed_new_and_decoded_tickets_are_refused() -> None:
     queue, _ = new_queue(devices={"d": 1})
     waiting, decoding = queue.admit("a", "1"), queue.admit("b", "2")
     assert decode_next(queue) is waiting
@@ -432,7 +432,7 @@ def test_when_the_last_device_is_removed_candidates_and_decoded_tickets_are_refu
     with pytest.raises(NoDevice):
         queue.admit("a", "3")
     queue.cancel(waiting)
-    queue.put({waiting: 0.0})  # its caller has left: no error for anybody
+    queue.put({waiting: 0.0})  # its caller has cancelled: no error is raised
     queue.close()
     assert queue.next_to_decode() is None and queue.take("d") is None
 
@@ -441,33 +441,33 @@ def test_when_the_last_device_is_removed_candidates_and_decoded_tickets_are_refu
 
 
 class EndCounter:
-    """Counts how often each ticket ended, notes whose callers left first, and waits for the last."""
+    """Counts how often each ticket ended, records which were cancelled before, and signals when all have ended."""
 
     def __init__(self, expected: int) -> None:
         self._lock = threading.Lock()
         self._expected = expected
         self.times: Counter[str] = Counter()
-        self.left: dict[str, Stage] = {}
+        self.cancelled: dict[str, Stage] = {}
         self.all = threading.Event()
 
     def add(self, tickets: list[Ticket[str]]) -> None:
         with self._lock:
             self.times.update(ticket.payload for ticket in tickets)
-            self._look()
+            self._set_if_all_ended()
 
-    def leave(self, ticket: Ticket[str], stood: Stage) -> None:
+    def add_cancelled(self, ticket: Ticket[str], stage: Stage) -> None:
         with self._lock:
-            if stood is not Stage.ENDED:
-                self.left[ticket.payload] = stood
-            self._look()
+            if stage is not Stage.ENDED:
+                self.cancelled[ticket.payload] = stage
+            self._set_if_all_ended()
 
-    def _look(self) -> None:
-        if len(self.times.keys() | self.left.keys()) == self._expected:
+    def _set_if_all_ended(self) -> None:
+        if len(self.times.keys() | self.cancelled.keys()) == self._expected:
             self.all.set()
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.001])
-def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_threads_end(delay: float) -> None:
+def test_with_many_threads_each_ticket_ends_once_and_all_threads_return(delay: float) -> None:
     callers, each = 4, 750
     queue: BatchQueue[str] = BatchQueue(decoders=3)
     for lane in "abc":
@@ -478,7 +478,7 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
     ends = EndCounter(callers * each)
     errors: list[BaseException] = []
 
-    def guarded(work: Callable[[], None]) -> threading.Thread:
+    def start_thread(work: Callable[[], None]) -> threading.Thread:
         def body() -> None:
             try:
                 work()
@@ -500,7 +500,7 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
         batches = 0
         while (batch := queue.take(device, batch)) is not None:
             batches += 1
-            if device == "f" and batches > 20:  # this one fails
+            if device == "f" and batches > 20:  # this device fails
                 ends.add(batch.late)
                 ends.add(queue.remove_device("f", batch))
                 return
@@ -513,10 +513,10 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
             ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3), size=1)
             queue.notify()
             if number % 7 == 0:
-                ends.leave(ticket, queue.cancel(ticket))
+                ends.add_cancelled(ticket, queue.cancel(ticket))
 
-    workers = [guarded(decode) for _ in range(3)] + [guarded(lambda d=d: serve(d)) for d in "ddeeff"]
-    senders = [guarded(lambda caller=caller: call(caller)) for caller in range(callers)]
+    workers = [start_thread(decode) for _ in range(3)] + [start_thread(lambda d=d: serve(d)) for d in "ddeeff"]
+    senders = [start_thread(lambda caller=caller: call(caller)) for caller in range(callers)]
     assert ends.all.wait(timeout=60.0), "tickets were forgotten"
     queue.close()
     for thread in [*senders, *workers]:
@@ -524,5 +524,5 @@ def test_with_many_threads_every_one_of_thousands_of_tickets_ends_once_and_all_t
     assert errors == []
     assert not any(thread.is_alive() for thread in [*senders, *workers])
     assert set(ends.times.values()) == {1}
-    assert all(stood is Stage.TAKEN for name, stood in ends.left.items() if name in ends.times)
+    assert all(stage is Stage.TAKEN for name, stage in ends.cancelled.items() if name in ends.times)
     assert [queue.depth(lane) for lane in "abc"] == [0, 0, 0]
