@@ -1,4 +1,4 @@
-"""A precision is taken only if it agrees with float32 and is worth it; a real network keeps its answers in bfloat16."""
+"""A precision is chosen only if it agrees with float32 and is faster; a real network keeps its answers in bfloat16."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import read_artifact
-from linnaeus.server.runtime.calibration import drawn_pictures
+from linnaeus.server.runtime.calibration import generated_pictures
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fused_convolutions import FUSED, fuse_convolutions
 from linnaeus.server.runtime.model import load_model
@@ -34,17 +34,17 @@ from linnaeus.server.runtime.specialisation import specialise
 from linnaeus.server.runtime.weight_layout import reorder_weights
 
 CPU = torch.device("cpu")
-PICTURE = numpy.zeros((1, 1, 1), numpy.uint8)
+BLANK = numpy.zeros((1, 1, 1), numpy.uint8)
 AGREES = Agreement(8, 8, 0.01)
-# What the float32 of the choice tests answers; of the second picture it is hardly sure.
-PLAIN = [[0.6, 0.4], [0.505, 0.495]]
+# The answers of float32 in the selection tests; it is hardly confident about the second picture.
+FLOAT32_ANSWERS = [[0.6, 0.4], [0.505, 0.495]]
 needs_bfloat16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="hardware: a processor with bfloat16"
 )
 
 
 class FakeModel:
-    """A model of which everything is known beforehand; each of its batches moves the clock."""
+    """A model with given answers and durations; each batch advances the clock."""
 
     def __init__(self, clock: "Clock", seconds: float, answers: Sequence[Probabilities]) -> None:
         self.max_batch_size = 4
@@ -71,19 +71,19 @@ class Clock:
         return self.now
 
 
-def selected(wanted: str, **others: tuple[float, Sequence[Probabilities]]) -> tuple[str, str, dict[str, FakeModel]]:
+def select(wanted: str, **others: tuple[float, Sequence[Probabilities]]) -> tuple[str, str, dict[str, FakeModel]]:
     clock = Clock()
-    fakes = {name: FakeModel(clock, *of) for name, of in {"float32": (1.0, PLAIN), **others}.items()}
+    fakes = {name: FakeModel(clock, *of) for name, of in {"float32": (1.0, FLOAT32_ANSWERS), **others}.items()}
     opens = {name: lambda fake=fake: fake for name, fake in fakes.items()}  # type: ignore[misc]
-    chosen = select_precision(wanted, opens, ComparisonPictures([PICTURE] * 2, []), clock)
+    chosen = select_precision(wanted, opens, ComparisonPictures([BLANK] * 2, []), clock)
     assert {name for name, fake in fakes.items() if not fake.closed} == {chosen.precision}
     assert chosen.model is fakes[chosen.precision] and chosen.model.warm_ups == 1
     return chosen.precision, chosen.reason, fakes
 
 
-def test_auto_takes_the_fastest_that_agrees_and_closes_the_others() -> None:
+def test_auto_selects_the_fastest_precision_that_agrees_and_closes_the_others() -> None:
     alike = [[0.59, 0.41], [0.51, 0.49]]
-    precision, reason, _ = selected("auto", bfloat16=(0.5, alike), float16=(0.4, alike))
+    precision, reason, _ = select("auto", bfloat16=(0.5, alike), float16=(0.4, alike))
     assert precision == "float16" and "2.50 times" in reason and "2 of 2 pictures" in reason
 
 
@@ -101,45 +101,45 @@ def test_auto_takes_the_fastest_that_agrees_and_closes_the_others() -> None:
             "2 of 2 pictures have the same top-1, probabilities differ by at most 0.0300",
         ),
         (0.1, [[0.59, 0.41], [math.nan, 0.4]], "does not agree"),
-        (0.96, PLAIN, "1.04 times"),
+        (0.96, FLOAT32_ANSWERS, "1.04 times"),
     ],
     ids=["another first class", "probabilities apart", "no numbers", "hardly faster"],
 )
-def test_auto_stays_with_float32_and_says_why(seconds: float, answers: Sequence[Probabilities], why: str) -> None:
-    precision, reason, _ = selected("auto", bfloat16=(seconds, answers))
+def test_auto_keeps_float32_and_gives_the_reason(seconds: float, answers: Sequence[Probabilities], why: str) -> None:
+    precision, reason, _ = select("auto", bfloat16=(seconds, answers))
     assert precision == "float32" and why in reason
 
 
-def test_auto_stays_with_float32_where_the_other_cannot_be_run() -> None:
+def test_auto_keeps_float32_if_the_other_precision_cannot_be_run() -> None:
     def refused() -> FakeModel:
         raise ModelRefused("no such instruction")
 
     plain = FakeModel(Clock(), 1.0, [[0.6, 0.4]])
     chosen = select_precision(
-        "auto", {"float32": lambda: plain, "bfloat16": refused}, ComparisonPictures([PICTURE], []), plain.clock
+        "auto", {"float32": lambda: plain, "bfloat16": refused}, ComparisonPictures([BLANK], []), plain.clock
     )
     assert chosen.model is plain and "bfloat16 cannot be run (no such instruction)" in chosen.reason
 
 
-def test_what_is_asked_for_is_taken_however_slow_and_its_agreement_told() -> None:
-    precision, reason, fakes = selected("float16", float16=(9.0, [[0.4, 0.6]] * 2))
+def test_a_requested_precision_is_used_however_slow_and_its_agreement_reported() -> None:
+    precision, reason, fakes = select("float16", float16=(9.0, [[0.4, 0.6]] * 2))
     assert precision == "float16" and "0 of 2 pictures" in reason and fakes["float32"].warm_ups == 0
 
 
-def test_what_is_asked_for_is_refused_where_its_answers_are_no_numbers() -> None:
+def test_a_requested_precision_is_refused_if_its_answers_are_not_finite() -> None:
     with pytest.raises(ModelRefused, match=r"precision float16 gives answers that are no numbers"):
-        selected("float16", float16=(0.1, [[math.inf, 0.0]] * 2))
+        select("float16", float16=(0.1, [[math.inf, 0.0]] * 2))
 
 
-def test_differences_count_over_all_classes_and_pictures() -> None:
+def test_the_difference_is_the_largest_over_all_classes_and_pictures() -> None:
     assert compare([[0.5, 0.5], [0.1, 0.9]], [[0.5, 0.5], [0.2, 0.8]]) == Agreement(2, 2, pytest.approx(0.1))
 
 
-def test_the_surest_pictures_are_those_with_the_largest_lead() -> None:
+def test_the_most_confident_pictures_have_the_largest_lead() -> None:
     assert most_confident([[0.5, 0.5], *[[0.9, 0.1]] * 8, [0.6, 0.4]]) == list(range(1, 9))
 
 
-def test_speeds_are_taken_in_turns_so_that_a_slow_spell_hurts_nobody() -> None:
+def test_speeds_are_measured_in_turns_and_the_fastest_run_counts() -> None:
     clock = Clock()
     spent = iter([9.0, 9.0] + [1.0, 0.5] * 4)
 
@@ -149,13 +149,13 @@ def test_speeds_are_taken_in_turns_so_that_a_slow_spell_hurts_nobody() -> None:
     assert images_per_second({"a": (2, run), "b": (2, run)}, clock) == {"a": 2.0, "b": 4.0}
 
 
-def test_nothing_to_try_leaves_float32() -> None:
+def test_without_other_precisions_float32_is_chosen() -> None:
     assert choose_precision(1.0, []).precision == "float32"
     assert choose_precision(1.0, [Trial("bfloat16", 2.0, AGREES)]).precision == "bfloat16"
 
 
 class PreActivation(nn.Module):
-    """Batch norm and ReLU before a convolution, as in DenseNet; one scale is below zero, one is zero."""
+    """Batch norm and ReLU before a convolution, as in DenseNet; one scale is negative, one is zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,7 +198,7 @@ def test_a_network_keeps_its_answers_in_any_precision(precision: str, tolerance:
 
 
 class Ending(nn.Module):
-    """A convolution, and how a network may go on from there."""
+    """A convolution followed by one of several ends of a network."""
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -208,7 +208,7 @@ class Ending(nn.Module):
         with torch.no_grad():
             self.convolution.bias.copy_(torch.tensor([0.3, 0.7]))
             self.last.weight.zero_()
-            self.last.bias.copy_(torch.tensor([64.2, 64.0]))  # alike to bfloat16, whose steps are 0.5 there
+            self.last.bias.copy_(torch.tensor([64.2, 64.0]))  # equal in bfloat16, whose steps are 0.5 there
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.convolution(images.to(torch.float32) / 255).mean((2, 3))
@@ -220,7 +220,7 @@ class Ending(nn.Module):
 @pytest.mark.parametrize(
     ("kind", "tolerance"), [("dense layer", 1e-6), ("softmax", 2e-3), ("sigmoid", 2e-3)], ids=lambda each: str(each)
 )
-def test_whatever_a_network_ends_in_is_computed_and_given_in_float32(kind: str, tolerance: float) -> None:
+def test_the_last_layer_and_the_output_stay_in_float32(kind: str, tolerance: float) -> None:
     torch.manual_seed(3)
     network = Ending(kind)
     images = torch.randint(0, 256, (8, 4, 9, 9), dtype=torch.uint8)
@@ -230,12 +230,12 @@ def test_whatever_a_network_ends_in_is_computed_and_given_in_float32(kind: str, 
     assert kind == "sigmoid" or (answers.sum(1) - 1).abs().max() <= 1e-6
 
 
-def test_a_batch_norm_before_a_convolution_becomes_one() -> None:
+def test_a_batch_norm_before_a_convolution_becomes_a_convolution() -> None:
     module = fuse_convolutions(frozen(PreActivation()))
     assert len(module.graph.findAllNodes(FUSED)) == 2 and not module.graph.findAllNodes("aten::batch_norm")
 
 
-def test_weights_get_the_order_that_fits_the_size_of_what_they_are_given() -> None:
+def test_weights_are_reordered_for_their_input_size() -> None:
     module = fuse_convolutions(frozen(PreActivation()))
     reorder_weights(module, torch.zeros(1, 4, 9, 9, dtype=torch.uint8))
     weights = [list(node.inputs())[1].toIValue() for node in module.graph.findAllNodes(FUSED)]
@@ -248,12 +248,12 @@ def test_a_graph_with_nothing_to_cast_is_refused() -> None:
         cast_graph(module.graph, torch.bfloat16)
 
 
-class Dense(nn.Module):
+class NoLayers(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         return torch.softmax(pixels.flatten(1)[:, :10].to(torch.float32), dim=1)
 
 
-def replaced(folder: Path, module: torch.jit.ScriptModule) -> None:
+def replace_model(folder: Path, module: torch.jit.ScriptModule) -> None:
     torch.jit.save(module, str(folder / "model.pt"))
     manifest = json.loads((folder / "manifest.json").read_text())
     spec = read_manifest_input(folder)
@@ -277,7 +277,7 @@ def folder(repository: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(repository / "lenet" / "1", tmp_path / "lenet" / "1"))
 
 
-def record(folder: Path, pictures: Sequence[Pixels]) -> None:
+def record_pictures(folder: Path, pictures: Sequence[Pixels]) -> None:
     content = b"".join(picture.tobytes() for picture in pictures)
     (folder / "calibration.bin").write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -285,37 +285,37 @@ def record(folder: Path, pictures: Sequence[Pixels]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-def test_an_explicit_precision_that_cannot_be_had_refuses_the_version_in_one_sentence(folder: Path) -> None:
-    replaced(folder, torch.jit.script(Dense()))
+def test_a_requested_precision_that_is_not_available_refuses_the_version(folder: Path) -> None:
+    replace_model(folder, torch.jit.script(NoLayers()))
     with pytest.raises(ModelRefused, match=r"^model.pt cannot be run in bfloat16: it has no convolution"):
         load_model(folder, CPU, 1, precision="bfloat16")
 
 
 @needs_bfloat16
-def test_auto_on_a_model_that_cannot_be_converted_serves_float32_and_says_why(folder: Path) -> None:
-    replaced(folder, torch.jit.script(Dense()))
+def test_auto_serves_a_model_that_cannot_be_converted_in_float32_and_gives_the_reason(folder: Path) -> None:
+    replace_model(folder, torch.jit.script(NoLayers()))
     made = load_model(folder, CPU, 1, precision="auto").specialisation
     assert made.precision == "float32" and "bfloat16 cannot be run" in made.reason and "no convolution" in made.reason
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_a_served_model_agrees_with_itself_in_float32(precision: str, folder: Path) -> None:
+def test_a_served_model_agrees_with_float32(precision: str, folder: Path) -> None:
     plain, other = (load_model(folder, CPU, 2, precision=each) for each in ("float32", precision))
-    pictures = drawn_pictures(plain.manifest.input)[:8]
+    pictures = generated_pictures(plain.manifest.input)[:8]
     answers = [[model.probabilities([picture])[0] for picture in pictures] for model in (other, plain)]
     assert 0 < compare(*answers).difference < 0.02
     assert (other.specialisation.precision, other.specialisation.memory_format) == (precision, "channels_last")
-    assert "drawn pictures" in other.specialisation.reason
+    assert "generated pictures" in other.specialisation.reason
 
 
-def test_recorded_pictures_are_those_that_are_compared(folder: Path) -> None:
-    record(folder, drawn_pictures(read_artifact(folder).manifest.input)[:3])
+def test_recorded_pictures_are_compared(folder: Path) -> None:
+    record_pictures(folder, generated_pictures(read_artifact(folder).manifest.input)[:3])
     reason = load_model(folder, CPU, 1, precision="bfloat16").specialisation.reason
     assert "of 3 pictures" in reason and reason.endswith("recorded pictures)")
 
 
-def test_recorded_pictures_that_were_changed_are_refused(folder: Path) -> None:
-    record(folder, drawn_pictures(read_artifact(folder).manifest.input)[:1])
+def test_changed_or_missing_recorded_pictures_are_refused(folder: Path) -> None:
+    record_pictures(folder, generated_pictures(read_artifact(folder).manifest.input)[:1])
     (folder / "calibration.bin").write_bytes(b"\0" * 784)
     with pytest.raises(ModelRefused, match=r"^calibration.bin is not the one"):
         load_model(folder, CPU, 1, precision="auto")
@@ -324,7 +324,7 @@ def test_recorded_pictures_that_were_changed_are_refused(folder: Path) -> None:
         load_model(folder, CPU, 1, precision="auto")
 
 
-def test_a_corrupt_artifact_is_found_whatever_its_precision(folder: Path) -> None:
+def test_a_corrupt_artifact_is_refused_in_any_precision(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["check"]["probabilities"] = manifest["check"]["probabilities"][::-1]
     (folder / "manifest.json").write_text(json.dumps(manifest))
@@ -333,14 +333,13 @@ def test_a_corrupt_artifact_is_found_whatever_its_precision(folder: Path) -> Non
 
 
 @pytest.mark.gpu
-@pytest.mark.gpu
 @pytest.mark.parametrize("graphs", [False, True], ids=["launched", "recorded"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "auto"])
-def test_a_gpu_agrees_with_itself_in_float32(precision: str, graphs: bool, folder: Path) -> None:
+def test_a_model_on_a_gpu_agrees_with_float32(precision: str, graphs: bool, folder: Path) -> None:
     gpu = torch.device("cuda", 0)
     plain, other = (load_model(folder, gpu, 4, cuda_graphs=graphs, precision=each) for each in ("float32", precision))
     try:
-        pictures = drawn_pictures(plain.manifest.input)[:4]
+        pictures = generated_pictures(plain.manifest.input)[:4]
         assert compare(other.probabilities(pictures), plain.probabilities(pictures)).holds
     finally:
         plain.close()

@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import the helpers beside them: `builders`, `state_harness` and `simulation`."""
+"""Makes the helper modules `builders`, `state_harness` and `simulation` importable from the tests of this folder."""
 
 import sys
 from pathlib import Path
