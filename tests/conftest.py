@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from linnaeus.models.export import export
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, load_mnist
 
@@ -18,7 +18,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with version 1 of both default models; tests copy what they want to change."""
     root = tmp_path_factory.mktemp("repository")
     for name in ("lenet", "efficientnet_lite0"):
-        export(find(name), find(name).bundled_weights(), root, 1)
+        export_torchscript(find(name), find(name).bundled_weights(), root, 1)
     return root
 
 

@@ -9,8 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
-from linnaeus.models.torchscript import eager_classifier
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device

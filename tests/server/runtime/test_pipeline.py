@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from late_device import LateDevice
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact import load_module, read_artifact
@@ -316,7 +316,7 @@ def test_a_model_that_reads_a_tensors_value_runs_without_graphs(
 ) -> None:
     spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(ReadsValue())
     known = tuple(script(check_input(spec))[0].tolist())
-    content = Content("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
     runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
     monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # the capture must not even start
     image = numpy.zeros((4, 4, 1), numpy.uint8)
