@@ -11,9 +11,9 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.e2e.callers import Reply, call, wait_for_metric
-from tests.e2e.fragile import SIDE, picture, write_model
+from tests.e2e.event_log import Trace
 from tests.e2e.process_counts import descriptors, threads
-from tests.e2e.tracing import Trace
+from tests.e2e.synthetic_models import SIDE, picture, write_model
 
 from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.e2e.callers import Reply, call, wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
-from tests.e2e.tracing import Trace
+from tests.e2e.event_log import Trace
+from tests.e2e.synthetic_models import asking, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

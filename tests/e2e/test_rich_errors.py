@@ -1,8 +1,8 @@
 """Errors as they come over the wire, read as any gRPC client may: code, sentence, and the status in the trailer.
 
 These are the rows of the table that no other test asks a real server for. Pictures, top_k above the classes, unknown
-models and versions, and messages above the limit stand in test_refusals.py, a full queue in test_own_settings.py, and
-deadlines in test_promises.py.
+models and versions, and messages above the limit stand in test_refusals.py, a full queue in test_model_settings.py, and
+deadlines in test_overload.py.
 """
 
 import os
@@ -20,7 +20,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from tests.e2e.callers import wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
+from tests.e2e.synthetic_models import asking, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.collecting import PATIENCE_SECONDS, Collector, collecting
+from tests.otlp_collector import PATIENCE_SECONDS, Collector, collecting
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError

@@ -11,8 +11,8 @@ from queue import SimpleQueue
 import grpc
 import pytest
 from tests.e2e.callers import serving, wait_for_metric
-from tests.e2e.fragile import picture, write_model
-from tests.e2e.tracing import Trace
+from tests.e2e.event_log import Trace
+from tests.e2e.synthetic_models import picture, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

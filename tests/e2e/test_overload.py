@@ -13,8 +13,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.e2e import callers
 from tests.e2e.callers import Reply, call, serving, wait_for_metric
-from tests.e2e.fragile import request, write_model
-from tests.e2e.tracing import Trace
+from tests.e2e.event_log import Trace
+from tests.e2e.synthetic_models import request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import grpc
 import pytest
 from tests.e2e.callers import burst, serving, wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
-from tests.e2e.tracing import Run, Trace
+from tests.e2e.event_log import Run, Trace
+from tests.e2e.synthetic_models import asking, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS

@@ -7,8 +7,8 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.e2e.callers import call, serving, wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
-from tests.e2e.tracing import Run, Trace
+from tests.e2e.event_log import Run, Trace
+from tests.e2e.synthetic_models import asking, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

@@ -8,8 +8,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from tests.e2e.callers import Reply, burst, serving, wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
-from tests.e2e.tracing import Trace
+from tests.e2e.event_log import Trace
+from tests.e2e.synthetic_models import asking, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
