@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.otlp_collector import PATIENCE_SECONDS, Collector, collecting
+from tests.otlp_collector import TIMEOUT_SECONDS, Collector, run_collector
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
@@ -149,7 +149,7 @@ def test_faults_of_the_server_are_errors_and_those_of_callers_are_not(outcome: s
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    with collecting() as made:
+    with run_collector() as made:
         yield made
 
 
@@ -161,7 +161,7 @@ def test_a_collector_that_takes_nothing_is_told_of_once_and_once_more_when_it_do
     provider = OtlpTracerProvider(collector.endpoint, "0")
     for _ in range(3):
         provider.tracer.start_span("lost").end()
-        assert collector.refused.acquire(timeout=PATIENCE_SECONDS)
+        assert collector.refused.acquire(timeout=TIMEOUT_SECONDS)
     collector.refuses = False
     provider.tracer.start_span("sent").end()
     collector.wait_for(lambda spans: [span.name for span in spans] == ["sent"])
@@ -185,7 +185,7 @@ def test_a_collector_that_does_not_answer_holds_the_end_up_for_a_bounded_time(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
     provider = OtlpTracerProvider(collector.endpoint, "0")
     provider.tracer.start_span("stuck").end()
-    assert collector.entered.wait(PATIENCE_SECONDS)
+    assert collector.entered.wait(TIMEOUT_SECONDS)
     began = time.monotonic()
     provider.close()
     assert time.monotonic() - began < 25, "the processor's own end takes 30 s"
