@@ -26,7 +26,8 @@ from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.runtime.artifact import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import error_summary
 
 CPU = torch.device("cpu")

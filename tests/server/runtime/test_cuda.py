@@ -15,7 +15,8 @@ from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory
 
 pytestmark = pytest.mark.gpu

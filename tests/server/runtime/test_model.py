@@ -14,7 +14,8 @@ from linnaeus.models.registry import find
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device
-from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels, load_model
+from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.runner import TopK
 from linnaeus.server.runtime.topk import top_k
 

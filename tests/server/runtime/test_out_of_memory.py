@@ -14,7 +14,7 @@ import resource, sys, threading
 from pathlib import Path
 import torch
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.runtime.model import load_model
+from linnaeus.server.runtime.model_loading import load_model
 
 if sys.argv[2] == "configured":
     configure_process(0)

@@ -20,9 +20,10 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.model_store import loader
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
-from linnaeus.server.runtime import model as model_module
+from linnaeus.server.runtime import model_loading
 from linnaeus.server.runtime.cuda import CudaForward
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.warmup import size_classes
 
@@ -71,7 +72,7 @@ async def served(repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatc
         forward = CudaForward(module, manifest.classes)
         return PipelinedRunner(devices[-1], forward, (28, 28, 1), manifest.classes, size_classes(largest))
 
-    monkeypatch.setattr(model_module, "open_runner", open_runner)
+    monkeypatch.setattr(model_loading, "open_runner", open_runner)
     options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
     engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), observer)
     await engine.load()
@@ -129,7 +130,7 @@ async def test_graphs_are_captured_only_if_the_config_enables_them(
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text(text)
     captured: list[object] = []
-    monkeypatch.setattr(model_module, "capture_graphs", captured.append)
+    monkeypatch.setattr(model_loading, "capture_graphs", captured.append)
     engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
     assert len(captured) == times

@@ -17,7 +17,7 @@ from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.calibration import generated_pictures
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fused_convolutions import FUSED, fuse_convolutions
-from linnaeus.server.runtime.model import load_model
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.precision import (
     Agreement,
     Probabilities,

@@ -11,7 +11,8 @@ from linnaeus.models.export.version_folder import VersionContent, check_input, w
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import load_module, read_artifact
-from linnaeus.server.runtime.model import Model, load_model
+from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
 from linnaeus.server.runtime.runner_factory import open_runner
 from linnaeus.server.runtime.warmup import warm_up
