@@ -20,6 +20,16 @@ class FakeClock:
         return self.now
 
 
+class CallCounter:
+    """An `on_drained` callback that counts its calls."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
 def new_lane(
     name: str = "a", seconds: dict[int, float] | None = None, devices: str = "d", size: int = 8, **limits: Any
 ) -> Lane[str]:
