@@ -7,9 +7,7 @@ import numpy
 import pytest
 
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.precision import (
-    Probabilities,
-)
+from linnaeus.server.runtime.precision import Probabilities
 from linnaeus.server.runtime.precision_selection import ComparisonPictures, select_precision
 from linnaeus.server.runtime.runner import Pixels
 

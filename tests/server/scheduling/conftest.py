@@ -1,4 +1,4 @@
-"""Makes the helper modules `builders`, `blocked_thread`, `state_harness` and `simulation` importable from the tests of this folder."""
+"""Makes the helper modules of this folder importable from its tests."""
 
 import sys
 from pathlib import Path
