@@ -25,8 +25,9 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.runtime.artifact import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
-from linnaeus.server.runtime.fused_convolutions import unbind_convolutions
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import error_summary
 
 CPU = torch.device("cpu")
@@ -47,7 +48,7 @@ class Bare:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(artifact.folder / MODEL_FILE), map_location=device
         )
-        self._module = unbind_convolutions(torch.jit.freeze(module.eval().to(memory_format=layout)))
+        self._module = remove_traced_settings(torch.jit.freeze(module.eval().to(memory_format=layout)))
         self._layout = layout
         self._device = device
 

@@ -22,7 +22,8 @@ from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import CoreShare, configure_process
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 
 CPU = torch.device("cpu")
 LARGEST_BATCH = 32

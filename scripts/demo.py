@@ -1,4 +1,4 @@
-"""Shows the whole service once: a server, two models, the bundled pictures, a table."""
+"""Demonstrates the service: starts a server with two models, and classifies the bundled pictures."""
 
 import subprocess
 import sys
@@ -7,15 +7,15 @@ from pathlib import Path
 from linnaeus.server.rpc.child_server import ServerProcess
 
 PICTURES = Path("pictures")
-TOUR = {"efficientnet_lite0": "*.jpg", "lenet": "digits/*.png"}
+PICTURES_BY_MODEL = {"efficientnet_lite0": "*.jpg", "lenet": "digits/*.png"}
 
 
 def main() -> int:
-    """Returns the first failing client's exit code, else 0."""
+    """Returns the exit code of the first client that fails, or 0."""
     client = str(Path(sys.executable).with_name("linnaeus-client"))
     print("Starting linnaeus-server …", flush=True)
     with ServerProcess("--repository", "model-repository") as server:
-        for model, pattern in TOUR.items():
+        for model, pattern in PICTURES_BY_MODEL.items():
             pictures = [str(path) for path in sorted(PICTURES.glob(pattern))]
             done = subprocess.run([client, "classify", "--server", server.target, "--model", model, *pictures])
             if done.returncode:

@@ -1,4 +1,4 @@
-"""Generates the Python stubs of the contract, with types, into proto/ (or a folder named on the command line)."""
+"""Generates the typed Python stubs of the contract into proto/, or into the folder given on the command line."""
 
 import sys
 from importlib import resources

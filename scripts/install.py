@@ -1,7 +1,7 @@
-"""Installs packages with pip and says what it does: `python scripts/install.py ENVIRONMENT ARGUMENT...`.
+"""Installs packages with pip and reports progress: `python scripts/install.py ENVIRONMENT ARGUMENT...`.
 
-pip prints several hundred lines, or with `--quiet` nothing for minutes. This prints a line for each large download, one
-when pip begins to unpack, and how long it took; if pip fails, all that it said. It needs the standard library only.
+pip prints several hundred lines, or with `--quiet` nothing for minutes. This prints a line for each large download, a
+line when pip starts to unpack, and the duration; if pip fails, its whole output. Uses the standard library only.
 """
 
 import re
@@ -19,22 +19,22 @@ def main() -> int:
     """Returns pip's exit status."""
     environment, *arguments = sys.argv[1:]
     python = str(Path(environment) / "bin" / "python")
-    began, said = time.monotonic(), []
+    started, output = time.monotonic(), []
     command = [python, "-m", "pip", "install", "--disable-pip-version-check", "--progress-bar", "off", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         for line in pip.stdout or ():
-            said.append(line)
-            if news := news_of(line):
-                print(f"  [{time.monotonic() - began:4.0f} s] {news}", flush=True)
+            output.append(line)
+            if progress := progress_of(line):
+                print(f"  [{time.monotonic() - started:4.0f} s] {progress}", flush=True)
     if pip.returncode:
-        sys.stderr.write("".join(said))
+        sys.stderr.write("".join(output))
     else:
-        print(f"  [{time.monotonic() - began:4.0f} s] {environment} is ready", flush=True)
+        print(f"  [{time.monotonic() - started:4.0f} s] {environment} is ready", flush=True)
     return pip.returncode
 
 
-def news_of(line: str) -> str:
-    """What a line of pip's says that a user waits for: a large download, or that unpacking begins; else nothing."""
+def progress_of(line: str) -> str:
+    """Returns the progress in a line of pip's output, a large download or the start of unpacking; empty if none."""
     if download := _DOWNLOAD.search(line):
         package, size, unit = download.groups()
         return (

@@ -2,8 +2,8 @@
 
     python scripts/perf_analyzer.py [--target HOST:PORT] [flags of perf_analyzer]
 
-Without a target it starts a server of its own. The program comes from `.venv-triton`, or is the one that the variable
-PERF_ANALYZER names; it needs libb64 (Debian: apt install libb64-0d) and finds its CUDA library beside itself.
+Without a target it starts its own server. The program is in `.venv-triton`, or named by the variable PERF_ANALYZER; it
+needs libb64 (Debian: apt install libb64-0d), and its CUDA library is installed beside it.
 """
 
 import argparse
@@ -21,32 +21,32 @@ from linnaeus.server.rpc.child_server import ServerProcess
 
 ROOT = Path(__file__).resolve().parent.parent
 MODEL = "lenet"
-# Every window counts, stable or not: on a busy machine perf_analyzer would give up half way otherwise.
+# Accepts unstable windows: on a busy machine perf_analyzer would otherwise stop early.
 DEFAULTS = ("--concurrency-range", "1:64:9", "--measurement-interval", "2000", "--max-trials", "4")
 ALWAYS = ("-m", MODEL, "-i", "grpc", "--async", "--stability-percentage", "999")
 
 
 def program() -> Path:
-    """Where perf_analyzer is, or should be."""
+    """Returns the path of perf_analyzer, whether it is installed or not."""
     return Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
 def input_data() -> str:
-    """The digits as perf_analyzer wants them: base64 of a tensor's raw contents, so each after its length."""
+    """Returns the digits in perf_analyzer's format: base64 of the raw tensor, each element preceded by its length."""
     digits = [path.read_bytes() for path in sorted((ROOT / "pictures" / "digits").glob("*.png"))]
     raw = (struct.pack("<I", len(digit)) + digit for digit in digits)
     return json.dumps({"data": [{"image": {"b64": base64.b64encode(each).decode()}} for each in raw]})
 
 
 def environment(binary: Path) -> dict[str, str]:
-    """Adds the folders of the CUDA runtime that was installed with the program."""
+    """Returns the environment with the CUDA runtime that was installed with the program."""
     folders = binary.parent.parent.glob("lib/python*/site-packages/nvidia/cuda_runtime/lib")
     known = os.environ.get("LD_LIBRARY_PATH", "")
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join([*map(str, folders), *filter(None, [known])])}
 
 
 def main(arguments: list[str]) -> int:
-    """Returns perf_analyzer's exit code."""
+    """Runs perf_analyzer; returns its exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--target")
     options, flags = parser.parse_known_args(arguments)

@@ -1,8 +1,8 @@
-"""Writes the contract of a release, which `make lint` compares every later one with.
+"""Writes the contract of a release, with which `make lint` compares every later one.
 
-proto/released/ holds one buf image (the compiled .proto files without their comments): that of the last release, with
-its version in its name. It lies in the repository because a fresh clone need not have any tags. One image is enough:
-no release breaks the one before it, so what fits the last fits them all.
+proto/released/ holds one buf image (the compiled .proto files without comments): that of the last release, with its
+version in the name. It is committed because a clone may lack tags. One image suffices: no release breaks the one before
+it, so what is compatible with the last release is compatible with all.
 """
 
 import subprocess
@@ -18,11 +18,11 @@ BUF = Path(sys.executable).with_name("buf")
 
 
 def release() -> None:
-    """Replaces the last release's image by one of the contract as it is, if that breaks nothing.
+    """Replaces the last release's image by the current contract, if that breaks nothing.
 
     Raises:
-        FileExistsError: this version has been released.
-        subprocess.CalledProcessError: the contract cannot be compiled, or breaks the last release's; buf says how.
+        FileExistsError: if this version has been released before.
+        subprocess.CalledProcessError: if the contract cannot be compiled, or breaks the last release; buf prints why.
     """
     image = RELEASED / f"linnaeus-{_version()}.binpb"
     if image.exists():
@@ -30,7 +30,7 @@ def release() -> None:
     earlier = list(RELEASED.glob("*.binpb"))
     for each in earlier:
         _buf("breaking", "--against", str(each))
-    with _whole(image) as unfinished:
+    with _written_atomically(image) as unfinished:
         _buf("build", "--exclude-source-info", "--output", f"{unfinished}#format=binpb")
     for each in earlier:
         each.unlink()
@@ -42,8 +42,8 @@ def _version() -> str:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A path to write to; what stands there at the end of a good run appears at `path`."""
+def _written_atomically(path: Path) -> Iterator[Path]:
+    """Yields a temporary path, which is renamed to `path` on success and removed on failure."""
     path.parent.mkdir(exist_ok=True)
     unfinished = path.with_suffix(".unfinished")
     try:

@@ -1,4 +1,4 @@
-"""Certificates for tests, of authorities that are made up on the spot."""
+"""Certificates for tests, issued by temporary authorities."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -15,7 +15,7 @@ class Pair:
     key: bytes
 
     def write(self, folder: Path, name: str = "server") -> tuple[Path, Path]:
-        """Writes both into a folder; returns where."""
+        """Writes both files into a folder; returns their paths."""
         certificate, key = folder / f"{name}.pem", folder / f"{name}-key.pem"
         certificate.write_bytes(self.certificate)
         key.write_bytes(self.key)
@@ -23,14 +23,14 @@ class Pair:
 
 
 class Authority:
-    """Issues certificates; whoever trusts `certificate` trusts all of them."""
+    """A certificate authority; trusting `certificate` means trusting all certificates that it issues."""
 
     def __init__(self) -> None:
         self._ca = trustme.CA(key_type=trustme.KeyType.ECDSA)
         self.certificate = self._ca.cert_pem.bytes()
 
     def issue(self, *names: str, expired: bool = False) -> Pair:
-        """Issues a certificate for these names; an expired one ended yesterday."""
+        """Issues a certificate for these names; an expired one expired yesterday."""
         now = datetime.now(UTC)
         issued = self._ca.issue_cert(
             *names,

@@ -1,4 +1,4 @@
-"""Shared by all tests: data and models."""
+"""Data and models shared by all tests."""
 
 import gzip
 from pathlib import Path
@@ -15,7 +15,7 @@ pytest_plugins = ("tests.skips",)
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with version 1 of both default models; tests copy what they want to change."""
+    """A repository with version 1 of both default models; tests copy what they change."""
     root = tmp_path_factory.mktemp("repository")
     for name in ("lenet", "efficientnet_lite0"):
         export_torchscript(find(name), find(name).bundled_weights(), root, 1)
@@ -24,7 +24,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of MNIST as `load_mnist` reads it: all 10,000 test digits and 2,000 of the training digits."""
+    """An MNIST folder for `load_mnist`: all 10,000 test digits and 2,000 training digits."""
     root = tmp_path_factory.mktemp("mnist")
     (root / "MNIST" / "raw").mkdir(parents=True)
     for packed in (ROOT / "tests" / "data" / "mnist").glob("*.gz"):

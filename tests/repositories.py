@@ -1,4 +1,4 @@
-"""Repositories for tests: the same small network under other names, versions and labels, whole or spoilt."""
+"""Repositories for tests: the same small network under other names, versions and labels, valid or damaged."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from linnaeus.models.manifest import InputSpec, check_pixels
 
 
 class Raising(torch.nn.Module):
-    """Passes its check, and raises at the first batch of two."""
+    """Passes its check, but raises for batches of two or more."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if pixels.size(0) > 1:
@@ -20,15 +20,15 @@ class Raising(torch.nn.Module):
 
 
 def add_version(source: Path, root: Path, name: str, version: int, labels: str = "", spoilt: str = "") -> Path:
-    """Puts a version into a repository as the zoo does: written beside, then renamed; one that is there is replaced.
+    """Adds a version as the zoo does: written to a hidden folder, then renamed; replaces an existing version.
 
     Args:
-        source: the version folder it is a copy of.
+        source: the version folder to copy.
         root: the repository.
-        name: of the model.
-        version: its number.
-        labels: goes before each label of the source, so that answers tell versions apart.
-        spoilt: how, if at all; see `spoil`.
+        name: name of the model.
+        version: version number.
+        labels: prefix for each label of the source, so that answers of different versions can be told apart.
+        spoilt: how to damage the version; see `spoil`. Empty for not at all.
     """
     written, old, final = (root / name / each for each in (f".new-{version}", f".old-{version}", str(version)))
     written.parent.mkdir(parents=True, exist_ok=True)
@@ -46,7 +46,7 @@ def add_version(source: Path, root: Path, name: str, version: int, labels: str =
 
 
 def spoil(folder: Path, how: str) -> None:
-    """Makes a version one that is refused: a `corrupt` file, `wrong labels`, or a model that `raises` at warm-up."""
+    """Damages a version so that it is refused: a `corrupt` file, `wrong labels`, or a model that `raises`."""
     if how == "wrong labels":
         (folder / "labels.txt").write_text("one\n")
     elif how == "corrupt":

@@ -1,4 +1,4 @@
-"""`make lint` lets the contract grow, and lets nothing go that the last release promised."""
+"""`make lint` accepts additions to the contract, and refuses changes that break the last release."""
 
 import shutil
 import subprocess
@@ -20,7 +20,7 @@ BREAKING = {
     "a call of another service that is gone": ("  rpc LoadModel(LoadModelRequest) returns (LoadModelResponse);\n", ""),
     "an enum's value renamed": ("PRIORITY_LOW = 1;", "PRIORITY_LEAST = 1;"),
 }
-GROWING = {
+COMPATIBLE = {
     "nothing": ("", ""),
     "a field": ("  string id = 3;\n", "  string id = 3;\n  string note = 999;\n"),
     "a call": (
@@ -34,7 +34,7 @@ Check = Callable[[], "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """What the checks of the contract need, to be changed at will."""
+    """A copy of the files that the contract's checks need, which the test may change."""
     shutil.copytree(ROOT / "proto", tmp_path / "proto", ignore=shutil.ignore_patterns("*.py", "*.pyi", "__pycache__"))
     (tmp_path / "scripts").mkdir()
     for name in ("buf.yaml", "pyproject.toml", "scripts/release_contract.py"):
@@ -44,7 +44,7 @@ def checkout(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def lint(checkout: Path) -> Check:
-    """Runs those lines of `make lint` that compare the contract with the last release."""
+    """Returns a function that runs the line of `make lint` that compares the contract with the last release."""
 
     def run() -> "subprocess.CompletedProcess[str]":
         make = ["make", "--dry-run", "--no-print-directory", f"--file={ROOT / 'Makefile'}"]
@@ -63,7 +63,7 @@ def _change(checkout: Path, old: str, new: str) -> None:
 
 
 def _release(checkout: Path, version: str) -> "subprocess.CompletedProcess[str]":
-    """Raises the version and releases the contract, with buf where the script looks for it."""
+    """Sets the version and releases the contract, with buf where the script expects it."""
     project = (checkout / "pyproject.toml").read_text(encoding="utf-8")
     lines = [f'version = "{version}"' if line.startswith("version = ") else line for line in project.splitlines()]
     (checkout / "pyproject.toml").write_text("\n".join(lines), encoding="utf-8")
@@ -76,51 +76,51 @@ def _released(checkout: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("change", BREAKING)
-def test_what_the_last_release_promised_cannot_go(checkout: Path, lint: Check, change: str) -> None:
+def test_a_breaking_change_to_the_contract_is_refused(checkout: Path, lint: Check, change: str) -> None:
     _change(checkout, *BREAKING[change])
     found = lint()
     assert found.returncode == 100 and str(CONTRACT) in found.stdout, found
 
 
-@pytest.mark.parametrize("change", GROWING)
-def test_the_contract_may_grow(checkout: Path, lint: Check, change: str) -> None:
-    _change(checkout, *GROWING[change])
+@pytest.mark.parametrize("change", COMPATIBLE)
+def test_an_addition_to_the_contract_is_accepted(checkout: Path, lint: Check, change: str) -> None:
+    _change(checkout, *COMPATIBLE[change])
     found = lint()
     assert found.returncode == 0, found
 
 
-def test_a_second_contract_in_a_folder_of_its_own_may_come(checkout: Path, lint: Check) -> None:
+def test_a_second_contract_in_another_folder_is_accepted(checkout: Path, lint: Check) -> None:
     folder = checkout / "proto" / "linnaeus" / "other"
     folder.mkdir()
     (folder / "other.proto").write_text('syntax = "proto3";\npackage inference;\nmessage Other {}\n', encoding="utf-8")
     assert lint().returncode == 0
 
 
-def test_a_contract_without_a_release_to_compare_with_is_no_success(checkout: Path, lint: Check) -> None:
+def test_without_a_released_contract_the_check_fails(checkout: Path, lint: Check) -> None:
     shutil.rmtree(checkout / "proto" / "released")
     assert lint().returncode != 0
 
 
-def test_a_release_becomes_what_later_contracts_are_compared_with(checkout: Path, lint: Check) -> None:
-    _change(checkout, *GROWING["a field"])
+def test_later_contracts_are_compared_with_the_new_release(checkout: Path, lint: Check) -> None:
+    _change(checkout, *COMPATIBLE["a field"])
     assert _release(checkout, "9.0.0").returncode == 0
     assert _released(checkout) == ["linnaeus-9.0.0.binpb"]
     _change(checkout, "string note = 999;", "string note = 998;")
     assert lint().returncode == 100
 
 
-def test_a_release_that_breaks_the_last_one_is_refused_and_leaves_it_there(checkout: Path) -> None:
+def test_a_breaking_release_is_refused_and_the_last_one_is_kept(checkout: Path) -> None:
     before = _released(checkout)
     _change(checkout, *BREAKING["another number"])
     assert _release(checkout, "9.0.0").returncode == 1
     assert _released(checkout) == before
 
 
-def test_a_released_contract_is_never_replaced_by_another_of_its_version(checkout: Path) -> None:
+def test_a_released_contract_is_not_replaced_by_one_of_the_same_version(checkout: Path) -> None:
     (name,) = _released(checkout)
     image = checkout / "proto" / "released" / name
     before = image.read_bytes()
-    _change(checkout, *GROWING["a field"])
+    _change(checkout, *COMPATIBLE["a field"])
     refused = _release(checkout, name.removeprefix("linnaeus-").removesuffix(".binpb"))
     assert refused.returncode == 1 and "raise the version in pyproject.toml" in refused.stderr
     assert image.read_bytes() == before

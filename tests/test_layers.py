@@ -1,4 +1,4 @@
-"""Imports between folders point downwards only, and no two files of the server import each other in a circle."""
+"""Imports between folders point downwards only, and the server has no import cycles."""
 
 import ast
 import sys
@@ -10,12 +10,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 TORCH = {"torch", "torchvision"}
-# Optional, so imported where traces are on and nowhere else.
-KNOW_OPENTELEMETRY = {"linnaeus.server.observability.otlp_export", "linnaeus.server.observability.spans"}
+# Optional, so only these modules may import it.
+MAY_IMPORT_OPENTELEMETRY = {"linnaeus.server.observability.otlp_export", "linnaeus.server.observability.spans"}
 GRPC = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"}
 
-# The server's folders and files, from the top down: each may import itself and what stands below it. The packages that
-# it must not import stand beside it; None allows the standard library only.
+# The server's folders and files, from the top down: each may import itself and what is below it. The value lists
+# packages that it must not import; None allows the standard library only.
 SERVER = "linnaeus.server"
 LAYERS: dict[str, set[str] | None] = {
     "__main__": TORCH,
@@ -35,15 +35,15 @@ LAYERS: dict[str, set[str] | None] = {
     "process": GRPC | TORCH,
     "errors": None,
 }
-# What a layer may import of the other roots.
+# What a layer may import from the other roots.
 OTHER_ROOTS: dict[str, set[str]] = {
     "app": {"linnaeus.v1", "linnaeus.kserve"},
     "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest"},
     **dict.fromkeys(("model_store", "decoding", "requests", "runtime"), {"linnaeus.models.manifest"}),
 }
 
-# The other roots, and files stricter than their folder: what they may import of `linnaeus`, and what they must not
-# import at all. The longest prefix that fits is the rule; None allows the standard library only.
+# The other roots, and files with stricter rules than their folder: what they may import from `linnaeus`, and what they
+# must not import at all. The longest matching prefix applies; None allows the standard library only.
 RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
@@ -78,18 +78,18 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def below(name: str, prefix: str) -> bool:
+def is_within(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
 def layer_of(module: str) -> str | None:
-    """The folder or file of the server that a module belongs to; None for the package itself and for other roots."""
-    return module.removeprefix(f"{SERVER}.").split(".")[0] if below(module, SERVER) and module != SERVER else None
+    """Returns the server's folder or file that a module belongs to; None for the package itself and other roots."""
+    return module.removeprefix(f"{SERVER}.").split(".")[0] if is_within(module, SERVER) and module != SERVER else None
 
 
 def rule_of(module: str) -> tuple[set[str], set[str] | None]:
-    """What a module may import of `linnaeus`, and which packages it must not import; see `RULES`."""
-    strict = max((prefix for prefix in RULES if below(module, prefix)), key=len, default=None)
+    """Returns what a module may import from `linnaeus`, and the packages it must not import; see `RULES`."""
+    strict = max((prefix for prefix in RULES if is_within(module, prefix)), key=len, default=None)
     layer = layer_of(module)
     if strict is not None or layer is None:
         return RULES[strict] if strict is not None else (set(), None)
@@ -99,17 +99,17 @@ def rule_of(module: str) -> tuple[set[str], set[str] | None]:
 
 
 def server_imports() -> dict[str, set[str]]:
-    """The server's modules, each with those of them that it imports."""
+    """Returns the imports of each of the server's modules within the server."""
     graph = {}
     for module, path in MODULES.items():
-        if below(module, SERVER):
+        if is_within(module, SERVER):
             named = {name if name in MODULES else name.rpartition(".")[0] for name in imports(path)}
-            graph[module] = {name for name in named if name in MODULES and below(name, SERVER)}
+            graph[module] = {name for name in named if name in MODULES and is_within(name, SERVER)}
     return graph
 
 
-def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Every pair of modules that reach each other, as the path that leads from one back to itself."""
+def import_cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Returns the import cycles, each as a path from a module back to itself."""
     found: list[list[str]] = []
     done: set[str] = set()
 
@@ -127,7 +127,7 @@ def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def upward_imports(graph: Mapping[str, set[str]]) -> list[str]:
-    """The imports from a lower folder to a higher one."""
+    """Returns the imports from a lower folder to a higher one."""
     order = list(LAYERS)
     places = {module: order.index(layer) for module in graph if (layer := layer_of(module)) is not None}
     return [
@@ -143,38 +143,38 @@ def test_imports_point_downwards_only(module: str, path: Path) -> None:
     allowed, forbidden = rule_of(module)
     for name in imports(path):
         package = name.split(".")[0]
-        assert package != "opentelemetry" or module in KNOW_OPENTELEMETRY, f"{module} must not import {name}"
+        assert package != "opentelemetry" or module in MAY_IMPORT_OPENTELEMETRY, f"{module} must not import {name}"
         if package == "linnaeus":
-            assert any(below(name, prefix) for prefix in allowed), f"{module} must not import {name}"
+            assert any(is_within(name, prefix) for prefix in allowed), f"{module} must not import {name}"
         elif forbidden is None:
             assert package in STANDARD_LIBRARY, f"{module} must not import {name}"
         else:
             assert package not in forbidden, f"{module} must not import {name}"
 
 
-def test_every_folder_of_the_server_has_its_place_in_the_table() -> None:
+def test_every_folder_of_the_server_is_in_the_layer_table() -> None:
     assert {layer for module in MODULES if (layer := layer_of(module))} == set(LAYERS)
 
 
-def test_no_import_of_the_server_points_upwards_and_none_goes_in_a_circle(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_server_has_no_upward_imports_and_no_import_cycles(capsys: pytest.CaptureFixture[str]) -> None:
     graph = server_imports()
-    upwards, round_about = upward_imports(graph), circles(graph)
-    folders = {path.parent for module, path in MODULES.items() if below(module, SERVER)}
+    upwards, cycles = upward_imports(graph), import_cycles(graph)
+    folders = {path.parent for module, path in MODULES.items() if is_within(module, SERVER)}
     with capsys.disabled():
         print(
             f"\nserver: {len(folders)} folders, {len(graph)} files, {len(upwards)} upward imports, "
-            f"{len(round_about)} circles"
+            f"{len(cycles)} import cycles"
         )
     assert not upwards
-    assert not round_about
+    assert not cycles
 
 
-def test_a_circle_and_an_upward_import_would_be_found() -> None:
+def test_import_cycles_and_upward_imports_are_detected() -> None:
     graph = {
         "linnaeus.server.rpc.server": {"linnaeus.server.engine.engine"},
         "linnaeus.server.engine.engine": {"linnaeus.server.rpc.server"},
     }
     assert upward_imports(graph) == ["linnaeus.server.engine.engine -> linnaeus.server.rpc.server"]
-    assert circles(graph) == [
+    assert import_cycles(graph) == [
         ["linnaeus.server.rpc.server", "linnaeus.server.engine.engine", "linnaeus.server.rpc.server"]
     ]

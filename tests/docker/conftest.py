@@ -1,4 +1,4 @@
-"""What the tests of the things around the server share."""
+"""Fixtures shared by the tests of docker/."""
 
 import shutil
 import subprocess
@@ -24,7 +24,7 @@ def docker_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def promtool(docker_folder: Path) -> Callable[..., None]:
-    """Runs promtool in the folder of the rules; what it does not like fails the test with its own words."""
+    """Returns a function that runs promtool in the rules' folder, and fails the test with promtool's output."""
     program = str(shutil.which("promtool"))
 
     def run(*words: str) -> None:

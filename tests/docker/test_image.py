@@ -1,4 +1,4 @@
-"""What can be said of the image without building it; `make container-test` builds and runs it."""
+"""Checks of the image that do not need to build it; `make container-test` builds and runs it."""
 
 import os
 import re
@@ -22,15 +22,15 @@ def argument(name: str) -> str:
     return values.pop()
 
 
-def test_the_label_tells_the_version_that_is_installed() -> None:
+def test_the_default_version_label_is_the_project_version() -> None:
     assert argument("VERSION") == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
-def test_the_default_torch_is_the_one_that_was_tested() -> None:
+def test_the_default_torch_is_the_pinned_one() -> None:
     assert argument("TORCH") in (ROOT / "constraints.txt").read_text().split()
 
 
-def test_everything_that_is_copied_reaches_the_builder_and_nothing_else_does() -> None:
+def test_the_build_context_contains_exactly_the_copied_files() -> None:
     copied = {
         source.split("/")[0]
         for line in INSTRUCTIONS
@@ -43,11 +43,11 @@ def test_everything_that_is_copied_reaches_the_builder_and_nothing_else_does() -
     assert all((ROOT / rule[1:]).exists() for rule in rules if rule.startswith("!"))
 
 
-def test_a_builder_without_buildkit_can_build_it() -> None:
+def test_the_dockerfile_needs_no_buildkit() -> None:
     assert not re.search(r"^# *syntax=|<<|--mount|COPY .*--(link|parents|exclude)|ADD .*--", DOCKERFILE, re.MULTILINE)
 
 
-def test_no_setting_that_is_baked_in_is_unknown_or_secret() -> None:
+def test_the_images_environment_has_only_known_settings_and_no_secrets() -> None:
     known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}" for setting in fields(Settings)}
     baked = dict(re.findall(r"(LINNAEUS_[A-Z_]+)=(\S+)", DOCKERFILE))
     assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "0.0.0.0"
@@ -56,9 +56,7 @@ def test_no_setting_that_is_baked_in_is_unknown_or_secret() -> None:
 
 
 @pytest.mark.parametrize(("required", "code"), [("", 0), ("require", 1)])
-def test_the_container_test_says_skip_in_one_line_where_the_tools_are_absent(
-    tmp_path: Path, required: str, code: int
-) -> None:
+def test_the_container_test_skips_with_one_line_if_tools_are_missing(tmp_path: Path, required: str, code: int) -> None:
     for tool in ("bash", "env", "dirname", "sed", "id", "uname"):
         found = next(folder for folder in ("/usr/bin", "/bin") if Path(folder, tool).exists())
         (tmp_path / tool).symlink_to(Path(found, tool))

@@ -1,4 +1,4 @@
-"""The manifests are valid, fit together, and set nothing that the server does not know."""
+"""The manifests are valid, consistent, and set only settings that the server has."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ def folder(request: pytest.FixtureRequest, docker_folder: Path) -> Path:
 
 @pytest.fixture
 def resources(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every resource of an overlay by its kind; there is one of each."""
+    """Returns the resources of an overlay by kind; there is one of each."""
     rendered = render(folder)
     by_kind = {resource["kind"]: resource for resource in rendered}
     assert len(by_kind) == len(rendered)
@@ -43,30 +43,30 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
     return only
 
 
-def test_everything_that_a_service_needs_is_there(resources: dict[str, dict[str, Any]]) -> None:
+def test_an_overlay_has_every_expected_resource(resources: dict[str, dict[str, Any]]) -> None:
     kinds = {"Namespace", "Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"}
     assert set(resources) == kinds
 
 
 @pytest.mark.parametrize("version", ["oldest", "newest"])
-def test_every_resource_fits_its_schema(resources: dict[str, dict[str, Any]], version: str) -> None:
+def test_every_resource_is_valid_by_its_schema(resources: dict[str, dict[str, Any]], version: str) -> None:
     validate = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed (pip install 'linnaeus[ship]')"
     )
-    # unhealthyPodEvictionPolicy is the youngest field that is used: beta, and so on by default, since 1.27
+    # unhealthyPodEvictionPolicy is the newest field in use: beta, and so enabled by default, since 1.27
     number = "1.27" if version == "oldest" else validate.latest_version()
     for resource in resources.values():
-        validate.validate(resource, number, strict=True)  # a schema that cannot be found is an error too
+        validate.validate(resource, number, strict=True)  # a missing schema is an error, too
 
 
 @pytest.mark.needs(program="kubectl")
-def test_kubectl_renders_the_same(folder: Path, resources: dict[str, dict[str, Any]]) -> None:
+def test_kubectl_renders_the_same_resources(folder: Path, resources: dict[str, dict[str, Any]]) -> None:
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert {each["kind"]: each for each in yaml.safe_load_all(done.stdout)} == resources
 
 
-def test_pods_are_what_the_namespace_s_restricted_standard_asks_for(
+def test_pods_meet_the_restricted_pod_security_standard(
     pod: dict[str, Any], container: dict[str, Any], resources: dict[str, dict[str, Any]], docker_folder: Path
 ) -> None:
     assert resources["Namespace"]["metadata"]["labels"] == {"pod-security.kubernetes.io/enforce": "restricted"}
@@ -86,17 +86,17 @@ def test_pods_are_what_the_namespace_s_restricted_standard_asks_for(
     assert pod["spec"]["automountServiceAccountToken"] is False
 
 
-def test_all_three_probes_ask_by_grpc_on_the_port_that_asks_for_no_certificate(container: dict[str, Any]) -> None:
+def test_all_probes_use_grpc_on_the_health_port(container: dict[str, Any]) -> None:
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     settings = {variable["name"]: variable.get("value") for variable in container["env"]}
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["grpc"] == {"port": ports["health"]}
     health_port = int(settings["LINNAEUS_HEALTH_PORT"])
     assert ports == {"grpc": Settings().port, "metrics": Settings().metrics_port, "health": health_port}
-    assert settings["LINNAEUS_HEALTH_HOST"] == "0.0.0.0"  # the node asks at the pod's address
+    assert settings["LINNAEUS_HEALTH_HOST"] == "0.0.0.0"  # the node probes the pod's address
 
 
-def test_selectors_find_the_pods_and_ports_have_their_names(
+def test_selectors_and_port_names_match(
     resources: dict[str, dict[str, Any]], pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     assert pod["metadata"]["labels"] == LABELS
@@ -108,7 +108,7 @@ def test_selectors_find_the_pods_and_ports_have_their_names(
         (policy, "podSelector"),
     ):
         assert spec[key] == {"matchLabels": LABELS}
-    names = {port["name"] for port in container["ports"]} - {"health"}  # nobody's but the node's
+    names = {port["name"] for port in container["ports"]} - {"health"}  # used only by the node
     assert {port["targetPort"] for port in service["ports"]} == {"grpc"}
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == names
     target = resources["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
@@ -117,35 +117,35 @@ def test_selectors_find_the_pods_and_ports_have_their_names(
     assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
 
 
-def test_every_variable_is_a_setting_that_the_server_takes(pod: dict[str, Any], container: dict[str, Any]) -> None:
+def test_every_environment_variable_is_a_valid_setting(pod: dict[str, Any], container: dict[str, Any]) -> None:
     known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}": setting for setting in fields(Settings)}
     chosen = {}
     for variable in container["env"]:
         setting = known[variable["name"]]
         chosen[setting.name] = type(setting.default)(variable.get("value", 2))
     Settings(**chosen)
-    # a Service's name in capitals, _PORT, would otherwise be set to an address in every pod beside it
+    # otherwise every pod beside a Service has a variable NAME_PORT with an address as its value
     assert pod["spec"]["enableServiceLinks"] is False
 
 
-def test_a_pod_is_not_killed_before_its_calls_have_had_their_time(
+def test_the_termination_grace_period_covers_lame_duck_and_drain(
     pod: dict[str, Any], container: dict[str, Any]
 ) -> None:
     settings = {variable["name"]: variable.get("value") for variable in container["env"]}
     pause = float(settings["LINNAEUS_LAME_DUCK_SECONDS"])
     needed = pause + float(settings["LINNAEUS_DRAIN_SECONDS"])
-    assert pause > 0  # endpoints and DNS forget a pod only after it was told to end
+    assert pause > 0  # endpoints and DNS drop a pod only after it is told to stop
     assert pod["spec"]["terminationGracePeriodSeconds"] >= needed + 10
     assert float(settings["LINNAEUS_MAX_CONNECTION_AGE_SECONDS"]) > 0
 
 
-def test_a_gpu_pod_has_one_gpu_and_a_cpu_pod_none(folder: Path, container: dict[str, Any]) -> None:
+def test_a_gpu_pod_requests_one_gpu_and_a_cpu_pod_none(folder: Path, container: dict[str, Any]) -> None:
     assert container["resources"]["limits"].get("nvidia.com/gpu", 0) == (folder.name == "gpu")
     device = {variable["name"]: variable.get("value") for variable in container["env"]}["LINNAEUS_DEVICE"]
     assert device == {"cpu": "cpu", "gpu": "cuda:0"}[folder.name]
 
 
-def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for(
+def test_the_adapter_provides_the_metric_of_the_autoscaler(
     resources: dict[str, dict[str, Any]], docker_folder: Path, tmp_path: Path, promtool: Callable[..., None]
 ) -> None:
     rules = yaml.safe_load((docker_folder / "kubernetes" / "prometheus-adapter-rules.yaml").read_text())
@@ -179,12 +179,12 @@ def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for(
     promtool("test", "rules", str(path))
 
 
-def test_prometheus_takes_the_job_for_the_cluster_and_it_finds_the_pods(
+def test_the_scrape_configuration_is_valid_and_selects_the_pods(
     container: dict[str, Any], docker_folder: Path, tmp_path: Path, promtool: Callable[..., None]
 ) -> None:
     configuration = yaml.safe_load((docker_folder / "kubernetes" / "prometheus-scrape.yml").read_text())
     (job,) = configuration["scrape_configs"]
-    (discovery,) = job.pop("kubernetes_sd_configs")  # Debian's Prometheus is built without it
+    (discovery,) = job.pop("kubernetes_sd_configs")  # Debian's Prometheus is built without Kubernetes discovery
     (tmp_path / "rest.yml").write_text(yaml.safe_dump(configuration))
     promtool("check", "config", "--syntax-only", str(tmp_path / "rest.yml"))
     assert discovery["selectors"] == [{"role": "pod", "label": ",".join("=".join(pair) for pair in LABELS.items())}]

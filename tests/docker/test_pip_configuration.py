@@ -1,4 +1,4 @@
-"""The image is built with this machine's way to packages, and nothing of it stays."""
+"""The image is built with this machine's pip configuration, none of which stays in the image."""
 
 import importlib.util
 from pathlib import Path
@@ -16,18 +16,18 @@ def pip_configuration(docker_folder: Path) -> ModuleType:
     return module
 
 
-def test_the_environment_goes_before_the_command_s_section_and_that_before_the_global_one(
+def test_environment_overrides_command_section_overrides_global_section(
     pip_configuration: ModuleType,
 ) -> None:
     listing = ":env:.retries='9'\nglobal.retries='1'\ninstall.retries='5'\nglobal.cert='/a'\ninstall.cert='/b'\n"
     assert pip_configuration.effective_options(listing) == {"retries": "9", "cert": "/b"}
 
 
-def test_sections_of_other_commands_are_left_out(pip_configuration: ModuleType) -> None:
+def test_sections_of_other_commands_are_ignored(pip_configuration: ModuleType) -> None:
     assert pip_configuration.effective_options("download.dest='/x'\nglobal.timeout='3'\n") == {"timeout": "3"}
 
 
-def test_what_is_named_and_there_is_mounted_once(pip_configuration: ModuleType, tmp_path: Path) -> None:
+def test_existing_local_paths_are_listed_once(pip_configuration: ModuleType, tmp_path: Path) -> None:
     index, wheels = tmp_path / "index", tmp_path / "wheels"
     for folder in (index / "simple", index / "files", wheels):
         folder.mkdir(parents=True)

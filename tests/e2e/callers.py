@@ -1,6 +1,6 @@
-"""Callers without our client: what came of each call, and a crowd in a process of its own that can be killed.
+"""Calls without the client library: their outcomes, and a separate process with many calls that can be killed.
 
-Run as a program it takes TARGET MODEL COUNT, sends so many calls without a deadline at once, and waits for all.
+As a program it takes TARGET MODEL COUNT, sends that many calls without a deadline at once, and waits for all.
 """
 
 import asyncio
@@ -26,26 +26,26 @@ Kind = TypeVar("Kind")
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a call came to: an answer, or a code with its error."""
+    """The outcome of a call: an answer, or a status code with its error."""
 
     code: grpc.StatusCode
     answer: v1.ClassifyResponse | None = None
     error: grpc.aio.AioRpcError | None = None
 
     def detail(self, kind: type[Kind]) -> Kind | None:
-        """The error's google.rpc detail of that kind; None without one, as if the caller's own deadline ended it."""
+        """Returns the error's google.rpc detail of this type; None without one, as at the client's own deadline."""
         status = rpc_status.from_call(self.error) if self.error else None
         detail = kind()
         return detail if status and any(each.Unpack(detail) for each in status.details) else None
 
     @property
     def refusal(self) -> error_details_pb2.ErrorInfo | None:
-        """Why the server gave the call up; None if it did not say so."""
+        """The server's ErrorInfo; None if the error has none."""
         return self.detail(error_details_pb2.ErrorInfo)
 
 
 async def call(stub: ClassifierServiceStub, request: v1.ClassifyRequest, timeout: float | None = None) -> Reply:
-    """Makes one call; an error is a reply like any other."""
+    """Makes one call; returns an error as a reply."""
     try:
         return Reply(grpc.StatusCode.OK, await stub.Classify(request, timeout=timeout))
     except grpc.aio.AioRpcError as error:
@@ -53,7 +53,7 @@ async def call(stub: ClassifierServiceStub, request: v1.ClassifyRequest, timeout
 
 
 def wait_for_metric(server: ServerProcess, name: str, is_reached: Callable[[float], bool]) -> None:
-    """Scrapes until the sum of a metric's samples is as wanted; the test's own time limit ends it."""
+    """Scrapes until the sum of a metric's samples satisfies `is_reached`; the test's timeout bounds the wait."""
     while True:
         with urllib.request.urlopen(server.metrics_url, timeout=30) as page:
             samples = re.findall(rf"^{name}(?:{{.*}})? (\S+)$", page.read().decode(), re.MULTILINE)
@@ -63,14 +63,14 @@ def wait_for_metric(server: ServerProcess, name: str, is_reached: Callable[[floa
 
 @contextmanager
 def serving(folder: Path, *flags: str) -> Iterator[ServerProcess]:
-    """A server for `folder`/models that writes `folder`/trace."""
+    """Starts a server for `folder`/models that writes its event log to `folder`/trace."""
     arguments = ["--repository", str(folder / "models"), "--trace", str(folder / "trace"), *flags]
     with ServerProcess(*arguments) as server:
         yield server
 
 
 async def burst(server: ServerProcess, requests: list[v1.ClassifyRequest]) -> list[Reply]:
-    """Sends all at once, in order, without a deadline."""
+    """Sends all requests at once, in order, without a deadline."""
     async with grpc.aio.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
         return list(await asyncio.gather(*(call(stub, each) for each in requests)))

@@ -1,4 +1,4 @@
-"""A real server process on ports of its own, and how to talk to it without our client."""
+"""A real server process on ports of its own, and generated stubs to call it."""
 
 import re
 import urllib.request
@@ -17,7 +17,7 @@ MEBIBYTE = 1 << 20
 
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[ServerProcess]:
-    """One server for all tests that leave it as they found it."""
+    """A server shared by all tests that do not change it."""
     with ServerProcess("--repository", str(repository)) as process:
         yield process
 
@@ -35,7 +35,7 @@ def stub(channel: grpc.Channel) -> v1_grpc.ClassifierServiceStub:
 
 @pytest.fixture
 def metric(server: ServerProcess) -> Callable[..., float]:
-    """Sums the samples of a metric that carry the given labels, read from a fresh scrape."""
+    """Returns a function that scrapes and sums the samples of a metric with the given labels."""
 
     def read(name: str, **labels: str) -> float:
         with urllib.request.urlopen(server.metrics_url, timeout=60) as answer:
@@ -49,7 +49,7 @@ def metric(server: ServerProcess) -> Callable[..., float]:
 
 @pytest.fixture
 def classify(stub: v1_grpc.ClassifierServiceStub) -> Callable[..., v1.ClassifyResponse]:
-    """Sends one encoded picture."""
+    """Returns a function that classifies one encoded picture."""
 
     def send(encoded: bytes, model: str = "efficientnet_lite0", **fields: object) -> v1.ClassifyResponse:
         request = v1.ClassifyRequest(image=v1.Image(encoded=encoded), model=model, **fields)

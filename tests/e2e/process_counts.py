@@ -1,4 +1,4 @@
-"""Counts a server process's threads and descriptors, as Linux lists them below /proc."""
+"""Counts the threads and file descriptors of a server process in /proc."""
 
 import os
 from collections import Counter
@@ -9,15 +9,15 @@ from linnaeus.server.rpc.child_server import ServerProcess
 
 
 def descriptors(server: ServerProcess) -> int:
-    """Open file descriptors."""
+    """Returns the number of open file descriptors."""
     return len(os.listdir(f"/proc/{server.child.pid}/fd"))
 
 
 def threads(server: ServerProcess) -> Counter[str]:
-    """Threads by name, without gRPC's own pool, which grows and shrinks by itself."""
+    """Counts threads by name, without gRPC's pool, which grows and shrinks by itself."""
     names: Counter[str] = Counter()
     for task in Path(f"/proc/{server.child.pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
             names[(task / "comm").read_text(encoding="utf-8").strip()] += 1
     del names["event_engine"]
     return names

@@ -1,7 +1,7 @@
-"""Every shell command of the README and of docs/ runs as it stands, from a checkout, and ends with exit code 0.
+"""Every shell command of the README and of docs/ runs unchanged in a checkout and ends with exit code 0.
 
-Only addresses are others, and load tests are shorter. What no test can run stands in `tests/pages.py`, with the reason;
-grpcurl, buf and the programs are run by `test_readme_calls`.
+Only addresses are replaced, and load tests are shortened. `tests/pages.py` lists the commands that no test can run,
+with the reason; `test_readme_calls` runs grpcurl, buf and the programs.
 """
 
 import os
@@ -23,9 +23,9 @@ from torchvision.models import resnet18
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
-# Commands that take too long for the fast suite: networks are traced and exported, rates are tried one after the other.
+# Commands too slow for the fast suite: they trace and export networks, or try several rates.
 SLOW = re.compile(r"linnaeus-zoo (export|import|visualize|draw-regnet|inspect) |--search|--ramp|--compare")
-# As long as a load test needs to have something to show.
+# The shortest duration with which a load test has results.
 SHORT = "--duration 400ms --warmup 100ms"
 TOKEN = secrets.token_hex(16)
 RUN = [
@@ -36,14 +36,14 @@ Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 
 def marked(page: Path, command: str) -> ParameterSet:
-    """A command as the parameters of a test, with the marker of what takes long."""
+    """Returns a command as test parameters, marked slow if it takes long."""
     marks = [pytest.mark.slow] if SLOW.search(command) else []
     return pytest.param(page, command, marks=marks, id=f"{page.stem}: {command}")
 
 
 @pytest.fixture
 def checkout(tmp_path: Path, pictures: Path) -> Path:
-    """Where the pages are followed."""
+    """A folder like a checkout, in which the commands run."""
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     shutil.copytree(pictures, tmp_path / "pictures")
@@ -52,7 +52,7 @@ def checkout(tmp_path: Path, pictures: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def own_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    """A server for what changes the models that are served: two versions of lenet, one with a label."""
+    """A server for commands that change the served models: two versions of lenet, one with a label."""
     root = tmp_path_factory.mktemp("changing")
     for version in (1, 2):
         add_version(repository / "lenet" / "1", root, "lenet", version)
@@ -74,13 +74,13 @@ def secure(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 def write_weights(folder: Path) -> None:
-    """Somebody's own weights, of three classes."""
+    """Writes a state dict of a network with three classes, and its labels."""
     torch.save(resnet18(num_classes=3).state_dict(), folder / "birds.pth")
     (folder / "birds.txt").write_text("blackbird\nrobin\nwren\n", encoding="utf-8")
 
 
 def write_module(folder: Path) -> None:
-    """Somebody's own TorchScript."""
+    """Writes a TorchScript module and its labels."""
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
     torch.jit.trace(network.eval(), torch.zeros(1, 3, 224, 224)).save(str(folder / "mine.pt"))
     (folder / "mine.txt").write_text("dark\nbright\n", encoding="utf-8")
@@ -88,7 +88,7 @@ def write_module(folder: Path) -> None:
 
 @pytest.fixture
 def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -> Run:
-    """Runs a command in the checkout, against the server that suits it."""
+    """Returns a function that runs a command in the checkout, against the server that it needs."""
 
     def execute(command: str) -> "subprocess.CompletedProcess[str]":
         environment = os.environ | {"no_proxy": "127.0.0.1,localhost", "HOME": str(checkout)}
@@ -113,14 +113,14 @@ def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -
 
 
 def give_access(checkout: Path, authority: Path) -> dict[str, str]:
-    """Puts what the secure server asks for where the commands name it; returns what makes its authority a usual one."""
+    """Writes the secure server's credentials where commands expect them; returns variables that trust its CA."""
     shutil.copy(authority, checkout / "ca.pem")
     (checkout / ".linnaeus-token").write_text(TOKEN, encoding="utf-8")
     return {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(authority)}
 
 
 def adapt(command: str, process: ServerProcess) -> str:
-    """The same command for a server of a test: another address, another token, less time."""
+    """Returns the command with the test server's address and token, and a short duration."""
     command = command.replace("linnaeus:8001", f"localhost:{process.port}").replace("TOKEN=...", f"TOKEN={TOKEN}")
     if " load pictures" in command:
         command = re.sub(r" --duration \w+", "", command) + f" {SHORT}"
@@ -138,7 +138,7 @@ def test_a_command_of_a_page_does_its_work(run: Run, checkout: Path, page: Path,
             done = run(f".venv/bin/linnaeus-client load pictures/digits --model lenet --json {name}")
             assert done.returncode == 0, done
     done = run(command)
-    # A ramp and a search send more than the machine can do: what is refused then is no fault of the command.
+    # A ramp and a search overload the machine, so refused calls are not an error of the command.
     overloads = "--ramp" in command or "--search" in command
     assert done.returncode == 0 or (overloads and done.returncode == 1), done
     assert "Traceback" not in done.stderr

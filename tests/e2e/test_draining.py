@@ -1,4 +1,4 @@
-"""A server is stopped under load beside another one: nobody's calls fail, whoever's client they use."""
+"""Stopping one of two servers under load fails no calls, whichever gRPC client makes them."""
 
 import asyncio
 import json
@@ -20,9 +20,9 @@ CALLERS = 32
 CALLS_BEFORE = 10
 CALLS_AFTER = 20
 
-Ask = Callable[[bytes], Awaitable[object]]
+Classify = Callable[[bytes], Awaitable[object]]
 
-# What gRPC's own documentation shows: https://grpc.io/docs/guides/retry/
+# The retry policy of gRPC's documentation: https://grpc.io/docs/guides/retry/
 STANDARD_RETRIES = {
     "maxAttempts": 4,
     "initialBackoff": "0.1s",
@@ -33,7 +33,7 @@ STANDARD_RETRIES = {
 
 
 @pytest.fixture
-def doomed(repository: Path) -> Iterator[ServerProcess]:
+def stopped_server(repository: Path) -> Iterator[ServerProcess]:
     with ServerProcess("--repository", str(repository), "--models", "lenet") as process:
         yield process
 
@@ -43,60 +43,60 @@ def digit(pictures: Path) -> bytes:
     return (pictures / "digits" / "4.png").read_bytes()
 
 
-async def ask_while_it_stops(ask: Ask, digit: bytes, doomed: ServerProcess) -> None:
-    """32 callers ask; in the middle of it one server is told to stop. Raises what any of the calls raises."""
+async def call_while_it_stops(classify: Classify, digit: bytes, stopped_server: ServerProcess) -> None:
+    """Calls from 32 callers while one server is stopped. Raises what any of the calls raises."""
     ready = asyncio.Barrier(CALLERS + 1)
 
     async def caller() -> None:
         for _ in range(CALLS_BEFORE):
-            await ask(digit)
+            await classify(digit)
         await ready.wait()
         for _ in range(CALLS_AFTER):
-            await ask(digit)
+            await classify(digit)
 
     async with asyncio.TaskGroup() as callers:
         for _ in range(CALLERS):
             callers.create_task(caller())
         await ready.wait()
-        await ask(digit)  # they are at it again
-        doomed.child.send_signal(signal.SIGTERM)
+        await classify(digit)  # the callers are calling again
+        stopped_server.child.send_signal(signal.SIGTERM)
 
 
-async def run_default_client(servers: list[str], digit: bytes, doomed: ServerProcess) -> None:
+async def run_default_client(servers: list[str], digit: bytes, stopped_server: ServerProcess) -> None:
     async with AsyncClient(servers) as client:
-        await ask_while_it_stops(lambda picture: client.classify(picture, model="lenet"), digit, doomed)
+        await call_while_it_stops(lambda picture: client.classify(picture, model="lenet"), digit, stopped_server)
 
 
-async def run_plain(policy: str, servers: list[str], digit: bytes, doomed: ServerProcess) -> None:
+async def run_plain(policy: str, servers: list[str], digit: bytes, stopped_server: ServerProcess) -> None:
     config = {
         "methodConfig": [{"name": [{}], "retryPolicy": STANDARD_RETRIES}],
         "loadBalancingConfig": [{policy: {}}],
     }
     options = [("grpc.service_config", json.dumps(config))]
-    # The doomed one first: it is the one that pick_first picks.
+    # The server to be stopped comes first, because pick_first uses the first one.
     async with grpc.aio.insecure_channel("ipv4:" + ",".join(servers), options) as channel:
         stub = ClassifierServiceStub(channel)
 
-        def ask(picture: bytes) -> Awaitable[object]:
+        def classify(picture: bytes) -> Awaitable[object]:
             return stub.Classify(v1.ClassifyRequest(image=v1.Image(encoded=picture), model="lenet"), timeout=30)
 
-        await ask_while_it_stops(ask, digit, doomed)
+        await call_while_it_stops(classify, digit, stopped_server)
 
 
 @pytest.mark.parametrize("client", ["default", "round_robin", "pick_first"])
-def test_no_call_of_32_callers_fails_while_one_of_two_servers_is_stopped(
-    server: ServerProcess, doomed: ServerProcess, digit: bytes, client: str
+def test_no_call_fails_while_one_of_two_servers_is_stopped(
+    server: ServerProcess, stopped_server: ServerProcess, digit: bytes, client: str
 ) -> None:
-    servers = [doomed.target, server.target]
+    servers = [stopped_server.target, server.target]
     if client == "default":
-        asyncio.run(run_default_client(servers, digit, doomed))
+        asyncio.run(run_default_client(servers, digit, stopped_server))
     else:
-        asyncio.run(run_plain(client, servers, digit, doomed))
-    assert doomed.child.wait(60) == 0
+        asyncio.run(run_plain(client, servers, digit, stopped_server))
+    assert stopped_server.child.wait(60) == 0
 
 
 @pytest.mark.parametrize(("second", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_lame_duck_still_answers_says_not_serving_and_ends_at_once_at_a_second_signal(
+def test_a_lame_duck_answers_reports_not_serving_and_exits_at_a_second_signal(
     repository: Path, digit: bytes, second: signal.Signals, exit_code: int
 ) -> None:
     arguments = ["--repository", str(repository), "--models", "lenet", "--lame-duck-seconds", "30"]
@@ -109,8 +109,8 @@ def test_a_lame_duck_still_answers_says_not_serving_and_ends_at_once_at_a_second
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.child.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
-        told = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
-        assert told.status == health_pb2.HealthCheckResponse.NOT_SERVING
+        health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
+        assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
         request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
         for _ in range(3):
             assert ClassifierServiceStub(channel).Classify(request, timeout=30).classes[0].label == "4"
@@ -119,7 +119,7 @@ def test_a_lame_duck_still_answers_says_not_serving_and_ends_at_once_at_a_second
         watch.cancel()
 
 
-def test_a_lame_duck_ends_by_itself(repository: Path, digit: bytes) -> None:
+def test_a_lame_duck_exits_after_its_delay(repository: Path, digit: bytes) -> None:
     arguments = ["--repository", str(repository), "--models", "lenet", "--lame-duck-seconds", "0.5"]
     with ServerProcess(*arguments) as process:
         started = time.monotonic()

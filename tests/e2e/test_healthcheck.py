@@ -1,4 +1,4 @@
-"""`linnaeus-server healthcheck` tells the truth, quickly, to whoever starts it with the server's own settings."""
+"""`linnaeus-server healthcheck` reports the health of the server that the same settings describe."""
 
 import os
 import subprocess
@@ -23,12 +23,12 @@ def healthcheck(*words: str, **environment: str) -> "subprocess.CompletedProcess
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
-def test_a_server_that_serves_is_exit_code_0_and_one_sentence(server: ServerProcess, host: str) -> None:
+def test_a_serving_server_gives_exit_code_0_and_one_line(server: ServerProcess, host: str) -> None:
     done = healthcheck("healthcheck", LINNAEUS_HOST=host, LINNAEUS_PORT=str(server.port))
     assert (done.returncode, done.stdout) == (0, f"the server at 127.0.0.1:{server.port} is SERVING\n")
 
 
-def test_a_server_that_is_up_but_not_ready_is_not_healthy() -> None:
+def test_a_server_that_is_not_ready_is_not_healthy() -> None:
     server = grpc.server(ThreadPoolExecutor(1))
     servicer = HealthServicer()
     servicer.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -42,17 +42,17 @@ def test_a_server_that_is_up_but_not_ready_is_not_healthy() -> None:
         server.stop(None).wait()
 
 
-def test_no_server_is_exit_code_1_and_one_sentence() -> None:
+def test_no_server_gives_exit_code_1_and_one_line() -> None:
     done = healthcheck("--port", "1", "healthcheck", "--timeout-seconds", "5")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
     assert done.stderr.startswith("linnaeus-server: no health from 127.0.0.1:1: UNAVAILABLE")
 
 
-def test_a_port_that_nobody_knows_is_said() -> None:
+def test_port_0_is_rejected_with_a_hint() -> None:
     done = healthcheck("--port", "0", "healthcheck")
     assert done.returncode == 1 and "set LINNAEUS_PORT" in done.stderr
 
 
-def test_it_does_not_wait_for_torch() -> None:
+def test_the_healthcheck_does_not_import_torch() -> None:
     program = "import sys, linnaeus.server.rpc.healthcheck; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

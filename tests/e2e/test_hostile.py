@@ -1,4 +1,4 @@
-"""What an ill-willed or broken caller may send: the server neither falls, hangs nor leaks, and answers the others."""
+"""Malicious or broken callers: the server neither crashes, hangs nor leaks, and still answers others."""
 
 import io
 import os
@@ -26,21 +26,21 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 Metric = Callable[..., float]
 
-IDLE = 10_000
-OWN = 500  # descriptors that this process and the server need besides
-SLOW = 200
-DRIPS = 40
+IDLE_CONNECTIONS = 10_000
+OTHER_DESCRIPTORS = 500  # descriptors needed for other purposes by this process and the server
+SLOW_SENDERS = 200
+STEPS = 40
 TEXT = FieldDescriptor.TYPE_STRING
-MUTATED = 1_000
-AT_ONCE = 16
+MUTATIONS = 1_000
+CALLERS = 16
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
-# A HEADERS frame that says it has 100 bytes of header block, END_HEADERS set, on stream 1.
+# A HEADERS frame that announces 100 bytes of header block, with END_HEADERS set, on stream 1.
 HEADERS = b"\x00\x00\x64\x01\x04\x00\x00\x00\x01"
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
-    """A header as HPACK writes it without a table (RFC 7541, 6.2.2)."""
+    """Returns a header as an HPACK literal without indexing (RFC 7541, 6.2.2)."""
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
@@ -55,7 +55,7 @@ _BLOCK = b"".join(
         (b"content-type", b"application/grpc"),
     )
 )
-# A call whose headers are whole and whose message, said to be of 1000 bytes, comes byte by byte.
+# A call with complete headers; its message, announced with 1000 bytes, is sent byte by byte.
 CALL = len(_BLOCK).to_bytes(3, "big") + b"\x01\x04\x00\x00\x00\x01" + _BLOCK
 DATA = (1005).to_bytes(3, "big") + b"\x00\x00\x00\x00\x00\x01" + b"\x00" + (1000).to_bytes(4, "big")
 BAD_CODES = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND}
@@ -93,31 +93,31 @@ def digit(pictures: Path) -> bytes:
     return (pictures / "digits" / "7.png").read_bytes()
 
 
-def still_serves(stub: ClassifierServiceStub, digit: bytes) -> None:
+def assert_still_serves(stub: ClassifierServiceStub, digit: bytes) -> None:
     request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
     assert stub.Classify(request, timeout=30).classes[0].label == "7"
 
 
 def methods(*services: str) -> list[MethodDescriptor]:
-    """The methods of these services that take a model's name, also those that this release does not serve yet."""
+    """Returns the methods of these services that take a model name, including those not served in this release."""
     found = [method for name in services for method in v1.DESCRIPTOR.services_by_name[name].methods]
-    return [method for method in found if any(True for _ in texts(method.input_type))]
+    return [method for method in found if any(True for _ in text_fields(method.input_type))]
 
 
 def kserve_methods() -> list[MethodDescriptor]:
-    """Those of the other protocol that refuse a model which is not there."""
+    """Returns the KServe methods that refuse an unknown model."""
     service = kserve.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     names = ("ModelMetadata", "ModelConfig", "ModelInfer", "RepositoryModelLoad", "RepositoryModelUnload")
     return [service.methods_by_name[name] for name in names]
 
 
-def texts(message: Descriptor) -> Iterator[str]:
-    """The fields that hold a text."""
+def text_fields(message: Descriptor) -> Iterator[str]:
+    """Yields the names of the string fields."""
     return (field.name for field in message.fields if field.type == TEXT)
 
 
-def ask(channel: grpc.Channel, method: MethodDescriptor, **fields: object) -> Callable[[], object]:
-    """Returns a call of a method with these fields, as far as its request has them."""
+def request_of(channel: grpc.Channel, method: MethodDescriptor, **fields: object) -> Callable[[], object]:
+    """Returns a function that calls a method with those of these fields that its request has."""
     message: Any = GetMessageClass(method.input_type)()
     for name, value in fields.items():
         if name in method.input_type.fields_by_name and method.input_type.fields_by_name[name].type == TEXT:
@@ -129,7 +129,7 @@ def ask(channel: grpc.Channel, method: MethodDescriptor, **fields: object) -> Ca
 
 
 class ImageRefused(grpc.RpcError):
-    """An image of a stream has its error, the stream lives on."""
+    """An image of a stream was refused; the stream continues."""
 
     def __init__(self, error: v1.ImageError) -> None:
         self._error = error
@@ -148,68 +148,70 @@ def _raise_errors(answers: Iterator[bytes]) -> None:
             raise ImageRefused(result.error)
 
 
-def refusal(ask: Callable[[], object]) -> grpc.RpcError:
+def refusal(request: Callable[[], object]) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as raised:
-        ask()
+        request()
     return raised.value
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name[:20]))
-def test_no_name_leads_out_of_the_repository(
+def test_no_model_name_escapes_the_repository(
     channel: grpc.Channel, stub: ClassifierServiceStub, digit: bytes, name: str
 ) -> None:
     served = 0
     for method in methods("ClassifierService", "ModelService") + kserve_methods():
-        every_text = dict.fromkeys(texts(method.input_type), name) | {"version": "", "model_version": ""}
-        error = refusal(ask(channel, method, **every_text))
+        every_text = dict.fromkeys(text_fields(method.input_type), name) | {"version": "", "model_version": ""}
+        error = refusal(request_of(channel, method, **every_text))
         if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
             served += 1
             assert error.code() in BAD_CODES
             assert len(error.details()) < 400 and "Traceback" not in error.details() and "/tmp" not in error.details()
     assert served >= 12
-    still_serves(stub, digit)
+    assert_still_serves(stub, digit)
 
 
 @pytest.mark.parametrize("version", VERSIONS, ids=lambda version: ascii(version[:20]))
-def test_no_version_does_either(channel: grpc.Channel, stub: ClassifierServiceStub, digit: bytes, version: str) -> None:
+def test_no_version_escapes_the_repository(
+    channel: grpc.Channel, stub: ClassifierServiceStub, digit: bytes, version: str
+) -> None:
     for method in methods("ClassifierService"):
-        error = refusal(ask(channel, method, model="lenet", version=version))
+        error = refusal(request_of(channel, method, model="lenet", version=version))
         assert error.code() in BAD_CODES | {grpc.StatusCode.UNIMPLEMENTED} and len(error.details()) < 400
-    still_serves(stub, digit)
+    assert_still_serves(stub, digit)
 
 
-def test_a_name_that_is_no_text_is_refused_before_it_is_read(channel: grpc.Channel) -> None:
+def test_a_name_that_is_not_utf8_is_refused(channel: grpc.Channel) -> None:
     call = channel.unary_unary("/linnaeus.v1.ClassifierService/GetModel")
     assert refusal(lambda: call(b"\x0a\x02\xff\xfe", timeout=30)).code() is not grpc.StatusCode.OK
     assert refusal(lambda: call(os.urandom(64) + b"\xff", timeout=30)).code() is not grpc.StatusCode.OK
 
 
-def test_thousands_of_idle_connections_hurt_nobody_and_leave_nothing_behind(
+def test_thousands_of_idle_connections_disturb_no_call_and_leak_no_descriptors(
     server: ServerProcess, stub: ClassifierServiceStub, digit: bytes
 ) -> None:
-    still_serves(stub, digit)
+    assert_still_serves(stub, digit)
     before = descriptors(server)
-    with room_for(IDLE + OWN) as room, ExitStack() as held:
-        opened = min(IDLE, room - OWN)
+    with raised_descriptor_limit(IDLE_CONNECTIONS + OTHER_DESCRIPTORS) as limit, ExitStack() as stack:
+        opened = min(IDLE_CONNECTIONS, limit - OTHER_DESCRIPTORS)
         for number in range(opened):
-            idle = held.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
+            idle = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=30))
             if number % 2:
                 idle.sendall(PREFACE + SETTINGS)
             if number % 1000 == 0:
-                still_serves(stub, digit)
-        still_serves(stub, digit)
+                assert_still_serves(stub, digit)
+        assert_still_serves(stub, digit)
         with grpc.insecure_channel(server.target, [("grpc.use_local_subchannel_pool", 1)]) as newcomer:
-            still_serves(ClassifierServiceStub(newcomer), digit)
+            assert_still_serves(ClassifierServiceStub(newcomer), digit)
         most = descriptors(server)
-    assert most - before > opened * 0.9  # they had indeed been there
+    assert most - before > opened * 0.9  # the connections were open
     wait_until(lambda: descriptors(server) <= before + 5)
-    still_serves(stub, digit)
+    assert_still_serves(stub, digit)
 
 
-def test_senders_that_drip_byte_by_byte_hold_nobody_up(
+def test_senders_of_single_bytes_do_not_delay_other_calls(
     server: ServerProcess, stub: ClassifierServiceStub, metric: Metric, digit: bytes
 ) -> None:
-    still_serves(stub, digit)
+    assert_still_serves(stub, digit)
     before = descriptors(server)
     senders = [
         PREFACE,
@@ -219,25 +221,25 @@ def test_senders_that_drip_byte_by_byte_hold_nobody_up(
     ]
     heads = [1, len(PREFACE), len(PREFACE + SETTINGS + HEADERS), len(PREFACE + SETTINGS + CALL + DATA)]
     started = metric("grpc_server_started_total", grpc_method="Classify")
-    with socket.create_connection(("127.0.0.1", server.port)) as whole:  # the same call, not so slow
-        whole.sendall(PREFACE + SETTINGS + CALL + b"\x00\x00\x05\x00\x01\x00\x00\x00\x01" + bytes(5))
+    with socket.create_connection(("127.0.0.1", server.port)) as complete:  # the same call sent at once
+        complete.sendall(PREFACE + SETTINGS + CALL + b"\x00\x00\x05\x00\x01\x00\x00\x00\x01" + bytes(5))
         wait_until(lambda: metric("grpc_server_started_total", grpc_method="Classify") == started + 1)
-    with ExitStack() as held:
-        slow = [held.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(SLOW)]
+    with ExitStack() as stack:
+        slow = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(SLOW_SENDERS)]
         for number, connection in enumerate(slow):
             connection.sendall(senders[number % 4][: heads[number % 4]])
-        for step in range(DRIPS):
+        for step in range(STEPS):
             for number, connection in enumerate(slow):
                 place = heads[number % 4] + step
-                _drip(connection, senders[number % 4][place : place + 1])
-            still_serves(stub, digit)
+                send_byte(connection, senders[number % 4][place : place + 1])
+            assert_still_serves(stub, digit)
     wait_until(lambda: descriptors(server) <= before + 5)
-    still_serves(stub, digit)
-    # What never came whole was never begun.
-    assert metric("grpc_server_started_total", grpc_method="Classify") == started + DRIPS + 2
+    assert_still_serves(stub, digit)
+    # Calls that never arrived completely were never started.
+    assert metric("grpc_server_started_total", grpc_method="Classify") == started + STEPS + 2
 
 
-def test_a_thousand_mutated_pictures_are_answered_or_refused_and_good_ones_answered(
+def test_mutated_pictures_are_answered_or_refused_without_leaks(
     server: ServerProcess,
     channel: grpc.Channel,
     stub: ClassifierServiceStub,
@@ -249,50 +251,50 @@ def test_a_thousand_mutated_pictures_are_answered_or_refused_and_good_ones_answe
     for original in originals:
         stub.Classify(v1.ClassifyRequest(image=v1.Image(encoded=original), model="lenet"), timeout=30)
 
-    def ask(number: int) -> grpc.StatusCode:
+    def classify_mutated(number: int) -> grpc.StatusCode:
         if number % 20 == 0:
-            still_serves(stub, digit)
-        spoilt = mutated[number]
+            assert_still_serves(stub, digit)
+        data = mutated[number]
         try:
-            stub.Classify(v1.ClassifyRequest(image=v1.Image(encoded=spoilt), model="lenet"), timeout=60)
+            stub.Classify(v1.ClassifyRequest(image=v1.Image(encoded=data), model="lenet"), timeout=60)
         except grpc.RpcError as error:
             return error.code()
         return grpc.StatusCode.OK
 
-    mutated = [mutation(originals[number % len(originals)], chance) for number in range(MUTATED)]
+    mutated = [mutation(originals[number % len(originals)], chance) for number in range(MUTATIONS)]
     before_descriptors, before_threads = descriptors(server), threads(server).total()
-    with ThreadPoolExecutor(AT_ONCE) as callers:
-        warm = set(callers.map(ask, range(MUTATED // 4)))
+    with ThreadPoolExecutor(CALLERS) as callers:
+        warm = set(callers.map(classify_mutated, range(MUTATIONS // 4)))
         memory = metric("process_resident_memory_bytes")
-        codes = list(callers.map(ask, range(MUTATED // 4, MUTATED)))
+        codes = list(callers.map(classify_mutated, range(MUTATIONS // 4, MUTATIONS)))
     assert warm | set(codes) == {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}
     assert metric("process_resident_memory_bytes") - memory < 64 << 20
     assert metric("linnaeus_in_flight") == metric("linnaeus_queue_depth") == 0
     assert server.child.poll() is None and descriptors(server) <= before_descriptors + 5
-    # OpenMP may have started the helpers of a worker in the meantime: less than one for each core and worker.
+    # OpenMP may have started helper threads meanwhile: fewer than one for each core and worker.
     assert threads(server).total() <= before_threads + 2 * (os.cpu_count() or 1)
 
 
-def test_as_many_connections_as_were_set_are_kept_and_no_more(repository: Path, digit: bytes) -> None:
+def test_connections_beyond_max_connections_are_closed(repository: Path, digit: bytes) -> None:
     arguments = ["--repository", str(repository), "--models", "lenet", "--max-connections", "8"]
     with (
         ServerProcess(*arguments) as server,
         grpc.insecure_channel(server.target) as channel,
-        ExitStack() as held,
+        ExitStack() as stack,
     ):
         stub = ClassifierServiceStub(channel)
-        still_serves(stub, digit)
-        connections = [held.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(30)]
+        assert_still_serves(stub, digit)
+        connections = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(30)]
         wait_until(lambda: len(closed(connections)) >= 23)
-        still_serves(stub, digit)
+        assert_still_serves(stub, digit)
         assert len(closed(connections)) == 23
 
 
 def encodings(pictures: Path) -> list[bytes]:
-    """Pictures in every format that the server reads, small and whole."""
+    """Returns small, valid pictures in every format that the server reads."""
     made = [(pictures / "digits" / "7.png").read_bytes()]
-    with Image.open(pictures / "chelsea.jpg") as whole:
-        small = whole.convert("RGB").resize((96, 64))
+    with Image.open(pictures / "chelsea.jpg") as complete:
+        small = complete.convert("RGB").resize((96, 64))
     frames = [small.rotate(angle) for angle in (90, 180)]
     for kind, options in (
         ("JPEG", {}),
@@ -317,35 +319,35 @@ def encodings(pictures: Path) -> list[bytes]:
 
 
 def mutation(original: bytes, chance: random.Random) -> bytes:
-    """Spoils a file: bits, bytes, cuts, repeats, foreign pieces; most of it near the head, where the sizes stand."""
-    spoilt = bytearray(original)
+    """Damages a file with flipped bits, changed, removed, repeated and foreign bytes, mostly near the header."""
+    data = bytearray(original)
     for _ in range(chance.choice((1, 1, 2, 4, 16))):
-        reach = chance.choice((32, 256, len(spoilt)))
-        place = chance.randrange(max(1, min(reach, len(spoilt))))
+        reach = chance.choice((32, 256, len(data)))
+        place = chance.randrange(max(1, min(reach, len(data))))
         kind = chance.randrange(6)
-        if kind == 0 and spoilt:
-            spoilt[place % len(spoilt)] ^= 1 << chance.randrange(8)
+        if kind == 0 and data:
+            data[place % len(data)] ^= 1 << chance.randrange(8)
         elif kind == 1:
-            spoilt[place : place + 4] = chance.choice((b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff"))
+            data[place : place + 4] = chance.choice((b"\xff" * 4, b"\x00" * 4, b"\x7f\xff\xff\xff"))
         elif kind == 2:
-            del spoilt[place : place + chance.randrange(1, 64)]
+            del data[place : place + chance.randrange(1, 64)]
         elif kind == 3:
-            spoilt[place:place] = spoilt[place : place + chance.randrange(1, 64)]
+            data[place:place] = data[place : place + chance.randrange(1, 64)]
         elif kind == 4:
-            spoilt[place:place] = chance.randbytes(chance.randrange(1, 64))
+            data[place:place] = chance.randbytes(chance.randrange(1, 64))
         else:
-            del spoilt[max(1, len(spoilt) - chance.randrange(1, max(2, len(spoilt)))) :]
-    return bytes(spoilt)
+            del data[max(1, len(data) - chance.randrange(1, max(2, len(data)))) :]
+    return bytes(data)
 
 
 def wait_until(is_so: Callable[[], bool]) -> None:
-    """Looks again and again; the test's own time limit ends it."""
+    """Polls until the condition holds; the test's timeout bounds the wait."""
     while not is_so():
         pass
 
 
 def closed(connections: list[socket.socket]) -> list[socket.socket]:
-    """Those that the other side has closed."""
+    """Returns the connections that the server has closed."""
     with selectors.DefaultSelector() as selector:
         for connection in connections:
             selector.register(connection, selectors.EVENT_READ)
@@ -359,8 +361,8 @@ def _ended(connection: Any) -> bool:
         return True
 
 
-def _drip(sender: socket.socket, drop: bytes) -> None:
-    """Sends a drop; a server that has had enough may have closed the connection."""
+def send_byte(sender: socket.socket, drop: bytes) -> None:
+    """Sends a byte; ignores an error, as the server may have closed the connection."""
     try:
         sender.sendall(drop)
     except OSError:
@@ -368,8 +370,8 @@ def _drip(sender: socket.socket, drop: bytes) -> None:
 
 
 @contextmanager
-def room_for(wanted: int) -> Iterator[int]:
-    """Raises this process's limit of descriptors as far as it may, and puts it back; yields what there is."""
+def raised_descriptor_limit(wanted: int) -> Iterator[int]:
+    """Raises this process's limit of descriptors as far as allowed, yields it, and restores it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     raised = max(soft, wanted if hard == resource.RLIM_INFINITY else min(wanted, hard))
     resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))

@@ -1,4 +1,4 @@
-"""From start to stop: health, reflection, metrics, refused models, signals."""
+"""The life of a server: health, reflection, metrics, refused models, signals."""
 
 import shutil
 import socket
@@ -28,7 +28,7 @@ def test_health_is_serving_once_the_models_are_warm(channel: grpc.Channel, servi
     assert health_pb2_grpc.HealthStub(channel).Check(request, timeout=60).status == SERVING
 
 
-def test_reflection_tells_the_contract(channel: grpc.Channel) -> None:
+def test_reflection_describes_the_contract(channel: grpc.Channel) -> None:
     database = ProtoReflectionDescriptorDatabase(channel)
     services = {"linnaeus.v1.ClassifierService", "inference.GRPCInferenceService", "grpc.health.v1.Health"}
     assert services <= set(database.get_services())
@@ -36,7 +36,7 @@ def test_reflection_tells_the_contract(channel: grpc.Channel) -> None:
     assert service.methods_by_name["Classify"].input_type.full_name == "linnaeus.v1.ClassifyRequest"
 
 
-def test_models_are_listed_with_what_a_caller_needs_to_know(stub: ClassifierServiceStub) -> None:
+def test_models_are_listed_with_their_input_size_and_limits(stub: ClassifierServiceStub) -> None:
     answer = stub.ListModels(v1.ListModelsRequest(), timeout=60)
     lenet = {model.name: model for model in answer.models}["lenet"]
     assert (lenet.version, lenet.state, lenet.class_count) == (1, v1.MODEL_STATE_READY, 10)
@@ -73,7 +73,7 @@ def test_metrics_count_calls_stages_and_batches(
     assert metric("linnaeus_build_info") == 1
 
 
-def test_broken_models_are_refused_with_file_and_field_and_the_rest_is_served(
+def test_broken_models_are_refused_with_file_and_field_and_the_others_are_served(
     repository: Path, tmp_path: Path, pictures: Path
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
@@ -106,9 +106,9 @@ def test_broken_models_are_refused_with_file_and_field_and_the_rest_is_served(
     assert "labels.txt has 9 lines" in refusal.value.details()
 
 
-def test_sigterm_says_not_serving_answers_what_is_in_flight_and_exits_0(repository: Path, pictures: Path) -> None:
+def test_sigterm_reports_not_serving_answers_calls_in_flight_and_exits_0(repository: Path, pictures: Path) -> None:
     picture = v1.Image(encoded=(pictures / "digits" / "4.png").read_bytes())
-    # The batch never fills and the delay is long: only closing the queue can let these calls go.
+    # The batch never fills and the delay is long: only closing the queue lets these calls finish.
     options = ["--models", "lenet", "--max-batch-size", "32", "--max-queue-delay-seconds", "60"]
     with (
         ServerProcess("--repository", str(repository), *options) as server,
@@ -129,20 +129,20 @@ def test_sigterm_says_not_serving_answers_what_is_in_flight_and_exits_0(reposito
 def _wait_until_in_flight(server: ServerProcess, count: int) -> None:
     import urllib.request
 
-    while True:  # the test's own time limit ends it
+    while True:  # bounded by the test's timeout
         with urllib.request.urlopen(server.metrics_url, timeout=60) as answer:
             if f"linnaeus_in_flight {count}.0" in answer.read().decode():
                 return
 
 
-def test_a_signal_while_loading_ends_it_with_exit_code_0(repository: Path) -> None:
+def test_a_signal_while_loading_gives_exit_code_0(repository: Path) -> None:
     server = ServerProcess("--repository", str(repository))
     server.wait_for("listening")
     assert server.stop() == 0
 
 
 @pytest.mark.parametrize("flag", ["--port", "--metrics-port"])
-def test_a_port_that_is_taken_is_one_clear_line_and_exit_code_1(repository: Path, flag: str) -> None:
+def test_a_port_in_use_gives_one_error_line_and_exit_code_1(repository: Path, flag: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         ports = {"--port": "0", "--metrics-port": "0", flag: port}
@@ -151,7 +151,7 @@ def test_a_port_that_is_taken_is_one_clear_line_and_exit_code_1(repository: Path
     assert port in done.stderr and "Traceback" not in done.stderr
 
 
-def test_no_repository_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_a_missing_repository_gives_one_error_line_and_exit_code_1(tmp_path: Path) -> None:
     done = _run("--repository", str(tmp_path / "nowhere"), "--port", "0", "--metrics-port", "0", "--log-level", "error")
     assert done.returncode == 1
     assert done.stderr.startswith("linnaeus-server: the model repository") and done.stderr.count("\n") == 1

@@ -1,4 +1,4 @@
-"""Models are loaded, reloaded and unloaded through the wire while others ask, and nobody notices but by the answers."""
+"""Models are loaded, reloaded and unloaded over gRPC while other calls continue without errors."""
 
 import asyncio
 import json
@@ -38,7 +38,7 @@ def root(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def controlled(root: Path) -> Iterator[ServerProcess]:
-    """A server that looks at its repository ten times a second."""
+    """A server that checks its repository ten times a second."""
     with ServerProcess("--repository", str(root), "--watch-seconds", "0.1", "--max-batch-size", "4") as server:
         yield server
 
@@ -49,14 +49,14 @@ def digit(pictures: Path) -> bytes:
 
 
 def indexed(server: ServerProcess, model: str) -> dict[str, tuple[str, str]]:
-    """State and reason of a model's versions, as the other protocol's index has them."""
+    """Returns state and reason of a model's versions from the KServe repository index."""
     with grpc.insecure_channel(server.target) as channel:
         stub = GRPCInferenceServiceStub(channel)
         listed = stub.RepositoryIndex(kserve.RepositoryIndexRequest(), timeout=30).models
     return {each.version: (each.state, each.reason) for each in listed if each.name == model}
 
 
-async def test_reloads_and_a_moving_label_fail_no_call_and_mix_no_versions(
+async def test_reloads_and_label_changes_fail_no_call_and_mix_no_versions(
     controlled: ServerProcess, root: Path, digit: bytes
 ) -> None:
     words = {1: "one", 2: "two"}
@@ -66,14 +66,14 @@ async def test_reloads_and_a_moving_label_fail_no_call_and_mix_no_versions(
     def name(version: int) -> None:
         written = root / "m" / ".config.toml"
         written.write_text(f"[labels]\nmoving = {version}\n")
-        written.rename(root / "m" / "config.toml")  # nobody reads half of it
+        written.rename(root / "m" / "config.toml")  # atomic: the server never reads a partial file
 
     name(1)
     async with AsyncClient(controlled.target) as client:
-        while "moving" not in (await client.models())[0].version_labels:  # ends with the test's time limit
+        while "moving" not in (await client.models())[0].version_labels:  # bounded by the test's timeout
             await asyncio.sleep(0)
 
-        async def ask() -> int:
+        async def call_until_ended() -> int:
             count = 0
             while not ended:
                 answer = await client.classify(digit, model="m", version="moving", top_k=10)
@@ -82,7 +82,7 @@ async def test_reloads_and_a_moving_label_fail_no_call_and_mix_no_versions(
                 count += 1
             return count
 
-        callers = [asyncio.create_task(ask()) for _ in range(CALLERS)]
+        callers = [asyncio.create_task(call_until_ended()) for _ in range(CALLERS)]
         for number in range(RELOADS):
             name(number % 2 + 1)
             models = await client.reload_model("m")
@@ -93,7 +93,7 @@ async def test_reloads_and_a_moving_label_fail_no_call_and_mix_no_versions(
     assert min(counts) > 0 and seen == {1, 2}
 
 
-def test_a_version_that_appears_serves_by_itself_and_a_broken_one_says_why(
+def test_a_new_version_is_served_and_a_broken_one_is_refused_with_its_reason(
     controlled: ServerProcess, root: Path, repository: Path, digit: bytes
 ) -> None:
     source = repository / "lenet" / "1"
@@ -116,7 +116,9 @@ def test_a_version_that_appears_serves_by_itself_and_a_broken_one_says_why(
             client.reload_model("nowhere")
 
 
-def test_the_default_version_moves_and_an_unloaded_model_is_not_served(controlled: ServerProcess, digit: bytes) -> None:
+def test_the_default_version_can_change_and_an_unloaded_version_is_not_served(
+    controlled: ServerProcess, digit: bytes
+) -> None:
     with Client(controlled.target) as client:
         assert client.set_default_version("m", 1).version == 1
         assert client.classify(digit, model="m").top.label == "one 7"
@@ -129,7 +131,7 @@ def test_the_default_version_moves_and_an_unloaded_model_is_not_served(controlle
         assert [model.state for model in client.load_model("m")] == [ModelState.READY, ModelState.READY]
 
 
-def test_the_command_says_what_became_of_it(controlled: ServerProcess) -> None:
+def test_the_models_command_reports_the_result(controlled: ServerProcess) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from linnaeus.client.cli import main; main()", "models", *arguments]
         return subprocess.run([*command, "--server", controlled.target], capture_output=True, text=True, timeout=100)
@@ -144,7 +146,9 @@ def test_the_command_says_what_became_of_it(controlled: ServerProcess) -> None:
     assert (refused.returncode, refused.stdout) == (1, "") and "no model '../m'" in refused.stderr
 
 
-def test_a_refusal_names_what_was_refused_on_the_wire(controlled: ServerProcess, root: Path, repository: Path) -> None:
+def test_a_refused_load_names_model_and_reason_in_its_details(
+    controlled: ServerProcess, root: Path, repository: Path
+) -> None:
     add_version(repository / "lenet" / "1", root, "wrong", 1, spoilt="wrong labels")
     with grpc.insecure_channel(controlled.target) as channel:
         with pytest.raises(grpc.RpcError) as refusal:
@@ -162,35 +166,39 @@ def test_a_refusal_names_what_was_refused_on_the_wire(controlled: ServerProcess,
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
-    """A version that brings the bundled digits along."""
+    """A version that recorded the bundled digits as calibration pictures."""
     lenet = find("lenet")
     folder = tmp_path_factory.mktemp("recorded")
     return export_torchscript(lenet, lenet.bundled_weights(), folder, 1, calibration=pictures / "digits")
 
 
-@pytest.mark.parametrize("wanted", ["bfloat16", "auto"])
-def test_the_precision_that_a_model_asks_for_is_what_every_answer_tells(
-    controlled: ServerProcess, root: Path, recorded: Path, pictures: Path, wanted: str
+@pytest.mark.parametrize("requested", ["bfloat16", "auto"])
+def test_the_configured_precision_is_used_and_reported(
+    controlled: ServerProcess, root: Path, recorded: Path, pictures: Path, requested: str
 ) -> None:
-    name = f"precise-{wanted}"
+    name = f"precise-{requested}"
     (root / name).mkdir()
-    (root / name / "config.toml").write_text(f'precision = "{wanted}"\n')
+    (root / name / "config.toml").write_text(f'precision = "{requested}"\n')
     add_version(recorded, root, name, 1)
     digits = [path.read_bytes() for path in sorted((pictures / "digits").glob("*.png"))]
     with Client(controlled.target) as client, grpc.insecure_channel(controlled.target) as channel:
         client.load_model(name)
-        (made,) = client.model(name).specialisations
-        assert (made.device, made.memory_format) == ("cpu", "channels_last")
-        assert made.precision == "bfloat16" if wanted == "bfloat16" else made.precision in PRECISIONS
-        assert wanted in made.precision_reason and "recorded pictures" in made.precision_reason
-        labels = f'device="cpu",model="{name}",precision="{made.precision}",version="1"'
+        (specialisation,) = client.model(name).specialisations
+        assert (specialisation.device, specialisation.memory_format) == ("cpu", "channels_last")
+        assert (
+            specialisation.precision == "bfloat16"
+            if requested == "bfloat16"
+            else specialisation.precision in PRECISIONS
+        )
+        assert requested in specialisation.precision_reason and "recorded pictures" in specialisation.precision_reason
+        labels = f'device="cpu",model="{name}",precision="{specialisation.precision}",version="1"'
         wait_for_metric(controlled, f"linnaeus_model_precision{{{labels}}}", lambda value: value == 1)
         request = kserve.ModelConfigRequest(name=name)
         config = GRPCInferenceServiceStub(channel).ModelConfig(request, timeout=30).config
-        assert config.parameters["precision"].string_value == f"{made.precision} on cpu"
+        assert config.parameters["precision"].string_value == f"{specialisation.precision} on cpu"
         for digit in digits:
-            whole = {
+            float32 = {
                 each.label.split()[-1]: each.probability for each in client.classify(digit, model="m", top_k=10).classes
             }
-            here = client.classify(digit, model=name, top_k=10).classes
-            assert max(abs(each.probability - whole[each.label]) for each in here) < 0.02
+            reduced = client.classify(digit, model=name, top_k=10).classes
+            assert max(abs(each.probability - float32[each.label]) for each in reduced) < 0.02

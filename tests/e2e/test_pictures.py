@@ -1,4 +1,4 @@
-"""Real pictures through a real server process get their real names."""
+"""Real pictures through a real server process are classified correctly."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -22,24 +22,26 @@ Classify = Callable[..., v1.ClassifyResponse]
 
 
 @pytest.mark.parametrize(
-    ("picture", "label", "least"),
+    ("picture", "label", "min_probability"),
     [("coffee.jpg", "espresso", 0.9), ("camera.jpg", "tripod", 0.9), ("chelsea.jpg", "Egyptian cat", 0.0)],
 )
-def test_photographs_are_named(classify: Classify, pictures: Path, picture: str, label: str, least: float) -> None:
+def test_photographs_are_classified(
+    classify: Classify, pictures: Path, picture: str, label: str, min_probability: float
+) -> None:
     answer = classify((pictures / picture).read_bytes())
     assert answer.classes[0].label == label
-    assert answer.classes[0].probability >= least
+    assert answer.classes[0].probability >= min_probability
     assert (answer.model, answer.version, len(answer.classes)) == ("efficientnet_lite0", 1, 5)
     probabilities = [each.probability for each in answer.classes]
     assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_digits_are_read(classify: Classify, pictures: Path) -> None:
+def test_digits_are_classified(classify: Classify, pictures: Path) -> None:
     for path in sorted((pictures / "digits").glob("*.png")):
         assert classify(path.read_bytes(), model="lenet").classes[0].label == path.stem
 
 
-def test_all_mnist_test_digits_as_png_are_read_as_well_as_in_this_process(
+def test_mnist_test_digits_are_classified_as_by_the_eager_network(
     stub: ClassifierServiceStub, mnist_test: Digits
 ) -> None:
     eager = eager_classifier(find("lenet"), find("lenet").bundled_weights())
@@ -79,10 +81,10 @@ def test_served_probabilities_equal_the_eager_network_on_the_same_pixels(
 
 
 def _jpeg(image: Image.Image, **options: Any) -> bytes:
-    return _saved(image, "JPEG", quality=92, **options)
+    return _encode(image, "JPEG", quality=92, **options)
 
 
-def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
+def _encode(image: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
@@ -90,49 +92,47 @@ def _saved(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 def _rotated(image: Image.Image) -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown turned by 90 degrees clockwise
+    exif[0x0112] = 6  # displayed rotated by 90 degrees clockwise
     return _jpeg(image.transpose(Image.Transpose.ROTATE_90), exif=exif)
 
 
 def _sixteen_bits(image: Image.Image) -> bytes:
     grey = numpy.asarray(image.convert("L")).astype(numpy.uint16) * 257
-    return _saved(Image.fromarray(grey), "PNG")
+    return _encode(Image.fromarray(grey), "PNG")
 
 
-WAYS_TO_STORE: dict[str, Callable[[Image.Image], bytes]] = {
+FORMATS: dict[str, Callable[[Image.Image], bytes]] = {
     "CMYK JPEG": lambda image: _jpeg(image.convert("CMYK")),
     "16-bit PNG": _sixteen_bits,
     "greyscale": lambda image: _jpeg(image.convert("L")),
-    "alpha": lambda image: _saved(image.convert("RGBA"), "PNG"),
-    "palette": lambda image: _saved(image.quantize(256), "PNG"),
-    "animated GIF": lambda image: _saved(
+    "alpha": lambda image: _encode(image.convert("RGBA"), "PNG"),
+    "palette": lambda image: _encode(image.quantize(256), "PNG"),
+    "animated GIF": lambda image: _encode(
         image, "GIF", save_all=True, append_images=[Image.new("RGB", image.size, "red")]
     ),
-    "WebP": lambda image: _saved(image, "WEBP", quality=95),
+    "WebP": lambda image: _encode(image, "WEBP", quality=95),
     "EXIF-rotated JPEG": _rotated,
 }
 
 
-@pytest.mark.parametrize("way", WAYS_TO_STORE)
-def test_a_picture_is_named_alike_however_it_is_stored(classify: Classify, pictures: Path, way: str) -> None:
+@pytest.mark.parametrize("image_format", FORMATS)
+def test_a_picture_is_classified_alike_in_every_format(classify: Classify, pictures: Path, image_format: str) -> None:
     with Image.open(pictures / "coffee.jpg") as image:
         image.load()
-    plain = classify(_saved(image, "PNG")).classes[0]
-    stored = classify(WAYS_TO_STORE[way](image)).classes[0]
+    plain = classify(_encode(image, "PNG")).classes[0]
+    stored = classify(FORMATS[image_format](image)).classes[0]
     assert stored.label == plain.label == "espresso"
     assert abs(stored.probability - plain.probability) < 0.15
 
 
-def test_a_full_batch_answers_each_caller_with_the_probabilities_it_gets_alone(
-    repository: Path, pictures: Path
-) -> None:
+def test_a_full_batch_returns_the_same_probabilities_as_single_images(repository: Path, pictures: Path) -> None:
     files = [(pictures / name).read_bytes() for name in ("coffee.jpg", "camera.jpg", "chelsea.jpg", "coffee.jpg")]
     options = ["--max-batch-size", "4", "--models", "efficientnet_lite0", "--max-queue-delay-seconds"]
 
     def top(answer: v1.ClassifyResponse) -> tuple[int, float]:
         return answer.classes[0].index, answer.classes[0].probability
 
-    def ask(server: ServerProcess, concurrency: int) -> list[v1.ClassifyResponse]:
+    def classify_all(server: ServerProcess, concurrency: int) -> list[v1.ClassifyResponse]:
         import grpc
 
         with grpc.insecure_channel(server.target) as channel, ThreadPoolExecutor(concurrency) as callers:
@@ -141,9 +141,9 @@ def test_a_full_batch_answers_each_caller_with_the_probabilities_it_gets_alone(
             return list(callers.map(lambda each: stub.Classify(each, timeout=60), requests))
 
     with ServerProcess("--repository", str(repository), *options, "0") as server:
-        alone = ask(server, 1)
+        alone = classify_all(server, 1)
     with ServerProcess("--repository", str(repository), *options, "30") as server:
-        together = ask(server, 4)
+        together = classify_all(server, 4)
     assert [answer.batch_size for answer in alone] == [1] * 4
     assert [answer.batch_size for answer in together] == [4] * 4
     for one, other in zip(alone, together, strict=True):

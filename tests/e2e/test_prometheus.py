@@ -1,4 +1,4 @@
-"""The real Prometheus reads a real server with the rules and the dashboard that are shipped."""
+"""A real Prometheus scrapes a real server with the shipped rules and dashboard."""
 
 import json
 import shutil
@@ -21,8 +21,8 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 pytestmark = pytest.mark.needs(program="prometheus")
-# What shows nothing where all is well and there is no GPU.
-SILENT = ("linnaeus_device_memory", "linnaeus_cancelled", "linnaeus_failed", "ALERTS")
+# Metrics without samples on a healthy server without a GPU.
+MAY_BE_EMPTY = ("linnaeus_device_memory", "linnaeus_cancelled", "linnaeus_failed", "ALERTS")
 Query = Callable[[str], list[dict[str, Any]]]
 
 
@@ -33,14 +33,14 @@ def prometheus_program() -> str:
 
 @pytest.fixture(scope="module")
 def watched(prometheus_program: str, repository: Path) -> Iterator[ServerProcess]:
-    """A server of its own, since it is stopped in the end."""
+    """A server of its own, because the last test stops it."""
     with ServerProcess("--repository", str(repository), "--models", "lenet", "--max-batch-size", "4") as process:
         yield process
 
 
 @pytest.fixture(scope="module")
 def query(watched: ServerProcess, prometheus_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
-    """Asks a Prometheus with the shipped configuration: another target, and everything as often as possible."""
+    """Returns a function that queries a Prometheus with the shipped configuration, at short intervals."""
     folder = tmp_path_factory.mktemp("prometheus")
     for path in (dashboard.ROOT / "docker/prometheus").glob("*.yml"):
         text = path.read_text().replace("server:8002", f"127.0.0.1:{watched.metrics_port}")
@@ -56,20 +56,20 @@ def query(watched: ServerProcess, prometheus_program: str, tmp_path_factory: pyt
         try:
             ready.wait()
             assert process.poll() is None, "prometheus ended before it was ready"
-            yield lambda expression: _ask(address, expression)
+            yield lambda expression: _query(address, expression)
         finally:
             process.terminate()
             log.join()
 
 
 def _free_port() -> int:
-    """Prometheus cannot be told to take any port, nor tells which it took."""
+    """Returns a free port: Prometheus can neither choose one itself nor report it."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         return int(taken.getsockname()[1])
 
 
 def _read_log(process: "subprocess.Popen[str]", ready: threading.Event) -> None:
-    """Reads to the end, for a full pipe would stop it; `ready` is set at the end at the latest."""
+    """Reads the log to its end, since a full pipe would block Prometheus; sets `ready` at the latest when it ends."""
     assert process.stderr is not None
     for line in process.stderr:
         if "Server is ready to receive web requests" in line:
@@ -78,7 +78,7 @@ def _read_log(process: "subprocess.Popen[str]", ready: threading.Event) -> None:
     ready.set()
 
 
-def _ask(address: str, expression: str) -> list[dict[str, Any]]:
+def _query(address: str, expression: str) -> list[dict[str, Any]]:
     url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
     with urllib.request.urlopen(url, timeout=30) as answer:
         body = json.load(answer)
@@ -88,7 +88,7 @@ def _ask(address: str, expression: str) -> list[dict[str, Any]]:
 
 
 def _traffic(target: str, pictures: Path) -> None:
-    """Answered, late and wrong calls."""
+    """Makes answered, expired and invalid calls."""
     image = v1.Image(encoded=(pictures / "digits" / "7.png").read_bytes())
     with grpc.insecure_channel(target) as channel:
         stub = ClassifierServiceStub(channel)
@@ -102,14 +102,16 @@ def _traffic(target: str, pictures: Path) -> None:
                 stub.Classify(request, timeout=seconds)
 
 
-def _until(query: Query, expression: str, again: Callable[[], None] = lambda: None) -> list[dict[str, Any]]:
-    """Asks until there is an answer; the test's own time limit ends it."""
+def _query_until_found(
+    query: Query, expression: str, between_queries: Callable[[], None] = lambda: None
+) -> list[dict[str, Any]]:
+    """Queries until there is a result; the test's timeout bounds the wait."""
     while not (result := query(expression)):
-        again()
+        between_queries()
     return result
 
 
-def test_a_scrape_is_what_promtool_calls_clean(watched: ServerProcess, pictures: Path) -> None:
+def test_promtool_finds_no_fault_in_a_scrape(watched: ServerProcess, pictures: Path) -> None:
     _traffic(watched.target, pictures)
     with urllib.request.urlopen(watched.metrics_url, timeout=60) as answer:
         scrape = answer.read()
@@ -118,29 +120,29 @@ def test_a_scrape_is_what_promtool_calls_clean(watched: ServerProcess, pictures:
 
 
 def test_the_server_is_scraped_and_its_calls_are_counted(watched: ServerProcess, query: Query, pictures: Path) -> None:
-    assert _until(query, 'up{job="linnaeus"} == 1')
+    assert _query_until_found(query, 'up{job="linnaeus"} == 1')
     _traffic(watched.target, pictures)
     answered = 'sum(grpc_server_handled_total{grpc_method="Classify", grpc_code="OK"}) >= 8'
-    assert _until(query, answered)
+    assert _query_until_found(query, answered)
     assert query('linnaeus_model_ready{model="lenet", version="1"} == 1')
 
 
 @pytest.mark.parametrize("panel", [panel["title"] for panel in dashboard.panels()])
-def test_a_panel_of_the_dashboard_shows_something(
+def test_every_panel_of_the_dashboard_shows_data(
     watched: ServerProcess, query: Query, pictures: Path, panel: str
 ) -> None:
     for expression in dashboard.expressions()[panel]:
-        if any(name in expression for name in SILENT):
+        if any(name in expression for name in MAY_BE_EMPTY):
             query(expression)
         else:
-            assert _until(query, expression, lambda: _traffic(watched.target, pictures))
+            assert _query_until_found(query, expression, lambda: _traffic(watched.target, pictures))
 
 
-def test_no_alert_fires_while_all_is_well_and_a_server_that_is_gone_is_noticed(
+def test_no_alert_fires_for_a_healthy_server_and_linnaeus_down_for_a_stopped_one(
     watched: ServerProcess, query: Query
 ) -> None:
     well = query('ALERTS{alertname=~"LinnaeusDown|LinnaeusModelNotReady|LinnaeusDeviceLost"}')
     watched.stop()
-    noticed = _until(query, 'ALERTS{alertname="LinnaeusDown", alertstate="pending"}')
+    noticed = _query_until_found(query, 'ALERTS{alertname="LinnaeusDown", alertstate="pending"}')
     assert not well
     assert noticed[0]["metric"]["instance"] == f"127.0.0.1:{watched.metrics_port}"

@@ -1,4 +1,4 @@
-"""What cannot be classified is refused with its status code and one clear sentence, and the server is unharmed."""
+"""Invalid requests are refused with their status code and a one-line message, and the server is unaffected."""
 
 import io
 import random
@@ -19,7 +19,7 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 Metric = Callable[..., float]
 
 
-def _png_claiming(width: int, height: int) -> bytes:
+def _png_header(width: int, height: int) -> bytes:
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
@@ -47,7 +47,7 @@ BAD_IMAGES = {
     "random bytes": (_encoded(random.Random(1).randbytes(4096)), "image.encoded", "JPEG"),
     "truncated JPEG": (_encoded(_truncated_jpeg()), "image.encoded", ""),
     "text file": (_encoded(b"Dear server,\nplease look at my cat.\n"), "image.encoded", "JPEG"),
-    "huge claim": (_encoded(_png_claiming(100_000, 100_000)), "image.encoded", "100000"),
+    "huge claim": (_encoded(_png_header(100_000, 100_000)), "image.encoded", "100000"),
     "raw length": (_raw(b"\x00" * 100, 10, 10, 3), "image.pixels.data", "300"),
     "raw negative": (_raw(b"", -1, 10, 3), "image.pixels.height", "-1"),
     "raw channels": (_raw(b"\x00" * 200, 10, 10, 2), "image.pixels.channels", "2"),
@@ -67,7 +67,7 @@ def _detail(error: grpc.RpcError, kind: type) -> object:
     return detail
 
 
-def _is_one_clear_sentence(text: str) -> bool:
+def _is_one_short_line(text: str) -> bool:
     return 10 < len(text) < 300 and "\n" not in text and "Traceback" not in text and "Error:" not in text
 
 
@@ -78,21 +78,21 @@ def test_a_bad_image_is_invalid_argument_and_names_the_field(
     image, field, word = BAD_IMAGES[case]
     error = _refusal(stub, v1.ClassifyRequest(image=image, model="lenet"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
-    assert word in error.details() and _is_one_clear_sentence(error.details())
+    assert word in error.details() and _is_one_short_line(error.details())
     violation = _detail(error, error_details_pb2.BadRequest).field_violations[0]
     assert (violation.field, violation.description) == (field, error.details())
     _still_serves(stub, pictures)
 
 
-def test_a_picture_that_claims_to_be_huge_takes_no_memory(stub: ClassifierServiceStub, metric: Metric) -> None:
-    _refusal(stub, v1.ClassifyRequest(image=_encoded(_png_claiming(100, 100_000)), model="lenet"))  # warm
+def test_a_picture_with_a_huge_size_in_its_header_takes_no_memory(stub: ClassifierServiceStub, metric: Metric) -> None:
+    _refusal(stub, v1.ClassifyRequest(image=_encoded(_png_header(100, 100_000)), model="lenet"))  # warm
     before = metric("process_resident_memory_bytes")
     for _ in range(20):
-        _refusal(stub, v1.ClassifyRequest(image=_encoded(_png_claiming(100_000, 100_000)), model="lenet"))
+        _refusal(stub, v1.ClassifyRequest(image=_encoded(_png_header(100_000, 100_000)), model="lenet"))
     assert metric("process_resident_memory_bytes") - before < 50e6
 
 
-def test_an_unknown_model_or_version_is_not_found_and_says_what_there_is(stub: ClassifierServiceStub) -> None:
+def test_an_unknown_model_or_version_is_not_found_and_lists_the_served_ones(stub: ClassifierServiceStub) -> None:
     for model, version, resource in (("resnet", "", "resnet"), ("lenet", "7", "lenet/7"), ("../lenet", "", "../lenet")):
         error = _refusal(stub, v1.ClassifyRequest(model=model, version=version, image=_encoded(b"x")))
         assert error.code() is grpc.StatusCode.NOT_FOUND
@@ -100,7 +100,7 @@ def test_an_unknown_model_or_version_is_not_found_and_says_what_there_is(stub: C
         assert _detail(error, error_details_pb2.ResourceInfo).resource_name == resource
 
 
-def test_no_model_name_where_there_are_several_is_invalid_argument(stub: ClassifierServiceStub) -> None:
+def test_a_missing_model_name_is_invalid_argument_if_several_models_are_served(stub: ClassifierServiceStub) -> None:
     error = _refusal(stub, v1.ClassifyRequest(image=_encoded(b"x")))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert _detail(error, error_details_pb2.BadRequest).field_violations[0].field == "model"
@@ -113,14 +113,14 @@ def test_top_k_above_the_class_count_is_invalid_argument(stub: ClassifierService
     assert _detail(error, error_details_pb2.BadRequest).field_violations[0].field == "top_k"
 
 
-def test_a_message_of_40_mb_is_refused_by_grpc_itself(stub: ClassifierServiceStub, pictures: Path) -> None:
+def test_a_message_of_40_mb_is_refused_by_grpc(stub: ClassifierServiceStub, pictures: Path) -> None:
     error = _refusal(stub, v1.ClassifyRequest(model="lenet", image=_encoded(b"\xff" * 40_000_000)))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert rpc_status.from_call(error) is None
     _still_serves(stub, pictures)
 
 
-def test_refusals_are_counted_by_reason_and_made_up_names_make_no_series(
+def test_refusals_are_counted_by_reason_and_unknown_names_add_no_series(
     stub: ClassifierServiceStub, metric: Metric
 ) -> None:
     def counts() -> tuple[float, float, float]:

@@ -1,8 +1,8 @@
-"""Errors as they come over the wire, read as any gRPC client may: code, sentence, and the status in the trailer.
+"""Rich errors on the wire as any gRPC client sees them: code, message, and the status in the trailer.
 
-These are the rows of the table that no other test asks a real server for. Pictures, top_k above the classes, unknown
-models and versions, and messages above the limit stand in test_refusals.py, a full queue in test_own_settings.py, and
-deadlines in test_promises.py.
+Covers the rows of README's table that no other test checks on a real server. Invalid pictures, top_k, unknown models
+and versions, and too large messages are in test_refusals.py, a full queue in test_model_settings.py, and deadlines in
+test_overload.py.
 """
 
 import os
@@ -20,7 +20,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from tests.e2e.callers import wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
+from tests.e2e.synthetic_models import image_with_work, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -29,15 +29,15 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 Detail = TypeVar("Detail", bound=Message)
 
 CLASSIFY = "/linnaeus.v1.ClassifierService/Classify"
-# How long the run lasts that keeps a stopping server alive until it has been asked once more.
+# The duration of the run that keeps a stopping server alive for one more call.
 BUSY_SECONDS = 1.0
 MODELS = {
     "broken": {"config": "maximum_batch_size = 1\n"},
-    "busy": {"config": "max_batch_size = 1\n", "asked_seconds": BUSY_SECONDS / 255},
+    "busy": {"config": "max_batch_size = 1\n", "work_unit_seconds": BUSY_SECONDS / 255},
     "fragile": {"config": "max_batch_size = 1\n", "fragile": True},
     "late": {"config": "max_batch_size = 1\n"},
 }
-WRONG = {
+WRONG_REQUESTS = {
     "version that can be none": request("fragile", version="1.0"),
     "version below zero": request("fragile", version="-1"),
     "top_k below zero": request("fragile", top_k=-1),
@@ -47,7 +47,7 @@ WRONG = {
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """How one server's calls ended, from its loading to its stopping, and its log."""
+    """The errors of one server's calls, from loading to stopping, and its log."""
 
     loading: grpc.RpcError
     loaded: v1.ClassifyResponse
@@ -63,51 +63,51 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     models = tmp_path_factory.mktemp("errors")
     for name, options in MODELS.items():
         write_model(models, name, **options)
-    with _held_up(models / "late" / "1" / "labels.txt") as go_on:
+    with _blocked_read(models / "late" / "1" / "labels.txt") as unblock:
         server = ServerProcess("--repository", str(models), "--streams", "1", "--drain-seconds", "100")
         try:
             server.wait_for("listening")
             wait_for_metric(server, "linnaeus_model_ready", lambda count: count == 2)
-            yield _ask(server, go_on)
+            yield _collect_errors(server, unblock)
         finally:
             server.kill()
 
 
 @contextmanager
-def _held_up(path: Path) -> Iterator[Callable[[], object]]:
-    """Whoever reads the file waits until what is yielded is called."""
+def _blocked_read(path: Path) -> Iterator[Callable[[], object]]:
+    """Blocks readers of the file until the yielded function is called."""
     content = path.read_text(encoding="utf-8")
     path.unlink()
     os.mkfifo(path)
     yield lambda: path.write_text(content, encoding="utf-8")
 
 
-def _ask(server: ServerProcess, go_on: Callable[[], object]) -> Record:
+def _collect_errors(server: ServerProcess, unblock: Callable[[], object]) -> Record:
     with grpc.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
         loading = _error(stub, request("late"))
-        wrong = {case: _error(stub, wrong) for case, wrong in WRONG.items()}
-        failed = _error(stub, request("fragile", asking(255)))
-        go_on()
+        wrong = {case: _error(stub, wrong) for case, wrong in WRONG_REQUESTS.items()}
+        failed = _error(stub, request("fragile", image_with_work(255)))
+        unblock()
         server.wait_for("serving")
         loaded = stub.Classify(request("late"), timeout=30)
         stopping = _error_while_stopping(server, channel)
         exit_code = server.child.wait(60)
-        server.kill()  # its log is read to the end
+        server.kill()  # reads its log to the end
     return Record(loading, loaded, wrong, failed, stopping, exit_code, server.logs)
 
 
-def _error(stub: ClassifierServiceStub, asked: v1.ClassifyRequest) -> grpc.RpcError:
+def _error(stub: ClassifierServiceStub, message: v1.ClassifyRequest) -> grpc.RpcError:
     with pytest.raises(grpc.RpcError) as raised:
-        stub.Classify(asked, timeout=30)
+        stub.Classify(message, timeout=30)
     return raised.value
 
 
 def _error_while_stopping(server: ServerProcess, channel: grpc.Channel) -> grpc.RpcError:
-    """What a call gets that came before SIGTERM, and its message only after.
+    """Returns the error of a call that arrived before SIGTERM and whose message arrived after it.
 
-    The server has the call once it runs the next one of the same connection; it takes nothing more once it has closed
-    its port; and it does not end before that next one's answer.
+    The server has received the call once it runs the next one of the same connection; it admits nothing once its port
+    is closed; and it does not end before that next call is answered.
     """
     stopped = threading.Event()
 
@@ -118,7 +118,7 @@ def _error_while_stopping(server: ServerProcess, channel: grpc.Channel) -> grpc.
     slow = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString).future(
         message(), timeout=60
     )
-    busy = ClassifierServiceStub(channel).Classify.future(request("busy", asking(255)), timeout=60)
+    busy = ClassifierServiceStub(channel).Classify.future(request("busy", image_with_work(255)), timeout=60)
     try:
         wait_for_metric(server, "linnaeus_in_flight", lambda count: count == 1)
         server.child.send_signal(signal.SIGTERM)
@@ -132,16 +132,16 @@ def _error_while_stopping(server: ServerProcess, channel: grpc.Channel) -> grpc.
 
 
 def _wait_until_closed(port: int) -> None:
-    """The test's own time limit ends it."""
+    """Waits until the port is closed; the test's timeout bounds the wait."""
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), 10).close()
-        except ConnectionError:  # refused, or reset where the port was closed amid it
+        except ConnectionError:  # refused, or reset if the port was closed meanwhile
             return
 
 
 def _detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
-    """The one detail of an error, from the trailer that gRPC sets aside for it; code and sentence stand there, too."""
+    """Returns the only detail of an error, from the trailer that gRPC defines; checks its code and message."""
     (trailer,) = (value for key, value in error.trailing_metadata() if key == "grpc-status-details-bin")
     status = status_pb2.Status.FromString(trailer)
     assert (status.code, status.message) == (error.code().value[0], error.details())
@@ -154,14 +154,14 @@ def _retry_seconds(error: grpc.RpcError) -> float:
     return _detail(error, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds()
 
 
-def test_a_model_that_is_loading_is_unavailable_says_when_to_come_again_and_is_served_then(record: Record) -> None:
+def test_a_loading_model_is_unavailable_with_a_retry_delay_and_served_once_loaded(record: Record) -> None:
     assert record.loading.code() is grpc.StatusCode.UNAVAILABLE
     assert record.loading.details() == "model late/1 is loading; try again soon"
     assert 0 < _retry_seconds(record.loading) <= 10
     assert record.loaded.model == "late"
 
 
-def test_a_server_that_is_stopping_is_unavailable_and_says_when_to_come_again(record: Record) -> None:
+def test_a_stopping_server_is_unavailable_with_a_retry_delay(record: Record) -> None:
     assert record.stopping.code() is grpc.StatusCode.UNAVAILABLE
     assert record.stopping.details() == "the server is stopping; try another one"
     assert 0 < _retry_seconds(record.stopping) <= 10
@@ -176,14 +176,14 @@ def test_a_server_that_is_stopping_is_unavailable_and_says_when_to_come_again(re
         ("top_k below zero", "top_k", "top_k is -1, but model fragile has 10 classes; 0 means the default"),
     ],
 )
-def test_a_field_at_fault_is_invalid_argument_and_named(record: Record, case: str, field: str, sentence: str) -> None:
+def test_an_invalid_field_is_invalid_argument_and_named(record: Record, case: str, field: str, sentence: str) -> None:
     error = record.wrong[case]
     assert (error.code(), error.details()) == (grpc.StatusCode.INVALID_ARGUMENT, sentence)
     (violation,) = _detail(error, error_details_pb2.BadRequest).field_violations
     assert (violation.field, violation.description) == (field, sentence)
 
 
-def test_a_model_that_was_refused_is_not_found_and_says_why(record: Record) -> None:
+def test_a_refused_model_is_not_found_with_its_reason(record: Record) -> None:
     error = record.wrong["model refused at load"]
     assert error.code() is grpc.StatusCode.NOT_FOUND
     info = _detail(error, error_details_pb2.ResourceInfo)
@@ -191,7 +191,7 @@ def test_a_model_that_was_refused_is_not_found_and_says_why(record: Record) -> N
     assert info.description == error.details() and "maximum_batch_size" in error.details()
 
 
-def test_a_fault_of_ours_is_internal_with_a_reference_to_the_log_and_no_more(record: Record) -> None:
+def test_an_internal_error_gives_only_a_reference_to_the_log(record: Record) -> None:
     error = record.failed
     assert error.code() is grpc.StatusCode.INTERNAL
     info = _detail(error, error_details_pb2.ErrorInfo)
@@ -199,11 +199,11 @@ def test_a_fault_of_ours_is_internal_with_a_reference_to_the_log_and_no_more(rec
     reference = info.metadata["reference"]
     assert reference and reference in error.details()
     (entry,) = (entry for entry in record.logs if reference in str(entry["message"]))
-    assert "does not like that picture" in str(entry), "the log has what went wrong"
-    told = error.details() + str(error.trailing_metadata())
-    assert not any(word in told for word in ("does not like", "Traceback", "RuntimeError", ".py"))
+    assert "does not like that picture" in str(entry), "the log entry has the cause"
+    client_sees = error.details() + str(error.trailing_metadata())
+    assert not any(word in client_sees for word in ("does not like", "Traceback", "RuntimeError", ".py"))
 
 
-def test_nobody_is_pushed_back_whom_waiting_does_not_help(record: Record) -> None:
+def test_errors_that_a_retry_cannot_fix_have_no_retry_pushback(record: Record) -> None:
     errors = [*record.wrong.values(), record.failed]
     assert not [error for error in errors if "grpc-retry-pushback-ms" in dict(error.trailing_metadata())]

@@ -1,4 +1,4 @@
-"""Traces of real servers as a collector sees them, and the request log as its reader does."""
+"""OpenTelemetry traces of real servers as a collector receives them, and the request log."""
 
 import json
 import secrets
@@ -11,7 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-from tests.collecting import Collector, collecting
+from tests.otlp_collector import Collector, run_collector
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
@@ -27,13 +27,13 @@ PARENT_SPAN = "00f067aa0ba902b7"
 
 @pytest.fixture(scope="module")
 def collector() -> Iterator[Collector]:
-    with collecting() as made:
+    with run_collector() as made:
         yield made
 
 
 @pytest.fixture(scope="module")
 def traced(repository: Path, collector: Collector) -> Iterator[ServerProcess]:
-    """A server that traces all."""
+    """A server that exports all traces."""
     flags = ["--otel-endpoint", collector.endpoint]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
@@ -55,7 +55,7 @@ def digit() -> bytes:
 
 
 class Caller:
-    """One caller with a trace of its own."""
+    """A caller with its own trace."""
 
     def __init__(self, flags: str = "01") -> None:
         self.trace_id = secrets.token_hex(16)
@@ -63,7 +63,7 @@ class Caller:
         self.metadata = [("traceparent", traceparent), ("tracestate", "congo=t61rcWkgMzE")]
 
     def images(self, spans: Sequence[Span]) -> list[Span]:
-        """The spans of this caller's images."""
+        """Returns the spans of this caller's images."""
         return [span for span in spans if span.trace_id.hex() == self.trace_id and span.name == "classify"]
 
 
@@ -71,12 +71,12 @@ def attributes(span: Span) -> dict[str, Any]:
     return {pair.key: getattr(pair.value, pair.value.WhichOneof("value")) for pair in span.attributes}
 
 
-def below(spans: Sequence[Span], parent: Span) -> list[Span]:
+def children(spans: Sequence[Span], parent: Span) -> list[Span]:
     return [span for span in spans if span.parent_span_id == parent.span_id]
 
 
 def has_images(caller: Caller, count: int) -> Any:
-    """Whether that many images of the caller have arrived, and each one's batch."""
+    """Returns a predicate: whether this many images of the caller have arrived, each with its batch."""
 
     def is_enough(spans: list[Span]) -> bool:
         images = {image.span_id for image in caller.images(spans)}
@@ -91,7 +91,7 @@ def classify(channel: grpc.Channel, caller: Caller, encoded: bytes, **fields: An
     return ClassifierServiceStub(channel).Classify(request, timeout=30, metadata=caller.metadata)
 
 
-def test_an_image_belongs_to_its_callers_trace_with_its_stages_in_order(
+def test_an_image_has_a_span_in_its_callers_trace_with_its_stages_in_order(
     traced_channel: grpc.Channel, collector: Collector, digit: bytes
 ) -> None:
     caller = Caller()
@@ -99,7 +99,7 @@ def test_an_image_belongs_to_its_callers_trace_with_its_stages_in_order(
     spans = collector.wait_for(has_images(caller, 1))
     [image] = caller.images(spans)
     assert image.parent_span_id.hex() == PARENT_SPAN and image.trace_state == "congo=t61rcWkgMzE"
-    stages = sorted(below(spans, image), key=lambda span: span.start_time_unix_nano)
+    stages = sorted(children(spans, image), key=lambda span: span.start_time_unix_nano)
     assert [stage.name for stage in stages] == STAGES and {stage.trace_id for stage in stages} == {image.trace_id}
     moments = [image.start_time_unix_nano]
     for stage in stages:
@@ -108,13 +108,17 @@ def test_an_image_belongs_to_its_callers_trace_with_its_stages_in_order(
     assert moments == sorted(moments)
     decode = stages[1].end_time_unix_nano - stages[1].start_time_unix_nano
     assert decode == pytest.approx(answer.timings.decode_seconds * 1e9, abs=2000)
-    told = attributes(image)
-    assert (told["linnaeus.model"], told["linnaeus.version"], told["linnaeus.outcome"]) == ("lenet", 1, "answered")
-    assert told["linnaeus.image_bytes"] == len(digit)
-    assert told["rpc.method"] == "linnaeus.v1.ClassifierService/Classify"
+    values = attributes(image)
+    assert (values["linnaeus.model"], values["linnaeus.version"], values["linnaeus.outcome"]) == (
+        "lenet",
+        1,
+        "answered",
+    )
+    assert values["linnaeus.image_bytes"] == len(digit)
+    assert values["rpc.method"] == "linnaeus.v1.ClassifierService/Classify"
 
 
-def test_a_batch_links_to_all_its_images_and_each_back_to_its_batch(
+def test_a_batch_span_links_to_its_images_and_each_of_them_back(
     traced_channel: grpc.Channel, collector: Collector, digit: bytes
 ) -> None:
     caller, count = Caller(), 24
@@ -129,12 +133,12 @@ def test_a_batch_links_to_all_its_images_and_each_back_to_its_batch(
         assert not batch.parent_span_id and batch.trace_id.hex() != caller.trace_id
         assert attributes(batch)["linnaeus.batch_size"] == len(batch.links)
         for link in batch.links:
-            [inference] = [each for each in below(spans, own[link.span_id]) if each.name == "inference"]
+            [inference] = [each for each in children(spans, own[link.span_id]) if each.name == "inference"]
             assert [back.span_id for back in inference.links] == [batch.span_id]
             assert link.trace_id.hex() == caller.trace_id
 
 
-def test_images_of_a_stream_are_traced_whoevers_protocol_it_speaks(
+def test_images_of_a_stream_are_traced_in_both_protocols(
     traced_channel: grpc.Channel, collector: Collector, digit: bytes
 ) -> None:
     own, theirs = Caller(), Caller()
@@ -142,26 +146,28 @@ def test_images_of_a_stream_are_traced_whoevers_protocol_it_speaks(
     stub = ClassifierServiceStub(traced_channel)
     assert len(list(stub.StreamClassify(iter(messages), timeout=30, metadata=own.metadata))) == 3
     tensor = kserve.ModelInferRequest.InferInputTensor(name="pixels", datatype="UINT8", shape=[1, 1, 28, 28])
-    asked = kserve.ModelInferRequest(model_name="lenet.pixels", inputs=[tensor], raw_input_contents=[bytes(28 * 28)])
+    infer_request = kserve.ModelInferRequest(
+        model_name="lenet.pixels", inputs=[tensor], raw_input_contents=[bytes(28 * 28)]
+    )
     streamed = kserve_grpc.GRPCInferenceServiceStub(traced_channel).ModelStreamInfer(
-        iter([asked] * 2), timeout=30, metadata=theirs.metadata
+        iter([infer_request] * 2), timeout=30, metadata=theirs.metadata
     )
     assert [answer.error_message for answer in streamed] == ["", ""]
     collector.wait_for(has_images(own, 3))
     collector.wait_for(has_images(theirs, 2))
 
 
-def test_a_caller_who_is_not_traced_stays_untraced(
+def test_a_caller_without_the_sampled_flag_is_not_traced(
     traced_channel: grpc.Channel, collector: Collector, digit: bytes
 ) -> None:
     quiet, loud = Caller(flags="00"), Caller()
     classify(traced_channel, quiet, digit)
     classify(traced_channel, loud, digit)
-    spans = collector.wait_for(has_images(loud, 1))  # spans arrive in their order
+    spans = collector.wait_for(has_images(loud, 1))  # spans arrive in order
     assert not quiet.images(spans)
 
 
-def test_what_is_refused_has_a_span_that_says_why(
+def test_a_refused_image_has_a_span_with_its_outcome(
     traced_channel: grpc.Channel, collector: Collector, digit: bytes
 ) -> None:
     unknown, broken, late = Caller(), Caller(), Caller()
@@ -179,7 +185,7 @@ def test_what_is_refused_has_a_span_that_says_why(
         for image in caller.images(spans):
             assert attributes(image)["linnaeus.outcome"] == outcome
             assert image.status.code != Status.STATUS_CODE_ERROR, "the fault is the caller's"
-            assert not below(spans, image)
+            assert not children(spans, image)
 
 
 def test_the_environment_names_the_service_and_sends_headers(
@@ -193,14 +199,14 @@ def test_the_environment_names_the_service_and_sends_headers(
 
 
 @dataclass
-class Lonely:
-    """A server whose collector was never there, once it has stopped.
+class StoppedServer:
+    """A server that had no collector, after it stopped.
 
     Attributes:
-        code: it ended with.
-        logs: all of them.
-        answered, refused: two callers of it.
-        image_bytes: what the first one sent.
+        code: its exit code.
+        logs: all log entries.
+        answered, refused: two of its callers.
+        image_bytes: size of the first caller's image.
     """
 
     code: int
@@ -210,50 +216,50 @@ class Lonely:
     image_bytes: int
 
     def lines(self, caller: Caller) -> list[dict[str, Any]]:
-        """The request log's lines of a caller."""
+        """Returns the request log's lines of a caller."""
         return [line for line in self.logs if line.get("trace_id") == caller.trace_id]
 
 
 @pytest.fixture(scope="module")
-def lonely(repository: Path, digit: bytes) -> Iterator[Lonely]:
+def without_collector(repository: Path, digit: bytes) -> Iterator[StoppedServer]:
     answered, refused = Caller(), Caller()
     answered.metadata.append(("authorization", "Bearer canary-in-the-token"))
-    with socket.socket() as nobody, pytest.MonkeyPatch.context() as patch:
-        nobody.bind(("127.0.0.1", 0))  # and never listens
+    with socket.socket() as unbound, pytest.MonkeyPatch.context() as patch:
+        unbound.bind(("127.0.0.1", 0))  # bound but not listening
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
         patch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
-        flags = ["--otel-endpoint", f"http://127.0.0.1:{nobody.getsockname()[1]}", "--request-log", "1"]
+        flags = ["--otel-endpoint", f"http://127.0.0.1:{unbound.getsockname()[1]}", "--request-log", "1"]
         with ServerProcess("--repository", str(repository), "--models", "lenet", *flags) as process:
             with grpc.insecure_channel(process.target) as channel:
                 classify(channel, answered, digit + CANARY, priority=v1.PRIORITY_HIGH)
                 with pytest.raises(grpc.RpcError):
                     classify(channel, refused, CANARY * 3, model="canary-in-the-model")
-            code = process.stop(patience_seconds=25)  # without a bound of ours, the last flush takes 30 s
-        yield Lonely(code, process.logs, answered, refused, len(digit + CANARY))
+            code = process.stop(patience_seconds=25)  # by default the last flush takes 30 s
+        yield StoppedServer(code, process.logs, answered, refused, len(digit + CANARY))
 
 
-def test_a_collector_that_is_away_harms_nobody_and_holds_no_stop_up(lonely: Lonely) -> None:
-    assert lonely.code == 0
-    assert [line["outcome"] for line in lonely.lines(lonely.answered)] == ["answered"]
-    assert not [line for line in lonely.logs if "opentelemetry" in str(line.get("logger", line))]
-    assert sum(line.get("event") == "traces_lost" for line in lonely.logs) <= 1
+def test_an_unreachable_collector_affects_neither_calls_nor_the_stop(without_collector: StoppedServer) -> None:
+    assert without_collector.code == 0
+    assert [line["outcome"] for line in without_collector.lines(without_collector.answered)] == ["answered"]
+    assert not [line for line in without_collector.logs if "opentelemetry" in str(line.get("logger", line))]
+    assert sum(line.get("event") == "traces_lost" for line in without_collector.logs) <= 1
 
 
-def test_a_line_of_the_request_log_tells_all_but_the_picture(lonely: Lonely) -> None:
-    [line] = lonely.lines(lonely.answered)
+def test_the_request_log_has_every_field_but_not_the_picture(without_collector: StoppedServer) -> None:
+    [line] = without_collector.lines(without_collector.answered)
     assert (line["event"], line["level"], line["method"]) == (
         "request",
         "info",
         "linnaeus.v1.ClassifierService/Classify",
     )
     assert (line["model"], line["version"], line["priority"], line["caller"]) == ("lenet", 1, "high", "address")
-    assert line["image_bytes"] == lonely.image_bytes and 20_000 < line["deadline_ms"] < 31_000
+    assert line["image_bytes"] == without_collector.image_bytes and 20_000 < line["deadline_ms"] < 31_000
     assert (line["batch"], line["batch_size"]) == (1, 1)
     assert 0 < sum(line[f"{stage}_ms"] for stage in STAGES) <= line["total_ms"] + 0.01
-    [line] = lonely.lines(lonely.refused)
+    [line] = without_collector.lines(without_collector.refused)
     assert (line["outcome"], line["model"], line["version"]) == ("not_found", "", 0)
     assert line["batch"] is None and "decode_ms" not in line
 
 
-def test_no_line_of_the_log_holds_a_picture_a_token_or_what_was_asked_for_in_vain(lonely: Lonely) -> None:
-    assert lonely.lines(lonely.answered) and "canary" not in json.dumps(lonely.logs)
+def test_no_log_line_contains_a_picture_a_token_or_an_unknown_model_name(without_collector: StoppedServer) -> None:
+    assert without_collector.lines(without_collector.answered) and "canary" not in json.dumps(without_collector.logs)

@@ -1,4 +1,4 @@
-"""NVIDIA's tritonclient against a real server; it runs as a program of its own, see `triton_calls.py`."""
+"""NVIDIA's tritonclient against a real server; it runs as a separate program, see `triton_calls.py`."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ def run(*arguments: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def came(server: ServerProcess, pictures: Path) -> dict[str, Any]:
+def results(server: ServerProcess, pictures: Path) -> dict[str, Any]:
     return dict(run(server.target, str(pictures)))
 
 
@@ -34,7 +34,7 @@ def labels(pictures: Path) -> list[str]:
     return [path.stem for path in sorted((pictures / "digits").glob("*.png"))]
 
 
-def test_every_name_and_number_is_the_protocols() -> None:
+def test_field_names_and_numbers_equal_those_of_tritonclient() -> None:
     theirs = run("--numbers")
 
     def check(message: Any) -> None:
@@ -51,49 +51,49 @@ def test_every_name_and_number_is_the_protocols() -> None:
         assert {each.name: each.number for each in enumeration.values} == theirs[enumeration.full_name]
 
 
-def test_the_server_and_its_models_tell_of_themselves(came: dict[str, Any]) -> None:
-    told = came["told"]
-    assert told["live"] and told["ready"] and told["model_ready"] == [True, True, False]
-    assert told["metadata"]["name"] == "linnaeus" and "statistics" in told["metadata"]["extensions"]
-    assert told["index"] == [["efficientnet_lite0", "1", "READY"], ["lenet", "1", "READY"]]
+def test_server_and_model_metadata_are_returned(results: dict[str, Any]) -> None:
+    server = results["server"]
+    assert server["live"] and server["ready"] and server["model_ready"] == [True, True, False]
+    assert server["metadata"]["name"] == "linnaeus" and "statistics" in server["metadata"]["extensions"]
+    assert server["index"] == [["efficientnet_lite0", "1", "READY"], ["lenet", "1", "READY"]]
 
 
-def test_an_answer_has_the_native_probabilities_and_the_requests_id(
-    came: dict[str, Any], pictures: Path, classify: Any
+def test_an_answer_has_the_probabilities_of_the_native_protocol_and_the_request_id(
+    results: dict[str, Any], pictures: Path, classify: Any
 ) -> None:
     native = classify((pictures / "coffee.jpg").read_bytes(), top_k=1000)
     probabilities = {each.index: each.probability for each in native.classes}
-    # In the last digits only may they differ: another run may share the cores in another way.
-    assert came["coffee"] == pytest.approx([probabilities[index] for index in range(1000)], abs=1e-6, rel=1e-4)
-    assert came["id"] == "mine"
+    # Only the last digits may differ: another run may divide the cores differently.
+    assert results["coffee"] == pytest.approx([probabilities[index] for index in range(1000)], abs=1e-6, rel=1e-4)
+    assert results["id"] == "mine"
 
 
-def test_asynchronous_calls_are_answered_each_with_its_own(came: dict[str, Any], labels: list[str]) -> None:
-    assert came["aio"] == labels
+def test_each_asynchronous_call_receives_its_own_answer(results: dict[str, Any], labels: list[str]) -> None:
+    assert results["aio"] == labels
 
 
-def test_a_stream_is_answered_in_order_and_survives_what_is_no_picture(came: dict[str, Any], labels: list[str]) -> None:
-    *before, failed, first_after, second_after, third_after = came["streamed"]
+def test_a_stream_is_answered_in_order_and_survives_an_invalid_picture(
+    results: dict[str, Any], labels: list[str]
+) -> None:
+    *before, failed, first_after, second_after, third_after = results["streamed"]
     answered = [*before, first_after, second_after, third_after]
     assert [label for _, label in answered] == labels
     assert [place for place, _ in answered] == ["0", "1", "2", "4", "5", "6"]
     assert failed[0] == "" and "10 bytes" in failed[1]
 
 
-def test_an_image_client_finds_what_it_needs_in_metadata_and_configuration(
-    came: dict[str, Any], labels: list[str]
-) -> None:
-    assert came["prepared_digits"] == labels
-    assert came["prepared_coffee"] == ["espresso"]
+def test_metadata_and_configuration_are_enough_for_an_image_client(results: dict[str, Any], labels: list[str]) -> None:
+    assert results["prepared_digits"] == labels
+    assert results["prepared_coffee"] == ["espresso"]
 
 
-def test_a_model_that_is_served_is_loaded_by_asking(came: dict[str, Any]) -> None:
-    (status, _), is_ready = came["loaded"]
+def test_loading_a_served_model_succeeds(results: dict[str, Any]) -> None:
+    (status, _), is_ready = results["loaded"]
     assert status == "OK" and is_ready
 
 
 @pytest.mark.parametrize(
-    ("what", "code", "said"),
+    ("case", "code", "words"),
     [
         ("floats", "INVALID_ARGUMENT", "input pixels is FP32, but must be UINT8: send the pixels as they are"),
         ("nobody", "NOT_FOUND", "there is no model 'nobody'"),
@@ -103,17 +103,17 @@ def test_a_model_that_is_served_is_loaded_by_asking(came: dict[str, Any]) -> Non
         ("shared_memory", "UNIMPLEMENTED", ""),
     ],
 )
-def test_a_refusal_has_its_code_and_a_sentence(came: dict[str, Any], what: str, code: str, said: str) -> None:
-    status, message = came["refused"][what]
-    assert status == f"StatusCode.{code}" and said in message
+def test_a_refusal_has_its_code_and_message(results: dict[str, Any], case: str, code: str, words: str) -> None:
+    status, message = results["refused"][case]
+    assert status == f"StatusCode.{code}" and words in message
 
 
-def test_statistics_count_each_picture_and_add_up(came: dict[str, Any], labels: list[str]) -> None:
-    before, after = came["counted"]
-    grown = {name: after[name] - before[name] for name in after}
+def test_statistics_count_each_image_and_add_up(results: dict[str, Any], labels: list[str]) -> None:
+    before, after = results["counted"]
+    difference = {name: after[name] - before[name] for name in after}
     stages = ("queue", "compute_input", "compute_infer", "compute_output")
-    assert grown["images"] == grown["by_size"] == len(labels) and 1 <= grown["batches"] <= len(labels)
-    assert {grown[f"{stage}_count"] for stage in (*stages, "success")} == {len(labels)}
-    assert all(grown[stage] > 0 for stage in stages)
-    # What is missing is the hand-over between threads.
-    assert 0 < sum(grown[stage] for stage in stages) <= grown["success"]
+    assert difference["images"] == difference["by_size"] == len(labels) and 1 <= difference["batches"] <= len(labels)
+    assert {difference[f"{stage}_count"] for stage in (*stages, "success")} == {len(labels)}
+    assert all(difference[stage] > 0 for stage in stages)
+    # The rest is spent between threads.
+    assert 0 < sum(difference[stage] for stage in stages) <= difference["success"]

@@ -1,4 +1,4 @@
-"""A real server gives what the networks give, for a few names or, with LINNAEUS_WHOLE_ZOO=1, for all.
+"""A real server returns what the eager networks return: a few models, or with LINNAEUS_WHOLE_ZOO=1 the whole zoo.
 
 tests/models/export/test_numerical_agreement.py runs all names through the server's loader; this test adds the wire.
 """
@@ -44,18 +44,18 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     model = ZOO[request.param]
     weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
     export_torchscript(model, weights, tmp_path, 1)
-    # requests come one at a time: larger batches would be warmed up for nothing
+    # requests come one at a time, so larger batches need no warm-up
     with (
         ServerProcess("--repository", str(tmp_path), "--max-batch-size", "1") as process,
         grpc.insecure_channel(process.target) as channel,
     ):
         yield Subject(model, eager_classifier(model, weights), ClassifierServiceStub(channel))
-    # half a gigabyte of VGG, and pytest would keep the last three runs
+    # VGG takes half a gigabyte, and pytest would keep the last three runs
     shutil.rmtree(tmp_path)
 
 
-def framed(picture: Tensor, spec: InputSpec) -> v1.RawPixels:
-    """A picture [C, H, W] amid black, such that resizing does nothing and cropping gives it back."""
+def padded(picture: Tensor, spec: InputSpec) -> v1.RawPixels:
+    """Places a picture [C, H, W] on black, so that resizing changes nothing and cropping returns it."""
     down, right = (spec.resize - spec.height) // 2, (spec.resize - spec.width) // 2
     whole = torch.zeros(spec.resize, spec.resize, spec.channels, dtype=torch.uint8)
     whole[down : down + spec.height, right : right + spec.width] = picture.permute(1, 2, 0)
@@ -63,21 +63,23 @@ def framed(picture: Tensor, spec: InputSpec) -> v1.RawPixels:
 
 
 def served(subject: Subject, picture: Tensor) -> Tensor:
-    """The probabilities [classes] that come over the wire for a picture [C, H, W]."""
+    """Returns the served probabilities [classes] of a picture [C, H, W]."""
     classes = subject.model.classes
-    image = v1.Image(pixels=framed(picture, subject.model.input))
+    image = v1.Image(pixels=padded(picture, subject.model.input))
     answer = subject.stub.Classify(v1.ClassifyRequest(image=image, top_k=classes), timeout=60)
     probabilities = torch.full((classes,), torch.nan)
     probabilities[[each.index for each in answer.classes]] = torch.tensor([each.probability for each in answer.classes])
     return probabilities
 
 
-def test_served_probabilities_are_the_networks(subject: Subject) -> None:
+def test_served_probabilities_equal_those_of_the_eager_network(subject: Subject) -> None:
     # drawn from another seed than the calibration's
     batch = synthetic_images(subject.model.input, 2, seed=12)
     with torch.inference_mode():
         expected = subject.eager(batch)
-    assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE, "the test could not see a neighbour's picture"
+    assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE, (
+        "the two answers are too similar to detect a mix-up"
+    )
     for picture, wanted in zip(batch, expected, strict=True):
         given = served(subject, picture)
         assert given.argmax() == wanted.argmax()

@@ -1,8 +1,9 @@
-"""What a user of NVIDIA's tritonclient does, as a program of its own: prints what came back as JSON.
+"""Calls a server with NVIDIA's tritonclient, and prints the results as JSON.
 
     python triton_calls.py TARGET PICTURES
 
-It must not import `linnaeus`: tritonclient and we both define the package `inference`, and a process has room for one.
+A separate program that must not import `linnaeus`: tritonclient and `linnaeus` both define the protobuf package
+`inference`, and a process can hold only one.
 """
 
 import asyncio
@@ -36,7 +37,7 @@ def pixels(array: numpy.ndarray, datatype: str) -> list[triton.InferInput]:
 
 
 def error(call: Callable[[], Any]) -> list[str]:
-    """The code and message that a call fails with."""
+    """Returns the code and message of a failed call."""
     try:
         call()
     except InferenceServerException as failure:
@@ -45,7 +46,7 @@ def error(call: Callable[[], Any]) -> list[str]:
 
 
 def best(result: triton.InferResult) -> list[str]:
-    """The best label of each image."""
+    """Returns the best label of each image."""
     return [row[0].decode().split(":")[2] for row in result.as_numpy(OUTPUT)]
 
 
@@ -53,7 +54,7 @@ def one() -> list[triton.InferRequestedOutput]:
     return [triton.InferRequestedOutput(OUTPUT, class_count=1)]
 
 
-def told(client: triton.InferenceServerClient) -> dict[str, Any]:
+def server_metadata(client: triton.InferenceServerClient) -> dict[str, Any]:
     metadata = client.get_server_metadata(as_json=True)
     index = client.get_model_repository_index(as_json=True)
     return {
@@ -78,7 +79,7 @@ def refused(client: triton.InferenceServerClient, digit: bytes) -> dict[str, lis
 
 
 def counted(client: triton.InferenceServerClient, digits: list[bytes]) -> list[dict[str, int]]:
-    """Statistics before and after so many pictures."""
+    """Returns the statistics before and after classifying the digits."""
 
     def figures() -> dict[str, int]:
         (stats,) = client.get_inference_statistics("lenet").model_stats
@@ -101,7 +102,7 @@ async def asynchronous(target: str, digits: list[bytes]) -> list[str]:
 
 
 def streamed(target: str, digits: list[bytes]) -> list[list[str]]:
-    """The id and label, or error, of each answer in their order; one request in the middle is no picture."""
+    """Returns the id and label, or the error, of each answer in order; one request in the middle is invalid."""
     answers: queue.Queue[Any] = queue.Queue()
     sent = [*digits[:3], b"no picture", *digits[3:]]
     with triton.InferenceServerClient(target) as client:
@@ -116,7 +117,7 @@ def streamed(target: str, digits: list[bytes]) -> list[list[str]]:
 
 
 def prepared(client: triton.InferenceServerClient, model: str, paths: list[Path]) -> list[str]:
-    """Classifies as an image client does that knows nothing but the model's metadata and configuration."""
+    """Classifies like an image client that has only the model's metadata and configuration."""
     metadata, config = client.get_model_metadata(model), client.get_model_config(model).config
     (input_,), (output,) = metadata.inputs, metadata.outputs
     assert config.max_batch_size > 0 and len(config.input) == len(config.output) == 1
@@ -131,7 +132,7 @@ def prepared(client: triton.InferenceServerClient, model: str, paths: list[Path]
 
 
 def numbers() -> dict[str, Any]:
-    """Every field of every message, and every enumeration's values, as tritonclient has them."""
+    """Returns the fields of every message and the values of every enumeration in tritonclient."""
     files = (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
     found: dict[str, Any] = {}
 
@@ -157,7 +158,7 @@ def main(target: str, pictures: Path) -> None:
     with triton.InferenceServerClient(target) as client:
         answer = client.infer("efficientnet_lite0", encoded(coffee.read_bytes()), request_id="mine")
         results = {
-            "told": told(client),
+            "server": server_metadata(client),
             "loaded": [error(lambda: client.load_model("lenet")), client.is_model_ready("lenet")],
             "coffee": answer.as_numpy(OUTPUT)[0].tolist(),
             "id": answer.get_response().id,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from tests.collecting import PATIENCE_SECONDS, Collector, collecting
+from tests.otlp_collector import TIMEOUT_SECONDS, Collector, run_collector
 
 from linnaeus.server.config.settings import Settings, read_settings
 from linnaeus.server.errors import StartupError
@@ -152,7 +152,7 @@ def test_failures_of_the_server_are_span_errors_and_those_of_callers_are_not(out
 @pytest.fixture
 def collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[Collector]:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "10")
-    with collecting() as running_collector:
+    with run_collector() as running_collector:
         yield running_collector
 
 
@@ -164,7 +164,7 @@ def test_a_failing_collector_is_logged_once_and_its_recovery_once(
     provider = OtlpTracerProvider(collector.endpoint, "0")
     for _ in range(3):
         provider.tracer.start_span("lost").end()
-        assert collector.refused.acquire(timeout=PATIENCE_SECONDS)
+        assert collector.refused.acquire(timeout=TIMEOUT_SECONDS)
     collector.refuses = False
     provider.tracer.start_span("sent").end()
     collector.wait_for(lambda spans: [span.name for span in spans] == ["sent"])
@@ -188,7 +188,7 @@ def test_closing_takes_a_bounded_time_if_the_collector_does_not_answer(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
     provider = OtlpTracerProvider(collector.endpoint, "0")
     provider.tracer.start_span("stuck").end()
-    assert collector.entered.wait(PATIENCE_SECONDS)
+    assert collector.entered.wait(TIMEOUT_SECONDS)
     began = time.monotonic()
     provider.close()
     assert time.monotonic() - began < 25, "the processor's own shutdown takes 30 s"

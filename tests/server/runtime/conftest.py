@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import the helper beside them: `late_device`."""
+"""Makes the helper module `late_device` importable from the tests of this folder."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A device for tests that puts every order off for as long as it may, and then takes any that may be next."""
+"""A test device that delays every operation as long as it may, and then runs any that is ready, at random."""
 
 import threading
 from collections import deque
@@ -9,87 +9,87 @@ from random import Random
 import torch
 from torch import Tensor
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be done, and what must have been done before on another command queue."""
+class Operation:
+    """An operation, and how many operations another command queue must have run before."""
 
     work: Callable[[], object]
     after: "tuple[LateCommandQueue, int] | None" = None
 
 
 class LateCommandQueue:
-    """A command queue that runs its orders only while somebody waits; that of an eager device runs them at once.
+    """A command queue that runs operations only while a thread waits; on an eager device it runs them at once.
 
     Attributes:
-        refuses: how many of the next orders fail as they are given, as a launch does for which there is no memory.
-        takes: how many orders it takes before it refuses.
+        refuses: how many of the next operations fail when enqueued, like a launch without enough memory.
+        accepts: how many operations it accepts before it refuses.
     """
 
     def __init__(self, device: "LateDevice") -> None:
         self.device = device
-        self.orders: deque[Order] = deque()
-        self.given = 0
+        self.operations: deque[Operation] = deque()
+        self.enqueued = 0
         self.done = 0
         self.refuses = 0
-        self.takes = 0
+        self.accepts = 0
         self._failure: RuntimeError | None = None
 
-    def enqueue(self, order: Callable[[], object]) -> None:
-        if self.takes:
-            self.takes -= 1
+    def enqueue(self, operation: Callable[[], object]) -> None:
+        if self.accepts:
+            self.accepts -= 1
         elif self.refuses:
             self.refuses -= 1
             raise RuntimeError("out of memory")
         if self.device.is_eager:
-            order()
+            operation()
         else:
-            self._give(Order(order))
+            self._append(Operation(operation))
 
     def wait_for(self, other: "LateCommandQueue") -> None:
-        self._give(Order(lambda: None, (other, other.given)))
+        self._append(Operation(lambda: None, (other, other.enqueued)))
 
     def synchronize(self) -> None:
         with self.device.changed:
-            target = self.given
+            target = self.enqueued
             while self.done < target:
-                if not self.device.advance() and not self.device.changed.wait(PATIENCE_SECONDS):
+                if not self.device.advance() and not self.device.changed.wait(TIMEOUT_SECONDS):
                     raise TimeoutError("the device stands still")
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
 
-    def carry_out(self) -> None:
-        """Does what is next; a failure is told to whoever waits, as a device does that works by itself."""
+    def run_next(self) -> None:
+        """Runs the next operation; an error is raised in the waiting thread, as by an asynchronous device."""
         try:
-            self.orders.popleft().work()
+            self.operations.popleft().work()
         except RuntimeError as error:
             self._failure = error
         self.done += 1
 
     @property
-    def may_go_on(self) -> bool:
-        if not self.orders or self in self.device.held:
+    def is_ready(self) -> bool:
+        if not self.operations or self in self.device.held:
             return False
-        after = self.orders[0].after
+        after = self.operations[0].after
         return after is None or after[0].done >= after[1]
 
-    def _give(self, order: Order) -> None:
+    def _append(self, operation: Operation) -> None:
         with self.device.changed:
-            self.orders.append(order)
-            self.given += 1
+            self.operations.append(operation)
+            self.enqueued += 1
             self.device.changed.notify_all()
 
 
 class LateDevice:
-    """Implements `Accelerator`, and keeps what is asked of it.
+    """Implements `Accelerator`, and records how it is used.
 
     Attributes:
-        held: command queues that stand still until they are let go.
-        threads: who called.
-        staged: the staging memory that was asked for.
+        held: command queues that run nothing until they are released.
+        threads: idents of the calling threads.
+        staged: staging memory that was allocated.
     """
 
     def __init__(self, seed: int = 0, is_eager: bool = False) -> None:
@@ -103,7 +103,7 @@ class LateDevice:
 
     @property
     def computing(self) -> LateCommandQueue:
-        """A runner asks for the command queue that computes first."""
+        """The compute queue, which a runner creates first."""
         return self.command_queues[0]
 
     def set_current(self) -> None:
@@ -120,19 +120,19 @@ class LateDevice:
 
     def device_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         self.threads.add(threading.get_ident())
-        return torch.full(tuple(shape), 77, dtype=dtype)  # what nobody wrote must not pass for an answer
+        return torch.full(tuple(shape), 77, dtype=dtype)  # memory that was never written must not look like an answer
 
-    def let_go(self, command_queue: LateCommandQueue) -> None:
+    def release(self, command_queue: LateCommandQueue) -> None:
         with self.changed:
             self.held.remove(command_queue)
             self.changed.notify_all()
 
     def advance(self) -> bool:
-        """Carries one order out, any that may be next; False if there is none. The caller holds `changed`."""
-        ready = [command_queue for command_queue in self.command_queues if command_queue.may_go_on]
+        """Runs one operation that is ready; returns False if there is none. The caller holds `changed`."""
+        ready = [command_queue for command_queue in self.command_queues if command_queue.is_ready]
         if not ready:
             return False
         command_queue = self._chance.choice(ready)
-        command_queue.carry_out()
+        command_queue.run_next()
         self.changed.notify_all()
         return True

@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def folder(repository: Path, tmp_path: Path) -> Path:
-    """A copy of lenet/1 that a test may break."""
+    """A copy of lenet/1 that the test may change."""
     return Path(shutil.copytree(repository / "lenet" / "1", tmp_path / "lenet" / "1"))
 
 
@@ -29,7 +29,7 @@ def load(folder: Path) -> torch.jit.ScriptModule:
     return load_module(read_artifact(folder), CPU)
 
 
-def test_a_good_folder_loads(folder: Path) -> None:
+def test_a_valid_folder_loads(folder: Path) -> None:
     assert load(folder)(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
 
 
@@ -41,14 +41,14 @@ def test_a_corrupt_model_file_is_refused_by_its_digest(folder: Path) -> None:
         load(folder)
 
 
-def test_a_model_file_that_is_no_torchscript_is_refused_though_its_digest_fits(folder: Path) -> None:
+def test_a_model_file_that_is_not_torchscript_is_refused_even_with_a_matching_digest(folder: Path) -> None:
     (folder / "model.pt").write_bytes(b"not a model")
     change_manifest(folder, sha256=sha256(b"not a model").hexdigest())
     with pytest.raises(ModelRefused, match=r"^model.pt cannot be loaded"):
         load(folder)
 
 
-def test_a_model_that_computes_something_else_is_refused(folder: Path) -> None:
+def test_a_model_that_does_not_reproduce_the_recorded_check_is_refused(folder: Path) -> None:
     check = json.loads((folder / "manifest.json").read_text())["check"]
     check["probabilities"] = check["probabilities"][::-1]
     change_manifest(folder, check=check)
@@ -79,7 +79,7 @@ def test_labels_one_line_short_are_refused(folder: Path) -> None:
         read_artifact(folder)
 
 
-def test_a_folder_under_another_name_or_version_is_refused(folder: Path) -> None:
+def test_a_folder_whose_name_or_version_differs_from_the_manifest_is_refused(folder: Path) -> None:
     moved = folder.parent.with_name("other") / "1"
     shutil.copytree(folder, moved)
     with pytest.raises(ModelRefused, match=r"manifest.json: name is 'lenet', but the folder is 'other'"):

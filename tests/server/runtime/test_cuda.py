@@ -1,4 +1,4 @@
-"""What serves on a GPU computes what the processor computes, without a synchronising call, in memory taken at load."""
+"""A GPU computes what the CPU computes, without synchronising calls, in memory allocated at load."""
 
 import threading
 from collections.abc import Iterator
@@ -14,19 +14,20 @@ from linnaeus.models.export.version_folder import VersionContent, check_input, w
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.runtime.fused_convolutions import unbind_convolutions
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory
 
 pytestmark = pytest.mark.gpu
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda", 0)
 GRAPHS = pytest.mark.parametrize("cuda_graphs", [False, True], ids=["launched", "recorded"])
-TOLERANCE = 1e-4  # float32 on both sides, summed in another order
+TOLERANCE = 1e-4  # both are float32, summed in another order
 LARGEST = 8
-# Between what efficientnet_lite0 needs for one image and for eight, whose widest two layers take 77 MiB.
+# Between the needs of efficientnet_lite0 for one image and for eight; its two widest layers take 77 MiB for eight.
 _LITTLE_BYTES = 64 << 20
-# What PyTorch's allocator takes at a time for tensors below 1 MiB.
+# PyTorch's allocator reserves this much at a time for tensors below 1 MiB.
 _STEP_BYTES = 2 << 20
 
 
@@ -53,7 +54,7 @@ def noise(model: Model, count: int, seed: int = 0) -> list[Pixels]:
 
 
 def probabilities(model: Model, images: list[Pixels]) -> numpy.ndarray:
-    """By class index, [N, classes]."""
+    """Returns probabilities by class index, [N, classes]."""
     rows = numpy.zeros((len(images), model.manifest.classes), numpy.float32)
     for row, ranking in zip(rows, model.run(images, model.manifest.classes), strict=True):
         row[ranking.indices] = ranking.probabilities
@@ -62,7 +63,7 @@ def probabilities(model: Model, images: list[Pixels]) -> numpy.ndarray:
 
 @GRAPHS
 @pytest.mark.parametrize("name", ["lenet", "efficientnet_lite0"])
-def test_answers_equal_the_processors_at_every_size_of_a_batch(
+def test_answers_equal_those_of_the_cpu_at_every_batch_size(
     name: str, cuda_graphs: bool, repository: Path, loaded: dict[tuple[str, bool], Model]
 ) -> None:
     model, plain = loaded[name, cuda_graphs], load_model(repository / name / "1", CPU, LARGEST)
@@ -72,7 +73,7 @@ def test_answers_equal_the_processors_at_every_size_of_a_batch(
 
 
 @GRAPHS
-def test_answers_stay_apart_under_many_threads(cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]) -> None:
+def test_concurrent_batches_do_not_mix_answers(cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]) -> None:
     model = loaded["lenet", cuda_graphs]
     batches = [noise(model, 1 + number % LARGEST, seed=number) for number in range(64)]
     alone = [probabilities(model, images) for images in batches]
@@ -86,22 +87,21 @@ def test_answers_stay_apart_under_many_threads(cuda_graphs: bool, loaded: dict[t
 
 @GRAPHS
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode")
-def test_nothing_is_copied_or_asked_for_in_a_way_that_stops_the_device(
-    cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]
-) -> None:
+def test_a_run_makes_no_synchronising_call(cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]) -> None:
     model = loaded["efficientnet_lite0", cuda_graphs]
     torch.cuda.set_sync_debug_mode("error")
     try:
         for count in (1, 3, LARGEST):
             assert len(model.run(noise(model, count), 5)) == count
-        with pytest.raises(RuntimeError, match="synchroniz"):  # the test could fail
+        # confirms that the debug mode detects a synchronising call
+        with pytest.raises(RuntimeError, match="synchroniz"):
             torch.ones(1, device=GPU).item()
     finally:
         torch.cuda.set_sync_debug_mode("default")
 
 
 @GRAPHS
-def test_serving_takes_no_memory_that_loading_had_not_taken(
+def test_serving_allocates_no_device_memory_after_loading(
     cuda_graphs: bool, loaded: dict[tuple[str, bool], Model]
 ) -> None:
     model = loaded["efficientnet_lite0", cuda_graphs]
@@ -114,7 +114,7 @@ def test_serving_takes_no_memory_that_loading_had_not_taken(
 
 @pytest.fixture
 def little_memory(loaded: dict[tuple[str, bool], Model]) -> Iterator[None]:
-    """What a batch of one of efficientnet_lite0 needs may still be taken, what one of eight needs may not."""
+    """Leaves enough memory for a batch of one of efficientnet_lite0, but not for a batch of eight."""
     torch.cuda.synchronize()
     torch.cuda.empty_cache()
     total = torch.cuda.get_device_properties(GPU).total_memory
@@ -124,7 +124,7 @@ def little_memory(loaded: dict[tuple[str, bool], Model]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("little_memory")
-def test_a_batch_too_large_for_the_memory_says_so_and_smaller_ones_run_on(
+def test_a_batch_too_large_for_the_memory_raises_out_of_memory_and_smaller_ones_still_run(
     loaded: dict[tuple[str, bool], Model],
 ) -> None:
     model = loaded["efficientnet_lite0", False]
@@ -134,8 +134,8 @@ def test_a_batch_too_large_for_the_memory_says_so_and_smaller_ones_run_on(
     assert len(model.run(noise(model, 1), 1)) == 1
 
 
-class Asking(nn.Module):
-    """Asks for a value on the way, which cannot be recorded."""
+class ReadsValue(nn.Module):
+    """A model that reads a tensor's value, so it cannot be captured."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         rows = pixels.flatten(1)[:, :2].to(torch.float32)
@@ -144,23 +144,23 @@ class Asking(nn.Module):
         return torch.softmax(rows / 16.0, dim=1)
 
 
-def test_a_model_that_cannot_be_recorded_is_served_without_graphs(
+def test_a_model_that_cannot_be_captured_is_served_without_graphs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, loaded: dict[tuple[str, bool], Model]
 ) -> None:
-    spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(Asking())
+    spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(ReadsValue())
     known = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
     folder = write_version(content, tmp_path, 1)
     model, plain = (load_model(folder, device, 4, cuda_graphs=True) for device in (GPU, CPU))
     assert "cannot be recorded" in caplog.text
     images = noise(model, 3)
     assert abs(probabilities(model, images) - probabilities(plain, images)).max() < TOLERANCE
-    # A recording that failed leaves the device to the others.
+    # A failed capture does not affect other models.
     other = loaded["lenet", True]
     assert len(other.run(noise(other, 2), 1)) == 2
 
 
-def test_a_model_loads_and_is_recorded_while_another_one_serves(
+def test_a_model_is_loaded_and_captured_while_another_one_serves(
     repository: Path, loaded: dict[tuple[str, bool], Model]
 ) -> None:
     serving, stop, wrong = loaded["lenet", False], threading.Event(), []
@@ -182,7 +182,7 @@ def test_a_model_loads_and_is_recorded_while_another_one_serves(
     assert not wrong and len(model.run(noise(model, 3), 1)) == 3
 
 
-def test_convolutions_are_whole_float32_also_in_a_model_that_was_traced_with_tf32() -> None:
+def test_convolutions_use_full_float32_even_in_a_model_traced_with_tf32() -> None:
     network = nn.Conv2d(256, 64, 3).eval()
     images = torch.randn(4, 256, 12, 12)
     exact = network.double()(images.double())
@@ -190,13 +190,13 @@ def test_convolutions_are_whole_float32_also_in_a_model_that_was_traced_with_tf3
     torch.backends.cudnn.conv.fp32_precision = "tf32"
     traced = torch.jit.freeze(torch.jit.trace(network, images))
     torch.backends.cudnn.conv.fp32_precision = "ieee"
-    for run in (network, unbind_convolutions(traced)):
+    for run in (network, remove_traced_settings(traced)):
         with torch.inference_mode():
             error = (run(images).cpu().double() - exact).norm() / exact.norm()
-        assert error < 1e-5  # TF32 leaves about 3e-4
+        assert error < 1e-5  # about 3e-4 with TF32
 
 
-def test_a_model_is_on_the_device_it_names(repository: Path) -> None:
+def test_a_module_is_loaded_onto_the_given_device(repository: Path) -> None:
     module = load_module(read_artifact(repository / "lenet" / "1"), GPU)
     answers = module(torch.zeros(2, 1, 28, 28, dtype=torch.uint8, device=GPU))
     assert answers.device == GPU and answers.shape == (2, 10)

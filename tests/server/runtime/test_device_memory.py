@@ -1,4 +1,4 @@
-"""What a device tells of its memory."""
+"""The reported memory of a device."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ import torch
 from linnaeus.server.runtime.device_memory import device_memory
 
 
-def test_a_cpu_has_no_memory_of_its_own() -> None:
+def test_a_cpu_has_no_device_memory() -> None:
     assert device_memory(torch.device("cpu")) is None
 
 
-def test_a_device_that_does_not_answer_any_more_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_no_longer_responds_has_no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(device: torch.device) -> None:
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
@@ -19,7 +19,7 @@ def test_a_device_that_does_not_answer_any_more_tells_nothing(monkeypatch: pytes
 
 
 @pytest.mark.gpu
-def test_what_is_held_on_a_gpu_shows() -> None:
+def test_reserved_memory_of_a_gpu_is_reported() -> None:
     device = torch.device("cuda", 0)
     held = torch.empty(64 << 20, dtype=torch.uint8, device=device)
     memory = device_memory(device)

@@ -1,4 +1,4 @@
-"""Fused convolutions give what the module gave; what cannot be fused stays as it is."""
+"""Fused convolutions compute the same results; convolutions that cannot be fused stay unchanged."""
 
 import itertools
 from collections.abc import Callable
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, unbind_convolutions
+from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, remove_traced_settings
 
 FUSED, PLAIN = "mkldnn::_convolution_pointwise", "aten::conv2d"
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this torch has no oneDNN")
 
 
 class ResidualBlock(nn.Module):
-    """Its first convolution's result is used twice: it must be kept before the activation, too."""
+    """The result of its first convolution is used twice, so it is needed before the activation as well."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
 
 
 class InABranch(nn.Module):
-    """Freezing leaves the condition in the graph."""
+    """A convolution inside a branch; freezing keeps the condition in the graph."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def traced(network: nn.Module) -> torch.jit.ScriptModule:
     return torch.jit.trace(network, torch.zeros(1, 4, 11, 13))
 
 
-def counted(module: torch.jit.ScriptModule) -> dict[str, int]:
+def count_nodes(module: torch.jit.ScriptModule) -> dict[str, int]:
     return {kind: len(module.graph.findAllNodes(kind)) for kind in (FUSED, PLAIN, "aten::_convolution")}
 
 
@@ -76,13 +76,13 @@ def run(module: nn.Module | torch.jit.ScriptModule, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("make", [scripted, traced])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_comes_out_is_the_same_for_any_batch_layout_and_number_of_threads(
+def test_results_are_the_same_for_any_batch_layout_and_number_of_threads(
     name: str, make: Callable[[nn.Module], torch.jit.ScriptModule]
 ) -> None:
     torch.manual_seed(5)
     network, convolutions = NETWORKS[name]
     module = fuse_convolutions(frozen(network, make))
-    assert counted(module) == {FUSED: convolutions, PLAIN: 0, "aten::_convolution": 0}
+    assert count_nodes(module) == {FUSED: convolutions, PLAIN: 0, "aten::_convolution": 0}
     threads = torch.get_num_threads()
     try:
         for count, batch, layout in itertools.product(
@@ -100,7 +100,7 @@ def test_what_comes_out_is_the_same_for_any_batch_layout_and_number_of_threads(
 def test_convolutions_inside_a_branch_are_fused_too() -> None:
     network = InABranch()
     module = fuse_convolutions(frozen(network, scripted))
-    assert counted(module)[PLAIN] == 0
+    assert count_nodes(module)[PLAIN] == 0
     for batch in (1, 3):
         images = torch.randn(batch, 4, 9, 9)
         assert torch.allclose(run(module, images), run(network, images), rtol=1e-5, atol=1e-6)
@@ -117,7 +117,9 @@ def test_convolutions_inside_a_branch_are_fused_too() -> None:
     ids=["transposed", "one dimension", "float64", "padding by name"],
 )
 @pytest.mark.parametrize("make", ["script", "trace"])
-def test_what_cannot_be_fused_stays_and_runs(network: nn.Module, shape: tuple[int, ...], make: str) -> None:
+def test_convolutions_that_cannot_be_fused_are_left_and_run(
+    network: nn.Module, shape: tuple[int, ...], make: str
+) -> None:
     dtype = next(network.parameters()).dtype
     images = torch.randn(shape, dtype=dtype)
     whole = torch.jit.script(network.eval()) if make == "script" else torch.jit.trace(network.eval(), images)
@@ -125,7 +127,7 @@ def test_what_cannot_be_fused_stays_and_runs(network: nn.Module, shape: tuple[in
     assert torch.allclose(run(module, images), run(network, images), rtol=1e-5, atol=1e-6)
 
 
-def test_without_the_functions_it_needs_the_module_stays_and_the_log_says_so(
+def test_without_torchs_private_functions_the_module_is_unchanged_and_a_warning_is_logged(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.delattr(torch._C, "_jit_pass_custom_pattern_based_rewrite_graph")
@@ -137,11 +139,11 @@ def test_without_the_functions_it_needs_the_module_stays_and_the_log_says_so(
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_traced_convolution_no_longer_carries_the_settings_of_the_process_that_traced_it(name: str) -> None:
+def test_the_settings_of_the_tracing_process_are_removed_from_convolutions(name: str) -> None:
     network, convolutions = NETWORKS[name]
     module = frozen(network, traced)
-    assert counted(module)["aten::_convolution"] == convolutions, "the test could not see them go"
-    module = unbind_convolutions(module)
-    assert counted(module) == {FUSED: 0, PLAIN: convolutions, "aten::_convolution": 0}
+    assert count_nodes(module)["aten::_convolution"] == convolutions, "the traced module has no _convolution to replace"
+    module = remove_traced_settings(module)
+    assert count_nodes(module) == {FUSED: 0, PLAIN: convolutions, "aten::_convolution": 0}
     images = torch.randn(2, 4, 9, 9)
     assert torch.allclose(run(module, images), run(network, images), rtol=1e-5, atol=1e-6)

@@ -1,4 +1,4 @@
-"""What a served model computes is what the network computes, whoever shares its batch."""
+"""A served model computes what the eager network computes, whatever else is in its batch."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,8 @@ from linnaeus.models.registry import find
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device
-from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels, load_model
+from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.runner import TopK
 from linnaeus.server.runtime.topk import top_k
 
@@ -28,7 +29,7 @@ def noise(count: int, model: Model) -> Pixels:
 
 
 def full_probabilities(model: Model, images: Pixels) -> numpy.ndarray:
-    """The served probabilities by class index, [N, classes]."""
+    """Returns the served probabilities by class index, [N, classes]."""
     rows = numpy.zeros((len(images), model.manifest.classes), numpy.float32)
     for row, ranking in zip(rows, model.run(list(images), model.manifest.classes), strict=True):
         row[ranking.indices] = ranking.probabilities
@@ -37,7 +38,7 @@ def full_probabilities(model: Model, images: Pixels) -> numpy.ndarray:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("name", ["lenet", "efficientnet_lite0"])
-def test_served_probabilities_equal_the_eager_network_alone_and_at_every_place_of_a_full_batch(
+def test_served_probabilities_equal_the_eager_network_at_every_place_of_a_batch(
     name: str, device: str, repository
 ) -> None:
     size = 4
@@ -46,24 +47,24 @@ def test_served_probabilities_equal_the_eager_network_alone_and_at_every_place_o
     images = noise(size, model)
     with torch.inference_mode():
         expected = eager(torch.from_numpy(images).permute(0, 3, 1, 2)).numpy()
-    tolerance = 1e-5 if device == "cpu" else 1e-3  # TF32 convolutions
+    tolerance = 1e-5 if device == "cpu" else 1e-3  # the GPU may use TF32 convolutions
     alone = numpy.concatenate([full_probabilities(model, images[place : place + 1]) for place in range(size)])
     assert abs(alone - expected).max() < tolerance
-    for shift in range(size):  # every image comes to every place
+    for shift in range(size):  # puts every image at every place
         rolled = numpy.roll(images, shift, axis=0)
         assert abs(full_probabilities(model, rolled) - numpy.roll(expected, shift, axis=0)).max() < tolerance
-    # The test could fail: a neighbour's answer and swapped rows differ by far more than the tolerance.
+    # Shows that the comparison can fail: swapped rows differ by far more than the tolerance.
     assert abs(expected - numpy.roll(expected, 1, axis=0)).max() > 100 * 1e-5
 
 
-def test_a_batch_size_found_by_measuring_is_within_bounds_and_timed(repository) -> None:
+def test_a_measured_batch_size_is_within_bounds_and_timed(repository) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 0)
     sizes = [timing.size for timing in model.timings]
     assert sizes == sorted(set(sizes)) and sizes[0] == 1
     assert sizes[-1] == model.max_batch_size <= 32
 
 
-def test_too_little_memory_is_told_from_other_failures_and_the_model_runs_on(repository) -> None:
+def test_out_of_memory_is_distinguished_from_other_failures_and_the_model_still_runs(repository) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 2)
     images, runner = list(noise(2, model)), model._runner
     model._runner = Failing(torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate"))
@@ -79,7 +80,7 @@ def test_too_little_memory_is_told_from_other_failures_and_the_model_runs_on(rep
 
 
 @pytest.mark.parametrize("error", [RuntimeError("other"), torch.OutOfMemoryError("CUDA out of memory")])
-def test_a_model_works_as_long_as_a_blank_picture_goes_through(repository, error: Exception) -> None:
+def test_a_model_works_if_it_can_run_a_blank_image(repository, error: Exception) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
     assert model.works()
     runner, model._runner = model._runner, Failing(error)
@@ -90,14 +91,14 @@ def test_a_model_works_as_long_as_a_blank_picture_goes_through(repository, error
 
 @dataclass
 class Failing:
-    """A runner whose every run fails."""
+    """A runner that fails every run."""
 
     error: Exception
 
     def run(self, images: object, k: int) -> TopK:
         raise self.error
 
-    def keep(self, sizes: object) -> None: ...
+    def keep_sizes(self, sizes: object) -> None: ...
 
     def close(self) -> None: ...
 
@@ -107,7 +108,9 @@ class Failing:
     k=st.integers(1, 6),
 )
 @settings(deadline=None)
-def test_equal_probabilities_go_by_lower_index_also_across_the_kth_place(rows: list[list[float]], k: int) -> None:
+def test_equal_probabilities_are_ordered_by_lower_index_also_across_the_kth_place(
+    rows: list[list[float]], k: int
+) -> None:
     values, indices = top_k(torch.tensor(rows), k)
     for row, row_values, row_indices in zip(rows, values.tolist(), indices.tolist(), strict=True):
         expected = sorted(range(6), key=lambda index: (-row[index], index))[:k]
@@ -116,18 +119,18 @@ def test_equal_probabilities_go_by_lower_index_also_across_the_kth_place(rows: l
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "mps", "cpu:x"])
-def test_a_device_that_is_not_there_is_one_clear_sentence(name: str) -> None:
+def test_a_device_that_does_not_exist_raises_a_startup_error(name: str) -> None:
     with pytest.raises(StartupError, match="device"):
         resolve_device(name)
 
 
 @pytest.mark.gpu
-def test_auto_takes_the_gpu_where_there_is_one() -> None:
+def test_auto_selects_the_gpu_if_there_is_one() -> None:
     assert resolve_device("auto").type == "cuda"
 
 
 class FailingOnBlank(torch.nn.Module):
-    """Raises in the model's own words, which torch passes on as an error of its own kind."""
+    """Raises an error of its own, which torch passes on as torch.jit.Error."""
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         if int(pixels.sum()) == 0:
@@ -135,7 +138,7 @@ class FailingOnBlank(torch.nn.Module):
         return torch.softmax(pixels.flatten(1)[:, :10].to(torch.float32), dim=1)
 
 
-def test_a_model_that_raises_in_its_own_words_does_not_work(repository: Path) -> None:
+def test_a_model_whose_own_code_raises_does_not_work(repository: Path) -> None:
     model = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
     assert model.works()
     model._runner = CpuRunner(torch.jit.script(FailingOnBlank()), model.manifest.input, 1)

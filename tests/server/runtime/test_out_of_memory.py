@@ -1,4 +1,4 @@
-"""The C library keeps what the models free, on the device's thread too."""
+"""The C library keeps the memory that models free, also on a worker's thread."""
 
 import os
 import subprocess
@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-# Runs a model on a thread of its own, as the server does, and prints the least page faults of the later runs: the heap
-# grows during the first ones, how many depends on how the threads of an operation take turns.
+# Runs a model on a separate thread, as the server does, and prints the fewest page faults of the later runs. The heap
+# grows during the first runs; how many depends on how the threads of an operation alternate.
 _PROGRAM = """
 import resource, sys, threading
 from pathlib import Path
 import torch
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.runtime.model import load_model
+from linnaeus.server.runtime.model_loading import load_model
 
 if sys.argv[2] == "configured":
     configure_process(0)
@@ -42,6 +42,8 @@ def page_faults(repository: Path, how: str) -> int:
 
 
 @pytest.mark.skipif("glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc only")
-def test_a_run_takes_no_fresh_pages_from_the_kernel(repository: Path) -> None:
-    assert page_faults(repository, "as it comes") > 10_000, "the test could not see pages being mapped afresh"
+def test_a_configured_process_reuses_freed_pages(repository: Path) -> None:
+    assert page_faults(repository, "as it comes") > 10_000, (
+        "the default settings map no fresh pages, so the test shows nothing"
+    )
     assert page_faults(repository, "configured") < 1_000

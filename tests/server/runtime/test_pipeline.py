@@ -1,6 +1,6 @@
-"""Batches in flight on a device that works by itself never mix, wait for no more than they must, and keep their order.
+"""Batches in flight on an asynchronous device never mix, are pipelined, and keep their order.
 
-The device is one for tests, which puts off whatever it may; the pipeline is the one that serves on a GPU.
+The device is a test device that delays every operation as long as it may; the pipeline is the one that serves on a GPU.
 """
 
 import threading
@@ -35,10 +35,10 @@ SIZES = (1, 2, 4, 6)
 
 
 class Network:
-    """A forward whose answers tell pictures apart; it keeps the sizes it was given and the threads that asked.
+    """A forward that returns different answers for different images, and records batch sizes and calling threads.
 
     Attributes:
-        fails: which of its calls do, counted from 1.
+        fails: numbers of the calls that fail, from 1.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ def expected(image: Pixels, k: int) -> tuple[list[int], list[float]]:
     return order, [scores[place] for place in order]
 
 
-def pictures(count: int, first: int = 0) -> list[Pixels]:
+def make_images(count: int, first: int = 0) -> list[Pixels]:
     return [numpy.full(SHAPE, (first + place) % 250, numpy.uint8) for place in range(count)]
 
 
@@ -91,21 +91,21 @@ def in_thread(work: Callable[..., TopK], *arguments: object) -> "Future[TopK]":
     in_flight=st.integers(0, 2),
 )
 @settings(deadline=None, max_examples=40)
-def test_every_image_gets_its_own_answer_however_batches_follow_one_another(
+def test_every_image_receives_its_own_answer_in_any_sequence_of_batches(
     batches: list[list[tuple[int, int]]], seed: int, in_flight: int
 ) -> None:
     runner = pipeline(LateDevice(seed), Network(), in_flight)
 
     def serve(stream: int) -> list[bool]:
-        told = []
+        results = []
         for number, (count, k) in enumerate(batches[stream]):
-            images = pictures(count, first=50 * stream + 10 * number)
-            told.append(is_right(runner.run(images, k), images, k))
-        return told
+            images = make_images(count, first=50 * stream + 10 * number)
+            results.append(is_right(runner.run(images, k), images, k))
+        return results
 
     with ThreadPoolExecutor(len(batches)) as streams:
-        for told in streams.map(serve, range(len(batches))):
-            assert all(told)
+        for results in streams.map(serve, range(len(batches))):
+            assert all(results)
 
 
 @given(
@@ -113,13 +113,13 @@ def test_every_image_gets_its_own_answer_however_batches_follow_one_another(
     seed=st.integers(0, 2**16),
 )
 @settings(deadline=None, max_examples=40)
-def test_a_batch_that_cannot_be_launched_leaves_the_next_ones_right_though_its_copies_come_late(
+def test_a_batch_that_cannot_be_launched_does_not_affect_later_batches(
     batches: list[tuple[int, bool]], seed: int
 ) -> None:
     device = LateDevice(seed)
     runner = pipeline(device, Network())
     for number, (count, fails) in enumerate(batches):
-        images = pictures(count, first=10 * number)
+        images = make_images(count, first=10 * number)
         device.computing.refuses = int(fails)
         if fails:
             with pytest.raises(RuntimeError, match="out of memory"):
@@ -128,12 +128,12 @@ def test_a_batch_that_cannot_be_launched_leaves_the_next_ones_right_though_its_c
             assert is_right(runner.run(images, 2), images, 2)
 
 
-def test_a_batch_that_fails_on_the_device_leaves_the_next_ones_right() -> None:
+def test_a_batch_that_fails_on_the_device_does_not_affect_later_batches() -> None:
     network = Network()
     network.fails = {1, 3, 4}
     runner = pipeline(LateDevice(), network)
     for number in range(6):
-        images = pictures(3, first=10 * number)
+        images = make_images(3, first=10 * number)
         if number + 1 in network.fails:
             with pytest.raises(RuntimeError):
                 runner.run(images, 2)
@@ -141,146 +141,146 @@ def test_a_batch_that_fails_on_the_device_leaves_the_next_ones_right() -> None:
             assert is_right(runner.run(images, 2), images, 2)
 
 
-def test_nobody_gets_the_answers_of_a_batch_that_was_computed_and_never_fetched() -> None:
+def test_answers_that_were_computed_but_not_fetched_are_never_returned() -> None:
     device, network = LateDevice(), Network()
     runner = pipeline(device, network, in_flight=1)
     copying = device.command_queues[-1]
-    copying.takes, copying.refuses = 1, 1  # it is sent, it will be computed, and cannot be fetched
+    copying.accepts, copying.refuses = 1, 1  # the batch is sent and computed, but cannot be fetched
     with pytest.raises(RuntimeError, match="out of memory"):
-        runner.run(pictures(2), 1)
+        runner.run(make_images(2), 1)
     network.fails = {2}
     with pytest.raises(RuntimeError, match="not been computed"):
-        runner.run(pictures(2, first=30), 1)
-    images = pictures(2, first=60)
+        runner.run(make_images(2, first=30), 1)
+    images = make_images(2, first=60)
     assert is_right(runner.run(images, 1), images, 1) and network.sizes == [2, 2, 2]
 
 
-def test_the_next_batch_is_staged_and_sent_while_one_computes() -> None:
+def test_the_next_batch_is_staged_and_copied_while_one_computes() -> None:
     device, network = LateDevice(), Network()
     runner = pipeline(device, network)
     device.held.add(device.computing)
-    first, second = pictures(2), pictures(3, first=40)
+    first, second = make_images(2), make_images(3, first=40)
     runs = [in_thread(runner.run, images, 1) for images in (first, second)]
     copying = device.command_queues[1:]
     with device.changed:
-        # Each slot's copies: sent, and then nothing, for they follow what computes.
+        # Each slot's copy queue has sent its batch and waits for the computation.
         assert device.changed.wait_for(lambda: [command_queue.done for command_queue in copying] == [1, 1], timeout=20)
     assert not network.sizes and not any(run.done() for run in runs)
-    device.let_go(device.computing)
+    device.release(device.computing)
     assert is_right(runs[0].result(timeout=20), first, 1) and is_right(runs[1].result(timeout=20), second, 1)
 
 
-def test_batches_are_computed_one_after_the_other_in_the_order_of_their_launch() -> None:
+def test_batches_are_computed_in_the_order_of_their_launch() -> None:
     device, network = LateDevice(), Network()
     runner = pipeline(device, network)
     device.held.add(device.computing)
     runs = []
     for number, count in enumerate((4, 1)):
-        runs.append(in_thread(runner.run, pictures(count), 1))
-        with device.changed:  # launched, before the next one is
-            given = 2 * (number + 1)
-            assert device.changed.wait_for(lambda given=given: device.computing.given == given, timeout=20)
-    device.let_go(device.computing)
+        runs.append(in_thread(runner.run, make_images(count), 1))
+        with device.changed:  # waits until it is launched, before the next run
+            enqueued = 2 * (number + 1)
+            assert device.changed.wait_for(lambda enqueued=enqueued: device.computing.enqueued == enqueued, timeout=20)
+    device.release(device.computing)
     for run in runs:
         run.result(timeout=20)
     assert network.sizes == [4, 1]
 
 
-def test_memory_is_reused_and_never_by_two_batches_at_once() -> None:
+def test_staging_memory_is_reused_but_never_shared_by_concurrent_batches() -> None:
     device = LateDevice()
     runner = pipeline(device, Network())
     made = len(device.staged)
     for number in range(10):
-        images = pictures(3, first=number)
+        images = make_images(3, first=number)
         assert is_right(runner.run(images, 1), images, 1)
     assert len(device.staged) == made, "one batch after another needs no more memory than was made beforehand"
     device.held.add(device.computing)
-    batches = [pictures(6, first=30 * number) for number in range(3)]
+    batches = [make_images(6, first=30 * number) for number in range(3)]
     runs = [in_thread(runner.run, images, 2) for images in batches]
     with device.changed:
-        assert device.changed.wait_for(lambda: device.computing.given - device.computing.done == 6, timeout=20)
+        assert device.changed.wait_for(lambda: device.computing.enqueued - device.computing.done == 6, timeout=20)
     assert len(device.staged) == made // 2 * 3, "three at once need a third slot"
-    device.let_go(device.computing)
+    device.release(device.computing)
     for run, images in zip(runs, batches, strict=True):
         assert is_right(run.result(timeout=20), images, 2)
 
 
-def test_only_the_kept_sizes_are_ever_run_and_batches_are_padded_to_the_next() -> None:
+def test_batches_are_padded_to_the_next_kept_size() -> None:
     network = Network()
     runner = pipeline(LateDevice(), network)
     for count in range(1, SIZES[-1] + 1):
-        runner.run(pictures(count), 1)
+        runner.run(make_images(count), 1)
     assert network.sizes == [1, 2, 4, 4, 6, 6]
     network.sizes.clear()
-    runner.keep([1, 3])
-    images = pictures(2)
+    runner.keep_sizes([1, 3])
+    images = make_images(2)
     assert is_right(runner.run(images, 1), images, 1) and network.sizes == [3]
 
 
-def test_memory_for_sizes_that_are_not_kept_is_given_back() -> None:
+def test_memory_for_sizes_that_are_not_kept_is_freed() -> None:
     device = LateDevice()
     runner = pipeline(device, Network())
     before = len(device.staged)
-    runner.keep([1, 2])
+    runner.keep_sizes([1, 2])
     device.held.add(device.computing)
-    runs = [in_thread(runner.run, pictures(2), 1) for _ in range(3)]  # all slots there are, and one more
+    runs = [in_thread(runner.run, make_images(2), 1) for _ in range(3)]  # one more than there are slots
     with device.changed:
-        assert device.changed.wait_for(lambda: device.computing.given == 6, timeout=20)
-    device.let_go(device.computing)
+        assert device.changed.wait_for(lambda: device.computing.enqueued == 6, timeout=20)
+    device.release(device.computing)
     for run in runs:
         run.result(timeout=20)
     pixels = [staged for staged in device.staged[before:] if staged.dtype == torch.uint8]
     assert [len(staged) for staged in pixels] == [2, 2, 2]
 
 
-def test_one_thread_does_all_that_concerns_the_model_whoever_calls() -> None:
+def test_the_launcher_makes_all_calls_into_the_model() -> None:
     device, network = LateDevice(is_eager=True), Network()
     runner = pipeline(device, network)
-    callers = [in_thread(lambda: (threading.get_ident(), runner.run(pictures(1), 1))) for _ in range(3)]  # type: ignore[arg-type,return-value]
+    callers = [in_thread(lambda: (threading.get_ident(), runner.run(make_images(1), 1))) for _ in range(3)]  # type: ignore[arg-type,return-value]
     idents = {caller.result(timeout=20)[0] for caller in callers}
     runner.run_on_launcher(lambda: network.threads.add(threading.get_ident()))
     assert len(network.threads) == 1 and network.threads == device.threads
     assert not network.threads & {*idents, threading.get_ident()}
 
 
-def test_closing_waits_for_the_device_then_frees_on_the_launcher_then_ends_it() -> None:
+def test_close_waits_for_the_device_frees_memory_on_the_launcher_and_ends_it() -> None:
     device, network = LateDevice(), Network()
     runner = pipeline(device, network)
-    runner.run(pictures(2), 1)
-    device.computing.takes, device.computing.refuses = 0, 1
+    runner.run(make_images(2), 1)
+    device.computing.accepts, device.computing.refuses = 0, 1
     with pytest.raises(RuntimeError):
-        runner.run(pictures(2), 1)  # its pictures may still be on their way
-    under_way: list[int] = []
+        runner.run(make_images(2), 1)  # its copies may still be pending
+    pending: list[int] = []
     threads: list[int] = []
     staged = [weakref.ref(tensor) for tensor in device.staged]
     device.staged.clear()
 
     def free() -> None:
         assert not any(tensor() is not None for tensor in staged)
-        under_way.append(sum(command_queue.given - command_queue.done for command_queue in device.command_queues))
+        pending.append(sum(command_queue.enqueued - command_queue.done for command_queue in device.command_queues))
         threads.append(threading.get_ident())
 
     forward = weakref.ref(network)
     launcher = next(thread for thread in threading.enumerate() if thread.ident in device.threads)
     runner.close(free)
-    assert under_way == [0] and threads == [launcher.ident] and not launcher.is_alive()
+    assert pending == [0] and threads == [launcher.ident] and not launcher.is_alive()
     runner.close(free)
-    assert under_way == [0], "a second time does nothing"
+    assert pending == [0], "a second time does nothing"
     del runner, network
     assert forward() is None
 
 
-def test_a_runner_that_cannot_be_made_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runner_that_fails_to_open_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     device = LateDevice()
     monkeypatch.setattr(device, "staging", _refuse)
     with pytest.raises(RuntimeError) as failure:
         pipeline(device, Network())
-    assert failure.value is not None  # which holds the frames, and with them the runner
+    assert failure.value is not None  # the exception references the frames, and with them the runner
     assert not any(thread.ident in device.threads for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("count", [1, 3, 4])
-def test_a_served_model_ranks_alike_through_the_pipeline_and_on_the_processor(repository: Path, count: int) -> None:
+def test_a_model_returns_the_same_classes_through_the_pipeline_and_on_the_cpu(repository: Path, count: int) -> None:
     artifact = read_artifact(repository / "lenet" / "1")
     module, manifest = load_module(artifact, CPU), artifact.manifest
     images = list(numpy.random.default_rng(3).integers(0, 256, (count, 28, 28, 1), numpy.uint8))
@@ -294,8 +294,8 @@ def test_a_served_model_ranks_alike_through_the_pipeline_and_on_the_processor(re
         assert numpy.allclose(values, plain_values, atol=1e-6)
 
 
-class Asking(nn.Module):
-    """Asks for a value on the way, in a branch of a branch."""
+class ReadsValue(nn.Module):
+    """Reads a tensor's value in a nested branch."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         rows = pixels.flatten(1)[:, :2].to(torch.float32)
@@ -305,20 +305,20 @@ class Asking(nn.Module):
 
 
 def gpu_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The runner that a GPU's model has, on a device for tests."""
+    """Returns the runner of a GPU's model, on a test device."""
     monkeypatch.setattr(cuda, "CudaAccelerator", lambda device: LateDevice())
     artifact = read_artifact(folder)
     return runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
 
 
-def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
+def test_a_model_that_reads_a_tensors_value_runs_without_graphs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(Asking())
+    spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(ReadsValue())
     known = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
     runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
-    monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # it is not even tried
+    monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # the capture must not even start
     image = numpy.zeros((4, 4, 1), numpy.uint8)
     before = runner.run([image], 2)
     assert not runner_factory.capture_graphs(runner)
@@ -326,21 +326,21 @@ def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
     assert runner.run([image], 2) == before
 
 
-def test_sizes_that_a_trace_carries_as_tensors_are_no_values_of_the_devices() -> None:
+def test_sizes_in_a_trace_do_not_count_as_reading_a_tensors_value() -> None:
     def flatten(pixels: Tensor) -> Tensor:
         return pixels.to(torch.float32).reshape(pixels.size(0), -1)
 
     traced = torch.jit.trace(flatten, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
-    assert traced.graph.findAllNodes("aten::Int"), "the test could not see them taken for such"
+    assert traced.graph.findAllNodes("aten::Int"), "the trace has no aten::Int to ignore"
     assert not cuda._synchronizing_operation(traced.graph)
 
 
-def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
+def test_a_model_that_cuda_refuses_to_capture_runs_without_graphs(
     repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     runner = gpu_runner(repository / "lenet" / "1", monkeypatch)
     monkeypatch.setattr(torch.cuda, "Stream", _refuse)
-    runner.keep([1, 2])
+    runner.keep_sizes([1, 2])
     images = [numpy.zeros((28, 28, 1), numpy.uint8)]
     before = runner.run(images, 2)
     assert not runner_factory.capture_graphs(runner)
@@ -349,7 +349,7 @@ def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
     assert runner.run(images, 2) == before
 
 
-def test_a_processor_records_nothing(repository: Path) -> None:
+def test_a_cpu_runner_captures_no_graphs(repository: Path) -> None:
     artifact = read_artifact(repository / "lenet" / "1")
     runner = runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
     assert isinstance(runner, CpuRunner) and not runner_factory.capture_graphs(runner)

@@ -1,4 +1,4 @@
-"""The engine serves through the pipeline as a GPU is served: two batches in flight, halves where memory ends."""
+"""The engine serves through the pipeline as on a GPU: two batches in flight, and halves when memory is short."""
 
 import asyncio
 import shutil
@@ -20,9 +20,10 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.model_store import loader
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
-from linnaeus.server.runtime import model as model_module
+from linnaeus.server.runtime import model_loading
 from linnaeus.server.runtime.cuda import CudaForward
-from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.model import Model, Pixels
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.warmup import size_classes
 
@@ -31,19 +32,19 @@ LARGEST = 4
 
 @dataclass
 class Served:
-    """An engine whose one model runs on a device for tests, and the same model on the processor."""
+    """An engine with one model on a test device, and the same model on the CPU."""
 
     engine: Engine
     plain: Model
     devices: list[LateDevice] = field(default_factory=list)
     modules: "list[weakref.ref[torch.jit.ScriptModule]]" = field(default_factory=list)
-    others: set[threading.Thread] = field(default_factory=set)
+    preexisting: set[threading.Thread] = field(default_factory=set)
 
     def launchers(self) -> set[threading.Thread]:
-        """Those of this engine: tests before may have left theirs for the collector."""
-        return all_launchers() - self.others
+        """Returns the launcher threads of this engine, without those of earlier tests."""
+        return all_launchers() - self.preexisting
 
-    async def ask(self, images: list[Pixels]) -> list[Any]:
+    async def classify(self, images: list[Pixels]) -> list[Any]:
         requests = [Request(RawPixels(image.tobytes(), 28, 28, 1), model="lenet", top_k=3) for image in images]
         return await asyncio.gather(*(self.engine.classify(request) for request in requests))
 
@@ -60,7 +61,7 @@ class Served:
 async def served(repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     devices: list[LateDevice] = []
     modules: list[weakref.ref[torch.jit.ScriptModule]] = []
-    others = all_launchers()
+    preexisting = all_launchers()
     plain = load_model(repository / "lenet" / "1", torch.device("cpu"), 1)
 
     def open_runner(
@@ -71,11 +72,11 @@ async def served(repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatc
         forward = CudaForward(module, manifest.classes)
         return PipelinedRunner(devices[-1], forward, (28, 28, 1), manifest.classes, size_classes(largest))
 
-    monkeypatch.setattr(model_module, "open_runner", open_runner)
+    monkeypatch.setattr(model_loading, "open_runner", open_runner)
     options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
     engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), observer)
     await engine.load()
-    served = Served(engine, plain, devices, modules, others)
+    served = Served(engine, plain, devices, modules, preexisting)
     yield served
     await engine.close()
     assert not served.launchers()
@@ -89,48 +90,48 @@ def digits(count: int) -> list[Pixels]:
     return list(numpy.random.default_rng(1).integers(0, 256, (count, 28, 28, 1), numpy.uint8))
 
 
-async def test_every_caller_gets_the_answer_to_its_own_picture(served: Served) -> None:
+async def test_every_caller_receives_the_answer_to_its_own_image(served: Served) -> None:
     images = digits(40)
-    assert served.is_right(images, await served.ask(images))
+    assert served.is_right(images, await served.classify(images))
 
 
-async def test_a_batch_that_finds_too_little_memory_is_answered_in_halves(served: Served) -> None:
+async def test_a_batch_that_runs_out_of_memory_is_answered_in_halves(served: Served) -> None:
     served.devices[0].computing.refuses = 1
     images = digits(LARGEST)
-    answers = await served.ask(images)
+    answers = await served.classify(images)
     assert served.is_right(images, answers)
     assert [answer.batch_size for answer in answers] == [LARGEST // 2] * LARGEST
 
 
-async def test_a_model_that_is_replaced_or_unloaded_takes_its_launcher_and_its_module_along(
+async def test_replacing_or_unloading_a_model_frees_its_launcher_and_module(
     served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    left: list[tuple[list[bool], int]] = []
+    seen: list[tuple[list[bool], int]] = []
 
-    def note() -> None:  # when the old one's memory is to be returned
-        left.append(([module() is not None for module in served.modules], len(served.launchers())))
+    def note() -> None:  # called when the memory of the old model is to be released
+        seen.append(([module() is not None for module in served.modules], len(served.launchers())))
 
     monkeypatch.setattr(loader, "release_freed_memory", note)
     images = digits(LARGEST)
-    await served.ask(images)
-    calls = asyncio.ensure_future(served.ask(images))
+    await served.classify(images)
+    calls = asyncio.ensure_future(served.classify(images))
     await served.engine.model_manager.reload_model("lenet")
     assert served.is_right(images, await calls)
-    assert left == [([False, True], 1)]
-    assert served.is_right(images, await served.ask(images))
+    assert seen == [([False, True], 1)]
+    assert served.is_right(images, await served.classify(images))
     await served.engine.model_manager.unload_model("lenet")
-    assert left[1:] == [([False, False], 0)]
+    assert seen[1:] == [([False, False], 0)]
 
 
 @pytest.mark.parametrize(("text", "times"), [("cuda_graphs = true\n", 1), ("cuda_graphs = false\n", 0), ("", 0)])
-async def test_graphs_are_recorded_once_a_model_is_warm_where_its_operator_asks_for_them(
+async def test_graphs_are_captured_only_if_the_config_enables_them(
     text: str, times: int, repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text(text)
-    asked: list[object] = []
-    monkeypatch.setattr(model_module, "capture_graphs", asked.append)
+    captured: list[object] = []
+    monkeypatch.setattr(model_loading, "capture_graphs", captured.append)
     engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
-    assert len(asked) == times
+    assert len(captured) == times
     await engine.close()

@@ -1,4 +1,4 @@
-"""Pictures of a batch come to lie one behind the other, whatever their size and the order of their bytes."""
+"""Staging copies images of any size and memory layout into one buffer."""
 
 import numpy
 import pytest
@@ -19,7 +19,8 @@ def image(shape: tuple[int, int, int], order: str, seed: int) -> Pixels:
     height, width, channels = shape
     if order == "channels first":
         return noise((channels, height, width), seed).transpose(1, 2, 0)
-    return numpy.frombuffer(noise(shape, seed).tobytes(), numpy.uint8).reshape(shape)  # read-only, as a message is
+    # read-only, like the bytes of a message
+    return numpy.frombuffer(noise(shape, seed).tobytes(), numpy.uint8).reshape(shape)
 
 
 @given(
@@ -27,7 +28,7 @@ def image(shape: tuple[int, int, int], order: str, seed: int) -> Pixels:
     orders=st.lists(st.sampled_from(["as it is", "channels first"]), min_size=1, max_size=4),
     spare=st.integers(0, 2),
 )
-def test_the_first_rows_are_the_pictures_and_the_others_are_left_alone(
+def test_images_are_copied_into_the_first_rows_and_the_others_are_unchanged(
     shape: tuple[int, int, int], orders: list[str], spare: int
 ) -> None:
     images = [image(shape, order, seed) for seed, order in enumerate(orders)]
@@ -39,12 +40,12 @@ def test_the_first_rows_are_the_pictures_and_the_others_are_left_alone(
 
 
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
-def test_more_pictures_than_rows_are_refused(shape: tuple[int, int, int]) -> None:
+def test_more_images_than_rows_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError):
         stage([noise(shape, seed) for seed in range(3)], numpy.zeros((2, *shape), numpy.uint8))
 
 
 @pytest.mark.parametrize("shape", [(6, 5, 3), (5, 7, 3)])
-def test_a_picture_of_another_shape_is_refused_even_if_it_has_as_many_bytes(shape: tuple[int, int, int]) -> None:
+def test_an_image_of_another_shape_is_refused_even_with_the_same_number_of_bytes(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="broadcast"):
         stage([noise(shape, 0)], numpy.zeros((2, *SMALL), numpy.uint8))

@@ -1,4 +1,4 @@
-"""Too little memory is known as such wherever it shows, and costs no more than it must."""
+"""Lack of memory is recognised wherever it occurs, and limits only the batch size."""
 
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from linnaeus.models.export.version_folder import VersionContent, check_input, w
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import load_module, read_artifact
-from linnaeus.server.runtime.model import Model, load_model
+from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
 from linnaeus.server.runtime.runner_factory import open_runner
 from linnaeus.server.runtime.warmup import warm_up
@@ -21,12 +22,12 @@ SPEC = InputSpec(channels=1, height=4, width=4, resize=4, interpolation="bilinea
 MORE_THAN_ANY_MACHINE_HAS = 1 << 50
 
 
-class Hungry(nn.Module):
-    """Asks for more than there is as soon as a batch is larger than `fits`."""
+class LimitedModel(nn.Module):
+    """Allocates more memory than exists if a batch is larger than `fits`."""
 
     def __init__(self, fits: int) -> None:
         super().__init__()
-        self.fits, self.too_much = fits, MORE_THAN_ANY_MACHINE_HAS  # TorchScript sees no globals
+        self.fits, self.too_much = fits, MORE_THAN_ANY_MACHINE_HAS  # TorchScript cannot read globals
 
     def forward(self, pixels: Tensor) -> Tensor:
         if pixels.size(0) > self.fits:
@@ -35,35 +36,35 @@ class Hungry(nn.Module):
 
 
 @pytest.fixture
-def hungry(tmp_path: Path) -> Path:
-    """A version folder of a model that takes four images at once, not eight, which warm-up tries in any case."""
-    script = torch.jit.script(Hungry(4))
+def limited(tmp_path: Path) -> Path:
+    """A version folder of a model that fits four images but not eight, a size that warm-up always tries."""
+    script = torch.jit.script(LimitedModel(4))
     probabilities = tuple(script(check_input(SPEC))[0].tolist())
-    content = VersionContent("hungry", "Hungry", SPEC, ("a", "b"), Weights("random", 0), script, probabilities)
+    content = VersionContent("limited", "LimitedModel", SPEC, ("a", "b"), Weights("random", 0), script, probabilities)
     return write_version(content, tmp_path, 1)
 
 
 @pytest.mark.parametrize(
     "device", [CPU, pytest.param(torch.device("cuda", 0), marks=pytest.mark.gpu)], ids=["cpu", "cuda"]
 )
-def test_a_model_that_outgrows_the_memory_at_large_batches_is_served_in_smaller_ones(
-    hungry: Path, device: torch.device
+def test_a_model_that_runs_out_of_memory_at_large_batches_is_served_in_smaller_ones(
+    limited: Path, device: torch.device
 ) -> None:
-    model = load_model(hungry, device, 0)
+    model = load_model(limited, device, 0)
     assert model.max_batch_size <= 4 and len(model.run([numpy.zeros((4, 4, 1), numpy.uint8)], 1)) == 1
 
 
 @pytest.mark.parametrize(
     "device", [CPU, pytest.param(torch.device("cuda", 0), marks=pytest.mark.gpu)], ids=["cpu", "cuda"]
 )
-def test_a_model_that_does_not_fit_is_refused_in_one_sentence_that_says_so(hungry: Path, device: torch.device) -> None:
+def test_a_model_that_does_not_fit_is_refused_with_a_one_line_reason(limited: Path, device: torch.device) -> None:
     with pytest.raises(ModelRefused, match=r"^model\.pt does not fit into what memory is left on (cpu|cuda:0); ") as it:
-        load_model(hungry, device, 16)
+        load_model(limited, device, 16)
     assert "\n" not in str(it.value) and "smaller max_batch_size" in str(it.value)
 
 
-def test_memory_that_ends_within_a_model_is_told_from_other_failures_and_it_runs_on(hungry: Path) -> None:
-    artifact = read_artifact(hungry)
+def test_out_of_memory_inside_a_model_raises_out_of_memory_and_smaller_batches_still_run(limited: Path) -> None:
+    artifact = read_artifact(limited)
     runner = open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 16)
     model, image = Model(artifact, CPU, runner, 16), numpy.zeros((4, 4, 1), numpy.uint8)
     with pytest.raises(OutOfMemory, match="can't allocate memory") as refusal:
@@ -108,23 +109,21 @@ def test_memory_that_ends_within_a_model_is_told_from_other_failures_and_it_runs
         ("", False, "RuntimeError"),
     ],
 )
-def test_of_an_error_of_torch_what_happened_is_told_and_whether_memory_was_short(
-    text: str, is_memory: bool, line: str | None
-) -> None:
+def test_torch_errors_are_summarised_and_classified(text: str, is_memory: bool, line: str | None) -> None:
     assert is_out_of_memory(RuntimeError(text)) is is_memory
     assert error_summary(RuntimeError(text)) == (text if line is None else line)
 
 
-def test_torchs_own_kinds_are_known() -> None:
+def test_torchs_out_of_memory_error_is_recognised() -> None:
     assert is_out_of_memory(torch.OutOfMemoryError("no more")) and is_out_of_memory(OutOfMemory("no more"))
 
 
-def test_what_a_model_says_in_its_own_words_is_told_and_is_no_lack_of_memory() -> None:
+def test_an_error_raised_by_a_models_own_code_is_not_out_of_memory() -> None:
     error = torch.jit.Error("Traceback of TorchScript\ntorch.jit.Error: my list is out of memory\n")
     assert not is_out_of_memory(error) and error_summary(error) == "torch.jit.Error: my list is out of memory"
 
 
-def test_warm_up_ends_where_memory_does_unless_the_size_was_asked_for() -> None:
+def test_warm_up_stops_where_memory_ends_unless_the_size_is_fixed() -> None:
     def run(size: int) -> None:
         if size > 4:
             raise OutOfMemory

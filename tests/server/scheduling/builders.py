@@ -1,4 +1,4 @@
-"""What the batching tests set up: a clock that the test moves, lanes and tickets in a known place, a small queue."""
+"""Builders for the scheduling tests: a clock that the test sets, lanes and tickets in a given state, a small queue."""
 
 import itertools
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Priority, Stage, Ticket
 from linnaeus.server.scheduling.lanes import Device, Lane
 
-# A tenth of a second an image, whatever the size: sums can be done in the head.
+# 0.1 s per image at any size, so that sums can be checked by hand.
 TENTH_AN_IMAGE = {1: 0.1, 8: 0.8}
 
 _orders = itertools.count()
@@ -20,10 +20,20 @@ class FakeClock:
         return self.now
 
 
+class CallCounter:
+    """An `on_drained` callback that counts its calls."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def __call__(self) -> None:
+        self.times += 1
+
+
 def new_lane(
     name: str = "a", seconds: dict[int, float] | None = None, devices: str = "d", size: int = 8, **limits: Any
 ) -> Lane[str]:
-    """A lane for devices of one letter each."""
+    """Returns a lane for devices whose names are the letters of `devices`."""
     tables = {device: LatencyTable(seconds or TENTH_AN_IMAGE) for device in devices}
     return Lane(name, LaneLimits(size, limits.pop("max_queue_size", 100), **limits), tables)
 
@@ -41,7 +51,7 @@ def new_ticket(
 
 
 def queued(lane: Lane[str], payload: str, *arguments: Any, queued_at: float = 0.0, **options: Any) -> Ticket[str]:
-    """A decoded ticket that waits in the lane."""
+    """Adds a decoded ticket that waits for a device."""
     ticket = new_ticket(lane, payload, *arguments, **options)
     ticket.stage, ticket.queued_at = Stage.QUEUED, queued_at
     lane.flows[ticket.priority].decoded.add(ticket)
@@ -50,7 +60,7 @@ def queued(lane: Lane[str], payload: str, *arguments: Any, queued_at: float = 0.
 
 
 def undecoded(lane: Lane[str], payload: str, *arguments: Any, **options: Any) -> Ticket[str]:
-    """A ticket that waits for a decoder."""
+    """Adds a ticket that waits for a decoder."""
     ticket = new_ticket(lane, payload, *arguments, **options)
     lane.flows[ticket.priority].undecoded.add(ticket)
     lane.flows[ticket.priority].depth += 1
@@ -58,7 +68,7 @@ def undecoded(lane: Lane[str], payload: str, *arguments: Any, **options: Any) ->
 
 
 def decoding(lane: Lane[str], payload: str, *arguments: Any, **options: Any) -> Ticket[str]:
-    """A ticket that is in the hands of a decoder."""
+    """Adds a ticket that is being decoded."""
     ticket = new_ticket(lane, payload, *arguments, **options)
     ticket.stage = Stage.DECODING
     lane.flows[ticket.priority].decoding.add(ticket)
@@ -67,7 +77,7 @@ def decoding(lane: Lane[str], payload: str, *arguments: Any, **options: Any) -> 
 
 
 def run(device: Device[str], lane: Lane[str], taken_at: float = 0.0, expected_seconds: float = 1.0) -> Batch[str]:
-    """A batch of the lane that runs on the device."""
+    """Starts a batch of the lane on the device."""
     concurrent = len(device.running)
     batch = Batch(0, lane.name, device.name, [new_ticket(lane)], [], concurrent, taken_at, expected_seconds)
     device.running.append(batch)
@@ -93,7 +103,7 @@ def new_queue(
     max_queue_size: int = 100,
     **limits: Any,
 ) -> tuple[BatchQueue[str], FakeClock]:
-    """Lanes of one letter each on devices with so many workers; a run takes no time unless the test says so."""
+    """Returns a queue with one lane per letter, on devices with their numbers of workers; a batch takes 1 µs."""
     clock = FakeClock()
     queue: BatchQueue[str] = BatchQueue(clock, decoders)
     devices = devices or {"d": 2}
@@ -113,13 +123,13 @@ def decode_next(queue: BatchQueue[str]) -> Ticket[str]:
 
 
 def decode_all(queue: BatchQueue[str]) -> None:
-    """Decodes whatever the policy wants decoded now."""
+    """Decodes everything that the policy hands out now."""
     while (turn := queue.next_to_decode_nowait()) is not None:
         queue.put(dict.fromkeys(turn.tickets, 0.0))
 
 
 def put(queue: BatchQueue[str], payload: str, lane: str = "a", *arguments: Any, **options: Any) -> Ticket[str]:
-    """Admits a ticket and decodes it, together with all that waited before it."""
+    """Admits a ticket, and decodes it with all that waits before it."""
     ticket = queue.admit(lane, payload, *arguments, **options)
     decode_all(queue)
     return ticket

@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import the helpers beside them: `builders`, `state_harness` and `simulation`."""
+"""Makes the helper modules of this folder importable from its tests."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A queue under load in simulated time: arrivals, decoders and devices are events on one clock, nothing sleeps."""
+"""Simulates a queue under load: arrivals, decoders and devices are events on one clock, and nothing sleeps."""
 
 import heapq
 import itertools
@@ -22,7 +22,7 @@ from linnaeus.server.scheduling import (
 
 @dataclass(eq=False)
 class Call:
-    """One call and what became of it."""
+    """A call and its outcome."""
 
     model: str
     sent_at: float
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass(frozen=True)
 class SimulatedModel:
-    """A model: what a batch takes alone on the machine, by size, and what decoding takes."""
+    """A model: seconds per batch that runs alone, by size, and seconds to decode an image."""
 
     batch_seconds: dict[int, float]
     decode_seconds: float = 0.0
@@ -47,10 +47,13 @@ class SimulatedModel:
 
 @dataclass
 class Simulation:
-    """A machine with workers that share its cores: `concurrent` others make a run that much longer.
+    """A machine with workers that share its cores: with `concurrent` other batches a run takes that much longer.
 
-    Devices share nothing but the decoders. `slowness` says how much slower than measured at warm-up everything is, at a
-    time; `speeds` how fast each device really is and is known to be, against the model's times.
+    Devices share only the decoders.
+
+    Attributes:
+        slowness: how much slower than at warm-up everything is, by time.
+        speeds: the speed of each device relative to the model's times, already measured at warm-up.
     """
 
     models: dict[str, SimulatedModel]
@@ -88,7 +91,7 @@ class Simulation:
         return self.speeds.get(device, 1.0)
 
     def lose(self, device: str, at: float) -> None:
-        """Lets a device fail then: what runs on it is given back."""
+        """Schedules the failure of a device; its batches are requeued."""
         self._at(at, self._lose, device)
 
     def send(
@@ -111,12 +114,12 @@ class Simulation:
             self._pull()
 
     def goodput(self, start: float, end: float, model: str = "") -> float:
-        """Calls a second that were sent and answered in time."""
+        """Returns the calls per second that were sent in this period and answered in time."""
         sent = (call for call in self.calls if start <= call.sent_at < end and call.model in (model or call.model))
         return sum(call.in_time for call in sent) / (end - start)
 
     def answered(self, start: float, end: float, model: str = "") -> float:
-        """Calls a second that were answered, in time or not."""
+        """Returns the calls per second that were answered in this period, in time or not."""
         ended = (call for call in self.calls if call.outcome == "answered" and call.model in (model or call.model))
         return sum(start <= call.ended_at < end for call in ended) / (end - start)
 
@@ -135,7 +138,7 @@ class Simulation:
                 self._at(call.deadline, self._expire, call)
 
     def _expire(self, call: Call) -> None:
-        """The caller gives up at its deadline."""
+        """Cancels a call at its deadline."""
         if not call.outcome and call.ticket is not None:
             self.queue.cancel(call.ticket)
             call.outcome, call.ended_at = "expired", self.now
@@ -190,7 +193,7 @@ class Simulation:
 
     def _ran(self, batch: Batch[Call]) -> None:
         if batch not in self._batches_on.get(batch.device, []):
-            return  # the device is lost
+            return  # the device was lost
         self._batches_on[batch.device].remove(batch)
         self._running -= 1
         self._idle_workers.append(batch.device)

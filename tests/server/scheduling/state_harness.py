@@ -1,4 +1,4 @@
-"""The state of a small queue, which tests drive without threads; an image takes a tenth of a second."""
+"""The state of a small queue, for tests without threads; an image takes 0.1 s."""
 
 from builders import new_lane
 
@@ -12,7 +12,7 @@ HIGH, NORMAL, LOW = Priority
 
 
 class Harness:
-    """The state of a queue with lanes and devices of one letter each; the test says what time it is."""
+    """The state of a queue with lanes and devices named by letters; the test passes the time."""
 
     def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1) -> None:
         self.state: QueueState[str] = QueueState()
@@ -45,7 +45,7 @@ class Harness:
         return self.batches.form_batch(self.state.devices[device], now, False)
 
     def serve(self, now: float, seconds: float) -> str:
-        """Runs the next batch for so long; returns its lane."""
+        """Runs the next batch for `seconds`; returns its lane."""
         self.decode(now)
         batch = self.form(now)
         assert batch is not None

@@ -1,4 +1,4 @@
-"""Who is admitted, who is refused, and with which numbers. An image takes a tenth of a second."""
+"""Which requests are admitted, which are refused, and with which figures. An image takes 0.1 s."""
 
 from math import inf
 
@@ -12,7 +12,7 @@ from linnaeus.server.scheduling.lanes import Lane
 HIGH, NORMAL, LOW = Priority
 
 
-def test_a_full_lane_refuses_and_says_how_long_what_it_holds_will_take() -> None:
+def test_a_full_lane_refuses_with_the_seconds_until_its_tickets_have_run() -> None:
     harness = Harness(new_lane("a", max_queue_size=3), new_lane("b"))
     for _ in range(3):
         harness.admit()
@@ -42,7 +42,7 @@ def test_a_run_that_cannot_end_in_time_even_alone_is_refused(deadline: float, ad
     assert harness.lanes[0].depth == 0
 
 
-def test_a_candidate_that_would_be_late_behind_the_others_is_refused_and_one_without_deadline_is_not() -> None:
+def test_a_request_that_would_be_late_behind_others_is_refused_unless_it_has_no_deadline() -> None:
     harness = Harness()
     for _ in range(8):
         harness.admit(deadline=5.0)
@@ -51,11 +51,12 @@ def test_a_candidate_that_would_be_late_behind_the_others_is_refused_and_one_wit
     harness.admit(now=4.0)
 
 
-def test_a_candidate_with_an_earlier_deadline_is_admitted_past_the_others() -> None:
+def test_a_request_with_an_earlier_deadline_is_estimated_ahead_of_later_ones() -> None:
     harness = Harness()
     for _ in range(30):
         harness.admit(deadline=20.0)
-    assert harness.admit(deadline=0.5).predicted_at == pytest.approx(0.5)  # its batch is filled up to its deadline
+    # the prediction includes later tickets that fill its batch up to its deadline
+    assert harness.admit(deadline=0.5).predicted_at == pytest.approx(0.5)
     alone = Harness()
     assert alone.admit(deadline=0.5).predicted_at == pytest.approx(0.1)
 
@@ -67,7 +68,7 @@ def test_a_lane_without_a_device_left_refuses() -> None:
         harness.admit()
 
 
-def test_decoding_is_estimated_from_what_it_cost_by_the_byte() -> None:
+def test_decoding_is_estimated_from_the_measured_seconds_per_byte() -> None:
     harness = Harness()
     harness.admit(size=1000)
     harness.decode(seconds=0.2)
@@ -76,7 +77,7 @@ def test_decoding_is_estimated_from_what_it_cost_by_the_byte() -> None:
         harness.admit(size=4000, deadline=0.7)
 
 
-def test_a_device_too_slow_for_a_deadline_turns_nobody_away_that_a_free_faster_one_can_serve() -> None:
+def test_a_slow_device_causes_no_refusal_if_a_free_faster_one_can_meet_the_deadline() -> None:
     harness = Harness(unequal_lane(), devices="sf")
     assert harness.admit(deadline=0.5).predicted_at <= 0.5
 
@@ -85,12 +86,12 @@ def test_a_device_too_slow_for_a_ticket_leaves_it_to_a_faster_one() -> None:
     harness = Harness(unequal_lane(), devices="sf")
     harness.admit("1", deadline=3.0)
     harness.decode()
-    slow = harness.form(now=2.5, device="s")  # a run takes a second there and a tenth on the other
+    slow = harness.form(now=2.5, device="s")  # an image takes 1 s on `s` and 0.1 s on `f`
     assert slow is None or not slow.late
     assert payloads(harness.form(now=2.5, device="f")) == ["1"]
 
 
-def test_what_it_leaves_to_a_faster_one_does_not_keep_it_from_what_it_can_do() -> None:
+def test_a_slow_device_runs_other_tickets_while_urgent_ones_wait_for_a_faster_one() -> None:
     harness = Harness(unequal_lane(), devices="sf")
     harness.admit("urgent", deadline=3.0, priority=Priority.HIGH)
     harness.admit("endless")
@@ -100,14 +101,14 @@ def test_what_it_leaves_to_a_faster_one_does_not_keep_it_from_what_it_can_do() -
 
 
 def unequal_lane() -> Lane[str]:
-    """A lane for a fast device `f` and a slow one `s`, where an image takes a second."""
+    """Returns a lane for a fast device `f`, where an image takes 0.1 s, and a slow one `s`, where it takes 1 s."""
     slow, fast = (new_lane(seconds=seconds, devices="d").tables["d"] for seconds in ({1: 1.0}, TENTH_AN_IMAGE))
     lane = new_lane()
     lane.tables = {"s": slow, "f": fast}
     return lane
 
 
-def test_what_another_model_has_at_the_decoders_is_ahead_of_a_candidate_only_if_it_is_due_before_it() -> None:
+def test_another_models_tickets_at_the_decoders_count_only_if_they_are_due_earlier() -> None:
     harness = Harness(new_lane("a"), new_lane("b"))
     for _ in range(2):
         harness.admit(lane=1)
@@ -115,20 +116,20 @@ def test_what_another_model_has_at_the_decoders_is_ahead_of_a_candidate_only_if_
     assert harness.admit(deadline=1.0).predicted_at == pytest.approx(0.1)
 
 
-def test_the_tightest_time_is_learnt_from_whoever_would_be_in_time_alone_admitted_or_not() -> None:
+def test_timeouts_are_recorded_for_refused_requests_that_an_empty_lane_could_answer_in_time() -> None:
     harness = Harness()
     assert harness.lanes[0].tightest_timeout(0.0) == inf
     for _ in range(8):
         harness.admit()
     harness.decode()
     assert len(payloads(harness.form())) == 8
-    for deadline in (0.5, 0.05):  # the device is busy for 0.8 s; nobody could answer in 0.05 s
+    for deadline in (0.5, 0.05):  # the device is busy for 0.8 s; even an empty lane could not answer within 0.05 s
         with pytest.raises(TooLate):
             harness.admit(deadline=deadline)
     assert harness.lanes[0].tightest_timeout(0.0) == 0.5
 
 
-def test_a_lane_full_of_low_priority_has_places_for_higher_ones_but_not_the_other_way_round() -> None:
+def test_a_lane_full_of_low_priority_still_admits_higher_priorities_but_not_the_reverse() -> None:
     harness = Harness(new_lane(max_queue_size=3))
     for _ in range(3):
         harness.admit(priority=LOW)

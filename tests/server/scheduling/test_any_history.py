@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, the queue's invariants hold: random histories, with a clock that a test moves."""
+"""The queue's invariants hold in random histories, with a clock that the test sets."""
 
 from builders import TENTH_AN_IMAGE, FakeClock
 from hypothesis import settings
@@ -22,12 +22,12 @@ from linnaeus.server.scheduling import (
 MAX_QUEUE_SIZE = 6
 WORKERS = 2
 LIMITS = {"a": LaneLimits(3, MAX_QUEUE_SIZE), "b": LaneLimits(2, MAX_QUEUE_SIZE, 0.3, instances=1)}
-# The device `e` runs `a` only.
+# The device `e` runs only `a`.
 TABLES = {"a": "de", "b": "d"}
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Arrivals, decoding, cancellations, batches, failures, the loss of a device and a closing."""
+    """Random arrivals, decoding, cancellations, batches, failures, a lost device, and the closing of the queue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,22 +48,22 @@ class AnyHistory(RuleBasedStateMachine):
         self.closed = False
 
     @property
-    def held(self) -> list[Ticket[int]]:
+    def waiting(self) -> list[Ticket[int]]:
         return self.undecoded + self.decoding + self.decoded
 
     @rule(
         lane=st.sampled_from("ab"),
-        patience=st.none() | st.sampled_from([0.0, 0.05, 0.3, 0.5, 1.0, 3.0]),
+        timeout=st.none() | st.sampled_from([0.0, 0.05, 0.3, 0.5, 1.0, 3.0]),
         priority=st.sampled_from(Priority),
         caller=st.sampled_from(["", "somebody"]),
         is_decoded=st.booleans(),
     )
     def admit(
-        self, lane: str, patience: float | None, priority: Priority, caller: str = "", is_decoded: bool = False
+        self, lane: str, timeout: float | None, priority: Priority, caller: str = "", is_decoded: bool = False
     ) -> None:
-        held = [ticket.priority for ticket in self.held if ticket.lane == lane]
-        above = sum(each <= priority for each in held)  # those of a lower priority leave it its places
-        deadline = None if patience is None else self.clock.now + patience
+        waiting = [ticket.priority for ticket in self.waiting if ticket.lane == lane]
+        above = sum(each <= priority for each in waiting)  # tickets of a lower priority do not count
+        deadline = None if timeout is None else self.clock.now + timeout
         try:
             ticket = self.queue.admit(lane, self.admitted, deadline, priority, 100, caller, is_decoded)
         except QueueClosed:
@@ -71,26 +71,26 @@ class AnyHistory(RuleBasedStateMachine):
         except NoDevice:
             assert not set(TABLES[lane]) & set(self.devices)
         except QueueFull as refusal:
-            assert refusal.held == len(held) and above >= MAX_QUEUE_SIZE  # more, if a device gave some back
+            assert refusal.held == len(waiting) and above >= MAX_QUEUE_SIZE  # more if a device's tickets were requeued
         except TooLate as refusal:
-            assert patience is not None and refusal.wait_seconds >= refusal.allowed_seconds
+            assert timeout is not None and refusal.wait_seconds >= refusal.allowed_seconds
         else:
-            assert above < MAX_QUEUE_SIZE and not self.closed and patience != 0.0
+            assert above < MAX_QUEUE_SIZE and not self.closed and timeout != 0.0
             (self.decoded if is_decoded and not ticket.held_until else self.undecoded).append(ticket)
             self.admitted += 1
 
     @invariant()
-    def pixels_that_are_held_back_no_more_go_past_the_decoders(self) -> None:
+    def released_pixels_need_no_decoder(self) -> None:
         for ticket in [each for each in self.undecoded if each.stage is Stage.QUEUED]:
             assert ticket.is_decoded
             self.undecoded.remove(ticket)
             self.decoded.append(ticket)
 
-    @rule(lanes=st.sampled_from(["aaaa", "bbbbb", "abababab", "bba"]), patience=st.sampled_from([None, 1.0, 3.0]))
-    def rush(self, lanes: str, patience: float | None) -> None:
-        """Several at once, decoded on the spot: devices get something to choose from."""
+    @rule(lanes=st.sampled_from(["aaaa", "bbbbb", "abababab", "bba"]), timeout=st.sampled_from([None, 1.0, 3.0]))
+    def burst(self, lanes: str, timeout: float | None) -> None:
+        """Admits several tickets at once and decodes them, so that the devices have a choice."""
         for number, lane in enumerate(lanes):
-            self.admit(lane, patience, Priority(number % 3))
+            self.admit(lane, timeout, Priority(number % 3))
             self.decode()
         while self.decoding:
             self.put_one(self.decoding.pop())
@@ -117,7 +117,7 @@ class AnyHistory(RuleBasedStateMachine):
         self.put_one(self.decoding.pop(data.draw(st.integers(0, len(self.decoding) - 1))), seconds)
 
     def put_one(self, ticket: Ticket[int], seconds: float = 0.0) -> None:
-        """It was in the hands of a decoder."""
+        """Puts a ticket that was being decoded."""
         if self.queue.put({ticket: seconds}):
             assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
             self.queue.cancel(ticket)
@@ -125,24 +125,28 @@ class AnyHistory(RuleBasedStateMachine):
         else:
             self.decoded.append(ticket)
 
-    @precondition(lambda self: self.held)
+    @precondition(lambda self: self.waiting)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        ticket = data.draw(st.sampled_from(self.held))
+        ticket = data.draw(st.sampled_from(self.waiting))
         place = next(each for each in (self.undecoded, self.decoding, self.decoded) if ticket in each)
-        stood = {id(self.undecoded): Stage.ADMITTED, id(self.decoding): Stage.DECODING, id(self.decoded): Stage.QUEUED}
-        assert self.queue.cancel(ticket) is stood[id(place)]
+        stage_of = {
+            id(self.undecoded): Stage.ADMITTED,
+            id(self.decoding): Stage.DECODING,
+            id(self.decoded): Stage.QUEUED,
+        }
+        assert self.queue.cancel(ticket) is stage_of[id(place)]
         self.end(ticket, place)
-        if stood[id(place)] is Stage.DECODING:
-            self.decoder_returns(ticket)
+        if stage_of[id(place)] is Stage.DECODING:
+            self.put_cancelled(ticket)
 
-    def decoder_returns(self, ticket: Ticket[int]) -> None:
-        """With one that was cancelled meanwhile: it must not count."""
+    def put_cancelled(self, ticket: Ticket[int]) -> None:
+        """Puts a ticket that was cancelled while it was decoded; it must not count."""
         self.queue.put({ticket: 0.0})
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
-    def cancel_what_runs(self, data: st.DataObject) -> None:
+    def cancel_running(self, data: st.DataObject) -> None:
         batch = data.draw(st.sampled_from(self.running))
         ticket = data.draw(st.sampled_from(batch.tickets))
         assert self.queue.cancel(ticket) in (Stage.TAKEN, Stage.ENDED)
@@ -155,7 +159,7 @@ class AnyHistory(RuleBasedStateMachine):
     def take(self, devices: str) -> None:
         for device in devices:
             if sum(batch.device == device for batch in self.running) < WORKERS:
-                self.took(device, self.queue.take_nowait(device))
+                self.check_batch(device, self.queue.take_nowait(device))
 
     @precondition(lambda self: self.running)
     @rule(data=st.data(), answered=st.booleans(), learn=st.booleans())
@@ -164,10 +168,10 @@ class AnyHistory(RuleBasedStateMachine):
         if answered:
             self.queue.mark_answered(batch.tickets)
         self.ended += batch.tickets
-        self.took(batch.device, self.queue.take_nowait(batch.device, batch, learn))
+        self.check_batch(batch.device, self.queue.take_nowait(batch.device, batch, learn))
 
-    def took(self, device: str, batch: Batch[int] | None) -> None:
-        """Looks at what a worker was handed out."""
+    def check_batch(self, device: str, batch: Batch[int] | None) -> None:
+        """Checks a batch that a worker received."""
         if batch is None:
             return
         now, lane = self.clock.now, str(batch.lane)
@@ -194,21 +198,22 @@ class AnyHistory(RuleBasedStateMachine):
             self.running.append(batch)
 
     def is_too_slow(self, device: str, ticket: Ticket[int]) -> bool:
-        """Whether the device may leave the ticket to another."""
+        """Whether the device may leave the ticket to another one."""
         seconds = self.queue.batch_seconds(ticket.lane)
         return len(seconds) > 1 and not ticket.is_before_deadline(self.clock.now + seconds[device][1])
 
-    @precondition(lambda self: self.devices and self.admitted > 10)  # early on, nothing would happen any more
+    # without devices nothing would happen, so not at the start
+    @precondition(lambda self: self.devices and self.admitted > 10)
     @rule(data=st.data())
     def lose_a_device(self, data: st.DataObject) -> None:
         device = self.devices.pop(data.draw(st.integers(0, len(self.devices) - 1)))
         unfinished = [batch for batch in self.running if batch.device == device]
-        for batch in unfinished or [None]:  # each of its workers finds that it failed
+        for batch in unfinished or [None]:  # each of its workers reports the failure
             self.remove_device(device, batch)
         assert self.queue.take_nowait(device) is None
 
     def remove_device(self, device: str, unfinished: Batch[int] | None) -> None:
-        """A worker takes its device out, with what it could not run."""
+        """Removes a device with a batch that it could not run."""
         if unfinished is not None:
             self.running.remove(unfinished)
             for ticket in unfinished.tickets:
@@ -216,7 +221,7 @@ class AnyHistory(RuleBasedStateMachine):
         for ticket in self.queue.remove_device(device, unfinished):
             assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
             place = next(each for each in (self.undecoded, self.decoding, self.decoded) if ticket in each)
-            assert place is not self.decoding, "the decoder still holds it"
+            assert place is not self.decoding, "a ticket at a decoder was returned"
             self.end(ticket, place)
 
     @precondition(lambda self: self.admitted > 15)
@@ -226,32 +231,32 @@ class AnyHistory(RuleBasedStateMachine):
         self.closed = True
 
     def end(self, ticket: Ticket[int], place: list[Ticket[int]]) -> None:
-        """It ended, and was in that place."""
+        """Moves a ticket from its list to the ended ones."""
         place.remove(ticket)
         self.ended.append(ticket)
 
     @invariant()
-    def depth_counts_what_is_held(self) -> None:
+    def depth_is_the_number_of_waiting_tickets(self) -> None:
         for lane in "ab":
-            assert self.queue.depth(lane) == sum(ticket.lane == lane for ticket in self.held)
+            assert self.queue.depth(lane) == sum(ticket.lane == lane for ticket in self.waiting)
 
     @invariant()
     def every_ticket_is_in_one_place(self) -> None:
         running = [ticket for batch in self.running for ticket in batch.tickets]
-        payloads = [ticket.payload for ticket in self.held + running + self.ended]
+        payloads = [ticket.payload for ticket in self.waiting + running + self.ended]
         assert sorted(payloads) == list(range(self.admitted))
 
     def teardown(self) -> None:
-        """A closed queue hands out all that is left, then ends its decoders and workers."""
+        """Closes the queue, which hands out the remaining tickets and then ends its decoders and workers."""
         self.close()
         while self.running:
             batch = self.running.pop()
             self.ended += batch.tickets
-            self.took(batch.device, self.queue.take_nowait(batch.device, batch))
-        while self.held:
+            self.check_batch(batch.device, self.queue.take_nowait(batch.device, batch))
+        while self.waiting:
             before = len(self.ended)
             self.drain_a_little()
-            assert len(self.ended) > before, "the queue holds tickets that it gives nobody"
+            assert len(self.ended) > before, "the queue does not hand out its tickets"
         self.every_ticket_is_in_one_place()
         assert self.queue.next_to_decode() is None
         assert all(self.queue.take(device) is None for device in "de")
@@ -267,10 +272,10 @@ class AnyHistory(RuleBasedStateMachine):
         while self.running:
             batch = self.running.pop()
             self.ended += batch.tickets
-            self.took(batch.device, self.queue.take_nowait(batch.device, batch))
+            self.check_batch(batch.device, self.queue.take_nowait(batch.device, batch))
 
     def counters_are_back_to_zero(self) -> None:
-        """The only look inside: nothing outside tells of these, and one that leaks makes every later estimate wrong."""
+        """Reads private state: a leaked counter is not visible from outside but makes every later estimate wrong."""
         state = self.queue._state
         flows = [flow for lane in state.lanes.values() for flow in lane.flows]
         assert [(len(flow.decoding), flow.running, flow.depth) for flow in flows] == [(0, 0, 0)] * len(flows)

@@ -1,4 +1,4 @@
-"""Whoever usually leaves before the answer is held back on a busy device, and nobody else ever."""
+"""A caller that usually cancels is held back on a busy device; no other caller ever is."""
 
 import pytest
 from hypothesis import given
@@ -8,15 +8,15 @@ from linnaeus.server.scheduling import BatchQueue, LaneLimits, LatencyTable, Pri
 from linnaeus.server.scheduling.cancelling_callers import CancellingCallers
 
 
-def history_of(*cancelled_after: float | None) -> CancellingCallers:
+def recorded(*cancelled_after: float | None) -> CancellingCallers:
     history = CancellingCallers()
     for seconds in cancelled_after:
         history.record("caller", seconds)
     return history
 
 
-def test_a_caller_that_always_cancels_is_held_about_as_long_as_it_usually_stays() -> None:
-    history = history_of(*(place / 1000 for place in range(1, 31)))
+def test_a_caller_that_always_cancels_is_held_for_nearly_all_its_times_to_cancellation() -> None:
+    history = recorded(*(place / 1000 for place in range(1, 31)))
     assert 0.025 <= history.hold_seconds("caller") <= 0.03
 
 
@@ -29,20 +29,20 @@ def test_a_caller_that_always_cancels_is_held_about_as_long_as_it_usually_stays(
         pytest.param([0.01] * 100 + [None] * 17, id="stays of late"),
     ],
 )
-def test_others_are_not_held(calls: list[float | None]) -> None:
-    assert history_of(*calls).hold_seconds("caller") == 0.0
+def test_a_caller_that_does_not_usually_cancel_is_not_held(calls: list[float | None]) -> None:
+    assert recorded(*calls).hold_seconds("caller") == 0.0
 
 
-def test_callers_are_told_apart_and_unknown_ones_are_not_held() -> None:
-    assert history_of(*[0.01] * 20).hold_seconds("another") == 0.0
+def test_cancellations_of_one_caller_do_not_hold_another() -> None:
+    assert recorded(*[0.01] * 20).hold_seconds("another") == 0.0
 
 
 @given(st.lists(st.none() | st.floats(0, 1e6), max_size=50))
-def test_nobody_is_held_for_long(calls: list[float | None]) -> None:
-    assert 0.0 <= history_of(*calls).hold_seconds("caller") <= 0.2
+def test_no_caller_is_held_longer_than_200_milliseconds(calls: list[float | None]) -> None:
+    assert 0.0 <= recorded(*calls).hold_seconds("caller") <= 0.2
 
 
-def test_memory_is_bounded_and_those_heard_of_last_are_remembered() -> None:
+def test_only_the_most_recent_callers_are_remembered() -> None:
     history = CancellingCallers()
     for number in range(3000):
         for _ in range(8):
@@ -52,7 +52,7 @@ def test_memory_is_bounded_and_those_heard_of_last_are_remembered() -> None:
 
 
 class Harness:
-    """A queue with one device of one worker, and a caller that left twenty times after 40 ms."""
+    """A queue with one device of one worker, and a caller that cancelled twenty calls after 40 ms each."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -72,18 +72,18 @@ class Harness:
         return None if turn is None or not turn.tickets else turn.tickets[0].payload
 
     def occupy(self) -> None:
-        ticket = self.admit("stayer")
-        assert self.decodes() == "stayer"
+        ticket = self.admit("patient")
+        assert self.decodes() == "patient"
         self.queue.put({ticket: 0.0})
         assert self.queue.take_nowait("d") is not None
 
 
-def test_on_a_busy_device_nothing_is_done_for_a_canceller_until_it_outlived_its_usual_time() -> None:
+def test_on_a_busy_device_a_canceller_is_not_decoded_until_its_usual_time_has_passed() -> None:
     harness = Harness()
     harness.occupy()
     harness.admit("canceller")
-    harness.admit("stayer")
-    assert harness.decodes() == "stayer"
+    harness.admit("patient")
+    assert harness.decodes() == "patient"
     assert harness.decodes() is None
     harness.now += 0.041
     assert harness.decodes() == "canceller"
@@ -100,20 +100,20 @@ def test_a_call_that_failed_is_not_held_against_its_caller() -> None:
     assert harness.decodes() == "unlucky"
 
 
-def test_on_an_idle_device_it_is_served_like_anybody() -> None:
+def test_on_an_idle_device_a_canceller_is_not_held() -> None:
     harness = Harness()
     harness.admit("canceller")
     assert harness.decodes() == "canceller"
 
 
-def test_it_is_not_held_past_its_deadline() -> None:
+def test_a_ticket_is_not_held_if_that_would_miss_its_deadline() -> None:
     harness = Harness()
     harness.occupy()
     harness.admit("canceller", deadline=harness.now + 0.05)
     assert harness.decodes() == "canceller"
 
 
-def test_a_call_cancelled_while_held_leaves_nothing_behind() -> None:
+def test_cancelling_a_held_ticket_removes_it() -> None:
     harness = Harness()
     harness.occupy()
     ticket = harness.admit("canceller")
@@ -124,7 +124,7 @@ def test_a_call_cancelled_while_held_leaves_nothing_behind() -> None:
     assert harness.decodes() is None
 
 
-def test_a_closed_queue_holds_nothing_back() -> None:
+def test_a_closed_queue_releases_held_tickets() -> None:
     harness = Harness()
     harness.occupy()
     harness.admit("canceller")
@@ -132,7 +132,7 @@ def test_a_closed_queue_holds_nothing_back() -> None:
     assert harness.decodes() == "canceller"
 
 
-def test_who_is_held_when_the_last_device_is_lost_is_told_so_too() -> None:
+def test_removing_the_last_device_returns_held_tickets_too() -> None:
     harness = Harness()
     harness.occupy()
     ticket = harness.admit("canceller")

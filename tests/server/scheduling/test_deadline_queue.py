@@ -1,4 +1,4 @@
-"""The order in which tickets wait."""
+"""The order of tickets in a deadline queue."""
 
 from builders import new_lane, new_ticket
 from hypothesis import given
@@ -11,38 +11,38 @@ from linnaeus.server.scheduling.tickets import Ticket
 def waiting(*dues: float) -> tuple[DeadlineQueue[str], list[Ticket[str]]]:
     lane = new_lane()
     tickets = [new_ticket(lane, due=due) for due in dues]
-    line: DeadlineQueue[str] = DeadlineQueue()
+    queue: DeadlineQueue[str] = DeadlineQueue()
     for ticket in tickets:
-        line.add(ticket)
-    return line, tickets
+        queue.add(ticket)
+    return queue, tickets
 
 
-def test_the_first_due_is_the_head() -> None:
-    line, tickets = waiting(3.0, 1.0, 2.0)
-    assert line.head is tickets[1]
-    assert [ticket.due for ticket in line] == [1.0, 2.0, 3.0]
+def test_the_head_is_the_ticket_that_is_due_first() -> None:
+    queue, tickets = waiting(3.0, 1.0, 2.0)
+    assert queue.head is tickets[1]
+    assert [ticket.due for ticket in queue] == [1.0, 2.0, 3.0]
 
 
-def test_of_those_due_together_the_first_admitted_goes_first_in_whatever_order_they_come() -> None:
+def test_tickets_due_at_the_same_time_are_ordered_by_admission() -> None:
     lane = new_lane()
     first, second = new_ticket(lane, due=1.0), new_ticket(lane, due=1.0)
-    line: DeadlineQueue[str] = DeadlineQueue()
-    line.add(second)
-    line.add(first)
-    assert list(line) == [first, second]
+    queue: DeadlineQueue[str] = DeadlineQueue()
+    queue.add(second)
+    queue.add(first)
+    assert list(queue) == [first, second]
 
 
-def test_a_candidate_comes_after_those_that_are_due_before_it_or_with_it() -> None:
-    line, _ = waiting(1.0, 2.0, 2.0, 3.0)
-    assert [line.ahead_of(due) for due in (0.5, 1.0, 2.0, 2.5, 3.0)] == [0, 1, 3, 3, 4]
+def test_count_before_counts_tickets_due_earlier_or_at_the_same_time() -> None:
+    queue, _ = waiting(1.0, 2.0, 2.0, 3.0)
+    assert [queue.count_before(due) for due in (0.5, 1.0, 2.0, 2.5, 3.0)] == [0, 1, 3, 3, 4]
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=30))
-def test_whichever_is_removed_the_others_stay_in_order(history: list[tuple[int, bool]]) -> None:
-    line, tickets = waiting(*(float(due) for due, _ in history))
-    for ticket, (_, leaves) in zip(tickets, history, strict=True):
-        if leaves:
-            line.remove(ticket)
-    stayed = [ticket for ticket, (_, leaves) in zip(tickets, history, strict=True) if not leaves]
-    assert list(line) == sorted(stayed, key=lambda ticket: (ticket.due, ticket.order))
-    assert len(line) == len(stayed)
+def test_removals_leave_the_other_tickets_in_order(history: list[tuple[int, bool]]) -> None:
+    queue, tickets = waiting(*(float(due) for due, _ in history))
+    for ticket, (_, is_removed) in zip(tickets, history, strict=True):
+        if is_removed:
+            queue.remove(ticket)
+    stayed = [ticket for ticket, (_, is_removed) in zip(tickets, history, strict=True) if not is_removed]
+    assert list(queue) == sorted(stayed, key=lambda ticket: (ticket.due, ticket.order))
+    assert len(queue) == len(stayed)

@@ -1,4 +1,4 @@
-"""Device time is shared by weights. An image takes a tenth of a second."""
+"""Device time is shared by weight. An image takes 0.1 s."""
 
 from collections.abc import Callable
 
@@ -11,7 +11,7 @@ from linnaeus.server.scheduling import Priority
 HIGH, NORMAL, LOW = Priority
 
 
-def test_device_time_is_charged_to_those_that_rode_by_their_weights() -> None:
+def test_device_time_is_charged_to_the_flows_in_the_batch_by_their_weights() -> None:
     harness = Harness(new_lane(priority_weights=(4.0, 2.0, 1.0)))
     for priority in (HIGH, HIGH, NORMAL, LOW):
         harness.admit(priority=priority)
@@ -20,7 +20,7 @@ def test_device_time_is_charged_to_those_that_rode_by_their_weights() -> None:
 
 
 def turns(harness: Harness, start: float, lanes: Callable[[int], tuple[int, ...]], count: int) -> list[str]:
-    """Keeps `lanes(turn)` saturated, one image a run of a tenth of a second; returns whose turn it was."""
+    """Keeps `lanes(turn)` saturated, one image per run of 0.1 s; returns the lane of each run."""
     order, now = [], start
     for turn in range(count):
         for lane in lanes(turn):
@@ -43,16 +43,16 @@ def test_a_model_with_three_times_the_weight_gets_three_quarters() -> None:
     assert order.count("a") == pytest.approx(60, abs=4)
 
 
-def test_a_quiet_model_saves_nothing_up() -> None:
+def test_an_idle_model_earns_no_credit() -> None:
     harness = Harness(new_lane("a", size=1), new_lane("b", size=1))
     order = turns(harness, 0.0, lambda turn: (0,) if turn < 100 else (0, 1), 120)
     assert order[100:].count("a") == pytest.approx(10, abs=3)
 
 
-def test_a_model_that_had_the_device_to_itself_owes_nothing_when_it_comes_back() -> None:
+def test_a_model_that_had_the_device_alone_has_no_debt_afterwards() -> None:
     harness = Harness(new_lane("a", size=1), new_lane("b", size=1))
-    desk_alone = turns(harness, 0.0, lambda turn: (0,), 100)
-    assert set(desk_alone) == {"a"}
+    alone = turns(harness, 0.0, lambda turn: (0,), 100)
+    assert set(alone) == {"a"}
     now = 10.0
     while not harness.state.is_idle:
         harness.serve(now, 0.1)

@@ -1,4 +1,4 @@
-"""The policy's sentences, one after the other. An image takes a tenth of a second in all of them."""
+"""The rules of the scheduling policy, in the order of its docstring. An image takes 0.1 s."""
 
 from math import inf
 
@@ -13,7 +13,7 @@ HIGH, NORMAL, LOW = Priority
 
 
 class Harness:
-    """A policy, its lanes and one device that is free unless the test says otherwise."""
+    """A policy, its lanes and one device, free unless the test starts a batch on it."""
 
     def __init__(self, *lanes: Lane[str], workers: int = 2) -> None:
         self.policy: Policy[str] = Policy({lane.name: lane for lane in lanes})
@@ -27,7 +27,7 @@ class Harness:
         return self.policy.wait_seconds(self.device, now)
 
 
-# 1. Who.
+# 1. Order.
 
 
 def test_of_two_models_the_earliest_deadline_goes_first() -> None:
@@ -45,13 +45,13 @@ def test_a_higher_priority_goes_before_an_earlier_deadline() -> None:
 
 
 @pytest.mark.parametrize(("above_fair_share", "first"), [(0.9, "high"), (1.1, "low")])
-def test_whoever_had_more_than_a_moment_above_its_fair_share_comes_last_however_urgent(
+def test_a_flow_above_its_fair_share_and_tolerance_goes_last_however_urgent(
     above_fair_share: float, first: str
 ) -> None:
     urgent, patient = new_lane("a"), new_lane("b")
     queued(urgent, "high", 1.0, HIGH)
     queued(patient, "low", None, LOW)
-    # What is used is counted by weight, the moment in device seconds.
+    # `used` is divided by the weight; the tolerance is in device seconds.
     urgent.flows[HIGH].used = 50.0 + above_fair_share * FAIRNESS_SECONDS / urgent.flows[HIGH].weight
     patient.flows[LOW].used = 50.0
     assert payloads(Harness(urgent, patient).form()) == [first]
@@ -65,21 +65,21 @@ def test_priorities_of_one_model_have_fair_shares_too() -> None:
     assert payloads(Harness(lane).form()) == ["low"]
 
 
-def test_those_without_deadline_wait_their_turn_by_the_time_they_are_due() -> None:
+def test_tickets_without_deadline_are_ordered_by_their_implied_deadline() -> None:
     first, second = new_lane("a"), new_lane("b")
     queued(first, "endless", None, admitted_at=0.0)
     queued(second, "deadline", 5.5)
     assert payloads(Harness(first, second).form()) == ["endless"]
 
 
-def test_only_models_that_the_device_runs_are_looked_at() -> None:
+def test_only_models_that_the_device_may_run_are_considered() -> None:
     elsewhere, here = new_lane("a", devices="e"), new_lane("b")
     queued(elsewhere, "sooner", 1.0)
     queued(here, "later", 2.0)
     assert payloads(Harness(elsewhere, here).form()) == ["later"]
 
 
-# 2. How many.
+# 2. Batch contents.
 
 
 def test_a_batch_takes_the_earliest_deadlines_in_their_order_up_to_the_limit() -> None:
@@ -96,7 +96,7 @@ def test_a_batch_is_of_one_model() -> None:
     assert payloads(Harness(first, second).form()) == ["a"]
 
 
-def test_what_is_left_of_a_batch_goes_to_the_models_other_classes_by_priority_and_deadline() -> None:
+def test_free_places_in_a_batch_go_to_the_models_other_classes_by_priority_and_deadline() -> None:
     lane = new_lane(size=5)
     queued(lane, "normal", 8.0, NORMAL)
     queued(lane, "high 2", 7.0, HIGH)
@@ -116,7 +116,7 @@ def test_a_batch_is_as_large_as_the_earliest_deadline_in_it_allows(deadline: flo
     assert len(payloads(Harness(lane).form())) == images
 
 
-def test_batches_beside_count_for_what_a_deadline_allows() -> None:
+def test_concurrent_batches_reduce_the_batch_size_that_a_deadline_allows() -> None:
     other, lane = new_lane("b"), new_lane("a")
     for number in range(8):
         queued(lane, str(number), 0.85)
@@ -125,7 +125,7 @@ def test_batches_beside_count_for_what_a_deadline_allows() -> None:
     assert len(payloads(harness.form())) == 4
 
 
-def test_a_less_urgent_class_with_a_tight_deadline_does_not_ride_where_it_would_break_it() -> None:
+def test_a_ticket_of_another_class_joins_only_if_its_own_deadline_holds() -> None:
     lane = new_lane()
     queued(lane, "high", 9.0, HIGH)
     queued(lane, "high", 9.0, HIGH)
@@ -141,7 +141,7 @@ def test_a_ticket_that_would_be_late_even_alone_is_dropped_instead_of_run(now: f
     assert (payloads(formed), late_payloads(formed)) == (([], ["1"]) if late else (["1"], []))
 
 
-def test_the_hopeless_leave_their_places_to_the_good() -> None:
+def test_late_tickets_take_no_place_in_the_batch() -> None:
     lane = new_lane(size=2)
     for name, deadline in (("dead", 0.5), ("hopeless", 1.05), ("good", 3.0), ("better", 4.0), ("next", 5.0)):
         queued(lane, name, deadline)
@@ -150,11 +150,11 @@ def test_the_hopeless_leave_their_places_to_the_good() -> None:
     assert late_payloads(formed) == ["dead", "hopeless"]
 
 
-# 3. How long.
+# 3. Batch size limit.
 
 
 @pytest.mark.parametrize(("tightest", "images"), [(1.1, 5), (0.5, 2), (0.05, 1), (100.0, 8)])
-def test_no_batch_is_longer_than_half_the_tightest_time_another_model_was_given(tightest: float, images: int) -> None:
+def test_no_batch_takes_longer_than_half_of_another_models_tightest_timeout(tightest: float, images: int) -> None:
     heavy, light = new_lane("a"), new_lane("b")
     light.record_timeout(tightest, now=0.0)
     for number in range(8):
@@ -163,7 +163,7 @@ def test_no_batch_is_longer_than_half_the_tightest_time_another_model_was_given(
 
 
 @pytest.mark.parametrize("order", [(0.5, 2.0), (2.0, 0.5), (2.0, 0.5, 2.0)])
-def test_of_several_times_given_to_a_model_the_tightest_counts(order: tuple[float, ...]) -> None:
+def test_the_tightest_of_several_timeouts_counts(order: tuple[float, ...]) -> None:
     heavy, light = new_lane("a"), new_lane("b")
     for timeout in order:
         light.record_timeout(timeout, now=0.0)
@@ -173,7 +173,7 @@ def test_of_several_times_given_to_a_model_the_tightest_counts(order: tuple[floa
 
 
 @pytest.mark.parametrize(("ordinary", "images"), [(40, 8), (10, 2)])
-def test_a_rare_call_that_has_hardly_any_time_left_makes_no_batch_smaller(ordinary: int, images: int) -> None:
+def test_a_rare_very_short_timeout_makes_no_batch_smaller(ordinary: int, images: int) -> None:
     lane = new_lane()
     for timeout in [0.5] + [100.0] * ordinary:
         lane.record_timeout(timeout, now=0.0)
@@ -182,7 +182,7 @@ def test_a_rare_call_that_has_hardly_any_time_left_makes_no_batch_smaller(ordina
     assert len(payloads(Harness(lane).form())) == images
 
 
-def test_a_models_own_tight_times_count_too() -> None:
+def test_a_models_own_timeouts_limit_its_batches_too() -> None:
     lane = new_lane()
     lane.record_timeout(0.5, now=0.0)
     for number in range(8):
@@ -190,7 +190,7 @@ def test_a_models_own_tight_times_count_too() -> None:
     assert len(payloads(Harness(lane).form())) == 2
 
 
-def test_times_given_to_models_of_other_devices_do_not_count() -> None:
+def test_timeouts_of_models_on_other_devices_do_not_count() -> None:
     heavy, elsewhere = new_lane("a"), new_lane("b", devices="e")
     elsewhere.record_timeout(0.2, now=0.0)
     for number in range(8):
@@ -198,7 +198,7 @@ def test_times_given_to_models_of_other_devices_do_not_count() -> None:
     assert len(payloads(Harness(heavy, elsewhere).form())) == 8
 
 
-def test_a_tight_time_is_forgotten_after_ten_seconds() -> None:
+def test_a_timeout_is_forgotten_after_ten_seconds() -> None:
     heavy, light = new_lane("a"), new_lane("b")
     light.record_timeout(0.2, now=0.0)
     for number in range(8):
@@ -207,10 +207,10 @@ def test_a_tight_time_is_forgotten_after_ten_seconds() -> None:
     assert len(payloads(Harness(heavy, light).form(now=10.1))) == 8
 
 
-# 4. When.
+# 4. Start time.
 
 
-def test_a_free_device_begins_at_once() -> None:
+def test_a_free_device_starts_a_batch_at_once() -> None:
     lane = new_lane()
     queued(lane, "1")
     harness = Harness(lane)
@@ -218,7 +218,7 @@ def test_a_free_device_begins_at_once() -> None:
     assert payloads(harness.form()) == ["1"]
 
 
-def test_nothing_is_due_where_nothing_is_decoded() -> None:
+def test_without_decoded_tickets_no_batch_is_due() -> None:
     lane = new_lane()
     undecoded(lane, "1")
     harness = Harness(lane)
@@ -226,7 +226,7 @@ def test_nothing_is_due_where_nothing_is_decoded() -> None:
     assert harness.form() is None
 
 
-def test_beside_a_running_batch_of_the_model_another_begins_only_when_it_is_full() -> None:
+def test_while_a_batch_of_the_model_runs_another_starts_only_when_full() -> None:
     lane = new_lane(size=2)
     harness = Harness(lane)
     run(harness.device, lane)
@@ -237,9 +237,9 @@ def test_beside_a_running_batch_of_the_model_another_begins_only_when_it_is_full
     assert payloads(harness.form()) == ["1", "2"]
 
 
-def test_a_batch_is_full_when_it_may_not_be_longer() -> None:
+def test_a_batch_is_full_at_the_limit_on_batch_duration() -> None:
     lane, light = new_lane("a"), new_lane("b")
-    light.record_timeout(0.9, now=0.0)  # beside another, two images take 0.4 s and three 0.6 s
+    light.record_timeout(0.9, now=0.0)  # beside another batch, two images take 0.4 s and three 0.6 s
     harness = Harness(lane, light)
     run(harness.device, lane)
     queued(lane, "1")
@@ -248,19 +248,19 @@ def test_a_batch_is_full_when_it_may_not_be_longer() -> None:
     assert payloads(harness.form()) == ["1", "2"]
 
 
-def test_beside_a_running_batch_another_begins_at_the_last_instant_of_its_earliest_deadline() -> None:
+def test_while_a_batch_runs_another_starts_at_the_last_moment_for_its_earliest_deadline() -> None:
     lane = new_lane()
     harness = Harness(lane)
     run(harness.device, lane)
     queued(lane, "1", 1.0)
     queued(lane, "2", 9.0)
-    last_instant = 1.0 - 0.4  # two images, at half the speed
-    assert harness.wait_seconds() == pytest.approx(last_instant)
-    assert harness.form(last_instant - 0.01) is None
-    assert payloads(harness.form(last_instant + 1e-9))[0] == "1"
+    last_moment = 1.0 - 0.4  # two images at half the speed
+    assert harness.wait_seconds() == pytest.approx(last_moment)
+    assert harness.form(last_moment - 0.01) is None
+    assert payloads(harness.form(last_moment + 1e-9))[0] == "1"
 
 
-def test_the_earliest_deadline_of_any_class_gives_the_last_instant() -> None:
+def test_the_earliest_deadline_of_any_class_sets_the_last_moment() -> None:
     lane = new_lane()
     harness = Harness(lane)
     run(harness.device, lane)
@@ -269,7 +269,7 @@ def test_the_earliest_deadline_of_any_class_gives_the_last_instant() -> None:
     assert harness.wait_seconds() == pytest.approx(0.6)
 
 
-def test_a_running_batch_holds_up_no_other_model() -> None:
+def test_a_running_batch_does_not_delay_another_model() -> None:
     busy, other = new_lane("a"), new_lane("b")
     harness = Harness(busy, other)
     run(harness.device, busy)
@@ -278,7 +278,7 @@ def test_a_running_batch_holds_up_no_other_model() -> None:
     assert payloads(harness.form()) == ["b"]
 
 
-def test_a_batch_that_runs_on_another_device_holds_up_nothing() -> None:
+def test_a_batch_on_another_device_delays_nothing() -> None:
     lane = new_lane(devices="de")
     harness, other = Harness(lane), Device[str]("e", 2)
     run(other, lane)
@@ -286,7 +286,7 @@ def test_a_batch_that_runs_on_another_device_holds_up_nothing() -> None:
     assert payloads(harness.form()) == ["1"]
 
 
-def test_a_delay_counts_from_the_first_image_and_ends_when_it_is_over() -> None:
+def test_the_queue_delay_counts_from_the_first_image() -> None:
     lane = new_lane(max_queue_delay_seconds=0.5)
     harness = Harness(lane)
     queued(lane, "2", queued_at=10.2)
@@ -296,14 +296,14 @@ def test_a_delay_counts_from_the_first_image_and_ends_when_it_is_over() -> None:
     assert len(payloads(harness.form(10.5))) == 2
 
 
-def test_a_delay_counts_from_the_first_image_even_if_it_is_not_the_most_urgent() -> None:
+def test_the_queue_delay_counts_from_the_oldest_image_even_if_another_is_more_urgent() -> None:
     lane = new_lane(max_queue_delay_seconds=0.5)
     queued(lane, "came first", 90.0, queued_at=10.0)
     queued(lane, "goes first", 80.0, queued_at=10.4)
     assert Harness(lane).wait_seconds(10.4) == pytest.approx(0.1)
 
 
-def test_a_delay_ends_when_the_batch_is_full() -> None:
+def test_the_queue_delay_ends_when_the_batch_is_full() -> None:
     lane = new_lane(size=2, max_queue_delay_seconds=0.5)
     harness = Harness(lane)
     queued(lane, "1")
@@ -312,7 +312,7 @@ def test_a_delay_ends_when_the_batch_is_full() -> None:
     assert payloads(harness.form()) == ["1", "2"]
 
 
-def test_no_deadline_is_missed_for_a_delay() -> None:
+def test_the_queue_delay_makes_no_ticket_miss_its_deadline() -> None:
     lane = new_lane(max_queue_delay_seconds=5.0)
     harness = Harness(lane)
     queued(lane, "1", 1.0)
@@ -320,7 +320,7 @@ def test_no_deadline_is_missed_for_a_delay() -> None:
     assert payloads(harness.form(0.9)) == ["1"]
 
 
-def test_a_model_that_waits_for_more_does_not_hold_up_another() -> None:
+def test_a_model_in_its_queue_delay_does_not_delay_another() -> None:
     waits, full = new_lane("a", max_queue_delay_seconds=0.5), new_lane("b")
     queued(waits, "a", 1.0)
     queued(full, "b", 2.0)
@@ -364,7 +364,7 @@ def test_decoders_take_the_highest_priority_then_the_earliest_deadline() -> None
     assert order == ["high", "sooner", "later", "low"]
 
 
-def test_decoders_keep_to_fair_shares() -> None:
+def test_decoders_respect_fair_shares() -> None:
     greedy, quiet = new_lane("a"), new_lane("b")
     undecoded(greedy, "a", 1.0)
     undecoded(quiet, "b", 2.0)
@@ -374,7 +374,7 @@ def test_decoders_keep_to_fair_shares() -> None:
 
 
 @pytest.mark.parametrize(("devices", "ahead"), [("d", 3), ("de", 6), ("def", 6), ("x", 0)])
-def test_decoders_work_one_and_a_half_batches_ahead_of_each_of_the_models_devices(devices: str, ahead: int) -> None:
+def test_decoders_work_one_and_a_half_batches_ahead_of_each_device(devices: str, ahead: int) -> None:
     lane = new_lane(size=2, devices="de")
     for _ in range(20):
         undecoded(lane, "")

@@ -1,4 +1,4 @@
-"""What is learnt from predictions that were off."""
+"""The margin that results from prediction errors."""
 
 import pytest
 from builders import TENTH_AN_IMAGE, decode_all, new_queue, put
@@ -19,7 +19,7 @@ def test_the_margin_covers_nearly_all_errors_but_not_the_rarest() -> None:
     assert margin.margin_seconds(0.5, now=0.0) == pytest.approx(0.94, abs=0.02)
 
 
-def test_predictions_that_were_too_gloomy_give_a_margin_below_zero() -> None:
+def test_predictions_that_were_too_late_give_a_negative_margin() -> None:
     margin = PredictionMargin()
     for _ in range(20):
         margin.observe(-0.2, 0.5, now=0.0)
@@ -27,13 +27,13 @@ def test_predictions_that_were_too_gloomy_give_a_margin_below_zero() -> None:
 
 
 @pytest.mark.parametrize(("other", "learns"), [(0.3, True), (0.49, True), (1.5, False), (0.1, False), (None, False)])
-def test_a_ticket_learns_from_those_with_about_as_much_time(other: float | None, learns: bool) -> None:
+def test_errors_apply_to_timeouts_within_a_factor_of_two(other: float | None, learns: bool) -> None:
     margin = PredictionMargin()
     margin.observe(0.2, 0.4, now=0.0)
     assert (margin.margin_seconds(other, now=0.0) == 0.2) is learns
 
 
-def test_absurd_timeouts_have_a_kind_too_and_there_are_few_kinds() -> None:
+def test_extreme_timeouts_share_the_outermost_classes() -> None:
     margin = PredictionMargin()
     for exponent in range(-40, 40):
         margin.observe(0.1, 2.0**exponent, now=0.0)
@@ -42,7 +42,7 @@ def test_absurd_timeouts_have_a_kind_too_and_there_are_few_kinds() -> None:
     assert margin.worst(now=0.0) == (0.1, 0.1)
 
 
-def test_it_forgets_after_two_seconds_without_news() -> None:
+def test_errors_are_forgotten_after_two_seconds() -> None:
     margin = PredictionMargin()
     margin.observe(3.0, 0.5, now=0.0)
     assert margin.margin_seconds(0.5, now=1.9) == 3.0
@@ -50,31 +50,31 @@ def test_it_forgets_after_two_seconds_without_news() -> None:
     assert margin.worst(now=2.1) == (0.0, 0.0)
 
 
-def test_what_is_older_than_two_seconds_makes_way_for_news() -> None:
+def test_a_new_error_replaces_errors_older_than_two_seconds() -> None:
     margin = PredictionMargin()
     margin.observe(3.0, 0.5, now=0.0)
     margin.observe(0.1, 0.5, now=2.5)
     assert margin.margin_seconds(0.5, now=2.5) == 0.1
 
 
-def test_the_worst_is_what_is_furthest_from_zero_on_either_side() -> None:
+def test_worst_is_the_error_furthest_from_zero() -> None:
     margin = PredictionMargin()
     margin.observe(0.1, 0.5, now=0.0)
     margin.observe(-0.3, 5.0, now=0.0)
     assert margin.worst(now=0.0) == (-0.3, -0.3)
 
 
-def test_a_late_answer_counts() -> None:
+def test_a_late_answer_is_recorded_as_an_error() -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     put(queue, "1", "a", clock.now + 1.0)
     batch = queue.take_nowait("d")
-    clock.now += 0.7  # a tenth had been predicted
+    clock.now += 0.7  # 0.1 s was predicted
     assert batch is not None
     queue.mark_answered(batch.tickets)
     assert queue.prediction_error("a").median_error_seconds == pytest.approx(0.6)
 
 
-def test_a_ticket_dropped_from_a_batch_counts_as_if_it_had_run() -> None:
+def test_a_ticket_dropped_from_a_batch_is_recorded_as_if_it_had_run() -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     put(queue, "1", "a", clock.now + 1.0)
     clock.now += 0.95
@@ -83,7 +83,7 @@ def test_a_ticket_dropped_from_a_batch_counts_as_if_it_had_run() -> None:
     assert queue.prediction_error("a").median_error_seconds == pytest.approx(0.95)
 
 
-def test_a_ticket_dropped_before_decoding_counts() -> None:
+def test_a_ticket_dropped_before_decoding_is_recorded() -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     queue.admit("a", "1", clock.now + 1.0)
     clock.now += 0.95
@@ -93,7 +93,7 @@ def test_a_ticket_dropped_before_decoding_counts() -> None:
 
 
 @pytest.mark.parametrize("stage", [Stage.ADMITTED, Stage.QUEUED, Stage.TAKEN])
-def test_a_caller_that_gives_up_at_its_deadline_counts_once_wherever_the_ticket_stands(stage: Stage) -> None:
+def test_an_expired_ticket_is_recorded_once_at_any_stage(stage: Stage) -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     ticket = queue.admit("a", "1", clock.now + 1.0)
     if stage is not Stage.ADMITTED:
@@ -109,7 +109,7 @@ def test_a_caller_that_gives_up_at_its_deadline_counts_once_wherever_the_ticket_
     assert queue.prediction_error("a").margin_seconds == pytest.approx(0.9)
 
 
-def test_a_cancellation_before_the_deadline_says_nothing() -> None:
+def test_a_cancellation_before_the_deadline_is_not_recorded() -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     ticket = put(queue, "1", "a", clock.now + 1.0)
     clock.now += 0.5
@@ -117,7 +117,7 @@ def test_a_cancellation_before_the_deadline_says_nothing() -> None:
     assert queue.prediction_error("a").margin_seconds == 0.0
 
 
-def test_an_estimate_that_is_too_hopeful_corrects_itself_although_nothing_is_answered_in_time() -> None:
+def test_a_too_optimistic_estimate_is_corrected_even_if_nothing_is_answered_in_time() -> None:
     queue, clock = new_queue(seconds=TENTH_AN_IMAGE)
     deadline = clock.now + 0.9
     for _ in range(5):

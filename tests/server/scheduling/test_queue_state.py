@@ -1,4 +1,4 @@
-"""A ticket passes its stages and leaves nothing behind. An image takes a tenth of a second."""
+"""The stages of a ticket. An image takes 0.1 s."""
 
 import pytest
 from builders import payloads
@@ -9,7 +9,7 @@ from linnaeus.server.scheduling import Priority, Stage
 HIGH, NORMAL, LOW = Priority
 
 
-def test_a_ticket_goes_its_way_and_leaves_nothing_behind() -> None:
+def test_a_ticket_passes_all_stages_and_resets_all_counters() -> None:
     harness = Harness()
     flow = harness.lanes[0].flows[NORMAL]
     ticket = harness.admit(deadline=9.0)
@@ -28,10 +28,10 @@ def test_a_ticket_goes_its_way_and_leaves_nothing_behind() -> None:
     assert harness.state.is_idle and not harness.state.devices["d"].running
 
 
-def test_what_is_late_before_it_is_decoded_is_never_decoded() -> None:
+def test_a_ticket_that_is_late_before_decoding_is_not_decoded() -> None:
     harness = Harness()
     late, good = harness.admit("late", deadline=1.0), harness.admit("good", deadline=3.0)
     turn = harness.state.next_to_decode(0.95, False)
     assert turn is not None and turn.tickets == [good] and turn.late == [late]
     assert late.stage is Stage.ENDED and harness.lanes[0].depth == 1
-    assert late.predicted_at == pytest.approx(1.05)  # when its answer would have come
+    assert late.predicted_at == pytest.approx(1.05)  # the time at which it would have been answered

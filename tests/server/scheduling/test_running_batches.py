@@ -1,4 +1,4 @@
-"""Batches are formed, run, and given back where a device is removed. An image takes a tenth of a second."""
+"""Batches are formed, run, and requeued when their device is removed. An image takes 0.1 s."""
 
 import pytest
 from builders import late_payloads, new_lane, payloads
@@ -9,7 +9,7 @@ from linnaeus.server.scheduling import Priority, Stage
 HIGH, NORMAL, LOW = Priority
 
 
-def test_a_batch_says_what_it_expects_and_how_many_run_beside_it() -> None:
+def test_a_batch_has_its_expected_seconds_and_number_of_concurrent_batches() -> None:
     harness = Harness(new_lane("a", size=1), workers=2)
     for _ in range(2):
         harness.admit()
@@ -21,7 +21,7 @@ def test_a_batch_says_what_it_expects_and_how_many_run_beside_it() -> None:
     assert second.number > first.number
 
 
-def test_what_is_late_when_a_batch_is_formed_is_never_run() -> None:
+def test_a_ticket_that_is_late_when_a_batch_is_formed_is_not_run() -> None:
     harness = Harness()
     late = harness.admit("late", deadline=1.0)
     harness.admit("good", deadline=3.0)
@@ -29,10 +29,10 @@ def test_what_is_late_when_a_batch_is_formed_is_never_run() -> None:
     batch = harness.form(1.2)
     assert payloads(batch) == ["good"] and late_payloads(batch) == ["late"]
     assert late.stage is Stage.ENDED and harness.lanes[0].depth == 0
-    assert late.predicted_at == pytest.approx(1.3)  # when its answer would have come
+    assert late.predicted_at == pytest.approx(1.3)  # the time at which it would have been answered
 
 
-def test_a_batch_of_late_ones_only_occupies_nothing() -> None:
+def test_a_batch_of_only_late_tickets_occupies_no_worker() -> None:
     harness = Harness()
     harness.admit("late", deadline=1.0)
     harness.decode()
@@ -43,7 +43,7 @@ def test_a_batch_of_late_ones_only_occupies_nothing() -> None:
     assert harness.state.is_idle
 
 
-def test_what_is_given_back_waits_again_for_another_device() -> None:
+def test_tickets_of_a_removed_devices_batch_wait_for_another_device() -> None:
     harness = Harness(new_lane(devices="de"), devices="de")
     kept, left = harness.admit("kept"), harness.admit("left")
     harness.decode()
@@ -56,7 +56,7 @@ def test_what_is_given_back_waits_again_for_another_device() -> None:
     assert payloads(harness.form(0.4, "e")) == ["kept"]
 
 
-def test_removing_the_last_device_hands_out_what_nobody_can_run_but_leaves_other_models() -> None:
+def test_removing_the_last_device_of_a_model_returns_its_tickets_only() -> None:
     harness = Harness(new_lane("a"), new_lane("b", devices="de"), devices="de")
     waiting, decoded = harness.admit("waiting"), harness.admit("decoded", deadline=4.0)
     turn = harness.state.next_to_decode(0.0, False)
@@ -69,7 +69,7 @@ def test_removing_the_last_device_hands_out_what_nobody_can_run_but_leaves_other
     assert harness.batches.remove_device("d", None, 0.0) == []
 
 
-def test_a_batch_that_runs_on_a_removed_device_ends_in_order() -> None:
+def test_a_batch_on_a_removed_device_can_finish() -> None:
     harness = Harness()
     harness.admit()
     harness.decode()

@@ -1,4 +1,4 @@
-"""How fast a device is believed to work off its backlog."""
+"""The rate at which a device drains its backlog."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from linnaeus.server.scheduling.service_rate import ServiceRate
 
 
 def busy(rate: ServiceRate, start: float, seconds: float, speed: float, step: float = 0.1) -> float:
-    """Runs a batch every `step` seconds under backlog, at that speed; returns the time at the end."""
+    """Runs a batch every `step` seconds under backlog at this speed; returns the time at the end."""
     now = start
     for _ in range(round(seconds / step)):
         now += step
@@ -14,11 +14,11 @@ def busy(rate: ServiceRate, start: float, seconds: float, speed: float, step: fl
     return now
 
 
-def test_before_it_has_been_busy_a_device_works_as_fast_as_measured() -> None:
+def test_the_initial_speed_is_that_of_the_warm_up() -> None:
     assert ServiceRate().speed == 1.0
 
 
-def test_a_machine_that_becomes_half_as_fast_is_known_after_about_a_second() -> None:
+def test_the_speed_follows_a_change_within_about_a_second() -> None:
     rate = ServiceRate()
     now = busy(rate, 0.0, seconds=1.5, speed=0.5)
     assert rate.speed == pytest.approx(0.5, abs=0.05)
@@ -33,20 +33,20 @@ def test_how_often_batches_end_makes_no_difference() -> None:
     assert often.speed == pytest.approx(seldom.speed, abs=0.06)
 
 
-def test_what_a_device_does_without_a_backlog_says_nothing() -> None:
+def test_batches_without_a_backlog_do_not_change_the_speed() -> None:
     rate = ServiceRate()
     for now in range(10):
         rate.batch_finished(0.01, float(now), backlogged=False)
     assert rate.speed == 1.0
 
 
-def test_the_first_stretch_begins_when_the_backlog_is_seen() -> None:
+def test_the_first_interval_starts_when_a_backlog_is_seen() -> None:
     rate = ServiceRate()
     rate.batch_finished(5.0, 10.0, backlogged=True)
     assert rate.speed == 1.0
 
 
-def test_a_stretch_in_which_the_device_ran_dry_does_not_count() -> None:
+def test_an_interval_without_continuous_backlog_does_not_count() -> None:
     rate = ServiceRate()
     rate.batch_finished(0.1, 0.0, backlogged=True)
     rate.backlog_ended()
@@ -54,7 +54,7 @@ def test_a_stretch_in_which_the_device_ran_dry_does_not_count() -> None:
     assert rate.speed == 1.0
 
 
-def test_a_stretch_that_ends_without_a_backlog_counts_but_the_next_does_not() -> None:
+def test_an_interval_that_ends_the_backlog_counts_but_the_next_does_not() -> None:
     rate = ServiceRate()
     rate.batch_finished(0.1, 0.0, backlogged=True)
     rate.batch_finished(0.5, 1.0, backlogged=False)
@@ -64,7 +64,7 @@ def test_a_stretch_that_ends_without_a_backlog_counts_but_the_next_does_not() ->
     assert rate.speed == slower
 
 
-def test_of_two_batches_that_end_almost_together_both_count() -> None:
+def test_two_batches_that_end_almost_together_both_count() -> None:
     together, in_turn = ServiceRate(), ServiceRate()
     for rate in (together, in_turn):
         rate.batch_finished(0.5, 0.0, backlogged=True)

@@ -1,4 +1,4 @@
-"""What callers get out of a queue under more load than its devices can serve, in simulated time with fixed seeds."""
+"""Goodput and fairness of a queue under more load than its devices can serve, simulated with fixed seeds."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,9 +10,9 @@ from simulation import Call, SimulatedModel, Simulation
 from linnaeus.server.scheduling import LaneLimits, Priority
 
 HIGH, NORMAL, LOW = Priority
-# Quick enough that even three times as slow, side by side, a full batch takes no more than half of a deadline.
+# Fast enough that a full batch beside another takes at most half of a deadline even at a third of the speed.
 MODEL = SimulatedModel({1: 0.008, 2: 0.013, 4: 0.022, 8: 0.04}, decode_seconds=0.002)
-# About what a small classifier takes on two cores.
+# About the times of a small classifier on two cores.
 HEAVY = SimulatedModel({1: 0.02, 2: 0.035, 4: 0.065, 8: 0.125}, decode_seconds=0.004)
 LIGHT = SimulatedModel({1: 0.001, 8: 0.004}, decode_seconds=0.001)
 DEADLINE_SECONDS = 0.5
@@ -20,7 +20,7 @@ DEADLINE_SECONDS = 0.5
 
 @cache
 def capacity(workers: int = 2) -> float:
-    """Answers a second of a machine that always has enough to do, and no deadlines."""
+    """Returns the answers per second of a saturated machine without deadlines."""
     simulation = Simulation({"m": MODEL}, workers, limits={"m": LaneLimits(8, 64)})
     simulation.send("m", steady(500.0, 0.0, 6.0), None)
     simulation.run()
@@ -38,7 +38,7 @@ def overloaded(
     workers: int = 2,
     seed: int = 1,
 ) -> Simulation:
-    """Calls come at so many times the capacity, at random."""
+    """Simulates Poisson arrivals at `factor` times the capacity."""
     simulation = Simulation({"m": MODEL}, workers, slowness=slowness, seed=seed)
     simulation.send("m", simulation.poisson(factor * capacity(workers), 0.0, seconds), DEADLINE_SECONDS)
     simulation.run()
@@ -52,7 +52,7 @@ def in_time(calls: Iterable[Call]) -> float:
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("factor", "share"), [(2.0, 0.97), (5.0, 0.95)])
-def test_overload_costs_hardly_anything_of_what_the_machine_can_do(factor: float, share: float, workers: int) -> None:
+def test_under_overload_goodput_stays_near_capacity(factor: float, share: float, workers: int) -> None:
     simulation = overloaded(factor, workers=workers)
     assert simulation.goodput(2.0, 8.0) >= share * capacity(workers)
 
@@ -66,11 +66,11 @@ def test_every_call_ends_by_its_deadline_and_nothing_expired_is_run(factor: floa
         assert all(ticket.is_before_deadline(ticket.taken_at) for ticket in batch.tickets)
 
 
-def test_well_below_the_capacity_nearly_nobody_is_refused() -> None:
+def test_at_half_the_capacity_99_percent_are_answered_in_time() -> None:
     assert in_time(overloaded(0.5).calls) >= 0.99
 
 
-def test_nearly_all_that_is_admitted_is_answered_in_time() -> None:
+def test_nearly_all_admitted_calls_are_answered_in_time() -> None:
     admitted = [call for call in overloaded(2.0).calls if call.ticket is not None and call.sent_at > 2.0]
     assert in_time(admitted) >= 0.95
 
@@ -86,7 +86,7 @@ def test_an_estimate_that_is_wrong_from_the_start_corrects_itself_within_a_secon
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_when_the_machine_becomes_twice_as_slow_goodput_is_back_within_two_seconds_and_so_when_it_recovers(
+def test_goodput_recovers_within_two_seconds_when_the_machine_slows_down_and_recovers(
     seed: int,
 ) -> None:
     simulation = overloaded(2.0, 15.0, lambda now: 2.0 if 5.0 <= now < 10.0 else 1.0, seed=seed)
@@ -94,7 +94,7 @@ def test_when_the_machine_becomes_twice_as_slow_goodput_is_back_within_two_secon
     assert simulation.goodput(12.0, 15.0) >= 0.9 * capacity()
 
 
-def test_a_busy_minute_leaves_an_idle_machine_refusing_nobody() -> None:
+def test_after_a_slow_minute_an_idle_machine_refuses_no_call() -> None:
     simulation = Simulation({"m": MODEL}, slowness=lambda now: 20.0 if now < 60.0 else 1.0)
     simulation.send("m", simulation.poisson(30.0, 0.0, 60.0), DEADLINE_SECONDS)
     simulation.send("m", steady(2.0, 65.0, 85.0), DEADLINE_SECONDS)
@@ -102,7 +102,7 @@ def test_a_busy_minute_leaves_an_idle_machine_refusing_nobody() -> None:
     assert in_time(call for call in simulation.calls if call.sent_at >= 65.0) == 1.0
 
 
-def test_a_light_model_with_tight_deadlines_is_in_time_beside_one_saturated_without_deadlines() -> None:
+def test_a_light_model_meets_tight_deadlines_beside_a_saturated_model() -> None:
     limits = {"heavy": LaneLimits(8, 64), "light": LaneLimits(8, 64)}
     simulation = Simulation({"heavy": HEAVY, "light": LIGHT}, limits=limits)
     simulation.send("heavy", steady(100.0, 0.0, 30.0), None)
@@ -148,7 +148,7 @@ def test_priorities_without_deadlines_share_a_backlog_by_their_weights() -> None
     assert [served[priority] / served.total() for priority in Priority] == pytest.approx([0.6, 0.3, 0.1], abs=0.05)
 
 
-def test_high_priority_is_hardly_touched_by_an_overload_of_normal_calls() -> None:
+def test_high_priority_meets_deadlines_under_an_overload_of_normal_calls() -> None:
     simulation = Simulation({"m": MODEL})
     simulation.send("m", simulation.poisson(3 * capacity(), 0.0, 10.0), DEADLINE_SECONDS)
     simulation.send("m", simulation.poisson(20.0, 2.0, 10.0), DEADLINE_SECONDS, HIGH)
@@ -167,13 +167,13 @@ def test_calls_without_deadline_are_served_under_an_overload_of_calls_with_deadl
 
 
 @pytest.mark.parametrize(("short_rate", "least_share"), [(20.0, 0.7), (40.0, 0.8)])
-def test_short_and_long_deadlines_share_an_overloaded_model_and_neither_kind_is_shut_out(
+def test_calls_with_short_and_with_long_deadlines_are_both_served_under_overload(
     short_rate: float, least_share: float
 ) -> None:
-    """Those in a hurry pass the others, for whom enough is left.
+    """Calls with short deadlines overtake the others, for which enough capacity is left.
 
-    Their 0.1 s is little more than one full batch beside another; at 20 a second they are below the 5 % of calls that
-    shorten batches.
+    A timeout of 0.1 s is little more than one full batch beside another; at 20 per second such calls are below the 5 %
+    that shorten batches.
     """
     simulation = Simulation({"m": MODEL})
     simulation.send("m", simulation.poisson(short_rate, 0.0, 12.0), 0.1)
@@ -194,7 +194,7 @@ def test_two_devices_of_different_speed_share_one_queue() -> None:
     assert min(runs["fast"], runs["slow"]) > 20
 
 
-def test_a_device_lost_half_way_loses_nothing_and_the_other_carries_on() -> None:
+def test_when_one_of_two_devices_is_lost_every_call_ends_and_the_other_serves() -> None:
     simulation = Simulation({"m": MODEL}, workers=1, decoders=8, devices=("first", "second"))
     simulation.send("m", simulation.poisson(4 * capacity(1), 0.0, 10.0), DEADLINE_SECONDS)
     simulation.lose("first", at=5.0)
@@ -205,7 +205,7 @@ def test_a_device_lost_half_way_loses_nothing_and_the_other_carries_on() -> None
     assert {batch.device for batch in simulation.batches if batch.taken_at > 5.0} == {"second"}
 
 
-def test_when_the_only_device_is_lost_nobody_waits_for_it() -> None:
+def test_when_the_only_device_is_lost_every_call_ends() -> None:
     simulation = Simulation({"m": MODEL})
     simulation.send("m", simulation.poisson(2 * capacity(), 0.0, 3.0), None)
     simulation.lose("device", at=2.0)

@@ -24,7 +24,8 @@ from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store.repository import VersionFolder
 from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.runtime.device import CoreShare, release_freed_memory, resolve_devices
-from linnaeus.server.runtime.model import Model, load_model
+from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.scheduling import LaneLimits, LatencyTable
 
 logger = logging.getLogger(__name__)

@@ -1,7 +1,6 @@
-"""Models on devices: torch, no gRPC. What is served is loaded, checked, specialised, warmed up and run here."""
+"""Models on devices: loading, checks, specialisation, warm-up and runs. Uses torch; must not import gRPC."""
 
 import warnings
 
-# TorchScript is deprecated upstream but works, and it is what this project serves; this is the server's one place
-# that silences it.
+# TorchScript is deprecated upstream but works, and this project serves it. The server silences the warnings only here.
 warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)

@@ -14,13 +14,13 @@ from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memor
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.specialisation import memory_format, specialise
 
-# What torch raises when a model fails: its own code, or what the model's author wrote.
+# What torch raises when a model fails: an error of its own, or one raised by the model's code.
 FAILURES = (RuntimeError, torch.jit.Error)
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """A version folder that was read and whose files agree; nothing is on a device yet."""
+    """A version folder that was read and checked; nothing is on a device yet."""
 
     folder: Path
     manifest: Manifest
@@ -31,7 +31,7 @@ def read_artifact(folder: Path) -> Artifact:
     """Reads `<root>/<model>/<version>` and checks that its files agree with one another and with the folder's name.
 
     Raises:
-        ModelRefused: a check fails; the message names the file and the field.
+        ModelRefused: if a check fails; the message names the file and the field.
     """
     try:
         manifest = read_manifest(folder)
@@ -44,11 +44,13 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT32) -> torch.jit.ScriptModule:
-    """Puts the TorchScript on the device, frozen and specialised; in float32 it is checked by its recorded run.
+    """Loads the TorchScript onto the device, freezes and specialises it, and runs the manifest's recorded check.
+
+    Outside float32 the check covers the output's shape and dtype only.
 
     Raises:
-        ModelRefused: `model.pt` cannot be loaded, does not fit into the device's memory, or does not compute what the
-            manifest recorded; or it cannot be run in that precision.
+        ModelRefused: if `model.pt` cannot be loaded, does not fit into the device's memory, does not reproduce the
+            recorded probabilities, or cannot run in this precision.
     """
     try:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
@@ -65,7 +67,7 @@ def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT
 
 
 def refusal(error: Exception, what: str, device: torch.device) -> ModelRefused:
-    """Says why a version is not served that failed on the device; `what` it did, in words."""
+    """Returns the refusal of a version that failed on the device; `what` completes "model.pt …"."""
     if is_out_of_memory(error):
         return ModelRefused(
             f"{MODEL_FILE} does not fit into what memory is left on {device}; "

@@ -1,4 +1,4 @@
-"""The pictures by which a precision is compared with float32: those that a version recorded, or drawn ones."""
+"""The pictures on which a precision is compared with float32: recorded in the version folder, or generated."""
 
 import hashlib
 
@@ -9,23 +9,23 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import Artifact
 from linnaeus.server.runtime.runner import Pixels
 
-_DRAWN = 32
+_GENERATED_COUNT = 32
 
 
 def recorded_pictures(artifact: Artifact) -> list[Pixels]:
-    """Returns what the version's folder recorded, uint8 [H, W, C] each; empty if it recorded none.
+    """Returns the pictures recorded in the version folder, uint8 [H, W, C] each; empty if it recorded none.
 
     Raises:
-        ModelRefused: the file is missing, or not the one that the manifest means.
+        ModelRefused: if the file is missing, cannot be read, or differs from the manifest's digest or size.
     """
     calibration = artifact.manifest.calibration
     return _read(artifact, calibration) if calibration else []
 
 
-def drawn_pictures(spec: InputSpec) -> list[Pixels]:
-    """Draws boards of coarse fields, the same on every machine, as the recorded check run's input is."""
+def generated_pictures(spec: InputSpec) -> list[Pixels]:
+    """Returns pseudo-random mosaics, uint8 [H, W, C] each; the same on every machine, as the recorded check's input."""
     shape = (spec.height, spec.width, spec.channels)
-    seeds = [f"linnaeus calibration {number}" for number in range(_DRAWN)]
+    seeds = [f"linnaeus calibration {number}" for number in range(_GENERATED_COUNT)]
     return [numpy.frombuffer(check_pixels(spec, seed), numpy.uint8).reshape(shape) for seed in seeds]
 
 

@@ -1,4 +1,4 @@
-"""Batches on the processor: the calling thread stages a batch, runs it and reads the answers."""
+"""Runs batches on the CPU: the calling thread stages a batch, runs it and reads the answers."""
 
 from collections.abc import Sequence
 
@@ -13,22 +13,22 @@ from linnaeus.server.runtime.topk import scripted_top_k
 
 
 class CpuRunner:
-    """Implements `Runner`; each run has a staging buffer to itself.
+    """Implements `Runner`; each concurrent run has its own staging buffer.
 
     Args:
-        module: the model, on the processor.
-        spec: what it takes.
-        largest: the largest batch.
+        module: the model, on the CPU.
+        spec: the model's input.
+        largest: the largest batch size.
     """
 
     def __init__(self, module: torch.jit.ScriptModule, spec: InputSpec, largest: int) -> None:
         self._module = module
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._largest = largest
-        self._staging: list[_Staging] = []  # buffers that no run uses now
+        self._staging: list[_Staging] = []  # free buffers
 
     def run(self, images: Sequence[Pixels], k: int) -> TopK:
-        """Runs one batch to its end; see `Runner`."""
+        """Runs one batch; see `Runner`."""
         staging = self._take_staging()
         try:
             stage(images, staging.rows)
@@ -36,13 +36,13 @@ class CpuRunner:
         finally:
             self._staging.append(staging)
 
-    def keep(self, sizes: Sequence[int]) -> None:
-        """Gives the buffers for larger batches back; see `Runner`."""
+    def keep_sizes(self, sizes: Sequence[int]) -> None:
+        """Frees the buffers of larger batches; see `Runner`."""
         self._largest = sizes[-1]
         self._staging.clear()
 
     def close(self) -> None:
-        """Gives the buffers back; see `Runner`."""
+        """Frees the buffers; see `Runner`."""
         self._staging.clear()
 
     def _run_staged(self, staged: Tensor, k: int) -> TopK:
@@ -51,7 +51,7 @@ class CpuRunner:
             return indices.tolist(), values.tolist()
 
     def _take_staging(self) -> "_Staging":
-        """A buffer that is free, or a new one."""
+        """Returns a free buffer, or a new one."""
         try:
             return self._staging.pop()
         except IndexError:
@@ -59,7 +59,7 @@ class CpuRunner:
 
 
 class _Staging:
-    """A buffer for one batch, and how torch sees its first so many rows, which is made once.
+    """A staging buffer for one batch, with cached tensor views of its first rows.
 
     Attributes:
         rows: uint8 [largest, H, W, C].
@@ -71,7 +71,7 @@ class _Staging:
         self.rows: Pixels = self._staged.numpy()
 
     def input_of(self, count: int) -> Tensor:
-        """The first images as uint8 [count, C, H, W]; staged as height, width, channels, that is channels last."""
+        """Returns the first `count` images as uint8 [count, C, H, W] in channels-last memory format."""
         found = self._inputs.get(count)
         if found is None:
             found = self._inputs[count] = self._staged[:count].permute(0, 3, 1, 2)

@@ -1,6 +1,6 @@
-"""CUDA, as far as it is not like other devices: streams, page-locked memory and recorded graphs.
+"""The CUDA side of `pipeline`: streams, page-locked memory and CUDA graphs.
 
-The order of things is `pipeline`'s. No thread but a runner's launcher enters CUDA, except to wait.
+Only a runner's launcher thread calls CUDA; other threads only wait for events.
 """
 
 import threading
@@ -17,69 +17,69 @@ from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.topk import top_k
 
-# What brings a tensor's value to the processor, in TorchScript's words; a recording cannot wait for it.
-_SYNCHRONIZING = (
+# TorchScript operations that copy a tensor's value to the CPU; a graph capture cannot wait for them.
+_SYNCHRONIZING_OPERATIONS = (
     *(f"aten::{name}" for name in ("item", "Int", "Float", "Bool", "is_nonzero", "equal", "nonzero", "masked_select")),
     *(f"aten::{name}" for name in ("IntImplicit", "FloatImplicit", "ScalarImplicit", "tolist")),
 )
-# PyTorch records one graph at a time in a process.
+# PyTorch captures one graph at a time in a process.
 _capture_lock = threading.Lock()
-# A recording that broke off leaves PyTorch's allocator with a reference to its graph, so that must outlive its model.
+# After a failed capture PyTorch's allocator still refers to the graph, so the graph must outlive its model.
 _failed_captures: list[torch.cuda.CUDAGraph] = []
 
 
 class CudaStream:
-    """Implements `CommandQueue`: a stream."""
+    """Implements `CommandQueue` with a CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        # Its waiters sleep: by default they would spin, on cores that decoders want.
+        # Waiting threads sleep: by default they would spin on cores that the decoders need.
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
-    def enqueue(self, order: Callable[[], object]) -> None:
-        """Puts operations on the stream."""
+    def enqueue(self, operation: Callable[[], object]) -> None:
+        """Enqueues operations on the stream."""
         with torch.cuda.stream(self.stream):
-            order()
+            operation()
 
     def wait_for(self, other: "CudaStream") -> None:
-        """Waits for another stream on the device, not here."""
+        """Makes this stream wait for another one on the device, without blocking the thread."""
         self.stream.wait_stream(other.stream)
 
     def synchronize(self) -> None:
-        """Sleeps until the stream is done."""
+        """Blocks, sleeping, until the stream is done."""
         self._done.record(self.stream)
         self._done.synchronize()
 
 
 class CudaAccelerator:
-    """Implements `Accelerator`."""
+    """Implements `Accelerator` for one GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def set_current(self) -> None:
-        """Page-locked memory and events belong to the thread's current device."""
+        """Makes this GPU the thread's current device, to which page-locked memory and events belong."""
         torch.cuda.set_device(self._device)
 
     def command_queue(self) -> CudaStream:
-        """A stream of its own."""
+        """Returns a new stream."""
         return CudaStream(self._device)
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Page-locked memory: from any other, copies would not be asynchronous."""
+        """Returns page-locked memory; copies from other memory would not be asynchronous."""
         return torch.zeros(tuple(shape), dtype=dtype, pin_memory=True)
 
     def device_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """The device's memory, zeroed by the time this returns: other streams do not wait for the filling."""
-        made = torch.zeros(tuple(shape), dtype=dtype, device=self._device)
+        """Returns zeroed memory of the GPU. It waits for the zeroing, because other streams do not."""
+        memory = torch.zeros(tuple(shape), dtype=dtype, device=self._device)
         torch.cuda.current_stream(self._device).synchronize()
-        return made
+        return memory
 
 
 class _Graph:
-    """One batch size's kernels, recorded once and launched together ever after.
+    """A captured graph for one batch size.
 
-    Belongs to the launcher, which runs it on the computing line only: it has one place for its input and its answers.
+    Only the launcher may replay it, on the compute stream only: it has one input buffer and one output buffer.
     """
 
     def __init__(self, graph: torch.cuda.CUDAGraph, pixels: Tensor, answers: tuple[Tensor, Tensor]) -> None:
@@ -91,18 +91,18 @@ class _Graph:
         self._pixels.copy_(pixels)
         self._graph.replay()
         values, indices = self._answers
-        # Copies, always: the next batch overwrites the graph's own before these are fetched.
-        whole = torch.contiguous_format
-        return values[:, :k].clone(memory_format=whole), indices[:, :k].clone(memory_format=whole)
+        # Always copies: the next replay overwrites the graph's output before it is fetched.
+        contiguous = torch.contiguous_format
+        return values[:, :k].clone(memory_format=contiguous), indices[:, :k].clone(memory_format=contiguous)
 
 
 class CudaForward:
-    """Implements `Forward`: a module, and the graphs recorded of it. Belongs to the launcher.
+    """Implements `Forward`: a module, and the graphs captured from it. Only the launcher may use it.
 
     Args:
         module: the model, on the device.
-        classes: that it tells apart.
-        layout: the memory format of what it takes.
+        classes: number of classes.
+        layout: memory format of the model's input.
     """
 
     def __init__(
@@ -114,80 +114,81 @@ class CudaForward:
         self._graphs: dict[int, _Graph] = {}
 
     def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Ranks a batch, by its graph if there is one."""
+        """Returns the top-k of a batch; replays the graph of its size if there is one."""
         with torch.inference_mode(), without_profiling():
             if graph := self._graphs.get(len(pixels)):
                 return graph(pixels, k)
-            values, indices = self._rank(pixels, k)
+            values, indices = self._classify(pixels, k)
             return values.contiguous(), indices.contiguous()
 
     def capture(self, sizes: Sequence[int], image_shape: Sequence[int], device: torch.device) -> None:
-        """Records a graph for each size, all of which this thread has run; a batch of any other is run as before.
+        """Captures a graph for each size; batches of other sizes run without a graph.
 
-        The graphs run one after the other, so they share their memory, and their input. The largest comes first: the
-        others fit into what it took.
+        This thread must have run every size before. The graphs never overlap in time, so they share their memory and
+        their input. The largest is captured first; the others fit into its memory.
 
         Raises:
-            RuntimeError: the model cannot be recorded: it asks for a value on the way, which is seen beforehand, or
-                CUDA refuses.
+            RuntimeError: if the model cannot be captured, because it reads a tensor's value (found beforehand) or
+                because CUDA refuses.
         """
-        if asked := _synchronizing_operation(self._module.graph):
-            raise RuntimeError(f"it asks for a tensor's value on the way ({asked})")
+        if operation := _synchronizing_operation(self._module.graph):
+            raise RuntimeError(f"it asks for a tensor's value on the way ({operation})")
         with _capture_lock, torch.inference_mode(), without_profiling():
-            # PyTorch hands the same few streams out again and again, and whatever another model does on a stream that
-            # records would be recorded: streams of this priority are for recordings alone.
+            # PyTorch reuses a few streams, and whatever another model does on a capturing stream would be captured.
+            # Streams of this priority are used for captures only.
             stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
             with torch.cuda.stream(stream):
                 pixels = torch.zeros((sizes[-1], *image_shape), dtype=torch.uint8, device=device)
-                self._rank(pixels[:1], self._classes)  # libraries set themselves up for a stream in the first run
+                # libraries initialise their per-stream state in the first run
+                self._classify(pixels[:1], self._classes)
             pool = torch.cuda.graph_pool_handle()
             self._graphs = {size: self._capture(pixels[:size], pool, stream) for size in reversed(sizes)}
 
     def close(self) -> None:
-        """Frees the graphs; none of them runs any more."""
-        with _capture_lock:  # nobody frees memory of one model's graphs while another's are made
+        """Frees the graphs, none of which may be running."""
+        with _capture_lock:  # no graph memory is freed while another model is captured
             self._graphs.clear()
 
     def _capture(self, pixels: Tensor, pool: Any, stream: torch.cuda.Stream) -> _Graph:
         graph = torch.cuda.CUDAGraph()
         try:
-            # Other models may be serving meanwhile: only this thread is held to what a recording allows.
+            # Other models may be serving: only this thread is restricted to operations that a capture allows.
             with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
-                answers = self._rank(pixels, self._classes)
+                answers = self._classify(pixels, self._classes)
         except BaseException:
             _failed_captures.append(graph)
             raise
         return _Graph(graph, pixels, answers)
 
-    def _rank(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        # Staged as height, width, channels: to torch this is [N, C, H, W] in channels-last order.
+    def _classify(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        # Staged as [N, H, W, C]: permuted, this is [N, C, H, W] in channels-last memory format.
         return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)), k)
 
 
 def _synchronizing_operation(graph: Any) -> str:
-    """The first operation in a module's graph that brings a tensor's value to the processor; empty for none."""
-    for kind in _SYNCHRONIZING:
-        given = (value for node in graph.findAllNodes(kind) for value in node.inputs())
-        if any(map(_is_on_the_device, given)):
+    """Returns the first operation in a graph that copies a tensor's value to the CPU; empty if there is none."""
+    for kind in _SYNCHRONIZING_OPERATIONS:
+        inputs = (value for node in graph.findAllNodes(kind) for value in node.inputs())
+        if any(map(_is_device_tensor, inputs)):
             return kind
     return ""
 
 
-def _is_on_the_device(value: Any) -> bool:
-    """Whether it is a tensor, and none that tracing made of a number, which stays with the processor."""
+def _is_device_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, except those that tracing creates from a number, which stay on the CPU."""
     is_tensor: bool = value.type().kind() == "TensorType"
     return is_tensor and value.node().kind() != "prim::NumToTensor"
 
 
 class CudaRunner:
-    """Implements `Runner`.
+    """Implements `Runner` for a GPU.
 
     Args:
         module: the model, on the device.
-        manifest: what it takes and gives.
-        device: a GPU.
-        sizes: of batches, growing.
-        layout: the memory format of what the model takes.
+        manifest: the model's input and classes.
+        device: the GPU.
+        sizes: batch sizes, ascending.
+        layout: memory format of the model's input.
     """
 
     def __init__(
@@ -208,22 +209,22 @@ class CudaRunner:
         )
 
     def run(self, images: Sequence[Pixels], k: int) -> TopK:
-        """Runs one batch to its end; see `Runner`."""
+        """Runs one batch; see `Runner`."""
         return self._pipeline.run(images, k)
 
-    def keep(self, sizes: Sequence[int]) -> None:
-        """Runs no others from now on; see `Runner`."""
+    def keep_sizes(self, sizes: Sequence[int]) -> None:
+        """Restricts the runner to these sizes; see `Runner`."""
         self._sizes = list(sizes)
-        self._pipeline.keep(sizes)
+        self._pipeline.keep_sizes(sizes)
 
     def close(self) -> None:
-        """Ends the launcher, which frees the graphs and the page-locked memory; see `Runner`."""
+        """Ends the launcher, and frees the graphs and the page-locked memory; see `Runner`."""
         self._pipeline.close(self._forward.close)
 
     def capture_graphs(self) -> None:
-        """Runs every size it keeps by a recorded graph from now on; they must have been warmed up.
+        """Captures a graph for every size, which must have been warmed up; later runs replay the graphs.
 
         Raises:
-            RuntimeError: the model cannot be recorded; it runs as before.
+            RuntimeError: if the model cannot be captured; it then runs without graphs.
         """
         self._pipeline.run_on_launcher(partial(self._forward.capture, self._sizes, self._image_shape, self._device))

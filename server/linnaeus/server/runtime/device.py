@@ -1,4 +1,4 @@
-"""Devices and the settings of torch that hold for the whole process."""
+"""Devices, and the settings of torch and the C library that hold for the whole process."""
 
 import ctypes
 import sys
@@ -12,16 +12,16 @@ from linnaeus.server.errors import StartupError
 from linnaeus.server.process.cores import usable_cores
 from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 
-# A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
-# Python's 5 ms are the length of a whole batch for a small model.
-_SWITCH_SECONDS = 0.0005
-# Up to here it pays more to leave the other cores to the event loop than to make a run shorter.
+# After a call into torch a worker waits at most this long for the interpreter lock while the event loop holds it.
+# Python's default of 5 ms is as long as a whole batch of a small model.
+_SWITCH_INTERVAL_SECONDS = 0.0005
+# Runs up to this long use one core: the event loop gains more from the other cores than the run would.
 _SHORT_RUN_SECONDS = 0.003
-# Who comes while the event loop runs an image itself waits for so long at most.
+# The event loop may run an image itself if that delays other calls by at most this long.
 _INLINE_RUN_SECONDS = 0.001
-_MOST_STREAMS = 4
-_STREAMS_OF_A_GPU = 2
-_MOST_DECODERS_OF_A_GPU = 4
+_MAX_CPU_WORKERS = 4
+_GPU_WORKERS = 2
+_MAX_DECODERS_WITH_GPU = 4
 # malloc.h
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
@@ -30,10 +30,10 @@ _LARGEST_HEAP_BLOCK_BYTES = 1 << 30
 
 
 def resolve_device(name: str) -> torch.device:
-    """Turns `auto`, `cpu`, `cuda` or `cuda:N` into a device that is there.
+    """Returns the device that `auto`, `cpu`, `cuda` or `cuda:N` names.
 
     Raises:
-        StartupError: the name means nothing, or the device is not there.
+        StartupError: if the name is not valid, or the device does not exist.
     """
     if name == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -52,10 +52,10 @@ def resolve_device(name: str) -> torch.device:
 
 
 def resolve_devices(names: str) -> list[torch.device]:
-    """Turns one or several names, separated by commas, into devices that are there, each once.
+    """Returns the devices named in a comma-separated list, without duplicates.
 
     Raises:
-        StartupError: as `resolve_device`, or no name was given.
+        StartupError: see `resolve_device`; also if the list is empty.
     """
     devices = [resolve_device(name.strip()) for name in names.split(",") if name.strip()]
     if not devices:
@@ -64,9 +64,9 @@ def resolve_devices(names: str) -> list[torch.device]:
 
 
 def is_responsive(device: torch.device) -> bool:
-    """Whether a device still computes. One that has seen an illegal access fails at everything from then on.
+    """Whether a device still computes; after an illegal memory access every operation on it fails.
 
-    One that is only short of memory, which others may be using, does.
+    A device that is only out of memory counts as responsive: others may be using the memory.
     """
     try:
         return float(torch.ones(8, device=device).sum().item()) == 8.0
@@ -75,76 +75,79 @@ def is_responsive(device: torch.device) -> bool:
 
 
 def default_workers(device: torch.device) -> int:
-    """How many batches are under way at once.
+    """Returns how many batches run at once on a device by default.
 
-    On a CPU one a core, within reason, for each takes memory for its activations. On a GPU two: one is staged and
+    CPU: one per core, but few, because each needs memory for its activations. GPU: two, so that one is staged and
     copied while the other computes.
     """
-    return min(usable_cores(), _MOST_STREAMS) if device.type == "cpu" else _STREAMS_OF_A_GPU
+    return min(usable_cores(), _MAX_CPU_WORKERS) if device.type == "cpu" else _GPU_WORKERS
 
 
 def default_decoders(devices: Sequence[torch.device]) -> int:
-    """How many pictures are decoded at once: one a core, but not so many beside a GPU.
+    """Returns how many images are decoded at once by default: one per core, but few beside a GPU.
 
-    What feeds a GPU is the interpreter, and every decoder more wants its lock, too (docs/decisions/0010-cuda.md).
+    A GPU is fed through the interpreter, and every further decoder competes for its lock (docs/decisions/0010-cuda.md).
     """
     cores = usable_cores()
-    return min(cores, _MOST_DECODERS_OF_A_GPU) if any(each.type == "cuda" for each in devices) else cores
+    return min(cores, _MAX_DECODERS_WITH_GPU) if any(each.type == "cuda" for each in devices) else cores
 
 
 def configure_process(intra_op_threads: int) -> None:
-    """Sets what torch and the C library keep for the whole process; call it once, before any model is loaded.
+    """Configures torch and the C library for the whole process; call it once, before any model is loaded.
 
     Args:
-        intra_op_threads: threads for one operation on the CPU; 0 for one a core.
+        intra_op_threads: threads for one operation on the CPU; 0: one per core.
     """
-    # By itself torch knows which cores it is bound to, not how much of their time it gets.
+    # torch respects the process's core affinity but not its CPU quota
     torch.set_num_threads(intra_op_threads or min(torch.get_num_threads(), usable_cores()))
-    sys.setswitchinterval(_SWITCH_SECONDS)
+    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
     _keep_freed_memory()
     _configure_cudnn()
 
 
 class CoreShare:
-    """Shares the cores between the batches that run side by side on a CPU; a GPU's runs leave them alone.
+    """Divides the cores between concurrent batches on a CPU; for a GPU it does nothing.
 
-    A batch that runs alone has all cores. Once there is enough to do, one batch a core is faster than one batch on all
-    of them: its operations wait for no other thread. A model whose runs are short has one core always, unless the
-    operator says otherwise: the other cores' threads would have to be woken for each of its operations, and the event
-    loop, for which such a model waits most of the time, needs them more.
+    A batch that runs alone uses all cores. Under load one batch per core is faster than one batch on all cores, because
+    its operations wait for no other thread. A model with short runs always uses one core, unless the operator set the
+    number of threads: waking the other cores' threads for each operation costs more than it gains, and the event loop,
+    for which such a model mostly waits, needs those cores.
 
     Args:
-        device: where the batches run.
-        threads: threads of one operation at most; 0: one a core.
+        device: the device that the batches run on.
+        threads: maximum number of threads for one operation; 0: one per core.
     """
 
     def __init__(self, device: torch.device, threads: int) -> None:
         self._threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 0
-        self._is_free = not threads
+        self._is_automatic = not threads
 
     def take(self, concurrent: int, is_short: bool = False) -> None:
-        """Gives the calling thread its part, for its next run beside so many others.
+        """Sets the number of torch threads for the calling thread's next run.
 
         Args:
-            concurrent: how many others.
-            is_short: whether the runs of its model are.
+            concurrent: number of other batches that run at the same time.
+            is_short: whether the model's runs are short.
         """
         if self._threads:
             torch.set_num_threads(1 if is_short else max(1, self._threads // (concurrent + 1)))
 
     def are_short(self, largest_run_seconds: float) -> bool:
-        """Whether a model's runs count as short, the largest of them taking so long."""
-        return self._is_free and self._threads > 0 and largest_run_seconds <= _SHORT_RUN_SECONDS
+        """Whether a model whose largest batch takes this long has short runs."""
+        return self._is_automatic and self._threads > 0 and largest_run_seconds <= _SHORT_RUN_SECONDS
 
     def runs_inline(self, run_seconds: float) -> bool:
-        """Whether the event loop may run a single image itself, that taking so long."""
+        """Whether the event loop may itself run a single image that takes this long."""
         return run_seconds <= _INLINE_RUN_SECONDS
 
     def take_short(self, busy: bool) -> Callable[[], float]:
-        """Gives the calling thread the core for short runs.
+        """Restricts the calling thread to one core for short runs.
+
+        Args:
+            busy: whether other work competes for the core.
 
         Returns:
-            A clock for them, which stands still while others have the core if those are `busy`.
+            A clock for the runs, in seconds; with `busy` it stands still while other threads have the core.
         """
         self.take(0, is_short=True)
         return time.thread_time if busy else time.perf_counter
@@ -155,11 +158,11 @@ class CoreShare:
         return time.perf_counter
 
     def take_one(self) -> Callable[[], float]:
-        """Gives the calling thread one core, beside others that are busy.
+        """Restricts the calling thread to one core beside busy ones.
 
         Returns:
-            A clock for its runs that stands still while others have the core, and counts its own work as if all cores
-            shared it. On a GPU, whose work no thread's clock sees, a usual one.
+            A clock for its runs, in seconds. On a CPU it counts the thread's own CPU time divided by the number of
+            cores, as if all cores shared the work. For a GPU, whose work no thread clock measures, it is a wall clock.
         """
         threads = self._threads
         self.take(threads)
@@ -167,23 +170,20 @@ class CoreShare:
 
 
 def without_profiling() -> AbstractContextManager[None]:
-    """Keeps TorchScript from specialising on every new input shape; enter it around each run.
+    """Returns a context that keeps TorchScript from specialising on every new input shape; enter it around each run.
 
-    The profiling executor stalls the first calls at each new batch size, some models for seconds, and gains nothing on
-    a frozen graph. This switch holds for the thread that enters it.
+    The profiling executor stalls the first calls at each new batch size, for some models for seconds, and gains nothing
+    on a frozen graph. The setting applies to the thread that enters the context.
     """
     manager: AbstractContextManager[None] = torch.jit.optimized_execution(False)
     return manager
 
 
 def release_freed_memory() -> None:
-    """Returns freed memory to the kernel and to the GPUs, once: what was freed will not be needed again.
-
-    See configure_process.
-    """
+    """Returns freed memory to the operating system and the GPUs, once; see `configure_process`."""
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
-        empty_host_cache = getattr(torch.accelerator, "empty_host_cache", None)  # the oldest torch lacks it
+        empty_host_cache = getattr(torch.accelerator, "empty_host_cache", None)  # missing in the oldest supported torch
         if empty_host_cache is not None:
             empty_host_cache()
     malloc_trim = _libc_function("malloc_trim")
@@ -194,22 +194,22 @@ def release_freed_memory() -> None:
 def _keep_freed_memory() -> None:
     """Makes glibc reuse freed activations instead of returning them to the kernel.
 
-    By default every block above 32 MiB is mapped afresh, and its pages are faulted in and zeroed at each run: that
-    made a batch of 32 three times slower than need be (docs/decisions/0004-batch-size.md).
+    By default every block above 32 MiB is mapped anew, and its pages are faulted in and zeroed at each run: a batch of
+    32 took three times as long (docs/decisions/0004-batch-size.md).
     """
     mallopt = _libc_function("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
-        mallopt(_M_ARENA_MAX, 1)  # a thread's own arena ends at 64 MiB: beyond it every block is mapped afresh again
+        mallopt(_M_ARENA_MAX, 1)  # a thread's own arena ends at 64 MiB, beyond which every block is mapped anew again
 
 
 def _configure_cudnn() -> None:
-    """Keeps float32 whole, and lets cuDNN choose its convolutions by rule.
+    """Keeps float32 convolutions in full precision, and disables cuDNN's autotuning.
 
-    Having it time them took half a second for each new batch size and thread, and found nothing that was faster
-    (docs/decisions/0010-cuda.md). By default torch lets convolutions round their operands to TF32, which keeps 10 bits
-    of 23: answers would differ from the CPU's in the third digit. The names are those of torch 2.9; the older ones
+    Autotuning took half a second for each new batch size and thread, and found nothing faster
+    (docs/decisions/0010-cuda.md). By default torch lets convolutions round their operands to TF32, which keeps 10 of 23
+    bits: answers would differ from the CPU's in the third digit. The names are those of torch 2.9; the older ones
     cannot be mixed with them.
     """
     torch.backends.cudnn.benchmark = False
@@ -217,7 +217,7 @@ def _configure_cudnn() -> None:
 
 
 def _libc_function(name: str) -> Callable[..., int] | None:
-    """A function of glibc; None under other C libraries, whose allocators have other habits."""
+    """Returns a function of glibc; None under other C libraries, whose allocators work differently."""
     if not sys.platform.startswith("linux"):
         return None
     function: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)

@@ -1,4 +1,4 @@
-"""How much memory a device has, and what this process holds of it."""
+"""The memory of a device, and what this process holds of it."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ class DeviceMemory:
     """The memory of one device, in bytes.
 
     Attributes:
-        reserved_bytes: held by this process's allocator, in use or kept for the next batch.
-        free_bytes: held by nobody, this process or another.
-        limit_bytes: all there is.
+        reserved_bytes: held by this process's allocator, in use or cached for later batches.
+        free_bytes: held by no process.
+        limit_bytes: the total.
     """
 
     reserved_bytes: int
@@ -21,10 +21,10 @@ class DeviceMemory:
 
 
 def device_memory(device: torch.device) -> DeviceMemory | None:
-    """Asks the device. Any thread may; it waits for no batch.
+    """Returns the memory of a device. Any thread may call it; it does not wait for batches.
 
     Returns:
-        None for a CPU, whose memory is the process's, and for a device that does not answer any more.
+        None for a CPU, which has no memory of its own, and for a device that no longer responds.
     """
     if device.type != "cuda":
         return None

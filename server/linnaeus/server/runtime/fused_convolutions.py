@@ -1,12 +1,12 @@
-"""Faster convolutions on a CPU: oneDNN, each with its activation in one step, and with the batch norm before it.
+"""Faster convolutions on a CPU: fuses each with its activation, and with the batch norm before it, in oneDNN.
 
-Left alone, torch runs an activation as a pass of its own over memory, and on a single thread takes a slow path without
-oneDNN for batches below 16. Where a batch norm and a ReLU come before a convolution, as in DenseNet, nothing folds
-them: the two become one convolution with a single number a channel, which is one pass, too. The numbers that come out
-are the same (docs/decisions/0006-fused-convolutions-and-streams.md and 0016-precision.md have the speeds).
+By default torch runs an activation as a separate pass over memory, and on a single thread takes a slow path without
+oneDNN for batches below 16. A batch norm and a ReLU before a convolution, as in DenseNet, are folded by nothing: they
+become one depthwise convolution of one weight per channel, which is a single pass, too. The results are the same
+(docs/decisions/0006-fused-convolutions-and-streams.md and 0016-precision.md have the speeds).
 
-The rewriting works on TorchScript's own graph, through functions of torch that carry an underscore: where one is
-missing, or a graph holds an unknown operation, the module stays as it is. Weights keep torch's order here: see
+The rewriting works on TorchScript's graph through private functions of torch. If a function is missing, or the graph
+contains an unsupported convolution, the module stays unchanged. The weights keep torch's memory layout; see
 `weight_layout`.
 """
 
@@ -20,19 +20,19 @@ import torch
 
 logger = logging.getLogger(__name__)
 
-Graph: TypeAlias = Any  # torch._C's types are declared in part only
+Graph: TypeAlias = Any  # torch._C's types are only partly declared
 
 _CONVOLUTION = "aten::conv2d"
 FUSED = "mkldnn::_convolution_pointwise"
 _OPERANDS = "%x, %weight, %bias, %stride : int[], %padding : int[], %dilation : int[], %groups : int"
-# The activations that oneDNN computes with a convolution, as torch names them, with their arguments.
+# The activations that oneDNN fuses with a convolution: torch's name to oneDNN's name and arguments.
 _ACTIVATIONS = {"relu": ("relu", ()), "hardtanh": ("hardtanh", ("%low", "%high")), "sigmoid": ("sigmoid", ())}
 _RELUS = ("aten::relu", "aten::relu_")
-_SMALLEST_SIZE = 2.0**-10
+_MIN_MAGNITUDE = 2.0**-10
 
 
 def fuse_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """Rewrites a frozen module's float32 convolutions in place, where all of them can be; returns the module.
+    """Fuses a frozen module's float32 convolutions in place, if all of them can be fused; returns the module.
 
     Args:
         module: frozen, on the CPU, never run before.
@@ -41,36 +41,36 @@ def fuse_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return module
     try:
-        _name_convolutions_alike(graph)
+        _normalise_convolutions(graph)
         if all(map(_can_be_fused, graph.findAllNodes(_CONVOLUTION))):
-            _norms_to_convolutions(graph)
-            _rewrite(graph)
-            torch._C._jit_pass_dce(graph)  # what went into the batch norms
+            _convert_batch_norms(graph)
+            _apply_rules(graph)
+            torch._C._jit_pass_dce(graph)  # removes the constants of the batch norms
     except (AttributeError, RuntimeError) as error:
         logger.warning("convolutions are not fused, the model runs slower than it could: %s", error)
     return module
 
 
-def unbind_convolutions(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
-    """Lets a frozen module's convolutions follow the process's settings of cuDNN; returns the module.
+def remove_traced_settings(module: torch.jit.ScriptModule) -> torch.jit.ScriptModule:
+    """Makes a frozen module's convolutions follow this process's cuDNN settings; returns the module.
 
-    Tracing writes the settings of its own process into every convolution: whether to autotune, and whether to round
-    to TF32.
+    Tracing writes the settings of its own process into every convolution: whether to autotune, and whether to round to
+    TF32.
     """
     try:
-        _name_convolutions_alike(module.graph)
+        _normalise_convolutions(module.graph)
     except (AttributeError, RuntimeError) as error:
         logger.warning("convolutions keep the settings they were traced with: %s", error)
     return module
 
 
-def _name_convolutions_alike(graph: Graph) -> None:
-    """A traced module says `_convolution` where a scripted one says `conv2d`."""
+def _normalise_convolutions(graph: Graph) -> None:
+    """Replaces the `_convolution` of traced modules by `conv2d`, which scripted modules have."""
     for node in list(graph.findAllNodes("aten::_convolution")):
-        given = list(node.inputs())
-        if given[6].toIValue() or _rank(given[1]) != 4:  # transposed, or not of two dimensions
+        inputs = list(node.inputs())
+        if inputs[6].toIValue() or _rank(inputs[1]) != 4:  # transposed, or not two-dimensional
             continue
-        plain = graph.create(_CONVOLUTION, [*given[:6], given[8]], 1)
+        plain = graph.create(_CONVOLUTION, [*inputs[:6], inputs[8]], 1)
         plain.insertBefore(node)
         plain.output().setType(node.output().type())
         node.output().replaceAllUsesWith(plain.output())
@@ -83,32 +83,33 @@ def _rank(value: Any) -> int | None:
 
 
 def _can_be_fused(node: Any) -> bool:
-    """Whether the weights are known float32 numbers, and the rest is known as numbers, too."""
+    """Whether the weights are constant float32 on the CPU and the other arguments are constant numbers."""
     _, weight, _, *numbers = (value.toIValue() for value in node.inputs())
     known = isinstance(weight, torch.Tensor) and weight.dtype == torch.float32 and weight.device.type == "cpu"
     return known and None not in numbers and not any(isinstance(number, str) for number in numbers)
 
 
-def _norms_to_convolutions(graph: Graph) -> None:
-    """Writes each batch norm whose ReLU feeds convolutions only as a convolution by itself, of one number a channel.
+def _convert_batch_norms(graph: Graph) -> None:
+    """Replaces each batch norm whose ReLU feeds only convolutions by a depthwise convolution of one weight per channel.
 
-    That number is 1 or -1, which every precision holds exactly, and its size goes into the convolutions behind: ReLU
-    passes a positive factor on. A size that hardly differs from 0 stays, for dividing by it could overflow.
+    That weight is 1 or -1, which every precision represents exactly; its magnitude is multiplied into the weights of
+    the following convolutions, because ReLU commutes with a positive factor. A magnitude close to 0 is not moved, since
+    dividing by it could overflow.
     """
     for node in list(graph.findAllNodes("aten::batch_norm")):
-        convolutions = _consumers(node)
+        convolutions = _convolutions_after(node)
         if convolutions and (known := _scale_and_shift(node)):
             scale, shift = known
-            size = torch.where(scale.abs() < _SMALLEST_SIZE, 1.0, scale.abs())
-            _replace_norm(graph, node, scale / size, shift / size)
+            magnitude = torch.where(scale.abs() < _MIN_MAGNITUDE, 1.0, scale.abs())
+            _replace_norm(graph, node, scale / magnitude, shift / magnitude)
             for convolution in convolutions:
-                _scale_inputs(graph, convolution, size)
+                _scale_inputs(graph, convolution, magnitude)
 
 
-def _consumers(node: Any) -> list[Any]:
-    """The convolutions behind a batch norm and its ReLU, if there is nothing else: what they take has four dimensions.
+def _convolutions_after(node: Any) -> list[Any]:
+    """Returns the convolutions after a batch norm and its ReLU; empty if the result has any other use.
 
-    Those with groups are left out: each of their weights belongs to some of the channels.
+    Grouped convolutions are excluded: each of their weights belongs to only some of the channels.
     """
     activations = [use.user for use in node.output().uses()]
     if [each.kind() in _RELUS for each in activations] != [True]:
@@ -119,7 +120,7 @@ def _consumers(node: Any) -> list[Any]:
 
 
 def _scale_and_shift(node: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
-    """What a batch norm multiplies each channel by, and what it then adds, if both are known numbers."""
+    """Returns a batch norm's factor and offset per channel; None unless both are constant."""
     weight, bias, mean, variance, training, _, epsilon, _ = [value.toIValue() for value in node.inputs()][1:]
     tensors = (weight, bias, mean, variance)
     if training is not False or not isinstance(epsilon, float):
@@ -141,20 +142,20 @@ def _replace_norm(graph: Graph, node: Any, scale: torch.Tensor, shift: torch.Ten
     node.destroy()
 
 
-def _scale_inputs(graph: Graph, convolution: Any, size: torch.Tensor) -> None:
+def _scale_inputs(graph: Graph, convolution: Any, magnitude: torch.Tensor) -> None:
     weight = list(convolution.inputs())[1].toIValue()
     with graph.insert_point_guard(convolution):
-        scaled = graph.insertConstant((weight * size.view(1, -1, 1, 1)).to(memory_format=torch.channels_last))
+        scaled = graph.insertConstant((weight * magnitude.view(1, -1, 1, 1)).to(memory_format=torch.channels_last))
     convolution.replaceInput(1, scaled)
 
 
-def _rewrite(graph: Graph) -> None:
-    for pattern, replacement in _rules():
+def _apply_rules(graph: Graph) -> None:
+    for pattern, replacement in _rewrite_rules():
         torch._C._jit_pass_custom_pattern_based_rewrite_graph(pattern, replacement, graph)
 
 
-def _rules() -> Iterator[tuple[str, str]]:
-    """What to look for and what to put there; a convolution whose result is also used elsewhere stays unmatched."""
+def _rewrite_rules() -> Iterator[tuple[str, str]]:
+    """Yields patterns and replacements. A convolution whose result has another use does not match the fused ones."""
     convolve = f"%y = {_CONVOLUTION}(%x, %weight, %bias, %stride, %padding, %dilation, %groups)"
     for (name, (fused, arguments)), suffix in itertools.product(_ACTIVATIONS.items(), ("", "_")):
         operands = ", ".join([_OPERANDS, *arguments])

@@ -1,30 +1,30 @@
-"""What went wrong on a device, told from torch's errors: whether memory was short, and the line that says it."""
+"""Classifies torch's errors: whether memory was short, and the line that says what happened."""
 
 import torch
 
-# An error raised inside TorchScript comes out as a plain RuntimeError, so its class says nothing. These are the words
-# of torch's allocators, of CUDA's runtime, and of cuDNN and cuBLAS, which allocate for themselves.
-_SHORT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
-# Lines that say what happened; CUDA's advice follows them, and the interpreter's frames go before them.
-_TELLING = ("CUDA error:", "cuDNN error:", "out of memory")
-_SENTENCES = 3
+# An error inside TorchScript becomes a plain RuntimeError, so only its text identifies it: the words of torch's
+# allocators, of CUDA's runtime, and of cuDNN and cuBLAS, which allocate memory themselves.
+_OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+# Identify the line that says what happened; the interpreter's frames precede it, and CUDA's advice follows.
+_MESSAGE_PHRASES = ("CUDA error:", "cuDNN error:", "out of memory")
+_MAX_SENTENCES = 3
 
 
 class OutOfMemory(RuntimeError):
-    """The device has too little memory left for this run; a smaller one may do."""
+    """The device has too little memory left for this run; a smaller batch may fit."""
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether a run failed for want of memory, on whatever device. What a model says in its own words is no sign."""
+    """Whether a run failed because memory was short. An error raised by the model's own code never counts."""
     return isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _SHORT_OF_MEMORY)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_PHRASES)
     )
 
 
 def error_summary(error: Exception) -> str:
-    """Returns the line of an error of torch that says what happened, without the advice that follows it."""
+    """Returns the line of a torch error that says what happened, without the advice that follows it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    line = next((line for line in lines if any(words in line for words in _TELLING)), lines[-1])
-    return ". ".join(line.split(". ")[:_SENTENCES])
+    line = next((line for line in lines if any(words in line for words in _MESSAGE_PHRASES)), lines[-1])
+    return ". ".join(line.split(". ")[:_MAX_SENTENCES])

@@ -1,16 +1,16 @@
-"""Batches on a device that works by itself: one is staged and sent while another computes.
+"""Runs batches on an asynchronous device: one batch is staged and copied while another computes.
 
-This module owns the order of things: who stages where, what waits for what, how a batch is padded and its answers
-handed back. It must not know what the device is: an `Accelerator` drives it. CUDA is the only one to serve with; the
-tests bring one that puts everything off for as long as it may.
+This module owns the order of operations: which thread stages, what waits for what, how a batch is padded and how its
+answers are returned. It must not know the device; an `Accelerator` drives it. CUDA is the only one in production; the
+tests use one that delays every operation as long as it may.
 
-A run takes a slot and fills its staging memory, which is the calling thread's work. Then the launcher gives the device
-its orders, and the calling thread waits for the answers. With two threads calling, one batch is staged and copied
-while the other computes; batches compute one after the other, each at full speed.
+A run takes a slot and fills its staging memory on the calling thread. The launcher thread then enqueues the device's
+operations, and the calling thread waits for the answers. With two calling threads, one batch is staged and copied while
+the other computes; batches compute one after the other, each at full speed.
 
-Everything that concerns the model is done by the launcher, one thread a runner, warm-up included: what cuDNN has
-chosen for a batch size is known only to the thread that asked (PyTorch's plan caches are thread-local), so a thread
-that had not been warmed up would choose again, in the middle of serving.
+All calls into the model are made by the launcher, one thread per runner, including warm-up: cuDNN's choice for a batch
+size is cached per thread (PyTorch's plan caches are thread-local), so a thread that was not warmed up would choose
+again while serving.
 """
 
 from bisect import bisect_left
@@ -26,108 +26,114 @@ from torch import Tensor
 from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.staging import stage
 
-# Takes uint8 [N, H, W, C] on the device, where N is a size class, and k; gives values and indices, [N, k] each, in
-# memory that nothing else writes to as long as they are held.
+# Takes uint8 [N, H, W, C] on the device, where N is a size class, and k. Returns values and indices, [N, k] each, in
+# memory that nothing else writes to while they are referenced.
 Forward: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
 class CommandQueue(Protocol):
-    """Orders that a device carries out in the order in which they were given, beside those of its other lines."""
+    """A queue of operations that a device runs in order, concurrently with its other queues."""
 
-    def enqueue(self, order: Callable[[], object]) -> None:
-        """Gives an order: operations of torch. It may be carried out at once or at any time later."""
+    def enqueue(self, operation: Callable[[], object]) -> None:
+        """Enqueues torch operations; they may run at once or at any later time."""
 
     def wait_for(self, other: Any) -> None:
-        """What is given from now on begins only when the other line has done all that it was given so far."""
+        """Delays later operations of this queue until the other queue has run everything enqueued there so far."""
 
     def synchronize(self) -> None:
-        """Returns when all that was given so far is done; other threads run meanwhile.
+        """Blocks until everything enqueued so far has run; other threads run meanwhile.
 
         Raises:
-            RuntimeError: the device failed at it.
+            RuntimeError: if an operation failed on the device.
         """
 
 
 class Accelerator(Protocol):
-    """A device that works by itself. Only the launcher calls it."""
+    """An asynchronous device. Only the launcher calls it."""
 
     def set_current(self) -> None:
-        """The calling thread is going to give orders."""
+        """Prepares the calling thread for enqueueing operations."""
 
     def command_queue(self) -> CommandQueue:
-        """A new line."""
+        """Returns a new queue."""
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Memory of the processor's that the device copies from and to by itself."""
+        """Returns host memory that the device can copy from and to asynchronously."""
 
     def device_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Memory of the device's."""
+        """Returns memory of the device."""
 
 
 class _Slot:
-    """What one batch needs from its staging to its answers. One run at a time.
+    """The buffers of one batch, from staging to answers. One run at a time.
 
-    Its copies have a line of their own, so that they need not wait for another batch's computing. Since all use of a
-    slot's memory is by that line, or by what it waits for, a run that failed leaves nothing behind that could touch
-    the next one's data: whatever is still on its way arrives before it.
+    The copies of a slot have a queue of their own, so that they do not wait for another batch's computation. All use of
+    the slot's memory is ordered by that queue, so operations that a failed run left behind complete before those of the
+    next run.
 
     Args:
-        accelerator: where the memory is.
-        computing: the line that computes, shared by all slots of a runner.
+        accelerator: the device.
+        compute_queue: the queue that computes, shared by all slots of a runner.
         forward: the model.
         shape: of the largest batch, [N, H, W, C].
-        classes: that the model tells apart.
+        classes: number of classes.
     """
 
     def __init__(
-        self, accelerator: Accelerator, computing: CommandQueue, forward: Forward, shape: Sequence[int], classes: int
+        self,
+        accelerator: Accelerator,
+        compute_queue: CommandQueue,
+        forward: Forward,
+        shape: Sequence[int],
+        classes: int,
     ) -> None:
-        self._copying, self._computing = accelerator.command_queue(), computing
+        self._copy_queue, self._compute_queue = accelerator.command_queue(), compute_queue
         self._forward = forward
         self._staged = accelerator.staging(shape, torch.uint8)
-        self._sent = accelerator.device_memory(shape, torch.uint8)
+        self._on_device = accelerator.device_memory(shape, torch.uint8)
         self._values = accelerator.staging((shape[0] * classes,), torch.float32)
         self._indices = accelerator.staging((shape[0] * classes,), torch.int64)
-        self._held: list[tuple[Tensor, Tensor]] = []
+        self._answers: list[tuple[Tensor, Tensor]] = []
         self.rows: Pixels = self._staged.numpy()
 
     def launch(self, count: int, size: int, k: int) -> None:
-        """Gives all orders for the images in `rows`; runs on the launcher.
+        """Enqueues all operations for the images in `rows`; runs on the launcher.
 
         Args:
-            count: images staged.
-            size: of the batch that is run, at least `count`; what the other rows hold does not matter.
+            count: number of images staged.
+            size: size of the batch that runs, at least `count`; the contents of the other rows do not matter.
             k: classes to return for each image.
         """
-        # Held until they are fetched: the allocator knows of the computing line only, and would hand their memory on.
+        # Referenced until they are fetched: the allocator tracks only the compute queue, and would reuse the memory
+        # before the copy.
         answers: list[tuple[Tensor, Tensor]] = []
-        self._held = answers
-        self._copying.enqueue(partial(self._send, count))
-        self._computing.wait_for(self._copying)
-        self._computing.enqueue(partial(self._compute, size, k, answers))
-        self._copying.wait_for(self._computing)
-        self._copying.enqueue(partial(self._fetch, count, k, answers))
+        self._answers = answers
+        self._copy_queue.enqueue(partial(self._send, count))
+        self._compute_queue.wait_for(self._copy_queue)
+        self._compute_queue.enqueue(partial(self._compute, size, k, answers))
+        self._copy_queue.wait_for(self._compute_queue)
+        self._copy_queue.enqueue(partial(self._fetch, count, k, answers))
 
     def results(self, count: int, k: int) -> TopK:
-        """Waits for them."""
-        self._copying.synchronize()
-        self._held = []
+        """Waits for the answers and returns them."""
+        self._copy_queue.synchronize()
+        self._answers = []
         indices, values = (each[: count * k].view(count, k) for each in (self._indices, self._values))
         return indices.tolist(), values.tolist()
 
     def synchronize(self) -> None:
-        """Waits for what a failed run may have left on its way; runs on the launcher.
+        """Waits for operations that a failed run may have left; runs on the launcher.
 
         Raises:
-            RuntimeError: the device failed.
+            RuntimeError: if the device failed.
         """
-        self._copying.synchronize()
+        self._copy_queue.synchronize()
 
     def _send(self, count: int) -> None:
-        self._sent[:count].copy_(self._staged[:count], non_blocking=True)
+        self._on_device[:count].copy_(self._staged[:count], non_blocking=True)
 
     def _compute(self, size: int, k: int, answers: list[tuple[Tensor, Tensor]]) -> None:
-        answers.append(self._forward(self._sent[:size], k))
+        answers.append(self._forward(self._on_device[:size], k))
 
     def _fetch(self, count: int, k: int, answers: list[tuple[Tensor, Tensor]]) -> None:
         if not answers:
@@ -137,18 +143,18 @@ class _Slot:
 
 
 class PipelinedRunner:
-    """Implements `Runner` for an accelerator: two batches in flight, and more if more threads call.
+    """Implements `Runner` for an accelerator with two batches in flight, and more if more threads call.
 
-    Only batches of the sizes it keeps are ever run; others are padded to the next. So nothing is chosen, compiled or
-    allocated for the first time while serving.
+    Batches are padded to the next of the runner's sizes, so nothing is chosen, compiled or allocated for the first time
+    while serving.
 
     Args:
         accelerator: the device.
         forward: the model.
         image_shape: [H, W, C].
-        classes: that the model tells apart.
-        sizes: of batches, growing.
-        in_flight: slots that are made beforehand.
+        classes: number of classes.
+        sizes: batch sizes, ascending.
+        in_flight: number of slots created beforehand.
     """
 
     def __init__(
@@ -166,18 +172,18 @@ class PipelinedRunner:
         self._classes = classes
         self._sizes = list(sizes)
         self._in_flight = in_flight
-        self._free: list[_Slot] = []  # slots that no run uses now
+        self._free: list[_Slot] = []  # free slots
         self._launcher = ThreadPoolExecutor(1, "linnaeus-launcher")
         try:
             self._launcher.submit(accelerator.set_current).result()
-            self._computing: CommandQueue = self._launcher.submit(accelerator.command_queue).result()
-            self.keep(sizes)
+            self._compute_queue: CommandQueue = self._launcher.submit(accelerator.command_queue).result()
+            self.keep_sizes(sizes)
         except BaseException:
             self._launcher.shutdown()
             raise
 
     def run(self, images: Sequence[Pixels], k: int) -> TopK:
-        """Runs one batch to its end; see `Runner`."""
+        """Runs one batch; see `Runner`."""
         count = len(images)
         with self._slot() as slot:
             stage(images, slot.rows)
@@ -185,34 +191,34 @@ class PipelinedRunner:
             self._launcher.submit(slot.launch, count, size, k).result()
             return slot.results(count, k)
 
-    def keep(self, sizes: Sequence[int]) -> None:
-        """Runs no others from now on, and makes the slots for them; see `Runner`."""
+    def keep_sizes(self, sizes: Sequence[int]) -> None:
+        """Restricts the runner to these sizes and creates slots for them; see `Runner`."""
         self._sizes = list(sizes)
         self._free.clear()
         self._free += [self._new_slot() for _ in range(self._in_flight)]
 
     def run_on_launcher(self, work: Callable[[], object]) -> None:
-        """Has the launcher do something else with the model, and waits for it."""
+        """Runs `work` on the launcher and waits for it."""
         self._launcher.submit(work).result()
 
-    def close(self, then: Callable[[], object] = lambda: None) -> None:
+    def close(self, cleanup: Callable[[], object] = lambda: None) -> None:
         """Waits for the device, frees the slots and ends the launcher; see `Runner`.
 
         Args:
-            then: what else the launcher is to do once nothing of the model is under way.
+            cleanup: called on the launcher once none of the model's operations is pending.
         """
-        with suppress(RuntimeError):  # it was closed before
-            self._launcher.submit(self._clear, then)
+        with suppress(RuntimeError):  # already closed
+            self._launcher.submit(self._free_slots, cleanup)
         self._launcher.shutdown()
 
-    def _clear(self, then: Callable[[], object]) -> None:
+    def _free_slots(self, cleanup: Callable[[], object]) -> None:
         self._synchronize()
         self._free.clear()
-        then()
+        cleanup()
 
     def _synchronize(self) -> None:
-        for wait in (self._computing.synchronize, *(slot.synchronize for slot in self._free)):
-            with suppress(RuntimeError):  # a lost device, or what a failed run has left
+        for wait in (self._compute_queue.synchronize, *(slot.synchronize for slot in self._free)):
+            with suppress(RuntimeError):  # the device is lost, or a failed run left an error
                 wait()
 
     @contextmanager
@@ -228,5 +234,5 @@ class PipelinedRunner:
 
     def _new_slot(self) -> _Slot:
         shape = (self._sizes[-1], *self._image_shape)
-        make = partial(_Slot, self._accelerator, self._computing, self._forward, shape, self._classes)
-        return self._launcher.submit(make).result()
+        create_slot = partial(_Slot, self._accelerator, self._compute_queue, self._forward, shape, self._classes)
+        return self._launcher.submit(create_slot).result()

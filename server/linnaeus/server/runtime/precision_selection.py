@@ -1,7 +1,7 @@
-"""Brings a version into the precision that is wanted, or with `auto` into the best one; closes what it does not take.
+"""Opens a version in the requested precision, or with `auto` in the best one; closes the others.
 
-It owns the order of things: open, compare with float32, warm up, time against float32. How a model is opened and
-warmed up is the caller's, and what speaks for a precision is `precision`'s.
+This module owns the order: open, compare with float32, warm up, time against float32. The caller opens and warms up
+models; `precision` decides.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,46 +25,46 @@ from linnaeus.server.runtime.runner import Pixels
 
 
 class PrecisionCandidate(Protocol):
-    """A model that can run, in one precision."""
+    """A model in one precision, ready to run."""
 
     @property
     def max_batch_size(self) -> int:
-        """The largest batch."""
+        """The largest batch size."""
 
     def probabilities(self, images: Sequence[Pixels]) -> Sequence[Probabilities]:
-        """Each picture's probabilities, by class index."""
+        """Returns each picture's probabilities, by class index."""
 
     def run_largest(self) -> None:
         """Runs a batch of the largest size."""
 
     def warm(self) -> None:
-        """Warms it up: its largest batch is then the one to form."""
+        """Warms the model up; `max_batch_size` is then the largest batch to form."""
 
     def close(self) -> None:
-        """Frees what batches needed; may be called twice."""
+        """Frees the buffers; idempotent."""
 
 
 M = TypeVar("M", bound=PrecisionCandidate)
-# Opens a model, or raises what made that impossible.
+# Opens a model, or raises the error that prevents it.
 OpenCandidate: TypeAlias = Callable[[], M]
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonPictures:
-    """What answers are compared by: what the version recorded if it recorded any, or else the surest of drawn ones."""
+    """The pictures for comparing precisions: the version's recorded ones, or else the most confident generated ones."""
 
     recorded: Sequence[Pixels]
     drawn: Sequence[Pixels]
 
     @property
     def kind(self) -> str:
-        """In a word or two."""
-        return "recorded pictures" if self.recorded else "drawn pictures, for the version recorded none"
+        """The kind of pictures, as text for users."""
+        return "recorded pictures" if self.recorded else "generated pictures, because the version recorded none"
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedPrecision(Generic[M]):
-    """A model that is ready, in the precision that was selected, and why it is that one."""
+    """A warm model in the selected precision, and the reason for the selection."""
 
     model: M
     precision: str
@@ -72,93 +72,93 @@ class SelectedPrecision(Generic[M]):
 
 
 def select_precision(
-    wanted: str, opens: Mapping[str, OpenCandidate[M]], pictures: ComparisonPictures, clock: Callable[[], float]
+    requested: str, openers: Mapping[str, OpenCandidate[M]], pictures: ComparisonPictures, clock: Callable[[], float]
 ) -> SelectedPrecision[M]:
-    """Opens, compares and warms up; whatever is not returned is closed.
+    """Opens, compares and warms up models; all but the returned one are closed.
 
     Args:
-        wanted: float32, bfloat16, float16 or auto.
-        opens: float32, and what is wanted or may be chosen; all but float32 may fail with `auto`.
-        pictures: to compare answers by.
-        clock: seconds.
+        requested: float32, bfloat16, float16 or auto.
+        openers: float32, and the requested precision or those that may be chosen; with `auto` all but float32 may fail.
+        pictures: the pictures for comparing answers.
+        clock: time in seconds.
 
     Raises:
-        ModelRefused: what is wanted cannot be had.
-        RuntimeError, torch.jit.Error: the model failed.
+        ModelRefused: if the requested precision is not available.
+        RuntimeError, torch.jit.Error: if the model failed.
     """
     opened: list[M] = []
-    taken: M | None = None
+    kept: M | None = None
     try:
-        plain = _open(opens[FLOAT32], opened)
-        if wanted == FLOAT32:
-            plain.warm()
-            selected = SelectedPrecision(plain, FLOAT32, "precision is float32")
-        elif wanted in opens:
-            selected = _select_wanted(wanted, opens[wanted], _Reference(plain, pictures), opened)
+        float32_model = _open(openers[FLOAT32], opened)
+        if requested == FLOAT32:
+            float32_model.warm()
+            selected = SelectedPrecision(float32_model, FLOAT32, "precision is float32")
+        elif requested in openers:
+            selected = _select_requested(requested, openers[requested], _Reference(float32_model, pictures), opened)
         else:
-            selected = _select_fastest(opens, _Reference(plain, pictures), clock, opened)
-        taken = selected.model
+            selected = _select_fastest(openers, _Reference(float32_model, pictures), clock, opened)
+        kept = selected.model
         return selected
     finally:
         for each in opened:
-            if each is not taken:
+            if each is not kept:
                 each.close()
 
 
 class _Reference(Generic[M]):
-    """What float32 answers to the pictures that count."""
+    """The answers of float32 to the pictures that are compared."""
 
-    def __init__(self, plain: M, pictures: ComparisonPictures) -> None:
-        self.plain = plain
+    def __init__(self, float32_model: M, pictures: ComparisonPictures) -> None:
+        self.float32_model = float32_model
         self.kind = pictures.kind
         self._images = list(pictures.recorded or pictures.drawn)
-        self._answers = list(plain.probabilities(self._images))
+        self._answers = list(float32_model.probabilities(self._images))
         if not pictures.recorded:
             places = most_confident(self._answers)
             self._images = [self._images[place] for place in places]
             self._answers = [self._answers[place] for place in places]
 
     def compare(self, other: M) -> Agreement:
-        """How another precision compares with it."""
+        """Returns the agreement of another precision with float32."""
         return compare(other.probabilities(self._images), self._answers)
 
 
-def _open(opens: OpenCandidate[M], opened: list[M]) -> M:
-    opened.append(opens())
+def _open(opener: OpenCandidate[M], opened: list[M]) -> M:
+    opened.append(opener())
     return opened[-1]
 
 
-def _select_wanted(
-    wanted: str, opens: OpenCandidate[M], reference: _Reference[M], opened: list[M]
+def _select_requested(
+    requested: str, opener: OpenCandidate[M], reference: _Reference[M], opened: list[M]
 ) -> SelectedPrecision[M]:
-    model = _open(opens, opened)
+    model = _open(opener, opened)
     agreement = reference.compare(model)
     if not agreement.is_finite:
         raise ModelRefused(
-            f"precision {wanted} gives answers that are no numbers, where float32's are; use another one"
+            f"precision {requested} gives answers that are no numbers, where float32's are; use another one"
         )
     model.warm()
-    return SelectedPrecision(model, wanted, f"precision is {wanted} ({agreement}; {reference.kind})")
+    return SelectedPrecision(model, requested, f"precision is {requested} ({agreement}; {reference.kind})")
 
 
 def _select_fastest(
-    opens: Mapping[str, OpenCandidate[M]], reference: _Reference[M], clock: Callable[[], float], opened: list[M]
+    openers: Mapping[str, OpenCandidate[M]], reference: _Reference[M], clock: Callable[[], float], opened: list[M]
 ) -> SelectedPrecision[M]:
-    reference.plain.warm()
-    models = {FLOAT32: reference.plain}
-    tried: list[Trial] = []
-    for name in [each for each in opens if each != FLOAT32]:
+    reference.float32_model.warm()
+    models = {FLOAT32: reference.float32_model}
+    trials: list[Trial] = []
+    for name in [each for each in openers if each != FLOAT32]:
         try:
-            model = _open(opens[name], opened)
+            model = _open(openers[name], opened)
             agreement = reference.compare(model)
             if agreement.holds:
                 model.warm()
                 models[name] = model
-            tried.append(Trial(name, agreement=agreement))
+            trials.append(Trial(name, agreement=agreement))
         except (ModelRefused, *FAILURES) as error:
-            tried.append(Trial(name, failure=error_summary(error)))
+            trials.append(Trial(name, failure=error_summary(error)))
     rates = images_per_second({name: (each.max_batch_size, each.run_largest) for name, each in models.items()}, clock)
     choice = choose_precision(
-        rates[FLOAT32], [replace(trial, images_per_second=rates.get(trial.precision, 0.0)) for trial in tried]
+        rates[FLOAT32], [replace(trial, images_per_second=rates.get(trial.precision, 0.0)) for trial in trials]
     )
     return SelectedPrecision(models[choice.precision], choice.precision, f"{choice.reason}; {reference.kind}")

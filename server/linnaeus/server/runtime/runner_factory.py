@@ -1,4 +1,4 @@
-"""Chooses what runs a model, by the kind of its device."""
+"""Creates the runner for a model, by the kind of its device."""
 
 import logging
 
@@ -20,10 +20,10 @@ logger = logging.getLogger(__name__)
 def open_runner(
     module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, largest: int, precision: str = FLOAT32
 ) -> Runner:
-    """What runs the module, which is on the device, in batches up to the largest.
+    """Returns a runner for a module on the device, for batches up to the largest size.
 
     Raises:
-        RuntimeError: torch's, such as for want of memory; nothing is left of it then.
+        RuntimeError: if torch fails, for example for lack of memory; nothing is left open.
     """
     if device.type == "cpu":
         return CpuRunner(module, manifest.input, largest)
@@ -31,9 +31,9 @@ def open_runner(
 
 
 def capture_graphs(runner: Runner) -> bool:
-    """Has a runner run its sizes by recorded graphs from now on, and says whether it does.
+    """Makes a runner capture CUDA graphs of its sizes; returns whether it now uses graphs.
 
-    One that has none to record, and a model that cannot be recorded, goes on as before: slower, not wrong.
+    A CPU runner, and a model that cannot be captured, run on without graphs: slower, but correct.
     """
     if not isinstance(runner, CudaRunner):
         return False

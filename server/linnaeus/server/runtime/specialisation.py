@@ -1,26 +1,26 @@
-"""Fits a frozen module to its device: the precision, the memory format, and on a CPU oneDNN's convolutions."""
+"""Fits a frozen module to its device: precision, memory format and, on a CPU, oneDNN convolutions."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, unbind_convolutions
+from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, remove_traced_settings
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.precision_cast import cast_graph
 from linnaeus.server.runtime.weight_layout import reorder_weights
 
-_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class Specialisation:
-    """How a model was fitted to one device, for people.
+    """How a model was fitted to one device, as text for users.
 
     Attributes:
-        device: its name.
+        device: name of the device.
         precision: float32, bfloat16 or float16.
-        reason: why it is that one.
+        reason: why this precision was chosen.
         memory_format: channels_last or channels_first.
     """
 
@@ -31,22 +31,22 @@ class Specialisation:
 
 
 def describe_specialisation(device: torch.device, precision: str, reason: str) -> Specialisation:
-    """Describes what `specialise` does."""
+    """Describes the result of `specialise`."""
     last = memory_format(device, precision) is torch.channels_last
     return Specialisation(str(device), precision, reason, "channels_last" if last else "channels_first")
 
 
 def memory_format(device: torch.device, precision: str) -> torch.memory_format:
-    """How [N, C, H, W] lies in memory: channels last but for float32 on a GPU, whose convolutions were faster first.
+    """Returns the memory format of the model's input: channels last, except float32 on a GPU.
 
-    See docs/decisions/0010-cuda.md.
+    There convolutions were faster with channels first (docs/decisions/0010-cuda.md).
     """
     first = device.type != "cpu" and precision == FLOAT32
     return torch.contiguous_format if first else torch.channels_last
 
 
 def fast_precisions(device: torch.device) -> list[str]:
-    """Those besides float32 that the device has instructions for; whether they are faster, only timing tells."""
+    """Returns the precisions besides float32 that the device has instructions for; they may still be slower."""
     if device.type == "cpu":
         onednn = torch.ops.mkldnn
         supported = {"bfloat16": onednn._is_mkldnn_bf16_supported, "float16": onednn._is_mkldnn_fp16_supported}
@@ -61,16 +61,16 @@ def specialise(
 
     Args:
         module: on the device, in its memory format, never run before.
-        device: where it is.
+        device: the device.
         precision: float32, bfloat16 or float16.
-        images: uint8 [N, C, H, W], on the device, as it will be given.
+        images: uint8 [N, C, H, W], on the device; an example input.
 
     Raises:
-        RuntimeError, torch.jit.Error: the module cannot be converted, or fails on the images.
+        RuntimeError, torch.jit.Error: if the module cannot be converted, or fails on the images.
     """
-    # Without instructions of its own for a precision, oneDNN refuses it; torch's own convolutions do not.
+    # Without hardware instructions for a precision oneDNN refuses it; torch's own convolutions do not.
     with_onednn = device.type == "cpu" and (precision == FLOAT32 or precision in fast_precisions(device))
-    module = fuse_convolutions(module) if with_onednn else unbind_convolutions(module)
+    module = fuse_convolutions(module) if with_onednn else remove_traced_settings(module)
     if precision != FLOAT32:
-        cast_graph(module.graph, _TYPES[precision])
+        cast_graph(module.graph, _DTYPES[precision])
     return reorder_weights(module, images) if with_onednn else module

@@ -1,11 +1,11 @@
-"""Top-k in a fixed order."""
+"""Top-k with a defined order of ties."""
 
 import torch
 from torch import Tensor
 
 
 def top_k(probabilities: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Returns the k highest of each row and their places, best first, equal ones by lower index.
+    """Returns the k highest values of each row and their indices, best first, equal ones by lower index.
 
     `torch.topk` breaks ties in no fixed order, also across the k-th place; a stable sort does not.
 
@@ -20,5 +20,6 @@ def top_k(probabilities: Tensor, k: int) -> tuple[Tensor, Tensor]:
     return values[:, :k], indices[:, :k]
 
 
-# In one call: torch lets go of the interpreter's lock at each, and while the event loop works it comes back late.
+# As one scripted call: torch releases the interpreter lock at each call, and regains it late while the event loop
+# works.
 scripted_top_k = torch.jit.script(top_k)

@@ -1,10 +1,11 @@
-"""Stores the weights of oneDNN's convolutions in the order in which oneDNN reads them, once and for all.
+"""Stores the weights of oneDNN convolutions in oneDNN's own memory layout.
 
-Left alone, it reorders them at every call. Which order is best depends on the size of what a convolution is given, and
-a graph does not say it: one run of a copy does. Without the size oneDNN guesses, and where it guesses wrong it reorders
-at every call what should have been in order already: one of DenseNet-121's convolutions took 18 ms instead of 0.9.
+By default oneDNN reorders the weights at every call. The best layout depends on the input size of the convolution,
+which the graph does not contain; one run of a copy finds it. Without the size oneDNN guesses, and a wrong guess means
+reordering at every call again: one of DenseNet-121's convolutions took 18 ms instead of 0.9.
 
-Weights in a branch, and all of them where torch lacks what this needs, stay as they are: slower, not wrong.
+Weights inside a branch keep torch's layout, and so do all weights if torch lacks the functions used here: slower, but
+correct.
 """
 
 import logging
@@ -21,33 +22,33 @@ logger = logging.getLogger(__name__)
 
 
 def reorder_weights(module: torch.jit.ScriptModule, images: Tensor) -> torch.jit.ScriptModule:
-    """Changes a frozen module in place, and returns it.
+    """Reorders the weights of a frozen module in place, and returns the module.
 
     Args:
         module: with fused convolutions, on the CPU, never run before.
-        images: uint8 [N, C, H, W], as it will be given.
+        images: uint8 [N, C, H, W]; an example input.
     """
     graph: Graph = module.graph
     try:
-        sizes = _sizes(module, images)
+        sizes = _input_sizes(module, images)
         for node, size in zip(_convolutions(graph), sizes, strict=True):
             _reorder(graph, node, size)
-        torch._C._jit_pass_dce(graph)  # the weights as they were
+        torch._C._jit_pass_dce(graph)  # removes the original weights
     except (AttributeError, RuntimeError, torch.jit.Error) as error:
         logger.warning("weights are not in oneDNN's order, the model runs slower than it could: %s", error)
     return module
 
 
 def _convolutions(graph: Graph) -> list[Any]:
-    """Those that every run comes by, in the graph's order."""
+    """Returns the convolutions that every run executes, in the graph's order."""
     return [node for node in graph.nodes() if node.kind() == FUSED]
 
 
-def _sizes(module: torch.jit.ScriptModule, images: Tensor) -> Sequence[list[int]]:
-    """What each convolution is given, in their order. Runs a copy, for a graph that was run is not to be changed.
+def _input_sizes(module: torch.jit.ScriptModule, images: Tensor) -> Sequence[list[int]]:
+    """Returns the input size of each convolution, in order. Runs a copy, because a graph must not change after a run.
 
-    The copy answers with the sizes instead of probabilities. (Watching the run by one of torch's dispatch modes would
-    import its compiler: a second and 180 MB.)
+    The copy returns the sizes instead of probabilities. (Observing the run with a torch dispatch mode would import its
+    compiler: a second and 180 MB.)
     """
     graph: Graph = module.graph.copy()
     numbers = torch._C.ListType.ofInts()

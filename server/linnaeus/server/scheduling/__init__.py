@@ -1,9 +1,10 @@
-"""The batch queue: standard library only, no torch, no gRPC, no asyncio; time comes from an injected clock.
+"""The batch scheduler. It uses only the standard library: no torch, no gRPC, no asyncio. The clock is injected.
 
-Each module imports only those named before it: `tickets`, `sliding_quantile`, `deadline_queue`; measurements
+Each module imports only modules listed before it: `tickets`, `sliding_quantile`, `deadline_queue`; measurements
 (`batch_latency`, `service_rate`, `prediction_margin`, `cancelling_callers`); data (`lanes`); decisions (`policy`,
-`completion_estimate`, `admission`); the state that they change (`fair_time`, `ticket_transitions`, `queue_state`,
-`running_batches`). Threads call `queue`, which adds the lock; `thread_wakeup` chooses the threads to wake.
+`completion_estimate`, `admission`); the state that the decisions change (`fair_time`, `ticket_transitions`,
+`queue_state`, `running_batches`); `thread_wakeup`, which chooses the threads to wake; and `queue`, the only module that
+takes the lock. Other folders call `queue`.
 """
 
 from linnaeus.server.scheduling.batch_latency import LatencyTable

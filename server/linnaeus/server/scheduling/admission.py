@@ -1,4 +1,4 @@
-"""Who is let in: a promise is given here, or refused while refusing costs nothing yet."""
+"""Admission control: admits a request, or refuses it before any work is done for it."""
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,17 +15,17 @@ from linnaeus.server.scheduling.completion_estimate import (
 from linnaeus.server.scheduling.lanes import Device, Lane
 from linnaeus.server.scheduling.tickets import NoDevice, Payload, Priority, QueueFull, Ticket, TooLate
 
-# A ticket without a deadline is ordered as if it had this one: those that have one usually go first, but never so many
-# that it starves. It is never refused or dropped for it.
+# A ticket without a deadline is ordered as if its deadline were this far away: tickets with a deadline usually run
+# first, but cannot starve it. This implied deadline never causes a refusal or a drop.
 IMPLIED_TIMEOUT_SECONDS = 5.0
-# Of the time that a candidate is expected to wait, how much more it must be able to. A queue whose heads are always at
-# their last instant is torn into small batches; one that is a little shorter gives full ones.
-_RESERVE = 0.2
+# The share of its expected waiting time that a candidate must have to spare. If the queue's heads are always close to
+# their deadlines, batches become small; refusing a little earlier keeps batches full.
+_WAIT_RESERVE = 0.2
 
 
-@dataclass(slots=True)  # frozen ones take thrice as long to make, and every request makes one
+@dataclass(slots=True)  # not frozen: a frozen one takes three times as long to create, and every request creates one
 class Arrival(Generic[Payload]):
-    """What is asked for; see BatchQueue.admit."""
+    """A request for admission; see `BatchQueue.admit` for the fields."""
 
     payload: Payload
     deadline: float | None
@@ -36,13 +36,13 @@ class Arrival(Generic[Payload]):
 
 
 class Admission(Generic[Payload]):
-    """Makes a ticket for a candidate, or turns it away. Belongs to the queue's lock.
+    """Creates a ticket for a request, or refuses it. Guarded by the queue's lock.
 
     Args:
-        lanes: the queue's, as they change.
+        lanes: the queue's lanes; the queue changes the mapping in place.
 
     Attributes:
-        cancelling_callers: which callers usually leave; whoever ends a ticket tells it.
+        cancelling_callers: the callers that usually cancel; `QueueState` records how each ticket ends.
     """
 
     def __init__(self, lanes: Mapping[Hashable, Lane[Payload]]) -> None:
@@ -53,22 +53,22 @@ class Admission(Generic[Payload]):
     def admit(
         self, arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float
     ) -> Ticket[Payload]:
-        """Returns a ticket that belongs nowhere yet; one that is held back says until when.
+        """Returns a new ticket that is in no queue yet. `held_until` is set if the ticket is to be held back.
 
         Raises:
-            NoDevice, QueueFull, TooLate: see BatchQueue.admit.
+            NoDevice, QueueFull, TooLate: see `BatchQueue.admit`.
         """
         deadline = arrival.deadline
         _require_capacity(arrival, lane, devices, now)
         due = now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline
-        candidate = Candidate(lane.flows[arrival.priority], due, lane.decode_work(arrival.size))
+        candidate = Candidate(lane.flows[arrival.priority], due, lane.expected_decode_seconds(arrival.size))
         estimate = estimate_completion(candidate, self._lanes.values(), devices, now)
         predicted = now + estimate.answer_in_seconds
         if deadline is not None:
             _require_in_time(candidate, estimate, deadline, now)
         hold_seconds = self._hold_seconds(arrival, devices, predicted)
-        # The policy fills a batch up to the deadline. That is no reason to refuse anybody, but whoever is answered
-        # later for it was not predicted wrongly.
+        # The policy may fill the batch with later tickets up to the deadline. This is no reason to refuse the request,
+        # but the prediction includes it, so that a fuller batch does not count as a prediction error.
         filling_seconds = min(estimate.fill_seconds, max(due - predicted, 0.0))
         return Ticket(
             lane.name,
@@ -87,7 +87,7 @@ class Admission(Generic[Payload]):
         )
 
     def _hold_seconds(self, arrival: Arrival[Payload], devices: Sequence[Device[Payload]], predicted: float) -> float:
-        """How long a candidate is held back: not on an idle device, nor if it would be late for it."""
+        """Returns how long to hold a ticket back: 0 if the devices are idle or if holding would miss the deadline."""
         seconds = self.cancelling_callers.hold_seconds(arrival.caller)
         if not seconds or not any(device.running for device in devices):
             return 0.0
@@ -101,7 +101,7 @@ def _require_capacity(
         raise NoDevice
     if arrival.deadline is not None and arrival.deadline <= now:
         raise TooLate(0.0, arrival.deadline - now)
-    if lane.depth_above(arrival.priority) >= lane.limits.max_queue_size:
+    if lane.depth_at_or_above(arrival.priority) >= lane.limits.max_queue_size:
         raise QueueFull(lane.depth, backlog_seconds(lane, devices))
 
 
@@ -111,12 +111,12 @@ def _require_in_time(
     deadline: float,
     now: float,
 ) -> None:
-    """Refuses a candidate whose answer is to be expected after its deadline, past errors allowed for."""
+    """Raises TooLate if the estimate plus the flow's margin is after the deadline."""
     flow, timeout = candidate.flow, deadline - now
-    least = candidate.decode_seconds + estimate.run_seconds
-    if least <= timeout:  # it would have been in time but for the others: they are to make shorter batches
+    shortest = candidate.decode_seconds + estimate.run_seconds
+    if shortest <= timeout:  # in time if the lane were empty, so shorter batches would help
         flow.lane.record_timeout(timeout, now)
-    expected = max(estimate.answer_in_seconds + flow.margin.margin_seconds(timeout, now), least)
-    expected += _RESERVE * (expected - least)
+    expected = max(estimate.answer_in_seconds + flow.margin.margin_seconds(timeout, now), shortest)
+    expected += _WAIT_RESERVE * (expected - shortest)
     if expected > timeout:
         raise TooLate(expected, timeout)

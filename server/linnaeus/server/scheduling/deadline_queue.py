@@ -1,4 +1,4 @@
-"""Tickets in the order in which they are due."""
+"""A queue of tickets, earliest due time first."""
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
@@ -9,11 +9,11 @@ from linnaeus.server.scheduling.tickets import Payload, Ticket
 
 
 class DeadlineQueue(Generic[Payload]):
-    """Tickets sorted by when they are due, then by admission. Any of them may leave.
+    """Tickets sorted by due time, then by order of admission. Any ticket can be removed.
 
     Attributes:
-        entries: when each is due, its order and itself, sorted; whoever only counts them asks here, as that costs no
-            call. The order is unique, so two tickets are never compared themselves.
+        entries: (due, order, ticket), sorted. Callers that only count use it directly, which saves a call. The order is
+            unique, so tickets themselves are never compared.
     """
 
     __slots__ = ("entries",)
@@ -29,17 +29,17 @@ class DeadlineQueue(Generic[Payload]):
 
     @property
     def head(self) -> Ticket[Payload]:
-        """The most urgent one; there must be one."""
+        """The most urgent ticket; the queue must not be empty."""
         return self.entries[0][2]
 
     def add(self, ticket: Ticket[Payload]) -> None:
-        """Puts it into its place."""
+        """Inserts a ticket."""
         insort(self.entries, (ticket.due, ticket.order, ticket))
 
     def remove(self, ticket: Ticket[Payload]) -> None:
-        """Takes it out; it must be there."""
+        """Removes a ticket, which must be in the queue."""
         del self.entries[bisect_left(self.entries, (ticket.due, ticket.order))]
 
-    def ahead_of(self, due: float) -> int:
-        """Counts those that go before a candidate that is due then."""
+    def count_before(self, due: float) -> int:
+        """Returns the number of tickets that precede a candidate with this due time."""
         return bisect_left(self.entries, (due, inf)) if self.entries else 0

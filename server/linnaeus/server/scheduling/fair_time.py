@@ -1,4 +1,4 @@
-"""The virtual time of the flows' fair shares, as in start-time fair queueing."""
+"""The virtual time of start-time fair queueing."""
 
 from collections.abc import Iterable
 from typing import Generic
@@ -8,23 +8,23 @@ from linnaeus.server.scheduling.tickets import Payload
 
 
 class FairTime(Generic[Payload]):
-    """The device seconds over weight that the active flow with the least use has had; it never goes back.
+    """The least weighted use (device seconds divided by weight) of any active flow. It never decreases.
 
-    Belongs to the queue's lock.
+    Guarded by the queue's lock.
     """
 
     def __init__(self) -> None:
         self._now = 0.0
 
     def catch_up(self, flow: Flow[Payload]) -> None:
-        """Levels a flow that becomes active with the others: no credit for a rest, no debt for a time alone."""
+        """Raises the use of a flow that becomes active to the virtual time, so that an idle flow earns no credit."""
         if not flow.is_active:
             flow.used = max(flow.used, self._now)
 
     def advance(self, active: Iterable[Flow[Payload]]) -> None:
-        """Moves on after a batch has run.
+        """Advances the virtual time after a batch has run.
 
         Args:
-            active: the flows that were active when it ended, at least one.
+            active: the flows that were active when the batch ended; at least one.
         """
         self._now = max(self._now, min(flow.used for flow in active))

@@ -1,19 +1,19 @@
-"""Who goes next, and how many together: the scheduling policy, decided when a device is free and not before.
+"""The scheduling policy: which ticket runs next, and in how large a batch. Decided when a device becomes free.
 
-1.  *Who.* Among the flows (a priority class of a model) with work for the device: first those that have not had more
-    than a moment above their fair share, of these the highest priority, of these the earliest deadline. Fairness is in
-    device seconds over weights, so no model and no priority starves, however urgent the others are.
-2.  *How many.* The batch takes the flow's tickets, earliest deadline first, then the model's other tickets by priority
-    and deadline, as long as the earliest deadline among them holds by the latency table. A ticket that is likely to be
-    late even if it ran alone is dropped instead of run.
-3.  *How long.* No batch is longer than half of the tightest time that calls of any model on the device were lately
-    given, for a request that comes just after it began has to wait for it.
-4.  *When.* At once, with two exceptions. While a batch of the model runs on the device, another begins only when it is
-    full: what comes meanwhile rides together, instead of being torn into small batches by whichever worker is free.
-    And an operator may ask for a delay. Both end at the last instant at which the earliest deadline still holds.
+1.  *Order.* Among the flows (priority classes of a lane) with work for the device, flows within their fair share go
+    first (a tolerance of `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline.
+    Fairness is in device seconds divided by weight, so no model and no priority starves, however urgent the others are.
+2.  *Batch contents.* A batch takes the flow's tickets by deadline, then the lane's other tickets by priority and
+    deadline, as long as the latency table predicts that the earliest deadline among them holds. A ticket that would be
+    late even in a batch of one is dropped instead of run.
+3.  *Batch size limit.* No batch takes longer than half of the tightest recent timeout of any lane on the device,
+    because a request that arrives just after a batch has started waits for its end.
+4.  *Start time.* A batch starts at once, with two exceptions. While a batch of the lane runs on the device, another one
+    starts only when it is full: otherwise the workers would split the arriving tickets into small batches. And the
+    operator may configure a delay. Both end at the last moment at which the earliest deadline still holds.
 
-Decoders ask the same policy whom to decode next, and decode little more than the devices are about to take: what is
-cancelled or late by then costs nothing.
+Decoders use the same order. They decode little more than the devices are about to take, so a ticket that is cancelled
+or expires early costs no decoding.
 """
 
 from bisect import bisect_right
@@ -25,17 +25,17 @@ from typing import Generic
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
 from linnaeus.server.scheduling.tickets import Payload, Ticket
 
-# How far a flow may get ahead of its fair share, in device seconds, before less urgent ones pass it.
+# How far a flow may exceed its fair share, in device seconds, before less urgent flows precede it.
 FAIRNESS_SECONDS = 0.1
-# What a batch may take of the tightest time lately given.
-_LONGEST_PART = 0.5
-# Batches that decoders are ahead of each device. One is too few: the next worker would have to wait for its pictures.
-_DECODED_AHEAD = 1.5
+# The longest batch, as a share of the tightest recent timeout.
+_MAX_SHARE_OF_TIMEOUT = 0.5
+# How many full batches are decoded ahead for each device. One is too few: the next worker would wait for decoders.
+_DECODED_AHEAD_BATCHES = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class BatchPlan(Generic[Payload]):
-    """A batch as it should be: what to run, and what to drop."""
+    """A planned batch: tickets to run, and late tickets to drop."""
 
     flow: Flow[Payload]
     tickets: list[Ticket[Payload]]
@@ -43,32 +43,36 @@ class BatchPlan(Generic[Payload]):
 
 
 class Policy(Generic[Payload]):
-    """Decides; changes nothing. Belongs to the queue's lock.
+    """The scheduling decisions. It changes no state. Guarded by the queue's lock.
 
     Args:
-        lanes: the queue's, as they change.
+        lanes: the queue's lanes; the queue changes the mapping in place.
     """
 
     def __init__(self, lanes: Mapping[object, Lane[Payload]]) -> None:
         self._lanes = lanes
 
     def plan_batch(self, device: Device[Payload], now: float, draining: bool) -> BatchPlan[Payload] | None:
-        """The batch that the device should run now; None if none is due."""
-        due = [lane for lane in self._lanes_of(device) if self.due_in(lane, device, now, draining) <= 0]
+        """Returns the batch that the device should run now; None if none is due."""
+        due = [
+            lane for lane in self._lanes_with_work(device) if self.seconds_until_due(lane, device, now, draining) <= 0
+        ]
         flow = _most_urgent((flow for lane in due for flow in lane.flows if flow.decoded), _decoded_head)
-        return None if flow is None else self._fill(flow, device, now)
+        return None if flow is None else self._fill_batch(flow, device, now)
 
     def wait_seconds(self, device: Device[Payload], now: float) -> float | None:
-        """When a batch will be due, from now; None: not before something changes."""
-        soonest = min([self.due_in(lane, device, now, False) for lane in self._lanes_of(device)], default=inf)
+        """Returns the seconds until a batch is due; None if none is due until the state changes."""
+        soonest = min(
+            [self.seconds_until_due(lane, device, now, False) for lane in self._lanes_with_work(device)], default=inf
+        )
         return None if soonest == inf else max(soonest, 0.0)
 
-    def due_in(self, lane: Lane[Payload], device: Device[Payload], now: float, draining: bool) -> float:
-        """Seconds until a batch of the lane is due on the device; infinite: not before something changes."""
-        waiting = lane.decoded
+    def seconds_until_due(self, lane: Lane[Payload], device: Device[Payload], now: float, draining: bool) -> float:
+        """Returns the seconds until a batch of the lane is due on the device; infinite until the state changes."""
+        waiting = lane.decoded_count
         if not waiting or not _has_instance(lane, device):
             return inf
-        if all(_is_for_another(head, lane, device, now) for head in lane.heads()):
+        if all(_should_wait_for_faster_device(head, lane, device, now) for head in lane.heads()):
             return inf
         if draining or lane.closing or waiting >= self.largest_batch(lane, device, now):
             return 0.0
@@ -77,43 +81,43 @@ class Policy(Generic[Payload]):
             return 0.0
         longest = lane.tables[device.name].longest(waiting, len(device.running), now)
         deadlines = [head.deadline for head in lane.heads() if head.deadline is not None]
-        last_instant = min(deadlines, default=inf) - longest - now
-        return last_instant if waits_for_more else min(_oldest(lane) + delay - now, last_instant)
+        last_moment = min(deadlines, default=inf) - longest - now
+        return last_moment if waits_for_more else min(_oldest_queued_at(lane) + delay - now, last_moment)
 
     def largest_batch(self, lane: Lane[Payload], device: Device[Payload], now: float) -> int:
-        """How many images the lane's batches may hold, so that nobody on the device has to wait too long."""
-        most = lane.limits.max_batch_size
+        """Returns the maximum batch size of the lane under the limit on batch duration; at least 1."""
+        max_size = lane.limits.max_batch_size
         tightest = min(each.tightest_timeout(now) for each in self._lanes.values() if device.name in each.tables)
         if tightest == inf:
-            return most
+            return max_size
         table, concurrent = lane.tables[device.name], len(device.running)
-        allowed, sizes = tightest * _LONGEST_PART, range(1, most + 1)
+        allowed, sizes = tightest * _MAX_SHARE_OF_TIMEOUT, range(1, max_size + 1)
         return max(bisect_right(sizes, allowed, key=lambda size: table.longest(size, concurrent, now)), 1)
 
     def next_undecoded(self, devices: Mapping[str, Device[Payload]]) -> Flow[Payload] | None:
-        """The flow whose first ticket should be decoded next; None if all is decoded that will soon be needed."""
-        wanting = [lane for lane in self._lanes.values() if _is_wanting(lane, devices)]
-        return _most_urgent((flow for lane in wanting for flow in lane.flows if flow.undecoded), _undecoded_head)
+        """Returns the flow whose first ticket should be decoded next; None if enough is decoded ahead."""
+        lanes = [lane for lane in self._lanes.values() if _needs_decoding(lane, devices)]
+        return _most_urgent((flow for lane in lanes for flow in lane.flows if flow.undecoded), _undecoded_head)
 
-    def _lanes_of(self, device: Device[Payload]) -> list[Lane[Payload]]:
-        return [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded]
+    def _lanes_with_work(self, device: Device[Payload]) -> list[Lane[Payload]]:
+        return [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded_count]
 
-    def _fill(self, flow: Flow[Payload], device: Device[Payload], now: float) -> BatchPlan[Payload]:
+    def _fill_batch(self, flow: Flow[Payload], device: Device[Payload], now: float) -> BatchPlan[Payload]:
         table, concurrent = flow.lane.tables[device.name], len(device.running)
-        most = self.largest_batch(flow.lane, device, now)
-        alone = now + table.expected(1, concurrent, now)
+        max_size = self.largest_batch(flow.lane, device, now)
+        earliest_end = now + table.expected(1, concurrent, now)
         plan: BatchPlan[Payload] = BatchPlan(flow, [], [])
-        earliest = inf
-        for ticket in _in_order(flow):
+        earliest_deadline = inf
+        for ticket in _tickets_in_order(flow):
             deadline = inf if ticket.deadline is None else ticket.deadline
-            if _is_for_another(ticket, flow.lane, device, now):
+            if _should_wait_for_faster_device(ticket, flow.lane, device, now):
                 continue
-            if deadline < alone or deadline <= now:
+            if deadline < earliest_end or deadline <= now:
                 plan.late.append(ticket)
                 continue
             size = len(plan.tickets) + 1
-            earliest = min(earliest, deadline)
-            if size > most or (size > 1 and now + table.longest(size, concurrent, now) > earliest):
+            earliest_deadline = min(earliest_deadline, deadline)
+            if size > max_size or (size > 1 and now + table.longest(size, concurrent, now) > earliest_deadline):
                 break
             plan.tickets.append(ticket)
         return plan
@@ -122,7 +126,7 @@ class Policy(Generic[Payload]):
 def _most_urgent(
     flows: Iterable[Flow[Payload]], head: Callable[[Flow[Payload]], Ticket[Payload]]
 ) -> Flow[Payload] | None:
-    """Those within their fair share first, then by priority, then by deadline."""
+    """Returns the flow to serve first: within its fair share, then highest priority, then earliest due head."""
     candidates = list(flows)
     if len(candidates) < 2:
         return candidates[0] if candidates else None
@@ -143,16 +147,18 @@ def _undecoded_head(flow: Flow[Payload]) -> Ticket[Payload]:
     return flow.undecoded.head
 
 
-def _in_order(first: Flow[Payload]) -> Iterator[Ticket[Payload]]:
-    """A lane's tickets, those of one flow before the others."""
+def _tickets_in_order(first: Flow[Payload]) -> Iterator[Ticket[Payload]]:
+    """Yields the decoded tickets of a flow, then those of the lane's other flows."""
     yield from first.decoded
     for flow in first.lane.flows:
         if flow is not first:
             yield from flow.decoded
 
 
-def _is_for_another(ticket: Ticket[Payload], lane: Lane[Payload], device: Device[Payload], now: float) -> bool:
-    """Whether this device would be too slow for a ticket that a faster one can still answer in time."""
+def _should_wait_for_faster_device(
+    ticket: Ticket[Payload], lane: Lane[Payload], device: Device[Payload], now: float
+) -> bool:
+    """Whether this device is too slow to meet the ticket's deadline but another device of the lane can meet it."""
     if ticket.deadline is None or len(lane.tables) == 1:
         return False
     left = ticket.deadline - now
@@ -160,8 +166,8 @@ def _is_for_another(ticket: Ticket[Payload], lane: Lane[Payload], device: Device
     return runs[device.name] > left >= min(runs.values())
 
 
-def _oldest(lane: Lane[Payload]) -> float:
-    """When the first of a lane's decoded tickets came."""
+def _oldest_queued_at(lane: Lane[Payload]) -> float:
+    """Returns when the lane's oldest decoded ticket was queued."""
     return min(ticket.queued_at for flow in lane.flows for ticket in flow.decoded)
 
 
@@ -169,7 +175,7 @@ def _has_instance(lane: Lane[Payload], device: Device[Payload]) -> bool:
     return not lane.limits.instances or device.runs(lane) < lane.limits.instances
 
 
-def _is_wanting(lane: Lane[Payload], devices: Mapping[str, Device[Payload]]) -> bool:
-    """Whether the lane has less decoded than its devices are about to take."""
+def _needs_decoding(lane: Lane[Payload], devices: Mapping[str, Device[Payload]]) -> bool:
+    """Whether fewer tickets are decoded than the lane's devices are about to take."""
     able = sum(name in devices for name in lane.tables)
-    return lane.ahead_of_devices < _DECODED_AHEAD * able * lane.limits.max_batch_size
+    return lane.decoded_or_decoding_count < _DECODED_AHEAD_BATCHES * able * lane.limits.max_batch_size

@@ -1,13 +1,14 @@
-"""A queue that decoders and devices pull from.
+"""The batch queue, which decoders and devices pull from.
 
-A device takes a batch at the last instant, when it is free: what arrived while it was busy rides together, and no
-timer is needed. Decoders pull in the same way. Each model version has a lane of its own, for a batch is of one model.
+A worker takes a batch when it is free, as late as possible, so requests that arrive meanwhile join the next batch and
+no timer is needed. Decoders pull in the same way. Each loaded model version has its own lane, because a batch is of one
+model.
 
-One image is one ticket. It is admitted before any work is done for it, and only if its answer is expected in time;
-decoded, put, and taken in a batch. Whoever holds a ticket may cancel it at any time. A ticket that was cancelled or
-would be late is dropped when the batch is formed: it is never executed, and its neighbours never notice.
+One image is one ticket. It is admitted before any work is done for it, and only if its answer is expected in time; then
+it is decoded, put, and taken in a batch. A ticket may be cancelled at any time. A ticket that was cancelled or would be
+late is dropped when the batch is formed: it is not executed and does not affect the rest of the batch.
 
-`queue_state` and `running_batches` keep the tickets and batches; this file adds the lock, the clock and the waiting.
+`queue_state` and `running_batches` hold the tickets and batches; this module adds the lock, the clock and the waiting.
 """
 
 import threading
@@ -36,11 +37,11 @@ from linnaeus.server.scheduling.tickets import (
 
 @dataclass(frozen=True, slots=True)
 class PredictionError:
-    """How well a lane's answers were predicted of late, in seconds; above 0 where answers came later than predicted.
+    """The recent error of a lane's predictions, in seconds; positive where answers came later than predicted.
 
     Attributes:
-        median_error_seconds: the middle error.
-        margin_seconds: what is now added to predictions, so that nearly all hold.
+        median_error_seconds: the median error.
+        margin_seconds: what is added to estimates at present, so that nearly all hold.
     """
 
     median_error_seconds: float
@@ -51,19 +52,18 @@ class BatchQueue(Generic[Payload]):
     """Lanes of tickets, pulled from in batches. Every method may be called from any thread.
 
     Invariants:
-        1. A ticket is handed out to be run at most once (again only if its device was removed), and never after
-           `cancel`.
-        2. A ticket handed out to be run had not passed its deadline at that moment.
-        3. Of one priority of a lane, a batch takes those that are decoded in the order of their deadlines.
+        1. A ticket is handed out to run at most once (again only if its device was removed), and never after `cancel`.
+        2. A ticket is handed out to run only before its deadline.
+        3. Within one priority of a lane, a batch takes decoded tickets in the order of their deadlines.
         4. A batch is of one lane and never larger than the lane allows.
-        5. While a batch of a lane runs on a device, another is taken there only when it is full, or at the last instant
-           that a deadline allows.
-        6. After `close`, `take` hands out all that was put or is still to be decoded, then returns None.
-        7. After `close_lane`, what the lane holds goes out as ever, at once; then the lane is gone.
+        5. While a batch of a lane runs on a device, the device takes another one of it only when that is full, or at
+            the last moment that a deadline allows.
+        6. After `close`, `take` hands out all tickets that were put or are still to be decoded, then returns None.
+        7. After `close_lane`, the lane's tickets are served without delay; then the lane is removed.
 
     Args:
-        clock: seconds.
-        decoders: threads that pull with `next_to_decode`.
+        clock: monotonic time, in seconds.
+        decoders: number of threads that call `next_to_decode`.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, decoders: int = 1) -> None:
@@ -77,17 +77,17 @@ class BatchQueue(Generic[Payload]):
         self._closed = False
 
     def add_device(self, name: str, workers: int) -> None:
-        """Adds a device, so many workers of which are going to `take`."""
+        """Adds a device with this many workers, each of which is a thread that calls `take`."""
         with self._lock:
             self._state.add_device(name, workers)
             self._worker_wakeup.add(name)
 
     def remove_device(self, name: str, unfinished: Batch[Payload] | None = None) -> list[Ticket[Payload]]:
-        """Takes a device out for good: its workers find nothing more. Each worker may call it.
+        """Removes a device for good; its workers receive no more batches. Each of its workers may call this.
 
         Args:
             name: a device that was added.
-            unfinished: what the worker took and could not run; its tickets wait for another device.
+            unfinished: the batch that the calling worker took and could not run; its tickets wait for another device.
 
         Returns:
             The tickets that no other device can run; they have left the queue.
@@ -108,10 +108,11 @@ class BatchQueue(Generic[Payload]):
         """Adds a lane that the devices in `tables` may run.
 
         Args:
-            lane: its key, which no other has.
-            limits: see there.
-            tables: how long its batches take, by device.
-            learn_from: a lane of the same model, whose measurements are worth more than the tables; if it is open.
+            lane: the lane's key; unique.
+            limits: the lane's limits.
+            tables: batch latencies, by device.
+            learn_from: a lane of the same model whose measurements replace those in `tables`; ignored if it is not
+                open.
         """
         with self._lock:
             opened: Lane[Payload] = Lane(lane, limits, tables)
@@ -120,12 +121,12 @@ class BatchQueue(Generic[Payload]):
             self._state.lanes[lane] = opened
 
     def close_lane(self, lane: Hashable, on_drained: Callable[[], None]) -> None:
-        """Takes no more tickets for a lane; what it holds is served without further delay, then the lane is gone.
+        """Stops admission to a lane; its tickets are served without further delay, then the lane is removed.
 
         Args:
-            lane: an open one that was not closed before.
-            on_drained: called once it is gone, from whichever thread finds that out; it must neither wait nor call the
-                queue.
+            lane: an open lane that was not closed before.
+            on_drained: called when the lane is removed, on the thread that removes it, with the lock held; it must
+                neither block nor call the queue.
         """
         with self._lock:
             self._state.close_lane(self._state.lanes[lane], on_drained)
@@ -142,51 +143,52 @@ class BatchQueue(Generic[Payload]):
         caller: str = "",
         is_decoded: bool = False,
     ) -> Ticket[Payload]:
-        """Reserves a place, before any work is done; `call` is to follow.
+        """Admits a request before any work is done for it; the caller then calls `notify`.
 
         Args:
-            lane: an open one.
-            payload: what decoders and devices will need.
-            deadline: the clock's time after which the answer is worth nothing; None for never.
-            priority: who goes first.
-            size: of what is to be decoded, in bytes.
-            caller: who asks, as far as is known: those who usually leave are held back on a busy device.
-            is_decoded: whether it goes to the devices as it is.
+            lane: an open lane.
+            payload: what decoders and devices need.
+            deadline: time of the clock after which the answer is useless; None for no deadline.
+            priority: the priority class.
+            size: encoded size of the image, in bytes.
+            caller: identity of the caller, empty if unknown; callers that usually cancel are held back on a busy
+                device.
+            is_decoded: whether the payload needs no decoder.
 
         Raises:
-            QueueClosed: the queue is closed.
-            LaneClosed: the lane is, or there is none.
-            NoDevice: the lane's devices have all been taken out.
-            QueueFull: the lane has no place left.
-            TooLate: the deadline has passed, or will have by the time of the answer.
+            QueueClosed: if the queue is closed.
+            LaneClosed: if the lane is closed or does not exist.
+            NoDevice: if all devices of the lane have been removed.
+            QueueFull: if the lane is full.
+            TooLate: if the deadline has passed, or is before the expected answer.
         """
         with self._lock:
-            found = self._state.lanes.get(lane)
+            opened = self._state.lanes.get(lane)
             if self._closed:
                 raise QueueClosed
-            if found is None or found.closing:
+            if opened is None or opened.closing:
                 raise LaneClosed
             arrival = Arrival(payload, deadline, priority, size, caller, is_decoded)
-            return self._state.admit(arrival, found, self._clock())
+            return self._state.admit(arrival, opened, self._clock())
 
     def notify(self) -> bool:
-        """Tells decoders and devices of what was admitted, once for any number of tickets; without it, none looks.
+        """Wakes decoders and workers for the tickets that were admitted; one call covers any number of tickets.
 
         Returns:
-            Whether something was left to a decoder at work, which is as good as done. It may yet be held up: whoever
-            called should do so again within milliseconds.
+            Whether a ticket was left to a decoder that is busy but expected to return soon. The decoder may be delayed,
+            so the caller repeats the call within milliseconds.
         """
         with self._lock:
             self._worker_wakeup.wake()
             return self._decoder_wakeup.wake(may_defer=True)
 
     def next_to_decode(self) -> DecodeTurn[Payload] | None:
-        """Waits until something should be decoded and returns it; None once the queue is closed and nothing is left."""
+        """Blocks until there is something to decode, and returns it; None if the queue is closed and all is decoded."""
         with self._lock:
             self._decoder_wakeup.end_turn()
             while (turn := self._next_to_decode()) is None:
                 if self._closed and self._state.has_nothing_to_decode:
-                    self._decoder_wakeup.wake_all()  # the others are to end, too
+                    self._decoder_wakeup.wake_all()  # the other decoders must return, too
                     return None
                 self._decoder_wakeup.wait()
             self._decoder_wakeup.begin_turn()
@@ -194,18 +196,18 @@ class BatchQueue(Generic[Payload]):
             return turn
 
     def next_to_decode_nowait(self) -> DecodeTurn[Payload] | None:
-        """Returns what `next_to_decode` would return at once, or None."""
+        """Returns what `next_to_decode` would return without blocking, or None."""
         with self._lock:
             return self._next_to_decode()
 
     def put(self, decoded: Mapping[Ticket[Payload], float]) -> list[Ticket[Payload]]:
-        """Queues decoded tickets for the devices, but for those that were cancelled meanwhile.
+        """Queues decoded tickets for the devices, except those that were cancelled meanwhile.
 
         Args:
-            decoded: what `next_to_decode` returned, each with the processor time in seconds that decoding it took.
+            decoded: tickets from `next_to_decode`, each with the CPU seconds that decoding it took.
 
         Returns:
-            Those that no device is left for; they stay where they are until they are cancelled.
+            The tickets that no device is left for; they stay in the queue until they are cancelled.
         """
         with self._lock:
             now = self._clock()
@@ -218,13 +220,15 @@ class BatchQueue(Generic[Payload]):
             return stranded
 
     def cancel(self, ticket: Ticket[Payload], by_caller: bool = True) -> Stage:
-        """Cancels a ticket; returns where it stood, ENDED if it had ended already.
-
-        A ticket that was TAKEN is running and cannot be stopped: its result has to be thrown away.
+        """Cancels a ticket.
 
         Args:
-            ticket: one that was admitted.
-            by_caller: whether its caller cancelled it, which counts against those who usually do; False if it failed.
+            ticket: a ticket that was admitted.
+            by_caller: whether the caller cancelled it, which counts towards `cancelling_callers`; False if it failed.
+
+        Returns:
+            The stage that the ticket was at. TAKEN: it is running and cannot be stopped, so its result must be
+            discarded. ENDED: it had ended already.
         """
         with self._lock:
             stood = self._state.cancel(ticket, by_caller, self._clock())
@@ -232,23 +236,23 @@ class BatchQueue(Generic[Payload]):
             if stood in (Stage.DECODING, Stage.QUEUED):
                 self._decoder_wakeup.wake()
             if self._closed:
-                self._wake_all()  # a take may be waiting for this very ticket
+                self._wake_all()  # `take` may be waiting for this ticket
             return stood
 
     def mark_answered(self, tickets: Iterable[Ticket[Payload]]) -> None:
-        """The callers of these tickets have their answers by now."""
+        """Records that these tickets have been answered."""
         with self._lock:
             now = self._clock()
             for ticket in tickets:
                 self._state.mark_answered(ticket, now)
 
     def take(self, device: str, finished: Batch[Payload] | None = None, learn: bool = True) -> Batch[Payload] | None:
-        """Waits for work and returns it; None once the queue is closed and empty, or the device was taken out.
+        """Blocks until a batch is due and returns it; None once the queue is closed and empty or the device is removed.
 
         Args:
-            device: who asks.
-            finished: what this worker took before and has run.
-            learn: whether the time it took tells of the next ones; that of a batch which failed does not.
+            device: the calling worker's device.
+            finished: the worker's previous batch, which has run.
+            learn: whether to record the previous batch's duration; False for a batch that failed.
         """
         with self._lock:
             self._finish_batch(finished, learn)
@@ -257,7 +261,7 @@ class BatchQueue(Generic[Payload]):
                 if batch is not None:
                     return batch
                 if self._closed and self._state.is_idle:
-                    self._wake_all()  # the other workers are to end, too
+                    self._wake_all()  # the other workers must return, too
                     return None
                 self._worker_wakeup.wait(device)
             return None
@@ -265,21 +269,18 @@ class BatchQueue(Generic[Payload]):
     def take_nowait(
         self, device: str, finished: Batch[Payload] | None = None, learn: bool = True
     ) -> Batch[Payload] | None:
-        """Returns the batch that `take` would return at once, or None."""
+        """Returns the batch that `take` would return without blocking, or None."""
         with self._lock:
             self._finish_batch(finished, learn)
             return self._form_batch(device) if device in self._state.devices else None
 
     def depth(self, lane: Hashable) -> int:
-        """Counts the lane's tickets that wait for a decoder or a device, or are being decoded."""
+        """Returns the number of the lane's tickets that no device has taken; 0 for a lane that does not exist."""
         with self._lock:
             return self._state.lanes[lane].depth if lane in self._state.lanes else 0
 
     def prediction_error(self, lane: Hashable) -> PredictionError:
-        """How well a lane's answers were predicted of late; of its kinds of tickets, the worst predicted.
-
-        Zeros for a lane that is gone.
-        """
+        """Returns the recent prediction error of the lane's worst predicted flow; zeros if there is no such lane."""
         with self._lock:
             now = self._clock()
             if lane not in self._state.lanes:
@@ -290,9 +291,9 @@ class BatchQueue(Generic[Payload]):
             )
 
     def batch_seconds(self, lane: Hashable) -> dict[str, dict[int, float]]:
-        """How long nearly all batches of a lane now take with nothing beside them, by device and size.
+        """Returns the 90th percentile of batch seconds for a batch that runs alone, by device and batch size.
 
-        Nothing for a lane that is gone.
+        Empty for a lane that does not exist.
         """
         with self._lock:
             now = self._clock()
@@ -302,7 +303,7 @@ class BatchQueue(Generic[Payload]):
             return {name: {size: table.longest(size, 0, now) for size in table.sizes} for name, table in tables}
 
     def close(self) -> None:
-        """Admits nothing more; what is held still goes out."""
+        """Stops admission; the tickets in the queue are still served."""
         with self._lock:
             self._closed = True
             self._wake_all()
@@ -311,7 +312,7 @@ class BatchQueue(Generic[Payload]):
         are_held = self._state.has_held_tickets
         turn = self._state.next_to_decode(self._clock(), self._closed)
         if are_held:
-            self._worker_wakeup.wake()  # one that is not any more may need no decoder
+            self._worker_wakeup.wake()  # a ticket that is no longer held may need no decoder
         self._state.remove_drained_lanes()
         return turn
 
@@ -320,7 +321,7 @@ class BatchQueue(Generic[Payload]):
             self._batches.finish_batch(batch, self._clock(), learn)
             self._state.remove_drained_lanes()
             if self._closed:
-                self._wake_all()  # workers wait for the last batch, which might have come back
+                self._wake_all()  # the workers wait for the last batch, whose tickets might have been requeued
 
     def _form_batch(self, name: str) -> Batch[Payload] | None:
         device = self._state.devices[name]

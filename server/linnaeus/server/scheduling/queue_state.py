@@ -1,7 +1,7 @@
 """The state of the queue: which ticket is where.
 
-`admission` decides who is let in, `policy` who goes next and how many together. This module carries that out and feeds
-the latency tables with the result. It knows no locks and no clock: every call says what time it is.
+`admission` decides which requests are admitted, `policy` which tickets run next; this module carries that out and
+records the measurements. It has no lock and no clock: the caller passes the time.
 """
 
 from collections.abc import Callable, Hashable
@@ -20,20 +20,21 @@ from linnaeus.server.scheduling.tickets import (
     Ticket,
 )
 
-# What a decoder takes at once: small pictures, whose handing over one by one would cost more than decoding them does.
+# Small images are handed to a decoder together, up to this much work: handing them over one by one would cost more than
+# decoding them.
 DECODE_TURN_SECONDS = 0.0005
 
 
 class QueueState(Generic[Payload]):
-    """Lanes, devices and tickets. Not for several threads at once; see BatchQueue for the invariants.
+    """Lanes, devices and tickets. Guarded by the queue's lock; `BatchQueue` has the invariants.
 
     Args:
-        decoders: threads that decode, and share that work evenly.
+        decoders: number of decoder threads, which share the decoding evenly.
 
     Attributes:
         lanes, devices: by name.
-        policy: what it asks.
-        fair_time: of the shares of the flows.
+        policy: the scheduling decisions.
+        fair_time: the virtual time of the flows' fair shares.
     """
 
     def __init__(self, decoders: int = 1) -> None:
@@ -47,13 +48,13 @@ class QueueState(Generic[Payload]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether no ticket waits for anything, and none may come back from a device that fails."""
+        """Whether no ticket waits or runs; a running one may be requeued if its device fails."""
         return not any(flow.is_active for lane in self.lanes.values() for flow in lane.flows)
 
     @property
     def has_nothing_to_decode(self) -> bool:
         """Whether no ticket waits for a decoder."""
-        for lane in self.lanes.values():  # asked at every admission, so without a generator
+        for lane in self.lanes.values():  # runs at every admission, so without a generator
             for flow in lane.flows:
                 if flow.undecoded.entries or flow.held:
                     return False
@@ -65,12 +66,12 @@ class QueueState(Generic[Payload]):
         return any(flow.held for lane in self.lanes.values() for flow in lane.flows)
 
     def close_lane(self, lane: Lane[Payload], on_drained: Callable[[], None]) -> None:
-        """See BatchQueue.close_lane."""
+        """Closes a lane; see `BatchQueue.close_lane`."""
         lane.closing = True
         self._closing[lane.name] = on_drained
 
     def remove_drained_lanes(self) -> None:
-        """Removes the closing lanes that nothing is left of, and tells whoever waits for it."""
+        """Removes the closing lanes that are empty, and calls their `on_drained`."""
         for name in [name for name in self._closing if not self.lanes[name].is_active]:
             del self.lanes[name]
             self._closing.pop(name)()
@@ -80,11 +81,11 @@ class QueueState(Generic[Payload]):
         self.devices[name] = Device(name, workers)
 
     def devices_of(self, lane: Lane[Payload]) -> list[Device[Payload]]:
-        """Those that may run it and are there."""
+        """Returns the lane's devices that have not been removed."""
         return [self.devices[name] for name in lane.tables if name in self.devices]
 
     def admit(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> Ticket[Payload]:
-        """See BatchQueue.admit."""
+        """Admits a request; see `BatchQueue.admit`."""
         ticket = self._admission.admit(arrival, lane, self.devices_of(lane), now)
         flow = self.flow(ticket)
         self.fair_time.catch_up(flow)
@@ -96,8 +97,8 @@ class QueueState(Generic[Payload]):
         return ticket
 
     def next_to_decode(self, now: float, draining: bool) -> DecodeTurn[Payload] | None:
-        """What one decoder should decode now, if anything: one ticket, or as many small ones as a turn has time for."""
-        self._release(now, draining)
+        """Returns what one decoder should decode now: one ticket, or several small ones; None for nothing."""
+        self._release_held(now, draining)
         turn: DecodeTurn[Payload] = DecodeTurn([], [])
         seconds = 0.0
         while (flow := self.policy.next_undecoded(self.devices)) is not None:
@@ -114,13 +115,13 @@ class QueueState(Generic[Payload]):
             turn.tickets.append(ticket)
         return turn if turn.tickets or turn.late else None
 
-    def decodes_next_within(self, seconds: float) -> bool | None:
-        """Whether what is to be decoded next takes a decoder no longer than that; None if there is nothing."""
+    def next_decode_fits(self, seconds: float) -> bool | None:
+        """Returns whether decoding the next ticket takes at most `seconds`; None if nothing is to be decoded."""
         flow = self.policy.next_undecoded(self.devices)
         return None if flow is None else self._decoder_seconds(flow.undecoded.head) <= seconds
 
     def put(self, ticket: Ticket[Payload], decode_seconds: float, now: float) -> bool:
-        """A ticket was decoded; says whether it waits for a device now."""
+        """Records that a ticket was decoded; returns whether it now waits for a device."""
         lane = self.lanes.get(ticket.lane)
         if lane is not None and decode_seconds:
             lane.record_decoding(ticket.size, decode_seconds)
@@ -133,19 +134,19 @@ class QueueState(Generic[Payload]):
         return True
 
     def cancel(self, ticket: Ticket[Payload], by_caller: bool, now: float) -> Stage:
-        """Cancels a ticket, for its caller (`by_caller`) or for another reason; returns the stage it was at."""
-        stood = ticket.stage
-        if stood is Stage.ENDED:
-            return stood
-        if not ticket.is_before_deadline(now):  # waited in vain: an answer would come later still
+        """Cancels a ticket; returns the stage it was at. See `BatchQueue.cancel`."""
+        stage = ticket.stage
+        if stage is Stage.ENDED:
+            return stage
+        if not ticket.is_before_deadline(now):  # expired: its answer would have come even later
             self._record_prediction(ticket, now, now)
         elif by_caller and ticket.caller:
             self._admission.cancelling_callers.record(ticket.caller, now - ticket.admitted_at)
         self.remove(ticket)
-        return stood
+        return stage
 
     def mark_answered(self, ticket: Ticket[Payload], now: float) -> None:
-        """Its caller has the answer."""
+        """Records that a ticket has been answered."""
         if ticket.stage is Stage.TAKEN:
             ticket.stage = Stage.ENDED
             self._record_prediction(ticket, now, now)
@@ -153,15 +154,15 @@ class QueueState(Generic[Payload]):
                 self._admission.cancelling_callers.record(ticket.caller, None)
 
     def is_stranded(self, ticket: Ticket[Payload]) -> bool:
-        """Whether no device is left for a ticket that is being decoded."""
+        """Whether the ticket is being decoded and its lane has no device left."""
         return ticket.stage is Stage.DECODING and not self.devices_of(self.lanes[ticket.lane])
 
     def flow(self, ticket: Ticket[Payload]) -> Flow[Payload]:
-        """The flow that a ticket is of."""
+        """Returns the flow that the ticket belongs to."""
         return self.lanes[ticket.lane].flows[ticket.priority]
 
     def next_release_seconds(self, now: float) -> float | None:
-        """Seconds until the first ticket that is held back is not any more; None if there is none."""
+        """Returns the seconds until the next held ticket is released; None if none is held."""
         ends = [
             now if lane.closing else ticket.held_until
             for lane in self.lanes.values()
@@ -170,8 +171,8 @@ class QueueState(Generic[Payload]):
         ]
         return max(min(ends) - now, 0.0) if ends else None
 
-    def _release(self, now: float, draining: bool) -> None:
-        """Lets those go that were held back long enough."""
+    def _release_held(self, now: float, draining: bool) -> None:
+        """Starts the tickets whose hold has ended; all of them if the queue or the lane is closing."""
         for flow in (flow for lane in self.lanes.values() for flow in lane.flows if flow.held):
             at_once = draining or flow.lane.closing
             for ticket in [ticket for ticket in flow.held.values() if at_once or ticket.held_until <= now]:
@@ -179,28 +180,29 @@ class QueueState(Generic[Payload]):
                 start(flow, ticket, now)
 
     def _decoder_seconds(self, ticket: Ticket[Payload]) -> float:
-        """What decoding a ticket will take one decoder; more than a turn, if nothing of its kind was ever decoded."""
+        """Returns the seconds one decoder needs for the ticket; infinite if nothing of its lane was decoded before."""
         return ticket.decode_seconds * self._decoders or inf
 
     def drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
-        """Its answer would have come at that time, which is too late."""
+        """Ends a ticket whose answer would come at `answer_at`, after its deadline."""
         self._record_prediction(ticket, answer_at, now)
         ticket.predicted_at = answer_at
         self.remove(ticket)
 
     def _record_prediction(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
         if ticket.lane not in self.lanes:
-            return  # nobody will be promised anything by what it tells
+            return  # the lane is gone, and its margin with it
         self.flow(ticket).margin.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
 
     def remove(self, ticket: Ticket[Payload]) -> None:
-        """Takes a ticket out of its flow and ends it."""
-        if ticket.stage is not Stage.TAKEN:  # one that is running is in no flow, and its lane may be gone by now
+        """Removes a ticket from its flow and ends it."""
+        # a running ticket is in none of the flow's queues, and its lane may have been removed
+        if ticket.stage is not Stage.TAKEN:
             remove_waiting(self.flow(ticket), ticket)
         ticket.stage = Stage.ENDED
 
     def _drop_if_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
-        """Whether decoding it is in vain; if so, it is gone."""
+        """Drops the ticket if it would be late even in a batch of one; returns whether it was dropped."""
         runs = (lane.tables[device.name].expected(1, 0, now) for device in self.devices_of(lane))
         answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
         if ticket.is_before_deadline(answer_at):

@@ -1,6 +1,6 @@
-"""Batches from their forming to their end: what a device runs, and what its runs tell of the next ones.
+"""Batches from formation to completion, and the measurements taken from their runs.
 
-Like `queue_state` it knows no locks and no clock: every call says what time it is.
+Like `queue_state` it has no lock and no clock: the caller passes the time.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from linnaeus.server.scheduling.tickets import Batch, Payload, Stage, Ticket
 
 
 class RunningBatches(Generic[Payload]):
-    """Forms batches and accounts for them. Belongs to the queue's lock.
+    """Forms batches and accounts for them. Guarded by the queue's lock.
 
     Args:
         state: the lanes, devices and tickets.
@@ -26,13 +26,13 @@ class RunningBatches(Generic[Payload]):
         self._numbers = itertools.count(1)
 
     def form_batch(self, device: Device[Payload], now: float, draining: bool) -> Batch[Payload] | None:
-        """The batch that the device is to run now, if one is due."""
+        """Returns the batch that the device is to run now; None if none is due."""
         plan = self._policy.plan_batch(device, now, draining)
         if plan is None:
             if not self._is_backlogged(device):
                 device.service_rate.backlog_ended()
             return None
-        batch = self._batch(plan, device, now)
+        batch = self._make_batch(plan, device, now)
         for ticket in batch.late:
             self._state.drop(ticket, now + plan.flow.lane.tables[device.name].expected(1, batch.concurrent, now), now)
         for ticket in batch.tickets:
@@ -46,7 +46,7 @@ class RunningBatches(Generic[Payload]):
         return batch
 
     def finish_batch(self, batch: Batch[Payload], now: float, learn: bool) -> None:
-        """The batch has run; `learn` says whether the time it took tells of the next ones."""
+        """Records the end of a batch; `learn`: whether its duration enters the latency table."""
         if not batch.tickets:
             return
         lane, seconds = self._lanes[batch.lane], now - batch.taken_at
@@ -66,20 +66,20 @@ class RunningBatches(Generic[Payload]):
         device.service_rate.batch_finished(work, now, self._is_backlogged(device))
 
     def remove_device(self, name: str, unfinished: Batch[Payload] | None, now: float) -> list[Ticket[Payload]]:
-        """Takes a device out; returns the tickets that no other can run, which have left the queue."""
+        """Removes a device; returns the tickets that no other device can run, which have left the queue."""
         self._devices.pop(name, None)
         for lane in self._lanes.values():
             lane.tables.pop(name, None)
         if unfinished is not None:
-            self._give_back(unfinished, now)
+            self._requeue(unfinished, now)
         without_device = [lane for lane in self._lanes.values() if not self._state.devices_of(lane)]
         stranded = [ticket for lane in without_device for ticket in waiting_tickets(lane)]
         for ticket in stranded:
             self._state.remove(ticket)
         return stranded
 
-    def _give_back(self, batch: Batch[Payload], now: float) -> None:
-        """The batch could not be run: its tickets wait again."""
+    def _requeue(self, batch: Batch[Payload], now: float) -> None:
+        """Returns the tickets of a batch that could not be run to their flows."""
         for ticket in batch.tickets:
             flow = self._state.flow(ticket)
             flow.running -= 1
@@ -87,7 +87,7 @@ class RunningBatches(Generic[Payload]):
                 flow.depth += 1
                 enqueue(flow, ticket, now)
 
-    def _batch(self, plan: BatchPlan[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
+    def _make_batch(self, plan: BatchPlan[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
         concurrent, lane = len(device.running), plan.flow.lane
         expected = lane.tables[device.name].expected(max(len(plan.tickets), 1), concurrent, now)
         tickets, late = plan.tickets, plan.late
@@ -99,7 +99,7 @@ class RunningBatches(Generic[Payload]):
         self._state.fair_time.advance(active)
 
     def _is_backlogged(self, device: Device[Payload]) -> bool:
-        """Whether each of its free workers could have a full batch, were everything decoded."""
+        """Whether the waiting tickets would fill a batch for each free worker, if they were decoded."""
         free = device.workers - len(device.running)
         lanes = (lane for lane in self._lanes.values() if device.name in lane.tables)
         return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)

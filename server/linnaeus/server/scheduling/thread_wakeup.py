@@ -1,7 +1,7 @@
-"""Who sleeps before the queue and who is woken: no more threads than there is work for, and none too late.
+"""Which threads wait for the queue and which are woken: as few as possible, and none too late.
 
-Waking a thread costs as much as decoding a small picture, so none is woken for what another will see to just as soon.
-Everything here belongs to the queue's lock; what there is to do, `queue_state` knows.
+Waking a thread costs as much as decoding a small image, so no thread is woken for work that a running thread does just
+as soon. Everything here is guarded by the queue's lock; `queue_state` holds the work.
 """
 
 import threading
@@ -12,19 +12,19 @@ from typing import Generic
 from linnaeus.server.scheduling.queue_state import DECODE_TURN_SECONDS, QueueState
 from linnaeus.server.scheduling.tickets import Payload
 
-# A decoder that has been at its turn for longer than this has met a picture that takes much longer than it should.
+# A decoder whose turn has lasted longer than this decodes an image that takes longer than expected.
 _LONGEST_DECODE_TURN_SECONDS = 2 * DECODE_TURN_SECONDS
 
 
 class _WaitingThreads:
-    """Threads that wait for work. The last to fall asleep is woken first: its caches and its memory are still warm.
+    """Threads that wait for work. The last one to wait is woken first: its caches and memory are still warm.
 
     Attributes:
-        until: when the first of them wakes by itself.
+        wakes_at: when the first of them wakes by its timeout, as a time of the clock.
     """
 
     def __init__(self, lock: threading.Lock) -> None:
-        self.until = inf
+        self.wakes_at = inf
         self._lock = lock
         self._conditions: list[threading.Condition] = []
 
@@ -32,32 +32,32 @@ class _WaitingThreads:
         return len(self._conditions)
 
     def wait(self, seconds: float | None) -> None:
-        """Waits until woken, or for so long."""
+        """Blocks until woken, or for `seconds`; None for no timeout."""
         condition = threading.Condition(self._lock)
         self._conditions.append(condition)
         condition.wait(None if seconds is None else min(seconds, threading.TIMEOUT_MAX))
         if condition in self._conditions:
             self._conditions.remove(condition)
-        self.until = inf  # whoever still waits may be woken in vain, but nobody too late
+        self.wakes_at = inf  # a waiting thread may now be woken needlessly, but never too late
 
     def wake(self) -> None:
-        """Wakes one, if any sleeps."""
+        """Wakes one thread, if any waits."""
         if self._conditions:
             self._conditions.pop().notify()
 
     def wake_all(self) -> None:
-        """Wakes every one."""
+        """Wakes every thread."""
         while self._conditions:
             self.wake()
 
 
 class WorkerWakeup(Generic[Payload]):
-    """The workers of all devices.
+    """Waits and wake-ups of the workers of all devices.
 
     Args:
-        lock: the queue's.
-        state: what there is to do.
-        clock: the queue's.
+        lock: the queue's lock.
+        state: the queue's state.
+        clock: the queue's clock.
     """
 
     def __init__(self, lock: threading.Lock, state: QueueState[Payload], clock: Callable[[], float]) -> None:
@@ -67,89 +67,95 @@ class WorkerWakeup(Generic[Payload]):
         self._waiting: dict[str, _WaitingThreads] = {}
 
     def add(self, device: str) -> None:
-        """Adds a device's workers, none of which sleeps yet."""
+        """Adds a device, none of whose workers waits yet."""
         self._waiting[device] = _WaitingThreads(self._lock)
 
     def wait(self, device: str) -> None:
-        """Waits until woken, or until a batch is due."""
+        """Blocks until woken, or until a batch is due on the device."""
         waiting, now = self._waiting[device], self._clock()
         seconds = self._state.policy.wait_seconds(self._state.devices[device], now)
-        waiting.until = inf if seconds is None else now + seconds
+        waiting.wakes_at = inf if seconds is None else now + seconds
         waiting.wait(seconds)
 
     def wake(self, devices: Iterable[str] | None = None) -> None:
-        """Wakes a worker of these devices, or of any, where there is work earlier than it knows."""
+        """Wakes a worker where a batch is due earlier than its workers' timeouts.
+
+        Args:
+            devices: names of the devices to look at; None for all.
+        """
         now = self._clock()
         for name in self._waiting if devices is None else devices:
             waiting, device = self._waiting.get(name), self._state.devices.get(name)
             if waiting is None or device is None or not len(waiting):
                 continue
             seconds = self._state.policy.wait_seconds(device, now)
-            if seconds is not None and now + seconds < waiting.until:
-                waiting.until = now + seconds
+            if seconds is not None and now + seconds < waiting.wakes_at:
+                waiting.wakes_at = now + seconds
                 waiting.wake()
                 if seconds <= 0:
-                    return  # who takes it wakes the next, if there is more
+                    return  # the woken worker wakes the next one if there is more
 
     def wake_all(self) -> None:
-        """Has every worker look about."""
+        """Wakes every worker."""
         for waiting in self._waiting.values():
             waiting.wake_all()
 
 
 class DecoderWakeup(Generic[Payload]):
-    """The threads that decode.
+    """Waits and wake-ups of the decoder threads.
 
     Args:
-        lock, state, clock: as above.
+        lock: the queue's lock.
+        state: the queue's state.
+        clock: the queue's clock.
     """
 
     def __init__(self, lock: threading.Lock, state: QueueState[Payload], clock: Callable[[], float]) -> None:
         self._state = state
         self._clock = clock
         self._waiting = _WaitingThreads(lock)
-        self._turns_began: dict[int, float] = {}
+        self._turn_started_at: dict[int, float] = {}
 
     def begin_turn(self) -> None:
-        """The calling thread has something to decode, and comes back for more."""
-        self._turns_began[threading.get_ident()] = self._clock()
+        """Records that the calling thread starts to decode and will come back."""
+        self._turn_started_at[threading.get_ident()] = self._clock()
 
     def end_turn(self) -> None:
-        """The calling thread is back."""
-        self._turns_began.pop(threading.get_ident(), None)
+        """Records that the calling thread has come back."""
+        self._turn_started_at.pop(threading.get_ident(), None)
 
     def wait(self) -> None:
-        """Waits until woken, or until a ticket that is held back is not any more."""
+        """Blocks until woken, or until a held ticket is released."""
         now = self._clock()
         seconds = self._state.next_release_seconds(now)
-        self._waiting.until = inf if seconds is None else now + seconds
+        self._waiting.wakes_at = inf if seconds is None else now + seconds
         self._waiting.wait(seconds)
 
     def wake(self, may_defer: bool = False) -> bool:
-        """Wakes one, if there is need for another; who has more to do than one turn wakes the next.
+        """Wakes one decoder if another one is needed; a decoder that finds more than one turn's work wakes the next.
 
         Args:
-            may_defer: whether something small may be left to one that is at work and as good as back. That one may be
-                held up by a picture that takes longer than it should, so only whoever asks again may say so.
+            may_defer: whether a small image may be left to a decoder that is expected back soon. That decoder may be
+                delayed, so only a caller that repeats the call may pass True.
 
         Returns:
-            Whether it was.
+            Whether the work was left to a busy decoder.
         """
         if not len(self._waiting) or self._state.has_nothing_to_decode:
             return False
         now = self._clock()
         seconds = self._state.next_release_seconds(now)
-        is_sooner = seconds is not None and now + seconds < self._waiting.until
-        is_small = self._state.decodes_next_within(DECODE_TURN_SECONDS)
-        if may_defer and is_small and not is_sooner and self._one_returns_soon(now):
+        is_sooner = seconds is not None and now + seconds < self._waiting.wakes_at
+        is_small = self._state.next_decode_fits(DECODE_TURN_SECONDS)
+        if may_defer and is_small and not is_sooner and self._any_decoder_returns_soon(now):
             return True
         if is_sooner or is_small is not None:
             self._waiting.wake()
         return False
 
     def wake_all(self) -> None:
-        """Has every one look about."""
+        """Wakes every decoder."""
         self._waiting.wake_all()
 
-    def _one_returns_soon(self, now: float) -> bool:
-        return any(now - began < _LONGEST_DECODE_TURN_SECONDS for began in self._turns_began.values())
+    def _any_decoder_returns_soon(self, now: float) -> bool:
+        return any(now - started < _LONGEST_DECODE_TURN_SECONDS for started in self._turn_started_at.values())

@@ -1,4 +1,4 @@
-"""How a ticket moves between the queues of its flow: held back, undecoded, decoding, decoded."""
+"""Moves tickets between the queues of their flow: held, undecoded, decoding, decoded."""
 
 from collections.abc import Iterable
 
@@ -21,13 +21,13 @@ def enqueue(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
 
 
 def waiting_tickets(lane: Lane[Payload]) -> Iterable[Ticket[Payload]]:
-    """Returns the tickets of a lane that wait for a decoder or a device, or are held back."""
+    """Returns a lane's tickets that wait for a decoder or a device or are held back; not those being decoded."""
     waiting = ((flow.held.values(), flow.undecoded, flow.decoded) for flow in lane.flows)
     return [ticket for kinds in waiting for kind in kinds for ticket in kind]
 
 
 def remove_waiting(flow: Flow[Payload], ticket: Ticket[Payload]) -> None:
-    """Takes a ticket that no device has taken out of its flow."""
+    """Removes a ticket that no device has taken from its flow."""
     flow.depth -= 1
     if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
         del flow.held[ticket.order]

@@ -1,4 +1,4 @@
-"""What travels through the queue: tickets, the batches made of them, and the refusals at admission."""
+"""Tickets, the batches made of them, and the exceptions of admission."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -9,11 +9,11 @@ Payload = TypeVar("Payload")
 
 
 class QueueFull(Exception):
-    """The lane holds as many tickets as it may.
+    """The lane is full.
 
     Attributes:
-        held: how many that is.
-        wait_seconds: how long those will take, by the latency table.
+        held: number of tickets in the lane.
+        wait_seconds: how long those will take.
     """
 
     def __init__(self, held: int, wait_seconds: float) -> None:
@@ -23,23 +23,23 @@ class QueueFull(Exception):
 
 
 class QueueClosed(Exception):
-    """The queue takes no more tickets."""
+    """The queue admits no more tickets."""
 
 
 class LaneClosed(QueueClosed):
-    """The lane takes no more tickets, or is gone."""
+    """The lane admits no more tickets, or does not exist."""
 
 
 class NoDevice(Exception):
-    """Every device that could run the lane has been taken out."""
+    """Every device that could run the lane has been removed."""
 
 
 class TooLate(Exception):
-    """The deadline has passed, or is going to before the ticket's answer.
+    """The deadline has passed, or is before the expected answer.
 
     Attributes:
-        wait_seconds: when the answer was to be expected, from now.
-        allowed_seconds: when the deadline is, from now; not above 0 if it has passed.
+        wait_seconds: expected time until the answer.
+        allowed_seconds: time until the deadline; at most 0 if it has passed.
     """
 
     def __init__(self, wait_seconds: float, allowed_seconds: float) -> None:
@@ -49,7 +49,7 @@ class TooLate(Exception):
 
 
 class Priority(IntEnum):
-    """Who goes first; the smaller, the sooner."""
+    """The priority class; smaller values go first."""
 
     HIGH = 0
     NORMAL = 1
@@ -57,7 +57,7 @@ class Priority(IntEnum):
 
 
 class Stage(Enum):
-    """Where a ticket stands. It moves forwards only, but for one whose device was taken out: that is QUEUED again."""
+    """The stage of a ticket. It only advances, except that a ticket of a removed device returns to QUEUED."""
 
     ADMITTED = "admitted"
     DECODING = "decode"
@@ -68,23 +68,23 @@ class Stage(Enum):
 
 @dataclass(slots=True, eq=False)
 class Ticket(Generic[Payload]):
-    """One image's place. Only the queue changes it. All times are the queue's clock's.
+    """The place of one image in the scheduler. Only the queue changes it. All times are of the queue's clock.
 
     Attributes:
-        lane: the lane it was admitted to.
-        payload: what decoder and device need; the queue never looks at it.
-        deadline: when the answer becomes worth nothing; None for never.
-        priority: its class.
-        due: what it is ordered by within its class: the deadline, or a late one for a ticket that has none.
-        decode_seconds: what decoding it is expected to cost, later what it did cost, in processor seconds.
-        size: of what is to be decoded, in bytes.
-        admitted_at, queued_at, taken_at: when it was; 0.0 before.
-        caller: who it is from, as far as is known; empty for unknown.
-        is_decoded: whether it came as pixels that no decoder needs to see.
-        held_until: before then nothing is done for it; see `cancelling_callers`.
-        predicted_at: when the answer was expected, at admission; of a ticket that was dropped, when it was.
-        order: the place in the order of admission.
-        stage: where it stands.
+        lane: key of the lane.
+        payload: what decoder and device need; the queue does not read it.
+        deadline: when the answer becomes useless; None for never.
+        priority: the priority class.
+        due: the order within the class: the deadline, or an implied one if there is none.
+        decode_seconds: CPU seconds of decoding divided by the number of decoders; expected, then measured.
+        size: encoded size of the image, in bytes.
+        admitted_at, queued_at, taken_at: when the ticket reached that stage; 0.0 before.
+        caller: identity of the caller; empty if unknown.
+        is_decoded: whether it needs no decoder.
+        held_until: the ticket is held back until then; see `cancelling_callers`.
+        predicted_at: predicted time of the answer, set at admission and when the ticket is dropped.
+        order: place in the order of admission; unique.
+        stage: the current stage.
     """
 
     lane: Hashable
@@ -106,19 +106,19 @@ class Ticket(Generic[Payload]):
 
     @property
     def timeout_seconds(self) -> float | None:
-        """How much time it had when it was admitted; None for any."""
+        """Time from admission to the deadline; None if it has none."""
         return None if self.deadline is None else self.deadline - self.admitted_at
 
     def is_before_deadline(self, now: float) -> bool:
-        """Whether the deadline is still to come."""
+        """Whether the deadline is after `now`."""
         return self.deadline is None or now < self.deadline
 
 
 @dataclass(frozen=True, slots=True)
 class DecodeTurn(Generic[Payload]):
-    """What a decoder takes: tickets to decode, most urgent first, and those dropped because decoding them is in vain.
+    """What a decoder takes at once: tickets to decode, most urgent first, and late tickets that were dropped.
 
-    At least one of the two is not empty.
+    At least one of the two lists is not empty.
     """
 
     tickets: list[Ticket[Payload]]
@@ -127,16 +127,16 @@ class DecodeTurn(Generic[Payload]):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch(Generic[Payload]):
-    """What a device takes: tickets to run, most urgent first, and those dropped because they would be late.
+    """What a worker takes at once: tickets to run, most urgent first, and late tickets that were dropped.
 
-    At least one of the two is not empty.
+    At least one of the two lists is not empty.
 
     Attributes:
-        number: counts the queue's batches.
-        lane, device: whose batch it is, and who runs it.
-        concurrent: batches that were running on the device when it was taken.
-        taken_at: the clock's time of that.
-        expected_seconds: how long it will run, by the latency table.
+        number: sequence number within the queue, from 1.
+        lane, device: the lane that the tickets belong to, and the device that runs them.
+        concurrent: number of batches that ran on the device when this one was taken.
+        taken_at: when it was taken.
+        expected_seconds: expected duration of the run.
     """
 
     number: int

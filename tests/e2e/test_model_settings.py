@@ -1,4 +1,4 @@
-"""What a model's config.toml says is what its callers get."""
+"""The settings in a model's config.toml take effect."""
 
 import asyncio
 import math
@@ -8,8 +8,8 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from tests.e2e.callers import Reply, burst, serving, wait_for_metric
-from tests.e2e.fragile import asking, request, write_model
-from tests.e2e.tracing import Trace
+from tests.e2e.event_log import EventLog
+from tests.e2e.synthetic_models import image_with_work, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -30,12 +30,12 @@ CONFIGS = {
 
 @dataclass(frozen=True, slots=True)
 class Configured:
-    """What a server of two streams did with CONFIGS: as listed, the replies to each model's calls, and the trace."""
+    """The result of CONFIGS on a server with two workers: listed models, replies by model, and the event log."""
 
     models: dict[str, v1.Model]
     image_seconds: float
     replies: dict[str, list[Reply]]
-    trace: Trace
+    event_log: EventLog
 
 
 @pytest.fixture(scope="module")
@@ -43,25 +43,25 @@ def configured(tmp_path_factory: pytest.TempPathFactory) -> Configured:
     folder = tmp_path_factory.mktemp("configured")
     for name, config in CONFIGS.items():
         seconds = {"narrow": 0.15}.get(name, 0.0)
-        write_model(folder / "models", name, seconds, asked_seconds=0.01, config=config)
+        write_model(folder / "models", name, seconds, work_unit_seconds=0.01, config=config)
     with serving(folder, "--streams", "2") as server:
         models, image_seconds = _listed(server)
         replies = asyncio.run(_call(server))
-    return Configured(models, image_seconds, replies, Trace(folder / "trace"))
+    return Configured(models, image_seconds, replies, EventLog(folder / "trace"))
 
 
 async def _call(server: ServerProcess) -> dict[str, list[Reply]]:
-    """Calls the models one after the other; the patient one is given its second image last of all."""
+    """Calls the models one after another; the second image of `patient` comes last."""
     first = asyncio.create_task(burst(server, [request("patient")]))
     await asyncio.to_thread(wait_for_metric, server, "linnaeus_in_flight", lambda count: count == 1)
     calls = {"narrow": 12 * [request("narrow")], "elsewhere": [request("elsewhere")]}
-    calls |= {"timed": [request("timed", asking(150))], "patient": [request("patient")]}
+    calls |= {"timed": [request("timed", image_with_work(150))], "patient": [request("patient")]}
     replies = {name: await burst(server, requests) for name, requests in calls.items()}
     return replies | {"patient": replies["patient"] + await first}
 
 
 def _listed(server: ServerProcess) -> tuple[dict[str, v1.Model], float]:
-    """Every model by name, and how long one image of the narrow one takes."""
+    """Returns every model by name, and the seconds per image of `narrow`."""
     with grpc.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
         models = stub.ListModels(v1.ListModelsRequest(), timeout=30).models
@@ -69,7 +69,7 @@ def _listed(server: ServerProcess) -> tuple[dict[str, v1.Model], float]:
     return {model.name: model for model in models}, next(row.seconds for row in table if row.batch_size == 1)
 
 
-def test_a_wrong_key_or_value_refuses_its_model_by_name_and_the_others_are_served(configured: Configured) -> None:
+def test_a_wrong_key_or_value_refuses_only_its_model(configured: Configured) -> None:
     models = configured.models
     ready = {name for name, model in models.items() if model.state == v1.MODEL_STATE_READY}
     assert ready == {"narrow", "patient", "timed", "elsewhere"}
@@ -82,52 +82,55 @@ def test_each_model_has_its_own_batch_size_and_devices(configured: Configured) -
     assert sizes == {"narrow": 1, "patient": 2, "timed": 1, "elsewhere": 1}
     assert configured.models["elsewhere"].devices == ["cpu:1"] and configured.models["narrow"].devices == ["cpu"]
     assert [reply.code for reply in configured.replies["elsewhere"]] == [OK]
-    assert {run.device for run in configured.trace.runs if run.model == "elsewhere"} == {"cpu:1"}
+    assert {run.device for run in configured.event_log.runs if run.model == "elsewhere"} == {"cpu:1"}
 
 
-def test_a_batch_that_is_not_full_waits_as_long_as_its_model_says(configured: Configured) -> None:
+def test_a_batch_that_is_not_full_waits_for_the_models_queue_delay(configured: Configured) -> None:
     assert [reply.answer.batch_size for reply in configured.replies["patient"] if reply.answer] == [2, 2]
 
 
-def test_a_full_queue_says_when_to_come_again_by_the_latency_table(configured: Configured) -> None:
+def test_a_full_queue_gives_a_retry_delay_from_the_latency_table(configured: Configured) -> None:
     refusals = [reply for reply in configured.replies["narrow"] if reply.code is not OK]
     assert {reply.code for reply in refusals} == {grpc.StatusCode.RESOURCE_EXHAUSTED}
     for refusal in refusals:
-        told = refusal.detail(error_details_pb2.RetryInfo)
-        assert told is not None and refusal.error is not None
-        retry_seconds = told.retry_delay.ToTimedelta().total_seconds()
+        retry_info = refusal.detail(error_details_pb2.RetryInfo)
+        assert retry_info is not None and refusal.error is not None
+        retry_seconds = retry_info.retry_delay.ToTimedelta().total_seconds()
         pushback = dict(tuple(refusal.error.trailing_metadata()))["grpc-retry-pushback-ms"]
         assert abs(int(pushback) - math.ceil(retry_seconds * 1000)) <= 1
-    # Until the first run has ended nothing was learnt: two images wait, and decoding them is next to nothing.
-    first = min(run.ended_at for run in configured.trace.runs if run.model == "narrow")
-    early = sum(event["at"] < first for event in configured.trace.refused.values())
+    # Before the end of the first run nothing has been measured: two images wait, and decoding them takes almost no
+    # time.
+    first = min(run.ended_at for run in configured.event_log.runs if run.model == "narrow")
+    early = sum(event["at"] < first for event in configured.event_log.refused.values())
     assert early > 0
     for refusal in refusals[:early]:
-        told = refusal.detail(error_details_pb2.RetryInfo)
-        assert told.retry_delay.ToTimedelta().total_seconds() / (2 * configured.image_seconds) == pytest.approx(1, 0.3)
+        retry_info = refusal.detail(error_details_pb2.RetryInfo)
+        assert retry_info.retry_delay.ToTimedelta().total_seconds() / (2 * configured.image_seconds) == pytest.approx(
+            1, 0.3
+        )
 
 
-def test_a_queue_never_holds_more_than_its_model_allows(configured: Configured) -> None:
-    configured.trace.check()
-    assert configured.trace.most_held("narrow") == 2
+def test_a_queue_holds_at_most_max_queue_size_images(configured: Configured) -> None:
+    configured.event_log.check()
+    assert configured.event_log.max_waiting("narrow") == 2
 
 
-def test_no_more_batches_of_a_model_run_at_once_on_a_device_than_it_has_instances(configured: Configured) -> None:
-    assert _runs_together(configured.trace, "narrow") == 1
+def test_at_most_instances_batches_of_a_model_run_at_once_on_a_device(configured: Configured) -> None:
+    assert _max_concurrent_runs(configured.event_log, "narrow") == 1
 
 
-def test_a_model_s_default_timeout_ends_a_call_that_set_no_deadline_while_the_device_is_busy(
+def test_a_models_default_timeout_ends_calls_without_a_deadline(
     configured: Configured,
 ) -> None:
     (reply,) = configured.replies["timed"]
     assert reply.code is DEADLINE_EXCEEDED and reply.refusal is not None
-    trace = configured.trace
-    (timed,) = trace.requests("timed")
-    assert trace.admitted[timed]["deadline"] - trace.admitted[timed]["at"] == pytest.approx(0.5, abs=0.3)
-    assert trace.admitted[timed]["deadline"] <= trace.ended[timed]["at"] < trace.run_of(timed).ended_at
+    event_log = configured.event_log
+    (timed,) = event_log.requests("timed")
+    assert event_log.admitted[timed]["deadline"] - event_log.admitted[timed]["at"] == pytest.approx(0.5, abs=0.3)
+    assert event_log.admitted[timed]["deadline"] <= event_log.ended[timed]["at"] < event_log.run_of(timed).ended_at
 
 
-def _runs_together(trace: Trace, model: str) -> int:
-    """How many batches of a model ran at once, at most."""
-    runs = [run for run in trace.runs if run.model == model]
-    return max(sum(other.began_at <= run.began_at < other.ended_at for other in runs) for run in runs)
+def _max_concurrent_runs(event_log: EventLog, model: str) -> int:
+    """Returns the maximum number of a model's batches that ran at once."""
+    runs = [run for run in event_log.runs if run.model == model]
+    return max(sum(other.started_at <= run.started_at < other.ended_at for other in runs) for run in runs)

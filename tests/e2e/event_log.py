@@ -1,6 +1,6 @@
-"""Reads the file that `--trace` writes, and says what must hold of every such file.
+"""Reads the event log that `--trace` writes, and checks what must hold of every such file.
 
-A trace is the server's own diary, but it is judged here: these checks know nothing of how the server decides.
+The server writes the log but these checks judge it: they do not depend on how the server decides.
 """
 
 import json
@@ -14,22 +14,22 @@ Event = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One batch: its place in the order, who ran it, from when to when (the server's clock), and whose images."""
+    """One batch: its place in the order, device, model, requests, and start and end by the server's clock."""
 
     number: int
     device: str
     model: str
     requests: tuple[int, ...]
-    began_at: float
+    started_at: float
     ended_at: float
 
 
-class Trace:
-    """What happened, by request. Read it once the server has ended, or all calls so far: before, it lacks its end.
+class EventLog:
+    """Events by request. Read it after the server has ended or all calls are done; before that, it is incomplete.
 
     Attributes:
-        admitted, refused, ended, dropped: a request's event of that name.
-        runs: every batch that has run, in the order in which they were formed.
+        admitted, refused, ended, dropped: the event of that name, by request.
+        runs: the batches that have run, in the order of their formation.
     """
 
     def __init__(self, path: Path) -> None:
@@ -38,48 +38,48 @@ class Trace:
         self.refused = self._by_request("refused")
         self.ended = self._by_request("ended")
         self.dropped = self._by_request("dropped")
-        finished = {event["batch"]: event["at"] for event in self.named("ran")}
+        finished = {event["batch"]: event["at"] for event in self.events_named("ran")}
         self.runs = [
             Run(
                 batch["batch"], batch["device"], batch["model"], tuple(batch["requests"]), batch["at"], finished[number]
             )
-            for number, batch in sorted((event["batch"], event) for event in self.named("batch"))
+            for number, batch in sorted((event["batch"], event) for event in self.events_named("batch"))
             if number in finished
         ]
 
-    def named(self, name: str) -> list[Event]:
-        """All events of that name, as written."""
+    def events_named(self, name: str) -> list[Event]:
+        """Returns all events of this name, in the order of the file."""
         return [event for event in self.events if event["event"] == name]
 
     def requests(self, model: str = "", **fields: Any) -> list[int]:
-        """The admitted requests that carry these fields, in the order of admission."""
+        """Returns the admitted requests with these fields, in the order of admission."""
         wanted = fields | ({"model": model} if model else {})
         return [number for number, event in self.admitted.items() if wanted.items() <= event.items()]
 
     def run_of(self, request: int) -> Run:
-        """The run that a request was in."""
+        """Returns the run of a request."""
         return next(run for run in self.runs if request in run.requests)
 
-    def order_run(self, model: str) -> list[int]:
-        """A model's requests as its runs took them."""
+    def run_order(self, model: str) -> list[int]:
+        """Returns a model's requests in the order in which they ran."""
         return [number for run in self.runs if run.model == model for number in run.requests]
 
-    def most_held(self, model: str) -> int:
-        """How many images of a model were admitted and not yet taken, at most."""
+    def max_waiting(self, model: str) -> int:
+        """Returns the maximum number of a model's images that were admitted and not yet taken."""
         places = Counter(number for run in self.runs for number in run.requests)
-        leaves = {number: run.began_at for run in self.runs for number in run.requests}
+        left_at = {number: run.started_at for run in self.runs for number in run.requests}
         own = self.requests(model)
-        # An image leaves when it is taken, else when it ends; leaving goes first where both bear the same time.
+        # An image leaves the queue when it is taken, or else when it ends; at equal times, departures come first.
         steps = [(self.admitted[number]["at"], 1) for number in own]
-        steps += [(leaves[number] if places[number] else self.ended[number]["at"], -1) for number in own]
-        held = most = 0
+        steps += [(left_at[number] if places[number] else self.ended[number]["at"], -1) for number in own]
+        held = maximum = 0
         for _, step in sorted(steps):
             held += step
-            most = max(most, held)
-        return most
+            maximum = max(maximum, held)
+        return maximum
 
     def check(self) -> None:
-        """Fails unless every request ended once, and none ran that was refused, expired, over or run before."""
+        """Fails unless every request ended once, and none ran that was refused, expired, ended or run before."""
         self._check_ends()
         ran = Counter(number for run in self.runs for number in run.requests)
         twice = [number for number, times in ran.items() if times > 1]
@@ -91,18 +91,18 @@ class Trace:
         assert answered <= ran.keys(), "a request was answered that never ran"
         for run in self.runs:
             for number in run.requests:
-                self._check_wanted(run, number)
+                self._check_run(run, number)
 
     def _check_ends(self) -> None:
-        ends = Counter(event["request"] for event in self.named("ended"))
+        ends = Counter(event["request"] for event in self.events_named("ended"))
         assert set(ends.values()) <= {1}, "a request ended more than once"
         missing = (self.admitted.keys() | self.refused.keys()) - ends.keys()
         assert not missing, f"never ended: {sorted(missing)}"
 
-    def _check_wanted(self, run: Run, number: int) -> None:
+    def _check_run(self, run: Run, number: int) -> None:
         deadline = self.admitted[number]["deadline"]
-        assert deadline is None or run.began_at < deadline, f"{number} had expired when batch {run.number} was formed"
-        assert run.began_at <= self.ended[number]["at"], f"{number} was over when batch {run.number} was formed"
+        assert deadline is None or run.started_at < deadline, f"{number} had expired when batch {run.number} was formed"
+        assert run.started_at <= self.ended[number]["at"], f"{number} was over when batch {run.number} was formed"
 
     def _by_request(self, name: str) -> dict[int, Event]:
-        return {event["request"]: event for event in self.named(name)}
+        return {event["request"]: event for event in self.events_named(name)}

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry's traces, in this process: it speaks real OTLP and keeps what it is sent."""
+"""An OpenTelemetry collector in this process: it receives spans over OTLP and keeps them."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -10,11 +10,11 @@ import grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-PATIENCE_SECONDS = 60
+TIMEOUT_SECONDS = 60
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):
-    """Keeps spans; while `refuses` it takes none, and while `blocks` it does not even answer."""
+    """Keeps spans. While `refuses` is set it refuses them; while `released` is cleared it does not answer."""
 
     def __init__(self) -> None:
         self.spans: list[Span] = []
@@ -30,7 +30,7 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
 
     def Export(self, request: Any, context: grpc.ServicerContext) -> Any:
         self.entered.set()
-        self.released.wait(PATIENCE_SECONDS)
+        self.released.wait(TIMEOUT_SECONDS)
         if self.refuses:
             self.refused.release()
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "not today")
@@ -43,15 +43,15 @@ class Collector(trace_service_pb2_grpc.TraceServiceServicer):
         return trace_service_pb2.ExportTraceServiceResponse()
 
     def wait_for(self, is_enough: Callable[[list[Span]], bool]) -> list[Span]:
-        """Waits until the spans are enough, and returns all."""
+        """Waits until the spans satisfy `is_enough`, and returns all of them."""
         with self._changed:
-            assert self._changed.wait_for(lambda: is_enough(self.spans), PATIENCE_SECONDS), "the spans did not come"
+            assert self._changed.wait_for(lambda: is_enough(self.spans), TIMEOUT_SECONDS), "the spans did not come"
             return list(self.spans)
 
 
 @contextmanager
-def collecting() -> Iterator[Collector]:
-    """A collector that listens."""
+def run_collector() -> Iterator[Collector]:
+    """Runs a collector that listens on a free port."""
     collector = Collector()
     server = grpc.server(ThreadPoolExecutor(4))
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(collector, server)

@@ -1,4 +1,4 @@
-"""Every metric and label that the dashboard, the rules, the manifests and the operations page name is exposed."""
+"""Every metric and label in the dashboard, rules, manifests and operations page is exposed by the server."""
 
 import asyncio
 import re
@@ -20,14 +20,14 @@ from linnaeus.server.requests.request import BatchReport, RequestTimings
 from linnaeus.server.rpc.interceptor import Method
 from linnaeus.server.runtime.device_memory import DeviceMemory
 
-# What Prometheus itself adds to each series.
-ADDED = {"instance", "job"}
+# The labels that Prometheus adds to every series.
+PROMETHEUS_LABELS = {"instance", "job"}
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
 def exposed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, str]]]:
-    """The labels of every sample, by its name, of a server to which everything has happened once."""
+    """Returns the labels of every sample, by name, of a server in which every event has occurred once."""
     samples: dict[str, list[dict[str, str]]] = {}
     labelled = tmp_path_factory.mktemp("labelled")
     shutil.copytree(repository / "lenet", labelled / "lenet")
@@ -43,15 +43,15 @@ async def _scrape(repository: Path) -> str:
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
     metrics.add_engine(engine)
     await engine.load()
-    _let_everything_happen(metrics)
-    with pytest.MonkeyPatch.context() as patch:  # a GPU is not always at hand
+    _record_every_event(metrics)
+    with pytest.MonkeyPatch.context() as patch:  # works without a GPU
         patch.setattr(device_pool, "device_memory", lambda device: DeviceMemory(1, 2, 3))
         text = generate_latest(metrics.registry).decode()
     await engine.close()
     return text
 
 
-def _let_everything_happen(metrics: Metrics) -> None:
+def _record_every_event(metrics: Metrics) -> None:
     method = Method("linnaeus.v1.ClassifierService", "Classify", "UNARY")
     metrics.call_started(method)
     metrics.call_handled(method, "DEADLINE_EXCEEDED", 0.1)
@@ -61,33 +61,33 @@ def _let_everything_happen(metrics: Metrics) -> None:
     metrics.load_failed("lenet")
 
 
-def expressions_that_are_shipped() -> list[str]:
+def shipped_expressions() -> list[str]:
     return [expression for each in expressions().values() for expression in each] + rule_expressions()
 
 
-@pytest.mark.parametrize("expression", expressions_that_are_shipped())
-def test_each_expression_asks_for_what_a_server_exposes(
+@pytest.mark.parametrize("expression", shipped_expressions())
+def test_each_expression_uses_only_exposed_metrics_and_labels(
     exposed: dict[str, list[dict[str, str]]], expression: str
 ) -> None:
-    labels = set(ADDED)
+    labels = set(PROMETHEUS_LABELS)
     for name, wanted in metrics_of(expression):
         assert name in exposed, f"there is no {name}"
         labels |= {label for sample in exposed[name] for label in sample}
         for label, pattern in wanted.items():
             values = [sample[label] for sample in exposed[name] if label in sample]
-            fits = label in ADDED or any(re.fullmatch(pattern, value) for value in values)
+            fits = label in PROMETHEUS_LABELS or any(re.fullmatch(pattern, value) for value in values)
             assert fits, f'{name} has no {label} that is "{pattern}"'
     recorded = {"alertname"} if "ALERTS" in expression else set()
     assert groupings_of(expression) <= labels | recorded
 
 
-def test_the_rules_and_the_dashboard_name_only_what_is_recorded() -> None:
+def test_rules_and_dashboard_use_exactly_the_recorded_series() -> None:
     recorded = set(re.findall(r"record: (\S+)", (ROOT / "docker/prometheus/recording.yml").read_text()))
-    named = {name for each in expressions_that_are_shipped() for name in re.findall(r"\b(?:job|model):\w+:\w+", each)}
+    named = {name for each in shipped_expressions() for name in re.findall(r"\b(?:job|model):\w+:\w+", each)}
     assert named == recorded
 
 
-def test_the_operations_page_lists_every_metric_with_its_labels_and_no_other(
+def test_the_operations_page_lists_exactly_the_exposed_metrics_and_labels(
     exposed: dict[str, list[dict[str, str]]],
 ) -> None:
     rows = re.findall(r"^\| `([a-z_]+)` \| ([^|]*) \| [^|]+ \|$", OPERATIONS.partition("## Metrics")[2], re.MULTILINE)
@@ -99,7 +99,7 @@ def test_the_operations_page_lists_every_metric_with_its_labels_and_no_other(
     assert listed == {name: labels for name, labels in families.items() if not name.startswith("python_")}
 
 
-def test_the_operations_page_says_what_to_do_about_every_alert() -> None:
+def test_the_operations_page_has_advice_for_every_alert() -> None:
     alerts = re.findall(r"- alert: (\w+)", (ROOT / "docker/prometheus/alerts.yml").read_text())
     rows = dict(re.findall(r"^\| `(Linnaeus\w+)` \| (?:[^|]+ \| )+([^|]+) \|$", OPERATIONS, re.MULTILINE))
     assert list(rows) == alerts

@@ -1,4 +1,4 @@
-"""The load tester's command against a real server: what both sides counted agrees, and Ctrl-C ends it cleanly."""
+"""The load tester against a real server: both count the same calls, and Ctrl-C ends a run cleanly."""
 
 import json
 import signal
@@ -16,7 +16,7 @@ from linnaeus.server.rpc.child_server import ServerProcess
 
 @pytest.fixture
 def load(server: ServerProcess, pictures: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Starts `linnaeus-client load` on the digits."""
+    """Returns a function that starts `linnaeus-client load` on the digits."""
 
     def start(*options: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", "from linnaeus.client.cli import main; main()", "--server", server.target]
@@ -32,7 +32,7 @@ def answered(metric: Callable[..., float]) -> float:
     return metric("grpc_server_handled_total", grpc_method="Classify", grpc_code="OK")
 
 
-def test_every_call_that_the_tester_counts_is_one_that_the_server_answered(
+def test_the_tester_and_the_server_count_the_same_calls(
     load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path
 ) -> None:
     before = answered(metric)
@@ -40,9 +40,9 @@ def test_every_call_that_the_tester_counts_is_one_that_the_server_answered(
     shown, errors = test.communicate(timeout=100)
     assert test.returncode == 0, errors
     run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
-    spell = run.spells[0]
-    assert spell.counts.ok == spell.counts.sent > 0
-    assert answered(metric) - before == spell.counts.sent
+    measurement = run.spells[0]
+    assert measurement.counts.ok == measurement.counts.sent > 0
+    assert answered(metric) - before == measurement.counts.sent
     assert "goodput" in shown
 
 
@@ -75,7 +75,7 @@ def test_batches_and_streams_are_counted_image_by_image_on_both_sides(
     assert sent.failed == 0 and answered == sent.ok > 0 and answered + refused == sent.sent
 
 
-def test_the_servers_own_figures_stand_in_the_result_and_on_the_page(
+def test_the_servers_metrics_are_in_the_result_and_on_the_page(
     load: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     outputs = ("--json", str(tmp_path / "run.json"), "--report", str(tmp_path / "page.html"))
@@ -91,7 +91,7 @@ def test_the_servers_own_figures_stand_in_the_result_and_on_the_page(
     assert "Batch sizes" in (tmp_path / "page.html").read_text()
 
 
-def test_ctrl_c_ends_a_run_with_the_report_so_far(
+def test_ctrl_c_ends_a_run_with_a_partial_report(
     load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path
 ) -> None:
     before = answered(metric)
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_a_run_with_the_report_so_far(
     assert test.returncode == 130, errors
     assert "Traceback" not in errors
     plain: dict[str, Any] = json.loads((tmp_path / "run.json").read_text())
-    spell = Run.from_dict(plain).spells[0]
-    assert spell.interrupted
-    assert spell.counts.sent >= 20 and spell.counts.failed == 0
-    assert answered(metric) - before == spell.counts.sent
+    measurement = Run.from_dict(plain).spells[0]
+    assert measurement.interrupted
+    assert measurement.counts.sent >= 20 and measurement.counts.failed == 0
+    assert answered(metric) - before == measurement.counts.sent

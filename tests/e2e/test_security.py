@@ -1,4 +1,4 @@
-"""A locked server, from the wire: certificates, tokens, rates, and what becomes of the secrets."""
+"""A server with TLS, client certificates, tokens and rate limits, and the secrecy of its credentials."""
 
 import hashlib
 import json
@@ -34,8 +34,8 @@ ADMIN_METHODS = [
 
 
 @dataclass(frozen=True)
-class Locked:
-    """A server with every lock, and the keys to it."""
+class SecuredServer:
+    """A server with every security setting, and credentials for it."""
 
     process: ServerProcess
     authority: Authority
@@ -56,7 +56,7 @@ class Locked:
 
 
 @pytest.fixture(scope="module")
-def locked(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Locked]:
+def secured(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredServer]:
     folder, authority = tmp_path_factory.mktemp("locks"), Authority()
     tokens = {name: secrets.token_urlsafe(24) for name in ("camera", "boss", "greedy", "shell")}
     certificate, key = authority.issue(NAME).write(folder)
@@ -69,7 +69,7 @@ def locked(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     arguments += ["--tls-client-ca", str(folder / "ca.pem"), "--token-file", str(folder / "tokens")]
     arguments += ["--rate-limit", "0.001", "--rate-burst", str(BURST)]
     with ServerProcess(*arguments) as process:
-        yield Locked(process, authority, authority.issue("client.example"), tokens, folder)
+        yield SecuredServer(process, authority, authority.issue("client.example"), tokens, folder)
 
 
 @pytest.fixture
@@ -77,50 +77,50 @@ def digit(pictures: Path) -> bytes:
     return (pictures / "digits" / "4.png").read_bytes()
 
 
-async def test_who_has_certificate_and_token_is_answered(locked: Locked, digit: bytes) -> None:
+async def test_a_caller_with_certificate_and_token_is_answered(secured: SecuredServer, digit: bytes) -> None:
     for holder in ("camera", "boss"):
-        with locked.client(holder) as client:
+        with secured.client(holder) as client:
             assert client.classify(digit, model="lenet").top.label == "4"
-    async with AsyncClient(locked.process.target, tls=locked.tls(), token=locked.tokens["camera"]) as client:
+    async with AsyncClient(secured.process.target, tls=secured.tls(), token=secured.tokens["camera"]) as client:
         assert (await client.classify(digit, model="lenet")).top.label == "4"
 
 
 @pytest.mark.parametrize("token", [None, "not-one-of-the-server-s-tokens"])
-def test_who_has_no_token_or_a_wrong_one_is_not_known(locked: Locked, digit: bytes, token: str | None) -> None:
-    with Client(locked.process.target, tls=locked.tls(), token=token) as client:
-        for ask in (lambda: client.classify(digit), client.models, lambda: client.model("lenet")):
+def test_a_missing_or_wrong_token_is_unauthenticated(secured: SecuredServer, digit: bytes, token: str | None) -> None:
+    with Client(secured.process.target, tls=secured.tls(), token=token) as client:
+        for call in (lambda: client.classify(digit), client.models, lambda: client.model("lenet")):
             with pytest.raises(Unauthenticated) as refused:
-                ask()
+                call()
             assert refused.value.details[0]["reason"] == "TOKEN_NEEDED"
 
 
 @pytest.mark.parametrize("how", ["expired", "of a stranger", "none", "no encryption"])
-def test_who_has_no_good_certificate_is_not_talked_to(locked: Locked, digit: bytes, how: str) -> None:
-    anonymous = Tls(ca=locked.authority.certificate, server_name=NAME)
+def test_a_caller_without_a_valid_certificate_cannot_connect(secured: SecuredServer, digit: bytes, how: str) -> None:
+    anonymous = Tls(ca=secured.authority.certificate, server_name=NAME)
     tls: Any = {
-        "expired": locked.tls(locked.authority.issue("client.example", expired=True)),
-        "of a stranger": locked.tls(Authority().issue("client.example")),
+        "expired": secured.tls(secured.authority.issue("client.example", expired=True)),
+        "of a stranger": secured.tls(Authority().issue("client.example")),
         "none": anonymous,
         "no encryption": False,
     }[how]
     with (
-        Client(locked.process.target, tls=tls, token=locked.tokens["boss"], timeout_seconds=20) as client,
+        Client(secured.process.target, tls=tls, token=secured.tokens["boss"], timeout_seconds=20) as client,
         pytest.raises(Unavailable),
     ):
         client.classify(digit)
 
 
 @pytest.mark.parametrize("method", ADMIN_METHODS)
-def test_a_token_to_infer_does_not_administrate(locked: Locked, method: str) -> None:
-    with locked.channel() as channel:
+def test_a_token_with_the_right_infer_cannot_call_admin_methods(secured: SecuredServer, method: str) -> None:
+    with secured.channel() as channel:
         call = channel.unary_unary(f"/{method}")
-        assert _code(call, locked.tokens["boss"]) is not grpc.StatusCode.UNIMPLEMENTED
+        assert _code(call, secured.tokens["boss"]) is not grpc.StatusCode.UNIMPLEMENTED
         for _ in range(2):
-            assert _code(call, locked.tokens["camera"]) is grpc.StatusCode.PERMISSION_DENIED
+            assert _code(call, secured.tokens["camera"]) is grpc.StatusCode.PERMISSION_DENIED
         assert _code(call, None) is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_permission_denied_is_an_error_of_its_own() -> None:
+def test_permission_denied_raises_its_own_exception() -> None:
     class Denied(grpc.RpcError):
         def code(self) -> grpc.StatusCode:
             return grpc.StatusCode.PERMISSION_DENIED
@@ -135,9 +135,9 @@ def test_permission_denied_is_an_error_of_its_own() -> None:
     assert isinstance(error, PermissionDenied) and str(error) == Denied().details()
 
 
-def test_what_is_served_is_told_to_those_who_may_call(locked: Locked) -> None:
-    with locked.channel() as channel:
-        interceptor = _Bearer(locked.tokens["camera"])
+def test_reflection_needs_a_token(secured: SecuredServer) -> None:
+    with secured.channel() as channel:
+        interceptor = _Bearer(secured.tokens["camera"])
         database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(channel, interceptor))
         assert "linnaeus.v1.ClassifierService" in database.get_services()
         with pytest.raises(grpc.RpcError) as refused:
@@ -145,43 +145,45 @@ def test_what_is_served_is_told_to_those_who_may_call(locked: Locked) -> None:
         assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-def test_the_health_needs_no_token_and_is_never_limited(locked: Locked) -> None:
-    with locked.channel() as channel:
+def test_health_needs_no_token_and_is_not_rate_limited(secured: SecuredServer) -> None:
+    with secured.channel() as channel:
         for _ in range(2 * BURST):
             answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_the_health_port_needs_no_certificate_and_tells_nothing_else(locked: Locked) -> None:
-    port = locked.process.wait_for("listening")["health_port"]
+def test_the_health_port_needs_no_certificate_and_serves_only_health(secured: SecuredServer) -> None:
+    port = secured.process.wait_for("listening")["health_port"]
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         for service in ("", "linnaeus.v1.ClassifierService"):
             request = health_pb2.HealthCheckRequest(service=service)
             answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=60)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
         for method in ("linnaeus.v1.ClassifierService/Classify", "linnaeus.v1.ClassifierService/ListModels"):
-            assert _code(channel.unary_unary(f"/{method}"), locked.tokens["boss"]) is grpc.StatusCode.UNIMPLEMENTED
+            assert _code(channel.unary_unary(f"/{method}"), secured.tokens["boss"]) is grpc.StatusCode.UNIMPLEMENTED
         with pytest.raises(grpc.RpcError) as refused:
             ProtoReflectionDescriptorDatabase(channel).get_services()
         assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_a_greedy_caller_is_refused_and_the_others_are_not(locked: Locked) -> None:
-    with locked.channel() as channel:
+def test_only_the_caller_above_its_rate_limit_is_refused(secured: SecuredServer) -> None:
+    with secured.channel() as channel:
         call = channel.unary_unary("/linnaeus.v1.ClassifierService/ListModels")
-        codes = [_code(call, locked.tokens["greedy"]) for _ in range(BURST + 3)]
+        codes = [_code(call, secured.tokens["greedy"]) for _ in range(BURST + 3)]
         assert codes == [grpc.StatusCode.OK] * BURST + [grpc.StatusCode.RESOURCE_EXHAUSTED] * 3
-        assert _code(call, locked.tokens["camera"]) is grpc.StatusCode.OK
+        assert _code(call, secured.tokens["camera"]) is grpc.StatusCode.OK
 
 
 @pytest.mark.parametrize("how", ["file", "environment"])
-def test_the_command_line_shows_token_and_certificate(locked: Locked, pictures: Path, tmp_path: Path, how: str) -> None:
-    certificate, key = locked.own.write(tmp_path, "client")
-    (tmp_path / "token").write_text(locked.tokens["shell"] + "\n")
-    command = [sys.executable, "-c", COMMAND, "--server", locked.process.target]
-    command += ["--tls-ca", str(locked.folder / "ca.pem"), "--tls-server-name", NAME]
+def test_the_client_command_sends_token_and_certificate(
+    secured: SecuredServer, pictures: Path, tmp_path: Path, how: str
+) -> None:
+    certificate, key = secured.own.write(tmp_path, "client")
+    (tmp_path / "token").write_text(secured.tokens["shell"] + "\n")
+    command = [sys.executable, "-c", COMMAND, "--server", secured.process.target]
+    command += ["--tls-ca", str(secured.folder / "ca.pem"), "--tls-server-name", NAME]
     command += ["--tls-certificate", str(certificate), "--tls-key", str(key)]
-    environment = {**os.environ, "LINNAEUS_TOKEN": locked.tokens["shell"] if how == "environment" else ""}
+    environment = {**os.environ, "LINNAEUS_TOKEN": secured.tokens["shell"] if how == "environment" else ""}
     if how == "file":
         command += ["--token-file", str(tmp_path / "token")]
     command += ["classify", str(pictures / "digits" / "4.png"), "--json"]
@@ -190,16 +192,17 @@ def test_the_command_line_shows_token_and_certificate(locked: Locked, pictures: 
     assert json.loads(done.stdout)[0]["classes"][0]["label"] == "4"
 
 
-def test_secrets_are_in_no_log_no_metric_and_no_list_of_processes(locked: Locked) -> None:
-    """Runs last: by now every kind of caller was there, with the log at its most talkative."""
-    process = Path("/proc", str(locked.process.child.pid))
-    with urllib.request.urlopen(locked.process.metrics_url, timeout=60) as page:
+def test_secrets_are_in_no_log_metric_or_process_list(secured: SecuredServer) -> None:
+    """Runs last: by then every kind of caller has called, with log level debug."""
+    process = Path("/proc", str(secured.process.child.pid))
+    with urllib.request.urlopen(secured.process.metrics_url, timeout=60) as page:
         shown = page.read().decode()
-    shown += json.dumps(locked.process.logs) + (process / "cmdline").read_text() + (process / "environ").read_text()
-    key_lines = (locked.folder / "server-key.pem").read_text().splitlines()[1:-1]
-    for secret in (*locked.tokens.values(), *key_lines, "not-one-of-the-server-s-tokens"):
+    shown += json.dumps(secured.process.logs) + (process / "cmdline").read_text() + (process / "environ").read_text()
+    key_lines = (secured.folder / "server-key.pem").read_text().splitlines()[1:-1]
+    for secret in (*secured.tokens.values(), *key_lines, "not-one-of-the-server-s-tokens"):
         assert secret not in shown
-    assert 'grpc_code="UNAUTHENTICATED"' in shown and "tokens" in shown  # it was this server's
+    # confirms that these are this server's logs and metrics
+    assert 'grpc_code="UNAUTHENTICATED"' in shown and "tokens" in shown
 
 
 class _Bearer(grpc.StreamStreamClientInterceptor):  # type: ignore[misc]

@@ -1,0 +1,126 @@
+"""Models loaded in another precision agree with float32, on recorded or generated pictures."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy
+import pytest
+import torch
+from torch import Tensor, nn
+
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.artifact import read_artifact
+from linnaeus.server.runtime.calibration import generated_pictures
+from linnaeus.server.runtime.model_loading import load_model
+from linnaeus.server.runtime.precision import (
+    compare,
+)
+from linnaeus.server.runtime.runner import Pixels
+
+CPU = torch.device("cpu")
+
+
+needs_bfloat16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="hardware: a processor with bfloat16"
+)
+
+
+class NoLayers(nn.Module):
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.softmax(pixels.flatten(1)[:, :10].to(torch.float32), dim=1)
+
+
+def replace_model(folder: Path, module: torch.jit.ScriptModule) -> None:
+    torch.jit.save(module, str(folder / "model.pt"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    spec = read_manifest_input(folder)
+    image = torch.from_numpy(spec.copy()).permute(2, 0, 1).unsqueeze(0)
+    manifest["check"]["probabilities"] = module(image)[0].tolist()
+    manifest["sha256"] = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def read_manifest_input(folder: Path) -> Pixels:
+    from linnaeus.models.manifest import check_pixels, read_manifest
+
+    manifest = read_manifest(folder)
+    spec = manifest.input
+    shape = (spec.height, spec.width, spec.channels)
+    return numpy.frombuffer(check_pixels(spec, manifest.check.seed), numpy.uint8).reshape(shape)
+
+
+@pytest.fixture
+def folder(repository: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(repository / "lenet" / "1", tmp_path / "lenet" / "1"))
+
+
+def record_pictures(folder: Path, pictures: Sequence[Pixels]) -> None:
+    content = b"".join(picture.tobytes() for picture in pictures)
+    (folder / "calibration.bin").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["calibration"] = {"pictures": len(pictures), "sha256": hashlib.sha256(content).hexdigest()}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_requested_precision_that_is_not_available_refuses_the_version(folder: Path) -> None:
+    replace_model(folder, torch.jit.script(NoLayers()))
+    with pytest.raises(ModelRefused, match=r"^model.pt cannot be run in bfloat16: it has no convolution"):
+        load_model(folder, CPU, 1, precision="bfloat16")
+
+
+@needs_bfloat16
+def test_auto_serves_a_model_that_cannot_be_converted_in_float32_and_gives_the_reason(folder: Path) -> None:
+    replace_model(folder, torch.jit.script(NoLayers()))
+    made = load_model(folder, CPU, 1, precision="auto").specialisation
+    assert made.precision == "float32" and "bfloat16 cannot be run" in made.reason and "no convolution" in made.reason
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_a_served_model_agrees_with_float32(precision: str, folder: Path) -> None:
+    plain, other = (load_model(folder, CPU, 2, precision=each) for each in ("float32", precision))
+    pictures = generated_pictures(plain.manifest.input)[:8]
+    answers = [[model.probabilities([picture])[0] for picture in pictures] for model in (other, plain)]
+    assert 0 < compare(*answers).difference < 0.02
+    assert (other.specialisation.precision, other.specialisation.memory_format) == (precision, "channels_last")
+    assert "generated pictures" in other.specialisation.reason
+
+
+def test_recorded_pictures_are_compared(folder: Path) -> None:
+    record_pictures(folder, generated_pictures(read_artifact(folder).manifest.input)[:3])
+    reason = load_model(folder, CPU, 1, precision="bfloat16").specialisation.reason
+    assert "of 3 pictures" in reason and reason.endswith("recorded pictures)")
+
+
+def test_changed_or_missing_recorded_pictures_are_refused(folder: Path) -> None:
+    record_pictures(folder, generated_pictures(read_artifact(folder).manifest.input)[:1])
+    (folder / "calibration.bin").write_bytes(b"\0" * 784)
+    with pytest.raises(ModelRefused, match=r"^calibration.bin is not the one"):
+        load_model(folder, CPU, 1, precision="auto")
+    (folder / "calibration.bin").unlink()
+    with pytest.raises(ModelRefused, match=r"^calibration.bin is missing"):
+        load_model(folder, CPU, 1, precision="auto")
+
+
+def test_a_corrupt_artifact_is_refused_in_any_precision(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["check"]["probabilities"] = manifest["check"]["probabilities"][::-1]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ModelRefused, match=r"^model.pt differs"):
+        load_model(folder, CPU, 1, precision="bfloat16")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("graphs", [False, True], ids=["launched", "recorded"])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16", "auto"])
+def test_a_model_on_a_gpu_agrees_with_float32(precision: str, graphs: bool, folder: Path) -> None:
+    gpu = torch.device("cuda", 0)
+    plain, other = (load_model(folder, gpu, 4, cuda_graphs=graphs, precision=each) for each in ("float32", precision))
+    try:
+        pictures = generated_pictures(plain.manifest.input)[:4]
+        assert compare(other.probabilities(pictures), plain.probabilities(pictures)).holds
+    finally:
+        plain.close()
+        other.close()
