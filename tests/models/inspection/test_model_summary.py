@@ -1,4 +1,4 @@
-"""Taking networks apart: what their layers cost, their first stages, their convolutions."""
+"""A network's layers have the right kernels, output shapes, parameters and multiply-adds."""
 
 import pytest
 from tests.models.inspection.networks import Branching, torchvision_network
@@ -8,7 +8,7 @@ from linnaeus.models.architectures.lenet import LeNet
 from linnaeus.models.inspection.model_summary import Layer, summarize
 
 
-def test_multiply_adds_of_lenet_are_those_on_paper() -> None:
+def test_multiply_adds_of_lenet_equal_the_count_by_hand() -> None:
     anatomy = summarize(LeNet(), (1, 28, 28))
     on_paper = {
         "features.0": 20 * 24 * 24 * 1 * 5 * 5,
@@ -33,10 +33,10 @@ def test_multiply_adds_and_parameters_are_those_that_torchvision_documents(name:
     assert anatomy.parameters == documented["num_params"]
 
 
-def test_a_layer_tells_its_window_its_outputs_and_its_cost() -> None:
+def test_a_layer_has_kernel_stride_output_shapes_and_counts() -> None:
     layers = {layer.name: layer for layer in summarize(Branching(), (1, 9, 8)).layers}
     assert layers["stem"] == Layer("stem", "Conv2d", (3, 5), (2, 1), ((4, 5, 8),), 64, 4 * 5 * 8 * 15)
-    # two groups: each output channel sees two of the four input channels
+    # two groups: each output channel is connected to two of the four input channels
     assert layers["grouped"] == Layer("grouped", "Conv2d", (3, 3), (1, 1), ((4, 3, 6),), 72, 4 * 3 * 6 * 2 * 9)
     assert layers["activation"].outputs == ((4, 5, 8), (4, 3, 6))
     assert layers["spare"] == Layer("spare", "Linear", None, None, (), 56, 0)

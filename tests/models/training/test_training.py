@@ -1,4 +1,4 @@
-"""Training learns, repeats itself by its seed, says what happened, and leaves whole files or none."""
+"""Training learns, is repeatable by its seed, and writes its files atomically."""
 
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def test_the_loss_falls_and_the_same_seed_repeats_exactly(mnist_subset: Digits) 
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_learning_is_in_training_mode_and_judging_in_evaluation_mode(mnist_subset: Digits) -> None:
+def test_steps_run_in_training_mode_and_evaluation_in_evaluation_mode(mnist_subset: Digits) -> None:
     modes: list[tuple[bool, int]] = []
 
     class Watching(nn.Module):
@@ -56,7 +56,7 @@ def test_learning_is_in_training_mode_and_judging_in_evaluation_mode(mnist_subse
     assert modes == [*[(True, 150)] * 2, *[(False, 100)] * 3] * 2
 
 
-def test_the_auxiliary_heads_count_three_tenths_each() -> None:
+def test_each_auxiliary_loss_has_a_weight_of_0_3() -> None:
     torch.manual_seed(0)
     main, first, second = torch.randn(3, 4, 5).unbind()
     classes = torch.tensor([0, 3, 4, 1])
@@ -65,7 +65,7 @@ def test_the_auxiliary_heads_count_three_tenths_each() -> None:
     torch.testing.assert_close(training.total_loss(main, classes), one)
 
 
-def test_an_interrupted_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_keeps_the_existing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(state: object, path: Path) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
@@ -80,13 +80,13 @@ def test_an_interrupted_writing_leaves_what_was_there(tmp_path: Path, monkeypatc
     assert target.read_bytes() == b"of an earlier run"
 
 
-def test_only_networks_with_heads_need_pictures() -> None:
+def test_only_googlenet_is_trained_on_image_folders() -> None:
     assert [name for name in _SETUPS if training.training_setup(name).data is DataKind.IMAGE_FOLDERS] == [
         "googlenet_plain"
     ]
 
 
-def test_training_learns_and_is_the_same_for_the_same_seed(mnist_train: Digits, mnist_test: Digits) -> None:
+def test_training_lenet_learns_and_repeats_by_seed(mnist_train: Digits, mnist_test: Digits) -> None:
     model = find("lenet")
     learnt, unseen = (Digits(each.pixels[:1000], each.classes[:1000]) for each in (mnist_train, mnist_test))
     epochs = []

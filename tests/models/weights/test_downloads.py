@@ -14,7 +14,7 @@ from linnaeus.models.zoo_model import ZooModel
 
 
 def published_at(url: str) -> ZooModel:
-    """Torchvision's enum is closed; this has what it has."""
+    """Returns a model whose weights are at this URL; torchvision's enum of weights cannot be extended."""
     preset = SimpleNamespace(
         crop_size=[64], resize_size=[73], mean=(0.4,) * 3, std=(0.3,) * 3, interpolation=InterpolationMode.BICUBIC
     )
@@ -28,7 +28,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_download_is_loaded_with_the_input_it_was_trained_for(hub: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_downloaded_weights_come_with_the_input_they_were_trained_for(
+    hub: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     state = resnet(10).state_dict()
     torch.save(state, hub / "published.pth")
     model, weights = download_weights(published_at((hub / "published.pth").as_uri()))

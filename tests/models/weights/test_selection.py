@@ -10,12 +10,12 @@ from linnaeus.models.registry import find
 from linnaeus.models.weights.selection import available_sources, select_weights
 
 
-def test_what_torchvision_lacks_is_said() -> None:
+def test_missing_torchvision_weights_are_reported() -> None:
     with pytest.raises(ValueError, match="torchvision has no weights to download for lenet"):
         select_weights(find("lenet"), "DEFAULT")
 
 
-def test_a_word_chooses_the_weights(tmp_path: Path) -> None:
+def test_the_option_selects_the_weights(tmp_path: Path) -> None:
     lenet = find("lenet")
     bundled, drawn = select_weights(lenet, "bundled")[1], select_weights(lenet, "random", seed=4)[1]
     assert bundled.source.startswith("MNIST") and drawn.seed == 4

@@ -1,4 +1,4 @@
-"""State dicts from files fit by name, or are refused by name."""
+"""State dicts from files are converted to the network's names, or refused with the names of what does not fit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from linnaeus.models.weights.state_dict_file import weights_from_file
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
-def test_a_files_weights_are_the_ones_that_were_saved(tmp_path: Path, suffix: str) -> None:
+def test_weights_from_a_file_equal_the_saved_ones(tmp_path: Path, suffix: str) -> None:
     saved = {name: tensor.clone() for name, tensor in row(resnet).network().state_dict().items()}
     path = tmp_path / f"mine{suffix}"
     if suffix == ".safetensors":
@@ -45,7 +45,7 @@ def dotted(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     ],
     ids=["old dotted DenseNet names", "DataParallel", "a checkpoint", "auxiliary heads of GoogLeNet"],
 )
-def test_published_forms_are_understood(
+def test_published_forms_of_state_dicts_are_converted(
     tmp_path: Path,
     build: Callable[[int], nn.Module],
     publish: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
@@ -83,7 +83,7 @@ def without(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor
         (lambda state: {"state_dict": 5}, "holds no state dict"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_tensors_that_do_not_fit_are_named(
     tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str
 ) -> None:
     torch.save(change(row(resnet).network().state_dict()), tmp_path / "wrong.pt")
@@ -92,12 +92,12 @@ def test_what_does_not_fit_is_refused_by_name(
     assert "\n" not in str(caught.value)
 
 
-def test_a_head_for_other_classes_fits_with_as_many_labels(tmp_path: Path) -> None:
+def test_a_head_for_other_classes_fits_the_same_number_of_labels(tmp_path: Path) -> None:
     torch.save(resnet(7).state_dict(), tmp_path / "seven.pth")
     assert weights_from_file(row(resnet), tmp_path / "seven.pth", 7).state["fc.bias"].shape == (7,)
 
 
-def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
+def test_code_in_a_file_is_never_executed(tmp_path: Path) -> None:
     torch.save(resnet(10), tmp_path / "pickled.pth")
     (tmp_path / "text.pt").write_text("no weights")
     (tmp_path / "text.safetensors").write_text("no weights")
