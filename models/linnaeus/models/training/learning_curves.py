@@ -36,7 +36,7 @@ def plot_learning_curves(history: Sequence[EpochMetrics], title: str, target: Pa
     Raises:
         OSError: if the file cannot be written.
     """
-    # imported here, because the commands import this module without plotting
+    # imported here, because matplotlib takes longer to import than most commands take to run
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
