@@ -7,11 +7,11 @@ import asyncio
 import inspect
 import sys
 from dataclasses import Field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
-from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
+from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings, help_texts, read_settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.openmp import limit_spinning
@@ -19,7 +19,7 @@ from linnaeus.server.process.openmp import limit_spinning
 
 def serve(context: typer.Context, **chosen: Any) -> None:
     """Serves TorchScript image classifiers over gRPC, in batches."""
-    context.obj = settings = Settings(**chosen)
+    context.obj = settings = read_settings(**chosen)
     if context.invoked_subcommand is None:
         _serve(settings)
 
@@ -49,6 +49,7 @@ def _serve(settings: Settings) -> None:
 def _signature() -> inspect.Signature:
     """The context, and one keyword for each setting, as typer wants to read them."""
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    help_of = help_texts()
     return inspect.Signature(
         [
             context,
@@ -58,11 +59,11 @@ def _signature() -> inspect.Signature:
                     inspect.Parameter.KEYWORD_ONLY,
                     default=setting.default,
                     annotation=Annotated[
-                        setting.type,
+                        _option_type(setting),
                         typer.Option(
                             *_flags(setting),
                             envvar=f"{ENVIRONMENT_PREFIX}{setting.name.upper()}",
-                            help=setting.metadata["help"],
+                            help=help_of[setting.name],
                         ),
                     ],
                 )
@@ -70,6 +71,11 @@ def _signature() -> inspect.Signature:
             ),
         ]
     )
+
+
+def _option_type(setting: Field[Any]) -> Any:
+    """What typer converts to; `Settings` checks choices and bounds, so that a wrong value is one line here as well."""
+    return str if get_origin(setting.type) is Literal else setting.type
 
 
 def _flags(setting: Field[Any]) -> tuple[str, ...]:
