@@ -90,7 +90,7 @@ def test_torchvisions_checkpoints_fit_and_give_the_same_logits(name: str) -> Non
 
 
 def test_regnet_x_400mf_is_the_default_and_has_the_quantized_widths() -> None:
-    assert [row.name for row in ENTRIES] == ["regnet"]
+    assert [model.name for model in ENTRIES] == ["regnet"]
     # d = 22 blocks: 24 * 2.54^k is 24, 61, 155, 393, in multiples of 8 24, 64, 152, 392
     assert REGNET_X_400MF.quantized_widths() == (24,) * 1 + (64,) * 2 + (152,) * 7 + (392,) * 12
     assert REGNET_X_400MF.linear_widths()[:2] == pytest.approx((24, 48.48))

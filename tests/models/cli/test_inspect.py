@@ -81,10 +81,10 @@ def test_inspect_shows_the_parameters_of_the_selected_weights(tmp_path: Path) ->
 
 
 def test_inspect_prints_the_same_as_json() -> None:
-    anatomy = json.loads(run("lenet", "--json"))
-    assert (anatomy["name"], anatomy["input"], anatomy["output"]) == ("lenet", [1, 28, 28], [10])
-    assert anatomy["multiply_adds"] == 2_293_000
-    assert anatomy["layers"][1] == {
+    summary = json.loads(run("lenet", "--json"))
+    assert (summary["name"], summary["input"], summary["output"]) == ("lenet", [1, 28, 28], [10])
+    assert summary["multiply_adds"] == 2_293_000
+    assert summary["layers"][1] == {
         "name": "features.0",
         "kind": "Conv2d",
         "kernel": [5, 5],

@@ -23,15 +23,15 @@ def tiny(classes: int) -> nn.Module:
     )
 
 
-def row(spec: InputSpec = SPEC) -> ZooModel:
+def zoo_model(spec: InputSpec = SPEC) -> ZooModel:
     return ZooModel("tiny", "Tiny", 2024, tiny, spec, (0.5,) * 3, (0.5,) * 3, labels.digits)
 
 
 def test_the_loss_falls_and_the_same_seed_repeats_exactly(mnist_subset: Digits) -> None:
     recipe = Recipe(epochs=3, batch_size=20, peak_learning_rate=1e-2)
-    one, first = training.train(row(), mnist_subset, mnist_subset, recipe, lambda _: None)
-    two, _ = training.train(row(), mnist_subset, mnist_subset, recipe, lambda _: None)
-    other, _ = training.train(row(), mnist_subset, mnist_subset, Recipe(3, 20, 1e-2, seed=1), lambda _: None)
+    one, first = training.train(zoo_model(), mnist_subset, mnist_subset, recipe, lambda _: None)
+    two, _ = training.train(zoo_model(), mnist_subset, mnist_subset, recipe, lambda _: None)
+    other, _ = training.train(zoo_model(), mnist_subset, mnist_subset, Recipe(3, 20, 1e-2, seed=1), lambda _: None)
     assert first[-1].training_loss < 0.8 * first[0].training_loss
     assert not one.training
     weights = [torch.cat([p.flatten() for p in network.parameters()]) for network in (one, two, other)]
@@ -52,7 +52,9 @@ def test_steps_run_in_training_mode_and_evaluation_in_evaluation_mode(mnist_subs
             logits: torch.Tensor = self.inner(images)
             return logits
 
-    training.train(row(), mnist_subset, mnist_subset, Recipe(epochs=2, batch_size=150), lambda _: None, build=Watching)
+    training.train(
+        zoo_model(), mnist_subset, mnist_subset, Recipe(epochs=2, batch_size=150), lambda _: None, build=Watching
+    )
     assert modes == [*[(True, 150)] * 2, *[(False, 100)] * 3] * 2
 
 

@@ -31,8 +31,8 @@ def test_the_heat_map_has_the_size_of_the_image_and_depends_on_the_class(picture
 
 
 def test_the_heat_map_is_grad_cam() -> None:
-    row, weights = tiny(TinyGoogLeNet)
-    classifier = eager_classifier(row, weights)
+    model, weights = tiny(TinyGoogLeNet)
+    classifier = eager_classifier(model, weights)
     backbone = classifier.backbone
     stages = find_stages(backbone, torch.zeros(1, 3, 16, 16))
     heat_map = grad_cam(classifier, random_pixels(), stages, 3)
@@ -56,17 +56,17 @@ def test_for_a_stage_that_ends_in_pooling_the_layer_before_it_is_used() -> None:
 
 
 def test_the_heat_map_of_two_towers_is_computed_from_both() -> None:
-    row, weights = tiny(Towers)
-    classifier = eager_classifier(row, weights)
+    model, weights = tiny(Towers)
+    classifier = eager_classifier(model, weights)
     both = grad_cam(classifier, random_pixels(), ["left", "right"], 0)
     assert both.stages == ("left", "right")
     assert not torch.equal(both.values, grad_cam(classifier, random_pixels(), ["left"], 0).values)
 
 
 def test_without_evidence_the_heat_map_is_zero(tiny_analysis: ImageAnalysis) -> None:
-    row, weights = tiny(TinyGoogLeNet)
+    model, weights = tiny(TinyGoogLeNet)
     dead = {**weights.state, "classifier.weight": torch.zeros_like(weights.state["classifier.weight"])}
-    classifier = eager_classifier(row, ModelWeights(dead, "random", 1))
+    classifier = eager_classifier(model, ModelWeights(dead, "random", 1))
     assert grad_cam(classifier, random_pixels(), ["body.4"], 0).values.abs().max() == 0
 
 

@@ -59,8 +59,8 @@ def tiny(build: type[nn.Module]) -> tuple[ZooModel, ModelWeights]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = build(10)
-    row = ZooModel("tiny", "Tiny", 2026, build, SPEC, (0.5,) * 3, (0.25,) * 3, labels.digits)
-    return row, ModelWeights(network.state_dict(), "random", 1)
+    model = ZooModel("tiny", "Tiny", 2026, build, SPEC, (0.5,) * 3, (0.25,) * 3, labels.digits)
+    return model, ModelWeights(network.state_dict(), "random", 1)
 
 
 def random_pixels() -> Tensor:

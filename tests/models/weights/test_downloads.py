@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.models.weights.small_networks import resnet, row
+from tests.models.weights.small_networks import resnet, zoo_model
 from torchvision.transforms import InterpolationMode
 
 from linnaeus.models.weights.downloads import download_weights
@@ -19,7 +19,7 @@ def published_at(url: str) -> ZooModel:
         crop_size=[64], resize_size=[73], mean=(0.4,) * 3, std=(0.3,) * 3, interpolation=InterpolationMode.BICUBIC
     )
     weights = SimpleNamespace(url=url, transforms=lambda: preset)
-    return replace(row(resnet), download=lambda: weights)  # type: ignore[arg-type, return-value]
+    return replace(zoo_model(resnet), download=lambda: weights)  # type: ignore[arg-type, return-value]
 
 
 @pytest.fixture

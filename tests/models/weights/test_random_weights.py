@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from tests.models.weights.small_networks import SMALL, densenet, googlenet, resnet, row
+from tests.models.weights.small_networks import SMALL, densenet, googlenet, resnet, zoo_model
 from torch import nn
 
 from linnaeus.models.pixel_classifier import eager_classifier, normalize
@@ -36,7 +36,7 @@ def without_biases(classes: int) -> nn.Module:
 
 @pytest.mark.parametrize("build", [resnet, densenet, googlenet, sigmoids, without_biases])
 def test_random_logits_spread_between_1_and_10_over_ten_images(build: Callable[[int], nn.Module]) -> None:
-    model = row(build)
+    model = zoo_model(build)
     weights = random_weights(model, seed=3)
     assert (weights.source, weights.seed) == ("random", 3)
     network = eager_classifier(model, weights).backbone

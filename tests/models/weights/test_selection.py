@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.models.weights.small_networks import resnet, row
+from tests.models.weights.small_networks import resnet, zoo_model
 
 from linnaeus.models.registry import find
 from linnaeus.models.weights.selection import available_sources, select_weights
@@ -23,6 +23,6 @@ def test_the_option_selects_the_weights(tmp_path: Path) -> None:
     assert select_weights(lenet, str(tmp_path / "mine.pt"))[1].source == "mine.pt"
     assert available_sources(lenet) == ("bundled", "random", "FILE")
     with pytest.raises(ValueError, match="no weights come with own; say --weights random"):
-        select_weights(row(resnet), "bundled")
+        select_weights(zoo_model(resnet), "bundled")
     with pytest.raises(ValueError, match="tells 10 classes apart, but there are 3 labels"):
         select_weights(lenet, "bundled", classes=3)

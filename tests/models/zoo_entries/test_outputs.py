@@ -10,14 +10,14 @@ from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_entries import cifar, torchvision
 
-TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
-CIFAR = {row.name: row for row in cifar.ENTRIES}
+TORCHVISION = {model.name: model for model in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
+CIFAR = {model.name: model for model in cifar.ENTRIES}
 
 
 def test_every_entry_can_be_built_for_any_number_of_classes() -> None:
-    for name, row in (TORCHVISION | CIFAR).items():
+    for name, model in (TORCHVISION | CIFAR).items():
         with torch.device("meta"):
-            logits = row.build(3).eval()(torch.zeros(1, 3, row.input.height, row.input.width))
+            logits = model.build(3).eval()(torch.zeros(1, 3, model.input.height, model.input.width))
         assert logits.shape == (1, 3), name
 
 
@@ -41,10 +41,10 @@ def test_googlenet_computes_what_torchvisions_pretrained_model_does() -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "densenet_cifar", "densenet_bc_100_12"])
 def test_the_torchscript_computes_what_the_network_computes(name: str) -> None:
-    row = (TORCHVISION | CIFAR)[name]
+    model = (TORCHVISION | CIFAR)[name]
     torch.manual_seed(0)
-    size = min(row.input.height, 64)
-    classifier = PixelClassifier(row.build(4), row.mean, row.std).eval()
+    size = min(model.input.height, 64)
+    classifier = PixelClassifier(model.build(4), model.mean, model.std).eval()
     script = to_torchscript(classifier)
     for batch in (1, 2, 7):
         pixels = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)

@@ -10,8 +10,8 @@ from torchvision.models import get_model_weights
 from linnaeus.models.registry import find
 from linnaeus.models.zoo_entries import cifar, torchvision
 
-TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
-CIFAR = {row.name: row for row in cifar.ENTRIES}
+TORCHVISION = {model.name: model for model in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
+CIFAR = {model.name: model for model in cifar.ENTRIES}
 
 
 def parameters_of(build: Callable[[], nn.Module]) -> int:
@@ -155,16 +155,16 @@ def test_the_densenets_have_the_published_number_of_parameters(name: str, parame
 
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_the_default_weights_fit_the_network_and_define_the_input(name: str) -> None:
-    row = TORCHVISION[name]
-    assert row.download is not None
-    weights = row.download()
+    model = TORCHVISION[name]
+    assert model.download is not None
+    weights = model.download()
     assert weights is get_model_weights(name).DEFAULT
-    assert parameters_of(row.network) == weights.meta["num_params"]
-    assert list(row.labels()) == weights.meta["categories"]
+    assert parameters_of(model.network) == weights.meta["num_params"]
+    assert list(model.labels()) == weights.meta["categories"]
     preset = weights.transforms()
-    assert [row.input.height] == [row.input.width] == preset.crop_size
-    assert ([row.input.resize], row.input.interpolation) == (preset.resize_size, preset.interpolation.value)
-    assert (list(row.mean), list(row.std)) == (preset.mean, preset.std)
+    assert [model.input.height] == [model.input.width] == preset.crop_size
+    assert ([model.input.resize], model.input.interpolation) == (preset.resize_size, preset.interpolation.value)
+    assert (list(model.mean), list(model.std)) == (preset.mean, preset.std)
 
 
 def test_weights_for_other_input_sizes_get_them() -> None:
