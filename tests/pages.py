@@ -17,7 +17,7 @@ NOT_RUN = {
     r"make ": "a target that installs, or tests, or runs until it is stopped; .ci/run calls those of a fresh checkout",
     r"(\w+=\S+ )?docker ": "needs Docker; tests/docker checks what these read, docker/container-test.sh the image",
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py checks the manifests",
-    r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/test_weights.py has a stand-in",
+    r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",
     r"\S*linnaeus-zoo (train|design-space) ": "downloads MNIST, trains for minutes; tests/models takes few digits",
 }

@@ -1,4 +1,4 @@
-"""What the zoo's tests share: `linnaeus-zoo` in this process, and less waiting for TorchScript's compiler."""
+"""Fixtures of the zoo's tests: `linnaeus-zoo` in this process, small data sets, a faster TorchScript compiler."""
 
 import contextlib
 import functools
@@ -25,15 +25,15 @@ _lines_of = functools.cache(inspect.getsourcelines)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def sources_are_read_once() -> Iterator[None]:
-    """Compiling to TorchScript reads each layer's source anew, three quarters of a DenseNet's four seconds."""
+def cached_sources() -> Iterator[None]:
+    """Caches the source of each layer: the TorchScript compiler reads it for 3 of the 4 seconds of a DenseNet."""
     with mock.patch.object(inspect, "getsourcelines", _lines_of):
         yield
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """How a run of the command ended."""
+class Result:
+    """Exit code and output of a command."""
 
     exit_code: int
     output: str
@@ -41,10 +41,10 @@ class Ending:
 
 
 @pytest.fixture(scope="session")
-def run_zoo() -> Callable[..., Ending]:
-    """Runs linnaeus-zoo as its installed script does, but in this process: another takes two seconds to start."""
+def run_zoo() -> Callable[..., Result]:
+    """Runs `linnaeus-zoo` like the installed script, but in this process: a new one takes two seconds to start."""
 
-    def run(*arguments: str) -> Ending:
+    def run(*arguments: str) -> Result:
         output, errors = io.StringIO(), io.StringIO()
         with (
             mock.patch.object(sys, "argv", ["linnaeus-zoo", *arguments]),
@@ -53,20 +53,20 @@ def run_zoo() -> Callable[..., Ending]:
             pytest.raises(SystemExit) as ended,
         ):
             main()
-        return Ending(int(ended.value.code or 0), output.getvalue(), errors.getvalue())
+        return Result(int(ended.value.code or 0), output.getvalue(), errors.getvalue())
 
     return run
 
 
 @pytest.fixture(scope="session")
-def listed(run_zoo: Callable[..., Ending]) -> dict[str, dict[str, Any]]:
-    """What `list --json` says of each name; to count all parameters takes two seconds."""
+def listed(run_zoo: Callable[..., Result]) -> dict[str, dict[str, Any]]:
+    """The output of `list --json` by name; computed once, because counting all parameters takes two seconds."""
     return {row["name"]: row for row in json.loads(run_zoo("list", "--json").output)}
 
 
 @pytest.fixture(scope="session")
-def table(run_zoo: Callable[..., Ending]) -> str:
-    """What `list` shows."""
+def table(run_zoo: Callable[..., Result]) -> str:
+    """The output of `list`."""
     return run_zoo("list").output
 
 
@@ -77,7 +77,7 @@ def mnist_subset(mnist_train: Digits) -> Digits:
 
 @pytest.fixture
 def image_folders(tmp_path: Path) -> Path:
-    """Red and blue noise: six pictures of each to learn from, two to be judged by, of odd sizes."""
+    """Folders of red and blue noise, of different sizes: six training and two test images of each class."""
     chance = numpy.random.default_rng(0)
     for part, number in (("train", 6), ("val", 2)):
         for name, colour in COLOURS.items():

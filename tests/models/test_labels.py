@@ -1,4 +1,4 @@
-"""Label files are read line by line."""
+"""A label file has one label per line."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ import pytest
 from linnaeus.models.labels import read_label_file
 
 
-def test_labels_are_read_line_by_line(tmp_path: Path) -> None:
+def test_a_label_file_has_one_label_per_line(tmp_path: Path) -> None:
     path = tmp_path / "labels.txt"
     path.write_text("\ufeffcat\r\nchien\u00e9 \n\n", encoding="utf-8")
     assert read_label_file(path) == ("cat", "chien\u00e9")

@@ -1,4 +1,4 @@
-"""The manifest is read strictly: whatever is wrong is named."""
+"""The manifest is validated strictly; errors name the field."""
 
 import dataclasses
 import hashlib
@@ -49,7 +49,7 @@ def changed(**fields: Any) -> str:
     probabilities=st.lists(st.floats(0, 1), min_size=1, max_size=20),
     source=st.text(),
 )
-def test_what_is_written_is_read_back_unchanged(
+def test_a_written_manifest_is_read_back_unchanged(
     name: str, version: int, probabilities: list[float], source: str
 ) -> None:
     manifest = dataclasses.replace(
@@ -86,17 +86,17 @@ def test_what_is_written_is_read_back_unchanged(
         (json.dumps({}), "architecture is missing"),
     ],
 )
-def test_what_is_wrong_is_named(text: str, message: str) -> None:
+def test_the_invalid_field_is_named(text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         from_json(text)
 
 
-def test_an_untrained_model_says_so() -> None:
+def test_weights_from_random_are_untrained() -> None:
     assert not GOOD.weights.trained
     assert Weights("a package").trained
 
 
-def test_the_recorded_input_is_the_same_everywhere_and_fits_the_model() -> None:
+def test_the_input_of_the_check_is_constant_and_has_the_models_size() -> None:
     assert check_pixels(SPEC, "seed").hex() == "4fd6803de29f"
     coloured = dataclasses.replace(SPEC, channels=3, height=4, width=4)
     assert check_pixels(coloured, "seed") == hashlib.shake_256(b"seed").digest(48)

@@ -12,7 +12,7 @@ from linnaeus.server.decoding.decode import decode
 from linnaeus.server.requests.picture import EncodedImage
 
 
-def test_the_picture_is_what_the_server_would_make_of_it(pictures: Path) -> None:
+def test_an_image_is_prepared_as_by_the_server(pictures: Path) -> None:
     for name, file in (("efficientnet_lite0", "coffee.jpg"), ("efficientnet_lite0", "chelsea.jpg"), ("lenet", "4.png")):
         path = pictures / "digits" / file if file.endswith("png") else pictures / file
         spec = find(name).input
@@ -22,7 +22,7 @@ def test_the_picture_is_what_the_server_would_make_of_it(pictures: Path) -> None
         assert numpy.abs(ours - theirs).mean() < 0.5
 
 
-def test_a_picture_is_turned_upright_and_laid_over_white(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied_and_transparency_becomes_white(tmp_path: Path) -> None:
     spec = InputSpec(channels=3, height=2, width=2, resize=2, interpolation="bilinear")
     stored = Image.new("RGBA", (2, 2), (255, 0, 0, 255))
     stored.putpixel((0, 0), (0, 0, 0, 0))

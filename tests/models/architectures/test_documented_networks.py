@@ -1,4 +1,4 @@
-"""The documents' own networks are what their listings meant, layer by layer."""
+"""The networks of the source documents have the documented layers, sizes and parameter counts."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ NAMES = (
     *("lenet5", "mnist_cnn", "simple_cnn", "alexnet_two_tower"),
     *("zfnet", "vgg16c", "googlenet_plain", "inception_densenet121"),
 )
-# Networks that pool to a fixed size take small pictures as well, which is faster.
+# Input sizes of networks that pool to a fixed size; small images are faster.
 SMALL = {"vgg16c": 64, "googlenet_plain": 64, "inception_densenet121": 64}
 
 
 def conv(inputs: int, outputs: int, kernel: int) -> int:
-    """Parameters of a convolution with bias; of a dense layer if the kernel is 1."""
+    """Returns the number of parameters of a convolution with bias, or of a dense layer if the kernel is 1."""
     return outputs * (inputs * kernel**2 + 1)
 
 
@@ -38,13 +38,13 @@ def inception(inputs: int, one: int, reduce3: int, three: int, reduce5: int, fiv
     )
 
 
-def crossed_block(inputs: int, layers: int) -> int:
-    """A dense block of Inception layers, each of which adds 8 + 8 + 8 + 8 = 32 channels."""
+def inception_dense_block(inputs: int, layers: int) -> int:
+    """Returns the parameters of a dense block of Inception layers, each of which appends 4 * 8 = 32 channels."""
     return sum(inception(inputs + 32 * place, 8, 32, 8, 32, 8, 8) for place in range(layers))
 
 
 def transition(inputs: int) -> int:
-    """Batch norm and a 1x1 convolution without bias to half the channels."""
+    """Returns the parameters of batch norm and a 1x1 convolution without bias to half the channels."""
     return 2 * inputs + inputs * (inputs // 2)
 
 
@@ -73,7 +73,7 @@ PARAMETERS = {
     + (conv(256, 512, 3) + conv(512, 512, 3) + conv(512, 512, 1))
     + (conv(512, 512, 3) + conv(512, 512, 3) + conv(512, 512, 1))
     + (conv(25_088, 4096, 1) + conv(4096, 4096, 1) + conv(4096, 1000, 1)),
-    # the stem, 3a and 3b, 4a to 4e, 5a and 5b, the classifier
+    # stem, 3a and 3b, 4a to 4e, 5a and 5b, classifier
     "googlenet_plain": (conv(3, 64, 7) + conv(64, 64, 1) + conv(64, 192, 3))
     + (inception(192, 64, 96, 128, 16, 32, 32) + inception(256, 128, 128, 192, 32, 96, 64))
     + (inception(480, 192, 96, 208, 16, 48, 64) + inception(512, 160, 112, 224, 24, 64, 64))
@@ -81,12 +81,12 @@ PARAMETERS = {
     + inception(528, 256, 160, 320, 32, 128, 128)
     + (inception(832, 256, 160, 320, 32, 128, 128) + inception(832, 384, 192, 384, 48, 128, 128))
     + conv(1024, 1000, 1),
-    # the stem without bias and its norm; blocks of 6, 12, 24 and 16 layers; the last norm and the classifier
+    # stem without bias and its norm; blocks of 6, 12, 24 and 16 layers; last norm and classifier
     "inception_densenet121": (64 * 3 * 49 + 2 * 64)
-    + (crossed_block(64, 6) + transition(256))
-    + (crossed_block(128, 12) + transition(512))
-    + (crossed_block(256, 24) + transition(1024))
-    + crossed_block(512, 16)
+    + (inception_dense_block(64, 6) + transition(256))
+    + (inception_dense_block(128, 12) + transition(512))
+    + (inception_dense_block(256, 24) + transition(1024))
+    + inception_dense_block(512, 16)
     + (2 * 1024 + conv(1024, 1000, 1)),
 }
 
@@ -97,7 +97,7 @@ def parameters(network: nn.Module) -> int:
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Networks and batches this small lose more by sharing the work than they gain."""
+    """Uses one thread, which is faster for such small networks and batches."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -106,7 +106,7 @@ def one_thread() -> Iterator[None]:
 
 @dataclass
 class Case:
-    """A network for seven classes in evaluation mode, with three pictures of its size and its logits for them."""
+    """A network for seven classes in evaluation mode, three input images, and its logits for them."""
 
     model: ZooModel
     network: nn.Module
@@ -121,7 +121,7 @@ def case(request: pytest.FixtureRequest) -> Iterator[Case]:
     torch.manual_seed(0)
     network = model.build(7).eval()
     if model.name != "lenet5":
-        # PyTorch's own start makes all pictures look alike, which would hide a mistake.
+        # With PyTorch's default initialization all images give nearly the same logits, which would hide an error.
         initialize_for_relu(network)
     size = SMALL.get(model.name, model.input.height)
     pictures = torch.randn(3, model.input.channels, size, size)
@@ -150,26 +150,28 @@ def test_parameter_counts_are_exact(name: str) -> None:
         ("inception_densenet121", 4_760_296),
     ],
 )
-def test_the_counts_that_the_classes_state_are_the_derived_ones(name: str, count: int) -> None:
+def test_the_docstrings_state_the_derived_parameter_counts(name: str, count: int) -> None:
     stated = ROWS[name].build.__doc__ or ""
     assert PARAMETERS[name] == count and f"{count:,} " in stated
 
 
-def test_own_classes_are_possible(case: Case) -> None:
+def test_any_number_of_classes_is_possible(case: Case) -> None:
     assert case.logits.shape == (3, 7) and case.logits.dtype == torch.float32
 
 
-def test_a_picture_gets_alone_what_it_gets_in_company(case: Case) -> None:
+def test_the_logits_of_an_image_do_not_depend_on_its_batch(case: Case) -> None:
     with torch.inference_mode():
         alone = torch.cat([case.network(picture.unsqueeze(0)) for picture in case.pictures])
     assert alone.shape == case.logits.shape
     assert (alone - case.logits).abs().max() <= case.tolerance
-    assert (case.logits[0] - case.logits[1]).abs().max() > 100 * case.tolerance, "the test could not see a neighbour"
+    assert (case.logits[0] - case.logits[1]).abs().max() > 100 * case.tolerance, (
+        "the test could not detect an influence of the batch"
+    )
 
 
 def test_the_scripted_form_computes_the_same_and_names_no_device(case: Case) -> None:
     script = torch.jit.script(case.network)
-    # Unoptimised, because optimising the first calls takes longer than all the rest.
+    # Unoptimized, because the optimization of the first calls takes longer than everything else.
     with torch.inference_mode(), torch.jit.optimized_execution(False):
         for batch in (1, 3):
             assert (script(case.pictures[:batch]) - case.logits[:batch]).abs().max() <= case.tolerance
@@ -177,13 +179,13 @@ def test_the_scripted_form_computes_the_same_and_names_no_device(case: Case) -> 
     assert not any(isinstance(value, torch.device) for part in script.modules() for value in vars(part).values())
 
 
-def test_torch_fx_can_take_it_apart(case: Case) -> None:
+def test_torch_fx_can_trace_it(case: Case) -> None:
     traced = torch.fx.symbolic_trace(case.network)
     with torch.inference_mode():
         assert (traced(case.pictures[:2]) - case.logits[:2]).abs().max() <= case.tolerance
 
 
-def test_it_trains(case: Case) -> None:
+def test_every_parameter_gets_a_gradient(case: Case) -> None:
     case.network.train()
     try:
         case.network(case.pictures[:2]).logsumexp(1).sum().backward()
@@ -198,7 +200,7 @@ def test_it_trains(case: Case) -> None:
     [
         ("mnist_cnn", [(16, 26), (32, 24), (64, 10), (128, 8)]),
         ("simple_cnn", [(32, 32), (64, 16), (128, 8)]),
-        # tower by tower: both halves below, then both above
+        # both towers below the exchange, then both above it
         ("alexnet_two_tower", [(48, 55), (128, 27)] * 2 + [(192, 13), (192, 13), (128, 13)] * 2),
         ("zfnet", [(96, 110), (256, 26), (384, 13), (384, 13), (256, 13)]),
         (
@@ -207,7 +209,7 @@ def test_it_trains(case: Case) -> None:
         ),
     ],
 )
-def test_every_convolution_gives_maps_of_the_documents_size(name: str, sizes: list[tuple[int, int]]) -> None:
+def test_every_convolution_has_the_documented_output_size(name: str, sizes: list[tuple[int, int]]) -> None:
     given = []
 
     def note(module: nn.Module, _: object, maps: Tensor) -> None:
@@ -220,7 +222,7 @@ def test_every_convolution_gives_maps_of_the_documents_size(name: str, sizes: li
     assert given == sizes
 
 
-def test_vgg16c_ends_its_blocks_3_to_5_with_a_1x1_convolution() -> None:
+def test_blocks_3_to_5_of_vgg16c_end_with_a_1x1_convolution() -> None:
     with torch.device("meta"):
         network = ROWS["vgg16c"].network()
     kernels = [module.kernel_size[0] for module in network.modules() if isinstance(module, nn.Conv2d)]
@@ -233,7 +235,7 @@ def test_simple_cnn_has_the_parameter_names_of_the_document() -> None:
     assert [name for name, _ in ROWS["simple_cnn"].network().named_parameters()] == expected
 
 
-def test_the_second_tower_sees_its_own_maps_and_then_the_joined_ones() -> None:
+def test_the_second_tower_receives_its_own_maps_and_the_joined_ones() -> None:
     network = AlexNetTwoTower(7).eval()
     seen: dict[str, Tensor] = {}
     network.lower1.register_forward_hook(lambda module, given, maps: seen.update(one=maps))
@@ -247,7 +249,7 @@ def test_the_second_tower_sees_its_own_maps_and_then_the_joined_ones() -> None:
     assert torch.equal(seen["second"], torch.cat([seen["two"], seen["one"], seen["two"]], 1))
 
 
-def test_each_tower_lies_on_the_device_that_it_was_given() -> None:
+def test_each_tower_is_on_its_device() -> None:
     network = AlexNetTwoTower(7, torch.device("cpu"), torch.device("meta"))
     there = {name.split(".")[0]: parameter.device.type for name, parameter in network.named_parameters()}
     assert there == {"lower1": "cpu", "lower2": "meta", "upper1": "cpu", "upper2": "meta", "classifier": "cpu"}
@@ -265,7 +267,7 @@ def test_two_devices_compute_what_one_computes() -> None:
     assert given.device.type == "cpu" and torch.allclose(given, expected, atol=1e-4)
 
 
-def test_a_crossed_dense_layer_adds_a_quarter_of_its_32_maps_from_each_branch() -> None:
+def test_an_inception_dense_layer_appends_8_channels_of_each_branch() -> None:
     layer = DenseLayer(16).eval()
     x = torch.randn(2, 16, 5, 5)
     with torch.inference_mode():
@@ -275,7 +277,7 @@ def test_a_crossed_dense_layer_adds_a_quarter_of_its_32_maps_from_each_branch() 
     assert torch.equal(y, torch.cat([x, *branches], dim=1))
 
 
-def test_pictures_are_normalised_as_the_documents_say() -> None:
+def test_the_normalization_is_the_documented_one() -> None:
     for name in NAMES[4:]:
         assert (ROWS[name].mean, ROWS[name].std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     assert (ROWS["mnist_cnn"].mean, ROWS["mnist_cnn"].std) == ((0.5,), (0.5,))

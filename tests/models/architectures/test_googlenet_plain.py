@@ -1,4 +1,4 @@
-"""The document's GoogLeNet: trained with heads, served without."""
+"""The GoogLeNet of source document 000 is trained with auxiliary heads and served without them."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def pictures(count: int) -> torch.Tensor:
     return torch.randn(count, 3, 96, 96, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_blocks_are_the_papers() -> None:
+def test_the_inception_blocks_have_the_widths_of_the_paper() -> None:
     with torch.device("meta"):
         network = GoogLeNetPlain()
     given = {
@@ -56,7 +56,7 @@ def test_an_inception_block_has_1x1_3x3_5x5_and_pooled_branches_in_this_order() 
     assert torch.equal(y[:, -6:], block.branch4[1](functional.max_pool2d(x, 3, 1, 1)))
 
 
-def test_a_head_has_as_many_parameters_as_the_listing_gives_it() -> None:
+def test_an_auxiliary_head_has_the_documented_number_of_parameters() -> None:
     with torch.device("meta"):
         network = GoogLeNetPlain(1000, aux_heads=True)
     dense = 2048 * (4096 + 1) + 1000 * (2048 + 1)
@@ -71,11 +71,11 @@ def test_training_gives_three_logits_and_evaluation_one(headed: GoogLeNetPlain) 
     assert logits.shape == first.shape == second.shape == (2, 4)
     with torch.inference_mode():
         alone = headed.eval()(pictures(2))
-    # The heads drop out units at random, the network itself does not.
+    # Only the heads have dropout.
     assert torch.allclose(alone, logits.detach(), atol=1e-5)
 
 
-def test_the_heads_see_4a_and_4d_and_pass_their_gradient_on() -> None:
+def test_the_heads_follow_4a_and_4d_and_propagate_their_gradient() -> None:
     torch.manual_seed(0)
     network = GoogLeNetPlain(4, aux_heads=True)
     _, first, second = network(pictures(2))
@@ -87,7 +87,7 @@ def test_the_heads_see_4a_and_4d_and_pass_their_gradient_on() -> None:
     assert network.stage3.inception4e.branch1[0].conv.weight.grad is None
 
 
-def test_a_headed_checkpoint_fits_the_headless_network_once_the_heads_are_dropped(headed: GoogLeNetPlain) -> None:
+def test_a_checkpoint_with_heads_fits_the_network_without_them_once_they_are_dropped(headed: GoogLeNetPlain) -> None:
     state = {name: value for name, value in headed.state_dict().items() if not name.startswith(("aux1.", "aux2."))}
     headless = GoogLeNetPlain(4).eval()
     headless.load_state_dict(state)
@@ -105,7 +105,7 @@ def test_the_scripted_form_gives_logits_alone_even_with_heads(headed: GoogLeNetP
     assert given.shape == (1, 4) and torch.allclose(given, expected, atol=1e-5)
 
 
-def test_it_takes_any_size_from_32() -> None:
+def test_any_size_from_32_pixels_is_accepted() -> None:
     network = GoogLeNetPlain(4).eval()
     with torch.inference_mode():
         assert network(torch.randn(1, 3, 32, 50)).shape == (1, 4)

@@ -1,4 +1,4 @@
-"""Fresh parameters by layer type."""
+"""Layers are initialized by their type."""
 
 import math
 
@@ -10,7 +10,7 @@ from linnaeus.models.architectures.initialization import initialize_layers
 from linnaeus.models.architectures.lenet import LeNet
 
 
-def test_initialising_draws_by_layer_type_and_is_repeatable() -> None:
+def test_layers_are_initialized_by_type_and_repeatably() -> None:
     network = nn.Sequential(nn.Conv2d(8, 256, 3), nn.BatchNorm2d(256), nn.Linear(400, 600), nn.PReLU())
     deviations = {
         "kaiming": (math.sqrt(2 / (256 * 9)), math.sqrt(2 / 600)),
@@ -33,6 +33,6 @@ def test_initialising_draws_by_layer_type_and_is_repeatable() -> None:
     assert torch.equal(network[0].weight, before)
 
 
-def test_an_unknown_initialisation_is_refused() -> None:
+def test_an_unknown_initialization_scheme_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no initialisation 'zeros'; there are: kaiming, xavier, normal"):
         initialize_layers(LeNet(), "zeros")  # type: ignore[arg-type]

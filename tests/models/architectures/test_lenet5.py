@@ -1,4 +1,4 @@
-"""LeNet-5 is the paper's: its counts, its connections, its trained sub-sampling, its distances."""
+"""LeNet-5 has the counts, connections, subsampling and output layer of the paper."""
 
 import io
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from linnaeus.models.architectures.lenet5 import (
     class_bitmaps,
 )
 
-# Table I of the paper, read by column: the maps of S2 that each of C3's sixteen maps sees.
+# Table I of the paper, by column: the maps of S2 to which each of the sixteen maps of C3 is connected.
 TABLE = (
     *("012", "123", "234", "345", "045", "015"),
     *("0123", "1234", "2345", "0345", "0145", "0125", "0134", "1245", "0235"),
@@ -26,7 +26,7 @@ TABLE = (
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """Networks and batches this small lose more by sharing the work than they gain."""
+    """Uses one thread, which is faster for such small networks and batches."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -34,7 +34,7 @@ def one_thread() -> Iterator[None]:
 
 
 def layers(network: LeNet5) -> dict[str, tuple[nn.Module, torch.Size]]:
-    """Each layer with the shape of its output for one picture."""
+    """Returns each layer with the shape of its output for one image."""
     found = {}
     x = torch.zeros(1, 1, 32, 32)
     for name, layer in network.named_children():
@@ -64,29 +64,29 @@ def test_every_layer_has_the_documents_shape_parameters_and_connections(
     assert count == parameters
     positions = given[2:].numel()
     if isinstance(layer, Subsampling):
-        # at each position of each map four inputs share the coefficient, and there is the bias
+        # at each position of each map: four inputs with one coefficient, and the bias
         assert positions * (4 + 1) * given[1] == connections
     else:
         # every parameter is one connection at each position
         assert positions * count == connections
 
 
-def test_each_map_of_c3_sees_the_maps_of_s2_that_the_paper_connects() -> None:
+def test_each_map_of_c3_is_connected_as_in_the_paper() -> None:
     torch.manual_seed(0)
     layer = PartialConvolution()
     x = torch.randn(1, 6, 14, 14)
     with torch.inference_mode():
         before = layer(x)
-        sees = [""] * 16
+        connected = [""] * 16
         for place in range(6):
             changed = x.clone()
             changed[:, place] += 1
             for target in (layer(changed) - before).abs().amax(dim=(0, 2, 3)).nonzero().flatten().tolist():
-                sees[target] += str(place)
-    assert tuple(sees) == TABLE
+                connected[target] += str(place)
+    assert tuple(connected) == TABLE
 
 
-def test_subsampling_squashes_coefficient_times_sum_plus_bias() -> None:
+def test_subsampling_is_the_sigmoid_of_weight_times_sum_plus_bias() -> None:
     layer = Subsampling(2)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([0.5, -1.0]))
@@ -96,7 +96,7 @@ def test_subsampling_squashes_coefficient_times_sum_plus_bias() -> None:
     assert torch.allclose(given, expected)
 
 
-def test_logits_are_negative_squared_distances_and_the_nearest_bitmap_wins() -> None:
+def test_logits_are_negative_squared_distances_to_the_bitmaps() -> None:
     output = RadialBasisOutput(10)
     codes = class_bitmaps(10) * 0.9
     logits = output(codes)
@@ -115,7 +115,7 @@ def test_half_precision_codes_keep_exact_distances() -> None:
     assert torch.equal(output.half()(codes), RadialBasisOutput(10)(codes.float()))
 
 
-def test_the_bitmaps_are_signs_that_differ_and_are_never_trained() -> None:
+def test_the_bitmaps_are_distinct_signs_and_not_trained() -> None:
     network = LeNet5()
     codes = network.output.bitmaps
     assert codes.shape == (10, 84) and set(codes.flatten().tolist()) == {-1.0, 1.0}
@@ -126,13 +126,13 @@ def test_the_bitmaps_are_signs_that_differ_and_are_never_trained() -> None:
 
 
 @pytest.mark.parametrize("classes", [1, 7, 10, 12, 100])
-def test_any_number_of_classes_has_distinct_codes_that_never_change(classes: int) -> None:
+def test_class_bitmaps_are_distinct_and_constant_for_any_number_of_classes(classes: int) -> None:
     codes = class_bitmaps(classes)
     assert codes.shape == (classes, 84) and torch.equal(codes, class_bitmaps(100)[:classes])
     assert len({tuple(code) for code in codes.tolist()}) == classes
 
 
-def test_the_scripted_file_keeps_table_and_bitmaps() -> None:
+def test_the_scripted_file_keeps_connections_and_bitmaps() -> None:
     torch.manual_seed(0)
     network = LeNet5().eval()
     file = io.BytesIO()
@@ -143,7 +143,7 @@ def test_the_scripted_file_keeps_table_and_bitmaps() -> None:
         assert torch.equal(torch.jit.freeze(torch.jit.load(file))(digits), network(digits))
 
 
-def test_it_learns_ten_pictures_from_its_own_start() -> None:
+def test_it_learns_ten_images_from_its_initialization() -> None:
     torch.manual_seed(0)
     network = LeNet5()
     pictures = drawn_digits()
@@ -156,6 +156,6 @@ def test_it_learns_ten_pictures_from_its_own_start() -> None:
 
 
 def drawn_digits() -> Tensor:
-    """The ten bitmaps, twice as large in the middle of 32x32, on the paper's scale."""
+    """Returns the ten bitmaps, enlarged twice, centered in 32x32, on the scale of the paper."""
     drawn = functional.interpolate(class_bitmaps(10).view(10, 1, 12, 7), scale_factor=2.0)
     return functional.pad(drawn * 0.6375 + 0.5375, [9, 9, 4, 4], value=-0.1)

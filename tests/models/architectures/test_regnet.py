@@ -1,4 +1,4 @@
-"""RegNets follow their quantised line, come out as torchvision's, and are drawn."""
+"""RegNets have the quantized widths of the paper and equal torchvision's."""
 
 import inspect
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
 
 
 def block_params(name: str, monkeypatch: pytest.MonkeyPatch) -> BlockParams:
-    """What torchvision's builder of that name makes its network from, caught before it makes it."""
+    """Returns the parameters from which torchvision's builder of that name builds its network."""
     caught: list[BlockParams] = []
     builder = getattr(models, name)
     monkeypatch.setattr(inspect.getmodule(models.RegNet), "_regnet", lambda params, *_, **__: caught.append(params))
@@ -38,7 +38,7 @@ def block_params(name: str, monkeypatch: pytest.MonkeyPatch) -> BlockParams:
 
 
 def regnet_parameters(stages: tuple[Stage, ...], se_ratio: float | None) -> int:
-    """The sum on paper: every convolution without bias but squeeze-and-excitation's, a batch norm after each."""
+    """Counts the parameters: only squeeze-and-excitation has biases, and each convolution is followed by batch norm."""
     total, inputs = 32 * 27 + 64, 32
     for stage in stages:
         width, group = stage.width, stage.group_width
@@ -53,7 +53,7 @@ def regnet_parameters(stages: tuple[Stage, ...], se_ratio: float | None) -> int:
 
 
 @pytest.mark.parametrize("name", PUBLISHED_PARAMETERS)
-def test_the_published_parameters_make_torchvisions_networks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_published_parameters_give_torchvisions_networks(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = block_params(name, monkeypatch)
     stages = PUBLISHED_PARAMETERS[name].stages()
     assert [stage.depth for stage in stages] == theirs.depths
@@ -67,7 +67,7 @@ def test_the_published_parameters_make_torchvisions_networks(name: str, monkeypa
     assert count == published == regnet_parameters(stages, theirs.se_ratio)
 
 
-def test_other_parameters_make_what_torchvision_makes_of_them() -> None:
+def test_random_parameters_give_torchvisions_stages() -> None:
     random = Random(0)
     for _ in range(300):
         depth, width, group = random.randint(1, 30), 8 * random.randint(1, 30), random.randint(1, 70)
@@ -79,7 +79,7 @@ def test_other_parameters_make_what_torchvision_makes_of_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["regnet_x_400mf", "regnet_y_400mf"])
-def test_torchvisions_checkpoints_fit_and_mean_the_same(name: str) -> None:
+def test_torchvisions_checkpoints_fit_and_give_the_same_logits(name: str) -> None:
     torch.manual_seed(0)
     theirs = models.get_model(name, weights=None, num_classes=3).eval()
     ours = published_network(name, 3).eval()
@@ -89,8 +89,8 @@ def test_torchvisions_checkpoints_fit_and_mean_the_same(name: str) -> None:
         assert torch.equal(ours(images), theirs(images))
 
 
-def test_regnet_x_400mf_is_the_rows_default_and_steps_up_its_line() -> None:
-    assert [row.name for row in ENTRIES] == ["regnet"]
+def test_regnet_x_400mf_is_the_default_and_has_the_quantized_widths() -> None:
+    assert [model.name for model in ENTRIES] == ["regnet"]
     # d = 22 blocks: 24 * 2.54^k is 24, 61, 155, 393, in multiples of 8 24, 64, 152, 392
     assert REGNET_X_400MF.quantized_widths() == (24,) * 1 + (64,) * 2 + (152,) * 7 + (392,) * 12
     assert REGNET_X_400MF.linear_widths()[:2] == pytest.approx((24, 48.48))
@@ -128,13 +128,13 @@ def test_any_regnet_can_be_exported(se_ratio: float | None) -> None:
         ({"se_ratio": 1.5}, "ratio is 1.5"),
     ],
 )
-def test_parameters_that_make_no_network_are_refused_by_name(changed: dict[str, float], message: str) -> None:
+def test_invalid_parameters_are_refused_by_name(changed: dict[str, float], message: str) -> None:
     good: dict[str, float] = {"depth": 4, "w0": 8, "wa": 8.0, "wm": 2.0, "group_width": 8}
     with pytest.raises(ValueError, match=message):
         regnet_model(**(good | changed))  # type: ignore[arg-type]
 
 
-def test_stages_whose_groups_do_not_come_out_are_refused() -> None:
+def test_a_group_width_that_does_not_divide_the_width_is_refused() -> None:
     with pytest.raises(
         ValueError, match="a width of 24 with a bottleneck ratio of 2 cannot be divided into groups of 8"
     ):

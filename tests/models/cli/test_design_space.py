@@ -18,7 +18,7 @@ from linnaeus.models.design_space.sampling import (
 )
 
 
-def test_the_command_writes_every_sample_and_one_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_design_space_writes_every_sample_and_one_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(command, "load_mnist", lambda root, train: bright_or_dark(40 if train else 10))
     app = typer.Typer()
     app.command()(command.design_space)

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo export` and `list`: what is written, with which weights, and that nothing half-done stays."""
+"""`linnaeus-zoo export`: files, weights, labels, and errors that leave no partial files."""
 
 import json
 from collections.abc import Callable
@@ -23,14 +23,16 @@ def run(*arguments: str) -> Any:
 
 @pytest.fixture
 def small_zoo(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """A zoo of two: one with weights of its own and one without."""
+    """A zoo of two models: `lenet` with bundled weights and `bare` without."""
     for name in ZOO.keys() - {"lenet"}:
         monkeypatch.delitem(ZOO, name)
     monkeypatch.setitem(ZOO, "bare", replace(find("lenet"), name="bare", bundled=None))
     return list(ZOO)
 
 
-def test_all_takes_bundled_weights_and_says_on_stderr_what_is_untrained(tmp_path: Path, small_zoo: list[str]) -> None:
+def test_export_all_uses_bundled_weights_and_reports_untrained_models_on_stderr(
+    tmp_path: Path, small_zoo: list[str]
+) -> None:
     done = run("export", "--all", "--repository", str(tmp_path))
     assert done.exit_code == 0, done.output
     assert done.stdout.split() == [str(tmp_path / name / "1") for name in small_zoo]
@@ -58,7 +60,7 @@ def test_random_weights_are_recorded_with_their_seed(tmp_path: Path) -> None:
     assert answers[0] == answers[1] != answers[2]
 
 
-def test_own_labels_give_the_classes(tmp_path: Path) -> None:
+def test_the_users_labels_decide_the_number_of_classes(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("cat\ndog\nbird\n")
     state = random_weights(find("lenet"), 0, 3).state
     torch.save(state, tmp_path / "mine.pt")
@@ -83,7 +85,7 @@ def test_own_labels_give_the_classes(tmp_path: Path) -> None:
         (["lenet", "--weights", "nowhere.pt"], "there is no weights file nowhere.pt"),
     ],
 )
-def test_nonsense_is_refused_before_anything_is_written(
+def test_invalid_options_are_refused_before_anything_is_written(
     tmp_path: Path, small_zoo: list[str], arguments: list[str], message: str
 ) -> None:
     failed = run("export", *arguments, "--repository", str(tmp_path))
@@ -91,7 +93,7 @@ def test_nonsense_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_crash_in_the_middle_of_all_leaves_what_was_whole_and_no_half_version(
+def test_a_failure_during_export_all_keeps_complete_versions_only(
     tmp_path: Path, small_zoo: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flush = version_folder._fsync
@@ -108,7 +110,7 @@ def test_a_crash_in_the_middle_of_all_leaves_what_was_whole_and_no_half_version(
     assert read_manifest(tmp_path / "lenet" / "1").classes == 10
 
 
-def test_export_makes_a_regnet_of_the_parameters_it_is_given(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
+def test_export_builds_a_regnet_from_the_given_parameters(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
     shape = ["--depth", "4", "--w0", "16", "--wa", "8", "--wm", "2", "--group-width", "8", "--se-ratio", "0.25"]
     done = run_zoo("export", "regnet", *shape, "--weights", "random", "--repository", str(tmp_path))
     assert done.output == f"{tmp_path / 'regnet' / '1'}\n", done.errors

@@ -1,4 +1,4 @@
-"""Taking models apart with `linnaeus-zoo inspect`."""
+"""`linnaeus-zoo inspect` shows layers, stages and parameters."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ app.command("inspect")(inspect)
 
 @app.command("other")
 def other() -> None:
-    """Keeps Typer from dropping the name of an only command."""
+    """A second command: with only one, Typer has no command names."""
 
 
 def run(*arguments: str) -> str:
@@ -26,7 +26,7 @@ def run(*arguments: str) -> str:
     return result.stdout
 
 
-def test_inspect_prints_the_tree_with_totals_and_no_colours_into_a_pipe() -> None:
+def test_inspect_prints_layers_and_totals_without_colors_into_a_pipe() -> None:
     lines = run("lenet").splitlines()
     assert lines[0] == ("lenet (LeNet, 1998): 1x28x28 in, 10 out, 431,080 parameters, 2,293,000 multiply-adds")
     rows = [line.split() for line in lines]
@@ -64,13 +64,13 @@ def test_inspect_lists_the_trained_parameters_with_their_statistics() -> None:
     assert "Values: trained, MNIST" in table and "50x20x5x5" in table
 
 
-def test_inspect_says_which_values_nobody_trained_and_they_stay_the_same() -> None:
+def test_inspect_marks_untrained_parameters_and_repeats_them() -> None:
     first = run("densenet_cifar", "--parameters")
     assert "Values: untrained" in first
     assert run("densenet_cifar", "--parameters") == first
 
 
-def test_inspect_shows_the_parameters_of_the_weights_that_are_asked_for(tmp_path: Path) -> None:
+def test_inspect_shows_the_parameters_of_the_selected_weights(tmp_path: Path) -> None:
     state = {name: torch.full_like(values, 0.25) for name, values in find("lenet").bundled_weights().state.items()}
     torch.save(state, tmp_path / "mine.pth")
     arguments = ("lenet", "--parameters", "--weights", str(tmp_path / "mine.pth"))
@@ -80,11 +80,11 @@ def test_inspect_shows_the_parameters_of_the_weights_that_are_asked_for(tmp_path
     assert "Values: untrained, random, seed 0." in run("lenet", "--parameters", "--weights", "random")
 
 
-def test_inspect_gives_the_same_as_json() -> None:
-    anatomy = json.loads(run("lenet", "--json"))
-    assert (anatomy["name"], anatomy["input"], anatomy["output"]) == ("lenet", [1, 28, 28], [10])
-    assert anatomy["multiply_adds"] == 2_293_000
-    assert anatomy["layers"][1] == {
+def test_inspect_prints_the_same_as_json() -> None:
+    summary = json.loads(run("lenet", "--json"))
+    assert (summary["name"], summary["input"], summary["output"]) == ("lenet", [1, 28, 28], [10])
+    assert summary["multiply_adds"] == 2_293_000
+    assert summary["layers"][1] == {
         "name": "features.0",
         "kind": "Conv2d",
         "kernel": [5, 5],
@@ -95,7 +95,7 @@ def test_inspect_gives_the_same_as_json() -> None:
     }
 
 
-def test_inspect_refuses_what_it_cannot_show() -> None:
+def test_inspect_refuses_invalid_options() -> None:
     for arguments, words in (
         (("nothing",), "there is no model 'nothing'"),
         (("lenet", "--stages", "9"), "the network has 7 stages"),

@@ -5,7 +5,7 @@ from typing import Any
 from linnaeus.models.registry import ZOO
 
 
-def test_list_shows_what_there_is(listed: dict[str, dict[str, Any]]) -> None:
+def test_list_has_parameters_input_and_weights(listed: dict[str, dict[str, Any]]) -> None:
     assert listed["lenet"]["parameters"] == 431_080
     assert listed["efficientnet_lite0"]["input"] == "3x224x224"
     assert listed["resnet18"]["weights"] == ["DEFAULT", "random", "FILE"]
@@ -18,7 +18,7 @@ def test_the_list_fits_a_terminal_of_80_columns(table: str) -> None:
     assert any("inception_densenet121" in line and "4,760,296" in line for line in lines)
 
 
-def test_list_shows_every_name_with_the_weights_it_can_have(listed: dict[str, dict[str, Any]], table: str) -> None:
+def test_list_shows_every_name_with_its_available_weights(listed: dict[str, dict[str, Any]], table: str) -> None:
     assert listed.keys() == ZOO.keys()
     assert listed["lenet"] == {
         "name": "lenet",

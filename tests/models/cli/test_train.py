@@ -18,7 +18,7 @@ from linnaeus.models.training.recipes import _SETUPS
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
-    """The command alone, where `lenet` has a small recipe."""
+    """An app with this command only, and a short recipe for `lenet`."""
     monkeypatch.setitem(_SETUPS, "lenet", TrainingSetup(Recipe(epochs=2, batch_size=50)))
     app = typer.Typer()
     app.command("train")(command)
@@ -26,7 +26,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     return app
 
 
-def test_googlenet_learns_from_a_folder_of_pictures_with_its_heads(
+def test_googlenet_is_trained_on_image_folders_with_its_auxiliary_heads(
     image_folders: Path, tmp_path: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
@@ -49,7 +49,7 @@ def test_googlenet_learns_from_a_folder_of_pictures_with_its_heads(
     assert missing == [] and with_heads["aux1.8.weight"].shape == (2, 2048)
 
 
-def test_a_training_leaves_weights_its_record_and_its_plot(tmp_path: Path, app: typer.Typer, mnist: Path) -> None:
+def test_a_training_writes_weights_record_and_plot(tmp_path: Path, app: typer.Typer, mnist: Path) -> None:
     target = tmp_path / "run" / "weights.pt"
     arguments = ["train", "lenet", "--data", str(mnist), "--out", str(target), "--seed", "7"]
     result = CliRunner().invoke(app, arguments)
@@ -65,7 +65,7 @@ def test_a_training_leaves_weights_its_record_and_its_plot(tmp_path: Path, app: 
         assert plot.format == "PNG" and min(plot.size) >= 400
 
 
-def test_an_interrupted_training_is_one_line_and_leaves_nothing(
+def test_an_interrupted_training_prints_one_line_and_writes_nothing(
     tmp_path: Path, app: typer.Typer, mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> float:
@@ -80,7 +80,7 @@ def test_an_interrupted_training_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("name", ["resnet18", "nonsense"])
-def test_a_name_that_cannot_be_trained_is_one_sentence(name: str, app: typer.Typer) -> None:
+def test_a_model_without_recipe_is_refused_in_one_sentence(name: str, app: typer.Typer) -> None:
     result = CliRunner().invoke(app, ["train", name])
     assert isinstance(result.exception, ValueError)
     assert str(result.exception).startswith(f"{name!r} cannot be trained here; these can: lenet, lenet5, mnist_cnn")

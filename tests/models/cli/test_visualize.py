@@ -1,4 +1,4 @@
-"""Looking from the command line."""
+"""`linnaeus-zoo visualize` writes its drawings, or refuses the file."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def run(*arguments: str) -> "tuple[int, str, BaseException | None]":
     return done.exit_code, done.output, done.exception
 
 
-def test_the_command_writes_what_it_says(pictures: Path, tmp_path: Path) -> None:
+def test_visualize_writes_the_files_that_it_prints(pictures: Path, tmp_path: Path) -> None:
     seven = str(pictures / "digits" / "7.png")
     code, output, _ = run("lenet", seven, "--out", str(tmp_path / "new"), "--html", "--class", "9")
     assert code == 0
@@ -26,13 +26,13 @@ def test_the_command_writes_what_it_says(pictures: Path, tmp_path: Path) -> None
     assert "Grad-CAM for 9," in named[2].read_text()
 
 
-def test_the_command_says_untrained_where_weights_are_random(pictures: Path, tmp_path: Path) -> None:
+def test_visualize_marks_random_weights_as_untrained(pictures: Path, tmp_path: Path) -> None:
     seven = str(pictures / "digits" / "7.png")
     assert run("lenet", seven, "--out", str(tmp_path), "--weights", "random", "--seed", "4", "--html")[0] == 0
     assert "Untrained (random, seed 4)" in (tmp_path / "index.html").read_text()
 
 
-def test_the_command_refuses_what_is_no_picture(tmp_path: Path) -> None:
+def test_visualize_refuses_files_that_are_not_images(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("no picture")
     for name in ("text.png", "missing.png"):
         code, _, error = run("lenet", str(tmp_path / name), "--out", str(tmp_path / "out"))

@@ -6,12 +6,12 @@ from linnaeus.models.training import Digits
 
 
 def bright_or_dark(images: int) -> Digits:
-    """Two classes that a network can tell apart after a few steps."""
+    """Returns images of two classes that a network can distinguish after a few steps."""
     classes = torch.arange(images) % 2
     return Digits((classes * 255).to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 28, 28), classes)
 
 
 def noise(images: int) -> Digits:
-    """What no network can be right about but by luck."""
+    """Returns noise with classes that cannot be predicted."""
     pixels = torch.randint(0, 256, (images, 1, 28, 28), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     return Digits(pixels, torch.arange(images) % 10)

@@ -30,18 +30,18 @@ def counted(loss: Callable[..., Tensor], batches: list[int]) -> Callable[..., Te
     return counting
 
 
-def test_a_network_is_trained_and_judged_the_same_way_each_time() -> None:
+def test_training_and_evaluation_are_repeatable() -> None:
     training, test = bright_or_dark(64), bright_or_dark(20)
     regime = TrainingRegime(epochs=12, images=64, batch_size=16)
     first = train_and_evaluate(SMALL, training, test, regime)
     torch.rand(1)
     assert train_and_evaluate(SMALL, training, test, regime) == first
     assert first.error == 0.0
-    unteachable = Digits(test.pixels, 9 - test.classes)
-    assert train_and_evaluate(SMALL, training, unteachable, regime).error == 1.0
+    wrong_classes = Digits(test.pixels, 9 - test.classes)
+    assert train_and_evaluate(SMALL, training, wrong_classes, regime).error == 1.0
 
 
-def test_training_takes_no_more_images_than_it_is_told_and_no_batch_of_one() -> None:
+def test_training_uses_the_given_number_of_images_and_no_batch_of_one() -> None:
     test = bright_or_dark(3)
     result = train_and_evaluate(SMALL * 4, bright_or_dark(40), test, TrainingRegime(epochs=1, images=17, batch_size=8))
     assert result.error in (0, 1 / 3, 2 / 3, 1)
@@ -49,8 +49,8 @@ def test_training_takes_no_more_images_than_it_is_told_and_no_batch_of_one() -> 
         TrainingRegime(images=1)
 
 
-def test_its_seed_decides_a_networks_error_whatever_was_drawn_before() -> None:
-    # five hundred pictures of noise: hardly two initialisations are wrong about equally many
+def test_the_regimes_seed_alone_decides_the_error() -> None:
+    # 500 images of noise: two initializations hardly ever have the same error
     regime = TrainingRegime(epochs=1, images=500, batch_size=250)
     errors = set()
     for before in (1, 2, 3, 4):
@@ -63,19 +63,17 @@ def test_its_seed_decides_a_networks_error_whatever_was_drawn_before() -> None:
 
 
 @pytest.mark.parametrize("images", [7, 11])
-def test_a_network_is_taught_and_judged_by_as_many_images_as_its_brief_says(
-    images: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_and_evaluation_use_the_regimes_number_of_images(images: int, monkeypatch: pytest.MonkeyPatch) -> None:
     result = train_and_evaluate(
         SMALL, bright_or_dark(60), noise(60), TrainingRegime(epochs=1, images=images, batch_size=2)
     )
     assert result.error * images == pytest.approx(round(result.error * images))
-    taught = []
-    monkeypatch.setattr(functional, "cross_entropy", counted(functional.cross_entropy, taught))
+    trained_batches = []
+    monkeypatch.setattr(functional, "cross_entropy", counted(functional.cross_entropy, trained_batches))
     train_and_evaluate(SMALL, bright_or_dark(60), noise(60), TrainingRegime(epochs=3, images=images, batch_size=2))
-    assert sum(taught) == 3 * images
+    assert sum(trained_batches) == 3 * images
 
 
-def test_the_distribution_steps_up_by_one_share_at_each_error() -> None:
+def test_the_error_distribution_has_one_step_per_sample() -> None:
     samples = [SampledNetwork(SMALL, Cost(1, 1, 1), error) for error in (0.5, 0.1, 0.5, 0.2)]
     assert error_distribution(samples) == [(0.1, 0.25), (0.2, 0.5), (0.5, 0.75), (0.5, 1.0)]

@@ -1,4 +1,4 @@
-"""Pictures that go into a version folder, for the server to compare precisions by."""
+"""Calibration images are stored in the version folder, where the server reads them."""
 
 import shutil
 from collections.abc import Callable
@@ -26,7 +26,7 @@ SPEC = InputSpec(channels=3, height=4, width=6, resize=8, interpolation="bilinea
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Twenty pictures, each of its own grey, and what is no picture."""
+    """A folder of twenty images of different gray, a text file and a folder."""
     made = tmp_path / "pictures"
     made.mkdir()
     for number in range(20):
@@ -36,13 +36,13 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def test_the_first_pictures_by_name_are_taken_as_the_model_sees_them(folder: Path) -> None:
+def test_the_first_16_images_by_name_are_prepared_for_the_model(folder: Path) -> None:
     pixels = numpy.frombuffer(read_calibration_images(folder, SPEC), numpy.uint8).reshape(-1, 4, 6, 3)
     assert len(pixels) == MAX_IMAGES == 16
     assert [numpy.unique(each).tolist() for each in pixels] == [[10 * number] for number in range(16)]
 
 
-def test_a_folder_without_pictures_and_a_broken_one_are_refused(folder: Path) -> None:
+def test_a_folder_without_images_and_a_broken_image_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"^--calibration: there are no pictures in .*more \(.bmp, "):
         read_calibration_images(folder / "more", SPEC)
     with pytest.raises(FileNotFoundError):
@@ -52,7 +52,7 @@ def test_a_folder_without_pictures_and_a_broken_one_are_refused(folder: Path) ->
         read_calibration_images(folder, SPEC)
 
 
-def test_the_server_finds_what_export_recorded(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
+def test_the_server_reads_the_exported_calibration_images(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
     done = run_zoo("export", "lenet", "--calibration", str(DIGITS), "--repository", str(tmp_path))
     assert done.exit_code == 0, done.errors
     artifact = read_artifact(tmp_path / "lenet" / "1")
@@ -62,14 +62,14 @@ def test_the_server_finds_what_export_recorded(tmp_path: Path, run_zoo: Callable
     assert len(seen) == 6 and numpy.array_equal(recorded_pictures(artifact), seen)
 
 
-def test_without_the_option_no_picture_goes_along(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
+def test_without_the_option_there_are_no_calibration_images(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
     run_zoo("export", "lenet", "--repository", str(tmp_path))
     version = tmp_path / "lenet" / "1"
     assert sorted(path.name for path in version.iterdir()) == ["labels.txt", "manifest.json", "model.pt"]
     assert "calibration" not in (version / "manifest.json").read_text()
 
 
-def test_pictures_that_cannot_be_had_leave_nothing_behind(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
+def test_failing_calibration_images_leave_no_files(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
     given = ("export", "lenet", "--repository", str(tmp_path / "models"), "--calibration")
     failed = run_zoo(*given, str(tmp_path))
     assert (failed.exit_code, failed.errors.count("\n")) == (1, 1) and "there are no pictures in" in failed.errors
@@ -78,7 +78,7 @@ def test_pictures_that_cannot_be_had_leave_nothing_behind(tmp_path: Path, run_zo
     assert not (tmp_path / "models").exists()
 
 
-def test_an_imported_model_takes_ones_own_pictures_along(tmp_path: Path, folder: Path) -> None:
+def test_an_imported_model_contains_the_users_calibration_images(tmp_path: Path, folder: Path) -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(32, 2))
     torch.jit.script(network).save(str(tmp_path / "model.pt"))
     own = ModelMetadata("mine", SPEC, (0.5,) * 3, (0.2,) * 3, ("a", "b"), calibration=folder)

@@ -1,8 +1,7 @@
-"""What is exported and served computes what the network computes, for every name of the zoo and at any batch size.
+"""The exported TorchScript and the server compute what the network computes, for every model and several batch sizes.
 
-Each name is exported once. Then three things answer the same pictures: its network, the TorchScript that was written,
-and what the server makes of that (frozen, its convolutions rewritten, on all cores and on one). The wire is added by
-`tests/e2e/test_whole_zoo.py`.
+Each model is exported once. Its network, the exported TorchScript, and the server's form of it (frozen, with rewritten
+convolutions, on all cores and on one) then run on the same images. `tests/e2e/test_whole_zoo.py` adds gRPC.
 """
 
 import os
@@ -32,9 +31,10 @@ from linnaeus.server.runtime.runner_factory import open_runner
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 7)
 CPU = torch.device("cpu")
-# Of each family the names with most multiplications. Their layers are those of smaller sisters, which run at full size:
-# vgg16c, resnet18 and resnet50, densenet121, regnet_x_3_2gf and regnet_y_3_2gf, densenet_100_12 and densenet_bc_100_12.
-# At half their height and width they take a quarter of the time; LINNAEUS_WHOLE_ZOO=1 runs them as they are.
+# The models with most multiplications in each family. They have the same kinds of layers as smaller ones that run at
+# full size: vgg16c, resnet18 and resnet50, densenet121, regnet_x_3_2gf and regnet_y_3_2gf, densenet_100_12 and
+# densenet_bc_100_12. At half height and width they take a quarter of the time; LINNAEUS_WHOLE_ZOO=1 runs them as they
+# are.
 _HALVED = {
     *("vgg16", "vgg19", "vgg16_bn"),
     *("resnet34", "resnet101", "resnet152"),
@@ -43,7 +43,7 @@ _HALVED = {
     *("regnet_x_8gf", "regnet_x_16gf", "regnet_x_32gf"),
     *("regnet_y_8gf", "regnet_y_16gf", "regnet_y_32gf"),
 }
-# The largest take half a minute on two quiet cores.
+# The largest models take half a minute on two idle cores.
 pytestmark = pytest.mark.timeout(400)
 
 
@@ -55,7 +55,7 @@ class Subject:
     served: Model
 
 
-def of_affordable_size(model: ZooModel) -> ZooModel:
+def of_testable_size(model: ZooModel) -> ZooModel:
     if model.name not in _HALVED or os.environ.get("LINNAEUS_WHOLE_ZOO"):
         return model
     spec = model.input
@@ -63,8 +63,8 @@ def of_affordable_size(model: ZooModel) -> ZooModel:
 
 
 @contextmanager
-def nothing_drawn() -> Iterator[None]:
-    """Networks start with whatever lies in memory: to draw what the weights then replace takes the largest a second."""
+def no_initialization() -> Iterator[None]:
+    """Skips the initialization, whose values the weights replace: it takes up to a second."""
     drawing = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
     with mock.patch.multiple(torch.nn.init, **dict.fromkeys(drawing, lambda tensor, *_, **__: tensor)):
         yield
@@ -76,36 +76,36 @@ _QUICK = {"lenet", "lenet5", "mnist_cnn", "simple_cnn", "efficientnet_lite0", "r
 
 @pytest.fixture(params=[pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ZOO])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    model = of_affordable_size(ZOO[request.param])
+    model = of_testable_size(ZOO[request.param])
     weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
-    with nothing_drawn():
+    with no_initialization():
         artifact = read_artifact(export_torchscript(model, weights, tmp_path, 1))
         eager = eager_classifier(model, weights)
     yield Subject(
         model,
         eager,
         torch.jit.load(str(artifact.folder / MODEL_FILE)),
-        # as `load_model` makes it, without the warm-up
+        # as from `load_model`, without the warm-up
         Model(
             artifact, CPU, open_runner(load_module(artifact, CPU), artifact.manifest, CPU, max(BATCHES)), max(BATCHES)
         ),
     )
-    # half a gigabyte of VGG, and pytest would keep the last three runs
+    # a VGG has half a gigabyte, and pytest keeps the folders of three runs
     shutil.rmtree(tmp_path)
 
 
 @pytest.fixture
 def all_cores() -> Iterator[int]:
-    """How many threads an operation has; the test may change it."""
+    """Returns the number of threads and restores it after the test."""
     threads = torch.get_num_threads()
     yield threads
     torch.set_num_threads(threads)
 
 
-def spoiled(subject: Subject, picture: Tensor) -> dict[str, Tensor]:
-    """Answers to wrong inputs: what the test must be able to see."""
+def outputs_for_wrong_inputs(subject: Subject, picture: Tensor) -> dict[str, Tensor]:
+    """Returns the outputs for wrong inputs, which the test must be able to detect."""
     colours = picture.flip(1) if subject.model.input.channels == 3 else 255 - picture
-    # pixels between 0 and 1, which the mean and deviation undo
+    # pixels between 0 and 1 without normalization
     mean = torch.tensor(subject.model.mean).view(1, -1, 1, 1)
     deviation = torch.tensor(subject.model.std).view(1, -1, 1, 1)
     raw = torch.softmax(subject.eager.backbone(picture / 255), 1)
@@ -113,8 +113,8 @@ def spoiled(subject: Subject, picture: Tensor) -> dict[str, Tensor]:
     return {"swapped colours": subject.eager(colours), "missing normalisation": raw}
 
 
-def served(subject: Subject, batch: Tensor) -> Tensor:
-    """What the server's model gives for uint8 [N, C, H, W], put back in the order of the classes."""
+def server_output(subject: Subject, batch: Tensor) -> Tensor:
+    """Returns the output of the server's model for uint8 [N, C, H, W], in the order of the classes."""
     images = [picture.permute(1, 2, 0).numpy() for picture in batch]
     rankings = subject.served.run(images, subject.model.classes)
     answer = torch.full((len(batch), subject.model.classes), torch.nan)
@@ -123,7 +123,7 @@ def served(subject: Subject, batch: Tensor) -> Tensor:
     return answer
 
 
-def agrees(answer: Callable[[Tensor], Tensor], batch: Tensor, expected: Tensor, sizes: tuple[int, ...]) -> None:
+def assert_agrees(answer: Callable[[Tensor], Tensor], batch: Tensor, expected: Tensor, sizes: tuple[int, ...]) -> None:
     for size in sizes:
         given = answer(batch[:size])
         assert given.shape == expected[:size].shape and given.dtype == torch.float32, f"batch size {size}"
@@ -136,13 +136,13 @@ def test_network_torchscript_and_server_agree_at_batch_sizes_1_2_and_7(subject: 
     batch = synthetic_images(subject.model.input, max(BATCHES), seed=11)
     with torch.inference_mode(), without_profiling():
         expected = subject.eager(batch)
-        wrong = spoiled(subject, batch[:1])
-        agrees(subject.script, batch, expected, BATCHES)
-    wrong["a neighbour's picture"] = expected[1:2]
+        wrong = outputs_for_wrong_inputs(subject, batch[:1])
+        assert_agrees(subject.script, batch, expected, BATCHES)
+    wrong["another image"] = expected[1:2]
     for mistake, answer in wrong.items():
         seen = float((answer - expected[:1]).abs().max())
-        assert seen > 100 * TOLERANCE, f"the test could not see {mistake}: {seen:.2g}"
-    agrees(lambda images: served(subject, images), batch, expected, BATCHES)
-    # as beside other batches, when each has a core: other kernels are chosen for it
+        assert seen > 100 * TOLERANCE, f"the test could not detect {mistake}: {seen:.2g}"
+    assert_agrees(lambda images: server_output(subject, images), batch, expected, BATCHES)
+    # as when other batches run and each has one core: torch chooses other kernels then
     torch.set_num_threads(1)
-    agrees(lambda images: served(subject, images), batch, expected, BATCHES[:-1])
+    assert_agrees(lambda images: server_output(subject, images), batch, expected, BATCHES[:-1])

@@ -1,4 +1,4 @@
-"""ONNX files mean what the TorchScript means."""
+"""ONNX files compute what the TorchScript computes."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ FOUR_LABELS = ("cat", "猫", "dog", "犬")
 
 
 class AnySize(nn.Module):
-    """Convolutions and a global average."""
+    """A convolution and global average pooling."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class AnySize(nn.Module):
 
 
 class HiddenPooling(AnySize):
-    """Takes any size, but ONNX cannot say how: the pooling is to 2x2."""
+    """Accepts any size, which ONNX cannot express: it pools to 2x2."""
 
     def __init__(self, classes: int) -> None:
         super().__init__(classes)
@@ -69,7 +69,7 @@ def noise(*shape: int) -> Tensor:
     return torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
 
 
-def answers(path: Path, pixels: Tensor) -> Tensor:
+def run_onnx(path: Path, pixels: Tensor) -> Tensor:
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["probabilities"], {"images": pixels.numpy()})[0])
 
@@ -95,27 +95,27 @@ def test_batch_height_and_width_are_dynamic_and_input_and_output_agree_on_the_ba
     eager = eager_classifier(model, random_weights(model, 4), 4)
     for shape in ((1, 3, 16, 16), (2, 3, 16, 16), (7, 3, 16, 16), (3, 3, 25, 40)):
         with torch.inference_mode():
-            assert torch.allclose(answers(any_size, noise(*shape)), eager(noise(*shape)), atol=1e-5)
+            assert torch.allclose(run_onnx(any_size, noise(*shape)), eager(noise(*shape)), atol=1e-5)
 
 
-def test_lenet_answers_as_its_network_does_with_a_dynamic_batch_and_a_fixed_size(tmp_path: Path) -> None:
+def test_lenet_onnx_equals_the_network_with_dynamic_batch_and_constant_size(tmp_path: Path) -> None:
     model = find("lenet")
     path = export_onnx(model, model.bundled_weights(), tmp_path / "lenet.onnx")
     assert shapes(path)["images"] == ("tensor(uint8)", ["batch", 1, 28, 28])
     assert shapes(path)["probabilities"] == ("tensor(float)", ["batch", 10])
     with torch.inference_mode():
         expected = eager_classifier(model, model.bundled_weights())(noise(5, 1, 28, 28))
-    assert torch.allclose(answers(path, noise(5, 1, 28, 28)), expected, atol=1e-5)
+    assert torch.allclose(run_onnx(path, noise(5, 1, 28, 28)), expected, atol=1e-5)
 
 
-def test_a_size_that_onnx_cannot_leave_open_is_fixed(tmp_path: Path) -> None:
+def test_a_size_that_onnx_cannot_express_as_dynamic_is_constant(tmp_path: Path) -> None:
     model = zoo_model(HiddenPooling)
     path = export_onnx(model, random_weights(model), tmp_path / "insects.onnx")
     assert shapes(path)["images"][1] == ["batch", 3, 16, 16]
-    assert answers(path, noise(4, 3, 16, 16)).sum(1) == pytest.approx(1)
+    assert run_onnx(path, noise(4, 3, 16, 16)).sum(1) == pytest.approx(1)
 
 
-def test_the_file_says_what_it_is_and_that_nothing_was_trained(any_size: Path) -> None:
+def test_the_onnx_metadata_has_name_labels_input_and_weights(any_size: Path) -> None:
     metadata = runtime.InferenceSession(any_size).get_modelmeta().custom_metadata_map
     assert metadata["name"] == "insects"
     assert tuple(json.loads(metadata["labels"])) == FOUR_LABELS
@@ -123,12 +123,12 @@ def test_the_file_says_what_it_is_and_that_nothing_was_trained(any_size: Path) -
     assert InputSpec(**json.loads(metadata["input"])) == zoo_model(AnySize).input
 
 
-def test_the_file_names_no_path_of_the_machine_that_wrote_it(any_size: Path) -> None:
+def test_the_onnx_file_contains_no_local_path(any_size: Path) -> None:
     for path in (Path(torch.__file__), Path(__file__)):
         assert str(path.parent).encode() not in any_size.read_bytes()
 
 
-def test_a_file_that_answers_otherwise_than_the_torchscript_is_not_written(
+def test_an_onnx_file_that_differs_from_the_torchscript_is_not_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = onnx.torch.onnx.export

@@ -1,4 +1,4 @@
-"""A user's own TorchScript classifier comes into the repository's form, or is refused in one sentence."""
+"""A user's own TorchScript classifier is imported, or refused in one sentence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ OWN = ModelMetadata("mine", SPEC, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), ("a", "b", "
 
 
 class Good(nn.Module):
-    """Three classes; batch norm, so that a forgotten `eval` shows."""
+    """A classifier of three classes, with batch norm, so that a missing `eval()` is detected."""
 
     def __init__(self, classes: int = 3) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ def test_the_server_gives_the_networks_own_probabilities(
     with torch.inference_mode():
         expected = Good().eval()(normalize(pixels, OWN.mean, OWN.std)).softmax(1)
         assert torch.allclose(served(pixels), expected, atol=1e-6)
-        assert (served(255 - pixels) - expected).abs().max() > 1e-3, "the test could not see a wrong input"
+        assert (served(255 - pixels) - expected).abs().max() > 1e-3, "the test could not detect a wrong input"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Refusal:
     ],
     ids=lambda case: type(case.network).__name__,
 )
-def test_what_is_no_classifier_is_refused_in_one_sentence(tmp_path: Path, case: Refusal) -> None:
+def test_a_model_that_is_not_a_classifier_is_refused_in_one_sentence(tmp_path: Path, case: Refusal) -> None:
     case.compile(case.network).save(str(tmp_path / "model.pt"))
     with pytest.raises(ValueError, match=case.message) as caught:
         import_torchscript(tmp_path / "model.pt", OWN, tmp_path / "repository", 1)
@@ -127,7 +127,7 @@ def test_what_is_no_classifier_is_refused_in_one_sentence(tmp_path: Path, case: 
     assert not (tmp_path / "repository").exists()
 
 
-def test_what_is_no_torchscript_is_refused_in_one_sentence(tmp_path: Path) -> None:
+def test_a_file_that_is_not_torchscript_is_refused_in_one_sentence(tmp_path: Path) -> None:
     torch.save(Good().state_dict(), tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("no model")
     for name in ("weights.pt", "text.pt"):
@@ -149,7 +149,7 @@ def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
     ("mean", "std", "message"),
     [((0.5,), (0.2,) * 3, "--mean has 1 numbers, but there are 3"), ((0.5,) * 3, (0.2, 0, 0.2), "must be above 0")],
 )
-def test_normalisation_must_fit_the_channels(mean: tuple[float, ...], std: tuple[float, ...], message: str) -> None:
+def test_normalization_must_match_the_channels(mean: tuple[float, ...], std: tuple[float, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelMetadata("mine", SPEC, mean, std, ("a",))
 
@@ -161,7 +161,7 @@ def app() -> typer.Typer:
     return made
 
 
-def test_the_command_takes_everything_that_the_file_does_not_say(tmp_path: Path) -> None:
+def test_import_takes_the_metadata_from_its_options(tmp_path: Path) -> None:
     scripted(Good()).save(str(tmp_path / "model.pt"))
     (tmp_path / "labels").write_text("a\nb\nc\n")
     given = ["import", str(tmp_path / "model.pt"), "--name", "mine", "--labels", str(tmp_path / "labels")]

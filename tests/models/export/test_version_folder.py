@@ -1,4 +1,4 @@
-"""A version folder is written whole or not at all, and never overwritten."""
+"""A version folder is written atomically and never overwritten."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import find
 
 
-def test_an_export_is_whole(repository: Path) -> None:
+def test_an_export_has_all_files(repository: Path) -> None:
     for name in ("lenet", "efficientnet_lite0"):
         folder = repository / name / "1"
         assert sorted(path.name for path in folder.iterdir()) == ["labels.txt", "manifest.json", "model.pt"]
@@ -20,7 +20,7 @@ def test_an_export_is_whole(repository: Path) -> None:
         assert len(read_labels(folder, manifest.classes)) == manifest.classes
 
 
-def test_a_crash_in_the_middle_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_export_leaves_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def crash(*_: object) -> None:
         raise OSError("disk full")
 

@@ -1,4 +1,4 @@
-"""Networks to take apart."""
+"""Networks to inspect."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torchvision.models import get_model
 
 
 def torchvision_network(name: str) -> nn.Module:
-    if name.startswith("regnet"):  # reads numbers back from tensors while it is built
+    if name.startswith("regnet"):  # its constructor reads values of tensors
         return get_model(name, weights=None).to("meta").eval()
     with torch.device("meta"):
         return get_model(name, weights=None).eval()
@@ -17,7 +17,7 @@ def image(height: int = 28, channels: int = 1) -> Tensor:
 
 
 class Branching(nn.Module):
-    """Functional arithmetic between its stages, one layer used twice and one not at all."""
+    """A network with arithmetic between its stages, one layer that runs twice and one that does not run."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The cost of a network is what one counts on paper."""
+"""The cost of a network equals the count by hand."""
 
 from collections.abc import Callable
 
@@ -19,9 +19,9 @@ def on_meta(build: Callable[[], nn.Module]) -> nn.Module:
         return build()
 
 
-def test_a_cost_is_what_one_counts_on_paper() -> None:
+def test_the_cost_equals_the_count_by_hand() -> None:
     stages = (Stage(1, 8, bottleneck_ratio=2, group_width=2),)
-    # 9x9 pixels: the stem's map is 5x5, the stage's 3x3, its first convolution still 5x5; inside there are 4 channels
+    # 9x9 pixels: the stem's output is 5x5, the stage's 3x3 except for its first convolution; the inner width is 4
     parameters = (9 * 32 + 64) + (32 * 8 + 16) + (32 * 4 + 8) + (4 * 9 * 2 + 8) + (4 * 8 + 16) + (8 + 1) * 5
     multiply_adds = 25 * 9 * 32 + 9 * 32 * 8 + 25 * 32 * 4 + 9 * 4 * 9 * 2 + 9 * 4 * 8 + 8 * 5
     activations = 25 * 32 + 9 * 8 + 25 * 4 + 9 * 4 + 9 * 8

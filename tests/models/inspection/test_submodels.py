@@ -10,7 +10,7 @@ from linnaeus.models.inspection.model_summary import summarize
 from linnaeus.models.inspection.submodels import convolutions, first_stages, stage_names
 
 
-def test_the_first_stages_compute_what_the_network_computes_on_its_way() -> None:
+def test_the_first_stages_compute_what_the_network_computes_there() -> None:
     network = LeNet().eval()
     part = first_stages(network, 3)
     assert stage_names(network)[:3] == ("features.0", "features.1", "features.2")
@@ -19,7 +19,7 @@ def test_the_first_stages_compute_what_the_network_computes_on_its_way() -> None
     assert torch.equal(first_stages(network, len(stage_names(network)))(image()), network(image()))
 
 
-def test_what_happens_between_the_stages_belongs_to_them() -> None:
+def test_the_first_stages_include_computation_between_stages() -> None:
     network = Branching().eval()
     part = first_stages(network, 2)
     expected = network.grouped(torch.relu(network.stem(image())) + 1.0)
@@ -42,7 +42,7 @@ def test_a_stage_is_a_block_of_layers_where_the_network_has_blocks(
     assert summarize(first_stages(network, count), (3, 224, 224)).output == output
 
 
-def test_stages_that_are_not_there_are_refused() -> None:
+def test_stages_that_do_not_exist_are_refused() -> None:
     for count in (0, 8):
         with pytest.raises(ValueError, match=f"the network has 7 stages, so {count} of them cannot be taken"):
             first_stages(LeNet(), count)
@@ -50,7 +50,7 @@ def test_stages_that_are_not_there_are_refused() -> None:
         first_stages(Branching(), 4)
 
 
-def test_a_forward_that_depends_on_its_pixels_is_refused_with_the_reason() -> None:
+def test_a_forward_with_data_dependent_control_flow_is_refused_with_the_reason() -> None:
     class Moody(LeNet):
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images) if images.sum() > 0 else super().forward(-images)

@@ -11,7 +11,7 @@ from linnaeus.models.cli.draw_regnet import draw_regnet
 from linnaeus.models.inspection.cost import Cost
 
 
-def test_draw_regnet_draws_every_width_and_says_what_the_network_costs(tmp_path: Path) -> None:
+def test_draw_regnet_plots_every_width_and_prints_the_cost(tmp_path: Path) -> None:
     from linnaeus.models.plots.regnet_widths import plot_widths
 
     parameters = RegNetParameters(6, 24, 24.0, 2.5, 16)

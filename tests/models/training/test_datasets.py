@@ -16,7 +16,7 @@ from linnaeus.server.requests.picture import RawPixels
 SPEC = InputSpec(channels=3, height=32, width=32, resize=32, interpolation="bilinear")
 
 
-def test_digits_are_shown_as_the_server_shows_them(mnist_subset: Digits) -> None:
+def test_digits_are_prepared_as_the_server_prepares_them(mnist_subset: Digits) -> None:
     pixels, classes = mnist_subset.resized(SPEC).batch(torch.arange(5))
     assert pixels.shape == (5, 3, 32, 32) and pixels.dtype == torch.uint8
     assert torch.equal(classes, mnist_subset.classes[:5])
@@ -26,7 +26,7 @@ def test_digits_are_shown_as_the_server_shows_them(mnist_subset: Digits) -> None
         assert difference.abs().max() <= 1
 
 
-def test_pictures_are_shown_as_the_server_shows_them(image_folders: Path) -> None:
+def test_image_files_are_prepared_as_the_server_prepares_them(image_folders: Path) -> None:
     spec = InputSpec(channels=3, height=40, width=40, resize=48, interpolation="bicubic")
     learning, _ = training.load_image_folders(image_folders, spec)
     pixels, classes = learning.batch(torch.tensor([11]))
@@ -36,7 +36,7 @@ def test_pictures_are_shown_as_the_server_shows_them(image_folders: Path) -> Non
     assert (torch.from_numpy(served).permute(2, 0, 1).int() - pixels[0].int()).abs().max() <= 1
 
 
-def test_pictures_that_cannot_be_used_are_one_sentence(image_folders: Path) -> None:
+def test_unusable_image_folders_are_refused_in_one_sentence(image_folders: Path) -> None:
     with pytest.raises(FileNotFoundError, match="pictures go to train/CLASS/ and val/CLASS/"):
         training.load_image_folders(image_folders / "train", SPEC)
     (image_folders / "train" / "blue" / "0.png").write_bytes(b"no picture")

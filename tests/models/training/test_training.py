@@ -1,4 +1,4 @@
-"""Training learns, repeats itself by its seed, says what happened, and leaves whole files or none."""
+"""Training learns, is repeatable by its seed, and writes its files atomically."""
 
 from pathlib import Path
 
@@ -23,15 +23,15 @@ def tiny(classes: int) -> nn.Module:
     )
 
 
-def row(spec: InputSpec = SPEC) -> ZooModel:
+def zoo_model(spec: InputSpec = SPEC) -> ZooModel:
     return ZooModel("tiny", "Tiny", 2024, tiny, spec, (0.5,) * 3, (0.5,) * 3, labels.digits)
 
 
 def test_the_loss_falls_and_the_same_seed_repeats_exactly(mnist_subset: Digits) -> None:
     recipe = Recipe(epochs=3, batch_size=20, peak_learning_rate=1e-2)
-    one, first = training.train(row(), mnist_subset, mnist_subset, recipe, lambda _: None)
-    two, _ = training.train(row(), mnist_subset, mnist_subset, recipe, lambda _: None)
-    other, _ = training.train(row(), mnist_subset, mnist_subset, Recipe(3, 20, 1e-2, seed=1), lambda _: None)
+    one, first = training.train(zoo_model(), mnist_subset, mnist_subset, recipe, lambda _: None)
+    two, _ = training.train(zoo_model(), mnist_subset, mnist_subset, recipe, lambda _: None)
+    other, _ = training.train(zoo_model(), mnist_subset, mnist_subset, Recipe(3, 20, 1e-2, seed=1), lambda _: None)
     assert first[-1].training_loss < 0.8 * first[0].training_loss
     assert not one.training
     weights = [torch.cat([p.flatten() for p in network.parameters()]) for network in (one, two, other)]
@@ -39,7 +39,7 @@ def test_the_loss_falls_and_the_same_seed_repeats_exactly(mnist_subset: Digits) 
     assert not torch.equal(weights[0], weights[2])
 
 
-def test_learning_is_in_training_mode_and_judging_in_evaluation_mode(mnist_subset: Digits) -> None:
+def test_steps_run_in_training_mode_and_evaluation_in_evaluation_mode(mnist_subset: Digits) -> None:
     modes: list[tuple[bool, int]] = []
 
     class Watching(nn.Module):
@@ -52,11 +52,13 @@ def test_learning_is_in_training_mode_and_judging_in_evaluation_mode(mnist_subse
             logits: torch.Tensor = self.inner(images)
             return logits
 
-    training.train(row(), mnist_subset, mnist_subset, Recipe(epochs=2, batch_size=150), lambda _: None, build=Watching)
+    training.train(
+        zoo_model(), mnist_subset, mnist_subset, Recipe(epochs=2, batch_size=150), lambda _: None, build=Watching
+    )
     assert modes == [*[(True, 150)] * 2, *[(False, 100)] * 3] * 2
 
 
-def test_the_auxiliary_heads_count_three_tenths_each() -> None:
+def test_each_auxiliary_loss_has_a_weight_of_0_3() -> None:
     torch.manual_seed(0)
     main, first, second = torch.randn(3, 4, 5).unbind()
     classes = torch.tensor([0, 3, 4, 1])
@@ -65,7 +67,7 @@ def test_the_auxiliary_heads_count_three_tenths_each() -> None:
     torch.testing.assert_close(training.total_loss(main, classes), one)
 
 
-def test_an_interrupted_writing_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_write_keeps_the_existing_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(state: object, path: Path) -> None:
         path.write_bytes(b"half")
         raise KeyboardInterrupt
@@ -80,13 +82,13 @@ def test_an_interrupted_writing_leaves_what_was_there(tmp_path: Path, monkeypatc
     assert target.read_bytes() == b"of an earlier run"
 
 
-def test_only_networks_with_heads_need_pictures() -> None:
+def test_only_googlenet_is_trained_on_image_folders() -> None:
     assert [name for name in _SETUPS if training.training_setup(name).data is DataKind.IMAGE_FOLDERS] == [
         "googlenet_plain"
     ]
 
 
-def test_training_learns_and_is_the_same_for_the_same_seed(mnist_train: Digits, mnist_test: Digits) -> None:
+def test_training_lenet_learns_and_repeats_by_seed(mnist_train: Digits, mnist_test: Digits) -> None:
     model = find("lenet")
     learnt, unseen = (Digits(each.pixels[:1000], each.classes[:1000]) for each in (mnist_train, mnist_test))
     epochs = []

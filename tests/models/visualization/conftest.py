@@ -1,10 +1,10 @@
-"""Analyses of three images, shared by the tests of what is drawn."""
+"""Analyses of three images."""
 
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from tests.models.visualization.tiny_networks import TinyGoogLeNet, colours, tiny
+from tests.models.visualization.tiny_networks import TinyGoogLeNet, random_pixels, tiny
 
 from linnaeus.models.registry import find
 from linnaeus.models.visualization.image_analysis import ImageAnalysis, analyze_image
@@ -25,5 +25,5 @@ def coffee(pictures: Path) -> ImageAnalysis:
 @pytest.fixture(scope="session")
 def tiny_analysis(tmp_path_factory: pytest.TempPathFactory) -> ImageAnalysis:
     path = tmp_path_factory.mktemp("tiny") / 'a "<&.png'
-    Image.fromarray(colours()[0].permute(1, 2, 0).numpy()).save(path)
+    Image.fromarray(random_pixels()[0].permute(1, 2, 0).numpy()).save(path)
     return analyze_image(*tiny(TinyGoogLeNet), path)

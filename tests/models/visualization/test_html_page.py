@@ -1,4 +1,4 @@
-"""The HTML page is complete, self-contained and escaped."""
+"""The HTML page is complete and self-contained, and escapes its texts."""
 
 import re
 
@@ -6,7 +6,7 @@ from linnaeus.models.visualization.html_page import render_page
 from linnaeus.models.visualization.image_analysis import ImageAnalysis
 
 
-def test_the_page_needs_nothing_from_elsewhere(tiny_analysis: ImageAnalysis) -> None:
+def test_the_page_has_no_external_resources(tiny_analysis: ImageAnalysis) -> None:
     text = render_page(tiny_analysis)
     sources = re.findall(r'(?:src|href)="([^"]*)"', text)
     assert len(sources) == len(tiny_analysis.feature_maps) + 2
@@ -15,7 +15,7 @@ def test_the_page_needs_nothing_from_elsewhere(tiny_analysis: ImageAnalysis) -> 
         assert reference not in re.sub(r'"data:[^"]*"', "", text)
 
 
-def test_the_page_says_everything_and_escapes_it(tiny_analysis: ImageAnalysis, seven: ImageAnalysis) -> None:
+def test_the_page_has_all_texts_and_escapes_them(tiny_analysis: ImageAnalysis, seven: ImageAnalysis) -> None:
     text = render_page(tiny_analysis)
     assert "a &quot;&lt;&amp;.png" in text and "<&" not in text
     assert "Untrained (random, seed 1)" in text

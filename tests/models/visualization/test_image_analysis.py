@@ -1,4 +1,4 @@
-"""Looking: feature maps, heat map, contact sheet and page of real models."""
+"""An analysis has the model's predictions and the selected class."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from linnaeus.models.visualization.image_analysis import ImageAnalysis, analyze_
 from linnaeus.models.zoo_model import ModelWeights
 
 
-def test_the_five_best_are_the_models_own(coffee: ImageAnalysis, pictures: Path) -> None:
+def test_the_five_predictions_are_those_of_the_model(coffee: ImageAnalysis, pictures: Path) -> None:
     model = find("efficientnet_lite0")
     with torch.inference_mode():
         pixels = to_pixels(load_image(pictures / "coffee.jpg", model.input))
@@ -27,11 +27,11 @@ def test_the_five_best_are_the_models_own(coffee: ImageAnalysis, pictures: Path)
     assert coffee.predictions[0].label == "espresso" and coffee.explained == coffee.predictions[0]
 
 
-def test_equal_probabilities_go_by_lower_index(tmp_path: Path) -> None:
-    row, weights = tiny(TinyGoogLeNet)
+def test_equal_probabilities_are_ordered_by_index(tmp_path: Path) -> None:
+    model, weights = tiny(TinyGoogLeNet)
     Image.new("RGB", (16, 16)).save(tmp_path / "black.png")
     level = ModelWeights({name: torch.zeros_like(tensor) for name, tensor in weights.state.items()}, "random", 1)
-    assert [prediction.index for prediction in analyze_image(row, level, tmp_path / "black.png").predictions] == [
+    assert [prediction.index for prediction in analyze_image(model, level, tmp_path / "black.png").predictions] == [
         0,
         1,
         2,
@@ -41,13 +41,13 @@ def test_equal_probabilities_go_by_lower_index(tmp_path: Path) -> None:
 
 
 def test_the_class_to_explain_is_a_label_or_an_index(tiny_analysis: ImageAnalysis, tmp_path: Path) -> None:
-    row, weights = tiny(TinyGoogLeNet)
+    model, weights = tiny(TinyGoogLeNet)
     tiny_analysis.image.save(tmp_path / "a.png")
-    # a label goes before an index: here "3" is the label of class 4
+    # a label takes precedence over an index: "3" is the label of class 4
     own = ("zero", "one", "two", "tiger", "3", "five", "six", "seven", "eight", "nine")
     for wanted, index in (("tiger", 3), ("3", 4), ("7", 7)):
-        analysis = analyze_image(row, weights, tmp_path / "a.png", own, wanted)
+        analysis = analyze_image(model, weights, tmp_path / "a.png", own, wanted)
         assert (analysis.explained.index, analysis.explained.label) == (index, own[index])
     for wanted in ("spoons", "10"):
         with pytest.raises(ValueError, match=f"no class '{wanted}'; give one of the 10 labels, or an index from 0 on"):
-            analyze_image(row, weights, tmp_path / "a.png", own, wanted)
+            analyze_image(model, weights, tmp_path / "a.png", own, wanted)

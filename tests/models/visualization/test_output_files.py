@@ -1,4 +1,4 @@
-"""What is written into the output folder."""
+"""The files in the output folder."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from linnaeus.models.visualization.image_analysis import ImageAnalysis
 from linnaeus.models.visualization.output_files import save_analysis
 
 
-def test_files_are_written_whole_and_replace_those_of_an_earlier_run(
+def test_files_replace_those_of_an_earlier_run_and_other_files_stay(
     seven: ImageAnalysis, tiny_analysis: ImageAnalysis, tmp_path: Path
 ) -> None:
     (tmp_path / "stages").mkdir()

@@ -1,4 +1,4 @@
-"""What is drawn of every network of the zoo, and what its heat map comes from: on the meta device, shapes alone."""
+"""The drawn stages and the heat map's target layers of every model, computed on the meta device: shapes only."""
 
 from contextlib import ExitStack
 from functools import cache, partial
@@ -21,11 +21,11 @@ def classifier_of(model: ZooModel) -> PixelClassifier:
     try:
         with META:
             backbone = model.network()
-    except NotImplementedError:  # torchvision's RegNets read numbers back from tensors while they are built
+    except NotImplementedError:  # torchvision's RegNets read values of tensors in their constructors
         backbone = model.network()
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
-            # leaves every shape as it is, and takes most of the time on the meta device
+            # batch norm changes no shape and takes most of the time on the meta device
             module.forward = Tensor.clone
     return PixelClassifier(backbone, model.mean, model.std).to(META).eval()
 
@@ -35,8 +35,8 @@ def black(model: ZooModel) -> Tensor:
 
 
 @cache
-def seen(name: str) -> tuple[tuple[FeatureMap, ...], tuple[str, ...], set[tuple[int, ...]]]:
-    """What is drawn; what the heat map comes from, and the (height, width) of that."""
+def analyze(name: str) -> tuple[tuple[FeatureMap, ...], tuple[str, ...], set[tuple[int, ...]]]:
+    """Returns the feature maps, the target layers of the heat map, and their distinct (height, width)."""
     model = ZOO[name]
     classifier, pixels = classifier_of(model), black(model)
     with META:
@@ -78,7 +78,7 @@ GOOGLENET = [
     *inception("inception4a", "inception4b", "inception4c", "inception4d", "inception4e"),
     *("maxpool4", *inception("inception5a", "inception5b"), "avgpool"),
 ]
-# All that is drawn, layer by layer, of networks without blocks; a pooling that changes nothing is not.
+# Number of stages of networks without blocks, whose layers are the stages.
 LAYERS = {"lenet": 6, "zfnet": 14, "alexnet": 13, "vgg16": 31, "vgg19": 37, "vgg16_bn": 44}
 FAMILIES = {
     "lenet5": ["c1", "s2", "c3", "s4", "c5"],
@@ -100,27 +100,27 @@ def expected(name: str) -> list[str] | None:
     return IMAGENET_DENSENET if name.startswith("densenet") else FAMILIES.get(name)
 
 
-# Height and width of the last convolution's maps, before any pooling, of a picture of 224; and of the small ones.
+# Height and width of the last convolution's output: for images of 224, and below for small ones.
 FINEST = {"alexnet": 13, "alexnet_two_tower": 13, "zfnet": 13, "vgg16": 14, "vgg19": 14, "vgg16_bn": 14, "vgg16c": 14}
 FINEST |= {"lenet": 8, "lenet5": 5, "mnist_cnn": 8, "simple_cnn": 8}
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_every_stage_of_every_network_is_drawn_once_from_fine_to_coarse(name: str) -> None:
-    maps, _, _ = seen(name)
+    maps, _, _ = analyze(name)
     names = [stage.name for stage in maps]
     assert len(set(names)) == len(names)
     assert all(stage.values.ndim == 3 for stage in maps)
     if (stages := expected(name)) is not None:
         assert names == stages
-    if name != "alexnet_two_tower":  # whose second tower begins as fine as the first
+    if name != "alexnet_two_tower":  # its second tower begins at the resolution of the first
         areas = [stage.values[0].numel() for stage in maps]
         assert all(before >= after for before, after in pairwise(areas))
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_every_heat_map_comes_from_the_finest_of_the_last_maps(name: str) -> None:
-    _, _, sizes = seen(name)
+def test_every_heat_map_is_computed_from_the_finest_last_feature_maps(name: str) -> None:
+    _, _, sizes = analyze(name)
     finest = FINEST.get(name, 8 if ZOO[name].input.height == 32 else 7)
     assert sizes == {(finest, finest)}
 
@@ -139,14 +139,12 @@ def test_every_heat_map_comes_from_the_finest_of_the_last_maps(name: str) -> Non
         ("alexnet_two_tower", ("upper1.others.4", "upper2.others.4")),
     ],
 )
-def test_a_heat_map_names_the_layer_before_the_pooling(name: str, sources: tuple[str, ...]) -> None:
-    assert seen(name)[1] == sources
+def test_the_target_layer_is_the_layer_before_the_pooling(name: str, sources: tuple[str, ...]) -> None:
+    assert analyze(name)[1] == sources
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("googlenet", 9), ("googlenet_plain", 9), ("inception_densenet121", 58)])
-def test_of_every_inception_block_the_four_branches_are_drawn_and_not_their_sum_once_more(
-    name: str, blocks: int
-) -> None:
-    branches = [stage for stage in seen(name)[0] if stage.name[:-1].endswith(".branch")]
+def test_inception_blocks_are_drawn_as_their_four_branches_only(name: str, blocks: int) -> None:
+    branches = [stage for stage in analyze(name)[0] if stage.name[:-1].endswith(".branch")]
     assert len(branches) == 4 * blocks
-    assert not [stage.name for stage in seen(name)[0] if stage.kind == "Inception" or stage.name == "stage2"]
+    assert not [stage.name for stage in analyze(name)[0] if stage.kind == "Inception" or stage.name == "stage2"]

@@ -7,7 +7,7 @@ from linnaeus.models import labels
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
-COLOUR = InputSpec(channels=3, height=16, width=16, resize=16, interpolation="bilinear")
+SPEC = InputSpec(channels=3, height=16, width=16, resize=16, interpolation="bilinear")
 
 
 class Inception(nn.Module):
@@ -21,7 +21,7 @@ class Inception(nn.Module):
 
 
 class TinyGoogLeNet(nn.Module):
-    """As the real ones: layers that work in place, Inception blocks, global pooling, a convolution as classifier."""
+    """A network with in-place layers, Inception blocks, global pooling, and a convolution as classifier."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class TinyGoogLeNet(nn.Module):
 
 
 class Towers(nn.Module):
-    """Two towers of which each sees one half; they meet in the classifier only."""
+    """A network of two towers, which only the classifier joins."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -55,13 +55,13 @@ class Towers(nn.Module):
 
 
 def tiny(build: type[nn.Module]) -> tuple[ZooModel, ModelWeights]:
-    """A model that is not in the zoo, with random weights."""
+    """Returns a model that is not in the zoo, and random weights."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = build(10)
-    row = ZooModel("tiny", "Tiny", 2026, build, COLOUR, (0.5,) * 3, (0.25,) * 3, labels.digits)
-    return row, ModelWeights(network.state_dict(), "random", 1)
+    model = ZooModel("tiny", "Tiny", 2026, build, SPEC, (0.5,) * 3, (0.25,) * 3, labels.digits)
+    return model, ModelWeights(network.state_dict(), "random", 1)
 
 
-def colours() -> Tensor:
+def random_pixels() -> Tensor:
     return torch.randint(0, 256, (1, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))

@@ -12,7 +12,7 @@ from linnaeus.models.zoo_model import ZooModel
 SMALL = InputSpec(channels=3, height=64, width=64, resize=64, interpolation="bilinear")
 
 
-def row(build: Callable[[int], nn.Module], family: str = "Test") -> ZooModel:
+def zoo_model(build: Callable[[int], nn.Module], family: str = "Test") -> ZooModel:
     return ZooModel(
         name="own",
         family=family,

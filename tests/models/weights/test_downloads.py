@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from tests.models.weights.small_networks import resnet, row
+from tests.models.weights.small_networks import resnet, zoo_model
 from torchvision.transforms import InterpolationMode
 
 from linnaeus.models.weights.downloads import download_weights
@@ -14,12 +14,12 @@ from linnaeus.models.zoo_model import ZooModel
 
 
 def published_at(url: str) -> ZooModel:
-    """Torchvision's enum is closed; this has what it has."""
+    """Returns a model whose weights are at this URL; torchvision's enum of weights cannot be extended."""
     preset = SimpleNamespace(
         crop_size=[64], resize_size=[73], mean=(0.4,) * 3, std=(0.3,) * 3, interpolation=InterpolationMode.BICUBIC
     )
     weights = SimpleNamespace(url=url, transforms=lambda: preset)
-    return replace(row(resnet), download=lambda: weights)  # type: ignore[arg-type, return-value]
+    return replace(zoo_model(resnet), download=lambda: weights)  # type: ignore[arg-type, return-value]
 
 
 @pytest.fixture
@@ -28,7 +28,9 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_download_is_loaded_with_the_input_it_was_trained_for(hub: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_downloaded_weights_come_with_the_input_they_were_trained_for(
+    hub: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     state = resnet(10).state_dict()
     torch.save(state, hub / "published.pth")
     model, weights = download_weights(published_at((hub / "published.pth").as_uri()))

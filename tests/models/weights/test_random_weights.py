@@ -1,10 +1,10 @@
-"""Weights come from where the user says, fit by name or are refused by name, and random ones can be told apart."""
+"""Random weights give outputs that differ between images and repeat by seed."""
 
 from collections.abc import Callable
 
 import pytest
 import torch
-from tests.models.weights.small_networks import SMALL, densenet, googlenet, resnet, row
+from tests.models.weights.small_networks import SMALL, densenet, googlenet, resnet, zoo_model
 from torch import nn
 
 from linnaeus.models.pixel_classifier import eager_classifier, normalize
@@ -15,7 +15,7 @@ from linnaeus.models.weights.synthetic_images import synthetic_images
 
 
 def sigmoids(classes: int) -> nn.Module:
-    """Neither batch norm nor an affine end: distances, as LeNet-5 has them."""
+    """Builds a network without batch norm whose last layer is distances, as in LeNet-5."""
 
     class Distances(nn.Module):
         def __init__(self) -> None:
@@ -35,8 +35,8 @@ def without_biases(classes: int) -> nn.Module:
 
 
 @pytest.mark.parametrize("build", [resnet, densenet, googlenet, sigmoids, without_biases])
-def test_random_logits_over_ten_pictures_spread_between_1_and_10_and_differ(build: Callable[[int], nn.Module]) -> None:
-    model = row(build)
+def test_random_logits_spread_between_1_and_10_over_ten_images(build: Callable[[int], nn.Module]) -> None:
+    model = zoo_model(build)
     weights = random_weights(model, seed=3)
     assert (weights.source, weights.seed) == ("random", 3)
     network = eager_classifier(model, weights).backbone
@@ -46,7 +46,7 @@ def test_random_logits_over_ten_pictures_spread_between_1_and_10_and_differ(buil
     assert len(set(logits.argmax(1).tolist())) > 1, "one class is ahead whatever is seen"
 
 
-def test_random_weights_are_the_same_for_the_same_seed_only_and_leave_the_callers_luck_alone() -> None:
+def test_random_weights_repeat_by_seed_and_preserve_the_global_generator() -> None:
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     one, same, other = (random_weights(find("lenet"), seed).state for seed in (1, 1, 2))
@@ -55,7 +55,7 @@ def test_random_weights_are_the_same_for_the_same_seed_only_and_leave_the_caller
     assert not any(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_network_that_sees_nothing_is_refused() -> None:
+def test_a_network_with_constant_logits_is_refused() -> None:
     blind = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
     with pytest.raises(RuntimeError, match="same logits to every picture, try another --seed"):
         initialize_from_data(blind, torch.zeros(2, 3, 8, 8))

@@ -1,4 +1,4 @@
-"""State dicts from files fit by name, or are refused by name."""
+"""State dicts from files are converted to the network's names, or refused with the names of what does not fit."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.models.weights.small_networks import densenet, googlenet, resnet, row
+from tests.models.weights.small_networks import densenet, googlenet, resnet, zoo_model
 from torch import nn
 
 from linnaeus.models.weights.state_dict_file import weights_from_file
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
-def test_a_files_weights_are_the_ones_that_were_saved(tmp_path: Path, suffix: str) -> None:
-    saved = {name: tensor.clone() for name, tensor in row(resnet).network().state_dict().items()}
+def test_weights_from_a_file_equal_the_saved_ones(tmp_path: Path, suffix: str) -> None:
+    saved = {name: tensor.clone() for name, tensor in zoo_model(resnet).network().state_dict().items()}
     path = tmp_path / f"mine{suffix}"
     if suffix == ".safetensors":
         save_file(saved, path)
     else:
         torch.save(saved, path)
-    weights = weights_from_file(row(resnet), path)
+    weights = weights_from_file(zoo_model(resnet), path)
     assert weights.source == path.name and weights.seed is None
     assert weights.state.keys() == saved.keys()
     assert all(torch.equal(weights.state[name], saved[name]) for name in saved)
@@ -45,12 +45,12 @@ def dotted(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     ],
     ids=["old dotted DenseNet names", "DataParallel", "a checkpoint", "auxiliary heads of GoogLeNet"],
 )
-def test_published_forms_are_understood(
+def test_published_forms_of_state_dicts_are_converted(
     tmp_path: Path,
     build: Callable[[int], nn.Module],
     publish: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
 ) -> None:
-    model = row(build, "GoogLeNet" if build is googlenet else "Test")
+    model = zoo_model(build, "GoogLeNet" if build is googlenet else "Test")
     state = model.network().state_dict()
     published = publish(state)
     assert published.keys() != state.keys()
@@ -83,21 +83,21 @@ def without(state: dict[str, torch.Tensor], name: str) -> dict[str, torch.Tensor
         (lambda state: {"state_dict": 5}, "holds no state dict"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_name(
+def test_tensors_that_do_not_fit_are_named(
     tmp_path: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str
 ) -> None:
-    torch.save(change(row(resnet).network().state_dict()), tmp_path / "wrong.pt")
+    torch.save(change(zoo_model(resnet).network().state_dict()), tmp_path / "wrong.pt")
     with pytest.raises(ValueError, match=message) as caught:
-        weights_from_file(row(resnet), tmp_path / "wrong.pt")
+        weights_from_file(zoo_model(resnet), tmp_path / "wrong.pt")
     assert "\n" not in str(caught.value)
 
 
-def test_a_head_for_other_classes_fits_with_as_many_labels(tmp_path: Path) -> None:
+def test_a_head_for_other_classes_fits_the_same_number_of_labels(tmp_path: Path) -> None:
     torch.save(resnet(7).state_dict(), tmp_path / "seven.pth")
-    assert weights_from_file(row(resnet), tmp_path / "seven.pth", 7).state["fc.bias"].shape == (7,)
+    assert weights_from_file(zoo_model(resnet), tmp_path / "seven.pth", 7).state["fc.bias"].shape == (7,)
 
 
-def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
+def test_code_in_a_file_is_never_executed(tmp_path: Path) -> None:
     torch.save(resnet(10), tmp_path / "pickled.pth")
     (tmp_path / "text.pt").write_text("no weights")
     (tmp_path / "text.safetensors").write_text("no weights")
@@ -108,8 +108,8 @@ def test_code_in_a_file_is_never_run(tmp_path: Path) -> None:
         ("text.onnx", "there is no weights file"),
     ):
         with pytest.raises((ValueError, OSError), match=message) as caught:
-            weights_from_file(row(resnet), tmp_path / name)
+            weights_from_file(zoo_model(resnet), tmp_path / name)
         assert "\n" not in str(caught.value)
     (tmp_path / "text.onnx").write_text("")
     with pytest.raises(ValueError, match="must end with .pth, .pt or .safetensors"):
-        weights_from_file(row(resnet), tmp_path / "text.onnx")
+        weights_from_file(zoo_model(resnet), tmp_path / "text.onnx")

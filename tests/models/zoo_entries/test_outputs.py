@@ -1,4 +1,4 @@
-"""torchvision's networks and the CIFAR DenseNets: what they compute, however they are run, and how they are built."""
+"""The outputs of torchvision's networks and of the DenseNets for CIFAR."""
 
 import pytest
 import torch
@@ -10,25 +10,25 @@ from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_entries import cifar, torchvision
 
-TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
-CIFAR = {row.name: row for row in cifar.ENTRIES}
+TORCHVISION = {model.name: model for model in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
+CIFAR = {model.name: model for model in cifar.ENTRIES}
 
 
-def test_any_number_of_classes_can_be_told_apart() -> None:
-    for name, row in (TORCHVISION | CIFAR).items():
+def test_every_entry_can_be_built_for_any_number_of_classes() -> None:
+    for name, model in (TORCHVISION | CIFAR).items():
         with torch.device("meta"):
-            logits = row.build(3).eval()(torch.zeros(1, 3, row.input.height, row.input.width))
+            logits = model.build(3).eval()(torch.zeros(1, 3, model.input.height, model.input.width))
         assert logits.shape == (1, 3), name
 
 
-def test_googlenet_computes_what_torchvisions_pretrained_one_computes() -> None:
+def test_googlenet_computes_what_torchvisions_pretrained_model_does() -> None:
     torch.manual_seed(0)
     ours = TORCHVISION["googlenet"].build(5).eval()
     for module in ours.modules():
         if isinstance(module, nn.Conv2d):
-            # as GoogLeNet's own initialisation leaves it, nothing of the picture reaches the logits
+            # with GoogLeNet's own initialization the logits hardly depend on the image
             nn.init.kaiming_normal_(module.weight)
-    # what torchvision's builder gives where it downloads weights
+    # what torchvision's builder returns when it downloads weights
     theirs = googlenet(weights=None, num_classes=5, aux_logits=False, init_weights=False, transform_input=True).eval()
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(2, 3, 32, 32)
@@ -41,10 +41,10 @@ def test_googlenet_computes_what_torchvisions_pretrained_one_computes() -> None:
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "densenet_cifar", "densenet_bc_100_12"])
 def test_the_torchscript_computes_what_the_network_computes(name: str) -> None:
-    row = (TORCHVISION | CIFAR)[name]
+    model = (TORCHVISION | CIFAR)[name]
     torch.manual_seed(0)
-    size = min(row.input.height, 64)
-    classifier = PixelClassifier(row.build(4), row.mean, row.std).eval()
+    size = min(model.input.height, 64)
+    classifier = PixelClassifier(model.build(4), model.mean, model.std).eval()
     script = to_torchscript(classifier)
     for batch in (1, 2, 7):
         pixels = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
@@ -55,7 +55,7 @@ def test_the_torchscript_computes_what_the_network_computes(name: str) -> None:
 
 
 @pytest.mark.parametrize(("depth", "growth", "compressed"), [(40, 12, False), (100, 12, True)])
-def test_a_cifar_densenet_is_as_deep_as_it_says_on_maps_of_32_16_and_8(
+def test_a_cifar_densenet_has_its_depth_and_blocks_at_32_16_and_8_pixels(
     depth: int, growth: int, compressed: bool
 ) -> None:
     network = DenseNetCifar(depth, growth, compressed, 10).eval()
@@ -69,7 +69,7 @@ def test_a_cifar_densenet_is_as_deep_as_it_says_on_maps_of_32_16_and_8(
     assert [sizes[f"block{number}"] for number in (1, 2, 3)] == [32, 16, 8]
 
 
-def test_a_dense_layer_is_torchvisions_dense_layer() -> None:
+def test_a_dense_layer_computes_what_torchvisions_does() -> None:
     torch.manual_seed(0)
     theirs = DenseNet(growth_rate=4, block_config=(3,), num_init_features=8, num_classes=2).eval()
     ours = DenseNetCifar(22, 4, True, 2).eval()
@@ -89,12 +89,12 @@ def test_a_dense_layer_is_torchvisions_dense_layer() -> None:
         (4, False, "depth is 4, but"),
     ],
 )
-def test_a_depth_that_cannot_be_shared_out_is_refused(depth: int, compressed: bool, message: str) -> None:
+def test_a_depth_that_three_equal_blocks_cannot_have_is_refused(depth: int, compressed: bool, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         layers_per_block(depth, compressed)
 
 
-def test_labels_are_those_of_the_data() -> None:
+def test_entries_have_the_labels_of_their_data_set() -> None:
     assert CIFAR["densenet_bc_100_12"].labels() == tuple("0123456789")
     for name in CIFAR.keys() - {"densenet_bc_100_12"}:
         assert CIFAR[name].labels()[3] == "cat" and CIFAR[name].classes == 10

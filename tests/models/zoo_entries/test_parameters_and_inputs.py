@@ -1,4 +1,4 @@
-"""torchvision's networks and the CIFAR DenseNets: exact sizes, and the right input."""
+"""The parameter counts and inputs of the entries."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,8 +10,8 @@ from torchvision.models import get_model_weights
 from linnaeus.models.registry import find
 from linnaeus.models.zoo_entries import cifar, torchvision
 
-TORCHVISION = {row.name: row for row in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
-CIFAR = {row.name: row for row in cifar.ENTRIES}
+TORCHVISION = {model.name: model for model in (*torchvision.ENTRIES, *torchvision.HUGE_ENTRIES)}
+CIFAR = {model.name: model for model in cifar.ENTRIES}
 
 
 def parameters_of(build: Callable[[], nn.Module]) -> int:
@@ -23,8 +23,8 @@ def convolution(inputs: int, outputs: int, kernel: int, bias: bool = False) -> i
     return outputs * (inputs * kernel * kernel + bias)
 
 
-def normalised(inputs: int, outputs: int, kernel: int) -> int:
-    """A convolution without bias, and its batch norm's two numbers a channel."""
+def convolution_and_norm(inputs: int, outputs: int, kernel: int) -> int:
+    """Returns the parameters of a convolution without bias and its batch norm."""
     return convolution(inputs, outputs, kernel) + 2 * outputs
 
 
@@ -44,8 +44,8 @@ def vgg(convolutions: Sequence[int], batch_norm: bool = False) -> int:
 
 
 def google() -> int:
-    """Szegedy et al., 2014, table 1; torchvision has batch norm, and 3x3 where the paper has 5x5."""
-    total = normalised(3, 64, 7) + normalised(64, 64, 1) + normalised(64, 192, 3)
+    """Counts table 1 of Szegedy et al., 2014, with the batch norm of torchvision, and 3x3 instead of 5x5."""
+    total = convolution_and_norm(3, 64, 7) + convolution_and_norm(64, 64, 1) + convolution_and_norm(64, 192, 3)
     inputs = 192
     for one, reduce3, three, reduce5, five, pool in (
         (64, 96, 128, 16, 32, 32),
@@ -58,29 +58,33 @@ def google() -> int:
         (256, 160, 320, 32, 128, 128),
         (384, 192, 384, 48, 128, 128),
     ):
-        total += sum(normalised(inputs, outputs, 1) for outputs in (one, reduce3, reduce5, pool))
-        total += normalised(reduce3, three, 3) + normalised(reduce5, five, 3)
+        total += sum(convolution_and_norm(inputs, outputs, 1) for outputs in (one, reduce3, reduce5, pool))
+        total += convolution_and_norm(reduce3, three, 3) + convolution_and_norm(reduce5, five, 3)
         inputs = one + three + five + pool
     return total + dense(1024, 1000)
 
 
 def resnet(depths: Sequence[int], bottleneck: bool) -> int:
-    total, inputs = normalised(3, 64, 7), 64
+    total, inputs = convolution_and_norm(3, 64, 7), 64
     for width, depth in zip((64, 128, 256, 512), depths, strict=True):
         outputs = 4 * width if bottleneck else width
         if inputs != outputs:
-            total += normalised(inputs, outputs, 1)
+            total += convolution_and_norm(inputs, outputs, 1)
         for _ in range(depth):
             if bottleneck:
-                total += normalised(inputs, width, 1) + normalised(width, width, 3) + normalised(width, outputs, 1)
+                total += (
+                    convolution_and_norm(inputs, width, 1)
+                    + convolution_and_norm(width, width, 3)
+                    + convolution_and_norm(width, outputs, 1)
+                )
             else:
-                total += normalised(inputs, width, 3) + normalised(width, width, 3)
+                total += convolution_and_norm(inputs, width, 3) + convolution_and_norm(width, width, 3)
             inputs = outputs
     return total + dense(inputs, 1000)
 
 
 def dense_layers(inputs: int, layers: int, growth: int, bottleneck: bool) -> int:
-    """Batch norm comes first here, over what goes into a convolution."""
+    """Returns the parameters of dense layers; batch norm is applied to the input of each convolution."""
     total = 0
     for channels in range(inputs, inputs + layers * growth, growth):
         if bottleneck:
@@ -104,7 +108,7 @@ def densenet(channels: int, growth: int, blocks: Sequence[int], stem: int, class
 
 
 def imagenet_densenet(channels: int, growth: int, blocks: Sequence[int]) -> int:
-    return densenet(channels, growth, blocks, normalised(3, channels, 7), 1000, compressed=True)
+    return densenet(channels, growth, blocks, convolution_and_norm(3, channels, 7), 1000, compressed=True)
 
 
 def cifar_densenet(depth: int, growth: int, compressed: bool) -> int:
@@ -132,7 +136,7 @@ def cifar_densenet(depth: int, growth: int, compressed: bool) -> int:
         ("densenet201", imagenet_densenet(64, 32, (6, 12, 48, 32))),
     ],
 )
-def test_torchvisions_networks_have_as_many_parameters_as_their_papers_tables_give(name: str, derived: int) -> None:
+def test_torchvisions_networks_have_the_parameter_counts_of_the_papers(name: str, derived: int) -> None:
     assert parameters_of(TORCHVISION[name].network) == derived
 
 
@@ -150,20 +154,20 @@ def test_the_densenets_have_the_published_number_of_parameters(name: str, parame
 
 
 @pytest.mark.parametrize("name", TORCHVISION)
-def test_the_default_weights_fit_the_network_and_the_input_is_the_one_they_were_made_for(name: str) -> None:
-    row = TORCHVISION[name]
-    assert row.download is not None
-    weights = row.download()
+def test_the_default_weights_fit_the_network_and_define_the_input(name: str) -> None:
+    model = TORCHVISION[name]
+    assert model.download is not None
+    weights = model.download()
     assert weights is get_model_weights(name).DEFAULT
-    assert parameters_of(row.network) == weights.meta["num_params"]
-    assert list(row.labels()) == weights.meta["categories"]
+    assert parameters_of(model.network) == weights.meta["num_params"]
+    assert list(model.labels()) == weights.meta["categories"]
     preset = weights.transforms()
-    assert [row.input.height] == [row.input.width] == preset.crop_size
-    assert ([row.input.resize], row.input.interpolation) == (preset.resize_size, preset.interpolation.value)
-    assert (list(row.mean), list(row.std)) == (preset.mean, preset.std)
+    assert [model.input.height] == [model.input.width] == preset.crop_size
+    assert ([model.input.resize], model.input.interpolation) == (preset.resize_size, preset.interpolation.value)
+    assert (list(model.mean), list(model.std)) == (preset.mean, preset.std)
 
 
-def test_weights_that_want_another_size_get_it() -> None:
+def test_weights_for_other_input_sizes_get_them() -> None:
     assert TORCHVISION["resnet18"].input.resize == 256
     assert TORCHVISION["resnet50"].input.resize == 232
     huge = TORCHVISION["regnet_y_128gf"].input
@@ -181,7 +185,7 @@ def test_weights_that_want_another_size_get_it() -> None:
         ("densenet_bc_190_40", 190, 40, True, 25.6),
     ],
 )
-def test_the_cifar_densenets_have_the_papers_size(
+def test_the_cifar_densenets_have_the_number_of_parameters_of_the_paper(
     name: str, depth: int, growth: int, compressed: bool, millions: float
 ) -> None:
     parameters = parameters_of(CIFAR[name].network)

@@ -1,7 +1,7 @@
 """Trains models of the zoo on MNIST or on folders of images by class.
 
 `datasets` prepares the images, `recipes` has the hyperparameters of each network, `loop` trains, and `run_files` writes
-weights, record and plot. Nothing here prints or parses a command line.
+weights, record and `learning_curves`. Nothing here prints or parses a command line.
 """
 
 from linnaeus.models.training.datasets import Digits, ImageFiles, LabeledImages, load_image_folders, load_mnist

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from linnaeus.models.manifest import LABELS_FILE
-from linnaeus.models.plots.learning_curves import plot_learning_curves
+from linnaeus.models.training.learning_curves import plot_learning_curves
 from linnaeus.models.training.loop import Epoch
 from linnaeus.models.training.recipes import Recipe
 from linnaeus.models.zoo_model import ZooModel

@@ -43,11 +43,11 @@ def initialize_from_data(network: nn.Module, images: Tensor) -> None:
     """
     network.eval()
     with torch.no_grad():
-        last, logits = _fit_layers(network, images)
-        if torch.equal(last.output.flatten(1), logits):
-            _fit_head(last.layer, logits)
+        fitter, logits = _fit_layers(network, images)
+        if torch.equal(fitter.output.flatten(1), logits):
+            _fit_head(fitter.layer, logits)
         else:
-            _fit_nonlinear_head(network, images, last.layer)
+            _fit_nonlinear_head(network, images, fitter.layer)
 
 
 def logit_spread(logits: Tensor) -> float:
@@ -79,19 +79,19 @@ class _LayerFitter:
 
 
 def _fit_layers(network: nn.Module, images: Tensor) -> tuple[_LayerFitter, Tensor]:
-    last = _LayerFitter()
+    fitter = _LayerFitter()
     handles: list[RemovableHandle] = []
     for module in network.modules():
         if isinstance(module, _BatchNorm):
             handles.append(module.register_forward_pre_hook(_take_statistics))
         elif isinstance(module, Affine):
-            handles.append(module.register_forward_hook(last.fit))
+            handles.append(module.register_forward_hook(fitter.fit))
     try:
         logits: Tensor = network(images)
     finally:
         for handle in handles:
             handle.remove()
-    return last, logits
+    return fitter, logits
 
 
 def _take_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

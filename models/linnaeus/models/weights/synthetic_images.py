@@ -43,8 +43,8 @@ def _grating(spec: InputSpec, generator: Generator) -> Tensor:
     across, down = torch.rand(2, generator=generator).mul(60).sub(30).tolist()
     rows = torch.linspace(0, 1, spec.height).view(1, -1, 1)
     columns = torch.linspace(0, 1, spec.width).view(1, 1, -1)
-    colour = torch.rand((spec.channels, 1, 1), generator=generator)
-    return colour * (0.5 + 0.5 * torch.sin(across * columns + down * rows))
+    color = torch.rand((spec.channels, 1, 1), generator=generator)
+    return color * (0.5 + 0.5 * torch.sin(across * columns + down * rows))
 
 
 def _random_span(length: int, generator: Generator) -> slice:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+
+from linnaeus.models.training.loop import Epoch
 
 _SIZE_INCHES = (10, 4.2)
 _DOTS_PER_INCH = 120
@@ -10,33 +11,13 @@ _DOTS_PER_INCH = 120
 _GAP = 0.1
 
 
-class EpochMetrics(Protocol):
-    """The metrics of one epoch; accuracies are between 0 and 1."""
-
-    @property
-    def number(self) -> int:
-        """Number of the epoch, from 1."""
-
-    @property
-    def training_loss(self) -> float:
-        """Mean loss of the training images."""
-
-    @property
-    def training_accuracy(self) -> float:
-        """Accuracy on the training images."""
-
-    @property
-    def test_accuracy(self) -> float:
-        """Accuracy on the test images."""
-
-
-def plot_learning_curves(history: Sequence[EpochMetrics], title: str, target: Path) -> None:
+def plot_learning_curves(history: Sequence[Epoch], title: str, target: Path) -> None:
     """Writes a PNG: the loss per epoch on the left, both accuracies in percent on the right.
 
     Raises:
         OSError: if the file cannot be written.
     """
-    # imported here, because the commands import this module without plotting
+    # imported here, because matplotlib takes longer to import than most commands take to run
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
