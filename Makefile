@@ -43,8 +43,8 @@ test-clients: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-tr
 test-browser: $(INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium')"
 
-test-tools: $(INSTALLED) ## Runs the tests with Prometheus, kubectl and h2load
-	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='h2load')"
+test-tools: $(INSTALLED) ## Runs the tests with Prometheus, nginx, kubectl and h2load
+	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='h2load') or needs(program='nginx')"
 
 test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Installs all that tests use
 	@true

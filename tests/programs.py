@@ -34,6 +34,7 @@ PROGRAMS = {
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
     "kubectl": _on_path("kubectl", "kubernetes-client"),
+    "nginx": _on_path("nginx", "nginx-light"),
     "prometheus": _on_path("prometheus", "prometheus"),
     "promtool": _on_path("promtool", "prometheus"),
     "node": Program(

@@ -150,8 +150,8 @@ def test_every_reason_not_to_run_a_command_is_still_needed() -> None:
 
 # What stands for something that differs, in the messages of the page on troubleshooting.
 PLACEHOLDERS = (
-    r"…|[;:] |model\.pt|config\.toml|\b(?:ADDRESS|HOST|PORT|PATH|NAMES?|REASONS?|RIGHT|VALUE|KIND|FILE|DEVICE|FORMAT|CAUSE"
-    r"|WAS SOMEWHERE|FP32|UINT8|[A-Z])\b"
+    r"…|[;:] |model\.pt|config\.toml|\b(?:ADDRESS|HOST|PORT|PATH|NAMES?|REASONS?|RIGHT|VALUE|KIND|FILE|DEVICE|FORMAT"
+    r"|CAUSE|WAS SOMEWHERE|FP32|UINT8|[A-Z])\b"
 )
 SHORTEST_FRAGMENT = 6
 

@@ -70,7 +70,11 @@ def nothing_drawn() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=ZOO)
+# One of each kind that runs in about a second; the others take minutes together.
+_QUICK = {"lenet", "lenet5", "mnist_cnn", "simple_cnn", "efficientnet_lite0", "resnet18", "regnet_x_400mf"}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ZOO])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     model = of_affordable_size(ZOO[request.param])
     weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
