@@ -11,7 +11,8 @@ import pytest
 import typer
 from tests.pages import NOT_RUN, PAGES, PROGRAMS, README, ROOT, blocks, is_call, reason_not_to_run, shell_commands
 
-from linnaeus.client.cli.load import app as client_app
+import linnaeus.client.cli.load  # noqa: F401  # adds its command to the application
+from linnaeus.client.cli.commands import app as client_app
 from linnaeus.models.cli import app as zoo_app
 from linnaeus.server.config.model_settings import KEYS, ModelSettings, model_settings
 from linnaeus.server.config.settings import Settings, help_texts
