@@ -12,10 +12,10 @@ from statistics import median
 
 from served import processor_seconds_per_call
 
+from linnaeus.client.load.load_test import run_single
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
 from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
 from linnaeus.server.process import ServerProcess
 
 REPOSITORY = Path("model-repository")

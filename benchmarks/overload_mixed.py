@@ -7,10 +7,10 @@ from overload_ground import HEAVY, LIGHT, START_SECONDS, Ground, contents, proce
 from overload_light import closed_loop
 from overload_told import Finding, at_least, milliseconds, only_told, tell
 
+from linnaeus.client.load.load_test import run_single
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
 from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
 
 CALLERS = 64
 RATE = 20.0

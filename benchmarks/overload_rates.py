@@ -12,9 +12,9 @@ from overload_told import Finding, milliseconds, print_table, tell
 from overload_trace import Trace
 from served import under_load
 
+from linnaeus.client.load.load_test import run_single
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
-from linnaeus.client.load.running import run_single
 from linnaeus.server.process import ServerProcess
 
 CALLERS = 64

@@ -18,10 +18,10 @@ from overload_chaos import Footprint
 from overload_told import Finding, at_least, at_most, milliseconds, only_told, tell
 from served import under_load
 
+from linnaeus.client.load.load_test import run_single
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
 from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
 from linnaeus.server.process import ServerProcess
 
 CAPACITY_CALLERS, CAPACITY_SECONDS = 64, 10.0

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tests.certificates import Authority, Pair
 
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Tls, Unauthenticated, Unavailable
-from linnaeus.client.statuses import error_from
+from linnaeus.client.protocol.error_mapping import error_from
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 

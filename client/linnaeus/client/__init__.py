@@ -10,7 +10,8 @@
 The package needs grpcio and protobuf only: it knows nothing of the server, of numpy or of Pillow.
 """
 
-from linnaeus.client.aio import AsyncClient
+from linnaeus.client.aio.client import AsyncClient
+from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.errors import (
     DeadlineExceeded,
     InvalidImage,
@@ -24,9 +25,7 @@ from linnaeus.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from linnaeus.client.hedging import HedgeCounts, Hedging
-from linnaeus.client.images import ImageSource
-from linnaeus.client.outcomes import Outcome
+from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import (
     Classification,
     ModelInfo,
@@ -37,8 +36,9 @@ from linnaeus.client.results import (
     ScoredClass,
     Timings,
 )
-from linnaeus.client.sync import Client
-from linnaeus.client.tls import Tls
+from linnaeus.client.sync.client import Client
+from linnaeus.client.transport.hedging import HedgeCounts, Hedging
+from linnaeus.client.transport.tls import Tls
 
 __all__ = [
     "AsyncClient",

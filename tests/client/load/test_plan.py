@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnaeus.client.load.arrivals import intended_moments
+from linnaeus.client.load.generator.arrivals import intended_moments
+from linnaeus.client.load.generator.worker_process import share_of
 from linnaeus.client.load.plan import Plan, expand_pictures
-from linnaeus.client.load.worker import share_of
 
 PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)
 

@@ -9,7 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from linnaeus.client.channels import service_config
+from linnaeus.client.transport.channel_options import service_config
 from linnaeus.server.rpc.calls import Method, WatchedServer
 from linnaeus.server.rpc.holding import Door
 from linnaeus.v1 import classifier_pb2 as v1

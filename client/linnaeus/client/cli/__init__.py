@@ -35,6 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    from linnaeus.client.cli.load import app
+    from linnaeus.client.cli.load.command import app
 
     app(args=arguments, prog_name="linnaeus-client")

@@ -7,7 +7,7 @@ from typing import Literal
 from rich import box
 from rich.table import Table
 
-from linnaeus.client.cli.outcomes import Answered
+from linnaeus.client.cli.classify.outcomes import Answered
 from linnaeus.client.results import ModelInfo, ModelInput
 
 _MILLION = 1_000_000

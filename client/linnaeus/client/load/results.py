@@ -156,8 +156,8 @@ class Run:
         options: the command's options as they were used, by name.
         machine: the tester's, in words.
         spells: in the order they ran.
-        knee: of a ramp, the highest rate that was still served in full (`linnaeus.client.load.knee` says what that
-            means); None where even the lowest was not, or there is no ramp.
+        knee: of a ramp, the highest rate that was still served in full (`linnaeus.client.load.analysis.knee` says what
+            that means); None where even the lowest was not, or there is no ramp.
         objective: of a search, as it was given.
         found_rate: of a search, the highest rate that met it; None where none did.
         notes: sentences for the reader, such as why metrics are missing.

@@ -5,14 +5,14 @@ It must not know where the page is written to.
 
 from collections.abc import Iterator, Sequence
 
-from linnaeus.client.load.comparing import SUMMARY, Pair, differing_options, pairs_of, speaking
-from linnaeus.client.load.report import document
-from linnaeus.client.load.report.curves import percentile_curve
-from linnaeus.client.load.report.drawing import Drawing
-from linnaeus.client.load.report.figures import UNKNOWN, answered, latency_sentence, limited_by_tester, verdict
+from linnaeus.client.load.report import html as document
+from linnaeus.client.load.report.comparison import SUMMARY, Pair, differing_options, pairs_of, speaking
+from linnaeus.client.load.report.latency_plots import distribution
+from linnaeus.client.load.report.metrics import UNKNOWN, answered, latency_sentence, limited_by_tester, verdict
 from linnaeus.client.load.report.options import plain
-from linnaeus.client.load.report.plots import distribution
+from linnaeus.client.load.report.percentile_curve import percentile_curve
 from linnaeus.client.load.report.step_plots import tail_by_rate, throughput_by_rate
+from linnaeus.client.load.report.svg_plots import Drawing
 from linnaeus.client.load.results import Run
 
 

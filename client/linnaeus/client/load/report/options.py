@@ -6,7 +6,7 @@ It must not know how they are laid out.
 from collections.abc import Mapping
 from typing import Any
 
-from linnaeus.client.load.report.figures import UNKNOWN, load_of
+from linnaeus.client.load.report.metrics import UNKNOWN, load_of
 from linnaeus.client.load.results import Run
 
 _MOST_NAMED = 8

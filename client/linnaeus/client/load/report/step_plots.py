@@ -6,9 +6,9 @@ It must not know of pages or files.
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from linnaeus.client.load.report.drawing import Drawing, colour, draw
-from linnaeus.client.load.report.figures import answered, chosen_rate, name_of_choice, shortened
-from linnaeus.client.load.report.plots import latency_axis
+from linnaeus.client.load.report.latency_plots import latency_axis
+from linnaeus.client.load.report.metrics import answered, chosen_rate, name_of_choice, shortened
+from linnaeus.client.load.report.svg_plots import Drawing, colour, draw
 from linnaeus.client.load.results import Run, Spell
 
 if TYPE_CHECKING:
