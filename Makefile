@@ -13,7 +13,7 @@ MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_l
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
 
-.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-peers bench-reload \
+.PHONY: demo serve test lint format proto sync-client contract-release bench bench-many bench-overload bench-peers bench-reload \
 	container-test perf-analyzer soak clean help
 
 help: ## Shows this list
@@ -41,6 +41,9 @@ format: $(INSTALLED) ## Formats the code
 
 proto: $(INSTALLED) ## Generates the Python stubs from the contract
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_stubs.py
+
+sync-client: $(INSTALLED) ## Generates the blocking client from the asyncio client
+	@$(BIN)/python scripts/generate_sync_client.py
 
 contract-release: $(INSTALLED) ## Keeps the contract of this version, which no later one may break
 	@$(BIN)/python scripts/release_contract.py

@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tests.certificates import Authority, Pair
 
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Tls, Unauthenticated, Unavailable
-from linnaeus.client.protocol.error_mapping import error_from
+from linnaeus.client.protocol.error_mapping import error_from_rpc
 from linnaeus.server.process import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -133,7 +133,7 @@ def test_permission_denied_is_an_error_of_its_own() -> None:
         def trailing_metadata(self) -> None:
             return None
 
-    error = error_from(Denied(), target="server:8001", timeout_seconds=1)
+    error = error_from_rpc(Denied(), target="server:8001", timeout_seconds=1)
     assert isinstance(error, PermissionDenied) and str(error) == Denied().details()
 
 

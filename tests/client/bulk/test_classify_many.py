@@ -18,8 +18,9 @@ from PIL import Image
 
 from linnaeus.client import AsyncClient, Classification, Client, InvalidImage, LinnaeusError, ScoredClass, Timings
 from linnaeus.client.aio.many import classify_many as classify_many_aio
-from linnaeus.client.sync.call_group import Calls
-from linnaeus.client.sync.many import Shelf, classify_many
+from linnaeus.client.bulk.window import ReorderBuffer
+from linnaeus.client.sync.call_group import CallGroup
+from linnaeus.client.sync.many import classify_many
 
 PATIENCE_SECONDS = 60
 TINY = Classification((ScoredClass(0, "cat", 1.0),), "lenet", 1, 1, Timings(0.0, 0.0, 0.0))
@@ -118,7 +119,7 @@ def test_so_they_do_in_asyncio(count, concurrency, ordered, choices, bad):
     pictures, outcomes = Counted(count), []
     turns = iter(range(10_000))
 
-    async def ask(image):
+    async def ask(image, calls):
         for _ in range(choices[next(turns) % len(choices)] % 7):
             await asyncio.sleep(0)
         if int(image) in bad:
@@ -138,10 +139,10 @@ def test_so_they_do_in_asyncio(count, concurrency, ordered, choices, bad):
 
 @given(arrivals=st.permutations(range(12)), ordered=st.booleans())
 def test_a_shelf_gives_each_item_once_in_its_order(arrivals, ordered):
-    shelf, given_out = Shelf(ordered=ordered), []
+    buffer, given_out = ReorderBuffer(ordered=ordered), []
     for index in arrivals:
-        shelf.put(index, index)
-        while (item := shelf.take()) is not None:
+        buffer.add(index, index)
+        while (item := buffer.pop()) is not None:
             given_out.append(item)
     assert given_out == (sorted(arrivals) if ordered else list(arrivals))
 
@@ -334,11 +335,11 @@ class FakeCall:
 
 
 def test_a_call_that_begins_after_the_end_is_cancelled_too():
-    calls, before, after = Calls(), FakeCall(), FakeCall()
-    calls.begun(before)
+    calls, before, after = CallGroup(), FakeCall(), FakeCall()
+    calls.add(before)
     assert not before.cancelled
     calls.cancel()
-    calls.begun(after)
+    calls.add(after)
     assert before.cancelled and after.cancelled
 
 

@@ -25,7 +25,7 @@ from linnaeus.client import (
     Unavailable,
     errors,
 )
-from linnaeus.client.protocol.error_mapping import error_from
+from linnaeus.client.protocol.error_mapping import error_from_rpc
 from linnaeus.v1 import classifier_pb2 as messages
 
 Code = grpc.StatusCode
@@ -189,7 +189,7 @@ class NeverConnected(grpc.RpcError):
 @pytest.mark.parametrize("cause", ["Connection refused", "Connection refused (111)"])
 def test_every_release_of_grpc_tells_an_unreachable_server_alike(cause):
     text = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: connect: {cause}"
-    assert str(error_from(NeverConnected(text), target="here:1", timeout_seconds=1.0)) == unreachable("here:1")
+    assert str(error_from_rpc(NeverConnected(text), target="here:1", timeout_seconds=1.0)) == unreachable("here:1")
 
 
 def test_a_passed_deadline_names_the_address_and_the_time(stub):

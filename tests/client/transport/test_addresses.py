@@ -11,7 +11,7 @@ import pytest
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from linnaeus.client import AsyncClient, Client, Unavailable
-from linnaeus.client.transport.addresses import addresses_from
+from linnaeus.client.transport.addresses import parse_addresses
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -176,9 +176,9 @@ def test_names_with_addresses_of_both_families_make_one_target(monkeypatch):
         return [(None, None, None, "", (address, int(port))) for address in known[host]]
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
-    assert addresses_from(["four:1", "192.0.2.9:2"]).grpc_target() == "ipv4:192.0.2.1:1,192.0.2.9:2"
-    assert addresses_from(["six:1", "[::1]:2"]).grpc_target() == "ipv6:[2001:db8::1]:1,[::1]:2"
-    assert addresses_from(["both:1", "four:2"]).grpc_target() == (
+    assert parse_addresses(["four:1", "192.0.2.9:2"]).grpc_target() == "ipv4:192.0.2.1:1,192.0.2.9:2"
+    assert parse_addresses(["six:1", "[::1]:2"]).grpc_target() == "ipv6:[2001:db8::1]:1,[::1]:2"
+    assert parse_addresses(["both:1", "four:2"]).grpc_target() == (
         "ipv6:[2001:db8::2]:1,[::ffff:192.0.2.2]:1,[::ffff:192.0.2.1]:2"
     )
 
@@ -206,7 +206,7 @@ def test_names_with_addresses_of_both_families_make_one_target(monkeypatch):
     ],
 )
 def test_what_stands_behind_an_address(target, several, local):
-    addresses = addresses_from(target)
+    addresses = parse_addresses(target)
     assert (addresses.may_be_several, addresses.are_local) == (several, local)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from linnaeus.client import AsyncClient, Client, InvalidRequest, Unavailable
 from linnaeus.client.sync.hedged_call import hedged_call
-from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging, Latencies
+from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging, LatencyWindow
 
 CALLS = 400
 STALLED_EVERY = 50  # 2 %
@@ -198,8 +198,8 @@ OK, FAILED, BROKEN = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.Statu
 def race(*ends: tuple[int, grpc.StatusCode]):
     """Runs a race whose first attempt is late; the attempts end in the order of `ends` once both have started."""
     hedger = Hedger(EAGER)
-    hedger.begin("")
-    hedger.answered("", 0.0, by_second=False)
+    hedger.start_call("")
+    hedger.record_answer("", 0.0, by_second=False)
     attempts: list[Attempt] = []
 
     def send() -> Attempt:
@@ -240,31 +240,35 @@ def test_nothing_is_late_before_enough_is_known():
     hedger = Hedger(Hedging(least_observations=20))
     waits = []
     for _ in range(21):
-        waits.append(hedger.begin("lenet"))
-        hedger.answered("lenet", 0.5, by_second=False)
+        waits.append(hedger.start_call("lenet"))
+        hedger.record_answer("lenet", 0.5, by_second=False)
     assert waits == [None] * 20 + [0.5]
 
 
 def test_a_slow_model_is_not_late_by_a_fast_ones_measure():
     hedger = Hedger(Hedging(least_observations=1))
-    hedger.answered("lenet", 0.001, by_second=False)
-    hedger.answered("resnet152", 2.0, by_second=False)
-    assert (hedger.begin("lenet"), hedger.begin("resnet152"), hedger.begin("alexnet")) == (0.001, 2.0, None)
+    hedger.record_answer("lenet", 0.001, by_second=False)
+    hedger.record_answer("resnet152", 2.0, by_second=False)
+    assert (hedger.start_call("lenet"), hedger.start_call("resnet152"), hedger.start_call("alexnet")) == (
+        0.001,
+        2.0,
+        None,
+    )
 
 
 def test_made_up_model_names_do_not_fill_the_memory():
     hedger = Hedger(Hedging(least_observations=1))
     for number in range(1000):
-        hedger.answered(f"model {number}", 1.0, by_second=False)
-    assert sum(hedger.begin(f"model {number}") is not None for number in range(1000)) <= 64
+        hedger.record_answer(f"model {number}", 1.0, by_second=False)
+    assert sum(hedger.start_call(f"model {number}") is not None for number in range(1000)) <= 64
 
 
 @given(st.lists(st.booleans(), max_size=2000), st.floats(0.01, 1))
 def test_the_budget_holds_at_every_moment(late, budget):
     hedger, hedged = Hedger(Hedging(budget=budget)), 0
     for calls, is_late in enumerate(late, start=1):
-        hedger.begin("lenet")
-        hedged += is_late and hedger.spend()
+        hedger.start_call("lenet")
+        hedged += is_late and hedger.take_token()
         assert hedged <= budget * calls + 1e-6
         assert hedger.counts == HedgeCounts(calls=calls, hedged=hedged)
 
@@ -273,15 +277,15 @@ def test_twenty_calls_buy_one_more():
     hedger = Hedger(Hedging(budget=0.05))
     bought = []
     for _ in range(40):
-        hedger.begin("lenet")
-        bought.append(hedger.spend())
+        hedger.start_call("lenet")
+        bought.append(hedger.take_token())
     assert [number for number, yes in enumerate(bought, start=1) if yes] == [20, 40]
 
 
 @settings(max_examples=50)
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=200), st.integers(1, 50), st.floats(0.01, 0.99))
 def test_a_quantile_is_that_of_the_last_latencies(observed, size, share):
-    window = Latencies(size)
+    window = LatencyWindow(size)
     for seconds in observed:
         window.add(seconds)
     recent = sorted(observed[-size:])
@@ -297,11 +301,11 @@ def test_the_tail_shrinks_by_five_in_a_model_of_two_percent_stalls():
         return 0.2 if dice.random() < 0.02 else dice.uniform(0.004, 0.006)
 
     for _ in range(20_000):
-        first, late_after = latency(), hedger.begin("lenet")
-        hedges = late_after is not None and first > late_after and hedger.spend()
+        first, late_after = latency(), hedger.start_call("lenet")
+        hedges = late_after is not None and first > late_after and hedger.take_token()
         seconds = min(first, late_after + latency()) if hedges else first
         waited.append(seconds)
-        hedger.answered("lenet", seconds, by_second=seconds < first)
+        hedger.record_answer("lenet", seconds, by_second=seconds < first)
     assert sorted(waited)[int(0.99 * len(waited))] <= 0.2 / 5
     assert hedger.counts.hedged <= 0.05 * len(waited)
 

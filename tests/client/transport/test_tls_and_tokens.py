@@ -8,8 +8,9 @@ from tests.certificates import Authority
 
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Unauthenticated, Unavailable
 from linnaeus.client.cli.credentials import Access, access_from
-from linnaeus.client.transport.addresses import addresses_from
-from linnaeus.client.transport.tls import Tls, call_metadata
+from linnaeus.client.transport.addresses import parse_addresses
+from linnaeus.client.transport.tls import Tls
+from linnaeus.client.transport.tokens import call_metadata
 from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 TOKEN = "abc.DEF-123_~+/=="
@@ -56,12 +57,12 @@ def test_a_token_is_not_sent_in_the_clear_to_another_machine(make, target):
 
 @pytest.mark.parametrize("target", ["localhost:1", "127.0.0.1:1", "[::1]:1", "unix:/run/linnaeus.sock"])
 def test_a_token_to_this_machine_needs_no_encryption(target):
-    assert call_metadata(TOKEN, addresses_from(target), None) == (("authorization", f"Bearer {TOKEN}"),)
+    assert call_metadata(TOKEN, parse_addresses(target), None) == (("authorization", f"Bearer {TOKEN}"),)
     Client(target, token=TOKEN).close()
 
 
 def test_a_token_to_another_machine_needs_encryption_only():
-    elsewhere = addresses_from("linnaeus.example:8001")
+    elsewhere = parse_addresses("linnaeus.example:8001")
     assert call_metadata(TOKEN, elsewhere, Tls()) == (("authorization", f"Bearer {TOKEN}"),)
     Client("linnaeus.example:8001", token=TOKEN, tls=True).close()
 
@@ -75,7 +76,7 @@ def test_a_token_that_is_none_is_refused_and_not_shown(token):
 
 def test_a_token_shows_nowhere():
     client = Client("localhost:8001", token=TOKEN)
-    assert TOKEN not in repr(client) + repr(client._core)
+    assert TOKEN not in repr(client) + repr(client._config)
     client.close()
 
 

@@ -1,121 +1,125 @@
-"""Many pictures through the asyncio client: `many`, with tasks in place of threads.
+"""Many calls at once on an event loop; `sync/many.py` has the same names for threads.
 
-One task reads the pictures, so that an async iterable sees one task only; every picture under way is a task of its own.
+One task iterates over the images, because an async iterable may not be used by several tasks. Every call has a task.
 """
 
 import asyncio
 import contextlib
 import os
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable
 from pathlib import Path
+from typing import TypeAlias
 
-from linnaeus.client.bulk.outcome import Outcome
+from linnaeus.client.aio.call_group import CallGroup
+from linnaeus.client.bulk.outcome import Outcome, PendingImage
+from linnaeus.client.bulk.window import Window
 from linnaeus.client.errors import LinnaeusError
-from linnaeus.client.images.folders import picture_paths
+from linnaeus.client.images.folders import image_paths
 from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import Classification
-from linnaeus.client.sync.many import Shelf
 
-AsyncAsk = Callable[[ImageSource], Awaitable[Classification]]
-ManyImages = Iterable[ImageSource] | AsyncIterable[ImageSource]
+Images: TypeAlias = Iterable[ImageSource] | AsyncIterable[ImageSource]
+Classify = Callable[[ImageSource, CallGroup], Awaitable[Classification]]
 
 
 async def classify_many(
-    images: ManyImages, ask: AsyncAsk, *, concurrency: int, ordered: bool
+    images: Images, classify: Classify, *, concurrency: int, ordered: bool
 ) -> AsyncGenerator[Outcome, None]:
-    """Classifies every picture; see `AsyncClient.classify_many` for what is promised."""
-    window = _Window(ask, concurrency)
-    shelf: Shelf[Outcome] = Shelf(ordered=ordered)
-    reading = asyncio.create_task(window.fill(images))
-    reading.add_done_callback(window.wake)
+    """Classifies every image; `AsyncClient.classify_many` documents the arguments and the promises."""
+    window = Window(concurrency, ordered=ordered)
+    tasks = _Tasks(classify, window)
+    reader = asyncio.create_task(tasks.read(images))
     try:
-        while window.held or not reading.done():
-            while (turn := shelf.take()) is not None:
-                yield turn
-                window.release()
-            if window.held or not reading.done():
-                for outcome in await window.arrived():
-                    shelf.put(outcome.index, outcome)
-        reading.result()
+        while not window.is_done:
+            while (outcome := window.pop_outcome()) is not None:
+                yield outcome
+                tasks.release()
+            if not window.is_done:
+                await tasks.wait()
+        window.raise_read_error()
     finally:
-        await window.end(reading)
+        await tasks.cancel(reader)
 
 
-async def folder_paths(
+async def folder_images(
     folder: str | os.PathLike[str], *, recursive: bool, pattern: str | None
 ) -> AsyncGenerator[Path, None]:
-    """The pictures of a folder, listed beside the event loop when the first is asked for.
+    """Yields the images of a folder, which is listed in another thread when the first image is requested.
 
     Raises:
-        InvalidImage: there is no such folder, it cannot be read, or there is no picture in it.
+        InvalidImage: if the folder is missing, cannot be read, or holds no image.
     """
-    for path in await asyncio.to_thread(picture_paths, folder, recursive=recursive, pattern=pattern):
+    for path in await asyncio.to_thread(image_paths, folder, recursive=recursive, pattern=pattern):
         yield path
 
 
-class _Window:
-    """The pictures that were read and whose outcomes were not given out yet: at most `concurrency`."""
+class _Tasks:
+    """The tasks of one `classify_many`: one that reads images, and one for every call in flight."""
 
-    def __init__(self, ask: AsyncAsk, concurrency: int) -> None:
-        self.held = 0
-        self._ask = ask
-        self._places = asyncio.Semaphore(concurrency)
-        self._tasks: set[asyncio.Task[Outcome]] = set()
-        self._finished: asyncio.Queue[asyncio.Task[Outcome] | None] = asyncio.Queue()
+    def __init__(self, classify: Classify, window: Window) -> None:
+        self._classify = classify
+        self._window = window
+        self._calls = CallGroup()
+        self._released = asyncio.Event()
+        self._in_flight: set[asyncio.Task[Outcome]] = set()
+        self._ended: asyncio.Queue[asyncio.Task[Outcome] | None] = asyncio.Queue()
 
-    async def fill(self, images: ManyImages) -> None:
-        """Reads picture after picture, each as soon as there is a place for it, before it is read."""
-        index = 0
-        await self._places.acquire()
-        async with contextlib.aclosing(_each(images)) as pictures:
-            async for image in pictures:
-                self._start(index, image)
-                index += 1
-                await self._places.acquire()
+    async def read(self, images: Images) -> None:
+        """Reads image after image, each as soon as the window has a place for it, and starts its call."""
+        try:
+            async with contextlib.aclosing(_iterate(images)) as iterator:
+                while await self._can_read():
+                    self._start(await anext(iterator))
+        except StopAsyncIteration:
+            self._window.end_of_images()
+        except BaseException as error:
+            self._window.end_of_images(error)
+            raise
+        finally:
+            self._ended.put_nowait(None)
 
     def release(self) -> None:
-        """An outcome was taken: there is a place again."""
-        self.held -= 1
-        self._places.release()
+        """Frees a place in the window."""
+        self._window.release()
+        self._released.set()
 
-    def wake(self, _: object) -> None:
-        """Ends the wait for an outcome, though there is none."""
-        self._finished.put_nowait(None)
+    async def wait(self) -> None:
+        """Waits until a call has ended or the reading has; adds the outcomes to the window."""
+        ended = [await self._ended.get()]
+        while not self._ended.empty():
+            ended.append(self._ended.get_nowait())
+        for task in ended:
+            if task is not None:
+                self._window.add_outcome(task.result())
 
-    async def arrived(self) -> list[Outcome]:
-        """Waits for something to happen; returns what is finished, also nothing."""
-        tasks = [await self._finished.get()]
-        while not self._finished.empty():
-            tasks.append(self._finished.get_nowait())
-        return [task.result() for task in tasks if task is not None]
-
-    async def end(self, reading: "asyncio.Task[None]") -> None:
-        """Cancels what is under way, and returns when all of it is gone."""
-        remaining = (reading, *self._tasks)
-        for task in remaining:
+    async def cancel(self, reader: "asyncio.Task[None]") -> None:
+        """Cancels the reader and every call; returns when all have ended."""
+        tasks = (reader, *self._in_flight)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*remaining, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _start(self, index: int, image: ImageSource) -> None:
-        self.held += 1
-        task = asyncio.create_task(self._outcome(index, image))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(self._finished.put_nowait)
+    async def _can_read(self) -> bool:
+        while not self._window.can_read:
+            self._released.clear()
+            await self._released.wait()
+        return True
 
-    async def _outcome(self, index: int, image: ImageSource) -> Outcome:
-        started = time.perf_counter()
-        result: Classification | None = None
-        error: LinnaeusError | None = None
+    def _start(self, image: ImageSource) -> None:
+        pending = PendingImage(self._window.add_image(), image)
+        task = asyncio.create_task(self._outcome(pending))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+        task.add_done_callback(self._ended.put_nowait)
+
+    async def _outcome(self, pending: PendingImage) -> Outcome:
         try:
-            result = await self._ask(image)
-        except LinnaeusError as failure:
-            error = failure
-        return Outcome(index, image, result, error, time.perf_counter() - started)
+            return pending.outcome(await self._classify(pending.source, self._calls))
+        except LinnaeusError as error:
+            return pending.outcome(error)
 
 
-async def _each(images: ManyImages) -> AsyncGenerator[ImageSource, None]:
+async def _iterate(images: Images) -> AsyncGenerator[ImageSource, None]:
     if isinstance(images, AsyncIterable):
         async for image in images:
             yield image

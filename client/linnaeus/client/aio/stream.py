@@ -1,135 +1,185 @@
-"""Many pictures over one call of the asyncio client: `streaming`, with tasks in place of threads."""
+"""`classify_stream` on an event loop: many images over one StreamClassify call; `sync/stream.py` does it in threads."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from linnaeus.client.config import Core
-from linnaeus.client.errors import LinnaeusError, ServerFailure, Unavailable
+from linnaeus.client.aio.call_group import CallGroup
+from linnaeus.client.aio.connection import Connection
+from linnaeus.client.aio.many import Images, classify_many
+from linnaeus.client.bulk.outcome import Outcome
+from linnaeus.client.bulk.stream_messages import StreamEnd, read_stream_response, stream_end, stream_request
+from linnaeus.client.config import ClientConfig
+from linnaeus.client.errors import LinnaeusError, Unavailable
+from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import Classification
-from linnaeus.client.sync.stream import is_lost, read_stream_response, stream_request
 from linnaeus.v1 import classifier_pb2 as messages
 
-# Opens a stream that sends what the iterator gives; returns gRPC's call.
-Open = Callable[[AsyncIterator[messages.StreamClassifyRequest]], Any]
-# What gRPC's asyncio client says in place of the server's status where a stream ends while it is sending.
-_FROM_CORE = "Internal error from Core"
-_Requests = asyncio.Queue[messages.StreamClassifyRequest | None]
+# Builds an image's request.
+Build = Callable[[ImageSource], Awaitable[messages.ClassifyRequest]]
+# Opens a stream that sends the messages of the iterator; returns gRPC's call.
+OpenStream = Callable[[AsyncIterator[messages.StreamClassifyRequest]], Any]
+_SendQueue = asyncio.Queue[messages.StreamClassifyRequest | None]
 
 
-class AsyncStream:
-    """Sends pictures over one stream, or over another one when that is lost; see `streaming.Stream`.
+async def classify_stream(
+    images: Images,
+    build: Build,
+    connect: Callable[[], Awaitable[Connection]],
+    config: ClientConfig,
+    *,
+    concurrency: int,
+    ordered: bool,
+    timeout_seconds: float,
+) -> AsyncGenerator[Outcome, None]:
+    """Classifies every image; `AsyncClient.classify_stream` documents the arguments and the promises.
 
     Args:
-        core: the client's.
-        open_stream: see `Open`.
-        timeout_seconds: how long each picture may take.
+        images: the images.
+        build: builds an image's request.
+        connect: returns the client's connection.
+        config: the client's.
+        concurrency: the maximum number of images in flight.
+        ordered: whether outcomes are yielded in the order of the images.
+        timeout_seconds: of each image.
+    """
+    classifier = (await connect()).classifier
+
+    def open_stream(requests: AsyncIterator[messages.StreamClassifyRequest]) -> Any:
+        return classifier.StreamClassify(requests, metadata=config.metadata)
+
+    stream = Stream(config, open_stream, timeout_seconds)
+
+    async def classify(image: ImageSource, calls: CallGroup) -> Classification:
+        return await stream.classify(await build(image))
+
+    try:
+        async with aclosing(classify_many(images, classify, concurrency=concurrency, ordered=ordered)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+    finally:
+        await stream.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A message without an answer."""
+
+    message: messages.StreamClassifyRequest
+    answer: "asyncio.Future[Classification]"
+
+
+class Stream:
+    """Sends images over one stream, or over another one if that is lost.
+
+    Invariants:
+        - every image has an answer or an error, at the latest at its deadline;
+        - an image that was answered is never sent again; one without an answer is, if its stream is lost after it had
+          answered others;
+        - after `close` no task is left, and the call is cancelled at the server.
+
+    Args:
+        config: the client's.
+        open_stream: see `OpenStream`.
+        timeout_seconds: of each image.
     """
 
-    def __init__(self, core: Core, open_stream: Open, timeout_seconds: float) -> None:
-        self._core = core
+    def __init__(self, config: ClientConfig, open_stream: OpenStream, timeout_seconds: float) -> None:
+        self._config = config
         self._open_stream = open_stream
         self._timeout_seconds = timeout_seconds
-        self._number = 0
-        self._waiting: dict[int, messages.StreamClassifyRequest] = {}
-        self._answers: dict[int, asyncio.Future[Classification]] = {}
-        self._requests: _Requests = asyncio.Queue()
-        self._receiving: asyncio.Task[None] | None = None
+        self._last_id = 0
+        self._pending: dict[int, _Pending] = {}
+        self._to_send: _SendQueue = asyncio.Queue()
+        self._receiver: asyncio.Task[None] | None = None
         self._is_open = False
 
-    async def ask(self, request: messages.ClassifyRequest) -> Classification:
-        """Sends a picture and waits for its answer.
+    async def classify(self, request: messages.ClassifyRequest) -> Classification:
+        """Sends an image and waits for its answer.
 
         Raises:
-            LinnaeusError: there is none.
+            LinnaeusError: if there is none.
         """
-        self._number += 1
-        number, answer = self._number, asyncio.get_running_loop().create_future()
-        message = stream_request(request, number, self._timeout_seconds)
-        self._waiting[number], self._answers[number] = message, answer
+        self._last_id += 1
+        correlation_id = self._last_id
+        message = stream_request(request, correlation_id, self._timeout_seconds)
+        pending = _Pending(message, asyncio.get_running_loop().create_future())
+        self._pending[correlation_id] = pending
         if not self._is_open:
             self._open()
-        self._requests.put_nowait(message)
+        self._to_send.put_nowait(message)
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                classification: Classification = await answer
-                return classification
+                return await pending.answer
         except TimeoutError:
-            raise self._core.late(self._timeout_seconds) from None
+            raise self._config.deadline_error(self._timeout_seconds) from None
         finally:
-            self._waiting.pop(number, None)
-            self._answers.pop(number, None)
+            del self._pending[correlation_id]
 
     async def close(self) -> None:
-        """Ends the stream; the server knows that nobody waits."""
-        if self._receiving is not None:
-            self._receiving.cancel()
-            await asyncio.gather(self._receiving, return_exceptions=True)
+        """Cancels the stream, at the server too."""
+        if self._receiver is not None:
+            self._receiver.cancel()
+            await asyncio.gather(self._receiver, return_exceptions=True)
 
     def _open(self) -> None:
         self._is_open = True
-        self._requests = asyncio.Queue()
-        call = self._open_stream(_each(self._requests))
-        self._receiving = asyncio.create_task(self._receive(call, self._requests))
+        self._to_send = asyncio.Queue()
+        call = self._open_stream(_messages(self._to_send))
+        self._receiver = asyncio.create_task(self._receive(call, self._to_send))
 
-    async def _receive(self, call: Any, requests: _Requests) -> None:
-        was_answered = False
+    async def _receive(self, call: Any, to_send: _SendQueue) -> None:
+        was_answered, failure = False, None
         try:
             async for response in call:
                 was_answered = True
-                self._settle(response)
-        except grpc.RpcError as failure:
-            error: LinnaeusError = self._core.stream_error(failure, self._timeout_seconds)
-            lost = is_lost(failure.code(), was_answered) or (was_answered and _is_misnamed(failure))
+                self._handle_response(response)
+        except grpc.RpcError as error:
+            failure = error
         except asyncio.CancelledError:
-            self._ended(Unavailable("the client was closed before there was an answer"), lost=False)
+            self._handle_end(StreamEnd(False, Unavailable("the client was closed before there was an answer")))
             raise
-        else:
-            error, lost = ServerFailure("the server ended the stream before it had answered every picture"), False
         finally:
             call.cancel()
-            requests.put_nowait(None)  # lets gRPC's task go that waits for more
-        self._ended(error, lost)
+            to_send.put_nowait(None)  # ends gRPC's task, which waits for another message
+        self._handle_end(
+            stream_end(self._config, failure, was_answered=was_answered, timeout_seconds=self._timeout_seconds)
+        )
 
-    def _settle(self, response: messages.StreamClassifyResponse) -> None:
-        self._waiting.pop(response.correlation_id, None)
-        answer = self._answers.get(response.correlation_id)
-        if answer is None or answer.done():
-            return  # its time was over
-        try:
-            answer.set_result(read_stream_response(self._core, response, self._timeout_seconds))
-        except LinnaeusError as error:
-            answer.set_exception(error)
+    def _handle_response(self, response: messages.StreamClassifyResponse) -> None:
+        pending = self._pending.get(response.correlation_id)
+        if pending is None or pending.answer.done():
+            return  # its deadline has passed
+        answer = read_stream_response(self._config, response, self._timeout_seconds)
+        if isinstance(answer, LinnaeusError):
+            pending.answer.set_exception(answer)
+        else:
+            pending.answer.set_result(answer)
 
-    def _ended(self, error: LinnaeusError, lost: bool) -> None:
+    def _handle_end(self, end: StreamEnd) -> None:
         self._is_open = False
-        if lost and self._has_moved():
+        unanswered = [pending for pending in self._pending.values() if not pending.answer.done()]
+        if end.resend and self._has_resent(unanswered):
             return
-        for number in tuple(self._waiting):
-            del self._waiting[number]
-            answer = self._answers[number]
-            if not answer.done():
-                answer.set_exception(error)
+        for pending in unanswered:
+            pending.answer.set_exception(end.error)
 
-    def _has_moved(self) -> bool:
-        """Sends what has no answer over another stream; False if the client is closed."""
-        if self._waiting:
+    def _has_resent(self, unanswered: list[_Pending]) -> bool:
+        """Sends the images over another stream; returns False if the client is closed."""
+        if unanswered:
             try:
                 self._open()
             except grpc.aio.UsageError:
                 return False
-            for message in self._waiting.values():
-                self._requests.put_nowait(message)
+            for pending in unanswered:
+                self._to_send.put_nowait(pending.message)
         return True
 
 
-def _is_misnamed(failure: grpc.RpcError) -> bool:
-    """Whether gRPC says INTERNAL for a stream that ended while it was sending: the server's own status is lost then."""
-    return failure.code() is grpc.StatusCode.INTERNAL and (failure.details() or "").startswith(_FROM_CORE)
-
-
-async def _each(requests: _Requests) -> AsyncGenerator[messages.StreamClassifyRequest, None]:
-    while (message := await requests.get()) is not None:
+async def _messages(to_send: _SendQueue) -> AsyncGenerator[messages.StreamClassifyRequest, None]:
+    while (message := await to_send.get()) is not None:
         yield message

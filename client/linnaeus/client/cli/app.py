@@ -15,6 +15,7 @@ from typing import Annotated
 import typer
 
 from linnaeus.client.aio.client import AsyncClient
+from linnaeus.client.bulk.window import DEFAULT_CONCURRENCY
 from linnaeus.client.cli.classify.classify_inputs import Question
 from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Sources, read_standard_input
 from linnaeus.client.cli.classify.output_formats import Output
@@ -22,8 +23,8 @@ from linnaeus.client.cli.classify.run import Run
 from linnaeus.client.cli.classify.sort_into import Sorter
 from linnaeus.client.cli.credentials import Access, access_from
 from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS
-from linnaeus.client.sync.many import DEFAULT_CONCURRENCY
-from linnaeus.client.transport.targets import check_target, check_timeout
+from linnaeus.client.transport.deadlines import check_timeout
+from linnaeus.client.transport.targets import check_target
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False, no_args_is_help=True)
 

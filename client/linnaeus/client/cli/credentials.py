@@ -3,7 +3,8 @@
 import os
 from dataclasses import dataclass, field
 
-from linnaeus.client.transport.tls import Tls, token_from
+from linnaeus.client.transport.tls import Tls
+from linnaeus.client.transport.tokens import read_token
 
 TOKEN_VARIABLE = "LINNAEUS_TOKEN"
 
@@ -37,7 +38,7 @@ def access_from(
         ValueError: the file cannot be read, or a certificate is there without its key.
     """
     from_environment = None if token_file is not None else os.environ.get(TOKEN_VARIABLE) or None
-    token = token_from(from_environment, token_file)
+    token = read_token(from_environment, token_file)
     if (ca, certificate, key, server_name) == (None, None, None, None):
         return Access(token, tls)
     return Access(token, Tls(ca=ca, certificate=certificate, key=key, server_name=server_name))

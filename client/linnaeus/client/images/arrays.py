@@ -1,4 +1,4 @@
-"""Pixels from an array, without numpy: anything with `__array_interface__` and a buffer will do.
+"""Reads pixels from an array without importing numpy: `__array_interface__` and a buffer are enough.
 
 See https://numpy.org/doc/stable/reference/arrays.interface.html
 """
@@ -6,7 +6,7 @@ See https://numpy.org/doc/stable/reference/arrays.interface.html
 from typing import Any, Protocol
 
 from linnaeus.client.errors import InvalidImage
-from linnaeus.client.transport.message_size import require_room
+from linnaeus.client.transport.message_size import check_message_size
 from linnaeus.v1 import classifier_pb2 as messages
 
 _UNSIGNED_BYTE = "|u1"
@@ -14,26 +14,26 @@ _CHANNELS = (1, 3, 4)
 
 
 class PixelArray(Protocol):
-    """A uint8 array of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], such as numpy's; strides do not matter."""
+    """A uint8 array of shape [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], such as numpy's, with any strides."""
 
     @property
     def __array_interface__(self) -> dict[str, Any]: ...  # noqa: D105
 
 
 def array_message(array: PixelArray, limit_bytes: int) -> messages.Image:
-    """Makes a message of the array's pixels.
+    """Returns the message for an array of pixels.
 
     Raises:
-        InvalidImage: the dtype or the shape is none of the above, there are no pixels, or too many.
+        InvalidImage: if the dtype or the shape is unsupported, or the array is empty or too large.
     """
     interface = array.__array_interface__
     height, width, channels = _shape(array, interface)
-    require_room(height * width * channels, limit_bytes, subject="the picture")
+    check_message_size(height * width * channels, limit_bytes, subject="the picture")
     return pixels_message(_pixels(array), height=height, width=width, channels=channels)
 
 
 def pixels_message(data: bytes, *, height: int, width: int, channels: int) -> messages.Image:
-    """Makes a message of unsigned bytes, row by row, the channels of a pixel together."""
+    """Returns the message for uint8 pixels in the order [H, W, C]."""
     return messages.Image(pixels=messages.RawPixels(data=data, height=height, width=width, channels=channels))
 
 
@@ -52,7 +52,7 @@ def _shape(array: PixelArray, interface: dict[str, Any]) -> tuple[int, int, int]
 
 
 def _pixels(array: Any) -> bytes:
-    """Copies the pixels row by row, whatever the strides."""
+    """Copies the pixels in C order, whatever the strides."""
     try:
         return memoryview(array).tobytes()
     except (TypeError, BufferError, ValueError) as error:

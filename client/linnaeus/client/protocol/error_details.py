@@ -1,4 +1,4 @@
-"""From google.rpc messages in a call's trailer to plain dicts, so that nobody needs protobuf to read an error."""
+"""Reads google.rpc messages from trailing metadata into plain dicts, so that callers need no protobuf."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -7,21 +7,21 @@ from google.protobuf.any_pb2 import Any as PackedMessage
 from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
-# Where gRPC carries a google.rpc.Status: https://grpc.io/docs/guides/error/#richer-error-model
+# The metadata key of a google.rpc.Status: https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_KEY = "grpc-status-details-bin"
 
 Detail = dict[str, Any]
 
 
 def read_details(trailer: Iterable[Any] | None) -> tuple[Detail, ...]:
-    """Reads what a server added to an error.
+    """Reads the details that a server added to an error.
 
     Args:
-        trailer: pairs of a key and a string or bytes, in whichever type the blocking or the asyncio call has them.
+        trailer: the trailing metadata: pairs of a key and a string or bytes.
 
     Returns:
-        One dict per message, in the server's order, each with its "type". A message of an unknown kind keeps its
-        type only. A trailer without details, or with broken ones, gives nothing: the error itself matters more.
+        One dict per message, in the server's order, each with its "type". A message of an unknown type has only that
+        key. Empty if there are no details or they cannot be parsed: the error itself matters more.
     """
     packed = next((value for key, value in trailer or () if key == DETAILS_KEY), None)
     if not isinstance(packed, bytes):
@@ -33,7 +33,7 @@ def read_details(trailer: Iterable[Any] | None) -> tuple[Detail, ...]:
 
 
 def unpack_details(packed: Iterable[PackedMessage]) -> tuple[Detail, ...]:
-    """Reads google.rpc messages; broken ones give nothing."""
+    """Reads packed google.rpc messages; empty if they cannot be parsed."""
     try:
         return tuple(_unpack(detail) for detail in packed)
     except DecodeError:
@@ -48,7 +48,7 @@ def _unpack(packed: PackedMessage) -> Detail:
 
 def _bad_request(packed: bytes) -> Detail:
     violations = error_details_pb2.BadRequest.FromString(packed).field_violations
-    return {"field_violations": [{"field": one.field, "description": one.description} for one in violations]}
+    return {"field_violations": [{"field": each.field, "description": each.description} for each in violations]}
 
 
 def _retry_info(packed: bytes) -> Detail:
@@ -59,7 +59,9 @@ def _retry_info(packed: bytes) -> Detail:
 def _precondition_failure(packed: bytes) -> Detail:
     violations = error_details_pb2.PreconditionFailure.FromString(packed).violations
     return {
-        "violations": [{"type": one.type, "subject": one.subject, "description": one.description} for one in violations]
+        "violations": [
+            {"type": each.type, "subject": each.subject, "description": each.description} for each in violations
+        ]
     }
 
 

@@ -1,4 +1,4 @@
-"""From messages to results: the only file that reads an answer's fields."""
+"""Converts response messages into results; no other file reads their fields."""
 
 from collections.abc import Iterable
 
@@ -25,19 +25,19 @@ _STATES: dict[int, ModelState] = {
 
 
 def read_classification(response: messages.ClassifyResponse) -> Classification:
-    """Reads an answer.
+    """Converts the response of Classify.
 
     Raises:
-        ServerFailure: it holds no class, which the contract rules out.
+        ServerFailure: if it holds no class, which violates the contract.
     """
     return _read(response, response.model, response.version, response.image_id)
 
 
 def read_image_result(result: messages.ImageResult, model: str, version: int) -> Classification:
-    """Reads the answer for one picture among many.
+    """Converts the result of one image of a batch or stream.
 
     Raises:
-        ServerFailure: it holds no class, which the contract rules out.
+        ServerFailure: if it holds no class, which violates the contract.
     """
     return _read(result.classification, model, version, result.image_id)
 
@@ -58,17 +58,17 @@ def _read(
 
 
 def read_listed_model(model: messages.Model) -> ModelInfo:
-    """Reads one model version of a listing, without labels."""
+    """Converts one model version of a list, which has no labels."""
     return _read_model(model, ())
 
 
 def read_models(models: Iterable[messages.Model]) -> tuple[ModelInfo, ...]:
-    """Reads a listing, in the server's order."""
+    """Converts a list of model versions, in the server's order."""
     return tuple(map(read_listed_model, models))
 
 
 def read_model(response: messages.GetModelResponse) -> ModelInfo:
-    """Reads one model version, labels included."""
+    """Converts one model version with its labels."""
     return _read_model(response.model, tuple(response.labels))
 
 
@@ -80,7 +80,7 @@ def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
     return ModelInfo(
         name=model.name,
         version=model.version,
-        # A newer server may know states that this client does not.
+        # A newer server may have states that this client does not know.
         state=_STATES.get(model.state, ModelState.UNKNOWN),
         state_reason=model.state_reason,
         architecture=model.architecture,
@@ -98,12 +98,17 @@ def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
     )
 
 
-def _read_specialisation(made: messages.Specialisation) -> ModelSpecialisation:
-    return ModelSpecialisation(made.device, made.precision, made.precision_reason, made.memory_format)
+def _read_specialisation(specialisation: messages.Specialisation) -> ModelSpecialisation:
+    return ModelSpecialisation(
+        specialisation.device,
+        specialisation.precision,
+        specialisation.precision_reason,
+        specialisation.memory_format,
+    )
 
 
-def _read_input(shape: messages.InputDescription) -> ModelInput:
-    return ModelInput(shape.channels, shape.height, shape.width, shape.resize, shape.interpolation)
+def _read_input(image: messages.InputDescription) -> ModelInput:
+    return ModelInput(image.channels, image.height, image.width, image.resize, image.interpolation)
 
 
 def _read_weights(weights: messages.WeightsDescription) -> ModelWeights:

@@ -1,6 +1,6 @@
-"""The blocking calls that belong together, so that whoever leaves early can end them all at once.
+"""The calls of one `classify_many`, so that they can be cancelled together.
 
-Knows gRPC's futures and nothing of pictures. A thread that waits for a call cannot be stopped; its call can.
+A thread that waits for a call cannot be stopped; its call can be cancelled.
 """
 
 import threading
@@ -12,57 +12,56 @@ Request = TypeVar("Request")
 Response = TypeVar("Response")
 
 
-class Calls:
-    """The calls under way of one task that has many.
+class CallGroup:
+    """Calls that are cancelled together. Any thread may use it.
 
     Invariants:
-        - any thread may use it;
-        - after `cancel`, every call made through it is cancelled, also one that begins later.
+        - after `cancel`, every call made through `wrap` is cancelled, even one that begins later.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._under_way: set[Any] = set()
-        self._cancelled = False
+        self._in_flight: set[Any] = set()
+        self._is_cancelled = False
 
-    def through(
+    def wrap(
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]"
     ) -> "grpc.UnaryUnaryMultiCallable[Request, Response]":
-        """The same method, whose calls are known here while they are under way."""
-        return cast("grpc.UnaryUnaryMultiCallable[Request, Response]", _Known(method, self))
+        """Returns the method with every call added to this group while it is in flight."""
+        return cast("grpc.UnaryUnaryMultiCallable[Request, Response]", _GroupedMethod(method, self))
 
     def cancel(self) -> None:
-        """Cancels what is under way, at the server too, and whatever would begin from now on."""
+        """Cancels the calls in flight, at the server too, and every call that begins from now on."""
         with self._lock:
-            self._cancelled = True
-            under_way = tuple(self._under_way)
-        for call in under_way:
+            self._is_cancelled = True
+            in_flight = tuple(self._in_flight)
+        for call in in_flight:
             call.cancel()
 
-    def begun(self, call: Any) -> None:
-        """Keeps a grpc.Future until it is done."""
+    def add(self, call: Any) -> None:
+        """Adds a grpc.Future; it is removed when it is done."""
         with self._lock:
-            self._under_way.add(call)
-            cancelled = self._cancelled
-        call.add_done_callback(self._ended)
-        if cancelled:
+            self._in_flight.add(call)
+            is_cancelled = self._is_cancelled
+        call.add_done_callback(self._remove)
+        if is_cancelled:
             call.cancel()
 
-    def _ended(self, call: Any) -> None:
+    def _remove(self, call: Any) -> None:
         with self._lock:
-            self._under_way.discard(call)
+            self._in_flight.discard(call)
 
 
-class _Known(Generic[Request, Response]):
-    """A method whose every call is registered; a blocking call is a future that is waited for."""
+class _GroupedMethod(Generic[Request, Response]):
+    """A method that adds each of its calls to a group. A blocking call waits for the result of a future."""
 
-    def __init__(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", calls: Calls) -> None:
+    def __init__(self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", calls: CallGroup) -> None:
         self._method = method
         self._calls = calls
 
     def __call__(self, request: Request, *arguments: Any, **options: Any) -> Response:
-        answer: Response = self.future(request, *arguments, **options).result()
-        return answer
+        response: Response = self.future(request, *arguments, **options).result()
+        return response
 
     def with_call(self, request: Request, *arguments: Any, **options: Any) -> Any:
         call = self.future(request, *arguments, **options)
@@ -70,5 +69,5 @@ class _Known(Generic[Request, Response]):
 
     def future(self, request: Request, *arguments: Any, **options: Any) -> Any:
         call = self._method.future(request, *arguments, **options)
-        self._calls.begun(call)
+        self._calls.add(call)
         return call

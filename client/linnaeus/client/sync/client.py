@@ -1,74 +1,77 @@
-"""The blocking client: one channel over the shared core."""
+# Generated from ../aio/client.py by `make sync-client`. Do not edit.
+"""The blocking client: its public methods, and how one call is made."""
 
-import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import suppress
+from functools import partial
+from threading import Lock
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar, cast
+from typing import Any, Self, TypeAlias, TypeVar
 
 import grpc
 
 from linnaeus.client.bulk.batch import Batch
 from linnaeus.client.bulk.outcome import Outcome
-from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, core_from
+from linnaeus.client.bulk.stream_messages import DEFAULT_STREAM_CONCURRENCY
+from linnaeus.client.bulk.window import DEFAULT_CONCURRENCY, check_concurrency, check_images
+from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, make_config
 from linnaeus.client.errors import LinnaeusError, ServerFailure
-from linnaeus.client.images.folders import picture_paths
 from linnaeus.client.images.image_source import ImageSource
+from linnaeus.client.protocol import requests
+from linnaeus.client.protocol.requests import RequestOptions
 from linnaeus.client.protocol.responses import read_classification, read_listed_model, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
-from linnaeus.client.sync.call_group import Calls
+from linnaeus.client.sync.call_group import CallGroup
+from linnaeus.client.sync.connection import Connection
 from linnaeus.client.sync.hedged_call import hedged_call
-from linnaeus.client.sync.many import (
-    DEFAULT_CONCURRENCY,
-    Start,
-    check_concurrency,
-    check_images,
-    classify_many,
-    through_window,
-)
-from linnaeus.client.sync.stream import DEFAULT_STREAM_CONCURRENCY, Stream
+from linnaeus.client.sync.many import Images, classify_many, folder_images
+from linnaeus.client.sync.stream import classify_stream
 from linnaeus.client.transport.deadlines import Deadline
 from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging
-from linnaeus.client.transport.tls import Tls, token_from
+from linnaeus.client.transport.message_size import check_message_size
+from linnaeus.client.transport.tls import Tls
+from linnaeus.client.transport.tokens import read_token
 from linnaeus.v1 import classifier_pb2 as messages
-from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceStub
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-Classify: TypeAlias = "grpc.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]"
+ClassifyMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]"
 
 
 class Client:
-    """Names what is in a picture, and waits for it.
+    """Classifies images; every call blocks until its answer.
 
         with Client("localhost:8001") as client:
             result = client.classify("cat.jpg", model="efficientnet_lite0", top_k=5)
             print(result.top.label, result.top.probability)
 
     Invariants:
-        - any thread may call it, many at once: they share one connection to each server, made at the first call;
+        - any thread may use the client; many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
-        - a call that the server did not execute is sent again, up to three times and while its time lasts: when a
-          server cannot be reached or stops, or says that its queue is full and when to come back. Nothing else is;
-        - what is too large is refused before it is sent.
+        - a call that the server did not execute is retried up to three times within its timeout: if a server cannot be
+          reached or stops, or if its queue is full and it says when to retry. Other failures are not retried;
+        - a request that is too large is refused before it is sent.
 
     Args:
         target: `HOST:PORT`, any gRPC target such as `unix:/run/linnaeus.sock`, or several servers that take turns: a
-            list of `HOST:PORT`, `dns:///NAME:PORT` with all its addresses, or `ipv4:A:PORT,B:PORT`. The names in a
-            list are looked up once, at the first call; gRPC looks up a `dns:///NAME` again whenever a server is lost.
-        timeout_seconds: how long a call may take, its retries included; the server knows, and never runs a request
-            that is late.
-        max_message_bytes: the largest request, where that is less than what the server takes. The server is asked
-            what it takes before the first request above 1 MiB.
-        tls: True for an encrypted connection to a server that the usual authorities vouch for, or a `Tls` value.
+            list of `HOST:PORT`, `dns:///NAME:PORT` for all addresses of a name, or `ipv4:A:PORT,B:PORT`. The names in
+            a list are looked up once, at the first call; gRPC looks up a `dns:///NAME` again whenever it loses a
+            server.
+        timeout_seconds: the timeout of a call, its retries included. The server knows it and never runs a request that
+            is late.
+        max_message_bytes: the largest request, if that is less than what the server accepts. The server is asked for
+            its limit before the first request above 1 MiB.
+        tls: True for an encrypted connection to a server whose certificate gRPC's bundled authorities have signed, or
+            a `Tls` value.
         token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
-        token_file: a file that holds the token and nothing else, in place of `token`; read now.
-        hedging: True, or a `Hedging` value: a second attempt where an answer is late; see there.
+        token_file: a file that holds only the token, instead of `token`; read by the constructor.
+        hedging: True, or a `Hedging` value: sends a second attempt if an answer is late; see there.
 
     Raises:
-        ValueError: one of them makes no sense.
+        ValueError: if an argument is out of range or contradicts another.
     """
 
     def __init__(
@@ -82,19 +85,18 @@ class Client:
         token_file: str | os.PathLike[str] | None = None,
         hedging: Hedging | bool = False,
     ) -> None:
-        self._core = core_from(
+        self._config = make_config(
             target,
             timeout_seconds=timeout_seconds,
             max_message_bytes=max_message_bytes,
             tls=tls,
-            token=token_from(token, token_file),
+            token=read_token(token, token_file),
             hedging=hedging,
         )
-        self._connecting = threading.Lock()
-        self._asking = threading.Lock()
-        self._channel: grpc.Channel | None = None
-        self._service: ClassifierServiceStub | None = None
-        self._closed = False
+        self._connection_lock = threading.Lock()  # held for an instant only, never during a look-up
+        self._connection: Connection | None = None
+        self._is_closed = False
+        self._limit_query = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -106,15 +108,15 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; calls in flight end with an error. May be called twice."""
-        with self._connecting:
-            self._closed = True
-            if self._channel is not None:
-                self._channel.close()
+        with self._connection_lock:
+            self._is_closed = True
+        if self._connection is not None:
+            self._connection.close()
 
     @property
     def hedges(self) -> HedgeCounts:
-        """What hedging did so far; zeros without hedging."""
-        return self._core.hedges
+        """What hedging has done so far; zeros without hedging."""
+        return self._config.hedges
 
     def classify(
         self,
@@ -127,91 +129,119 @@ class Client:
         timeout_seconds: float | None = None,
         image_id: str = "",
     ) -> Classification:
-        """Names what is in one picture.
+        """Classifies one image.
 
         Args:
             image: a path, a file's content, an open binary file, a Pillow image, or a uint8 array of shape [H, W],
-                [H, W, 1], [H, W, 3] or [H, W, 4].
-            model: its name; may be left out where the server has only one.
-            version: a number or a label; None means the default.
-            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
-            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
-            timeout_seconds: how long this call may take, from when the picture is read; None means the client's.
+                [H, W, 1], [H, W, 3] or [H, W, 4]. Do not modify it until the call returns.
+            model: the model's name; may be omitted if the server has only one.
+            version: a number or a label; None for the default version.
+            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
+            timeout_seconds: the timeout of this call, from when the image is read; None for the client's.
             image_id: returned with the answer.
 
         Raises:
-            LinnaeusError: there is no answer; see `linnaeus.client.errors` for the kinds.
+            LinnaeusError: if there is no answer; `linnaeus.client.errors` lists the kinds.
         """
-        request = self._core.classify_request(
-            image, model=model, version=version, top_k=top_k, priority=priority, image_id=image_id
-        )
+        request = self._build_request(image, RequestOptions(model, version, top_k, priority), image_id)
         return read_classification(self._classify(request, timeout_seconds))
 
     def models(self) -> tuple[ModelInfo, ...]:
-        """Lists every model version the server knows, also those it refused to serve; without labels.
+        """Lists every model version that the server knows, refused ones included; without labels.
 
         Raises:
-            LinnaeusError: there is no answer.
+            LinnaeusError: if there is no answer.
         """
-        return read_models(self._list(self._core.deadline(None)).models)
+        response = self._list_models(self._config.deadline(None))
+        return read_models(response.models)
 
     def model(self, name: str, version: int | str | None = None) -> ModelInfo:
-        """Describes one model version, labels included; a number or a label; None means the default.
+        """Describes one model version with its labels.
+
+        Args:
+            name: the model's name.
+            version: a number or a label; None for the default version.
 
         Raises:
-            LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
+            ModelNotFound: if the server has no such model or version.
+            LinnaeusError: if there is no answer for another reason.
         """
-        return read_model(
-            self._call(self._stub().GetModel, self._core.model_request(name, version), self._core.deadline(None))
-        )
+        request, deadline = requests.get_model_request(name, version), self._config.deadline(None)
+        connection = self._connect()
+        return read_model(self._call(connection.classifier.GetModel, request, deadline))
 
     def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
-        """Has the server load what it does not serve yet of a model; returns how all its versions stand.
+        """Makes the server load the versions of a model that it does not serve yet.
 
-        A call that is given up stops nothing: the server loads it to the end.
+        The server loads them to the end even if the call times out.
+
+        Returns:
+            All versions of the model.
 
         Raises:
-            ModelRefused: a version was refused; what was served before is served still.
-            LinnaeusError: there is no answer; `ModelNotFound` where the repository has no such model.
+            ModelRefused: if a version was refused; versions that were served before are still served.
+            ModelNotFound: if the repository has no such model.
+            LinnaeusError: if there is no answer for another reason.
         """
-        request, deadline = self._core.load_request(model), self._core.deadline(timeout_seconds)
-        return read_models(self._call(self._control().LoadModel, request, deadline).models)
+        request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
+        connection = self._connect()
+        response = self._call(connection.models.LoadModel, request, deadline)
+        return read_models(response.models)
 
     def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
-        """Has the server load a model anew, beside what it serves; returns once the calls have moved there.
+        """Makes the server load a model anew beside the old one; returns when the new one answers the calls.
+
+        Returns:
+            All versions of the model.
 
         Raises:
-            ModelRefused: a version was refused; what was served before is served still.
-            LinnaeusError: there is no answer; `ModelNotFound` where the repository has no such model.
+            ModelRefused: if a version was refused; versions that were served before are still served.
+            ModelNotFound: if the repository has no such model.
+            LinnaeusError: if there is no answer for another reason.
         """
-        request, deadline = self._core.reload_request(model), self._core.deadline(timeout_seconds)
-        return read_models(self._call(self._control().ReloadModel, request, deadline).models)
+        request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
+        connection = self._connect()
+        response = self._call(connection.models.ReloadModel, request, deadline)
+        return read_models(response.models)
 
     def unload_model(
         self, model: str, version: int | str | None = None, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS
     ) -> tuple[ModelInfo, ...]:
-        """Has the server no longer serve a version, or all if it is None; returns once their calls are answered.
+        """Makes the server stop serving a version, or all versions if it is None; returns when their calls have ended.
+
+        Returns:
+            All versions of the model.
 
         Raises:
-            LinnaeusError: there is no answer; `ModelNotFound` where there is no such model.
+            ModelNotFound: if the server has no such model or version.
+            LinnaeusError: if there is no answer for another reason.
         """
-        request, deadline = self._core.unload_request(model, version), self._core.deadline(timeout_seconds)
-        return read_models(self._call(self._control().UnloadModel, request, deadline).models)
+        request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
+        connection = self._connect()
+        response = self._call(connection.models.UnloadModel, request, deadline)
+        return read_models(response.models)
 
     def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
-        """Says which version answers calls that name none, a number or a label; returns it.
+        """Sets the version that answers calls without a version; returns it.
 
-        None leaves it to the model's config.toml again, or else to the highest version that is ready.
+        Args:
+            model: the model's name.
+            version: a number or a label; None for the version in the model's config.toml, or else the highest version
+                that is ready.
 
         Raises:
-            LinnaeusError: there is no answer; `ModelNotFound` where that version is not served.
+            ModelNotFound: if that version is not served.
+            LinnaeusError: if there is no answer for another reason.
         """
-        request, deadline = self._core.default_request(model, version), self._core.deadline(None)
-        return read_listed_model(self._call(self._control().SetDefaultVersion, request, deadline).model)
+        request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
+        connection = self._connect()
+        response = self._call(connection.models.SetDefaultVersion, request, deadline)
+        return read_listed_model(response.model)
 
     def classify_many(
         self,
-        images: Iterable[ImageSource],
+        images: Images,
         *,
         concurrency: int = DEFAULT_CONCURRENCY,
         ordered: bool = True,
@@ -221,42 +251,41 @@ class Client:
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
-        """Names what is in each of many pictures, several at a time; one that fails ends nothing.
+        """Classifies many images, several at a time; an image that fails does not affect the others.
 
             for outcome in client.classify_many(Path("pictures").glob("*.jpg")):
                 print(outcome.name, outcome.result.top.label if outcome.result else outcome.error)
 
         Invariants:
-            - every picture has one `Outcome`, an answer or an error; `Outcome.unwrap` raises the error;
-            - at most `concurrency` pictures are read whose outcomes were not taken yet, so that memory is bounded
-              however many there are; who takes no outcomes holds back the reading;
-            - leaving the loop, or `close()`, cancels what is under way, at the server too;
-            - an error raised by `images` itself is raised here, after the outcomes of what was read before it.
+            - every image has one `Outcome` with an answer or an error; `Outcome.unwrap` raises the error;
+            - at most `concurrency` images are read whose outcomes the caller has not taken, so memory is bounded
+              however many there are; a caller that takes no outcomes stops the reading;
+            - leaving the loop, or `close()`, cancels the calls in flight, at the server too;
+            - an error raised by `images` itself is raised here, after the outcomes of the images before it.
 
         Args:
-            images: pictures of any kind that `classify` takes; read in the caller's thread, between two outcomes.
-            concurrency: how many pictures may be under way at once.
-            ordered: in the order of the pictures; False: as they come.
-            model: its name; may be left out where the server has only one.
-            version: a number or a label; None means the default.
-            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
-            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
-            timeout_seconds: how long each picture's call may take; None means the client's.
+            images: images of any kind that `classify` takes, read in the caller's thread, between two outcomes.
+            concurrency: the maximum number of images in flight.
+            ordered: True for outcomes in the order of the images, False for outcomes as they come.
+            model: the model's name; may be omitted if the server has only one.
+            version: a number or a label; None for the default version.
+            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
+            timeout_seconds: the timeout of each image; None for the client's.
 
         Raises:
-            ValueError: `concurrency` or `timeout_seconds` makes no sense.
-            TypeError: `images` is one picture, or nothing that can be gone through.
+            ValueError: if `concurrency` or `timeout_seconds` is out of range.
+            TypeError: if `images` is a single image or not iterable.
         """
-        self._core.call_timeout(timeout_seconds)
-
-        def ask(image: ImageSource, calls: Calls) -> Classification:
-            request = self._core.classify_request(
-                image, model=model, version=version, top_k=top_k, priority=priority, image_id=""
-            )
-            return read_classification(self._classify(request, timeout_seconds, calls.through))
-
+        self._config.call_timeout(timeout_seconds)
         check_concurrency(concurrency)
-        return classify_many(check_images(images), ask, concurrency=concurrency, ordered=ordered)
+        options = RequestOptions(model, version, top_k, priority)
+
+        def classify(image: ImageSource, calls: CallGroup) -> Classification:
+            request = self._build_request(image, options)
+            return read_classification(self._classify(request, timeout_seconds, calls))
+
+        return classify_many(check_images(images), classify, concurrency=concurrency, ordered=ordered)
 
     def classify_batch(
         self,
@@ -268,50 +297,47 @@ class Client:
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> list[Outcome]:
-        """Names what is in each of many pictures with as few calls as they fit into; one that fails ends nothing.
+        """Classifies many images in as few calls as possible; an image that fails does not affect the others.
 
             for outcome in client.classify_batch(paths, model="lenet"):
                 print(outcome.name, outcome.result.top.label if outcome.result else outcome.error)
 
-        Where pictures are small and models quick, most of a call's cost is the call: one of 32 pictures takes a
-        fraction of the time of 32. All answers come at once; see `classify_stream` for pictures without end.
+        For small images and fast models, most of a call's cost is the call itself: one call with 32 images takes a
+        fraction of the time of 32 calls. All answers come at once; for an unbounded number of images see
+        `classify_stream`.
 
         Invariants:
-            - every picture has one `Outcome`, in their order; a call that fails is the error of all its pictures;
-            - what was answered is never sent again; what the server refused is, like any call.
+            - every image has one `Outcome`, in the order of the images; if a call fails, all its images have its error;
+            - an image that was answered is never sent again; one that the server refused is retried like any call.
 
         Args:
-            images: pictures of any kind that `classify` takes; read call by call.
-            model: its name; may be left out where the server has only one.
-            version: a number or a label; None means the default.
-            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
-            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
-            timeout_seconds: how long all of it may take; None means the client's.
+            images: images of any kind that `classify` takes; read call by call.
+            model: the model's name; may be omitted if the server has only one.
+            version: a number or a label; None for the default version.
+            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
+            timeout_seconds: the timeout of all calls together; None for the client's.
 
         Raises:
-            ValueError: `timeout_seconds` makes no sense.
-            TypeError: `images` is one picture, or nothing that can be gone through.
+            ValueError: if `timeout_seconds` is out of range.
+            TypeError: if `images` is a single image or not iterable.
         """
-        deadline = self._core.deadline(timeout_seconds)
-
-        def build(image: ImageSource) -> messages.ClassifyRequest:
-            return self._core.classify_request(
-                image, model=model, version=version, top_k=top_k, priority=priority, image_id=""
-            )
-
-        batch = Batch(self._core, check_images(images), build, deadline)
-        self._learn_limit(deadline)
-        while (request := batch.next_call()) is not None:
-            time.sleep(batch.pause_seconds)
+        deadline = self._config.deadline(timeout_seconds)
+        options = RequestOptions(model, version, top_k, priority)
+        batch = Batch(self._config, check_images(images), options, deadline)
+        self._prefetch_limits(deadline)
+        while (request := batch.next_request()) is not None:
+            time.sleep(batch.delay_seconds)
             try:
-                batch.answered(self._call(self._stub().ClassifyBatch, request, deadline))
+                connection = self._connect()
+                batch.handle_response(self._call(connection.classifier.ClassifyBatch, request, deadline))
             except LinnaeusError as error:
-                batch.failed(error)
+                batch.handle_error(error)
         return batch.outcomes
 
     def classify_stream(
         self,
-        images: Iterable[ImageSource],
+        images: Images,
         *,
         concurrency: int = DEFAULT_STREAM_CONCURRENCY,
         ordered: bool = True,
@@ -321,42 +347,48 @@ class Client:
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
-        """Names what is in each of many pictures over one call; one that fails ends nothing.
+        """Classifies many images over one call; an image that fails does not affect the others.
 
-        As `classify_many` but for the way: all pictures go to one server, over one stream, which costs both sides less
-        than a call for each. It suits many small pictures and quick models. Where that server stops or is lost, the
-        pictures without an answer go on to another one, if the stream had answered any before.
+        Like `classify_many`, but all images go to one server over one stream, which costs client and server less than
+        a call for each image. It suits many small images and fast models. If that server stops or is lost, the images
+        without an answer are sent to another one, provided that the stream had answered any before.
 
         Invariants:
-            - those of `classify_many`, but hedging, and a picture that is refused for a full queue is not sent again.
+            - those of `classify_many`, but images are not hedged, and an image that is refused because the queue is
+              full is not retried.
 
         Args:
-            images: pictures of any kind that `classify` takes; read in the caller's thread, between two outcomes.
-            concurrency: how many pictures may be under way at once; the server takes as many as its `stream_window`.
-            ordered: in the order of the pictures; False: as they come.
-            model: its name; may be left out where the server has only one.
-            version: a number or a label; None means the default.
-            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
-            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
-            timeout_seconds: how long each picture may take; None means the client's.
+            images: images of any kind that `classify` takes, read in the caller's thread, between two outcomes.
+            concurrency: the maximum number of images in flight; the server accepts as many as its `stream_window`.
+            ordered: True for outcomes in the order of the images, False for outcomes as they come.
+            model: the model's name; may be omitted if the server has only one.
+            version: a number or a label; None for the default version.
+            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
+            timeout_seconds: the timeout of each image; None for the client's.
 
         Raises:
-            ValueError: `concurrency` or `timeout_seconds` makes no sense.
-            TypeError: `images` is one picture, or nothing that can be gone through.
+            ValueError: if `concurrency` or `timeout_seconds` is out of range.
+            TypeError: if `images` is a single image or not iterable.
         """
-        seconds = self._core.call_timeout(timeout_seconds)
+        seconds = self._config.call_timeout(timeout_seconds)
+        check_concurrency(concurrency)
+        options = RequestOptions(model, version, top_k, priority)
 
         def build(image: ImageSource) -> messages.ClassifyRequest:
-            request = self._core.classify_request(
-                image, model=model, version=version, top_k=top_k, priority=priority, image_id=""
-            )
-            if self._core.must_ask_limit(request):
-                self._ask_limit(request, self._core.deadline(seconds))
+            request = self._build_request(image, options)
+            self._check_server_limit(request, self._config.deadline(seconds))
             return request
 
-        check_concurrency(concurrency)
-        workers = self._streaming(build, seconds)
-        return through_window(check_images(images), workers, concurrency=concurrency, ordered=ordered)
+        return classify_stream(
+            check_images(images),
+            build,
+            self._connect,
+            self._config,
+            concurrency=concurrency,
+            ordered=ordered,
+            timeout_seconds=seconds,
+        )
 
     def classify_folder(
         self,
@@ -372,27 +404,27 @@ class Client:
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
-        """Names what is in each picture of a folder, sorted by path; `Outcome.source` is the path.
+        """Classifies the images of a folder as `classify_many` does; `Outcome.source` is the path.
 
         Args:
-            folder: its path. Hidden files and folders are left out.
-            recursive: also the folders in it.
-            pattern: such as `IMG_*.jpg`, matched against the file's name; None takes every file with the suffix of a
-                picture: bmp, gif, jpeg, jpg, png or webp.
-            concurrency: as in `classify_many`, as is all that follows.
-            ordered: sorted by path; False: as they come.
-            model: its name; may be left out where the server has only one.
-            version: a number or a label; None means the default.
-            top_k: how many classes to return; 0 leaves it to the server, which returns 5.
-            priority: "high", "normal" or "low", for a server that has too much to do; None is normal.
-            timeout_seconds: how long each picture's call may take; None means the client's.
+            folder: the folder's path. Hidden files and folders are ignored.
+            recursive: whether to include subfolders.
+            pattern: such as `IMG_*.jpg`, matched against the file's name; None for every file with the suffix of an
+                image: bmp, gif, jpeg, jpg, png or webp.
+            concurrency: the maximum number of images in flight.
+            ordered: True for outcomes sorted by path, False for outcomes as they come.
+            model: the model's name; may be omitted if the server has only one.
+            version: a number or a label; None for the default version.
+            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
+            timeout_seconds: the timeout of each image; None for the client's.
 
         Raises:
-            InvalidImage: there is no such folder, or no picture in it.
-            ValueError: `concurrency` or `timeout_seconds` makes no sense.
+            ValueError: if `concurrency` or `timeout_seconds` is out of range.
+            InvalidImage: if the folder is missing or holds no image.
         """
         return self.classify_many(
-            picture_paths(folder, recursive=recursive, pattern=pattern),
+            folder_images(folder, recursive=recursive, pattern=pattern),
             concurrency=concurrency,
             ordered=ordered,
             model=model,
@@ -402,97 +434,101 @@ class Client:
             timeout_seconds=timeout_seconds,
         )
 
+    def _build_request(
+        self, image: ImageSource, options: RequestOptions, image_id: str = ""
+    ) -> messages.ClassifyRequest:
+        """Reads and converts the image."""
+        limit_bytes = self._config.limit.bytes
+        build = partial(requests.classify_request, image, options, image_id=image_id, limit_bytes=limit_bytes)
+        return build()
+
     def _classify(
-        self,
-        request: messages.ClassifyRequest,
-        timeout_seconds: float | None,
-        through: Callable[[Classify], Classify] = lambda method: method,
+        self, request: messages.ClassifyRequest, timeout_seconds: float | None, calls: CallGroup | None = None
     ) -> messages.ClassifyResponse:
-        """Sends one picture; `through` may wrap the method, so that its calls are known elsewhere."""
-        deadline = self._core.deadline(timeout_seconds)
-        if self._core.must_ask_limit(request):
-            self._ask_limit(request, deadline)
-        method = through(self._stub().Classify)
-        if self._core.hedger is None:
+        deadline = self._config.deadline(timeout_seconds)
+        self._check_server_limit(request, deadline)
+        connection = self._connect()
+        method = connection.classifier.Classify if calls is None else calls.wrap(connection.classifier.Classify)
+        if self._config.hedger is None:
             return self._call(method, request, deadline)
-        return self._call_hedged(method, request, deadline, self._core.hedger)
+        return self._call_hedged(method, request, deadline, self._config.hedger)
 
-    @contextlib.contextmanager
-    def _streaming(
-        self, build: Callable[[ImageSource], messages.ClassifyRequest], timeout_seconds: float
-    ) -> Iterator[Start]:
-        def open_stream(requests: Iterator[messages.StreamClassifyRequest]) -> Any:
-            return self._stub().StreamClassify(requests, metadata=self._core.metadata)
+    def _check_server_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
+        """Checks a large request against the server's limit, which is queried once for all calls.
 
-        stream = Stream(self._core, open_stream, build, timeout_seconds)
+        A call whose deadline passes while another one queries the limit goes on, and then fails with that deadline.
+
+        Raises:
+            InvalidImage: if the request is too large.
+            LinnaeusError: if the server does not answer.
+        """
+        limit, size_bytes = self._config.limit, request.ByteSize()
+        if not limit.must_query(size_bytes):
+            return
+        is_acquired = self._limit_query.acquire(timeout=deadline.remaining_seconds)
         try:
-            yield stream.start
+            if limit.must_query(size_bytes):
+                self._query_server_limits(deadline)
         finally:
-            stream.close()
+            if is_acquired:
+                self._limit_query.release()
+        check_message_size(size_bytes, limit.bytes)
 
-    def _learn_limit(self, deadline: Deadline) -> None:
-        """Asks what the server takes, once; where there is no answer, the call that follows will say why."""
-        with contextlib.suppress(LinnaeusError):
-            if not self._core.limit.is_told:
-                self._core.learn_limit(self._told(deadline))
+    def _prefetch_limits(self, deadline: Deadline) -> None:
+        """Queries the server's limits unless they are known. If that fails, the next call reports why."""
+        with suppress(LinnaeusError):
+            if not self._config.limit.server_is_known:
+                self._query_server_limits(deadline)
 
-    def _ask_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
-        """Asks once, however many calls want to know; whoever runs out of time meanwhile finds out by its own call."""
-        asking = self._asking.acquire(timeout=deadline.left_seconds)
+    def _query_server_limits(self, deadline: Deadline) -> None:
+        """Queries the server's limits; assumes the defaults of a server that does not implement ListModels."""
         try:
-            if self._core.must_ask_limit(request):
-                self._core.learn_limit(self._told(deadline))
-        finally:
-            if asking:
-                self._asking.release()
-        self._core.require_room(request)
-
-    def _told(self, deadline: Deadline) -> messages.ListModelsResponse | None:
-        """What the server tells of itself; None where it does not know the question."""
-        try:
-            return self._list(deadline)
+            response = self._list_models(deadline)
+            limits = response.limits
         except ServerFailure:
-            return None
+            limits = messages.ServerLimits()
+        self._config.limit.set_server_limits(limits.max_message_bytes, limits.max_batch_images)
 
-    def _list(self, deadline: Deadline) -> messages.ListModelsResponse:
-        return self._call(self._stub().ListModels, messages.ListModelsRequest(), deadline)
+    def _list_models(self, deadline: Deadline) -> messages.ListModelsResponse:
+        connection = self._connect()
+        return self._call(connection.classifier.ListModels, messages.ListModelsRequest(), deadline)
 
-    def _stub(self) -> ClassifierServiceStub:
-        """The channel is made here, not in the constructor, because names may have to be looked up."""
-        with self._connecting:
-            if self._closed:
+    def _connect(self) -> Connection:
+        """Returns the connection, which the first call opens.
+
+        Names may need a look-up.
+
+        Raises:
+            RuntimeError: if the client is closed.
+            Unavailable: if no name in a list of servers has an address.
+        """
+        target = ""
+        if self._connection is None and not self._is_closed:
+            target = self._config.addresses.grpc_target()
+        # Meanwhile another call may have connected, or the client may have been closed.
+        with self._connection_lock:
+            if self._is_closed:
                 raise RuntimeError("this Client is closed: make a new one")
-            if self._service is None:
-                self._channel = self._open_channel()
-                self._service = ClassifierServiceStub(self._channel)
-            return self._service
-
-    def _control(self) -> ModelServiceStub:
-        self._stub()
-        return ModelServiceStub(cast(grpc.Channel, self._channel))
-
-    def _open_channel(self) -> grpc.Channel:
-        target, options = self._core.addresses.grpc_target(), self._core.channel_options
-        if self._core.credentials is None:
-            return grpc.insecure_channel(target, options=options)
-        return grpc.secure_channel(target, self._core.credentials, options=options)
+            if self._connection is None:
+                self._connection = Connection(target, self._config)
+            return self._connection
 
     def _call(
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
         try:
-            return method(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+            return method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
         except grpc.RpcError as failure:
-            raise self._core.error(failure, deadline) from None
+            raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
 
     def _call_hedged(
-        self, method: Classify, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
+        self, method: ClassifyMethod, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
     ) -> messages.ClassifyResponse:
         def send() -> Any:
-            return method.future(request, timeout=deadline.left_seconds, metadata=self._core.metadata)
+            return method.future(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
 
         try:
             response: messages.ClassifyResponse = hedged_call(send, hedger, request.model)
             return response
         except grpc.RpcError as failure:
-            raise self._core.error(failure, deadline) from None
+            raise self._config.rpc_error(failure, deadline.timeout_seconds) from None

@@ -1,164 +1,107 @@
-"""Many pictures through the blocking client: a bounded window of calls, the outcomes in order or as they come.
+"""Many calls at once in threads; `aio/many.py` has the same names for an event loop.
 
-Owns the window and the order; which thread does what is the whole of it:
-    - the caller's thread takes the pictures from their iterable and gives the outcomes out, between two of its steps;
-    - as many threads as there may be calls each read one picture, send it and wait.
-
-Knows nothing of channels: how one picture is classified comes in as a function. `many_aio` is the same for asyncio.
+The caller's thread iterates over the images and yields the outcomes; each step of the generator does a part of both.
+There is one worker thread for each call that may be in flight: it reads one image, sends it and waits.
 """
 
 import contextlib
 import os
 import queue
-import time
-from collections.abc import AsyncIterable, Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Generic, TypeVar
+from pathlib import Path
+from typing import TypeAlias
 
-from linnaeus.client.bulk.outcome import Outcome
+from linnaeus.client.bulk.outcome import Outcome, PendingImage
+from linnaeus.client.bulk.window import Window
 from linnaeus.client.errors import LinnaeusError
+from linnaeus.client.images.folders import image_paths
 from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import Classification
-from linnaeus.client.sync.call_group import Calls
+from linnaeus.client.sync.call_group import CallGroup
 
-DEFAULT_CONCURRENCY = 16
-
-Item = TypeVar("Item")
-ManyImages = TypeVar("ManyImages", bound=Iterable[ImageSource] | AsyncIterable[ImageSource])
-# Classifies one picture through calls that can be cancelled together.
-Ask = Callable[[ImageSource, Calls], Classification]
-# Begins with the picture of that index.
-Start = Callable[[int, ImageSource], "Future[Outcome]"]
-
-
-def check_concurrency(concurrency: int) -> int:
-    """Returns it.
-
-    Raises:
-        ValueError: it is no number above 0.
-    """
-    if not isinstance(concurrency, int) or isinstance(concurrency, bool) or concurrency < 1:
-        raise ValueError(f"concurrency must be a whole number from 1, not {concurrency!r}")
-    return concurrency
-
-
-def check_images(images: ManyImages) -> ManyImages:
-    """Returns them, unless they are one picture, whose letters, bytes or lines nobody means.
-
-    Raises:
-        TypeError: they are no iterable of pictures.
-    """
-    one = isinstance(images, str | bytes | bytearray | memoryview | os.PathLike)
-    one = one or callable(getattr(images, "read", None))
-    if one or not (isinstance(images, AsyncIterable) or hasattr(images, "__iter__")):
-        raise TypeError(f"classify_many takes an iterable of pictures, not {type(images).__name__}: see classify")
-    return images
-
-
-class Shelf(Generic[Item]):
-    """Where what is finished waits for its turn.
-
-    Invariants:
-        - every item comes out once;
-        - ordered: by index, without a gap; otherwise in the order of arrival.
-    """
-
-    def __init__(self, *, ordered: bool) -> None:
-        self._ordered = ordered
-        self._waiting: dict[int, Item] = {}
-        self._next = 0
-
-    def put(self, index: int, item: Item) -> None:
-        """Lays down an item that is finished; the indices count from 0, and each comes once."""
-        self._waiting[index] = item
-
-    def take(self) -> Item | None:
-        """Returns the item whose turn it is; None where there is none yet."""
-        index = self._next if self._ordered else next(iter(self._waiting), self._next)
-        item = self._waiting.pop(index, None)
-        self._next += item is not None
-        return item
-
-
-class _Reader:
-    """The pictures one by one, and what ended them."""
-
-    def __init__(self, images: Iterable[ImageSource]) -> None:
-        self._images = enumerate(images)
-        self.ended = False
-        self.failure: Exception | None = None
-
-    def next(self) -> tuple[int, ImageSource] | None:
-        """Returns the next picture with its index; None at the end, when `failure` tells an error from an end."""
-        try:
-            return next(self._images)
-        except StopIteration:
-            self.ended = True
-        # The boundary to the caller's own iterable: its error is kept until what is under way has come back.
-        except Exception as failure:
-            self.ended, self.failure = True, failure
-        return None
+Images: TypeAlias = Iterable[ImageSource]
+Classify = Callable[[ImageSource, CallGroup], Classification]
+# Begins to classify an image without waiting for the answer.
+Start = Callable[[PendingImage], "Future[Outcome]"]
 
 
 def classify_many(
-    images: Iterable[ImageSource], ask: Ask, *, concurrency: int, ordered: bool
+    images: Images, classify: Classify, *, concurrency: int, ordered: bool
 ) -> Generator[Outcome, None, None]:
-    """Classifies every picture; see `Client.classify_many` for what is promised."""
-    return through_window(images, _workers(concurrency, ask), concurrency=concurrency, ordered=ordered)
+    """Classifies every image; `Client.classify_many` documents the arguments and the promises."""
+    return run_window(images, _workers(concurrency, classify), Window(concurrency, ordered=ordered))
 
 
-def through_window(
-    images: Iterable[ImageSource],
-    workers: "contextlib.AbstractContextManager[Start]",
-    *,
-    concurrency: int,
-    ordered: bool,
+def folder_images(folder: str | os.PathLike[str], *, recursive: bool, pattern: str | None) -> Sequence[Path]:
+    """Lists the images of a folder.
+
+    Raises:
+        InvalidImage: if the folder is missing, cannot be read, or holds no image.
+    """
+    return image_paths(folder, recursive=recursive, pattern=pattern)
+
+
+def run_window(
+    images: Images, workers: "contextlib.AbstractContextManager[Start]", window: Window
 ) -> Generator[Outcome, None, None]:
-    """Begins with so many pictures at once as may be, through workers that end with the block."""
-    finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
-    shelf: Shelf[Outcome] = Shelf(ordered=ordered)
-    reader, held = _Reader(images), 0
+    """Starts as many images at once as the window allows; yields their outcomes.
+
+    Args:
+        images: the images.
+        workers: the function that starts an image; leaving it cancels what is in flight.
+        window: decides what is read and in which order outcomes are yielded.
+    """
+    iterator, ended = iter(images), queue.SimpleQueue[Future[Outcome]]()
     with workers as start:
-        while held or not reader.ended:
-            # One picture for one outcome: the window stays full, and a slow iterable keeps back no finished answer.
-            if held < concurrency and not reader.ended and (picture := reader.next()) is not None:
-                start(*picture).add_done_callback(finished.put)
-                held += 1
-            may_read = held < concurrency and not reader.ended
-            for outcome in _arrived(finished):
-                shelf.put(outcome.index, outcome)
-            if (turn := shelf.take()) is not None:
-                held -= 1
-                yield turn
-            elif held and not may_read:
-                outcome = finished.get().result()
-                shelf.put(outcome.index, outcome)
-    if reader.failure is not None:
-        raise reader.failure
+        while not window.is_done:
+            # One image for one outcome keeps the window full, and a slow iterable delays no outcome that is ready.
+            if window.can_read:
+                _start_next(iterator, window, start, ended)
+            for outcome in _ready(ended):
+                window.add_outcome(outcome)
+            if (next_outcome := window.pop_outcome()) is not None:
+                yield next_outcome
+                window.release()
+            elif not (window.can_read or window.is_done):
+                window.add_outcome(ended.get().result())
+    window.raise_read_error()
 
 
-def _arrived(finished: "queue.SimpleQueue[Future[Outcome]]") -> Iterator[Outcome]:
+def _start_next(
+    iterator: Iterator[ImageSource], window: Window, start: Start, ended: "queue.SimpleQueue[Future[Outcome]]"
+) -> None:
+    try:
+        image = next(iterator)
+    except StopIteration:
+        window.end_of_images()
+    # The caller's own iterable failed: the window raises its error after the outcomes of the images before it.
+    except Exception as error:
+        window.end_of_images(error)
+    else:
+        start(PendingImage(window.add_image(), image)).add_done_callback(ended.put)
+
+
+def _ready(ended: "queue.SimpleQueue[Future[Outcome]]") -> Iterator[Outcome]:
     with contextlib.suppress(queue.Empty):
         while True:
-            yield finished.get_nowait().result()
+            yield ended.get_nowait().result()
 
 
 @contextlib.contextmanager
-def _workers(concurrency: int, ask: Ask) -> Iterator[Start]:
-    """Threads that classify; none is left, and no call either, however the block ends."""
-    calls = Calls()
+def _workers(concurrency: int, classify: Classify) -> Iterator[Start]:
+    """Worker threads that classify. However the block ends, no thread and no call is left."""
+    calls = CallGroup()
     threads = ThreadPoolExecutor(concurrency, thread_name_prefix="linnaeus-classify-many")
     try:
-        yield lambda index, image: threads.submit(_outcome, index, image, ask, calls)
+        yield lambda pending: threads.submit(_outcome, pending, classify, calls)
     finally:
         calls.cancel()
         threads.shutdown(cancel_futures=True)
 
 
-def _outcome(index: int, image: ImageSource, ask: Ask, calls: Calls) -> Outcome:
-    started = time.perf_counter()
+def _outcome(pending: PendingImage, classify: Classify, calls: CallGroup) -> Outcome:
     try:
-        result, error = ask(image, calls), None
-    except LinnaeusError as failure:
-        result, error = None, failure
-    return Outcome(index, image, result, error, time.perf_counter() - started)
+        return pending.outcome(classify(pending.source, calls))
+    except LinnaeusError as error:
+        return pending.outcome(error)

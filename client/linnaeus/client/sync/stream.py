@@ -1,16 +1,15 @@
-"""Many pictures over one call of the blocking client: sent as they are read, answered as they are ready.
+"""`classify_stream` in threads: many images over one StreamClassify call; `aio/stream.py` does it on an event loop.
 
-Owns the stream and what waits for its answers. The threads that meet here:
-    - the caller's, which reads pictures and sends them (`start`);
-    - one for each open stream, which takes its answers;
-    - one that ends pictures whose time is over.
-
-Knows nothing of channels: how a stream is opened comes in as a function. `streaming_aio` is the same for asyncio.
+Three kinds of threads share a `Stream`:
+    - the caller's thread reads images and sends them;
+    - a thread for each open stream receives the answers;
+    - a thread ends images whose deadline has passed.
 """
 
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -18,199 +17,193 @@ from typing import Any, TypeAlias
 
 import grpc
 
-from linnaeus.client.bulk.outcome import Outcome
-from linnaeus.client.config import Core
-from linnaeus.client.errors import LinnaeusError, ServerFailure
+from linnaeus.client.bulk.outcome import Outcome, PendingImage
+from linnaeus.client.bulk.stream_messages import StreamEnd, read_stream_response, stream_end, stream_request
+from linnaeus.client.bulk.window import Window
+from linnaeus.client.config import ClientConfig
+from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.images.image_source import ImageSource
-from linnaeus.client.protocol.responses import read_image_result
 from linnaeus.client.results import Classification
+from linnaeus.client.sync.connection import Connection
+from linnaeus.client.sync.many import Images, Start, run_window
 from linnaeus.v1 import classifier_pb2 as messages
 
-DEFAULT_STREAM_CONCURRENCY = 64
-
-Requests: TypeAlias = "SimpleQueue[messages.StreamClassifyRequest | None]"
+# Builds an image's request.
 Build = Callable[[ImageSource], messages.ClassifyRequest]
-# Opens a stream that sends what the iterator gives; returns gRPC's call.
-Open = Callable[[Iterator[messages.StreamClassifyRequest]], Any]
-
-# With these a stream ends whose pictures another one may answer: the server stops, or the connection is lost.
-_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+# Opens a stream that sends the messages of the iterator; returns gRPC's call.
+OpenStream = Callable[[Iterator[messages.StreamClassifyRequest]], Any]
+_SendQueue: TypeAlias = "SimpleQueue[messages.StreamClassifyRequest | None]"
 
 
-def is_lost(code: grpc.StatusCode, was_answered: bool) -> bool:
-    """Whether what has no answer is sent over another stream.
+def classify_stream(
+    images: Images,
+    build: Build,
+    connect: Callable[[], Connection],
+    config: ClientConfig,
+    *,
+    concurrency: int,
+    ordered: bool,
+    timeout_seconds: float,
+) -> Generator[Outcome, None, None]:
+    """Classifies every image; `Client.classify_stream` documents the arguments and the promises.
 
-    gRPC itself tries a stream again that ends before its first answer, with the waits of any call: that is not done a
-    second time here, so a server that is gone is reported as soon as ever.
+    Args:
+        images: the images.
+        build: builds an image's request.
+        connect: returns the client's connection.
+        config: the client's.
+        concurrency: the maximum number of images in flight.
+        ordered: whether outcomes are yielded in the order of the images.
+        timeout_seconds: of each image.
     """
-    return was_answered and code in _LOST
+    classifier = connect().classifier
+
+    def open_stream(requests: Iterator[messages.StreamClassifyRequest]) -> Any:
+        return classifier.StreamClassify(requests, metadata=config.metadata)
+
+    workers = _opened(Stream(config, open_stream, build, timeout_seconds))
+    yield from run_window(images, workers, Window(concurrency, ordered=ordered))
 
 
-def stream_request(
-    request: messages.ClassifyRequest, correlation_id: int, timeout_seconds: float
-) -> messages.StreamClassifyRequest:
-    """The same question as part of a stream."""
-    return messages.StreamClassifyRequest(
-        correlation_id=correlation_id,
-        image=request.image,
-        model=request.model,
-        version=request.version,
-        top_k=request.top_k,
-        priority=request.priority,
-        timeout_seconds=timeout_seconds,
-    )
-
-
-def read_stream_response(
-    core: Core, response: messages.StreamClassifyResponse, timeout_seconds: float
-) -> Classification:
-    """Reads what became of one picture.
-
-    Raises:
-        LinnaeusError: it has no answer.
-    """
-    if response.result.WhichOneof("outcome") != "classification":
-        raise core.image_error(response.result.error, timeout_seconds)
-    return read_image_result(response.result, response.model, response.version)
+@contextlib.contextmanager
+def _opened(stream: "Stream") -> Iterator[Start]:
+    try:
+        yield stream.start
+    finally:
+        stream.close()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    """A picture that was sent and has no answer yet."""
+class _Pending:
+    """A message without an answer."""
 
+    image: PendingImage
     message: messages.StreamClassifyRequest
-    source: ImageSource
-    started: float
-    ends_at: float
+    ends_at_seconds: float
     outcome: "Future[Outcome]"
 
-    def end(self, result: Classification | None, error: LinnaeusError | None) -> None:
-        elapsed_seconds = time.perf_counter() - self.started
-        self.outcome.set_result(Outcome(self.message.correlation_id, self.source, result, error, elapsed_seconds))
+    def end(self, answer: Classification | LinnaeusError) -> None:
+        self.outcome.set_result(self.image.outcome(answer))
 
 
 class Stream:
-    """Sends pictures over one stream, or over another one when that is lost.
+    """Sends images over one stream, or over another one if that is lost.
 
     Invariants:
-        - every picture that was started has one outcome, at the latest when its time is over;
-        - a picture that was answered is never sent again; one without an answer is, when its stream is lost after it
-          had answered others;
-        - after `close` no thread of it is left, and the server knows that nobody waits.
+        - every image that was started has one outcome, at the latest at its deadline;
+        - an image that was answered is never sent again; one without an answer is, if its stream is lost after it had
+          answered others;
+        - after `close` no thread is left, and the call is cancelled at the server.
 
     Args:
-        core: the client's.
-        open_stream: see `Open`.
-        build: makes a picture's request.
-        timeout_seconds: how long each picture may take.
+        config: the client's.
+        open_stream: see `OpenStream`.
+        build: builds an image's request.
+        timeout_seconds: of each image.
     """
 
-    def __init__(self, core: Core, open_stream: Open, build: Build, timeout_seconds: float) -> None:
-        self._core = core
+    def __init__(self, config: ClientConfig, open_stream: OpenStream, build: Build, timeout_seconds: float) -> None:
+        self._config = config
         self._open_stream = open_stream
         self._build = build
         self._timeout_seconds = timeout_seconds
         self._changed = threading.Condition()
-        self._waiting: dict[int, _Waiting] = {}
+        self._pending: dict[int, _Pending] = {}
         self._call: Any = None
-        self._requests: Requests = SimpleQueue()
+        self._to_send: _SendQueue = SimpleQueue()
         self._is_closed = False
         self._threads: list[threading.Thread] = []
-        self._begin_thread(self._end_late)
+        self._start_thread(self._expire)
 
-    def start(self, index: int, image: ImageSource) -> "Future[Outcome]":
-        """Reads a picture and sends it; each index comes once."""
-        started, outcome = time.perf_counter(), Future[Outcome]()
+    def start(self, image: PendingImage) -> "Future[Outcome]":
+        """Reads an image and sends it; each index occurs once."""
+        future = Future[Outcome]()
         try:
-            message = stream_request(self._build(image), index, self._timeout_seconds)
+            message = stream_request(self._build(image.source), image.index, self._timeout_seconds)
         except LinnaeusError as error:
-            outcome.set_result(Outcome(index, image, None, error, time.perf_counter() - started))
-            return outcome
-        ends_at = time.monotonic() + self._timeout_seconds
+            future.set_result(image.outcome(error))
+            return future
+        ends_at_seconds = time.monotonic() + self._timeout_seconds
         with self._changed:
-            self._waiting[index] = _Waiting(message, image, started, ends_at, outcome)
-            if len(self._waiting) == 1:
+            self._pending[image.index] = _Pending(image, message, ends_at_seconds, future)
+            if len(self._pending) == 1:
                 self._changed.notify_all()
             if self._call is None:
                 self._open()
-            self._requests.put(message)
-        return outcome
+            self._to_send.put(message)
+        return future
 
     def close(self) -> None:
-        """Gives up what has no outcome."""
+        """Cancels the stream, at the server too, and ends the threads."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
             if self._call is not None:
                 self._call.cancel()
-            self._requests.put(None)
+            self._to_send.put(None)
             threads = tuple(self._threads)
         for thread in threads:
             thread.join()
 
-    def _begin_thread(self, target: Callable[..., None], *arguments: Any) -> None:
+    def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=target, args=arguments, name="linnaeus-classify-stream", daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def _open(self) -> None:
-        self._requests = SimpleQueue()
-        self._call = self._open_stream(iter(self._requests.get, None))
-        self._begin_thread(self._receive, self._call, self._requests)
+        self._to_send = SimpleQueue()
+        self._call = self._open_stream(iter(self._to_send.get, None))
+        self._start_thread(self._receive, self._call, self._to_send)
 
-    def _receive(self, call: Any, requests: Requests) -> None:
-        was_answered = False
+    def _receive(self, call: Any, to_send: _SendQueue) -> None:
+        was_answered, failure = False, None
         try:
             for response in call:
                 was_answered = True
-                self._settle(response)
-        except grpc.RpcError as failure:
-            error, lost = self._core.stream_error(failure, self._timeout_seconds), is_lost(call.code(), was_answered)
-        else:
-            error, lost = ServerFailure("the server ended the stream before it had answered every picture"), False
-        requests.put(None)  # lets gRPC's thread go that waits for more
-        self._ended(error, lost)
+                self._handle_response(response)
+        except grpc.RpcError as error:
+            failure = error
+        to_send.put(None)  # ends gRPC's thread, which waits for another message
+        self._handle_end(
+            stream_end(self._config, failure, was_answered=was_answered, timeout_seconds=self._timeout_seconds)
+        )
 
-    def _settle(self, response: messages.StreamClassifyResponse) -> None:
+    def _handle_response(self, response: messages.StreamClassifyResponse) -> None:
         with self._changed:
-            waiting = self._waiting.pop(response.correlation_id, None)
-        if waiting is None:
-            return  # its time was over
-        try:
-            waiting.end(read_stream_response(self._core, response, self._timeout_seconds), None)
-        except LinnaeusError as error:
-            waiting.end(None, error)
+            pending = self._pending.pop(response.correlation_id, None)
+        if pending is not None:  # else its deadline has passed
+            pending.end(read_stream_response(self._config, response, self._timeout_seconds))
 
-    def _ended(self, error: LinnaeusError, lost: bool) -> None:
+    def _handle_end(self, end: StreamEnd) -> None:
         with self._changed:
             self._call = None
-            if lost and not self._is_closed and self._has_moved():
+            if end.resend and not self._is_closed and self._has_resent():
                 return
-            left = list(self._waiting.values())
-            self._waiting.clear()
-        for waiting in left:
-            waiting.end(None, error)
+            unanswered = list(self._pending.values())
+            self._pending.clear()
+        for pending in unanswered:
+            pending.end(end.error)
 
-    def _has_moved(self) -> bool:
-        """Sends what has no answer over another stream; False if the client is closed."""
-        if self._waiting:
+    def _has_resent(self) -> bool:
+        """Sends the images without an answer over another stream; returns False if the client is closed."""
+        if self._pending:
             try:
                 self._open()
-            except (RuntimeError, ValueError):  # of the client, and of a channel that is closed meanwhile
+            except (RuntimeError, ValueError):
                 return False
-            for waiting in self._waiting.values():
-                self._requests.put(waiting.message)
+            for pending in self._pending.values():
+                self._to_send.put(pending.message)
         return True
 
-    def _end_late(self) -> None:
-        """Ends each picture whose time is over; all have the same, so the first sent is the first late."""
+    def _expire(self) -> None:
+        """Ends each image whose deadline has passed. All have the same timeout, so the oldest expires first."""
         with self._changed:
             while not self._is_closed:
-                first = next(iter(self._waiting.values()), None)
-                left_seconds = None if first is None else first.ends_at - time.monotonic()
-                if first is None or left_seconds is None or left_seconds > 0:
-                    self._changed.wait(left_seconds)
+                oldest = next(iter(self._pending.values()), None)
+                remaining_seconds = None if oldest is None else oldest.ends_at_seconds - time.monotonic()
+                if oldest is None or remaining_seconds is None or remaining_seconds > 0:
+                    self._changed.wait(remaining_seconds)
                     continue
-                del self._waiting[first.message.correlation_id]
-                first.end(None, self._core.late(self._timeout_seconds))
+                del self._pending[oldest.image.index]
+                oldest.end(self._config.deadline_error(self._timeout_seconds))

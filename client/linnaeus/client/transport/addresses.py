@@ -1,7 +1,7 @@
-"""Where the servers are: what a caller may name, and what gRPC is given for it.
+"""The servers' addresses: what a caller may pass as the target, and the target that gRPC is given for it.
 
-Knows addresses only: no channel is made here. A list of host names is the one thing that gRPC has no target for, so
-its names are looked up here, once, when the connection is made.
+Opens no channel. gRPC has no target syntax for a list of host names, so those names are looked up here, once, when the
+connection is made.
 """
 
 import ipaddress
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from linnaeus.client.errors import Unavailable
-from linnaeus.client.transport.targets import check_host_and_port, check_target, scheme_of
+from linnaeus.client.transport.targets import check_host_and_port, check_target, target_scheme
 
 _LOCAL_SCHEMES = frozenset({"unix", "unix-abstract"})
 _LITERAL_SCHEMES = frozenset({"ipv4", "ipv6"})
@@ -18,7 +18,7 @@ _LITERAL_SCHEMES = frozenset({"ipv4", "ipv6"})
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """One client's servers.
+    """The servers of one client.
 
     Attributes:
         targets: one gRPC target, or several of the form `HOST:PORT`.
@@ -27,28 +27,28 @@ class Addresses:
     targets: tuple[str, ...]
 
     def __str__(self) -> str:
-        """For sentences: as the caller wrote them."""
+        """The targets as the caller wrote them, for messages."""
         return ", ".join(self.targets)
 
     @property
     def may_be_several(self) -> bool:
-        """Whether more than one server may stand behind them: all but one literal address, localhost or a socket."""
+        """Whether there may be more than one server: True but for one literal address, localhost or a socket file."""
         target = self.targets[0]
-        if len(self.targets) > 1 or (scheme_of(target) in _LITERAL_SCHEMES and "," in target):
+        if len(self.targets) > 1 or (target_scheme(target) in _LITERAL_SCHEMES and "," in target):
             return True
         return not self.are_local and not all(_is_literal(host) for host in self.hosts)
 
     @property
     def are_local(self) -> bool:
-        """Whether what is sent to them stays on this machine."""
-        if scheme_of(self.targets[0]) in _LOCAL_SCHEMES:
+        """Whether requests stay on this machine."""
+        if target_scheme(self.targets[0]) in _LOCAL_SCHEMES:
             return True
         return bool(self.hosts) and all(_is_loopback(host) for host in self.hosts)
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        """Names and literal addresses without their ports; empty for a socket file."""
-        scheme = scheme_of(self.targets[0])
+        """Host names and literal addresses without their ports; empty for a socket file."""
+        scheme = target_scheme(self.targets[0])
         if scheme is None:
             return tuple(_split(target)[0] for target in self.targets)
         if scheme == "dns" or scheme in _LITERAL_SCHEMES:
@@ -56,19 +56,14 @@ class Addresses:
             return tuple(_split(address)[0] for address in path.split(","))
         return ()
 
-    @property
-    def need_lookup(self) -> bool:
-        """Whether `grpc_target` asks the system's resolver, and may therefore take its time."""
-        return len(self.targets) > 1 and not all(_is_literal(host) for host in self.hosts)
-
     def grpc_target(self) -> str:
-        """Returns the one target that stands for all of them; names in a list are looked up now.
+        """Returns one gRPC target for all servers. Looks up the names in a list, which may block.
 
-        A name that nobody knows is left out as long as another is known: a server that is missing must not take the
-        others with it.
+        A name without an address is left out if another name has one: a missing server must not make the others
+        unreachable.
 
         Raises:
-            Unavailable: none of the names is known.
+            Unavailable: if no name has an address.
         """
         if len(self.targets) == 1:
             return self.targets[0]
@@ -78,26 +73,26 @@ class Addresses:
         return _literal_target(list(dict.fromkeys(found)))
 
 
-def addresses_from(target: str | Sequence[str]) -> Addresses:
-    """Checks what a caller named.
+def parse_addresses(target: str | Sequence[str]) -> Addresses:
+    """Checks the target that a caller passed.
 
     Args:
         target: `HOST:PORT`, any gRPC target such as `dns:///linnaeus:8001`, or a sequence of `HOST:PORT`.
 
     Raises:
-        ValueError: it names no server; says why.
+        ValueError: if it is not an address of a server. The message says why.
     """
     if isinstance(target, str) or not isinstance(target, Sequence):
         return Addresses((check_target(target),))
     if len(target) == 0:
         raise ValueError("the list of servers is empty: name at least one, such as localhost:8001")
     if len(target) == 1:
-        return addresses_from(target[0])
+        return parse_addresses(target[0])
     return Addresses(tuple(check_host_and_port(each) for each in target))
 
 
 def _split(address: str) -> tuple[str, str]:
-    """The host without its brackets, and the port, which may be missing in a gRPC target."""
+    """Returns the host without brackets, and the port, which a gRPC target may lack."""
     if address.startswith("["):
         host, _, port = address[1:].partition("]")
         return host, port.removeprefix(":")
@@ -118,7 +113,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _look_up(host: str, port: str) -> list[tuple[str, str]]:
-    """Every address of a host, in the system's order; none where nobody knows it."""
+    """Returns every address of a host, in the resolver's order; empty if the name is unknown."""
     if _is_literal(host):
         return [(host, port)]
     try:
@@ -129,7 +124,11 @@ def _look_up(host: str, port: str) -> list[tuple[str, str]]:
 
 
 def _literal_target(addresses: list[tuple[str, str]]) -> str:
-    """One scheme holds one family: beside IPv6, an IPv4 address is written in its mapped form (RFC 4291, 2.5.5.2)."""
+    """Returns an `ipv4:` or `ipv6:` target.
+
+    A scheme holds one address family: beside IPv6 addresses, an IPv4 address is written in its mapped form (RFC 4291,
+    2.5.5.2).
+    """
     if not any(":" in host for host, _ in addresses):
         return "ipv4:" + ",".join(f"{host}:{port}" for host, port in addresses)
     mapped = ((host if ":" in host else f"::ffff:{host}", port) for host, port in addresses)

@@ -1,6 +1,6 @@
-"""When a second attempt is worth it: the latencies of late, and what may be spent.
+"""When a second attempt is worth it: recent latencies and the budget of extra calls.
 
-Counts and decides; makes no call and knows no gRPC. `attempts` races the calls.
+Counts and decides; makes no call. `aio/hedged_call.py` sends the attempts.
 After Dean and Barroso, "The Tail at Scale", 2013: https://research.google/pubs/the-tail-at-scale/
 """
 
@@ -9,24 +9,24 @@ from bisect import bisect_left, insort
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 
-# The budget saved up in calm times: as many extra calls may come at once when a server stalls.
-_MOST_SAVED_CALLS = 20.0
-# Models differ in latency by a factor of a hundred, so each has a window; names beyond these push out the oldest.
-_MOST_WINDOWS = 64
+# The size of the token bucket: the number of extra calls that may follow one another when a server stalls.
+_MAX_BUDGET_TOKENS = 20.0
+# Models differ in latency by a factor of a hundred, so each model has a window. A further model replaces the oldest.
+_MAX_WINDOWS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Hedging:
-    """Ask a second time when the first answer is late, and take the first answer that comes.
+    """Sends a second attempt when the answer to the first is late, and takes the first answer that comes.
 
-    A picture is classified the same however often it is asked, so only `classify` does it. It helps against rare
-    stalls of a server; where more calls than `1 - quantile` are slow, the wait grows until it helps no more.
+    Classifying an image twice changes nothing, so only `classify` is hedged. Hedging helps against rare stalls of a
+    server. If more calls than `1 - quantile` are slow, the wait for the second attempt grows until it has no effect.
 
     Attributes:
-        budget: how many extra calls there may be, as a share of all; held at every moment, not on average.
+        budget: the maximum number of extra calls as a share of all calls; holds at every moment, not on average.
         quantile: of the recent latencies; a call that takes longer is late.
-        window: how many answers of a model count as recent.
-        least_observations: before as many answers of a model, nothing is late.
+        window: the number of answers of a model that count as recent.
+        least_observations: the number of answers of a model before any call is late.
     """
 
     budget: float = 0.05
@@ -38,7 +38,7 @@ class Hedging:
         """Checks the settings.
 
         Raises:
-            ValueError: one of them makes no sense.
+            ValueError: if a setting is out of range.
         """
         if not 0 < self.budget <= 1:
             raise ValueError(f"hedging: budget must be above 0 and at most 1, not {self.budget!r}")
@@ -53,12 +53,12 @@ class Hedging:
 
 @dataclass(frozen=True, slots=True)
 class HedgeCounts:
-    """What hedging did so far.
+    """What hedging has done so far.
 
     Attributes:
-        calls: that might have been hedged.
-        hedged: that had a second attempt; at most the budget's share of `calls`.
-        won: whose second attempt answered first.
+        calls: calls that could have been hedged.
+        hedged: calls with a second attempt; at most the budget's share of `calls`.
+        won: calls whose second attempt answered first.
     """
 
     calls: int = 0
@@ -66,11 +66,11 @@ class HedgeCounts:
     won: int = 0
 
 
-def hedging_from(hedging: Hedging | bool) -> Hedging | None:
-    """Returns the settings for what a caller said.
+def parse_hedging(hedging: Hedging | bool) -> Hedging | None:
+    """Returns the settings for a client's `hedging` argument; None if calls are not hedged.
 
     Raises:
-        ValueError: it is neither a `Hedging` nor a yes or no.
+        ValueError: if it is neither a `Hedging` nor a bool.
     """
     if isinstance(hedging, Hedging):
         return hedging
@@ -79,11 +79,11 @@ def hedging_from(hedging: Hedging | bool) -> Hedging | None:
     return Hedging() if hedging else None
 
 
-class Latencies:
-    """The last latencies, kept sorted so that a quantile costs nothing.
+class LatencyWindow:
+    """The most recent latencies, kept sorted so that a quantile is one look-up.
 
     Args:
-        size: how many.
+        size: the number of latencies that are kept.
     """
 
     def __init__(self, size: int) -> None:
@@ -95,17 +95,17 @@ class Latencies:
         return len(self._by_age)
 
     def add(self, seconds: float) -> None:
-        """Takes one in and, when full, the oldest out."""
+        """Adds a latency; a full window drops its oldest."""
         if len(self._by_age) == self._size:
             del self._sorted[bisect_left(self._sorted, self._by_age.popleft())]
         self._by_age.append(seconds)
         insort(self._sorted, seconds)
 
     def quantile(self, share: float) -> float:
-        """The least latency that `share` of them do not exceed.
+        """Returns the smallest latency that at least `share` of the latencies do not exceed.
 
         Raises:
-            ValueError: there are none.
+            ValueError: if the window is empty.
         """
         if not self._sorted:
             raise ValueError("no latency was observed yet")
@@ -113,18 +113,18 @@ class Latencies:
 
 
 class Hedger:
-    """Decides for all calls of one client. Any thread may use it.
+    """Decides for all calls of one client when a second attempt is sent. Any thread may use it.
 
     Invariants:
-        - the second attempts so far are at most `budget` times the calls so far;
-        - no call has more than one second attempt, given that its caller asks `spend` once.
+        - the number of second attempts never exceeds `budget` times the number of calls so far;
+        - a call has at most one second attempt, provided that the caller takes one token per call.
     """
 
     def __init__(self, settings: Hedging) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._windows: OrderedDict[str, Latencies] = OrderedDict()
-        self._saved_calls = 0.0
+        self._windows: OrderedDict[str, LatencyWindow] = OrderedDict()
+        self._budget_tokens = 0.0
         self._counts = HedgeCounts()
 
     @property
@@ -133,38 +133,38 @@ class Hedger:
         with self._lock:
             return self._counts
 
-    def begin(self, model: str) -> float | None:
-        """Counts a call.
+    def start_call(self, model: str) -> float | None:
+        """Counts a call and adds its share to the budget.
 
         Returns:
-            After how many seconds it is late; None while too little is known of the model.
+            The seconds after which the call is late; None while too few latencies of the model are known.
         """
         with self._lock:
             self._counts = replace(self._counts, calls=self._counts.calls + 1)
-            self._saved_calls = min(self._saved_calls + self._settings.budget, _MOST_SAVED_CALLS)
+            self._budget_tokens = min(self._budget_tokens + self._settings.budget, _MAX_BUDGET_TOKENS)
             window = self._windows.get(model)
             if window is None or len(window) < self._settings.least_observations:
                 return None
             return window.quantile(self._settings.quantile)
 
-    def spend(self) -> bool:
-        """Whether the budget holds a second attempt; it is spent then."""
+    def take_token(self) -> bool:
+        """Takes a token for a second attempt; returns False if the budget is spent."""
         with self._lock:
-            # The sum of twenty times 0.05 is a hair below 1: rounding must not cost a call.
-            if self._saved_calls < 1 - 1e-9:
+            # The sum of twenty times 0.05 is slightly below 1: rounding must not cost a call.
+            if self._budget_tokens < 1 - 1e-9:
                 return False
-            self._saved_calls = max(self._saved_calls - 1, 0.0)
+            self._budget_tokens = max(self._budget_tokens - 1, 0.0)
             self._counts = replace(self._counts, hedged=self._counts.hedged + 1)
             return True
 
-    def answered(self, model: str, seconds: float, *, by_second: bool) -> None:
-        """Keeps how long the caller waited, and who answered."""
+    def record_answer(self, model: str, latency_seconds: float, *, by_second: bool) -> None:
+        """Records how long the caller waited, and whether the second attempt answered."""
         with self._lock:
             self._counts = replace(self._counts, won=self._counts.won + by_second)
-            self._window(model).add(seconds)
+            self._window(model).add(latency_seconds)
 
-    def _window(self, model: str) -> Latencies:
-        window = self._windows.setdefault(model, Latencies(self._settings.window))
-        if len(self._windows) > _MOST_WINDOWS:
+    def _window(self, model: str) -> LatencyWindow:
+        window = self._windows.setdefault(model, LatencyWindow(self._settings.window))
+        if len(self._windows) > _MAX_WINDOWS:
             self._windows.popitem(last=False)
         return window

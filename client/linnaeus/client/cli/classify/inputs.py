@@ -13,8 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from linnaeus.client.errors import InvalidImage
-from linnaeus.client.images.folders import picture_paths
-from linnaeus.client.transport.message_limit import LARGEST_MESSAGE_BYTES
+from linnaeus.client.images.folders import image_paths
+from linnaeus.client.transport.message_size import MAX_MESSAGE_BYTES
 
 STANDARD_INPUT = "-"
 _PIECE_BYTES = 65_536
@@ -73,7 +73,7 @@ class Sources:
             yield name
             return
         try:
-            yield from map(str, picture_paths(name, recursive=self.recursive))
+            yield from map(str, image_paths(name, recursive=self.recursive))
         except InvalidImage as error:
             self.failures.append((name, error))
 
@@ -83,7 +83,7 @@ def read_standard_input() -> bytes:
 
     Read before the event loop runs: a thread that waits for a terminal could not be interrupted.
     """
-    return sys.stdin.buffer.read(LARGEST_MESSAGE_BYTES + 1)
+    return sys.stdin.buffer.read(MAX_MESSAGE_BYTES + 1)
 
 
 def _is_kept(names: str) -> bool:
