@@ -16,13 +16,13 @@ import pytest
 from google.protobuf.any_pb2 import Any as PackedMessage
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
-from tests.client.load_results import interrupted, make_histogram, make_run, make_spell
+from tests.client.load_results import interrupted, make_histogram, make_measurement, make_run
 
 from linnaeus.client.cli import main
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
-__all__ = ["interrupted", "make_histogram", "make_run", "make_spell"]
+__all__ = ["interrupted", "make_histogram", "make_run", "make_measurement"]
 
 # Long enough for any machine: reached only when a promise is broken.
 PATIENCE_SECONDS = 60

@@ -1,11 +1,11 @@
-"""Results as a run leaves them, made up: every value follows from the arguments."""
+"""Fixtures with made-up results of load tests: every value follows from the arguments."""
 
 import dataclasses
 
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from linnaeus.client.load.results import Counts, Latency, Run, Second, ServerView, Spell, TesterView
+from linnaeus.client.load.results import Counts, Latency, Measurement, Run, Second, ServerView, TesterView
 
 
 def histogram_of(milliseconds):
@@ -23,8 +23,8 @@ def latency_of(milliseconds):
     return Latency(mean, *percentiles, longest, histogram.encode().decode())
 
 
-def spell(rate=200.0, milliseconds=tuple(range(1, 1001)), seconds=10, limit="", server=True, **counts):
-    """Ok calls are as many as there are latencies; those of every second are alike."""
+def measurement(rate=200.0, milliseconds=tuple(range(1, 1001)), seconds=10, limit="", server=True, **counts):
+    """There is one ok call for each latency; all seconds have the same calls."""
     outcomes = {"late": 0, "refused": 0, "failed": 0, **counts}
     ok = len(milliseconds)
     each = latency_of(milliseconds)
@@ -33,7 +33,7 @@ def spell(rate=200.0, milliseconds=tuple(range(1, 1001)), seconds=10, limit="", 
     timeline = [Second(offset, *(count // seconds for count in a_second), *known) for offset in range(-2, seconds)]
     codes = {"OK": ok, "DEADLINE_EXCEEDED": outcomes["late"], "UNAVAILABLE": outcomes["failed"]}
     view = ServerView({"decode": 0.001, "queue": 0.002, "inference": 0.004}, 3.5, {"1": 5, "2": 9, "+Inf": 1}, 4.0)
-    return Spell(
+    return Measurement(
         rate=rate,
         concurrency=None if rate is not None else 16,
         seconds=float(seconds),
@@ -45,20 +45,20 @@ def spell(rate=200.0, milliseconds=tuple(range(1, 1001)), seconds=10, limit="", 
     )
 
 
-def run(*spells, **fields):
+def run(*measurements, **fields):
     known = dict(
-        kind="single" if len(spells) == 1 else "ramp",
+        kind="single" if len(measurements) == 1 else "ramp",
         started_at="2026-11-22T08:00:00+00:00",
         options={"target": "localhost:8001", "model": "lenet", "rate": 200.0, "pictures": ["cat.jpg"]},
         machine="Linux, 2 cores",
-        spells=spells,
+        measurements=measurements,
     )
     return Run(**(known | fields))
 
 
 @pytest.fixture
-def make_spell():
-    return spell
+def make_measurement():
+    return measurement
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def make_run():
 
 @pytest.fixture
 def interrupted():
-    return lambda spell: dataclasses.replace(spell, interrupted=True)
+    return lambda measurement: dataclasses.replace(measurement, interrupted=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Who asks, as the command line says it: a token that no list of processes shows, and what the connection must be."""
+"""The token and the TLS settings of the command line."""
 
 import os
 from dataclasses import dataclass, field
@@ -10,11 +10,11 @@ TOKEN_VARIABLE = "LINNAEUS_TOKEN"
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """What a client shows and asks for.
+class Credentials:
+    """How the client authenticates and encrypts.
 
     Attributes:
-        token: None for none.
+        token: None for no token.
         tls: False for a plain connection.
     """
 
@@ -22,23 +22,23 @@ class Access:
     tls: Tls | bool = False
 
 
-def access_from(
+def read_credentials(
     token_file: str | None,
     tls: bool,
     ca: str | None,
     certificate: str | None,
     key: str | None,
     server_name: str | None,
-) -> Access:
-    """Reads the options, and the token from its file or from the environment; the file wins.
+) -> Credentials:
+    """Reads the options, and the token from its file or else from the environment.
 
-    A flag for the token itself is missing on purpose: every user of the machine can read flags.
+    There is deliberately no option for the token itself: every user of a machine can read the options of a process.
 
     Raises:
-        ValueError: the file cannot be read, or a certificate is there without its key.
+        ValueError: if the file cannot be read, or only one of certificate and key is given.
     """
     from_environment = None if token_file is not None else os.environ.get(TOKEN_VARIABLE) or None
     token = read_token(from_environment, token_file)
     if (ca, certificate, key, server_name) == (None, None, None, None):
-        return Access(token, tls)
-    return Access(token, Tls(ca=ca, certificate=certificate, key=key, server_name=server_name))
+        return Credentials(token, tls)
+    return Credentials(token, Tls(ca=ca, certificate=certificate, key=key, server_name=server_name))

@@ -11,8 +11,8 @@ import threading
 import grpc
 import pytest
 
-from linnaeus.client.cli.classify import output_formats as forms
-from linnaeus.client.cli.classify.progress_bar import progress
+from linnaeus.client.cli.classify import output_formats
+from linnaeus.client.cli.classify.progress_bar import progress_bar
 
 PROGRAM = "import sys; from linnaeus.client.cli import main; main(sys.argv[1:])"
 
@@ -76,7 +76,7 @@ def test_an_array_of_nothing_is_an_array(run_command, tmp_path):
 
 
 def test_many_pictures_are_several_tables(run_command, pictures, monkeypatch):
-    monkeypatch.setattr(forms, "_PICTURES_A_TABLE", 2)
+    monkeypatch.setattr(output_formats, "_IMAGES_PER_TABLE", 2)
     files = pictures(*"abcde")
     output = run_command("classify", *files).output
     assert output.count("probability") == 3
@@ -194,7 +194,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("total", "streams", "stderr", "stdout", "shown"),
+    ("total", "writes_at_once", "stderr", "stdout", "shown"),
     [
         (100, False, Terminal, Terminal, True),
         (None, False, Terminal, Terminal, True),
@@ -204,14 +204,14 @@ class Terminal(io.StringIO):
         (100, False, io.StringIO, Terminal, False),
     ],
 )
-def test_a_bar_is_for_many_pictures_on_a_terminal_only(monkeypatch, total, streams, stderr, stdout, shown):
+def test_a_bar_is_for_many_pictures_on_a_terminal_only(monkeypatch, total, writes_at_once, stderr, stdout, shown):
     for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys, "stderr", stderr())
     monkeypatch.setattr(sys, "stdout", stdout())
     written_to = sys.stderr
-    with progress(total, streams=streams) as advance:
+    with progress_bar(total, writes_at_once=writes_at_once) as advance:
         advance(False)
         advance(True)
     assert ("classifying" in written_to.getvalue()) is shown

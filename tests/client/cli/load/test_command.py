@@ -1,4 +1,4 @@
-"""`linnaeus-client load`: what its options ask for, what it writes where, and how it ends."""
+"""`linnaeus-client load`: options, output, files and exit status."""
 
 import io
 import json
@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from linnaeus.client.cli.load.live_progress import LiveProgress
-from linnaeus.client.cli.load.options import seconds
-from linnaeus.client.cli.load.result_files import read_run, write_whole
-from linnaeus.client.load import load_test as running
+from linnaeus.client.cli.load.options import parse_duration
+from linnaeus.client.cli.load.result_files import read_run, write_atomically
+from linnaeus.client.load import runner
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Snapshot
 
@@ -20,24 +20,24 @@ def picture(pictures):
 
 
 @pytest.fixture
-def engine(monkeypatch, make_spell, make_run):
-    """Stands in for the load tester: keeps what it is asked for, returns `run`."""
+def load_tester(monkeypatch, make_measurement, make_run):
+    """Replaces the load tester: records the plan, returns `run`."""
 
-    class Engine:
-        run = make_run(make_spell())
-        asked = None
+    class FakeLoadTester:
+        run = make_run(make_measurement())
+        plan = None
         extras = ()
 
         def answer(self, plan, *extras):
-            self.asked, self.extras = plan, extras[:-1]
+            self.plan, self.extras = plan, extras[:-1]
             if isinstance(self.run, Exception):
                 raise self.run
             return self.run
 
-    made = Engine()
+    fake = FakeLoadTester()
     for name in ("run_single", "run_ramp", "run_search"):
-        monkeypatch.setattr(running, name, made.answer)
-    return made
+        monkeypatch.setattr(runner, name, fake.answer)
+    return fake
 
 
 def test_a_server_under_load_is_measured(run_command, picture, tmp_path):
@@ -46,20 +46,20 @@ def test_a_server_under_load_is_measured(run_command, picture, tmp_path):
     ending = run_command("load", picture, *load, *files)
     run = read_run(tmp_path / "run.json")
     assert (ending.exit_code, ending.errors) == (0, "")
-    assert run.spells[0].counts.ok == run.spells[0].counts.sent > 0
-    assert f"sent {run.spells[0].counts.sent:,}   ok {run.spells[0].counts.ok:,}" in ending.output
+    assert run.measurements[0].counts.ok == run.measurements[0].counts.sent > 0
+    assert f"sent {run.measurements[0].counts.sent:,}   ok {run.measurements[0].counts.ok:,}" in ending.output
     assert "2 callers for" in ending.output
     assert (tmp_path / "run.html").read_text().count("<svg") == 3
 
 
-def test_every_option_reaches_the_plan(run_command, engine, picture, stub):
+def test_every_option_reaches_the_plan(run_command, load_tester, picture, stub):
     options = "--rate 50 --arrivals constant --deadline 200ms --model lenet --version 3 --top-k 5 --cancel-rate 0.1"
     options += " --corrupt-rate 0.2 --priority high --rpc batch --batch-size 4 --connections 2 --duration 2m"
     options += " --warmup 5s --processes 2 --max-in-flight 99 --metrics http://localhost:1/metrics --seed 7"
     assert run_command("load", picture, *options.split()).exit_code == 0
-    assert engine.asked == Plan(
+    assert load_tester.plan == Plan(
         target=stub.target,
-        pictures=engine.asked.pictures,
+        pictures=load_tester.plan.pictures,
         model="lenet",
         version="3",
         top_k=5,
@@ -79,33 +79,37 @@ def test_every_option_reaches_the_plan(run_command, engine, picture, stub):
         metrics_url="http://localhost:1/metrics",
         seed=7,
     )
-    assert [str(path) for path in engine.asked.pictures] == [picture]
+    assert [str(path) for path in load_tester.plan.pictures] == [picture]
 
 
-def test_without_a_load_sixteen_callers_ask(run_command, engine, picture):
+def test_without_a_load_sixteen_callers_ask(run_command, load_tester, picture):
     run_command("load", picture)
-    assert (engine.asked.concurrency, engine.asked.rate, engine.asked.deadline_seconds) == (16, None, 30.0)
+    assert (load_tester.plan.concurrency, load_tester.plan.rate, load_tester.plan.deadline_seconds) == (16, None, 30.0)
 
 
-def test_the_deadline_is_the_timeout_unless_told(run_command, engine, picture):
+def test_the_deadline_is_the_timeout_unless_told(run_command, load_tester, picture):
     run_command("--timeout", 5, "load", picture)
-    assert engine.asked.deadline_seconds == 5.0
+    assert load_tester.plan.deadline_seconds == 5.0
 
 
-def test_a_ramp_tries_its_rates(run_command, engine, make_spell, make_run, picture):
-    engine.run = make_run(make_spell(rate=10.0), make_spell(rate=20.0), make_spell(rate=30.0, late=900), knee=20.0)
+def test_a_ramp_tries_its_rates(run_command, load_tester, make_measurement, make_run, picture):
+    load_tester.run = make_run(
+        make_measurement(rate=10.0), make_measurement(rate=20.0), make_measurement(rate=30.0, late=900), knee=20.0
+    )
     ending = run_command("load", picture, "--ramp", "10:30:3")
-    assert engine.extras == ((10.0, 20.0, 30.0),)
+    assert load_tester.extras == ((10.0, 20.0, 30.0),)
     assert "20.0 calls/s is the highest rate that was still served in full" in ending.output
     assert [line.split()[:2] for line in ending.output.splitlines() if "knee" in line][0] == ["20.0", "knee"]
 
 
 @pytest.mark.parametrize(("start", "lowest"), [([], 10.0), (["--rate", "40"], 40.0)])
-def test_a_search_begins_where_it_is_told(run_command, engine, make_spell, make_run, picture, start, lowest):
-    engine.run = make_run(make_spell(rate=80.0), kind="search", objective="p99<100ms", found_rate=80.0)
+def test_a_search_begins_at_the_given_rate(
+    run_command, load_tester, make_measurement, make_run, picture, start, lowest
+):
+    load_tester.run = make_run(make_measurement(rate=80.0), kind="search", objective="p99<100ms", found_rate=80.0)
     ending = run_command("load", picture, "--search", "p99<100ms", *start)
-    assert engine.extras[0].text == "p99<100ms"
-    assert engine.extras[1] == engine.asked.rate == lowest
+    assert load_tester.extras[0].text == "p99<100ms"
+    assert load_tester.extras[1] == load_tester.plan.rate == lowest
     assert "80.0 calls/s is the highest rate found that met p99<100ms." in ending.output
 
 
@@ -135,68 +139,70 @@ WRONG = [
 
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG)
 def test_wrong_use_is_one_clear_line_and_sends_nothing(
-    run_command, engine, picture, tmp_path, monkeypatch, arguments, sentence
+    run_command, load_tester, picture, tmp_path, monkeypatch, arguments, sentence
 ):
     monkeypatch.chdir(tmp_path)
     ending = run_command("load", *(picture if each == "PICTURE" else each for each in arguments))
     assert (ending.exit_code, ending.output) == (2, "")
     assert sentence in ending.errors
     assert ending.errors.startswith("linnaeus-client: ") and ending.errors.count("\n") == 1
-    assert engine.asked is None
+    assert load_tester.plan is None
     assert [path.name for path in tmp_path.iterdir()] == ["cat.jpg"]
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("10s", 10), ("500ms", 0.5), ("2m", 120), ("1.5", 1.5), (" 1h ", 3600), (".5s", 0.5)]
 )
-def test_times_are_read_as_people_write_them(text, value):
-    assert seconds(text) == value
+def test_durations_are_parsed(text, value):
+    assert parse_duration(text) == value
 
 
 @pytest.mark.parametrize(
     ("counts", "status"), [({}, 0), ({"late": 5, "refused": 5}, 0), ({"failed": 1}, 1), ({"differed": 1}, 1)]
 )
-def test_the_exit_status_tells_whether_calls_failed(run_command, engine, make_spell, make_run, picture, counts, status):
-    engine.run = make_run(make_spell(**counts))
+def test_the_exit_status_shows_whether_calls_failed(
+    run_command, load_tester, make_measurement, make_run, picture, counts, status
+):
+    load_tester.run = make_run(make_measurement(**counts))
     assert run_command("load", picture).exit_code == status
 
 
-def test_a_run_without_one_good_answer_failed(run_command, engine, make_spell, make_run, picture):
-    engine.run = make_run(make_spell(milliseconds=(), refused=100))
+def test_a_run_without_one_good_answer_failed(run_command, load_tester, make_measurement, make_run, picture):
+    load_tester.run = make_run(make_measurement(milliseconds=(), refused=100))
     assert run_command("load", picture).exit_code == 1
 
 
 def test_an_interrupted_run_still_writes_its_report(
-    run_command, engine, make_spell, make_run, interrupted, picture, tmp_path
+    run_command, load_tester, make_measurement, make_run, interrupted, picture, tmp_path
 ):
-    engine.run = make_run(interrupted(make_spell()))
+    load_tester.run = make_run(interrupted(make_measurement()))
     files = ["--json", tmp_path / "run.json", "--report", tmp_path / "run.html"]
     ending = run_command("load", picture, *files)
     assert ending.exit_code == 130
     assert "sent 1,000" in ending.output
-    assert read_run(tmp_path / "run.json") == engine.run
+    assert read_run(tmp_path / "run.json") == load_tester.run
     assert "interrupted" in (tmp_path / "run.html").read_text()
 
 
-@pytest.mark.parametrize("error", [running.LoadFailed("a process of the tester died"), OSError(5, "Broken disk")])
-def test_a_tester_that_cannot_go_on_is_one_line(run_command, engine, picture, error):
-    engine.run = error
+@pytest.mark.parametrize("error", [runner.LoadFailed("a process of the tester died"), OSError(5, "Broken disk")])
+def test_a_failure_of_the_load_tester_is_one_line(run_command, load_tester, picture, error):
+    load_tester.run = error
     ending = run_command("load", picture)
     assert (ending.exit_code, ending.output, ending.errors) == (1, "", f"linnaeus-client: {error}\n")
 
 
-def test_the_tester_says_that_it_was_the_limit(run_command, engine, make_spell, make_run, picture):
-    engine.run = make_run(make_spell(limit="it was busy 99 % of the time"))
+def test_a_load_tester_that_was_the_bottleneck_says_so(run_command, load_tester, make_measurement, make_run, picture):
+    load_tester.run = make_run(make_measurement(limit="it was busy 99 % of the time"))
     assert "The tester was the limit: it was busy 99 % of the time\n" in run_command("load", picture).output
 
 
-def test_results_are_compared_without_a_server(run_command, engine, make_spell, make_run, tmp_path):
+def test_results_are_compared_without_a_server(run_command, load_tester, make_measurement, make_run, tmp_path):
     for name, latencies in (("a.json", range(1, 1001)), ("b.json", range(2, 2002, 2))):
-        run = make_run(make_spell(milliseconds=tuple(latencies)), options={"model": name})
+        run = make_run(make_measurement(milliseconds=tuple(latencies)), options={"model": name})
         (tmp_path / name).write_text(json.dumps(run.to_dict()))
     both = [tmp_path / "a.json", tmp_path / "b.json"]
     ending = run_command("load", "--compare", *both, "--report", tmp_path / "difference.html")
-    assert (ending.exit_code, ending.errors, engine.asked) == (0, "", None)
+    assert (ending.exit_code, ending.errors, load_tester.plan) == (0, "", None)
     assert "model: A a.json, B b.json" in ending.output
     (row,) = (line.split() for line in ending.output.splitlines() if line.startswith("latency p50"))
     assert row == ["latency", "p50", "ms", "500", "1,000", "2.00"]
@@ -212,32 +218,32 @@ def test_a_file_that_is_no_result_is_named(run_command, tmp_path, content):
     assert ending.errors.count("\n") == 1
 
 
-def test_a_spoilt_histogram_is_no_result(run_command, make_spell, make_run, tmp_path):
-    plain = make_run(make_spell()).to_dict()
+def test_a_corrupt_histogram_is_no_result(run_command, make_measurement, make_run, tmp_path):
+    plain = make_run(make_measurement()).to_dict()
     plain["spells"][0]["latency"]["histogram"] = "spoilt"
     (tmp_path / "a.json").write_text(json.dumps(plain))
     ending = run_command("load", "--compare", tmp_path / "a.json", tmp_path / "a.json")
     assert (ending.exit_code, ending.errors.count("\n")) == (2, 1)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+def test_a_file_is_replaced_atomically(tmp_path):
     target = tmp_path / "run.json"
     target.write_text("old")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(target, "new \ud800")
+        write_atomically(target, "new \ud800")
     assert target.read_text() == "old"
     with target.open() as reader:
-        write_whole(target, "new")
+        write_atomically(target, "new")
         assert reader.read() == "old"
     assert target.read_text() == "new"
     assert list(tmp_path.iterdir()) == [target]
 
 
 @pytest.mark.parametrize("missing", ["hdrh", "prometheus_client", "matplotlib"])
-def test_a_missing_extra_is_one_line_before_anything_is_sent(run_command, engine, picture, monkeypatch, missing):
+def test_a_missing_extra_is_one_line_before_anything_is_sent(run_command, load_tester, picture, monkeypatch, missing):
     monkeypatch.setattr("linnaeus.client.cli.load.command._EXTRA", (f"{missing}.gone",))
     ending = run_command("load", picture)
-    assert (ending.exit_code, ending.output, engine.asked) == (1, "", None)
+    assert (ending.exit_code, ending.output, load_tester.plan) == (1, "", None)
     assert ending.errors == f"linnaeus-client needs {missing}: pip install 'linnaeus[load]'\n"
 
 
@@ -251,30 +257,30 @@ def plan(picture):
 
 def test_without_a_terminal_there_is_a_line_every_ten_seconds(picture, capsys):
     with LiveProgress(Console(file=io.StringIO())) as progress:
-        progress.spell_started(plan(picture), 2, 5)
+        progress.measurement_started(plan(picture), 2, 5)
         for half_seconds in range(-2, 60):
-            progress.tick(snapshot(half_seconds / 2))
+            progress.update(snapshot(half_seconds / 2))
     errors = capsys.readouterr().err.splitlines()
     assert [line.split(", ")[2] for line in errors] == ["9 of 30 s", "19 of 30 s", "29 of 30 s"]
     assert errors[0].startswith("step 2 of 5: 100 calls/s, measuring, 9 of 30 s, sent 1,200  ok 1,190  late 4  ")
     assert errors[0].endswith("refused 3  failed 3  99.4 calls/s  in flight 16  p50 12.3 ms  p99 –")
 
 
-def test_a_terminal_is_redrawn_in_place(picture, capsys, make_spell, monkeypatch):
+def test_a_terminal_is_updated_in_place(picture, capsys, make_measurement, monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     written = io.StringIO()
     with LiveProgress(Console(file=written, force_terminal=True, width=120)) as progress:
-        progress.spell_started(plan(picture), 1, 1)
-        progress.tick(snapshot(-0.4, "warmup"))
-        progress.tick(snapshot(3.0))
-        progress.spell_ended(make_spell())
+        progress.measurement_started(plan(picture), 1, 1)
+        progress.update(snapshot(-0.4, "warmup"))
+        progress.update(snapshot(3.0))
+        progress.measurement_ended(make_measurement())
     assert "warming up" in written.getvalue() and "3 of 30 s" in written.getvalue()
     assert "done" not in written.getvalue()
     assert capsys.readouterr() == ("", "")
 
 
-def test_a_step_that_is_over_stays_readable(picture, capsys, make_spell):
+def test_the_result_of_a_step_stays_visible(picture, capsys, make_measurement):
     with LiveProgress(Console(file=io.StringIO())) as progress:
-        progress.spell_started(plan(picture), 3, None)
-        progress.spell_ended(make_spell())
+        progress.measurement_started(plan(picture), 3, None)
+        progress.measurement_ended(make_measurement())
     assert capsys.readouterr().err == "step 3: 100 calls/s done: goodput 100/s  p50 500 ms  p99 990 ms\n"

@@ -1,29 +1,30 @@
-"""What is concluded from a spell: its objective, the knee, and whether the tester was the limit."""
+"""Conclusions from measurements: objectives, the knee, and whether the load tester was the bottleneck."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linnaeus.client.load.analysis.knee import knee_of
+from linnaeus.client.load.analysis.knee import find_knee
 from linnaeus.client.load.analysis.objective import Objective, parse_ramp
-from linnaeus.client.load.generator.records import Finished, Records
-from linnaeus.client.load.measurement import tester_bottleneck as limits
+from linnaeus.client.load.generator.process_messages import Finished
+from linnaeus.client.load.generator.records import Records
 from linnaeus.client.load.measurement.histograms import Histogram
-from linnaeus.client.load.measurement.statistics import Tally
+from linnaeus.client.load.measurement.statistics import Statistics
+from linnaeus.client.load.measurement.tester_bottleneck import load_tester_view
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.results import Counts, Spell
-from linnaeus.client.load.results import TesterView as View  # pytest takes Test… for tests
+from linnaeus.client.load.results import Counts, Measurement
+from linnaeus.client.load.results import TesterView as View  # pytest collects classes named Test…
 
 PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)
 
 
-def spell(ok=100, seconds=0.05, rate=100.0, **others):
+def measurement(ok=100, seconds=0.05, rate=100.0, **others):
     histogram = Histogram()
     for _ in range(ok):
         histogram.record(seconds)
     counts = Counts(sent=ok + sum(others.values()), ok=ok, **others)
-    return Spell(rate, None, 10.0, counts, histogram.summary(), (), None, View(0.1, 0.0, False, ""))
+    return Measurement(rate, None, 10.0, counts, histogram.summary(), (), None, View(0.1, 0.0, False, ""))
 
 
 @pytest.mark.parametrize(
@@ -48,26 +49,26 @@ def test_what_is_no_objective_is_refused_with_an_example(text):
 
 
 @pytest.mark.parametrize("measure", ["p50", "p90", "p95", "p99", "p99.9", "max", "mean"])
-def test_a_fast_spell_meets_its_objective_and_a_slow_one_does_not(measure):
+def test_a_fast_measurement_meets_its_objective_and_a_slow_one_does_not(measure):
     objective = Objective.parse(f"{measure}<100ms")
-    assert objective.met_by(spell(seconds=0.05))
-    assert not objective.met_by(spell(seconds=0.15))
+    assert objective.is_met_by(measurement(seconds=0.05))
+    assert not objective.is_met_by(measurement(seconds=0.15))
 
 
 @pytest.mark.parametrize("bad", ["late", "refused", "failed", "differed"])
 def test_calls_that_were_not_ok_count_as_infinitely_late(bad):
-    assert Objective.parse("p99<100ms").met_by(spell(ok=99, **{bad: 1}))
-    assert not Objective.parse("p99<100ms").met_by(spell(ok=98, **{bad: 2}))
-    assert not Objective.parse("mean<100ms").met_by(spell(ok=99, **{bad: 1}))
-    assert not Objective.parse("max<100ms").met_by(spell(ok=99, **{bad: 1}))
+    assert Objective.parse("p99<100ms").is_met_by(measurement(ok=99, **{bad: 1}))
+    assert not Objective.parse("p99<100ms").is_met_by(measurement(ok=98, **{bad: 2}))
+    assert not Objective.parse("mean<100ms").is_met_by(measurement(ok=99, **{bad: 1}))
+    assert not Objective.parse("max<100ms").is_met_by(measurement(ok=99, **{bad: 1}))
 
 
-def test_calls_the_tester_spoilt_or_cancelled_itself_do_not_count_against_it():
-    assert Objective.parse("max<100ms").met_by(spell(ok=50, cancelled=25, corrupt=25))
+def test_calls_that_the_load_tester_corrupted_or_cancelled_do_not_count():
+    assert Objective.parse("max<100ms").is_met_by(measurement(ok=50, cancelled=25, corrupt=25))
 
 
-def test_a_spell_without_calls_meets_nothing():
-    assert not Objective.parse("p50<10s").met_by(spell(ok=0))
+def test_a_measurement_without_calls_meets_no_objective():
+    assert not Objective.parse("p50<10s").is_met_by(measurement(ok=0))
 
 
 def test_a_ramp_is_read_with_both_ends():
@@ -81,29 +82,34 @@ def test_what_is_no_ramp_is_refused(text):
 
 
 def test_the_knee_is_the_highest_rate_served_in_full_with_every_lower_one():
-    steps = [spell(rate=100.0), spell(rate=200.0, ok=98, late=2), spell(rate=300.0, ok=97, late=3), spell(rate=400.0)]
-    assert knee_of(steps) == 200.0
-    assert knee_of(steps[::-1]) == 200.0
-    assert knee_of(steps[2:]) is None
-    assert knee_of([]) is None
-    assert knee_of([steps[0], replace(steps[1], interrupted=True)]) == 100.0
+    steps = [
+        measurement(rate=100.0),
+        measurement(rate=200.0, ok=98, late=2),
+        measurement(rate=300.0, ok=97, late=3),
+        measurement(rate=400.0),
+    ]
+    assert find_knee(steps) == 200.0
+    assert find_knee(steps[::-1]) == 200.0
+    assert find_knee(steps[2:]) is None
+    assert find_knee([]) is None
+    assert find_knee([steps[0], replace(steps[1], interrupted=True)]) == 100.0
 
 
-def tally(lag=0.0, latency=0.02, calls=1000):
+def statistics_of(lag=0.0, latency=0.02, calls=1000):
     records = Records()
     for call in range(calls):
         records.add(call / calls, lag, latency, 0, 0)
-    counted = Tally()
-    counted.add(records)
-    return counted
+    statistics = Statistics()
+    statistics.add(records)
+    return statistics
 
 
 def finished(busy=0.2, not_sent=0, full=False):
     return Finished(busy, not_sent, full, {})
 
 
-def test_a_tester_that_kept_its_schedule_was_not_the_limit():
-    view = limits.tester_view(PLAN, [finished(busy=0.99)], tally(lag=0.009))
+def test_a_load_tester_that_kept_its_schedule_was_not_the_bottleneck():
+    view = load_tester_view(PLAN, [finished(busy=0.99)], statistics_of(lag=0.009))
     assert not view.was_the_limit
     assert view.reason == ""
     assert view.send_lag_p99 == pytest.approx(0.009, rel=0.01)
@@ -113,23 +119,23 @@ def test_a_tester_that_kept_its_schedule_was_not_the_limit():
     ("lag", "latency", "limit"), [(0.011, 0.02, True), (0.011, 0.2, False), (0.021, 0.2, True), (0.009, 0.001, False)]
 )
 def test_lag_counts_against_ten_milliseconds_or_a_tenth_of_the_median(lag, latency, limit):
-    view = limits.tester_view(PLAN, [finished()], tally(lag, latency))
+    view = load_tester_view(PLAN, [finished()], statistics_of(lag, latency))
     assert view.was_the_limit == limit
     assert ("later than intended" in view.reason) == limit
 
 
-def test_calls_that_could_not_be_sent_make_the_tester_the_limit():
-    assert not limits.tester_view(PLAN, [finished(not_sent=20)], tally(calls=980)).was_the_limit
-    view = limits.tester_view(PLAN, [finished(not_sent=15), finished(not_sent=15, full=True)], tally(calls=970))
+def test_calls_that_could_not_be_sent_make_the_load_tester_the_bottleneck():
+    assert not load_tester_view(PLAN, [finished(not_sent=20)], statistics_of(calls=980)).was_the_limit
+    view = load_tester_view(PLAN, [finished(not_sent=15), finished(not_sent=15, full=True)], statistics_of(calls=970))
     assert view.was_the_limit
     assert "97.0%" in view.reason
     assert "--max-in-flight" in view.reason
 
 
-def test_a_busy_process_makes_the_tester_the_limit_of_a_closed_loop():
+def test_a_busy_process_makes_the_load_tester_the_bottleneck_of_a_closed_loop():
     closed = replace(PLAN, rate=None, concurrency=64)
-    assert not limits.tester_view(closed, [finished(0.5), finished(0.9)], tally(lag=5.0)).was_the_limit
-    view = limits.tester_view(closed, [finished(0.5), finished(0.97)], tally())
+    assert not load_tester_view(closed, [finished(0.5), finished(0.9)], statistics_of(lag=5.0)).was_the_limit
+    view = load_tester_view(closed, [finished(0.5), finished(0.97)], statistics_of())
     assert (view.busy, view.send_lag_p99, view.was_the_limit) == (0.97, 0.0, True)
     assert "97%" in view.reason
     assert "--processes" in view.reason

@@ -1,4 +1,4 @@
-"""Latencies in a histogram against the plain sorted list."""
+"""Compares the histogram with a sorted list of the same latencies."""
 
 import math
 
@@ -35,13 +35,13 @@ def test_the_text_holds_the_whole_histogram(values):
     assert after.summary().mean == pytest.approx(before.summary().mean, rel=0.01, abs=1e-6)
 
 
-def test_an_empty_histogram_tells_zeros():
+def test_an_empty_histogram_has_zeros():
     summary = Histogram().summary()
     assert (summary.mean, summary.p50, summary.p99_9, summary.max) == (0.0, 0.0, 0.0, 0.0)
     assert len(Histogram.from_text(summary.histogram)) == 0
 
 
-def test_what_is_out_of_range_counts_at_the_range_s_end():
+def test_a_value_out_of_range_counts_at_the_end_of_the_range():
     histogram = filled([0.0, 7200.0])
     assert histogram.at_rank(1) == pytest.approx(1e-6)
     assert histogram.at_rank(2) == pytest.approx(3600, rel=0.01)

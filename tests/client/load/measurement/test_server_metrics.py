@@ -1,4 +1,4 @@
-"""The server's metrics, as Prometheus' own library writes them."""
+"""Reads metrics that the Prometheus client library writes."""
 
 import threading
 from dataclasses import replace
@@ -10,10 +10,10 @@ from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
 from linnaeus.client.load.measurement.server_metrics import (
     MetricsUnreadable,
-    metrics_url_of,
+    metrics_url,
     parse_sample,
     read_sample,
-    view_between,
+    server_view,
 )
 from linnaeus.client.load.plan import Plan
 
@@ -21,7 +21,7 @@ PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=1.0)
 
 
 class Server:
-    """Metrics under the names that the design page promises."""
+    """Metrics with the names that the server documents."""
 
     def __init__(self):
         self.registry = CollectorRegistry()
@@ -40,13 +40,13 @@ class Server:
         return parse_sample(f"{text}process_cpu_seconds_total {processor}\n", model, version)
 
 
-def test_what_happened_between_two_samples_is_told():
+def test_the_difference_of_two_samples_is_computed():
     server = Server()
     server.batch(8, 5.0)
     before = server.sample(processor=10.0)
     for size in (1, 3, 4, 20):
         server.batch(size, 0.010)
-    view = view_between(before, server.sample(processor=12.5))
+    view = server_view(before, server.sample(processor=12.5))
     assert view.mean_batch_size == pytest.approx(7.0)
     assert view.batch_sizes == {"1.0": 1, "2.0": 0, "4.0": 2, "8.0": 0, "+Inf": 1}
     assert view.stage_seconds == pytest.approx({"inference": 0.010, "queue": 0.005})
@@ -59,7 +59,7 @@ def test_only_the_named_model_counts():
     server.batch(4, 0.010, version="2")
     server.batch(8, 0.500, model="resnet18", version="2")
     server.batch(8, 0.500, version="1")
-    view = view_between(before, server.sample("lenet", "2"))
+    view = server_view(before, server.sample("lenet", "2"))
     assert view.mean_batch_size == 4.0
     assert view.stage_seconds["inference"] == pytest.approx(0.010)
 
@@ -67,7 +67,7 @@ def test_only_the_named_model_counts():
 def test_nothing_between_two_samples_is_no_batch_and_no_stage():
     server = Server()
     server.batch(2, 0.1)
-    view = view_between(server.sample(), server.sample())
+    view = server_view(server.sample(), server.sample())
     assert view.mean_batch_size is None
     assert view.stage_seconds == {}
 
@@ -83,13 +83,13 @@ def test_nothing_between_two_samples_is_no_batch_and_no_stage():
     ],
 )
 def test_the_address_follows_from_the_target(target, url):
-    assert metrics_url_of(replace(PLAN, target=target)) == url
-    assert metrics_url_of(replace(PLAN, target=target, metrics_url="")) == ""
+    assert metrics_url(replace(PLAN, target=target)) == url
+    assert metrics_url(replace(PLAN, target=target, metrics_url="")) == ""
 
 
-def test_where_no_address_follows_it_is_said():
+def test_a_target_without_a_derived_address_is_an_error():
     with pytest.raises(MetricsUnreadable, match="--metrics-url"):
-        metrics_url_of(replace(PLAN, target="unix:/run/linnaeus.sock"))
+        metrics_url(replace(PLAN, target="unix:/run/linnaeus.sock"))
 
 
 def served(text):
@@ -106,7 +106,7 @@ def served(text):
 
 
 @pytest.mark.parametrize(("text", "problem"), [(b"linnaeus_x 1\n", None), (b"{not metrics", "no Prometheus text")])
-def test_metrics_are_read_over_http_and_anything_else_is_told(text, problem):
+def test_metrics_are_read_over_http_and_anything_else_is_an_error(text, problem):
     with served(text) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/metrics"

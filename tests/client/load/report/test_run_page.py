@@ -1,4 +1,4 @@
-"""The HTML page: whole in itself, the same for the same run, with the plots that there is data for."""
+"""The HTML page: self-contained, deterministic, with a plot for everything that has data."""
 
 import shutil
 import subprocess
@@ -7,14 +7,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from linnaeus.client.load.report.run_page import page
+from linnaeus.client.load.report.run_page import run_page
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 class Reader(HTMLParser):
-    """Keeps what the page is made of, and finds what was opened and never closed."""
+    """Collects the elements of a page, and detects elements that were not closed."""
 
     def __init__(self, text):
         super().__init__()
@@ -45,40 +45,44 @@ class Reader(HTMLParser):
 
 
 @pytest.fixture
-def ramp(make_spell, make_run):
-    steps = (make_spell(rate=100.0), make_spell(rate=200.0, late=10), make_spell(rate=300.0, refused=500))
+def ramp(make_measurement, make_run):
+    steps = (
+        make_measurement(rate=100.0),
+        make_measurement(rate=200.0, late=10),
+        make_measurement(rate=300.0, refused=500),
+    )
     return make_run(*steps, knee=200.0)
 
 
-def drawings(text):
+def plots_of(text):
     parts = text.split("<svg")[1:]
     return [ElementTree.fromstring("<svg" + part.split("</svg>")[0] + "</svg>") for part in parts]
 
 
 def titles(text):
-    return [drawing.get("aria-label") for drawing in drawings(text)]
+    return [plot.get("aria-label") for plot in plots_of(text)]
 
 
-def words_of(drawing):
-    return [element.text for element in drawing.iter(f"{SVG}text")]
+def texts_of(plot):
+    return [element.text for element in plot.iter(f"{SVG}text")]
 
 
-SPELL_PLOTS = ["Latency distribution", "Latency over time", "Throughput over time", "Batch sizes on the server"]
+MEASUREMENT_PLOTS = ["Latency distribution", "Latency over time", "Throughput over time", "Batch sizes on the server"]
 
 
-def test_a_spell_is_drawn_with_four_plots(make_spell, make_run):
-    assert titles(page(make_run(make_spell()))) == SPELL_PLOTS
+def test_a_measurement_has_four_plots(make_measurement, make_run):
+    assert titles(run_page(make_run(make_measurement()))) == MEASUREMENT_PLOTS
 
 
-def test_a_ramp_is_drawn_against_the_offered_rate_too(ramp):
-    text = page(ramp)
-    assert titles(text) == ["Throughput against offered rate", "p99 against offered rate", *SPELL_PLOTS]
-    for drawing in drawings(text)[:2]:
-        assert {"knee 200/s", "calls/s offered"} <= set(words_of(drawing))
+def test_a_ramp_has_plots_against_the_offered_rate_too(ramp):
+    text = run_page(ramp)
+    assert titles(text) == ["Throughput against offered rate", "p99 against offered rate", *MEASUREMENT_PLOTS]
+    for plot in plots_of(text)[:2]:
+        assert {"knee 200/s", "calls/s offered"} <= set(texts_of(plot))
 
 
 def test_the_page_needs_nothing_from_elsewhere(ramp):
-    text = page(ramp)
+    text = run_page(ramp)
     reader = Reader(text)
     assert not {"script", "link", "img", "iframe"} & set(reader.tags)
     assert all(link.startswith("#") for link in reader.links)
@@ -89,54 +93,54 @@ def test_the_page_needs_nothing_from_elsewhere(ramp):
 
 
 def test_the_same_run_gives_the_same_page(ramp):
-    assert page(ramp) == page(ramp)
+    assert run_page(ramp) == run_page(ramp)
 
 
 def test_plots_take_their_colours_from_the_page(ramp):
-    """A fixed colour would vanish in the light or in the dark."""
-    for drawing in drawings(page(ramp)):
-        styles = " ".join(element.get("style") or "" for element in drawing.iter())
+    """A fixed colour would be illegible in light or in dark mode."""
+    for plot in plots_of(run_page(ramp)):
+        styles = " ".join(element.get("style") or "" for element in plot.iter())
         assert "var(--ink)" in styles
         assert "#" not in styles.replace("url(#", "")
 
 
-def test_the_percentile_axis_shows_the_tail(make_spell, make_run):
-    distribution = drawings(page(make_run(make_spell())))[0]
-    assert {"50", "90", "95", "99", "99.9", "percentile of the answered calls"} <= set(words_of(distribution))
+def test_the_percentile_axis_shows_the_tail(make_measurement, make_run):
+    distribution = plots_of(run_page(make_run(make_measurement())))[0]
+    assert {"50", "90", "95", "99", "99.9", "percentile of the answered calls"} <= set(texts_of(distribution))
 
 
-def test_outcomes_have_a_legend_where_they_occur(make_spell, make_run):
-    words = words_of(drawings(page(make_run(make_spell(late=20))))[2])
+def test_outcomes_have_a_legend_where_they_occur(make_measurement, make_run):
+    words = texts_of(plots_of(run_page(make_run(make_measurement(late=20))))[2])
     assert {"warm-up", "ok", "late", "sent"} <= set(words)
     assert not {"refused", "failed"} & set(words)
 
 
-def test_the_warning_stands_out_where_the_tester_was_the_limit(make_spell, make_run):
-    text = page(make_run(make_spell(limit="it was busy 99 % of the time")))
+def test_a_warning_is_highlighted_if_the_load_tester_was_the_bottleneck(make_measurement, make_run):
+    text = run_page(make_run(make_measurement(limit="it was busy 99 % of the time")))
     assert '<p class="warn">The tester was the limit: it was busy 99 % of the time</p>' in text
-    assert '<p class="warn">' not in page(make_run(make_spell()))
+    assert '<p class="warn">' not in run_page(make_run(make_measurement()))
 
 
 @pytest.mark.parametrize(("rate", "promise"), [(200.0, "was meant to be sent"), (None, "wait for the server")])
-def test_the_page_says_how_latency_is_measured(make_spell, make_run, rate, promise):
-    assert promise in page(make_run(make_spell(rate=rate)))
+def test_the_page_says_how_latency_is_measured(make_measurement, make_run, rate, promise):
+    assert promise in run_page(make_run(make_measurement(rate=rate)))
 
 
-def test_names_from_outside_are_text_and_nothing_else(make_spell, make_run):
-    text = page(make_run(make_spell(), options={"model": "<script>x</script>"}, notes=("<b>&",)))
+def test_names_from_outside_are_text_and_nothing_else(make_measurement, make_run):
+    text = run_page(make_run(make_measurement(), options={"model": "<script>x</script>"}, notes=("<b>&",)))
     assert "<script" not in text
     assert "&lt;b&gt;&amp;" in text
 
 
 @pytest.mark.parametrize("milliseconds", [(), (0.0,), (5.0, 9000.0)])
 @pytest.mark.parametrize("kind", ["single", "ramp"])
-def test_a_run_with_hardly_any_answer_has_a_page(make_spell, make_run, milliseconds, kind):
-    text = page(make_run(make_spell(milliseconds=milliseconds, server=False, failed=20), kind=kind))
+def test_a_run_with_hardly_any_answer_has_a_page(make_measurement, make_run, milliseconds, kind):
+    text = run_page(make_run(make_measurement(milliseconds=milliseconds, server=False, failed=20), kind=kind))
     assert ("Latency distribution" in titles(text)) == bool(milliseconds)
 
 
-def test_a_run_without_a_spell_has_a_page(make_run):
-    assert "Nothing was measured." in page(make_run(kind="single"))
+def test_a_run_without_a_measurement_has_a_page(make_run):
+    assert "Nothing was measured." in run_page(make_run(kind="single"))
 
 
 @pytest.mark.parametrize("width", [400, 1200])
@@ -148,7 +152,7 @@ def test_a_browser_shows_all_of_it_without_scrolling_sideways(ramp, tmp_path, wi
         " ? 'FITS' : 'TOO WIDE'</script>"
     )
     inner = tmp_path / "page.html"
-    inner.write_text(page(ramp).replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    inner.write_text(run_page(ramp).replace("</body>", f"{probe}</body>"), encoding="utf-8")
     outer = tmp_path / "outer.html"
     # Chromium's own window is never narrower than 500 pixels.
     outer.write_text(

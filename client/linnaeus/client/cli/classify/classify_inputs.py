@@ -1,4 +1,4 @@
-"""Many pictures over one connection: the outcomes in their order, each with what the command shows besides."""
+"""Classifies the inputs of the command over one connection."""
 
 import contextlib
 import os
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from linnaeus.client.aio.client import AsyncClient
 from linnaeus.client.bulk.outcome import Outcome
-from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Sources
-from linnaeus.client.cli.classify.outcomes import Answered, Failed
+from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Inputs
+from linnaeus.client.cli.classify.outcomes import Classified, Failed
 from linnaeus.client.errors import LinnaeusError
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What is asked about every picture alike; empty and 0 leave it to the server."""
+class ClassifyOptions:
+    """The options of every request; empty and 0 stand for the server's defaults."""
 
     model: str
     version: str
@@ -22,37 +22,37 @@ class Question:
     priority: str | None = None
 
 
-async def classify_sources(
-    client: AsyncClient, sources: Sources, question: Question, *, concurrency: int, over_one_stream: bool = False
-) -> AsyncGenerator[Answered | Failed, None]:
-    """Classifies every picture; one that fails hurts no other. What could not be listed comes last.
+async def classify_inputs(
+    client: AsyncClient, inputs: Inputs, options: ClassifyOptions, *, concurrency: int, use_stream: bool = False
+) -> AsyncGenerator[Classified | Failed, None]:
+    """Classifies every image, in order; one that fails does not affect the others.
 
     Args:
         client: stays open.
-        sources: the pictures; read no further ahead than `concurrency`, which bounds the memory they take.
-        question: the model and so on.
-        concurrency: how many pictures are read and under way at once.
-        over_one_stream: all in one call of one server, in place of a call for each.
+        inputs: the images. Folders that could not be listed are yielded last, as failures.
+        options: of every request.
+        concurrency: the maximum number of images in flight, which also bounds the memory.
+        use_stream: whether to send all images over one stream instead of one call each.
     """
-    training = _Training(client)
-    classify = client.classify_stream if over_one_stream else client.classify_many
+    training = _TrainingStatus(client)
+    classify = client.classify_stream if use_stream else client.classify_many
     stream = classify(
-        sources,
+        inputs,
         concurrency=concurrency,
-        model=question.model,
-        version=question.version,
-        top_k=question.top_k,
-        priority=question.priority,
+        model=options.model,
+        version=options.version,
+        top_k=options.top_k,
+        priority=options.priority,
     )
     async with contextlib.aclosing(stream) as outcomes:
         async for outcome in outcomes:
-            yield await _shown(outcome, training)
-    for name, error in sources.failures:
+            yield await _command_outcome(outcome, training)
+    for name, error in inputs.failures:
         yield Failed(name, error)
 
 
-class _Training:
-    """Whether the models that answered were ever trained: one call for each model version."""
+class _TrainingStatus:
+    """Whether the models that answered are trained; makes one call for each model version."""
 
     def __init__(self, client: AsyncClient) -> None:
         self._client = client
@@ -60,11 +60,11 @@ class _Training:
 
     async def of(self, model: str, version: int) -> bool | None:
         if (model, version) not in self._known:
-            self._known[model, version] = await self._ask(model, version)
+            self._known[model, version] = await self._query(model, version)
         return self._known[model, version]
 
-    async def _ask(self, model: str, version: int) -> bool | None:
-        """None where the server does not say: an answer is not thrown away for that."""
+    async def _query(self, model: str, version: int) -> bool | None:
+        """Returns None if the server does not say: the answer is still worth showing."""
         try:
             weights = (await self._client.model(model, version)).weights
         except LinnaeusError:
@@ -72,11 +72,11 @@ class _Training:
         return None if weights is None else weights.trained
 
 
-async def _shown(outcome: Outcome, training: _Training) -> Answered | Failed:
-    # Content without a name came by standard input.
-    picture = os.fspath(outcome.source) if isinstance(outcome.source, str | os.PathLike) else STANDARD_INPUT
+async def _command_outcome(outcome: Outcome, training: _TrainingStatus) -> Classified | Failed:
+    # An image without a path came from standard input.
+    name = os.fspath(outcome.source) if isinstance(outcome.source, str | os.PathLike) else STANDARD_INPUT
     if outcome.error is not None:
-        return Failed(picture, outcome.error)
+        return Failed(name, outcome.error)
     result = outcome.unwrap()
     trained = await training.of(result.model, result.version)
-    return Answered(picture, result, outcome.elapsed_seconds * 1000, trained)
+    return Classified(name, result, outcome.elapsed_seconds * 1000, trained)

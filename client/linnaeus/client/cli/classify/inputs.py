@@ -1,7 +1,7 @@
-"""Which pictures the command line means: files, folders, standard input, and lists of names.
+"""The images that the command line names: files, folders, standard input, and lists of names.
 
-Owns the way from words to sources; what is in a file is for the client to find out. A folder that cannot be listed is
-kept as a failure beside the rest, so that it hurts no other.
+Expands the arguments into paths; the client opens the files. A folder that cannot be listed is recorded as a failure
+and does not affect the other arguments.
 """
 
 import asyncio
@@ -17,19 +17,20 @@ from linnaeus.client.images.folders import image_paths
 from linnaeus.client.transport.message_size import MAX_MESSAGE_BYTES
 
 STANDARD_INPUT = "-"
-_PIECE_BYTES = 65_536
+_CHUNK_BYTES = 65_536
+_CHUNKS_AHEAD = 2
 
 
 @dataclass(slots=True)
-class Sources:
-    """The pictures of one run, gone through once.
+class Inputs:
+    """The images of one run; may be iterated over once.
 
     Attributes:
         arguments: files, folders and `-`, in their order.
-        names: a file that names one picture a line; `-` is standard input; None: no such list.
-        recursive: whether folders are meant with all below them.
-        standard_input: the picture that `-` stands for, read before.
-        failures: what could not be listed, complete when the pictures were gone through.
+        names: a file with one path a line; `-` for standard input; None for no such file.
+        recursive: whether folders include their subfolders.
+        standard_input: the image that `-` in `arguments` stands for.
+        failures: the folders that could not be listed; complete after the iteration.
     """
 
     arguments: Sequence[str]
@@ -39,36 +40,35 @@ class Sources:
     failures: list[tuple[str, InvalidImage]] = field(default_factory=list)
 
     def count(self) -> int | None:
-        """How many pictures there are; None where only reading a pipe could tell. Lists the folders, opens no picture.
+        """Returns the number of images; None if that is known only after a pipe was read. Opens no image.
 
         Raises:
-            OSError: the list cannot be read.
+            OSError: if the file of names cannot be read.
         """
-        if self.names is not None and not _is_kept(self.names):
+        if self.names is not None and not _is_regular_file(self.names):
             return None
-        apart = Sources(self.arguments, self.names, self.recursive)
-        return sum(1 for _ in apart._given()) + sum(
-            1 for name in _kept_lines(self.names) for _ in apart._expanded(name)
-        )
+        copy = Inputs(self.arguments, self.names, self.recursive)  # keeps `failures` of this object empty
+        listed = sum(1 for name in _lines_of_file(self.names) for _ in copy._expand(name))
+        return sum(1 for _ in copy._from_arguments()) + listed
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """Paths as they were given, and the content of standard input."""
-        for source in self._given():
+        """Yields paths as they were given, and the content of standard input."""
+        for source in self._from_arguments():
             yield source
         if self.names is not None:
             async for line in _lines(self.names):
-                for source in self._expanded(line):
+                for source in self._expand(line):
                     yield source
 
-    def _given(self) -> Iterator[str | bytes]:
+    def _from_arguments(self) -> Iterator[str | bytes]:
         for argument in self.arguments:
             if argument == STANDARD_INPUT:
                 yield self.standard_input
             else:
-                yield from self._expanded(argument)
+                yield from self._expand(argument)
 
-    def _expanded(self, name: str) -> Iterator[str]:
-        """A folder's pictures, or the name itself."""
+    def _expand(self, name: str) -> Iterator[str]:
+        """Yields the images of a folder, or the name itself."""
         if not os.path.isdir(name):
             yield name
             return
@@ -79,61 +79,61 @@ class Sources:
 
 
 def read_standard_input() -> bytes:
-    """Reads one picture from standard input, whole; of one that is too large, enough to see that it is.
+    """Reads one image from standard input; of an oversized one, enough to detect that it is.
 
-    Read before the event loop runs: a thread that waits for a terminal could not be interrupted.
+    To be called before the event loop runs: a thread that waits for a terminal could not be interrupted.
     """
     return sys.stdin.buffer.read(MAX_MESSAGE_BYTES + 1)
 
 
-def _is_kept(names: str) -> bool:
-    """Whether the list is a file on disk, which can be read twice and never makes anybody wait."""
+def _is_regular_file(names: str) -> bool:
+    """Returns whether the list can be read twice and without blocking."""
     return names != STANDARD_INPUT and os.path.isfile(names)
 
 
-def _kept_lines(names: str | None) -> Iterator[str]:
+def _lines_of_file(names: str | None) -> Iterator[str]:
     if names is not None:
         with open(names, "rb") as file:
-            yield from filter(None, map(_name, file))
+            yield from filter(None, map(_decode, file))
 
 
-def _name(line: bytes) -> str:
+def _decode(line: bytes) -> str:
     return os.fsdecode(line.rstrip(b"\r\n"))
 
 
 async def _lines(names: str) -> AsyncIterator[str]:
-    if _is_kept(names):
-        for name in _kept_lines(names):
+    if _is_regular_file(names):
+        for name in _lines_of_file(names):
             yield name
         return
     descriptor = sys.stdin.fileno() if names == STANDARD_INPUT else os.open(names, os.O_RDONLY)
     rest = b""
-    async with contextlib.aclosing(_pieces(descriptor)) as pieces:
-        async for piece in pieces:
-            *whole, rest = (rest + piece).split(b"\n")
-            for name in filter(None, map(_name, whole)):
+    async with contextlib.aclosing(_chunks(descriptor)) as chunks:
+        async for chunk in chunks:
+            *lines, rest = (rest + chunk).split(b"\n")
+            for name in filter(None, map(_decode, lines)):
                 yield name
     if rest:
-        yield _name(rest)
+        yield _decode(rest)
 
 
-async def _pieces(descriptor: int) -> AsyncGenerator[bytes, None]:
-    """What comes over a pipe or a terminal, at most two pieces ahead, beside the event loop.
+async def _chunks(descriptor: int) -> AsyncGenerator[bytes, None]:
+    """Yields what comes over a pipe or a terminal, read in another thread and not far ahead.
 
-    The thread is a daemon and reads without Python's buffers: blocked in a read, it keeps no Ctrl-C from its end.
+    The thread is a daemon and reads without Python's buffers: when it blocks in a read, it does not delay Ctrl-C.
     """
-    loop, pieces, places = asyncio.get_running_loop(), asyncio.Queue[bytes](), threading.Semaphore(2)
+    loop, chunks, free = asyncio.get_running_loop(), asyncio.Queue[bytes](), threading.Semaphore(_CHUNKS_AHEAD)
 
     def read() -> None:
-        # The loop is closed: nobody waits for more.
+        # RuntimeError: the loop is closed, so nothing waits for more.
         with contextlib.suppress(RuntimeError):
-            piece = b"."
-            while piece:
-                places.acquire()
-                piece = os.read(descriptor, _PIECE_BYTES)
-                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            chunk = b"."
+            while chunk:
+                free.acquire()
+                chunk = os.read(descriptor, _CHUNK_BYTES)
+                loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
     threading.Thread(target=read, name="linnaeus-standard-input", daemon=True).start()
-    while piece := await pieces.get():
-        places.release()
-        yield piece
+    while chunk := await chunks.get():
+        free.release()
+        yield chunk

@@ -1,4 +1,4 @@
-"""What became of one picture: an answer or an error, both with the picture's name as it was given."""
+"""The outcome of one image as the command shows it, with the image's name as it was given."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,15 +8,15 @@ from linnaeus.client.results import Classification
 
 
 @dataclass(frozen=True, slots=True)
-class Answered:
-    """The server answered.
+class Classified:
+    """An image with an answer.
 
     Attributes:
         picture: the path as it was given.
         result: the answer.
-        milliseconds: from reading the picture to having the answer.
-        trained: whether the model was trained; None where the server did not say.
-        copied_to: where `--sort-into` put a copy; None where it put none.
+        milliseconds: from reading the image to having the answer.
+        trained: whether the model is trained; None if the server does not say.
+        copied_to: the path of the copy that `--sort-into` made; None for no copy.
     """
 
     picture: str
@@ -26,7 +26,7 @@ class Answered:
     copied_to: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
+        """Returns the object that `--json` prints."""
         answer = self.result.to_dict()
         return {
             "picture": self.picture,
@@ -42,19 +42,19 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """There is no answer."""
+    """An image without an answer."""
 
     picture: str
     error: LinnaeusError
 
     @property
     def message(self) -> str:
-        """The error's sentence without the picture's name, which stands in front of it wherever it is shown."""
+        """The error's message without the image's name, which precedes it wherever it is shown."""
         return str(self.error).removeprefix(f"{self.picture}: ")
 
     def to_dict(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
+        """Returns the object that `--json` prints."""
         return {"picture": self.picture, "error": {"type": type(self.error).__name__, "message": self.message}}
 
 
-Outcome = Answered | Failed
+CommandOutcome = Classified | Failed

@@ -1,4 +1,4 @@
-"""How far a long run has come: a bar on stderr, for people who watch a terminal, and nothing for anybody else."""
+"""A progress bar on stderr, shown only on a terminal."""
 
 import contextlib
 import sys
@@ -7,23 +7,23 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-# Fewer are done before anybody could read the bar.
-_MANY_PICTURES = 20
+# With fewer images, the run is over before the bar could be read.
+_MIN_IMAGES = 20
 
 
 @contextlib.contextmanager
-def progress(total: int | None, *, streams: bool) -> Iterator[Callable[[bool], None]]:
-    """Shows a bar while the block runs, where it makes sense.
+def progress_bar(total: int | None, *, writes_at_once: bool) -> Iterator[Callable[[bool], None]]:
+    """Shows a bar while the block runs, if that is useful.
 
     Args:
-        total: how many pictures there are; None where nobody knows.
-        streams: whether every result goes to stdout at once; on a terminal, that is progress enough.
+        total: the number of images; None if it is unknown.
+        writes_at_once: whether every outcome is written to stdout at once; on a terminal, that shows the progress.
 
     Yields:
-        What is to be told of every picture: whether it failed.
+        A function to be called after each image; its argument says whether the image failed.
     """
-    crowded = streams and sys.stdout.isatty()
-    if not sys.stderr.isatty() or crowded or (total is not None and total < _MANY_PICTURES):
+    shows_outcomes = writes_at_once and sys.stdout.isatty()
+    if not sys.stderr.isatty() or shows_outcomes or (total is not None and total < _MIN_IMAGES):
         yield lambda failed: None
         return
     with _bar() as bar:
@@ -39,7 +39,7 @@ def progress(total: int | None, *, streams: bool) -> Iterator[Callable[[bool], N
 
 
 def _bar() -> Progress:
-    """A bar that leaves nothing behind, so that what is printed next begins on a clean line."""
+    """Returns a bar that is erased at the end, so that the next output begins on a clean line."""
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -49,6 +49,6 @@ def _bar() -> Progress:
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
-        # A table in between stands above the bar; what goes to a file must not end in the terminal.
+        # A table that is printed meanwhile appears above the bar. Output to a file must not go to the terminal.
         redirect_stdout=sys.stdout.isatty(),
     )

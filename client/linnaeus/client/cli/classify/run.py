@@ -1,6 +1,6 @@
-"""One run of `classify`: from the pictures to the exit status, outcome by outcome.
+"""One run of `classify`: classifies the inputs, writes the outcomes, copies the images.
 
-Wires sources, client, form, progress and sorting; knows no option's name.
+Connects inputs, client, writer, progress bar and copies; knows no option's name.
 """
 
 import asyncio
@@ -9,75 +9,74 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from linnaeus.client.aio.client import AsyncClient
-from linnaeus.client.cli import output as writing
-from linnaeus.client.cli.classify.classify_inputs import Question, classify_sources
-from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Sources
-from linnaeus.client.cli.classify.outcomes import Answered, Failed, Outcome
-from linnaeus.client.cli.classify.output_formats import Form, Output, form
-from linnaeus.client.cli.classify.progress_bar import progress
+from linnaeus.client.cli import output
+from linnaeus.client.cli.classify.classify_inputs import ClassifyOptions, classify_inputs
+from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Inputs
+from linnaeus.client.cli.classify.outcomes import Classified, CommandOutcome, Failed
+from linnaeus.client.cli.classify.output_formats import OutcomeWriter, OutputFormat, make_writer
+from linnaeus.client.cli.classify.progress_bar import progress_bar
 from linnaeus.client.cli.classify.sort_into import Sorter
-from linnaeus.client.cli.tables import printable
 
-# A picture from standard input has no name of its own.
-_NAMELESS = "stdin"
+# The file name of an image from standard input.
+_STANDARD_INPUT_NAME = "stdin"
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What one run does besides asking.
+class ClassifyRun:
+    """The options of one run.
 
     Attributes:
-        sources: the pictures.
-        question: what is asked about each.
-        concurrency: how many are under way at once.
-        output: the form on stdout.
-        sorter: where copies go; None: nowhere.
-        over_one_stream: whether all go in one call.
+        inputs: the images.
+        options: of every request.
+        concurrency: the maximum number of images in flight.
+        output_format: the format on stdout.
+        sorter: copies the images; None for no copies.
+        use_stream: whether all images are sent over one stream.
     """
 
-    sources: Sources
-    question: Question
+    inputs: Inputs
+    options: ClassifyOptions
     concurrency: int
-    output: Output
+    output_format: OutputFormat
     sorter: Sorter | None
-    over_one_stream: bool = False
+    use_stream: bool = False
 
-    async def go(self, client: AsyncClient) -> bool:
-        """Classifies, writes and copies; returns whether all went well. Closes the client."""
-        well, written = True, form(self.output, sorting=self.sorter is not None)
-        total = await asyncio.to_thread(self.sources.count)
-        stream = classify_sources(
+    async def run(self, client: AsyncClient) -> bool:
+        """Classifies, writes and copies; closes the client. Returns whether there was no failure."""
+        succeeded, writer = True, make_writer(self.output_format, with_copies=self.sorter is not None)
+        total = await asyncio.to_thread(self.inputs.count)
+        stream = classify_inputs(
             client,
-            self.sources,
-            self.question,
+            self.inputs,
+            self.options,
             concurrency=self.concurrency,
-            over_one_stream=self.over_one_stream,
+            use_stream=self.use_stream,
         )
         async with client, aclosing(stream) as outcomes:
-            with progress(total, streams=self.output is not Output.TABLE) as advance:
+            with progress_bar(total, writes_at_once=self.output_format is not OutputFormat.TABLE) as advance:
                 async for outcome in outcomes:
-                    well &= await self._write(outcome, written)
+                    succeeded &= await self._write(outcome, writer)
                     advance(isinstance(outcome, Failed))
-            written.end()
-        if self.sorter is not None and self.output is Output.TABLE:
-            writing.write_lines([printable(self.sorter.summary)])
-        return well
+            writer.close()
+        if self.sorter is not None and self.output_format is OutputFormat.TABLE:
+            output.write_lines([output.printable(self.sorter.summary)])
+        return succeeded
 
-    async def _write(self, outcome: Outcome, written: Form) -> bool:
-        """Writes one outcome, with where its copy is; a copy that failed takes nothing from the answer."""
+    async def _write(self, outcome: CommandOutcome, writer: OutcomeWriter) -> bool:
+        """Copies the image, if wanted, and writes the outcome. A failed copy does not suppress the answer."""
         if isinstance(outcome, Failed) or self.sorter is None:
-            written.write(outcome)
-            return isinstance(outcome, Answered)
+            writer.write(outcome)
+            return isinstance(outcome, Classified)
         copied_to = await asyncio.to_thread(self._copy, self.sorter, outcome)
-        written.write(replace(outcome, copied_to=copied_to))
+        writer.write(replace(outcome, copied_to=copied_to))
         return copied_to is not None
 
-    def _copy(self, sorter: Sorter, outcome: Answered) -> str | None:
+    def _copy(self, sorter: Sorter, outcome: Classified) -> str | None:
         from_standard_input = outcome.picture == STANDARD_INPUT
-        source = self.sources.standard_input if from_standard_input else outcome.picture
-        name = _NAMELESS if from_standard_input else os.path.basename(outcome.picture)
+        source = self.inputs.standard_input if from_standard_input else outcome.picture
+        name = _STANDARD_INPUT_NAME if from_standard_input else os.path.basename(outcome.picture)
         try:
             return str(sorter.copy(source, name, outcome.result.top.label))
         except OSError as error:
-            writing.write_error(f"{outcome.picture}: it could not be copied: {error.strerror or error}")
+            output.write_error(f"{outcome.picture}: it could not be copied: {error.strerror or error}")
             return None

@@ -1,4 +1,4 @@
-"""`linnaeus-client load`: the options of the load tester, what it writes where, and which exit status follows.
+"""`linnaeus-client load`: the options of the load tester, and the exit status.
 
 linnaeus-client load pictures/ --rate 200 --duration 30s --report report.html
 linnaeus-client load cat.jpg --ramp 50:500:10 --deadline 200ms
@@ -12,17 +12,15 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.client.cli.app import Connection, Server
-from linnaeus.client.cli.credentials import Access
-from linnaeus.client.cli.load.usage_errors import OneLineCommand, refused
-from linnaeus.client.cli.models.command import app
+from linnaeus.client.cli.app import Connection, Server, app
+from linnaeus.client.cli.credentials import Credentials
+from linnaeus.client.cli.load.usage_errors import OneLineCommand, usage_error
+from linnaeus.client.load.plan import Plan, expand_pictures
 
-__all__ = ["app", "load"]
-
-# All are looked for before a call is sent: a run of minutes must not end without its report.
+# Imported before a call is sent: a test of minutes must not end without its report.
 _EXTRA = ("hdrh", "prometheus_client", "matplotlib")
 _TIME = "TIME"
-_HOW_LONG = "10s, 500ms, 2m or plain seconds."
+_FORMATS = "10s, 500ms, 2m or plain seconds."
 
 
 @app.command(cls=OneLineCommand)
@@ -41,7 +39,7 @@ def load(
     ] = None,
     deadline: Annotated[
         str | None,
-        typer.Option(metavar=_TIME, help=f"A call that takes longer is late. Default: --timeout. {_HOW_LONG}"),
+        typer.Option(metavar=_TIME, help=f"A call that takes longer is late. Default: --timeout. {_FORMATS}"),
     ] = None,
     model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
     version: Annotated[str, typer.Option(help="Its version; the latest if left out.", show_default=False)] = "",
@@ -52,7 +50,7 @@ def load(
     rpc: Annotated[str, typer.Option(help="unary, batch or stream.")] = "unary",
     batch_size: Annotated[int, typer.Option(help="Pictures a call of --rpc batch.")] = 8,
     connections: Annotated[int, typer.Option(help="Connections to the server.")] = 1,
-    duration: Annotated[str, typer.Option(metavar=_TIME, help=f"How long is measured, each step. {_HOW_LONG}")] = "10s",
+    duration: Annotated[str, typer.Option(metavar=_TIME, help=f"How long is measured, each step. {_FORMATS}")] = "10s",
     warmup: Annotated[
         str, typer.Option(metavar=_TIME, help="How long is sent before that, under the same load.")
     ] = "1s",
@@ -73,29 +71,31 @@ def load(
     """Measures how fast and how well a server answers under load."""
     for name in _EXTRA:
         import_module(name)
-    from linnaeus.client.cli.load import run as load_running
+    from linnaeus.client.cli.load.options import LoadProfile, parse_duration
+    from linnaeus.client.cli.load.run import OutputFiles, run_load_test
+    from linnaeus.client.cli.load.run import compare as compare_results
 
     before: Connection = context.obj
     try:
-        if before.access != Access():
+        if before.credentials != Credentials():
             raise ValueError("load knows neither TLS nor tokens: leave out both, LINNAEUS_TOKEN included")
-        outputs = load_running.Outputs(json_file, report)
+        files = OutputFiles(json_file, report)
         if compare is not None:
-            load_running.compare(compare, outputs, pictures or [])
+            compare_results(compare, files, pictures or [])
             return
-        kind = load_running.Load.choose(rate, concurrency, ramp, search)
-        plan = load_running.Plan(
+        profile = LoadProfile.from_options(rate, concurrency, ramp, search)
+        plan = Plan(
             target=server or before.server,
-            pictures=load_running.expand_pictures(pictures or []),
+            pictures=expand_pictures(pictures or []),
             model=model,
             version=version,
             top_k=top_k,
-            rate=kind.rate,
-            concurrency=kind.concurrency,
+            rate=profile.rate,
+            concurrency=profile.concurrency,
             arrivals=arrivals,
-            duration_seconds=load_running.seconds(duration),
-            warmup_seconds=load_running.seconds(warmup),
-            deadline_seconds=before.timeout_seconds if deadline is None else load_running.seconds(deadline),
+            duration_seconds=parse_duration(duration),
+            warmup_seconds=parse_duration(warmup),
+            deadline_seconds=before.timeout_seconds if deadline is None else parse_duration(deadline),
             cancel_rate=cancel_rate,
             corrupt_rate=corrupt_rate,
             priority=priority,
@@ -108,5 +108,5 @@ def load(
             seed=seed,
         )
     except ValueError as error:
-        raise refused(error) from None
-    raise typer.Exit(load_running.measure(plan, kind, outputs))
+        raise usage_error(error) from None
+    raise typer.Exit(run_load_test(plan, profile, files))

@@ -1,7 +1,4 @@
-"""A load test under way, on stderr: redrawn in place on a terminal, otherwise one line every ten seconds.
-
-What is on stdout stays what was measured, whoever watches.
-"""
+"""The progress of a load test on stderr: updated in place on a terminal, otherwise one line every ten seconds."""
 
 import sys
 from types import TracebackType
@@ -14,24 +11,24 @@ from rich.text import Text
 
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Snapshot
-from linnaeus.client.load.report.metrics import UNKNOWN, load_in_words, milliseconds, shortened
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.report.metrics import UNKNOWN, format_load, format_milliseconds, format_number
+from linnaeus.client.load.results import Measurement
 
 _SECONDS_BETWEEN_LINES = 10.0
 _PHASES = {"warmup": "warming up", "measuring": "measuring", "draining": "waiting for the last answers"}
 
 
 class LiveProgress:
-    """Shows how a run goes; a context manager, inside which nothing else may write to the terminal."""
+    """Shows the progress; a context manager, within which nothing else may write to the terminal."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True, markup=False, emoji=False, highlight=False)
-        # Drawn when there is news, not by a thread of its own.
+        # Refreshed with each update, not by a thread of its own.
         self._live = Live(console=self._console, transient=True, auto_refresh=False)
         self._plan: Plan | None = None
         self._title = ""
         self._is_step = False
-        self._told_at: float | None = None
+        self._last_line_at: float | None = None
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -43,41 +40,42 @@ class LiveProgress:
     ) -> None:
         self._live.stop()
 
-    def spell_started(self, plan: Plan, number: int, of: int | None) -> None:
-        """A spell is about to start."""
-        self._plan, self._told_at = plan, None
+    def measurement_started(self, plan: Plan, number: int, of: int | None) -> None:
+        """Shows that a measurement is about to start."""
+        self._plan, self._last_line_at = plan, None
         self._is_step = of != 1
-        place = f"step {number}: " if of is None else f"step {number} of {of}: "
-        self._title = f"{place if self._is_step else ''}{load_in_words(plan.rate, plan.concurrency)}"
+        step = f"step {number}: " if of is None else f"step {number} of {of}: "
+        self._title = f"{step if self._is_step else ''}{format_load(plan.rate, plan.concurrency)}"
         self._show(Text(f"{self._title}, starting"))
 
-    def tick(self, snapshot: Snapshot) -> None:
-        """How it stands now."""
-        words = f"{self._title}, {_PHASES[snapshot.phase]}, {_elapsed(snapshot, self._plan)}"
+    def update(self, snapshot: Snapshot) -> None:
+        """Shows the current state."""
+        status = f"{self._title}, {_PHASES[snapshot.phase]}, {_elapsed(snapshot, self._plan)}"
         if self._console.is_terminal:
-            self._show(Group(Text(words), self._bar(snapshot), *map(Text, _figures(snapshot))))
-        elif self._told_at is None:
-            self._told_at = snapshot.elapsed_seconds
-        elif snapshot.elapsed_seconds - self._told_at >= _SECONDS_BETWEEN_LINES:
-            self._told_at = snapshot.elapsed_seconds
-            self._say(f"{words}, {'  '.join(_figures(snapshot))}")
+            self._show(Group(Text(status), self._bar(snapshot), *map(Text, _metrics(snapshot))))
+        elif self._last_line_at is None:
+            self._last_line_at = snapshot.elapsed_seconds
+        elif snapshot.elapsed_seconds - self._last_line_at >= _SECONDS_BETWEEN_LINES:
+            self._last_line_at = snapshot.elapsed_seconds
+            self._print(f"{status}, {'  '.join(_metrics(snapshot))}")
 
-    def spell_ended(self, spell: Spell) -> None:
-        """A step of several is over; what it found stays readable above the bar."""
+    def measurement_ended(self, measurement: Measurement) -> None:
+        """Prints the result of a step, which stays visible above the bar."""
         if not self._is_step:
             return
-        figures = f"goodput {shortened(spell.goodput)}/s  p50 {milliseconds(spell.latency.p50)} ms"
-        self._say(f"{self._title} done: {figures}  p99 {milliseconds(spell.latency.p99)} ms")
+        latency = measurement.latency
+        rates = f"goodput {format_number(measurement.goodput)}/s  p50 {format_milliseconds(latency.p50)} ms"
+        self._print(f"{self._title} done: {rates}  p99 {format_milliseconds(latency.p99)} ms")
 
     def _bar(self, snapshot: Snapshot) -> ProgressBar:
         total = self._plan.duration_seconds if self._plan else 1.0
         return ProgressBar(total=total, completed=min(max(snapshot.elapsed_seconds, 0.0), total), width=60)
 
-    def _show(self, what: Text | Group) -> None:
+    def _show(self, content: Text | Group) -> None:
         if self._console.is_terminal:
-            self._live.update(what, refresh=True)
+            self._live.update(content, refresh=True)
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._console.is_terminal:
             self._console.print(line, soft_wrap=True)
         else:
@@ -90,13 +88,13 @@ def _elapsed(snapshot: Snapshot, plan: Plan | None) -> str:
     return f"{snapshot.elapsed_seconds:.0f} of {plan.duration_seconds:g} s"
 
 
-def _figures(snapshot: Snapshot) -> tuple[str, str]:
-    """What became of the calls, and how fast they were: two lines on a terminal of 80 columns."""
+def _metrics(snapshot: Snapshot) -> tuple[str, str]:
+    """Returns the outcomes and the speeds: two lines on a terminal of 80 columns."""
     latencies = (("p50", snapshot.p50_seconds), ("p99", snapshot.p99_seconds))
     outcomes = (f"{name} {getattr(snapshot, name):,}" for name in ("sent", "ok", "late", "refused", "failed"))
     speeds = (
-        f"{shortened(snapshot.calls_per_second)} calls/s",
+        f"{format_number(snapshot.calls_per_second)} calls/s",
         f"in flight {snapshot.in_flight:,}",
-        *(f"{name} {UNKNOWN if value is None else milliseconds(value) + ' ms'}" for name, value in latencies),
+        *(f"{name} {UNKNOWN if value is None else format_milliseconds(value) + ' ms'}" for name, value in latencies),
     )
     return "  ".join(outcomes), "  ".join(speeds)

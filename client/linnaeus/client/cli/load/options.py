@@ -1,7 +1,4 @@
-"""What the options of `load` mean: times as people write them, and which of the four kinds of load was asked for.
-
-It must not know how a load test runs.
-"""
+"""Parses the options of `load`: durations, and the load profile."""
 
 import re
 from dataclasses import dataclass
@@ -10,19 +7,19 @@ from typing import Literal, Self
 from linnaeus.client.load.analysis.objective import Objective, parse_ramp
 
 DEFAULT_CONCURRENCY = 16
-# A search begins low enough for the slowest models and ends where no tester in Python could follow.
-SEARCH_FROM = 10.0
-SEARCH_TO = 100_000.0
+# The default range of a search: low enough for the slowest models, higher than any load generator in Python.
+MIN_SEARCH_RATE = 10.0
+MAX_SEARCH_RATE = 100_000.0
 
 _TIME = re.compile(r"(?P<number>\d+(?:\.\d*)?|\.\d+)\s*(?P<unit>ms|s|m|h|)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def seconds(text: str) -> float:
-    """Reads `10s`, `500ms`, `2m`, `1h` or plain seconds.
+def parse_duration(text: str) -> float:
+    """Returns the seconds of `10s`, `500ms`, `2m`, `1h` or a plain number.
 
     Raises:
-        ValueError: it is none of these; the message names the text.
+        ValueError: if the text is none of these. The message names it.
     """
     match = _TIME.fullmatch(text.strip().lower())
     if match is None:
@@ -31,15 +28,15 @@ def seconds(text: str) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
-    """Which load is put on the server.
+class LoadProfile:
+    """The load of a test.
 
     Attributes:
-        kind: one spell, a ramp of them, or a search.
-        rate: calls a second of an open loop; of a ramp the lowest, of a search where it begins.
-        concurrency: callers of a closed loop.
-        rates: of a ramp.
-        objective: of a search.
+        kind: one measurement, a ramp of rates, or a search for a rate.
+        rate: calls a second of an open loop; the lowest rate of a ramp, the first rate of a search.
+        concurrency: the number of callers of a closed loop.
+        rates: the rates of a ramp.
+        objective: the objective of a search.
     """
 
     kind: Literal["single", "ramp", "search"]
@@ -49,11 +46,11 @@ class Load:
     objective: Objective | None = None
 
     @classmethod
-    def choose(cls, rate: float | None, concurrency: int | None, ramp: str | None, search: str | None) -> Self:
-        """Makes one load of the options; a closed loop of 16 callers where none is given.
+    def from_options(cls, rate: float | None, concurrency: int | None, ramp: str | None, search: str | None) -> Self:
+        """Returns the load profile; by default a closed loop of 16 callers.
 
         Raises:
-            ValueError: the options exclude each other, or one is not well written.
+            ValueError: if the options exclude each other, or one is malformed.
         """
         given = [
             name
@@ -71,13 +68,15 @@ class Load:
             rates = parse_ramp(ramp)
             return cls("ramp", rate=rates[0], rates=rates)
         if search is not None:
-            return cls._search(Objective.parse(search), SEARCH_FROM if rate is None else rate)
+            return cls._search(Objective.parse(search), MIN_SEARCH_RATE if rate is None else rate)
         if rate is not None:
             return cls("single", rate=rate)
         return cls("single", concurrency=DEFAULT_CONCURRENCY if concurrency is None else concurrency)
 
     @classmethod
-    def _search(cls, objective: Objective, start: float) -> Self:
-        if not 0 < start <= SEARCH_TO:
-            raise ValueError(f"--rate is {start:g}: a search begins above 0 and at most at {SEARCH_TO:g} calls/s")
-        return cls("search", rate=start, objective=objective)
+    def _search(cls, objective: Objective, first_rate: float) -> Self:
+        if not 0 < first_rate <= MAX_SEARCH_RATE:
+            raise ValueError(
+                f"--rate is {first_rate:g}: a search begins above 0 and at most at {MAX_SEARCH_RATE:g} calls/s"
+            )
+        return cls("search", rate=first_rate, objective=objective)

@@ -1,4 +1,4 @@
-"""The files of `load`: results and pages are written whole or not at all, and refused before the run, not after it."""
+"""The files of `load`, JSON results and HTML pages: written atomically, and checked before the test runs."""
 
 import json
 import os
@@ -10,50 +10,50 @@ from linnaeus.client.load.results import Run
 
 
 def check_writable(path: Path) -> None:
-    """Tries whether a file could be put there, and leaves nothing behind.
+    """Checks that a file can be written; leaves nothing behind.
 
     Raises:
-        ValueError: it could not; says why.
+        ValueError: if it cannot. The message says why.
     """
     if path.is_dir():
         raise ValueError(f"{path} cannot be written: it is a folder")
     try:
-        beside = _beside(path)
-        beside.touch()
-        beside.unlink()
+        temporary = _temporary_path(path)
+        temporary.touch()
+        temporary.unlink()
     except OSError as error:
         raise ValueError(f"{path} cannot be written: {error.strerror or error}") from None
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Replaces the file by this text, in one step: whoever reads it sees the old or the new, never a part.
+def write_atomically(path: Path, text: str) -> None:
+    """Replaces the file in one step: a reader sees the old or the new text, never a part.
 
     Raises:
-        OSError: it cannot be written; what was there is still there.
+        OSError: if it cannot be written. The old file is kept.
     """
-    beside = _beside(path)
+    temporary = _temporary_path(path)
     try:
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, path)
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
-def json_of(run: Run) -> str:
-    """The run as `--json` writes it."""
+def to_json(run: Run) -> str:
+    """Returns the result as `--json` writes it."""
     return json.dumps(run.to_dict(), indent=1) + "\n"
 
 
 def read_run(path: Path) -> Run:
-    """Reads what `--json` wrote.
+    """Reads a result that `--json` wrote.
 
     Raises:
-        ValueError: there is no such file, or it holds no run; says which file and why.
+        ValueError: if the file cannot be read or holds no result. The message names it and says why.
     """
     try:
-        run = Run.from_dict(_object(path.read_text(encoding="utf-8")))
-        for spell in run.spells:
-            Histogram.from_text(spell.latency.histogram)
+        run = Run.from_dict(_parse_object(path.read_text(encoding="utf-8")))
+        for measurement in run.measurements:
+            Histogram.from_text(measurement.latency.histogram)
         return run
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
@@ -61,13 +61,13 @@ def read_run(path: Path) -> Run:
         raise ValueError(f"{path} is no result of a load test: {error}") from None
 
 
-def _object(text: str) -> dict[str, Any]:
+def _parse_object(text: str) -> dict[str, Any]:
     plain = json.loads(text)
     if not isinstance(plain, dict):
         raise ValueError("it holds no JSON object")
     return plain
 
 
-def _beside(path: Path) -> Path:
-    """In the same folder, since a rename does not cross file systems."""
+def _temporary_path(path: Path) -> Path:
+    """Returns a path in the same folder, because a rename does not cross file systems."""
     return path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -1,4 +1,4 @@
-"""Wrong use of a command is one line on stderr and exit status 2, not a panel."""
+"""Reports wrong usage in one line on stderr with exit status 2, instead of typer's panel."""
 
 import re
 from typing import Any
@@ -6,34 +6,34 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from linnaeus.client.cli import output as writing
+from linnaeus.client.cli import output
 
 _WRONG_USAGE = 2
 _ATTRIBUTE = re.compile(
     r"\b(?:(?:duration|warmup|deadline)_seconds|cancel_rate|corrupt_rate|batch_size|max_in_flight)\b"
 )
-# What all errors of usage share; typer exports no name for it, and some versions of it carry their own click.
+# The base class of all usage errors. typer does not export it, and some versions bundle their own click.
 _UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 class OneLineCommand(TyperCommand):
-    """A command whose errors of usage are one line."""
+    """A command that reports usage errors in one line."""
 
     def parse_args(self, *arguments: Any, **named: Any) -> list[str]:
-        """As typer does, but for the errors."""
+        """Parses as typer does; reports errors in one line."""
         try:
             return list(super().parse_args(*arguments, **named))
         except _UsageError as error:
-            raise refused(error) from None
+            raise usage_error(error) from None
 
 
-def refused(error: Exception) -> typer.Exit:
-    """Says what was wrong, in one line; the exit is to be raised."""
+def usage_error(error: Exception) -> typer.Exit:
+    """Prints the error in one line; returns the exit to raise."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    writing.write_error(_ATTRIBUTE.sub(_as_option, " ".join(message.split())))
+    output.write_error(_ATTRIBUTE.sub(_as_option, " ".join(message.split())))
     return typer.Exit(_WRONG_USAGE)
 
 
 def _as_option(attribute: re.Match[str]) -> str:
-    """A plan speaks of its attributes, such as `duration_seconds`; whoever typed the command knows `--duration`."""
+    """Replaces an attribute of `Plan` in a message, such as `duration_seconds`, by its option, `--duration`."""
     return "--" + attribute[0].removesuffix("_seconds").replace("_", "-")

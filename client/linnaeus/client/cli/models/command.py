@@ -1,4 +1,4 @@
-"""`linnaeus-client models`: what the server has, and what it is to load.
+"""`linnaeus-client models`: lists the models of a server, loads and unloads them.
 
 linnaeus-client models --json
 linnaeus-client models load lenet
@@ -12,21 +12,19 @@ from typing import Annotated, Any
 import typer
 
 from linnaeus.client.aio.client import AsyncClient
-from linnaeus.client.cli import output as writing
+from linnaeus.client.cli import output
 from linnaeus.client.cli.app import Connection, Server, Timeout, app, connection_of
-from linnaeus.client.cli.tables import model_notes, model_table
+from linnaeus.client.cli.models.table import model_notes, model_table
 from linnaeus.client.config import LOAD_TIMEOUT_SECONDS
 from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.results import ModelInfo
-
-__all__ = ["app"]
 
 models = typer.Typer(pretty_exceptions_enable=False)
 app.add_typer(models, name="models")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="The model's name.")]
-Ask = Callable[[AsyncClient], Awaitable[Sequence[ModelInfo]]]
+Call = Callable[[AsyncClient], Awaitable[Sequence[ModelInfo]]]
 
 
 @models.callback(invoke_without_command=True)
@@ -42,7 +40,7 @@ def load(
     context: typer.Context, model: Name, as_json: Json = False, server: Server = None, timeout: Timeout = None
 ) -> None:
     """Loads what of a model is not served yet."""
-    seconds = timeout or LOAD_TIMEOUT_SECONDS  # that of other calls would be too short
+    seconds = timeout or LOAD_TIMEOUT_SECONDS  # the timeout of other calls would be too short
     _show(
         connection_of(context, server, None), lambda client: client.load_model(model, timeout_seconds=seconds), as_json
     )
@@ -53,7 +51,7 @@ def reload(
     context: typer.Context, model: Name, as_json: Json = False, server: Server = None, timeout: Timeout = None
 ) -> None:
     """Loads a model anew beside what is served of it, then moves the calls."""
-    seconds = timeout or LOAD_TIMEOUT_SECONDS  # that of other calls would be too short
+    seconds = timeout or LOAD_TIMEOUT_SECONDS  # the timeout of other calls would be too short
     _show(
         connection_of(context, server, None),
         lambda client: client.reload_model(model, timeout_seconds=seconds),
@@ -71,12 +69,12 @@ def unload(
     timeout: Timeout = None,
 ) -> None:
     """Stops serving a model, once its calls are answered."""
-    seconds = timeout or LOAD_TIMEOUT_SECONDS  # that of other calls would be too short
+    seconds = timeout or LOAD_TIMEOUT_SECONDS  # the timeout of other calls would be too short
 
-    def ask(client: AsyncClient) -> Awaitable[Sequence[ModelInfo]]:
+    def call(client: AsyncClient) -> Awaitable[Sequence[ModelInfo]]:
         return client.unload_model(model, version, timeout_seconds=seconds)
 
-    _show(connection_of(context, server, None), ask, as_json)
+    _show(connection_of(context, server, None), call, as_json)
 
 
 @models.command()
@@ -92,38 +90,38 @@ def default(
 ) -> None:
     """Says which version answers calls that name none."""
 
-    async def ask(client: AsyncClient) -> Sequence[ModelInfo]:
+    async def call(client: AsyncClient) -> Sequence[ModelInfo]:
         return [await client.set_default_version(model, version)]
 
-    _show(connection_of(context, server, timeout), ask, as_json)
+    _show(connection_of(context, server, timeout), call, as_json)
 
 
-def _show(connection: Connection, ask: Ask, as_json: bool) -> None:
+def _show(connection: Connection, call: Call, as_json: bool) -> None:
     try:
-        listing = asyncio.run(_answer(connection, ask))
+        listing = asyncio.run(_models(connection, call))
     except LinnaeusError as error:
-        writing.write_error(str(error))
+        output.write_error(str(error))
         raise typer.Exit(1) from None
     if as_json:
-        writing.write_json([_without_labels(model) for model in listing])
+        output.write_json([_without_labels(model) for model in listing])
     else:
         _write_models(listing)
 
 
-async def _answer(connection: Connection, ask: Ask) -> Sequence[ModelInfo]:
+async def _models(connection: Connection, call: Call) -> Sequence[ModelInfo]:
     async with connection.client() as client:
-        return await ask(client)
+        return await call(client)
 
 
 def _write_models(listing: Sequence[ModelInfo]) -> None:
     if not listing:
-        writing.write_lines(["The server has no models."])
+        output.write_lines(["The server has no models."])
         return
-    narrow = not writing.fits(model_table(listing))
-    writing.write_table(model_table(listing, narrow=narrow))
-    writing.write_lines(model_notes(listing, narrow=narrow))
+    narrow = not output.fits(model_table(listing))
+    output.write_table(model_table(listing, narrow=narrow))
+    output.write_lines(model_notes(listing, narrow=narrow))
 
 
 def _without_labels(model: ModelInfo) -> dict[str, Any]:
-    """A listing holds no labels: better no field than an empty one."""
+    """Omits the labels, which a list of models does not have."""
     return {name: value for name, value in model.to_dict().items() if name != "labels"}

@@ -1,41 +1,39 @@
-"""Where a ramp's knee is.
-
-It must not know how the steps were run.
-"""
+"""Finds the knee of a ramp."""
 
 from collections.abc import Sequence
 
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.results import Measurement
 
 SERVED_IN_FULL = 0.98
 
 
-def knee_of(spells: Sequence[Spell]) -> float | None:
-    """The knee of a ramp: the highest rate served in full, as was every lower one.
+def find_knee(measurements: Sequence[Measurement]) -> float | None:
+    """Returns the knee of a ramp: the highest rate that was served in full, as were all lower ones.
 
-    A rate is served in full when at least 98 % of the calls sent were ok: in time, and answered as they should be.
-    Calls that the tester itself cancelled or spoilt are left out; a step that was interrupted, or at which nothing
-    was sent, proves nothing, nor do those above it.
+    A rate is served in full if at least 98 % of the calls were ok: in time and with the expected answer. Calls that the
+    load tester itself cancelled or corrupted do not count. A measurement that was interrupted, or in which nothing was
+    sent, proves nothing, nor do those at higher rates.
 
     Args:
-        spells: of an open loop, in any order.
+        measurements: in an open loop, in any order.
 
     Returns:
-        Calls a second; None where even the lowest rate was not served in full.
+        Calls a second; None if even the lowest rate was not served in full.
     """
     knee = None
-    for spell in sorted(spells, key=_rate):
-        if spell.interrupted or not served_in_full(spell):
+    for measurement in sorted(measurements, key=_rate):
+        if measurement.interrupted or not is_served_in_full(measurement):
             return knee
-        knee = spell.rate
+        knee = measurement.rate
     return knee
 
 
-def served_in_full(spell: Spell) -> bool:
-    """Whether at least 98 % of the calls sent were ok."""
-    wanted = spell.counts.sent - spell.counts.cancelled - spell.counts.corrupt
-    return wanted > 0 and spell.counts.ok >= SERVED_IN_FULL * wanted
+def is_served_in_full(measurement: Measurement) -> bool:
+    """Returns whether at least 98 % of the calls were ok."""
+    counts = measurement.counts
+    expected = counts.sent - counts.cancelled - counts.corrupt
+    return expected > 0 and counts.ok >= SERVED_IN_FULL * expected
 
 
-def _rate(spell: Spell) -> float:
-    return spell.rate or 0.0
+def _rate(measurement: Measurement) -> float:
+    return measurement.rate or 0.0

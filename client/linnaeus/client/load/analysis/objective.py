@@ -1,7 +1,4 @@
-"""What a search wants of a spell, and the rates of a ramp, as the command line writes them.
-
-It must not know how a spell was run.
-"""
+"""Parses the objective of a search and the rates of a ramp; checks whether a measurement meets an objective."""
 
 import math
 import re
@@ -9,7 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from linnaeus.client.load.measurement.histograms import Histogram
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.results import Measurement
 
 _MEASURES = {"p50": 50.0, "p90": 90.0, "p95": 95.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0, "mean": None}
 _PATTERN = re.compile(r"(?P<measure>[a-z0-9.]+)\s*(?P<relation><=?)\s*(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>ms|s)")
@@ -17,15 +14,15 @@ _PATTERN = re.compile(r"(?P<measure>[a-z0-9.]+)\s*(?P<relation><=?)\s*(?P<number
 
 @dataclass(frozen=True, slots=True)
 class Objective:
-    """A bound on latency that a spell meets or not, such as `p99<100ms`.
+    """A bound on latency, such as `p99<100ms`.
 
-    A call that was not ok counts as infinitely late, whatever became of it: a server that refuses half of its calls
-    meets no bound on p90. Calls that the tester itself cancelled or spoilt are left out.
+    The latency of a call that was not ok counts as infinite: a server that refuses half of its calls meets no bound on
+    p90. Calls that the load tester itself cancelled or corrupted do not count.
 
     Attributes:
         text: as it was written.
         measure: p50, p90, p95, p99, p99.9, max or mean.
-        strict: whether the bound itself is too much (`<`) or just met (`<=`).
+        strict: whether the latency must be below the bound (`<`) or may equal it (`<=`).
         bound_seconds: the bound.
     """
 
@@ -36,10 +33,10 @@ class Objective:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Reads an objective such as `p99<100ms` or `mean <= 0.5 s`.
+        """Parses an objective such as `p99<100ms` or `mean <= 0.5 s`.
 
         Raises:
-            ValueError: it is none; says how one is written.
+            ValueError: if it is malformed. The message says how one is written.
         """
         match = _PATTERN.fullmatch(text.strip().lower())
         if match is None or match["measure"] not in _MEASURES:
@@ -50,29 +47,29 @@ class Objective:
         bound = float(match["number"]) / (1000.0 if match["unit"] == "ms" else 1.0)
         return cls(text.strip(), match["measure"], match["relation"] == "<", bound)
 
-    def met_by(self, spell: Spell) -> bool:
-        """Whether the spell kept the bound; one in which nothing was sent did not."""
-        value = self.value_of(spell)
+    def is_met_by(self, measurement: Measurement) -> bool:
+        """Returns whether the measurement meets the bound; one in which nothing was sent does not."""
+        value = self.value_of(measurement)
         return value < self.bound_seconds if self.strict else value <= self.bound_seconds
 
-    def value_of(self, spell: Spell) -> float:
-        """The measure over all calls, in seconds; infinite where too many were not ok."""
-        counts = spell.counts
+    def value_of(self, measurement: Measurement) -> float:
+        """Returns the measure over all calls, in seconds; infinite if too many were not ok."""
+        counts = measurement.counts
         total = counts.sent - counts.cancelled - counts.corrupt
         percentile = _MEASURES[self.measure]
         if percentile is None:
-            return spell.latency.mean if 0 < total == counts.ok else math.inf
+            return measurement.latency.mean if 0 < total == counts.ok else math.inf
         rank = math.ceil(percentile / 100.0 * total)
         if total == 0 or rank > counts.ok:
             return math.inf
-        return Histogram.from_text(spell.latency.histogram).at_rank(rank)
+        return Histogram.from_text(measurement.latency.histogram).at_rank(rank)
 
 
 def parse_ramp(text: str) -> tuple[float, ...]:
-    """Reads `FROM:TO:STEPS`, such as `100:1000:10`, as that many rates at even distances, both ends included.
+    """Parses `FROM:TO:STEPS`, such as `100:1000:10`, into that many evenly spaced rates, both ends included.
 
     Raises:
-        ValueError: it is not that; says what is wrong.
+        ValueError: if it is malformed. The message says what is wrong.
     """
     parts = text.split(":")
     try:

@@ -1,27 +1,24 @@
-"""Which rate to try next on the way to the highest that meets an objective.
-
-It must not know how a rate is tried.
-"""
+"""The next rate to try in the search for the highest rate that meets an objective."""
 
 PRECISION = 1.02
 
 
-class Bisection:
-    """A search from `lowest` to `highest`: doubling until a rate fails, then halving the gap, down to 2 %.
+class RateSearch:
+    """A search from `lowest` to `highest`: doubles until a rate fails, then bisects, down to 2 %.
 
-    A rate that fails is tried once more before that counts, so that one hiccup does not spoil the search.
+    A rate that fails is tried a second time before that counts, so that one disturbance does not spoil the search.
 
-        search = Bisection(100, 10_000)
+        search = RateSearch(100, 10_000)
         while (rate := search.next_rate) is not None:
-            search.tell(met=try_it(rate))
+            search.report(met=try_it(rate))
         print(search.found)
 
     Attributes:
-        next_rate: to be tried; None when the search is over.
+        next_rate: the rate to try; None when the search has ended.
         found: the highest rate so far that met the objective; None if none did.
 
     Raises:
-        ValueError: `lowest` is not above 0, or above `highest`.
+        ValueError: if `lowest` is not above 0 or exceeds `highest`.
     """
 
     def __init__(self, lowest: float, highest: float) -> None:
@@ -29,22 +26,22 @@ class Bisection:
             raise ValueError(f"a search needs a lowest rate above 0 and at most the highest, not {lowest} to {highest}")
         self._highest = highest
         self._failed: float | None = None
-        self._second_try = False
+        self._is_second_try = False
         self.found: float | None = None
         self.next_rate: float | None = lowest
 
-    def tell(self, met: bool) -> None:
-        """Takes in what became of `next_rate`.
+    def report(self, met: bool) -> None:
+        """Takes the result of `next_rate`.
 
         Raises:
-            ValueError: the search is over.
+            ValueError: if the search has ended.
         """
         if self.next_rate is None:
             raise ValueError("the search is over: there is no rate to tell about")
-        if not met and not self._second_try:
-            self._second_try = True
+        if not met and not self._is_second_try:
+            self._is_second_try = True
             return
-        self._second_try = False
+        self._is_second_try = False
         if met:
             self.found = self.next_rate
         else:

@@ -1,0 +1,1 @@
+"""The load generator: worker processes that send calls and record their outcomes."""

@@ -1,6 +1,6 @@
-"""When calls of an open loop are meant to be sent.
+"""The arrival process of an open loop: the times at which calls are to be sent.
 
-It must not know what a call is, nor read a clock: the same plan gives the same moments.
+Reads no clock: the same plan gives the same times.
 """
 
 import random
@@ -10,28 +10,28 @@ from itertools import count
 from linnaeus.client.load.plan import Plan
 
 
-def intended_moments(plan: Plan, index: int, processes: int) -> Iterator[float]:
-    """The moments at which process `index` of `processes` is meant to send, rising.
+def arrival_times(plan: Plan, index: int, processes: int) -> Iterator[float]:
+    """Yields the times at which worker process `index` of `processes` is to send, in ascending order.
 
-    Poisson arrivals are one independent Poisson process each: together they are one of the plan's whole rate. Constant
-    arrivals are one even schedule that the processes serve in turn.
+    With Poisson arrivals, each worker has an independent Poisson process; together they are one with the plan's rate.
+    With constant arrivals, the workers serve one even schedule in turn.
 
     Yields:
-        Seconds from the start of measuring, from -warmup_seconds up to duration_seconds, the latter excluded.
+        Seconds from the start of the measurement, from -warmup_seconds up to but not including duration_seconds.
     """
     rate = (plan.rate or 0.0) / plan.images_per_call
     if plan.arrivals == "poisson":
-        moments = _poisson(rate / processes, -plan.warmup_seconds, random.Random(f"{plan.seed} arrivals {index}"))
+        times = _poisson(rate / processes, -plan.warmup_seconds, random.Random(f"{plan.seed} arrivals {index}"))
     else:
-        moments = (step / rate - plan.warmup_seconds for step in count(index, processes))
-    for moment in moments:
-        if moment >= plan.duration_seconds:
+        times = (step / rate - plan.warmup_seconds for step in count(index, processes))
+    for time in times:
+        if time >= plan.duration_seconds:
             return
-        yield moment
+        yield time
 
 
-def _poisson(rate: float, start: float, chance: random.Random) -> Iterator[float]:
-    moment = start
+def _poisson(rate: float, start: float, rng: random.Random) -> Iterator[float]:
+    time = start
     while True:
-        moment += chance.expovariate(rate)
-        yield moment
+        time += rng.expovariate(rate)
+        yield time

@@ -1,4 +1,4 @@
-"""Time as a sending process has it: seconds from the start of measuring, and a sleep that can be cut short."""
+"""The clock of a worker process: seconds from the start of the measurement, and a sleep that can be interrupted."""
 
 import threading
 import time
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """`now` and `wake` may be used by any thread, `wait` by one."""
+    """A clock. Any thread may use `now` and `wake`, one thread `wait`."""
 
     def now(self) -> float:
-        """Seconds since measuring began; negative before."""
+        """Returns the seconds since the measurement began; negative during the warm-up."""
 
     def wait(self, seconds: float) -> None:
-        """Returns after that time, or at once when `wake` is called or was called since the last wait."""
+        """Returns after that time, or as soon as `wake` is called or if it was called since the last wait."""
 
     def wake(self) -> None:
         """Ends the wait."""
@@ -22,12 +22,12 @@ class MonotonicClock:
     """A `Clock` on `time.monotonic`, which all processes of a machine share.
 
     Args:
-        start: the moment on that clock at which measuring begins.
+        start: the start of the measurement on that clock.
     """
 
     def __init__(self, start: float) -> None:
         self._start = start
-        self._awake = threading.Event()
+        self._wake_event = threading.Event()
 
     def now(self) -> float:
         """See `Clock`."""
@@ -36,9 +36,9 @@ class MonotonicClock:
     def wait(self, seconds: float) -> None:
         """See `Clock`."""
         if seconds > 0:
-            self._awake.wait(seconds)
-        self._awake.clear()
+            self._wake_event.wait(seconds)
+        self._wake_event.clear()
 
     def wake(self) -> None:
         """See `Clock`."""
-        self._awake.set()
+        self._wake_event.set()

@@ -1,235 +1,254 @@
-"""One process's share of a spell: sends messages at set moments or from so many callers, and records their ends.
+"""The share of a measurement that one worker process sends, in an open or a closed loop.
 
-It must not know of gRPC, of other processes or of real time: callers and the clock are handed in.
+Does not know gRPC, other processes or real time: connections and the clock are passed in.
 """
 
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from linnaeus.client.load.generator.call_outcomes import CANCELLED, DEADLINE_EXCEEDED, Judge
+from linnaeus.client.load.generator.call_outcomes import CANCELLED, DEADLINE_EXCEEDED, OutcomeChecker
 from linnaeus.client.load.generator.clock import Clock
-from linnaeus.client.load.generator.records import News, Outcome, Records, Top
-from linnaeus.client.load.generator.request_messages import Message, Messages
+from linnaeus.client.load.generator.process_messages import Update
+from linnaeus.client.load.generator.records import CallOutcome, Records, TopClass
+from linnaeus.client.load.generator.request_messages import RequestMessage, RequestMessages
 from linnaeus.client.load.generator.timers import Timers
 from linnaeus.client.load.generator.unary_calls import Caller, Cancel, Results, failed
 from linnaeus.client.load.plan import Plan
 
-NEWS_PERIOD_SECONDS = 0.25
-# Of cancelled calls: most are cut off while they wait or run, some before they arrive, some after they were answered.
+UPDATE_INTERVAL_SECONDS = 0.25
+# Most cancelled calls are then waiting or running; some have not arrived, some were answered.
 MEAN_SECONDS_TO_CANCEL = 0.005
-# A sender that is behind at the end may still send what was due, so long; more would stretch the spell.
+# A generator that lags behind at the end may still send what was due, for this long; more would extend the measurement.
 GRACE_SECONDS = 0.25
-# gRPC ends a call at its deadline; this much later the tester no longer trusts it to.
-PATIENCE_SECONDS = 5.0
+# gRPC ends a call at its deadline. This much later, the load tester ends it itself.
+END_TIMEOUT_SECONDS = 5.0
 
 
-class Sender:
-    """Sends one process's share; `run` on one thread, calls end on others, `stop` and `drop` on any.
+class LoadGenerator:
+    """Sends one process's share. One thread runs it, calls end in others; any thread may use `stop` and `cancel_all`.
 
-    - Every message sent is recorded once for each picture it carries.
-    - A call's latency runs from the moment it was meant to be sent, however late it left.
-    - In an open loop the moments are given; in a closed one each of `callers_at_once` sends when its last call ended.
+    Invariants:
+        - every request that is sent is recorded once for each of its images;
+        - latency counts from the scheduled time of a call, however late it was sent;
+        - in an open loop the times are given; in a closed loop each caller sends when its last call has ended.
 
     Args:
         plan: the whole plan.
-        messages: what to send.
-        callers: connections, used in turn.
-        clock: time, from the start of measuring.
-        tell: gets what happened about four times a second, on the thread of `run`.
+        messages: the requests.
+        callers: the connections, used in turn.
+        clock: time from the start of the measurement.
+        report: called about four times a second, in the thread that runs the generator.
         seed: of cancellations.
     """
 
     def __init__(
         self,
         plan: Plan,
-        messages: Messages,
+        messages: RequestMessages,
         callers: Sequence[Caller],
         clock: Clock,
-        tell: Callable[[News], None],
+        report: Callable[[Update], None],
         seed: str = "",
     ) -> None:
         self._plan = plan
         self._messages = messages
         self._callers = callers
         self._clock = clock
-        self._tell = tell
-        self._chance = random.Random(f"{plan.seed} cancel {seed}")
-        self._judge = Judge(plan.deadline_seconds)
+        self._report = report
+        self._rng = random.Random(f"{plan.seed} cancel {seed}")
+        self._checker = OutcomeChecker(plan.deadline_seconds)
         self._lock = threading.Lock()
         self._records = Records()
-        self._flights: set[_Flight] = set()
+        self._in_flight: set[_Call] = set()
         self._timers = Timers(clock)
-        self._sending = True
-        self._repeats = False
-        self._waits_for_room = False
+        self._is_sending = True
+        self._is_closed_loop = False
+        self._waits_for_slot = False
         self.was_full = False
         self.not_sent = 0
 
     @property
-    def first_answers(self) -> dict[int, Top]:
-        """What each picture was answered first, by its place in the plan."""
-        return self._judge.first_answers
+    def first_answers(self) -> dict[int, TopClass]:
+        """The first answer for each image, by the image's index in the plan."""
+        return self._checker.first_answers
 
-    def run_open(self, moments: Iterator[float], max_in_flight: int) -> None:
-        """Sends at these moments, rising, with at most so many messages in flight; returns when all have ended."""
-        self._tell_later()
-        for index, moment in enumerate(moments):
-            self._pause_until(moment)
-            self._wait_for_room(max_in_flight)
-            if not self._sending:
+    def run_open_loop(self, times: Iterator[float], max_in_flight: int) -> None:
+        """Sends at the given times, in ascending order; returns when all calls have ended.
+
+        Args:
+            times: in seconds from the start of the measurement.
+            max_in_flight: the maximum number of requests in flight; a further one is delayed.
+        """
+        self._schedule_update()
+        for index, scheduled in enumerate(times):
+            self._sleep_until(scheduled)
+            self._wait_for_slot(max_in_flight)
+            if not self._is_sending:
                 break
             if self._clock.now() > self._plan.duration_seconds + GRACE_SECONDS:
-                self._count_not_sent(moment, moments)
+                self._count_not_sent(scheduled, times)
                 break
-            self._send(moment, index % len(self._callers))
+            self._send(scheduled, index % len(self._callers))
         self._drain()
 
-    def run_closed(self, callers_at_once: int) -> None:
-        """Keeps so many messages in flight from the start of the warm-up to the end; returns when all have ended."""
-        self._tell_later()
-        self._pause_until(-self._plan.warmup_seconds)
-        self._repeats = True
-        for caller in range(callers_at_once):
-            if self._sending:
+    def run_closed_loop(self, concurrency: int) -> None:
+        """Keeps `concurrency` requests in flight from the start of the warm-up; returns when all calls have ended."""
+        self._schedule_update()
+        self._sleep_until(-self._plan.warmup_seconds)
+        self._is_closed_loop = True
+        for caller in range(concurrency):
+            if self._is_sending:
                 self._send(self._clock.now(), caller % len(self._callers))
-        self._pause_until(self._plan.duration_seconds)
+        self._sleep_until(self._plan.duration_seconds)
         self._drain()
 
-    def at(self, moment: float, action: Callable[[], object]) -> None:
-        """Has something done at a moment, on the thread of `run`."""
-        self._timers.at(moment, action)
+    def schedule(self, when: float, callback: Callable[[], object]) -> None:
+        """Schedules a callback in the thread that runs the generator."""
+        self._timers.schedule(when, callback)
 
     def stop(self) -> None:
         """Sends nothing more."""
         with self._lock:
-            self._sending = False
+            self._is_sending = False
         self._timers.wake()
 
-    def drop(self) -> None:
-        """Sends nothing more and cancels what is in flight."""
+    def cancel_all(self) -> None:
+        """Sends nothing more and cancels the calls in flight."""
         self.stop()
-        self._timers.at(self._clock.now(), self._cancel_all)
+        self._timers.schedule(self._clock.now(), self._cancel_in_flight)
 
-    def _send(self, moment: float, lane: int) -> None:
-        with self._lock:
-            flight = self._take_off(moment, lane)
-        self._launch(flight)
-
-    def _take_off(self, moment: float, lane: int) -> "_Flight":
-        flight = _Flight(self, self._messages.next(), moment, self._clock.now(), lane)
-        self._flights.add(flight)
-        if self._plan.cancel_rate and self._chance.random() < self._plan.cancel_rate:
-            flight.to_cancel_at = flight.sent + self._chance.expovariate(1.0 / MEAN_SECONDS_TO_CANCEL)
-        return flight
-
-    def _launch(self, flight: "_Flight") -> None:
-        flight.cancel = self._callers[flight.lane].begin(flight.message, self._plan.deadline_seconds, flight.end)
-        if flight.to_cancel_at is not None:
-            self._timers.at(flight.to_cancel_at, flight.give_up)
-
-    def ended(self, flight: "_Flight", results: Results) -> None:
-        """Takes in the end of a call, and sends the caller's next one in a closed loop."""
+    def handle_end(self, call: "_Call", results: Results) -> None:
+        """Records the end of a call; in a closed loop, sends the caller's next one."""
         now = self._clock.now()
-        following = None
+        next_call = None
         with self._lock:
-            if flight not in self._flights:
+            if call not in self._in_flight:
                 return
-            self._record(flight, results, now - flight.moment)
-            self._flights.remove(flight)
-            # In one step with the removal: else the drain could see no flight while a caller is between two.
-            if self._repeats and self._sending and now < self._plan.duration_seconds:
-                following = self._take_off(now, flight.lane)
-        if self._waits_for_room or not self._sending:
+            self._record(call, results, now - call.scheduled)
+            self._in_flight.remove(call)
+            # In one step with the removal: otherwise `_drain` could find no call between two calls of a caller.
+            if self._is_closed_loop and self._is_sending and now < self._plan.duration_seconds:
+                next_call = self._add_call(now, call.caller)
+        if self._waits_for_slot or not self._is_sending:
             self._timers.wake()
-        if following is not None:
-            self._launch(following)
+        if next_call is not None:
+            self._start(next_call)
 
-    def _record(self, flight: "_Flight", results: Results, latency: float) -> None:
-        lag = flight.sent - flight.moment
-        for picture, (code, top) in zip(flight.message.pictures, results, strict=True):
-            if flight.given_up and code == CANCELLED:
-                outcome = Outcome.CANCELLED
-            elif flight.message.spoilt:
-                outcome = self._judge.outcome_of_spoilt(code)
+    def _send(self, scheduled: float, caller: int) -> None:
+        with self._lock:
+            call = self._add_call(scheduled, caller)
+        self._start(call)
+
+    def _add_call(self, scheduled: float, caller: int) -> "_Call":
+        call = _Call(self, self._messages.next(), scheduled, self._clock.now(), caller)
+        self._in_flight.add(call)
+        if self._plan.cancel_rate and self._rng.random() < self._plan.cancel_rate:
+            call.cancel_at = call.sent + self._rng.expovariate(1.0 / MEAN_SECONDS_TO_CANCEL)
+        return call
+
+    def _start(self, call: "_Call") -> None:
+        call.on_cancel = self._callers[call.caller].start(call.message, self._plan.deadline_seconds, call.end)
+        if call.cancel_at is not None:
+            self._timers.schedule(call.cancel_at, call.cancel)
+
+    def _record(self, call: "_Call", results: Results, latency: float) -> None:
+        lag = call.sent - call.scheduled
+        for image, (code, top) in zip(call.message.images, results, strict=True):
+            if call.was_cancelled and code == CANCELLED:
+                outcome = CallOutcome.CANCELLED
+            elif call.message.corrupt:
+                outcome = self._checker.outcome_of_corrupt(code)
             else:
-                outcome = self._judge.outcome(code, top, picture, latency)
-            self._records.add(flight.moment, lag, latency, outcome, code)
+                outcome = self._checker.outcome(code, top, image, latency)
+            self._records.add(call.scheduled, lag, latency, outcome, code)
 
-    def _wait_for_room(self, max_in_flight: int) -> None:
-        while self._sending and len(self._flights) >= max_in_flight:
-            self.was_full = self._waits_for_room = True
-            # Looked at again after the flag is up: a call that ended before that woke nobody.
-            if len(self._flights) >= max_in_flight:
-                self._timers.wait(NEWS_PERIOD_SECONDS)
-            self._waits_for_room = False
+    def _wait_for_slot(self, max_in_flight: int) -> None:
+        while self._is_sending and len(self._in_flight) >= max_in_flight:
+            self.was_full = self._waits_for_slot = True
+            # Checked again after the flag is set: a call that ended before that did not wake this thread.
+            if len(self._in_flight) >= max_in_flight:
+                self._timers.wait(UPDATE_INTERVAL_SECONDS)
+            self._waits_for_slot = False
 
     def _count_not_sent(self, first: float, rest: Iterator[float]) -> None:
-        missed = (first >= 0) + sum(moment >= 0 for moment in rest)
+        missed = (first >= 0) + sum(scheduled >= 0 for scheduled in rest)
         self.not_sent = missed * self._plan.images_per_call
 
-    def _pause_until(self, moment: float) -> None:
+    def _sleep_until(self, when: float) -> None:
         self._timers.run_due()
-        while self._sending and (left := moment - self._clock.now()) > 0:
-            self._timers.wait(left)
+        while self._is_sending and (remaining := when - self._clock.now()) > 0:
+            self._timers.wait(remaining)
 
     def _drain(self) -> None:
         self.stop()
-        patience_ends = self._clock.now() + self._plan.deadline_seconds + PATIENCE_SECONDS
-        self._timers.at(patience_ends, self._abandon_all)
-        while self._flights:
-            self._timers.wait(NEWS_PERIOD_SECONDS)
-        self._tell_news()
+        ends_at = self._clock.now() + self._plan.deadline_seconds + END_TIMEOUT_SECONDS
+        self._timers.schedule(ends_at, self._expire_in_flight)
+        while self._in_flight:
+            self._timers.wait(UPDATE_INTERVAL_SECONDS)
+        self._send_update()
 
-    def _cancel_all(self) -> None:
-        for flight in self._flights_now():
-            flight.give_up()
+    def _cancel_in_flight(self) -> None:
+        for call in self._calls_in_flight():
+            call.cancel()
 
-    def _abandon_all(self) -> None:
-        """Ends what outlived its deadline though gRPC should have ended it."""
-        for flight in self._flights_now():
-            self.ended(flight, failed(DEADLINE_EXCEEDED, len(flight.message.pictures)))
-            flight.give_up()
+    def _expire_in_flight(self) -> None:
+        """Ends calls that gRPC should have ended at their deadline."""
+        for call in self._calls_in_flight():
+            self.handle_end(call, failed(DEADLINE_EXCEEDED, len(call.message.images)))
+            call.cancel()
 
-    def _flights_now(self) -> list["_Flight"]:
+    def _calls_in_flight(self) -> list["_Call"]:
         with self._lock:
-            return list(self._flights)
+            return list(self._in_flight)
 
-    def _tell_later(self) -> None:
-        self._timers.at(self._clock.now() + NEWS_PERIOD_SECONDS, self._tell_often)
+    def _schedule_update(self) -> None:
+        self._timers.schedule(self._clock.now() + UPDATE_INTERVAL_SECONDS, self._update_periodically)
 
-    def _tell_often(self) -> None:
+    def _update_periodically(self) -> None:
         for caller in self._callers:
-            caller.end_late()
-        self._tell_news()
-        self._tell_later()
+            caller.expire()
+        self._send_update()
+        self._schedule_update()
 
-    def _tell_news(self) -> None:
+    def _send_update(self) -> None:
         with self._lock:
             records, self._records = self._records, Records()
-            in_flight = len(self._flights)
-        self._tell(News(records, in_flight))
+            in_flight = len(self._in_flight)
+        self._report(Update(records, in_flight))
 
 
-class _Flight:
-    """One message under way."""
+class _Call:
+    """One call in flight.
 
-    __slots__ = ("cancel", "given_up", "lane", "message", "moment", "sender", "sent", "to_cancel_at")
+    Attributes:
+        message: the request.
+        scheduled: when it was to be sent, in seconds from the start of the measurement.
+        sent: when it was sent.
+        caller: the index of its connection.
+        cancel_at: when the load tester cancels it; None for never.
+        on_cancel: cancels it; None until it has started.
+        was_cancelled: whether the load tester has cancelled it.
+    """
 
-    def __init__(self, sender: Sender, message: Message, moment: float, sent: float, lane: int) -> None:
-        self.sender = sender
+    __slots__ = ("_generator", "caller", "cancel_at", "message", "on_cancel", "scheduled", "sent", "was_cancelled")
+
+    def __init__(
+        self, generator: LoadGenerator, message: RequestMessage, scheduled: float, sent: float, caller: int
+    ) -> None:
+        self._generator = generator
         self.message = message
-        self.moment = moment
+        self.scheduled = scheduled
         self.sent = sent
-        self.lane = lane
-        self.given_up = False
-        self.to_cancel_at: float | None = None
-        self.cancel: Cancel | None = None
+        self.caller = caller
+        self.was_cancelled = False
+        self.cancel_at: float | None = None
+        self.on_cancel: Cancel | None = None
 
     def end(self, results: Results) -> None:
-        self.sender.ended(self, results)
+        self._generator.handle_end(self, results)
 
-    def give_up(self) -> None:
-        if self.cancel is not None:
-            self.given_up = True
-            self.cancel()
+    def cancel(self) -> None:
+        if self.on_cancel is not None:
+            self.was_cancelled = True
+            self.on_cancel()

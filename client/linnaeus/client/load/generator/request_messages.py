@@ -1,7 +1,4 @@
-"""What is sent: every picture as a ready message, whole or spoilt.
-
-It must not know when a message is sent or over which connection.
-"""
+"""The requests that are sent: serialised once for each image, intact or corrupt."""
 
 import random
 from collections.abc import Sequence
@@ -17,79 +14,79 @@ _PRIORITIES = {
     "normal": messages.PRIORITY_NORMAL,
     "high": messages.PRIORITY_HIGH,
 }
-# Every format tells itself by its first bytes: without them no decoder knows what it is looking at.
-_SPOILT_BYTES = 16
-# Batches repeat after at most as many messages as there are pictures.
-_MESSAGES_KEPT = 1024
+# Every image format is recognised by its first bytes; without them no decoder can read a file.
+_CORRUPTED_BYTES = 16
+# Batches repeat after at most as many requests as there are images.
+_CACHED_REQUESTS = 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One message, ready to be sent.
+class RequestMessage:
+    """A request that is ready to be sent.
 
     Attributes:
-        body: the request, serialised; a stream's lacks its correlation id.
-        pictures: the places in the plan of the pictures it carries.
-        spoilt: whether they were made undecodable.
+        body: the serialised request; that of a stream lacks its correlation id.
+        images: the indices in the plan of its images.
+        corrupt: whether the images were made undecodable.
     """
 
     body: bytes
-    pictures: tuple[int, ...]
-    spoilt: bool
+    images: tuple[int, ...]
+    corrupt: bool
 
 
-class Messages:
-    """Hands out messages, picture by picture in turn, some of them spoilt; one thread at a time.
+class RequestMessages:
+    """Returns requests with the images in turn, some of them corrupt; for one thread at a time.
 
     Args:
-        plan: says which pictures and how many are spoilt.
-        index: of the process; each begins at another picture.
-        processes: how many there are.
+        plan: the images, and the share of corrupt ones.
+        index: of the worker process; each begins with another image.
+        processes: the number of worker processes.
 
     Raises:
-        OSError: a picture cannot be read.
+        OSError: if an image cannot be read.
     """
 
     def __init__(self, plan: Plan, index: int, processes: int) -> None:
         self._plan = plan
         self._files = [path.read_bytes() for path in plan.pictures]
-        self._place = len(self._files) * index // processes
-        self._chance = random.Random(f"{plan.seed} spoilt {index}")
-        self._made = lru_cache(maxsize=_MESSAGES_KEPT)(self._make)
+        self._position = len(self._files) * index // processes
+        self._rng = random.Random(f"{plan.seed} spoilt {index}")
+        self._cached = lru_cache(maxsize=_CACHED_REQUESTS)(self._make)
 
-    def next(self) -> Message:
-        """The next message."""
-        place, count = self._place, self._plan.images_per_call
-        self._place = (place + count) % len(self._files)
-        if self._plan.corrupt_rate and self._chance.random() < self._plan.corrupt_rate:
-            return self._make(place, True)
-        return self._made(place, False)
+    def next(self) -> RequestMessage:
+        """Returns the next request."""
+        position, count = self._position, self._plan.images_per_call
+        self._position = (position + count) % len(self._files)
+        if self._plan.corrupt_rate and self._rng.random() < self._plan.corrupt_rate:
+            return self._make(position, True)
+        return self._cached(position, False)
 
-    def _make(self, place: int, spoilt: bool) -> Message:
-        places = tuple((place + step) % len(self._files) for step in range(self._plan.images_per_call))
-        files = [self._spoil(self._files[each]) if spoilt else self._files[each] for each in places]
-        return Message(request_body(self._plan, files), places, spoilt)
+    def _make(self, position: int, corrupt: bool) -> RequestMessage:
+        images = tuple((position + step) % len(self._files) for step in range(self._plan.images_per_call))
+        files = [self._corrupted(self._files[index]) if corrupt else self._files[index] for index in images]
+        return RequestMessage(request_body(self._plan, files), images, corrupt)
 
-    def _spoil(self, file: bytes) -> bytes:
-        """Cuts a file off in its header or turns its first bytes over: no decoder can read either."""
-        if self._chance.random() < 0.5:
-            return file[: self._chance.randint(1, _SPOILT_BYTES - 1)]
-        return bytes(byte ^ 0xFF for byte in file[:_SPOILT_BYTES]) + file[_SPOILT_BYTES:]
+    def _corrupted(self, file: bytes) -> bytes:
+        """Truncates a file in its header or inverts its first bytes; no decoder can read either."""
+        if self._rng.random() < 0.5:
+            return file[: self._rng.randint(1, _CORRUPTED_BYTES - 1)]
+        return bytes(byte ^ 0xFF for byte in file[:_CORRUPTED_BYTES]) + file[_CORRUPTED_BYTES:]
 
 
 def request_body(plan: Plan, files: Sequence[bytes]) -> bytes:
-    """The plan's request for these files, serialised."""
+    """Returns the plan's serialised request for these files."""
     images = [messages.Image(encoded=file) for file in files]
     if plan.rpc == "batch":
-        return _asking(messages.ClassifyBatchRequest(images=images), plan)
-    kind = messages.StreamClassifyRequest if plan.rpc == "stream" else messages.ClassifyRequest
-    return _asking(kind(image=images[0]), plan)
+        return _serialize(messages.ClassifyBatchRequest(images=images), plan)
+    message_type = messages.StreamClassifyRequest if plan.rpc == "stream" else messages.ClassifyRequest
+    return _serialize(message_type(image=images[0]), plan)
 
 
-def _asking(
+def _serialize(
     request: messages.ClassifyRequest | messages.ClassifyBatchRequest | messages.StreamClassifyRequest, plan: Plan
 ) -> bytes:
-    """What the three requests have in common."""
+    """Sets the fields that the three requests have in common."""
     request.model = plan.model
     request.version = plan.version
     request.top_k = plan.top_k

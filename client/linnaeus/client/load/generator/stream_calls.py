@@ -1,6 +1,6 @@
-"""Sends messages over one long-lived `StreamClassify` call and pairs answers with them by correlation id.
+"""Sends requests over one StreamClassify call and matches the answers by correlation id.
 
-It must not know when or why a message is sent.
+Does not know when or why a request is sent.
 """
 
 import threading
@@ -11,23 +11,24 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from linnaeus.client.load.generator.request_messages import Message
-from linnaeus.client.load.generator.unary_calls import SERVICE, Cancel, Ended, Results, failed, read_result
+from linnaeus.client.load.generator.request_messages import RequestMessage
+from linnaeus.client.load.generator.unary_calls import SERVICE, Cancel, OnEnd, Results, failed, read_image_result
 from linnaeus.v1 import classifier_pb2 as messages
 
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
-_LEAST_SECONDS = 1e-6  # to the server, 0 is no time limit
+_MIN_SECONDS = 1e-6  # the server takes 0 for no time limit
 
 
 class StreamCaller:
-    """Messages that share one stream, which is opened anew when it has ended; any thread may use it.
+    """Sends requests over one stream and opens another one when it has ended; any thread may use it.
 
-    - The server is told how much time each message has. One whose answer is not there by then ends as
-      DEADLINE_EXCEEDED; an answer that comes later is dropped.
-    - When the stream ends, so does every message in flight, with the stream's status (UNAVAILABLE where that is OK:
-      the server left questions open).
+    Invariants:
+        - the server is told how much time each request has. A request without an answer by then ends as
+          DEADLINE_EXCEEDED; a later answer is dropped;
+        - when the stream ends, so does every request in flight, with the stream's status, or UNAVAILABLE if that is OK:
+          the server left requests without an answer.
     """
 
     def __init__(self, channel: grpc.Channel) -> None:
@@ -38,19 +39,19 @@ class StreamCaller:
         self._lock = threading.Lock()
         self._stream: _Stream | None = None
 
-    def begin(self, message: Message, timeout_seconds: float, ended: Ended) -> Cancel:
-        """Sends a message; see `Caller`."""
+    def start(self, message: RequestMessage, timeout_seconds: float, on_end: OnEnd) -> Cancel:
+        """Sends a request; see `Caller`."""
         with self._lock:
-            if self._stream is None or self._stream.is_over:
+            if self._stream is None or self._stream.has_ended:
                 self._stream = _Stream(self._method)
             stream = self._stream
-        return stream.send(message, time.monotonic() + timeout_seconds, ended)
+        return stream.send(message, time.monotonic() + timeout_seconds, on_end)
 
-    def end_late(self) -> None:
-        """Ends the messages whose deadline has passed."""
+    def expire(self) -> None:
+        """Ends the requests whose deadline has passed."""
         stream = self._stream
         if stream is not None:
-            stream.end_late(time.monotonic())
+            stream.expire(time.monotonic())
 
     def close(self) -> None:
         """Ends the stream and closes the connection."""
@@ -60,65 +61,65 @@ class StreamCaller:
         self._channel.close()
 
 
-class _Waiting(NamedTuple):
+class _Pending(NamedTuple):
     deadline: float
-    ended: Ended
+    on_end: OnEnd
 
 
 class _Stream:
-    """One stream, from its first message to its end."""
+    """One stream, from its first request to its end."""
 
     def __init__(self, method: Any) -> None:
         self._lock = threading.Lock()
-        self._waiting: dict[int, _Waiting] = {}
-        self._last_identity = 0
+        self._pending: dict[int, _Pending] = {}
+        self._last_id = 0
         self._bodies: SimpleQueue[bytes | None] = SimpleQueue()
-        self._answers = method(iter(self._bodies.get, None))
-        self.is_over = False
-        threading.Thread(target=self._read, daemon=True).start()
+        self._responses = method(iter(self._bodies.get, None))
+        self.has_ended = False
+        threading.Thread(target=self._receive, daemon=True).start()
 
-    def send(self, message: Message, deadline: float, ended: Ended) -> Cancel:
+    def send(self, message: RequestMessage, deadline: float, on_end: OnEnd) -> Cancel:
         with self._lock:
-            self._last_identity += 1
-            identity, is_over = self._last_identity, self.is_over
-            self._waiting[identity] = _Waiting(deadline, ended)
-        # Serialised messages of one kind may be put end to end: the fields add up.
-        seconds = max(deadline - time.monotonic(), _LEAST_SECONDS)
-        head = messages.StreamClassifyRequest(correlation_id=identity, timeout_seconds=seconds).SerializeToString()
-        self._bodies.put(head + message.body)
-        if is_over:
-            self._end(identity, failed(UNAVAILABLE, 1))
-        return partial(self._end, identity, failed(CANCELLED, 1))
+            self._last_id += 1
+            correlation_id, has_ended = self._last_id, self.has_ended
+            self._pending[correlation_id] = _Pending(deadline, on_end)
+        # Serialised messages of one type may be concatenated: their fields are merged.
+        seconds = max(deadline - time.monotonic(), _MIN_SECONDS)
+        head = messages.StreamClassifyRequest(correlation_id=correlation_id, timeout_seconds=seconds)
+        self._bodies.put(head.SerializeToString() + message.body)
+        if has_ended:
+            self._end(correlation_id, failed(UNAVAILABLE, 1))
+        return partial(self._end, correlation_id, failed(CANCELLED, 1))
 
-    def end_late(self, now: float) -> None:
+    def expire(self, now: float) -> None:
         with self._lock:
-            late = [identity for identity, waiting in self._waiting.items() if waiting.deadline <= now]
-        for identity in late:
-            self._end(identity, failed(DEADLINE_EXCEEDED, 1))
+            late = [correlation_id for correlation_id, pending in self._pending.items() if pending.deadline <= now]
+        for correlation_id in late:
+            self._end(correlation_id, failed(DEADLINE_EXCEEDED, 1))
 
     def close(self) -> None:
         self._bodies.put(None)
-        self._answers.cancel()
+        self._responses.cancel()
 
-    def _read(self) -> None:
+    def _receive(self) -> None:
         code = UNAVAILABLE
         try:
-            for answer in self._answers:
-                self._end(answer.correlation_id, [read_result(answer.result)])
+            for response in self._responses:
+                self._end(response.correlation_id, [read_image_result(response.result)])
         except grpc.RpcError as error:
             code = error.code().value[0]
-        self._finish(code)
+        self._handle_end(code)
 
-    def _finish(self, code: int) -> None:
+    def _handle_end(self, code: int) -> None:
         with self._lock:
-            self.is_over = True
-            left = list(self._waiting)
-        self._bodies.put(None)  # lets gRPC's thread that waits for more messages go
-        for identity in left:
-            self._end(identity, failed(code, 1))
+            self.has_ended = True
+            unanswered = list(self._pending)
+        self._bodies.put(None)  # ends gRPC's thread, which waits for another message
+        for correlation_id in unanswered:
+            self._end(correlation_id, failed(code, 1))
 
-    def _end(self, identity: int, results: Results) -> None:
+    def _end(self, correlation_id: int, results: Results) -> None:
         with self._lock:
-            waiting = self._waiting.pop(identity, None)
-        if waiting is not None:
-            waiting.ended(results)
+            pending = self._pending.pop(correlation_id, None)
+        if pending is not None:
+            pending.on_end(results)

@@ -1,7 +1,4 @@
-"""Things to be done at their moments by the one thread that waits.
-
-It must not know what they are.
-"""
+"""Timers: callbacks that run at set times in the thread that waits."""
 
 import heapq
 import threading
@@ -12,36 +9,36 @@ from linnaeus.client.load.generator.clock import Clock
 
 
 class Timers:
-    """Actions by moment; `at` and `wake` may be called from any thread, `wait` and `run_due` by one."""
+    """Callbacks by time. Any thread may use `schedule` and `wake`, one thread `wait` and `run_due`."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._order = count()
-        self._waiting: list[tuple[float, int, Callable[[], object]]] = []
+        self._timers: list[tuple[float, int, Callable[[], object]]] = []
 
-    def at(self, moment: float, action: Callable[[], object]) -> None:
-        """Has something done at a moment of the clock, or as soon as possible if it has passed."""
+    def schedule(self, when: float, callback: Callable[[], object]) -> None:
+        """Schedules a callback at a time of the clock; it runs as soon as possible if that has passed."""
         with self._lock:
-            heapq.heappush(self._waiting, (moment, next(self._order), action))
+            heapq.heappush(self._timers, (when, next(self._order), callback))
         self._clock.wake()
 
     def wake(self) -> None:
-        """Ends the wait, so that its caller looks around."""
+        """Makes `wait` return."""
         self._clock.wake()
 
     def wait(self, seconds: float) -> None:
-        """Sleeps so long, or until the next action is due or someone wakes it; does what is due."""
-        self._clock.wait(min(seconds, self._next_moment() - self._clock.now()))
+        """Sleeps for that time, or until a timer is due or `wake` is called; runs what is due."""
+        self._clock.wait(min(seconds, self._next_due() - self._clock.now()))
         self.run_due()
 
     def run_due(self) -> None:
-        """Does what is due."""
-        while self._next_moment() <= self._clock.now():
+        """Runs the callbacks that are due."""
+        while self._next_due() <= self._clock.now():
             with self._lock:
-                _, _, action = heapq.heappop(self._waiting)
-            action()
+                _, _, callback = heapq.heappop(self._timers)
+            callback()
 
-    def _next_moment(self) -> float:
+    def _next_due(self) -> float:
         with self._lock:
-            return self._waiting[0][0] if self._waiting else float("inf")
+            return self._timers[0][0] if self._timers else float("inf")

@@ -1,7 +1,4 @@
-"""The sending processes of one spell, seen from the parent: started together, listened to, stopped together.
-
-It must not know what becomes of a spell, nor how a call is sent.
-"""
+"""The worker processes of one measurement, as the parent process controls them."""
 
 import multiprocessing
 import time
@@ -9,49 +6,56 @@ from collections.abc import Iterator
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 
-from linnaeus.client.load.generator import worker_process as worker
-from linnaeus.client.load.generator.records import Broken, Drop, Finished, News, Ready, Start, Stop
+from linnaeus.client.load.generator import worker_process
+from linnaeus.client.load.generator.process_messages import (
+    CancelAll,
+    Finished,
+    Ready,
+    Start,
+    Stop,
+    Update,
+    WorkerFailed,
+)
 from linnaeus.client.load.plan import Plan
 
-# Between the last process's word that it is ready and the first call: for the word to start to reach them all.
+# From the last worker's `Ready` to the first call: the time for `Start` to reach all workers.
 _START_SECONDS = 0.2
 _END_SECONDS = 5.0
 
-# Whatever a process says.
-Word = Ready | News | Finished | Broken
+WorkerMessage = Ready | Update | Finished | WorkerFailed
 
 
 class LoadFailed(RuntimeError):
-    """A process of the tester could not go on; the message says why, in one sentence."""
+    """A worker process failed; the message says why, in one sentence."""
 
 
-class Fleet:
-    """Spawned processes, one share of the plan each; to be used in one thread, as a context manager that ends them.
+class WorkerPool:
+    """Spawned processes with one share of the plan each; a context manager that ends them, for one thread.
 
-    Spawned, not forked: gRPC's threads do not survive a fork. One is started even where one is enough, so that what
-    the parent draws never disturbs the measuring.
+    Spawned, not forked: gRPC's threads do not survive a fork. Even a single worker has a process of its own, so that
+    the parent's output does not disturb the measurement.
     """
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._members: dict[Connection, BaseProcess] = {}
-        self._waiting: set[Connection] = set()
+        self._workers: dict[Connection, BaseProcess] = {}
+        self._running: set[Connection] = set()
 
-    def __enter__(self) -> "Fleet":
+    def __enter__(self) -> "WorkerPool":
         context = multiprocessing.get_context("spawn")
         for index in range(self._plan.process_count):
-            ours, theirs = context.Pipe()
-            arguments = (theirs, self._plan, index, self._plan.process_count)
-            process = context.Process(target=worker.main, args=arguments, daemon=True)
+            parent_end, child_end = context.Pipe()
+            arguments = (child_end, self._plan, index, self._plan.process_count)
+            process = context.Process(target=worker_process.main, args=arguments, daemon=True)
             process.start()
-            theirs.close()
-            self._members[ours] = process
-        self._waiting = set(self._members)
+            child_end.close()
+            self._workers[parent_end] = process
+        self._running = set(self._workers)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pipe, process in self._members.items():
-            process.join(0.0 if pipe in self._waiting else _END_SECONDS)
+        for pipe, process in self._workers.items():
+            process.join(0.0 if pipe in self._running else _END_SECONDS)
             if process.is_alive():
                 process.terminate()
                 process.join()
@@ -59,56 +63,56 @@ class Fleet:
 
     @property
     def is_done(self) -> bool:
-        """Whether every process has said its last word."""
-        return not self._waiting
+        """Whether every worker has finished."""
+        return not self._running
 
-    def words(self, seconds: float) -> Iterator[tuple[Connection, Word]]:
-        """What processes say, waiting at most so long for the first word.
+    def receive(self, timeout_seconds: float) -> Iterator[tuple[Connection, WorkerMessage]]:
+        """Yields the workers' messages; waits for the first one at most for the timeout.
 
         Raises:
-            LoadFailed: a process broke or died.
+            LoadFailed: if a worker failed or died.
         """
-        for pipe in wait(list(self._waiting), timeout=seconds):
+        for pipe in wait(list(self._running), timeout=timeout_seconds):
             if isinstance(pipe, Connection):
-                yield pipe, self._hear(pipe)
+                yield pipe, self._receive_from(pipe)
 
     def start(self) -> float:
-        """Lets all begin together.
+        """Starts all workers at once.
 
         Returns:
-            The moment on `time.monotonic` at which measuring begins, after the warm-up.
+            The start of the measurement, after the warm-up, on `time.monotonic`.
         """
-        moment = time.monotonic() + _START_SECONDS + self._plan.warmup_seconds
-        self._say(Start(moment))
-        return moment
+        at = time.monotonic() + _START_SECONDS + self._plan.warmup_seconds
+        self._send(Start(at))
+        return at
 
     def stop(self) -> None:
-        """Lets none send anything more."""
-        self._say(Stop())
+        """Makes all workers stop sending."""
+        self._send(Stop())
 
-    def drop(self) -> None:
-        """Lets all cancel what is in flight."""
-        self._say(Drop())
+    def cancel_all(self) -> None:
+        """Makes all workers cancel their calls in flight."""
+        self._send(CancelAll())
 
-    def _hear(self, pipe: Connection) -> Word:
+    def _receive_from(self, pipe: Connection) -> WorkerMessage:
         try:
-            word: Word = pipe.recv()
+            message: WorkerMessage = pipe.recv()
         except (EOFError, OSError):
-            raise LoadFailed(self._obituary(pipe)) from None
-        if isinstance(word, Broken):
-            raise LoadFailed(f"a process of the tester could not go on: {word.reason}")
-        if isinstance(word, Finished):
-            self._waiting.discard(pipe)
-        return word
+            raise LoadFailed(self._death_reason(pipe)) from None
+        if isinstance(message, WorkerFailed):
+            raise LoadFailed(f"a process of the tester could not go on: {message.reason}")
+        if isinstance(message, Finished):
+            self._running.discard(pipe)
+        return message
 
-    def _obituary(self, pipe: Connection) -> str:
-        process = self._members[pipe]
+    def _death_reason(self, pipe: Connection) -> str:
+        process = self._workers[pipe]
         process.join(_END_SECONDS)
         return f"a process of the tester died with exit code {process.exitcode} before it had finished"
 
-    def _say(self, word: Start | Stop | Drop) -> None:
-        for pipe in self._waiting:
+    def _send(self, message: Start | Stop | CancelAll) -> None:
+        for pipe in self._running:
             try:
-                pipe.send(word)
-            except (BrokenPipeError, OSError):  # it died: `words` will tell
+                pipe.send(message)
+            except (BrokenPipeError, OSError):  # the worker died: `receive` will raise
                 continue

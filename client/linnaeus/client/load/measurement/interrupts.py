@@ -1,7 +1,4 @@
-"""Ctrl-C as a number that is looked at where it is safe, not as an exception anywhere.
-
-It must not know what is interrupted.
-"""
+"""Counts Ctrl-C, so that the main loop handles it at a safe place instead of as an exception anywhere."""
 
 import signal
 import threading
@@ -10,26 +7,26 @@ from typing import Any, Self
 
 
 class Interrupts:
-    """Counts SIGINT while it is entered, if on the main thread; elsewhere Python lets nobody listen.
+    """Counts SIGINT while the context is entered; only in the main thread, where Python allows signal handlers.
 
     Attributes:
-        count: of interrupts so far; whoever catches a KeyboardInterrupt adds to it.
+        count: the number of interrupts so far. A caller that catches a KeyboardInterrupt adds to it.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self._before: Any = None
+        self._previous: Any = None
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._interrupted)
+            self._previous = signal.signal(signal.SIGINT, self._handle)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
 
-    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

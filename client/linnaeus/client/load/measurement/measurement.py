@@ -1,139 +1,137 @@
-"""One spell from beginning to end: the processes' words added up, shown, and told as a `Spell`.
-
-It must not know of ramps and searches, nor how a call is sent.
-"""
+"""Runs one measurement: controls the workers, collects their records, reports progress."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from linnaeus.client.load.generator.records import Finished, News, Ready, Top
-from linnaeus.client.load.generator.worker_pool import Fleet
+from linnaeus.client.load.generator.process_messages import Finished, Ready, Update
+from linnaeus.client.load.generator.records import TopClass
+from linnaeus.client.load.generator.worker_pool import WorkerPool
 from linnaeus.client.load.measurement.interrupts import Interrupts
 from linnaeus.client.load.measurement.server_metrics import (
     MetricsUnreadable,
     Sample,
-    metrics_url_of,
+    metrics_url,
     read_sample,
-    view_between,
+    server_view,
 )
-from linnaeus.client.load.measurement.statistics import Tally
-from linnaeus.client.load.measurement.tester_bottleneck import tester_view
+from linnaeus.client.load.measurement.statistics import Statistics
+from linnaeus.client.load.measurement.tester_bottleneck import load_tester_view
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Phase, Progress, Snapshot
-from linnaeus.client.load.results import ServerView, Spell
+from linnaeus.client.load.results import Measurement, ServerView
 
-TICK_SECONDS = 0.5
-_LONGEST_WAIT_SECONDS = 0.1
-# After a second Ctrl-C: for the processes to cancel their calls and say so.
-_DROP_SECONDS = 3.0
+PROGRESS_INTERVAL_SECONDS = 0.5
+_RECEIVE_TIMEOUT_SECONDS = 0.1
+# After a second Ctrl-C: the time for the workers to cancel their calls and to report that.
+_CANCEL_TIMEOUT_SECONDS = 3.0
 
 
 @dataclass(slots=True)
-class Told:
-    """A spell with what does not fit into it.
+class MeasurementResult:
+    """A measurement with what does not belong to it.
 
     Attributes:
-        spell: what became of its calls.
-        note: why there are no metrics; empty if there are, or none were wanted.
-        first_answers: what each process was answered first, by the picture's place in the plan.
+        measurement: the measurement.
+        note: why there are no metrics; empty if there are, or if none were wanted.
+        first_answers: for each worker, the first answer for each image, by the image's index in the plan.
     """
 
-    spell: Spell
+    measurement: Measurement
     note: str
-    first_answers: list[dict[int, Top]] = field(default_factory=list)
+    first_answers: list[dict[int, TopClass]] = field(default_factory=list)
 
 
-def run_spell(plan: Plan, progress: Progress, interrupts: Interrupts) -> Told:
-    """Runs one spell; an interrupt ends it early, a second one drops its calls in flight.
+def run_measurement(plan: Plan, progress: Progress, interrupts: Interrupts) -> MeasurementResult:
+    """Runs one measurement. An interrupt ends it early; a second one cancels its calls in flight.
 
     Raises:
-        LoadFailed: a process of the tester died.
+        LoadFailed: if a worker process failed or died.
     """
-    with Fleet(plan) as fleet, ThreadPoolExecutor(max_workers=1) as reader:
-        watch = _Watch(plan, progress, interrupts, fleet, reader)
-        while not watch.is_over:
+    with WorkerPool(plan) as workers, ThreadPoolExecutor(max_workers=1) as reader:
+        running = _RunningMeasurement(plan, progress, interrupts, workers, reader)
+        while not running.is_done:
             try:
-                watch.step()
-            except KeyboardInterrupt:  # raised by the progress, or where no signal can be heard
+                running.step()
+            except KeyboardInterrupt:  # raised by the progress display, or where signal handlers are not allowed
                 interrupts.count += 1
-        return watch.told()
+        return running.result()
 
 
-class _Watch:
-    """One spell under way, as the parent follows it; one thread."""
+class _RunningMeasurement:
+    """A measurement as the parent process controls it; for one thread."""
 
     def __init__(
-        self, plan: Plan, progress: Progress, interrupts: Interrupts, fleet: Fleet, reader: ThreadPoolExecutor
+        self, plan: Plan, progress: Progress, interrupts: Interrupts, workers: WorkerPool, reader: ThreadPoolExecutor
     ) -> None:
         self._plan = plan
         self._progress = progress
         self._interrupts = interrupts
-        self._fleet = fleet
+        self._workers = workers
         self._metrics = _Metrics(plan, reader)
-        self._tally = Tally(plan.duration_seconds)
+        self._statistics = Statistics(plan.duration_seconds)
         self._ready = 0
         self._start: float | None = None
         self._in_flight: dict[object, int] = {}
         self._finished: list[Finished] = []
-        self._heard = 0
+        self._handled_interrupts = 0
         self._stopped_at: float | None = None
-        self._dropped_at: float | None = None
-        self._ticked_at = time.monotonic()
-        self._ticked_ended = 0
+        self._cancelled_at: float | None = None
+        self._progress_at = time.monotonic()
+        self._progress_ended = 0
 
     @property
-    def is_over(self) -> bool:
-        """Whether nothing more is to be heard."""
-        waited_enough = self._dropped_at is not None and time.monotonic() > self._dropped_at + _DROP_SECONDS
-        return self._fleet.is_done or waited_enough
+    def is_done(self) -> bool:
+        """Whether every worker has finished, or has had its time to cancel."""
+        cancelled = self._cancelled_at is not None and time.monotonic() > self._cancelled_at + _CANCEL_TIMEOUT_SECONDS
+        return self._workers.is_done or cancelled
 
     def step(self) -> None:
-        """Hears what the processes say, passes interrupts on, and shows how things stand."""
-        for pipe, word in self._fleet.words(_LONGEST_WAIT_SECONDS):
-            self._take(pipe, word)
-        self._pass_interrupts_on()
-        self._metrics.follow(self._elapsed())
-        if self._start is not None and time.monotonic() >= self._ticked_at + TICK_SECONDS:
-            self._tick()
+        """Processes messages of the workers and interrupts; reports progress."""
+        for pipe, message in self._workers.receive(_RECEIVE_TIMEOUT_SECONDS):
+            self._handle_message(pipe, message)
+        self._handle_interrupts()
+        self._metrics.update(self._elapsed())
+        if self._start is not None and time.monotonic() >= self._progress_at + PROGRESS_INTERVAL_SECONDS:
+            self._report_progress()
 
-    def told(self) -> Told:
-        """The whole spell."""
-        tally = self._tally
+    def result(self) -> MeasurementResult:
+        """Returns the complete measurement."""
+        statistics = self._statistics
         server, note = self._metrics.view()
-        spell = Spell(
+        measurement = Measurement(
             rate=self._plan.rate,
             concurrency=self._plan.concurrency,
             seconds=self._measured_seconds(),
-            counts=tally.counts(),
-            latency=tally.latency(),
-            timeline=tally.timeline(),
+            counts=statistics.counts(),
+            latency=statistics.latency(),
+            timeline=statistics.timeline(),
             server=server,
-            tester=tester_view(self._plan, self._finished, tally),
+            tester=load_tester_view(self._plan, self._finished, statistics),
             interrupted=self._stopped_at is not None,
         )
-        return Told(spell, note, [each.first_answers for each in self._finished])
+        return MeasurementResult(measurement, note, [each.first_answers for each in self._finished])
 
-    def _take(self, pipe: object, word: object) -> None:
-        if isinstance(word, News):
-            self._tally.add(word.records)
-            self._in_flight[pipe] = word.in_flight
-        elif isinstance(word, Finished):
-            self._finished.append(word)
-        elif isinstance(word, Ready):
+    def _handle_message(self, pipe: object, message: object) -> None:
+        if isinstance(message, Update):
+            self._statistics.add(message.records)
+            self._in_flight[pipe] = message.in_flight
+        elif isinstance(message, Finished):
+            self._finished.append(message)
+        elif isinstance(message, Ready):
             self._ready += 1
             if self._ready == self._plan.process_count and self._stopped_at is None:
-                self._start = self._fleet.start()
+                self._start = self._workers.start()
 
-    def _pass_interrupts_on(self) -> None:
-        while self._heard < self._interrupts.count:
-            self._heard += 1
+    def _handle_interrupts(self) -> None:
+        while self._handled_interrupts < self._interrupts.count:
+            self._handled_interrupts += 1
             if self._stopped_at is None:
                 self._stopped_at = time.monotonic()
-                self._fleet.stop()
-            elif self._dropped_at is None:
-                self._dropped_at = time.monotonic()
-                self._fleet.drop()
+                self._workers.stop()
+            elif self._cancelled_at is None:
+                self._cancelled_at = time.monotonic()
+                self._workers.cancel_all()
 
     def _elapsed(self) -> float | None:
         return None if self._start is None else time.monotonic() - self._start
@@ -145,14 +143,14 @@ class _Watch:
             return 0.0
         return min(max(self._stopped_at - self._start, 0.0), self._plan.duration_seconds)
 
-    def _tick(self) -> None:
+    def _report_progress(self) -> None:
         now = time.monotonic()
-        ended, seconds = self._tally.ended - self._ticked_ended, now - self._ticked_at
-        self._ticked_at, self._ticked_ended = now, self._tally.ended
-        self._progress.tick(self._snapshot(ended / seconds))
+        ended, seconds = self._statistics.ended - self._progress_ended, now - self._progress_at
+        self._progress_at, self._progress_ended = now, self._statistics.ended
+        self._progress.update(self._snapshot(ended / seconds))
 
     def _snapshot(self, calls_per_second: float) -> Snapshot:
-        counts, latencies = self._tally.counts(), self._tally.latencies
+        counts, latencies = self._statistics.counts(), self._statistics.latencies
         in_flight = sum(self._in_flight.values())
         return Snapshot(
             elapsed_seconds=self._elapsed() or 0.0,
@@ -176,7 +174,7 @@ class _Watch:
 
 
 class _Metrics:
-    """The server's metrics at the start of measuring and at the end, read beside the spell; one thread."""
+    """The server's metrics at the start of the measurement and at its end, read in another thread."""
 
     def __init__(self, plan: Plan, reader: ThreadPoolExecutor) -> None:
         self._plan = plan
@@ -184,21 +182,21 @@ class _Metrics:
         self._url, self._problem = "", ""
         self._before: Future[Sample] | None = None
         try:
-            self._url = metrics_url_of(plan)
+            self._url = metrics_url(plan)
         except MetricsUnreadable as error:
             self._problem = str(error)
 
-    def follow(self, elapsed_seconds: float | None) -> None:
-        """Reads them for the first time when measuring has begun."""
+    def update(self, elapsed_seconds: float | None) -> None:
+        """Reads the metrics for the first time once the measurement has begun."""
         if self._url and self._before is None and elapsed_seconds is not None and elapsed_seconds >= 0:
             self._before = self._read()
 
     def view(self) -> tuple[ServerView | None, str]:
-        """What happened since, or None and why that is not known, or None and nothing if it was not wanted."""
+        """Returns the change since the start, or None with the reason; the reason is empty if none were wanted."""
         if self._before is None:
             return None, self._problem
         try:
-            return view_between(self._before.result(), self._read().result()), ""
+            return server_view(self._before.result(), self._read().result()), ""
         except MetricsUnreadable as error:
             return None, str(error)
 

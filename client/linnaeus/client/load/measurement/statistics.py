@@ -1,7 +1,4 @@
-"""Adds up what the processes tell of one spell.
-
-It must not know how calls were sent, nor read a clock.
-"""
+"""Adds up the records of the worker processes into counts, latencies and a timeline."""
 
 import math
 from array import array
@@ -10,24 +7,24 @@ from collections.abc import Sequence
 
 import grpc
 
-from linnaeus.client.load.generator.records import Outcome, Records
+from linnaeus.client.load.generator.records import CallOutcome, Records
 from linnaeus.client.load.measurement.histograms import Histogram
 from linnaeus.client.load.results import Counts, Latency, Second
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
-_ANSWERED = (Outcome.OK, Outcome.DIFFERED)
+_ANSWERED = (CallOutcome.OK, CallOutcome.DIFFERED)
 
 
-class Tally:
-    """Calls of one spell; one thread at a time.
+class Statistics:
+    """The calls of one measurement; for one thread at a time.
 
-    Calls meant for the warm-up, at moments below 0, count in the timeline and in `ended` only.
+    Calls that were scheduled during the warm-up, at times below 0, count only in the timeline and in `ended`.
 
     Args:
-        duration_seconds: what was meant to be sent at or after that is left out of all but `ended`.
+        duration_seconds: calls that were scheduled at this time or later count only in `ended`.
 
     Attributes:
-        ended: calls that ended, those of the warm-up too.
+        ended: the number of calls that ended, the warm-up included.
         latencies: in seconds, of the measured calls that were answered in time.
         lags: in seconds, of all measured calls.
     """
@@ -36,41 +33,41 @@ class Tally:
         self._duration_seconds = duration_seconds
         self._outcomes: Counter[int] = Counter()
         self._codes: Counter[int] = Counter()
-        self._seconds: defaultdict[int, _Second] = defaultdict(_Second)
+        self._seconds: defaultdict[int, _SecondStatistics] = defaultdict(_SecondStatistics)
         self.ended = 0
         self.latencies = Histogram()
         self.lags = Histogram()
 
     def add(self, records: Records) -> None:
-        """Takes in calls that ended."""
+        """Adds calls that ended."""
         self.ended += len(records)
-        for moment, lag, latency, outcome, code in zip(
-            records.moments, records.lags, records.latencies, records.outcomes, records.codes, strict=True
+        for scheduled, lag, latency, outcome, code in zip(
+            records.scheduled, records.lags, records.latencies, records.outcomes, records.codes, strict=True
         ):
-            if moment >= self._duration_seconds:
+            if scheduled >= self._duration_seconds:
                 continue
-            self._seconds[math.floor(moment)].add(outcome, latency)
-            if moment >= 0:
-                self._measure(lag, latency, outcome, code)
+            self._seconds[math.floor(scheduled)].add(outcome, latency)
+            if scheduled >= 0:
+                self._add_measured(lag, latency, outcome, code)
 
     def counts(self) -> Counts:
-        """What became of the measured calls."""
-        by_name = {outcome.name.lower(): self._outcomes[outcome] for outcome in Outcome}
+        """Returns the measured calls by outcome."""
+        by_name = {outcome.name.lower(): self._outcomes[outcome] for outcome in CallOutcome}
         by_code = {_CODE_NAMES.get(code, str(code)): calls for code, calls in sorted(self._codes.items())}
         return Counts(sent=self._outcomes.total(), by_code=by_code, **by_name)
 
     def latency(self) -> Latency:
-        """Of the measured calls that were answered in time."""
+        """Returns the latency of the measured calls that were answered in time."""
         return self.latencies.summary()
 
     def timeline(self) -> tuple[Second, ...]:
-        """One entry for every second from the first in which a call was meant to be sent to the last."""
+        """Returns one entry for every second from the first with a scheduled call to the last."""
         if not self._seconds:
             return ()
-        span = range(min(self._seconds), max(self._seconds) + 1)
-        return tuple(self._seconds.get(offset, _Second()).told(offset) for offset in span)
+        offsets = range(min(self._seconds), max(self._seconds) + 1)
+        return tuple(self._seconds.get(offset, _SecondStatistics()).summary(offset) for offset in offsets)
 
-    def _measure(self, lag: float, latency: float, outcome: int, code: int) -> None:
+    def _add_measured(self, lag: float, latency: float, outcome: int, code: int) -> None:
         self._outcomes[outcome] += 1
         self._codes[code] += 1
         self.lags.record(lag)
@@ -78,13 +75,13 @@ class Tally:
             self.latencies.record(latency)
 
 
-class _Second:
-    """One second of the timeline; keeps every latency, 4 bytes each, so that its percentiles are exact."""
+class _SecondStatistics:
+    """One second of the timeline. Keeps every latency, 4 bytes each, so that its percentiles are exact."""
 
     __slots__ = ("latencies", "outcomes")
 
     def __init__(self) -> None:
-        self.outcomes = [0] * len(Outcome)
+        self.outcomes = [0] * len(CallOutcome)
         self.latencies = array("f")
 
     def add(self, outcome: int, latency: float) -> None:
@@ -92,20 +89,20 @@ class _Second:
         if outcome in _ANSWERED:
             self.latencies.append(latency)
 
-    def told(self, offset: int) -> Second:
-        inorder = sorted(self.latencies)
+    def summary(self, offset: int) -> Second:
+        latencies = sorted(self.latencies)
         return Second(
             offset=offset,
             sent=sum(self.outcomes),
-            ok=self.outcomes[Outcome.OK],
-            late=self.outcomes[Outcome.LATE],
-            refused=self.outcomes[Outcome.REFUSED],
-            failed=self.outcomes[Outcome.FAILED] + self.outcomes[Outcome.DIFFERED],
-            p50=_at(inorder, 0.5),
-            p99=_at(inorder, 0.99),
-            max=_at(inorder, 1.0),
+            ok=self.outcomes[CallOutcome.OK],
+            late=self.outcomes[CallOutcome.LATE],
+            refused=self.outcomes[CallOutcome.REFUSED],
+            failed=self.outcomes[CallOutcome.FAILED] + self.outcomes[CallOutcome.DIFFERED],
+            p50=_quantile(latencies, 0.5),
+            p99=_quantile(latencies, 0.99),
+            max=_quantile(latencies, 1.0),
         )
 
 
-def _at(inorder: Sequence[float], share: float) -> float | None:
-    return inorder[math.ceil(share * len(inorder)) - 1] if inorder else None
+def _quantile(ascending: Sequence[float], share: float) -> float | None:
+    return ascending[math.ceil(share * len(ascending)) - 1] if ascending else None

@@ -1,39 +1,36 @@
-"""Two runs side by side: which spells belong together, how their figures relate, and which options differ.
-
-It must not know how the comparison is shown.
-"""
+"""Compares two runs: which measurements correspond, the ratios of their metrics, and the options that differ."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linnaeus.client.load.report.metrics import Figure, featured, figures_of, load_of
-from linnaeus.client.load.report.options import told_options
-from linnaeus.client.load.results import Run, Spell
+from linnaeus.client.load.report.metrics import Metric, load_of, main_measurement, metrics_of
+from linnaeus.client.load.report.options import displayed_options
+from linnaeus.client.load.results import Measurement, Run
 
-# A rate that went through arithmetic or JSON is still the same rate.
-_SAME_RATE = 1e-3
+# Rates that differ by less, through arithmetic or JSON, are equal.
+_RATE_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure of both.
+    """One metric of both measurements.
 
     Attributes:
-        name: in words.
-        unit: of both.
-        a, b: each run's; `value` is None where it is not known.
+        name: as it is shown.
+        unit: of both values.
+        a, b: the metric of each; `value` is None if it is unknown.
     """
 
     name: str
     unit: str
-    a: Figure
-    b: Figure
+    a: Metric
+    b: Metric
 
     @property
     def ratio(self) -> float | None:
-        """B's value by A's; None where either is unknown or A's is 0."""
+        """B's value divided by A's; None if either is unknown or A's is 0."""
         if self.a.value is None or self.b.value is None or self.a.value == 0:
             return None
         return self.b.value / self.a.value
@@ -41,113 +38,116 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two spells that belong together.
+    """Two measurements that correspond.
 
     Attributes:
-        load: in words; both loads where they are not the same.
-        a, b: one of each run.
+        load: the load of both, or both loads if they differ.
+        a, b: the measurements, one of each run.
     """
 
     load: str
-    a: Spell
-    b: Spell
+    a: Measurement
+    b: Measurement
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """Every figure that one of the two knows and that is not 0 in both."""
-        ours, theirs = ({figure.name: figure for figure in figures_of(spell)} for spell in (self.a, self.b))
-        rows = [_row(name, ours.get(name), theirs.get(name)) for name in _in_reading_order(list(ours), list(theirs))]
+        """Every metric that is known in one of the two and not 0 in both."""
+        metrics_a, metrics_b = ({metric.name: metric for metric in metrics_of(each)} for each in (self.a, self.b))
+        names = _merged_order(list(metrics_a), list(metrics_b))
+        rows = [_row(name, metrics_a.get(name), metrics_b.get(name)) for name in names]
         return tuple(row for row in rows if row.a.value or row.b.value)
 
     def row(self, name: str) -> Row:
-        """One figure of both, known or not.
+        """Returns one metric of both, known or not.
 
         Raises:
-            KeyError: there is no figure of this name.
+            KeyError: if there is no metric of this name.
         """
-        ours, theirs = ({figure.name: figure for figure in figures_of(spell)} for spell in (self.a, self.b))
-        return _row(name, ours[name], theirs[name])
+        metrics_a, metrics_b = ({metric.name: metric for metric in metrics_of(each)} for each in (self.a, self.b))
+        return _row(name, metrics_a[name], metrics_b[name])
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """An option, named in words, that the runs do not share; None where a run has no such option."""
+    """An option that differs between the runs; None for a run without this option."""
 
     name: str
     a: Any
     b: Any
 
 
-# The figures by which steps are compared at a glance.
+# The metrics of the summary of several steps.
 SUMMARY = ("goodput", "latency p50", "latency p99")
 
 
-def pairs_of(a: Run, b: Run) -> tuple[Pair, ...]:
-    """Pairs what can be compared: two single runs or searches as they are, steps of a ramp by equal rate.
+def matching_pairs(a: Run, b: Run) -> tuple[Pair, ...]:
+    """Pairs single runs and searches with each other, and the steps of ramps by equal rate.
 
     Raises:
-        ValueError: the runs have no spells that belong together; says why.
+        ValueError: if the runs have no measurements that correspond. The message says why.
     """
     if "ramp" not in (a.kind, b.kind):
-        pairs = [_pair(first, second) for first, second in [(featured(a), featured(b))] if first and second]
+        main_pairs = [(main_measurement(a), main_measurement(b))]
+        pairs = [_pair(first, second) for first, second in main_pairs if first and second]
     else:
-        pairs = [_pair(first, second) for first in a.spells for second in b.spells if _same_load(first, second)]
+        pairs = [
+            _pair(first, second) for first in a.measurements for second in b.measurements if _same_rate(first, second)
+        ]
     if not pairs:
         raise ValueError("the two runs cannot be compared: they have no step of equal rate")
     return tuple(pairs)
 
 
 def differing_options(a: Run, b: Run) -> tuple[Difference, ...]:
-    """Options whose values are not equal, in A's order, then those that only B has."""
-    ours, theirs = told_options(a), told_options(b)
-    names = [*ours, *(name for name in theirs if name not in ours)]
-    differences = (Difference(name, ours.get(name), theirs.get(name)) for name in names)
+    """Returns the options that differ, in A's order, followed by those that only B has."""
+    options_a, options_b = displayed_options(a), displayed_options(b)
+    names = [*options_a, *(name for name in options_b if name not in options_a)]
+    differences = (Difference(name, options_a.get(name), options_b.get(name)) for name in names)
     return tuple(each for each in differences if _comparable(each.a) != _comparable(each.b))
 
 
-def speaking(pairs: Sequence[Pair], a: Run, b: Run) -> Pair:
-    """The pair to look at closely: the highest rate that neither run's knee forbids, else the first.
+def main_pair(pairs: Sequence[Pair], a: Run, b: Run) -> Pair:
+    """Returns the pair at the highest rate that does not exceed either run's knee, or else the first one.
 
     Args:
         pairs: at least one.
-        a: the run of their first spells.
-        b: the run of their second spells.
+        a: the run of their first measurements.
+        b: the run of their second measurements.
     """
     knees = [run.knee for run in (a, b) if run.kind == "ramp" and run.knee is not None]
-    served = [
-        pair for pair in pairs if pair.a.rate is not None and knees and pair.a.rate <= min(knees) * (1 + _SAME_RATE)
-    ]
+    max_rate = min(knees, default=0.0) * (1 + _RATE_TOLERANCE)
+    served = [pair for pair in pairs if pair.a.rate is not None and pair.a.rate <= max_rate]
     return max(served, key=lambda pair: pair.a.rate or 0.0, default=pairs[0])
 
 
-def _pair(a: Spell, b: Spell) -> Pair:
-    ours, theirs = load_of(a), load_of(b)
-    return Pair(ours if ours == theirs else f"{ours} (A) and {theirs} (B)", a, b)
+def _pair(a: Measurement, b: Measurement) -> Pair:
+    load_a, load_b = load_of(a), load_of(b)
+    return Pair(load_a if load_a == load_b else f"{load_a} (A) and {load_b} (B)", a, b)
 
 
-def _same_load(a: Spell, b: Spell) -> bool:
+def _same_rate(a: Measurement, b: Measurement) -> bool:
     if a.rate is None or b.rate is None:
         return False
-    return math.isclose(a.rate, b.rate, rel_tol=_SAME_RATE)
+    return math.isclose(a.rate, b.rate, rel_tol=_RATE_TOLERANCE)
 
 
-def _row(name: str, a: Figure | None, b: Figure | None) -> Row:
+def _row(name: str, a: Metric | None, b: Metric | None) -> Row:
     known = a or b
-    # A status code that one run never saw was seen by it no times.
-    missing = Figure(name, 0.0, known.unit) if known else Figure(name, None, "calls")
+    # A status code that a run does not list occurred 0 times in it.
+    missing = Metric(name, 0.0, known.unit) if known else Metric(name, None, "calls")
     return Row(name, missing.unit, a or missing, b or missing)
 
 
-def _in_reading_order(ours: list[str], theirs: list[str]) -> list[str]:
-    """Both orders are the same but for the status codes, so what only B has goes before what follows it in B."""
-    names = list(ours)
-    for place, name in enumerate(theirs):
+def _merged_order(names_a: list[str], names_b: list[str]) -> list[str]:
+    """Merges the names. The orders differ only in status codes: one that only B has precedes what follows it in B."""
+    names = list(names_a)
+    for position, name in enumerate(names_b):
         if name not in names:
-            following = next((each for each in theirs[place:] if each in names), None)
+            following = next((each for each in names_b[position:] if each in names), None)
             names.insert(names.index(following) if following else len(names), name)
     return names
 
 
 def _comparable(value: Any) -> Any:
-    """JSON knows no tuples and no paths."""
+    """Converts tuples and paths, which JSON does not have."""
     return [str(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,14 +1,14 @@
-"""One HTML document without anything from elsewhere: the look, and the few kinds of element that reports are made of.
+"""The HTML of reports: the style sheet and the elements of a self-contained page.
 
-Everything given to it is text and is escaped here, except drawings and what this room itself made.
+All arguments are text, which is escaped here, except plots and elements that this module returned.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from linnaeus.client.load.report.svg_plots import Drawing
+from linnaeus.client.load.report.svg_plots import SvgPlot
 
-# The outcomes' colours are Okabe and Ito's, which the colour-blind can tell apart, lightened for the dark.
+# The colours of the outcomes are Okabe and Ito's, which are colour-blind safe; lighter ones for the dark mode.
 _STYLE = """
 :root { color-scheme: light dark; --font: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
   --paper: #f6f7f9; --card: #ffffff; --ink: #1d2430; --soft: #5b6472; --grid: #dfe3e9; --shade: #d5dae2;
@@ -51,65 +51,65 @@ tr.marked { background: color-mix(in srgb, var(--mark) 18%, transparent); font-w
 
 
 def document(title: str, body: Iterable[str]) -> str:
-    """The whole page.
+    """Returns the whole page.
 
     Args:
-        title: of the page and its first heading.
-        body: elements made by this room's other functions.
+        title: the title of the page and its first heading.
+        body: elements that the other functions returned.
     """
-    inside = "\n".join(part for part in body if part)
+    elements = "\n".join(element for element in body if element)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
-        f"<h1>{escape(title)}</h1>\n{inside}\n</body>\n</html>\n"
+        f"<h1>{escape(title)}</h1>\n{elements}\n</body>\n</html>\n"
     )
 
 
 def heading(text: str) -> str:
-    """A section's heading."""
+    """Returns the heading of a section."""
     return f"<h2>{escape(text)}</h2>"
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph; kind is `soft`, `warn` or empty; nothing where there is no text."""
+    """Returns a paragraph, or nothing for an empty text; kind is `soft`, `warn` or empty."""
     return f'<p class="{kind}">{escape(text)}</p>' if text else ""
 
 
 def tiles(values: Mapping[str, str]) -> str:
-    """Headline figures: the value large, what it is below."""
+    """Returns large values with their names below them."""
     each = (
         f'<div><b>{escape(value)}</b><span class="soft">{escape(name)}</span></div>' for name, value in values.items()
     )
     return f'<div class="tiles">{"".join(each)}</div>'
 
 
-def plots(drawings: Iterable[Drawing]) -> str:
-    """Plots, side by side where there is room."""
-    return f'<div class="plots">{"".join(f"<figure>{drawing.svg}</figure>" for drawing in drawings)}</div>'
+def plots(svg_plots: Iterable[SvgPlot]) -> str:
+    """Returns plots, side by side if the page is wide enough."""
+    return f'<div class="plots">{"".join(f"<figure>{plot.svg}</figure>" for plot in svg_plots)}</div>'
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]], marked: Sequence[bool] = (), kind: str = "") -> str:
-    """A table that scrolls by itself where the page is narrow.
+    """Returns a table, which scrolls by itself on a narrow page.
 
     Args:
-        headings: of the columns; empty for none.
-        rows: cells.
-        marked: which rows stand out; empty for none.
-        kind: `words` for names and texts instead of numbers, `dense` for many columns.
+        headings: of the columns; empty for no headings.
+        rows: the cells of each row.
+        marked: which rows are highlighted; empty for none.
+        kind: `words` for texts instead of numbers, `dense` for many columns.
     """
     top = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in headings)}</tr>" if headings else ""
     body = "".join(
-        f"<tr{_class(marked, place)}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
-        for place, row in enumerate(rows)
+        f"<tr{_row_class(marked, index)}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
+        for index, row in enumerate(rows)
     )
     return f'<div class="card"><table class="{kind}">{top}{body}</table></div>'
 
 
-def columns(parts: Iterable[str]) -> str:
-    """Parts side by side where there is room."""
-    return f'<div class="columns">{"".join(f"<div>{part}</div>" for part in parts)}</div>'
+def columns(elements: Iterable[str]) -> str:
+    """Returns elements side by side if the page is wide enough."""
+    return f'<div class="columns">{"".join(f"<div>{element}</div>" for element in elements)}</div>'
 
 
-def _class(marked: Sequence[bool], place: int) -> str:
-    return ' class="marked"' if place < len(marked) and marked[place] else ""
+def _row_class(marked: Sequence[bool], index: int) -> str:
+    return ' class="marked"' if index < len(marked) and marked[index] else ""

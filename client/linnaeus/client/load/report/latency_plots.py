@@ -1,51 +1,48 @@
-"""The plots of one spell: how latency is distributed, how latency and throughput went over time, and batch sizes.
-
-It must not know of pages or files.
-"""
+"""The plots of one measurement: latency distribution, latency and throughput over time, batch sizes."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from linnaeus.client.load.report.percentile_curve import Curve, percentile_curve
-from linnaeus.client.load.report.svg_plots import Drawing, colour, draw
-from linnaeus.client.load.results import Second, Spell
+from linnaeus.client.load.report.svg_plots import SvgPlot, colour, render_plot
+from linnaeus.client.load.results import Measurement, Second
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _OUTCOMES = ("ok", "late", "refused", "failed")
 _TICKS = {2: "50", 10: "90", 20: "95", 100: "99", 1000: "99.9", 10_000: "99.99", 100_000: "99.999"}
-# Beyond this ratio a linear axis shows the highest values and nothing else.
-_LOGARITHMIC_FROM_RATIO = 30.0
+# With a larger ratio of the largest to the smallest value, a linear axis would show only the largest ones.
+_MIN_LOGARITHMIC_RATIO = 30.0
 
 
-def latency_distribution(spell: Spell) -> Drawing:
-    """Latency by percentile; the spell has answered calls."""
-    return distribution("latency-distribution", {"": percentile_curve(spell.latency.histogram)})
+def latency_distribution(measurement: Measurement) -> SvgPlot:
+    """Plots latency by percentile; requires answered calls."""
+    return distribution_plot("latency-distribution", {"": percentile_curve(measurement.latency.histogram)})
 
 
-def distribution(name: str, curves: Mapping[str, Curve], title: str = "Latency distribution") -> Drawing:
-    """Latency by percentile, one line a label; an empty label gets no legend.
+def distribution_plot(name: str, curves: Mapping[str, Curve], title: str = "Latency distribution") -> SvgPlot:
+    """Plots latency by percentile, one line a label; an empty label has no legend.
 
     Args:
         name: unique on the page.
-        curves: at most two.
-        title: stands above the plot.
+        curves: at most two, by label.
+        title: shown above the plot.
     """
 
-    def paint(axes: "Axes") -> None:
+    def draw(axes: "Axes") -> None:
         for (label, curve), line in zip(curves.items(), ("median", "worst"), strict=False):
             axes.plot(curve.inverse, curve.milliseconds, color=colour(line), label=label or None)
         _percentile_axis(axes, max(curve.inverse[-1] for curve in curves.values()))
         latency_axis(axes, [value for curve in curves.values() for value in curve.milliseconds])
 
-    return draw(name, title, paint)
+    return render_plot(name, title, draw)
 
 
-def latency_over_time(timeline: Sequence[Second]) -> Drawing:
-    """p50, p99 and the longest latency of each second, the warm-up shaded; some second has answered calls."""
+def latency_over_time(timeline: Sequence[Second]) -> SvgPlot:
+    """Plots p50, p99 and the maximum latency of each second, the warm-up shaded; requires answered calls."""
 
-    def paint(axes: "Axes") -> None:
+    def draw(axes: "Axes") -> None:
         _shade_warmup(axes, timeline)
         known = [second for second in timeline if second.max is not None]
         for field, line, label in (("max", "worst", "longest"), ("p99", "tail", "p99"), ("p50", "median", "p50")):
@@ -54,47 +51,47 @@ def latency_over_time(timeline: Sequence[Second]) -> Drawing:
         latency_axis(axes, [1000 * value for second in known for value in (second.p50, second.max) if value])
         _time_axis(axes, timeline)
 
-    return draw("latency-over-time", "Latency over time", paint)
+    return render_plot("latency-over-time", "Latency over time", draw)
 
 
-def throughput_over_time(timeline: Sequence[Second]) -> Drawing:
-    """What became of the calls of each second, stacked, the warm-up shaded; the timeline is not empty."""
+def throughput_over_time(timeline: Sequence[Second]) -> SvgPlot:
+    """Plots the calls of each second by outcome, stacked, the warm-up shaded; requires a timeline."""
 
-    def paint(axes: "Axes") -> None:
+    def draw(axes: "Axes") -> None:
         _shade_warmup(axes, timeline)
         edges = [second.offset for second in timeline] + [timeline[-1].offset + 1]
-        floor = [0] * len(timeline)
+        baseline = [0] * len(timeline)
         for outcome in _OUTCOMES:
             counts = [getattr(second, outcome) for second in timeline]
             if any(counts) or outcome == "ok":
-                roof = [low + count for low, count in zip(floor, counts, strict=True)]
-                axes.stairs(roof, edges, baseline=floor, fill=True, color=colour(outcome), label=outcome)
-                floor = roof
+                top = [low + count for low, count in zip(baseline, counts, strict=True)]
+                axes.stairs(top, edges, baseline=baseline, fill=True, color=colour(outcome), label=outcome)
+                baseline = top
         axes.stairs([second.sent for second in timeline], edges, color=colour("ink"), label="sent", linewidth=1)
         axes.set_ylabel("calls/s")
         axes.set_ylim(0, None)
         _time_axis(axes, timeline)
 
-    return draw("throughput-over-time", "Throughput over time", paint)
+    return render_plot("throughput-over-time", "Throughput over time", draw)
 
 
-def batch_sizes(batches: Mapping[str, int]) -> Drawing:
-    """How many batches there were of each size.
+def batch_size_plot(batches: Mapping[str, int]) -> SvgPlot:
+    """Plots the number of batches of each size.
 
     Args:
-        batches: by the upper bound of their size class, ascending, as `ServerView.batch_sizes`.
+        batches: by the upper bound of their size class, ascending, as in `ServerView.batch_sizes`.
     """
 
-    def paint(axes: "Axes") -> None:
+    def draw(axes: "Axes") -> None:
         axes.bar(size_classes(list(batches)), list(batches.values()), color=colour("median"))
         axes.grid(visible=False, axis="x")
         axes.set(xlabel="images in the batch", ylabel="batches")
 
-    return draw("batch-sizes", "Batch sizes on the server", paint)
+    return render_plot("batch-sizes", "Batch sizes on the server", draw)
 
 
 def size_classes(upper_bounds: Sequence[str]) -> list[str]:
-    """Names classes by what they hold: bounds 1, 2, 4, +Inf are `1`, `2`, `3–4` and `>4`."""
+    """Returns the names of size classes: bounds 1, 2, 4, +Inf are `1`, `2`, `3–4` and `>4`."""
     names, below = [], 0
     for bound in upper_bounds:
         if bound == "+Inf":
@@ -118,22 +115,22 @@ def _percentile_axis(axes: "Axes", end: float) -> None:
 
 
 def latency_axis(axes: "Axes", milliseconds: Sequence[float]) -> None:
-    """Makes the vertical axis one of latency: from 0, or logarithmic where the values are far apart.
+    """Sets up the vertical axis for latencies: from 0, or logarithmic if the values are far apart.
 
     Args:
-        axes: what is drawn on.
-        milliseconds: the values that are drawn.
+        axes: the axes of the plot.
+        milliseconds: the values of the plot.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     positive = [value for value in milliseconds if value > 0]
-    if positive and max(positive) / min(positive) > _LOGARITHMIC_FROM_RATIO:
+    if positive and max(positive) / min(positive) > _MIN_LOGARITHMIC_RATIO:
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(positive) / min(positive) < 2000 else (1,)))
         axes.yaxis.set_minor_formatter(NullFormatter())
     else:
         axes.set_ylim(0, 1.08 * max(positive, default=1.0))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:,.6g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, position: f"{value:,.6g}"))
     axes.set_ylabel("latency in ms")
 
 

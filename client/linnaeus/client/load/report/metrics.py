@@ -1,29 +1,29 @@
-"""What is told of a spell, figure by figure, for the terminal, the page and the comparison alike.
+"""The metrics of a measurement as names, values and units, and the result of a run in sentences.
 
-It must not know how figures are laid out.
+Used by the terminal, the HTML page and the comparison alike.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from linnaeus.client.load.results import Latency, Run, Spell
+from linnaeus.client.load.results import Latency, Measurement, Run
 
 Unit = Literal["calls", "calls/s", "ms", "images", "cores", "%"]
 STAGES = ("decode", "queue", "inference", "respond")
 UNKNOWN = "–"
 PERCENTILES = (("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p99.9", "p99_9"), ("max", "max"))
-# Left out of tables where they are 0, which is nearly always.
+# Omitted from tables if they are 0, as they nearly always are.
 _RARE = frozenset({"differed", "cancelled", "corrupt, refused as it should"})
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """One value with its name.
+class Metric:
+    """A value with its name.
 
     Attributes:
-        name: in words.
-        value: in `unit`; None where it is not known.
+        name: as it is shown.
+        value: in `unit`; None if it is unknown.
         unit: what the value counts.
     """
 
@@ -33,96 +33,102 @@ class Figure:
 
     @property
     def text(self) -> str:
-        """The value as people read it, without the unit."""
+        """The formatted value without its unit."""
         if self.value is None:
             return UNKNOWN
-        return f"{self.value:,.0f}" if self.unit == "calls" else shortened(self.value)
+        return f"{self.value:,.0f}" if self.unit == "calls" else format_number(self.value)
 
     @property
-    def worth_a_row(self) -> bool:
-        """Whether a table of one run is better with it."""
+    def is_shown(self) -> bool:
+        """Whether the table of a run has a row for it."""
         return self.value is not None and not (self.name in _RARE and self.value == 0)
 
 
-def shortened(value: float) -> str:
-    """Three significant digits, but every digit before the point."""
+def format_number(value: float) -> str:
+    """Formats a number with three significant digits, and with every digit before the decimal point."""
     decimals = 2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0
     return f"{value:,.{decimals}f}"
 
 
-def milliseconds(seconds: float | None) -> str:
-    """Milliseconds as people read them, without the unit."""
-    return Figure("", None if seconds is None else seconds * 1000, "ms").text
+def format_milliseconds(seconds: float | None) -> str:
+    """Formats seconds as milliseconds, without the unit."""
+    return Metric("", None if seconds is None else seconds * 1000, "ms").text
 
 
-def figures_of(spell: Spell) -> tuple[Figure, ...]:
-    """Everything that is told of one spell, in the order it is read."""
-    return (*_outcomes(spell), *_rates(spell), *_latencies(spell), *_server(spell), *_tester(spell))
-
-
-def chosen_rate(run: Run) -> float | None:
-    """The rate that a ramp or a search found; None where there is none."""
-    return run.found_rate if run.kind == "search" else run.knee
-
-
-def name_of_choice(run: Run) -> str:
-    """What the chosen rate is, in a word or two."""
-    if run.kind == "search":
-        return "found"
-    return "knee above" if _knee_is_above(run) else "knee"
-
-
-def _knee_is_above(run: Run) -> bool:
-    return run.knee is not None and run.knee == max(spell.rate or 0.0 for spell in run.spells)
-
-
-def featured(run: Run) -> Spell | None:
-    """The spell that speaks for the run: the only one, the one at the knee or at the found rate, else the first."""
-    chosen = chosen_rate(run)
-    matching = [spell for spell in run.spells if chosen is not None and spell.rate == chosen]
-    return matching[-1] if matching else next(iter(run.spells), None)
-
-
-def load_of(spell: Spell) -> str:
-    """The load in words: `400 calls/s` or `16 callers`."""
-    return load_in_words(spell.rate, spell.concurrency)
-
-
-def load_in_words(rate: float | None, concurrency: int | None) -> str:
-    """An open loop's rate in calls a second, or how many callers a closed loop has."""
-    if rate is not None:
-        return f"{shortened(rate)} calls/s"
-    return f"{concurrency} caller{'s' if concurrency != 1 else ''}"
-
-
-def verdict(run: Run) -> str:
-    """What a ramp or a search found, in one sentence; empty for a single spell."""
-    if run.kind == "ramp":
-        if run.knee is None:
-            return "Even the lowest rate was not served in full: there is no knee, start lower."
-        if _knee_is_above(run):
-            return f"Every rate was served in full: the knee lies above {shortened(run.knee)} calls/s."
-        return f"The knee: {shortened(run.knee)} calls/s is the highest rate that was still served in full."
-    if run.kind == "search":
-        if run.found_rate is None:
-            return f"No rate that was tried met {run.objective}."
-        return f"{shortened(run.found_rate)} calls/s is the highest rate found that met {run.objective}."
-    return ""
-
-
-def limited_by_tester(run: Run) -> tuple[str, ...]:
-    """A sentence for each spell that the tester, not the server, bounded."""
-    several = len(run.spells) > 1
-    return tuple(
-        f"The tester was the limit{f' at {load_of(spell)}' if several else ''}: {spell.tester.reason}"
-        for spell in run.spells
-        if spell.tester.was_the_limit
+def metrics_of(measurement: Measurement) -> tuple[Metric, ...]:
+    """Returns all metrics of a measurement in the order in which they are shown."""
+    return (
+        *_counts(measurement),
+        *_rates(measurement),
+        *_latencies(measurement),
+        *_server(measurement),
+        *_tester(measurement),
     )
 
 
-def latency_sentence(spell: Spell) -> str:
-    """How this spell's latency was measured."""
-    if spell.rate is not None:
+def result_rate(run: Run) -> float | None:
+    """Returns the rate that a ramp or a search found; None if there is none."""
+    return run.found_rate if run.kind == "search" else run.knee
+
+
+def result_name(run: Run) -> str:
+    """Returns the name of the rate that `result_rate` returns."""
+    if run.kind == "search":
+        return "found"
+    return "knee above" if _is_knee_above(run) else "knee"
+
+
+def _is_knee_above(run: Run) -> bool:
+    return run.knee is not None and run.knee == max(each.rate or 0.0 for each in run.measurements)
+
+
+def main_measurement(run: Run) -> Measurement | None:
+    """Returns the measurement at the knee or at the found rate, or else the first one."""
+    rate = result_rate(run)
+    matching = [each for each in run.measurements if rate is not None and each.rate == rate]
+    return matching[-1] if matching else next(iter(run.measurements), None)
+
+
+def load_of(measurement: Measurement) -> str:
+    """Describes the load of a measurement: `400 calls/s` or `16 callers`."""
+    return format_load(measurement.rate, measurement.concurrency)
+
+
+def format_load(rate: float | None, concurrency: int | None) -> str:
+    """Formats the rate of an open loop, or the number of callers of a closed loop."""
+    if rate is not None:
+        return f"{format_number(rate)} calls/s"
+    return f"{concurrency} caller{'s' if concurrency != 1 else ''}"
+
+
+def result_sentence(run: Run) -> str:
+    """Returns what a ramp or a search found, in one sentence; empty for a single measurement."""
+    if run.kind == "ramp":
+        if run.knee is None:
+            return "Even the lowest rate was not served in full: there is no knee, start lower."
+        if _is_knee_above(run):
+            return f"Every rate was served in full: the knee lies above {format_number(run.knee)} calls/s."
+        return f"The knee: {format_number(run.knee)} calls/s is the highest rate that was still served in full."
+    if run.kind == "search":
+        if run.found_rate is None:
+            return f"No rate that was tried met {run.objective}."
+        return f"{format_number(run.found_rate)} calls/s is the highest rate found that met {run.objective}."
+    return ""
+
+
+def bottleneck_warnings(run: Run) -> tuple[str, ...]:
+    """Returns a sentence for each measurement of which the load tester was the bottleneck."""
+    several = len(run.measurements) > 1
+    return tuple(
+        f"The tester was the limit{f' at {load_of(each)}' if several else ''}: {each.tester.reason}"
+        for each in run.measurements
+        if each.tester.was_the_limit
+    )
+
+
+def latency_sentence(measurement: Measurement) -> str:
+    """Explains how the latency was measured."""
+    if measurement.rate is not None:
         return (
             "Latency counts from the moment a call was meant to be sent, whether or not it could be sent then, to its "
             "answer: time spent waiting because earlier calls were slow is included."
@@ -133,48 +139,48 @@ def latency_sentence(spell: Spell) -> str:
     )
 
 
-def answered(spell: Spell) -> bool:
-    """Whether there is any latency to tell of."""
-    return spell.counts.ok + spell.counts.differed > 0
+def has_latency(measurement: Measurement) -> bool:
+    """Returns whether any call was answered in time."""
+    return measurement.counts.ok + measurement.counts.differed > 0
 
 
-def _outcomes(spell: Spell) -> Iterator[Figure]:
-    counts = spell.counts
+def _counts(measurement: Measurement) -> Iterator[Metric]:
+    counts = measurement.counts
     for name in ("sent", "ok", "late", "refused", "failed", "differed", "cancelled"):
-        yield Figure(name, getattr(counts, name), "calls")
-    yield Figure("corrupt, refused as it should", counts.corrupt, "calls")
+        yield Metric(name, getattr(counts, name), "calls")
+    yield Metric("corrupt, refused as it should", counts.corrupt, "calls")
     for code in sorted(counts.by_code):
         if code != "OK" and counts.by_code[code]:
-            yield Figure(f"status {code}", counts.by_code[code], "calls")
+            yield Metric(f"status {code}", counts.by_code[code], "calls")
 
 
-def _rates(spell: Spell) -> Iterator[Figure]:
-    yield Figure("sent a second", spell.offered, "calls/s")
-    yield Figure("goodput", spell.goodput, "calls/s")
+def _rates(measurement: Measurement) -> Iterator[Metric]:
+    yield Metric("sent a second", measurement.offered, "calls/s")
+    yield Metric("goodput", measurement.goodput, "calls/s")
 
 
-def _latencies(spell: Spell) -> Iterator[Figure]:
-    known = answered(spell)
+def _latencies(measurement: Measurement) -> Iterator[Metric]:
+    is_known = has_latency(measurement)
     for name, field in (("mean", "mean"), *PERCENTILES):
-        yield Figure(f"latency {name}", _of(spell.latency, field) if known else None, "ms")
+        yield Metric(f"latency {name}", _milliseconds(measurement.latency, field) if is_known else None, "ms")
 
 
-def _of(latency: Latency, field: str) -> float:
+def _milliseconds(latency: Latency, field: str) -> float:
     return float(getattr(latency, field)) * 1000
 
 
-def _server(spell: Spell) -> Iterator[Figure]:
-    view = spell.server
+def _server(measurement: Measurement) -> Iterator[Metric]:
+    view = measurement.server
     for stage in STAGES:
         seconds = view.stage_seconds.get(stage) if view else None
-        yield Figure(f"server: {stage}, mean", None if seconds is None else seconds * 1000, "ms")
-    yield Figure("server: batch size, mean", view.mean_batch_size if view else None, "images")
-    spent = view.processor_seconds if view else None
-    cores = None if spent is None or not spell.seconds else spent / spell.seconds
-    yield Figure("server: processor", cores, "cores")
+        yield Metric(f"server: {stage}, mean", None if seconds is None else seconds * 1000, "ms")
+    yield Metric("server: batch size, mean", view.mean_batch_size if view else None, "images")
+    processor_seconds = view.processor_seconds if view else None
+    cores = None if processor_seconds is None or not measurement.seconds else processor_seconds / measurement.seconds
+    yield Metric("server: processor", cores, "cores")
 
 
-def _tester(spell: Spell) -> Iterator[Figure]:
-    yield Figure("tester: busy", spell.tester.busy * 100, "%")
-    lag = spell.tester.send_lag_p99 * 1000 if spell.rate is not None else None
-    yield Figure("tester: send lag p99", lag, "ms")
+def _tester(measurement: Measurement) -> Iterator[Metric]:
+    yield Metric("tester: busy", measurement.tester.busy * 100, "%")
+    lag = measurement.tester.send_lag_p99 * 1000 if measurement.rate is not None else None
+    yield Metric("tester: send lag p99", lag, "ms")

@@ -1,16 +1,13 @@
-"""Percentile curves out of an HdrHistogram's text, on the axis that makes tails visible.
-
-It must not know how curves are drawn.
-"""
+"""Percentile curves from the text of an HdrHistogram, on an axis that shows the tail."""
 
 from dataclasses import dataclass
 
 from linnaeus.client.load.measurement.histograms import Histogram
 
-_POINTS_A_DECADE = 60
-# Beyond this percentile a curve shows single calls, not a distribution.
-_CALLS_BEYOND_THE_END = 10
-_LEAST_END = 1000.0
+_POINTS_PER_DECADE = 60
+# With fewer calls beyond it, a percentile shows single calls, not a distribution.
+_MIN_CALLS_BEYOND = 10
+_MIN_END = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +16,7 @@ class Curve:
 
     Attributes:
         inverse: 1 / (1 - share of calls): 2 is the median, 100 the 99th percentile; from 2, increasing.
-        milliseconds: the latency that this share of the calls stayed within.
+        milliseconds: the latency that this share of the calls did not exceed.
     """
 
     inverse: tuple[float, ...]
@@ -27,26 +24,26 @@ class Curve:
 
 
 def percentile_curve(histogram: str) -> Curve:
-    """The curve from the median to 99.9 %, and on as far as there are at least ten calls beyond.
+    """Returns the curve from the median to 99.9 %, and beyond as long as at least ten calls are beyond.
 
     Args:
-        histogram: `Latency.histogram`, of microseconds.
+        histogram: `Latency.histogram`, in microseconds.
 
     Raises:
-        ValueError: it is no histogram.
+        ValueError: if it is not a histogram.
     """
     decoded = Histogram.from_text(histogram)
-    end = _LEAST_END
-    while len(decoded) / (end * 10) >= _CALLS_BEYOND_THE_END:
+    end = _MIN_END
+    while len(decoded) / (end * 10) >= _MIN_CALLS_BEYOND:
         end *= 10
-    inverse = _even_steps(end)
+    inverse = _geometric_steps(end)
     return Curve(inverse, tuple(1000 * decoded.at_percentile(100 * (1 - 1 / each)) for each in inverse))
 
 
-def _even_steps(end: float) -> tuple[float, ...]:
+def _geometric_steps(end: float) -> tuple[float, ...]:
     steps = []
     inverse = 2.0
     while inverse < end * 0.999:
         steps.append(inverse)
-        inverse *= 10 ** (1 / _POINTS_A_DECADE)
+        inverse *= 10 ** (1 / _POINTS_PER_DECADE)
     return (*steps, end)

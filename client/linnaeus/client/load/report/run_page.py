@@ -1,92 +1,91 @@
-"""The page about one run.
-
-It must not know where the page is written to.
-"""
+"""The HTML page about one run."""
 
 from collections.abc import Iterator, Mapping
 
-from linnaeus.client.load.report import html as document
+from linnaeus.client.load.report import html
 from linnaeus.client.load.report.latency_plots import (
-    batch_sizes,
+    batch_size_plot,
     latency_distribution,
     latency_over_time,
     throughput_over_time,
 )
 from linnaeus.client.load.report.metrics import (
-    answered,
-    chosen_rate,
-    featured,
-    figures_of,
+    bottleneck_warnings,
+    format_milliseconds,
+    format_number,
+    has_latency,
     latency_sentence,
-    limited_by_tester,
     load_of,
-    milliseconds,
-    name_of_choice,
-    shortened,
-    verdict,
+    main_measurement,
+    metrics_of,
+    result_name,
+    result_rate,
+    result_sentence,
 )
-from linnaeus.client.load.report.options import plain, told_options
-from linnaeus.client.load.report.step_plots import tail_by_rate, throughput_by_rate
-from linnaeus.client.load.report.step_rows import HEADINGS, steps_of
-from linnaeus.client.load.report.svg_plots import Drawing
-from linnaeus.client.load.results import Run, Spell
+from linnaeus.client.load.report.options import displayed_options, format_option
+from linnaeus.client.load.report.step_plots import p99_by_rate, throughput_by_rate
+from linnaeus.client.load.report.step_rows import HEADINGS, step_rows
+from linnaeus.client.load.report.svg_plots import SvgPlot
+from linnaeus.client.load.results import Measurement, Run
 
 
-def page(run: Run) -> str:
-    """One self-contained HTML page about a run."""
-    return document.document(title_of(run), _body(run))
+def run_page(run: Run) -> str:
+    """Returns one self-contained HTML page about a run."""
+    return html.document(page_title(run), _body(run))
 
 
-def title_of(run: Run) -> str:
-    """What was tested, in one line."""
+def page_title(run: Run) -> str:
+    """Returns what was tested, in one line."""
     kind = {"ramp": "Ramp of", "search": "Search on"}.get(run.kind, "Load test of")
     model = run.options.get("model")
     return f"{kind} {run.options.get('target', 'a server')}{f', model {model}' if model else ''}"
 
 
 def _body(run: Run) -> Iterator[str]:
-    yield document.paragraph(f"{run.started_at} · {run.machine}", "soft")
-    for sentence in limited_by_tester(run):
-        yield document.paragraph(sentence, "warn")
-    if any(spell.interrupted for spell in run.spells):
-        yield document.paragraph("The run was interrupted: this is what was measured until then.", "warn")
+    yield html.paragraph(f"{run.started_at} · {run.machine}", "soft")
+    for sentence in bottleneck_warnings(run):
+        yield html.paragraph(sentence, "warn")
+    if any(each.interrupted for each in run.measurements):
+        yield html.paragraph("The run was interrupted: this is what was measured until then.", "warn")
     for note in run.notes:
-        yield document.paragraph(note)
-    spell = featured(run)
-    if spell is None:
-        yield document.paragraph("Nothing was measured.")
+        yield html.paragraph(note)
+    measurement = main_measurement(run)
+    if measurement is None:
+        yield html.paragraph("Nothing was measured.")
     else:
-        yield from _about(run, spell)
-    yield document.heading("Options")
-    yield document.table((), [(name, plain(value)) for name, value in told_options(run).items()], kind="words")
+        yield from _results(run, measurement)
+    yield html.heading("Options")
+    options = [(name, format_option(value)) for name, value in displayed_options(run).items()]
+    yield html.table((), options, kind="words")
 
 
-def _about(run: Run, spell: Spell) -> Iterator[str]:
+def _results(run: Run, measurement: Measurement) -> Iterator[str]:
     several = run.kind != "single"
-    yield document.paragraph(verdict(run))
-    yield document.tiles(_headline(run, spell))
-    yield document.paragraph(latency_sentence(spell), "soft")
+    yield html.paragraph(result_sentence(run))
+    yield html.tiles(_tiles(run, measurement))
+    yield html.paragraph(latency_sentence(measurement), "soft")
     if several:
-        steps = steps_of(run)
-        yield document.heading("Steps")
-        yield document.table(HEADINGS, [step.cells for step in steps], [step.marked for step in steps], "dense")
-        yield document.plots((throughput_by_rate({"served": run}), tail_by_rate({"p99": run})))
-    yield document.heading(f"At {load_of(spell)}" if several else f"{load_of(spell)}, {shortened(spell.seconds)} s")
-    yield document.plots(_drawings(spell))
-    yield document.heading("Figures")
-    yield document.columns(_figure_tables(spell))
+        rows = step_rows(run)
+        yield html.heading("Steps")
+        yield html.table(HEADINGS, [row.cells for row in rows], [row.marked for row in rows], "dense")
+        yield html.plots((throughput_by_rate({"served": run}), p99_by_rate({"p99": run})))
+    load = load_of(measurement)
+    yield html.heading(f"At {load}" if several else f"{load}, {format_number(measurement.seconds)} s")
+    yield html.plots(_plots(measurement))
+    yield html.heading("Figures")
+    yield html.columns(_metric_tables(measurement))
 
 
-def _headline(run: Run, spell: Spell) -> Mapping[str, str]:
-    counts, latency = spell.counts, spell.latency
-    known = answered(spell)
-    found = chosen_rate(run)
-    chosen = {} if found is None else {f"{name_of_choice(run)}, calls/s": shortened(found)}
-    return chosen | {
-        "goodput, calls/s": shortened(spell.goodput),
-        "p50, ms": milliseconds(latency.p50 if known else None),
-        "p99, ms": milliseconds(latency.p99 if known else None),
-        "longest, ms": milliseconds(latency.max if known else None),
+def _tiles(run: Run, measurement: Measurement) -> Mapping[str, str]:
+    counts, latency = measurement.counts, measurement.latency
+    is_known = has_latency(measurement)
+    rate = result_rate(run)
+    result = {} if rate is None else {f"{result_name(run)}, calls/s": format_number(rate)}
+    return result | {
+        "goodput, calls/s": format_number(measurement.goodput),
+        "p50, ms": format_milliseconds(latency.p50 if is_known else None),
+        "p99, ms": format_milliseconds(latency.p99 if is_known else None),
+        "longest, ms": format_milliseconds(latency.max if is_known else None),
         "calls sent": f"{counts.sent:,}",
         "late": f"{counts.late:,}",
         "refused": f"{counts.refused:,}",
@@ -94,19 +93,19 @@ def _headline(run: Run, spell: Spell) -> Mapping[str, str]:
     }
 
 
-def _drawings(spell: Spell) -> Iterator[Drawing]:
-    if answered(spell):
-        yield latency_distribution(spell)
-    if any(second.max is not None for second in spell.timeline):
-        yield latency_over_time(spell.timeline)
-    if spell.timeline:
-        yield throughput_over_time(spell.timeline)
-    if spell.server and any(spell.server.batch_sizes.values()):
-        yield batch_sizes(spell.server.batch_sizes)
+def _plots(measurement: Measurement) -> Iterator[SvgPlot]:
+    if has_latency(measurement):
+        yield latency_distribution(measurement)
+    if any(second.max is not None for second in measurement.timeline):
+        yield latency_over_time(measurement.timeline)
+    if measurement.timeline:
+        yield throughput_over_time(measurement.timeline)
+    if measurement.server and any(measurement.server.batch_sizes.values()):
+        yield batch_size_plot(measurement.server.batch_sizes)
 
 
-def _figure_tables(spell: Spell) -> Iterator[str]:
-    rows = [(figure.name, figure.text, figure.unit) for figure in figures_of(spell) if figure.worth_a_row]
+def _metric_tables(measurement: Measurement) -> Iterator[str]:
+    rows = [(metric.name, metric.text, metric.unit) for metric in metrics_of(measurement) if metric.is_shown]
     half = (len(rows) + 1) // 2
-    yield document.table((), rows[:half])
-    yield document.table((), rows[half:])
+    yield html.table((), rows[:half])
+    yield html.table((), rows[half:])

@@ -1,7 +1,7 @@
-"""Turns a matplotlib figure into SVG that takes its colours from the page, so that it is legible in light and dark.
+"""Renders matplotlib figures as SVG with the colours of the page, so that they are legible in light and dark mode.
 
-It owns the look that all plots share; it must not know what is plotted. matplotlib is imported when the first plot is
-drawn, since that takes longer than most commands run.
+Holds the style that all plots share. matplotlib is imported with the first plot, because the import takes longer than
+most commands.
 """
 
 import io
@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Each name is a CSS variable of the page. matplotlib needs a colour of its own for each; these stand for it in the SVG
-# that it writes, and are so close to black that no plot could want one.
+# Each name is a CSS variable of the page. matplotlib needs a real colour for each: a placeholder, which is replaced in
+# the SVG. The placeholders are so close to black that no plot uses one as a colour.
 _NAMES = ("ink", "grid", "ok", "late", "refused", "failed", "median", "tail", "worst", "shade", "mark")
-_STAND_INS = {name: f"#0000{place:02x}" for place, name in enumerate(_NAMES, start=1)}
-# Small, so that on a phone's width the letters stay readable; a wide screen enlarges it.
+_PLACEHOLDERS = {name: f"#0000{index:02x}" for index, name in enumerate(_NAMES, start=1)}
+# Small, so that the text is legible on a phone; a wide screen enlarges it.
 _SIZE_INCHES = (5.0, 3.2)
 
 
 @dataclass(frozen=True, slots=True)
-class Drawing:
+class SvgPlot:
     """One plot.
 
     Attributes:
-        title: what it shows, in words.
-        svg: an `<svg>` element to stand in an HTML page that defines the colours as CSS variables.
+        title: what it shows.
+        svg: an `<svg>` element for an HTML page that defines the colours as CSS variables.
     """
 
     title: str
@@ -35,35 +35,35 @@ class Drawing:
 
 
 def colour(name: str) -> str:
-    """The colour to give to matplotlib for the page's variable of this name."""
-    return _STAND_INS[name]
+    """Returns the placeholder for a CSS variable of the page."""
+    return _PLACEHOLDERS[name]
 
 
-def draw(name: str, title: str, paint: Callable[["Axes"], None]) -> Drawing:
-    """Draws one plot; the legend stands below it and covers nothing.
+def render_plot(name: str, title: str, draw: Callable[["Axes"], None]) -> SvgPlot:
+    """Renders one plot; its legend is below it and covers nothing.
 
     Args:
-        name: unique on the page, since the SVG's inner names derive from it; the same name and data give the same SVG.
-        title: stands above the plot.
-        paint: fills the axes.
+        name: unique on the page, because the ids in the SVG derive from it. The output depends on name and data only.
+        title: shown above the plot.
+        draw: draws into the axes.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(_look() | {"svg.hashsalt": name}):
+    with matplotlib.rc_context(_style() | {"svg.hashsalt": name}):
         figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
         axes = figure.subplots()
         axes.set_title(title, loc="left", fontweight="bold")
-        paint(axes)
+        draw(axes)
         handles, labels = axes.get_legend_handles_labels()
         if labels:
             figure.legend(handles, labels, loc="outside lower left", ncols=6)
         written = io.StringIO()
         figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return Drawing(title, _for_the_page(written.getvalue(), title))
+    return SvgPlot(title, _for_page(written.getvalue(), title))
 
 
-def _look() -> dict[Any, Any]:
+def _style() -> dict[Any, Any]:
     ink = colour("ink")
     return {
         "svg.fonttype": "none",
@@ -91,14 +91,14 @@ def _look() -> dict[Any, Any]:
     }
 
 
-def _for_the_page(svg: str, title: str) -> str:
-    """The element alone, as wide as its place, in the page's colours and fonts."""
+def _for_page(svg: str, title: str) -> str:
+    """Returns the `<svg>` element alone, with the width of its container and the colours and fonts of the page."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r'<g id="[^"]*"', "<g", element)
     element = re.sub(r"font: ([a-z0-9 ]*?)([\d.]+px) [^;\"]*", r"font: \1\2 var(--font)", element)
-    for name, stand_in in _STAND_INS.items():
-        element = element.replace(stand_in, f"var(--{name})")
+    for name, placeholder in _PLACEHOLDERS.items():
+        element = element.replace(placeholder, f"var(--{name})")
     label = title.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     element = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", element, count=1)
     element = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", element, count=1)
