@@ -24,7 +24,7 @@ def latency_of(milliseconds):
 
 
 def measurement(rate=200.0, milliseconds=tuple(range(1, 1001)), seconds=10, limit="", server=True, **counts):
-    """There is one ok call for each latency; all seconds have the same calls."""
+    """Returns a measurement with one ok call for each latency; all seconds have the same calls."""
     outcomes = {"late": 0, "refused": 0, "failed": 0, **counts}
     ok = len(milliseconds)
     each = latency_of(milliseconds)

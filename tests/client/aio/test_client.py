@@ -1,4 +1,4 @@
-"""The asyncio client: as the blocking one, and besides it neither blocks the loop nor forgets to cancel."""
+"""The asyncio client: requests and answers, and that it neither blocks the event loop nor fails to cancel calls."""
 
 import asyncio
 import io
@@ -29,7 +29,7 @@ async def test_every_argument_arrives_and_the_answer_comes_back_whole(client, st
     assert (result.top.label, result.model, result.version, result.batch_size) == ("tabby, tabby cat", "lenet", 2, 4)
 
 
-async def test_every_kind_of_picture_arrives(client, stub, tmp_path):
+async def test_every_kind_of_image_arrives(client, stub, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"a file")
     array = numpy.arange(12, dtype=numpy.uint8).reshape(2, 2, 3)
     for image in (tmp_path / "cat.jpg", b"bytes", io.BytesIO(b"a file object"), array, Image.fromarray(array)):
@@ -65,7 +65,7 @@ async def test_what_is_too_large_is_refused_before_anything_is_sent(stub):
     assert stub.requests == []
 
 
-async def test_many_calls_are_under_way_at_once(client, stub, make_answer, patience_seconds):
+async def test_many_calls_are_in_flight_at_once(client, stub, make_answer, patience_seconds):
     together = threading.Barrier(8)
 
     def behaviour(request, context):
@@ -84,7 +84,7 @@ async def test_cancelling_a_task_cancels_its_call_at_the_server(client, stub, pa
     def behaviour(request, context):
         context.add_callback(gone.set)
         arrived.set()
-        # A call also ends when it is answered: what counts is that it ended before.
+        # A call also ends when it is answered; it must have ended before that.
         went_early.put(gone.wait(patience_seconds))
 
     stub.on_classify = behaviour
@@ -96,7 +96,7 @@ async def test_cancelling_a_task_cancels_its_call_at_the_server(client, stub, pa
     assert await asyncio.to_thread(went_early.get, timeout=2 * patience_seconds)
 
 
-async def test_a_slow_file_does_not_hold_the_event_loop(client, patience_seconds):
+async def test_a_slow_file_does_not_block_the_event_loop(client, patience_seconds):
     class Slow(io.BytesIO):
         released = threading.Event()
 

@@ -1,4 +1,4 @@
-"""`classify_batch`: as few calls as the pictures fit into, one outcome each, and nothing answered sent again."""
+"""`classify_batch`: as few calls as possible, one outcome an image, and no image sent again that was answered."""
 
 import asyncio
 from typing import Any
@@ -26,24 +26,26 @@ MEBIBYTE = 1024 * 1024
 
 @pytest.fixture(params=["blocking", "asyncio"])
 def classify_batch(request, stub):
-    """The method of either client, called without `await`."""
+    """`classify_batch` of either client, as a blocking function."""
 
     def blocking(images: Any, **options: Any) -> list[Outcome]:
         with Client(stub.target) as client:
             return client.classify_batch(images, **options)
 
-    async def asking(images: Any, **options: Any) -> list[Outcome]:
+    async def call_asyncio(images: Any, **options: Any) -> list[Outcome]:
         async with AsyncClient(stub.target) as client:
             return await client.classify_batch(images, **options)
 
     return (
-        blocking if request.param == "blocking" else lambda *images, **options: asyncio.run(asking(*images, **options))
+        blocking
+        if request.param == "blocking"
+        else lambda *images, **options: asyncio.run(call_asyncio(*images, **options))
     )
 
 
 @pytest.fixture
 def batches(stub):
-    """The stub answers batches of at most 4; a test may say what a picture gets by its content."""
+    """The stub server accepts batches of at most 4; a test may set the error of an image by its content."""
     limits = messages.ServerLimits(max_message_bytes=3 * MEBIBYTE, max_batch_images=4)
     stub.on_list = lambda request, context: messages.ListModelsResponse(limits=limits)
     return stub
@@ -62,13 +64,13 @@ def refused(make_status, code: grpc.StatusCode, *details: Any) -> messages.Image
     return messages.ImageError(code=status.code, message=status.message, details=status.details)
 
 
-def come_back(seconds: float) -> error_details_pb2.RetryInfo:
+def retry_info(seconds: float) -> error_details_pb2.RetryInfo:
     delay = Duration()
     delay.FromNanoseconds(int(seconds * 1e9))
     return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
-def test_pictures_go_in_calls_of_as_many_as_the_server_takes(classify_batch, batches):
+def test_images_are_sent_in_calls_of_as_many_as_the_server_accepts(classify_batch, batches):
     pictures = [b"picture %d" % number for number in range(10)]
     outcomes = classify_batch(iter(pictures), model="m", version=2, top_k=1, priority="high")
     assert contents(batches) == [pictures[0:4], pictures[4:8], pictures[8:10]]
@@ -79,7 +81,7 @@ def test_pictures_go_in_calls_of_as_many_as_the_server_takes(classify_batch, bat
     assert (first.top.label, first.model, first.version, first.batch_size) == ("tabby, tabby cat", "m", 2, 4)
 
 
-def test_pictures_that_are_large_together_go_in_several_calls(classify_batch, batches):
+def test_images_that_are_large_together_are_sent_in_several_calls(classify_batch, batches):
     pictures = [name * MEBIBYTE for name in (b"a", b"b", b"c")] + [b"d"]
     assert all(outcome.ok for outcome in classify_batch(pictures))
     assert [len(call) for call in contents(batches)] == [2, 2]
@@ -87,18 +89,18 @@ def test_pictures_that_are_large_together_go_in_several_calls(classify_batch, ba
     assert all(call.ByteSize() <= 3 * MEBIBYTE for call in calls)
 
 
-def test_a_picture_that_cannot_be_sent_fails_alone_and_is_not_sent(classify_batch, batches, tmp_path):
+def test_an_image_that_cannot_be_read_fails_alone_and_is_not_sent(classify_batch, batches, tmp_path):
     outcomes = classify_batch([b"one", tmp_path / "none.jpg", bytes(4 * MEBIBYTE), b"two"])
     assert [type(outcome.error) for outcome in outcomes] == [type(None), InvalidImage, InvalidImage, type(None)]
     assert contents(batches) == [[b"one", b"two"]]
 
 
-def test_no_picture_is_no_call(classify_batch, batches):
+def test_no_image_is_no_call(classify_batch, batches):
     assert classify_batch([]) == []
     assert contents(batches) == []
 
 
-def test_an_error_of_a_picture_is_that_of_a_call_for_it_alone(classify_batch, batches, make_status):
+def test_the_error_of_an_image_is_that_of_a_call_for_it_alone(classify_batch, batches, make_status):
     violation = error_details_pb2.BadRequest.FieldViolation(field="image.encoded", description="no picture")
     batches.errors = {
         b"bad": refused(
@@ -114,12 +116,12 @@ def test_an_error_of_a_picture_is_that_of_a_call_for_it_alone(classify_batch, ba
     assert len(contents(batches)) == 1
 
 
-def test_what_was_refused_is_sent_again_when_the_server_said_and_what_was_answered_is_not(
+def test_a_refused_image_is_sent_again_when_the_server_said_and_an_answered_one_is_not(
     classify_batch, batches, make_status
 ):
-    full = refused(make_status, grpc.StatusCode.RESOURCE_EXHAUSTED, come_back(0.01))
+    full = refused(make_status, grpc.StatusCode.RESOURCE_EXHAUSTED, retry_info(0.01))
     batches.errors = {b"b": full, b"d": full}
-    batches.forgive_after = 2
+    batches.error_count = 2
     outcomes = classify_batch([b"a", b"b", b"c", b"d", b"e"])
     assert all(outcome.ok for outcome in outcomes) and [outcome.source for outcome in outcomes] == [
         b"a",
@@ -131,20 +133,20 @@ def test_what_was_refused_is_sent_again_when_the_server_said_and_what_was_answer
     assert contents(batches) == [[b"a", b"b", b"c", b"d"], [b"e"], [b"b", b"d"]]
 
 
-def test_what_is_always_refused_is_sent_four_times(classify_batch, batches, make_status):
-    batches.errors = {b"b": refused(make_status, grpc.StatusCode.UNAVAILABLE, come_back(0.001))}
+def test_an_image_that_is_always_refused_is_sent_four_times(classify_batch, batches, make_status):
+    batches.errors = {b"b": refused(make_status, grpc.StatusCode.UNAVAILABLE, retry_info(0.001))}
     a, b = classify_batch([b"a", b"b"])
     assert a.ok and isinstance(b.error, Unavailable)
     assert contents(batches) == [[b"a", b"b"], [b"b"], [b"b"], [b"b"]]
 
 
-def test_there_is_no_waiting_for_a_time_that_is_not_left(classify_batch, batches, make_status):
-    batches.errors = {b"b": refused(make_status, grpc.StatusCode.RESOURCE_EXHAUSTED, come_back(1000.0))}
+def test_a_retry_after_the_deadline_is_not_waited_for(classify_batch, batches, make_status):
+    batches.errors = {b"b": refused(make_status, grpc.StatusCode.RESOURCE_EXHAUSTED, retry_info(1000.0))}
     (b,) = classify_batch([b"b"])
     assert isinstance(b.error, Overloaded) and len(contents(batches)) == 1
 
 
-def test_a_call_that_was_refused_whole_is_sent_again_whole(classify_batch, batches):
+def test_a_call_that_was_refused_as_a_whole_is_retried(classify_batch, batches):
     answer, refusals = batches.on_batch, iter([True])
 
     def first_full(request, context):
@@ -158,7 +160,7 @@ def test_a_call_that_was_refused_whole_is_sent_again_whole(classify_batch, batch
     assert contents(batches) == [[b"a", b"b"]] * 2
 
 
-def test_a_call_that_fails_is_the_error_of_its_pictures_and_of_no_others(classify_batch, batches):
+def test_the_error_of_a_call_is_that_of_its_images_only(classify_batch, batches):
     answer = batches.on_batch
 
     def second_fails(request, context):
@@ -172,32 +174,32 @@ def test_a_call_that_fails_is_the_error_of_its_pictures_and_of_no_others(classif
     assert isinstance(outcomes[5].error, ModelNotFound)
 
 
-def test_an_answer_of_another_length_is_no_answer(classify_batch, batches):
+def test_a_response_of_another_length_is_a_failure(classify_batch, batches):
     batches.on_batch = lambda request, context: messages.ClassifyBatchResponse()
     (only,) = classify_batch([b"a"])
     assert isinstance(only.error, ServerFailure) and "0 pictures of 1" in str(only.error)
 
 
-def test_an_answer_without_a_class_is_no_answer(classify_batch, batches):
+def test_a_result_without_a_class_is_a_failure(classify_batch, batches):
     empty = messages.ImageResult(classification=messages.Classification())
     batches.on_batch = lambda request, context: messages.ClassifyBatchResponse(results=[empty])
     assert isinstance(classify_batch([b"a"])[0].error, ServerFailure)
 
 
-def test_a_server_that_cannot_be_reached_is_every_pictures_error(silent_target):
+def test_a_server_that_cannot_be_reached_is_the_error_of_every_image(silent_target):
     with Client(silent_target, timeout_seconds=20) as client:
         outcomes = client.classify_batch([b"a", b"b"])
     assert [type(outcome.error) for outcome in outcomes] == [Unavailable] * 2
 
 
-def test_the_server_is_asked_what_it_takes_once(batches):
+def test_the_server_is_queried_for_its_limits_once(batches):
     with Client(batches.target) as client:
         for _ in range(3):
             client.classify_batch([b"a"])
     assert sum(isinstance(request, messages.ListModelsRequest) for request in batches.requests) == 1
 
 
-def test_all_calls_share_one_time(batches):
+def test_all_calls_share_one_deadline(batches):
     with Client(batches.target, timeout_seconds=40) as client:
         client.classify_batch([b"a"] * 8)
         client.classify_batch([b"a"], timeout_seconds=90)
@@ -206,6 +208,6 @@ def test_all_calls_share_one_time(batches):
 
 
 @pytest.mark.parametrize("one", [b"picture", "cat.jpg", 7])
-def test_one_picture_is_not_many(classify_batch, batches, one):
+def test_a_single_image_is_refused(classify_batch, batches, one):
     with pytest.raises(TypeError, match="see classify"):
         classify_batch(one)

@@ -1,4 +1,4 @@
-"""`classify_many`: every picture once, bounded reading, and nothing under way once it is left; for both clients."""
+"""`classify_many` of both clients: one outcome an image, bounded reading, and no call in flight once it is closed."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ few = settings(max_examples=40, deadline=None)
 
 
 class Counted:
-    """Pictures that count how many were read, and how far the reading ran ahead of the outcomes taken."""
+    """Images that count how many were read, and how far the reading was ahead of the outcomes taken."""
 
     def __init__(self, count: int, failure: Exception | None = None) -> None:
         self.taken = self.ahead = self.read = 0
@@ -65,8 +65,8 @@ def check_promises(pictures: Counted, outcomes, count, concurrency, ordered, bad
     assert pictures.ahead <= concurrency
 
 
-class Gates:
-    """Holds back every call that arrives; another thread lets them go in an order that the choices make."""
+class BlockedCalls:
+    """Blocks every call; another thread releases them in an order that depends on `choices`."""
 
     def __init__(self, choices: list[int], bad: set[int]) -> None:
         self._choices, self._bad = choices, bad
@@ -76,13 +76,13 @@ class Gates:
         self._thread = threading.Thread(target=self._release)
         self._thread.start()
 
-    def ask(self, image, calls) -> Classification:
-        gate = threading.Event()
+    def classify(self, image, calls) -> Classification:
+        released = threading.Event()
         with self._changed:
-            self._waiting.append(gate)
+            self._waiting.append(released)
             self._changed.notify()
-        if not gate.wait(PATIENCE_SECONDS):
-            raise TimeoutError("nobody opened the gate")
+        if not released.wait(PATIENCE_SECONDS):
+            raise TimeoutError("the call was not released")
         if int(image) in self._bad:
             raise InvalidImage("no picture")
         return TINY
@@ -104,22 +104,22 @@ class Gates:
 
 @few
 @runs
-def test_every_picture_comes_once_and_the_reading_is_bounded(count, concurrency, ordered, choices, bad):
-    pictures, gates, outcomes = Counted(count), Gates(choices, bad), []
-    for outcome in classify_many(pictures, gates.ask, concurrency=concurrency, ordered=ordered):
+def test_every_image_has_one_outcome_and_the_reading_is_bounded(count, concurrency, ordered, choices, bad):
+    pictures, calls, outcomes = Counted(count), BlockedCalls(choices, bad), []
+    for outcome in classify_many(pictures, calls.classify, concurrency=concurrency, ordered=ordered):
         pictures.taken += 1
         outcomes.append(outcome)
-    gates.end()
+    calls.end()
     check_promises(pictures, outcomes, count, concurrency, ordered, bad)
 
 
 @few
 @runs
-def test_so_they_do_in_asyncio(count, concurrency, ordered, choices, bad):
+def test_every_image_has_one_outcome_and_the_reading_is_bounded_with_asyncio(count, concurrency, ordered, choices, bad):
     pictures, outcomes = Counted(count), []
     turns = iter(range(10_000))
 
-    async def ask(image, calls):
+    async def classify(image, calls):
         for _ in range(choices[next(turns) % len(choices)] % 7):
             await asyncio.sleep(0)
         if int(image) in bad:
@@ -128,7 +128,7 @@ def test_so_they_do_in_asyncio(count, concurrency, ordered, choices, bad):
 
     async def run():
         images = pictures.aiter() if choices[0] % 2 else pictures
-        async for outcome in classify_many_aio(images, ask, concurrency=concurrency, ordered=ordered):
+        async for outcome in classify_many_aio(images, classify, concurrency=concurrency, ordered=ordered):
             pictures.taken += 1
             outcomes.append(outcome)
             await asyncio.sleep(0)
@@ -138,23 +138,23 @@ def test_so_they_do_in_asyncio(count, concurrency, ordered, choices, bad):
 
 
 @given(arrivals=st.permutations(range(12)), ordered=st.booleans())
-def test_a_shelf_gives_each_item_once_in_its_order(arrivals, ordered):
-    buffer, given_out = ReorderBuffer(ordered=ordered), []
+def test_the_reorder_buffer_returns_each_item_once_in_order(arrivals, ordered):
+    buffer, returned = ReorderBuffer(ordered=ordered), []
     for index in arrivals:
         buffer.add(index, index)
         while (item := buffer.pop()) is not None:
-            given_out.append(item)
-    assert given_out == (sorted(arrivals) if ordered else list(arrivals))
+            returned.append(item)
+    assert returned == (sorted(arrivals) if ordered else list(arrivals))
 
 
-class Both:
-    """The two clients behind one blocking face: a list of outcomes, or what was raised after them."""
+class EitherClient:
+    """Calls a method of either client; returns the outcomes and the error that was raised after them."""
 
     def __init__(self, kind: str, target: str) -> None:
         self._kind, self._target = kind, target
-        # What a test checks once the outcomes are left, while the client is still open.
+        # Called once the outcomes are closed, while the client is still open.
         self.afterwards = lambda: None
-        # What happens as soon as an outcome was taken.
+        # Called after each outcome.
         self.on_outcome = lambda: None
 
     def __call__(self, images, *, take: int | None = None, method: str = "classify_many", **options):
@@ -194,18 +194,18 @@ class Both:
 
 
 @pytest.fixture(params=["sync", "asyncio"])
-def run(request, stub) -> Both:
-    return Both(request.param, stub.target)
+def run(request, stub) -> EitherClient:
+    return EitherClient(request.param, stub.target)
 
 
-def test_a_million_pictures_are_read_only_as_far_as_somebody_looks(run):
+def test_a_million_images_are_read_only_as_outcomes_are_taken(run):
     pictures = Counted(1_000_000)
     outcomes, _ = run(pictures, take=3, concurrency=4)
     assert [outcome.index for outcome in outcomes] == [0, 1, 2]
     assert pictures.read <= 3 + 4
 
 
-def test_one_bad_picture_ends_nothing(run, tmp_path):
+def test_an_image_that_fails_does_not_affect_the_others(run, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"a file")
     images = [tmp_path / "cat.jpg", str(tmp_path / "missing.jpg"), b"", object(), b"bytes"]
     outcomes, failure = run(images)
@@ -217,7 +217,7 @@ def test_one_bad_picture_ends_nothing(run, tmp_path):
         outcomes[1].unwrap()
 
 
-def test_every_kind_of_picture_is_taken(run, stub, tmp_path):
+def test_every_type_of_image_is_accepted(run, stub, tmp_path):
     (tmp_path / "cat.jpg").write_bytes(b"a file")
     array = numpy.arange(12, dtype=numpy.uint8).reshape(2, 2, 3)
     images = [tmp_path / "cat.jpg", b"bytes", io.BytesIO(b"a file object"), array, Image.fromarray(array)]
@@ -228,21 +228,21 @@ def test_every_kind_of_picture_is_taken(run, stub, tmp_path):
     assert [outcome.name for outcome in outcomes] == [str(tmp_path / "cat.jpg"), *(f"picture {n}" for n in range(1, 5))]
 
 
-def test_every_option_arrives(run, stub):
+def test_every_option_is_sent(run, stub):
     run([b"a picture"], model="lenet", version=2, top_k=3, timeout_seconds=90)
     (request,) = stub.requests
     assert (request.model, request.version, request.top_k) == ("lenet", "2", 3)
     assert 80 < stub.seconds_remaining[0] < 91
 
 
-def test_an_error_of_the_callers_iterable_comes_after_what_was_under_way(run):
+def test_an_error_of_the_images_is_raised_after_the_outcomes_before_it(run):
     pictures = Counted(3, failure=ZeroDivisionError("theirs"))
     outcomes, failure = run(pictures, concurrency=8)
     assert [outcome.index for outcome in outcomes] == [0, 1, 2]
     assert isinstance(failure, ZeroDivisionError)
 
 
-def test_as_they_come_the_first_to_finish_is_first(run, stub, make_answer, patience_seconds):
+def test_unordered_outcomes_come_as_they_finish(run, stub, make_answer, patience_seconds):
     second_was_taken = threading.Event()
 
     def behaviour(request, context):
@@ -254,7 +254,7 @@ def test_as_they_come_the_first_to_finish_is_first(run, stub, make_answer, patie
     assert [outcome.index for outcome in run(Counted(2), ordered=False)[0]] == [1, 0]
 
 
-def test_in_order_the_first_is_first_though_it_finishes_last(run, stub, make_answer, patience_seconds):
+def test_ordered_outcomes_come_in_the_order_of_the_images(run, stub, make_answer, patience_seconds):
     second_is_done = threading.Event()
 
     def behaviour(request, context):
@@ -268,7 +268,7 @@ def test_in_order_the_first_is_first_though_it_finishes_last(run, stub, make_ans
     assert [outcome.index for outcome in run(Counted(2))[0]] == [0, 1]
 
 
-def test_so_many_are_under_way_at_once(run, stub, make_answer, patience_seconds):
+def test_concurrency_images_are_in_flight_at_once(run, stub, make_answer, patience_seconds):
     together = threading.Barrier(5)
 
     def behaviour(request, context):
@@ -280,7 +280,7 @@ def test_so_many_are_under_way_at_once(run, stub, make_answer, patience_seconds)
     assert all(outcome.ok for outcome in outcomes)
 
 
-def test_leaving_early_cancels_what_is_under_way(run, stub, make_answer, patience_seconds):
+def test_closing_early_cancels_the_calls_in_flight(run, stub, make_answer, patience_seconds):
     waiting, gone = threading.Barrier(4), threading.Semaphore(0)
 
     def behaviour(request, context):
@@ -292,17 +292,17 @@ def test_leaving_early_cancels_what_is_under_way(run, stub, make_answer, patienc
             waiting.wait(patience_seconds)
         return make_answer(request)
 
-    def nothing_is_under_way():
+    def nothing_is_in_flight():
         assert all(gone.acquire(timeout=patience_seconds) for _ in range(3))
         assert not [thread for thread in threading.enumerate() if thread.name.startswith("linnaeus-classify-many")]
 
-    stub.on_classify, left, run.afterwards = behaviour, threading.Event(), nothing_is_under_way
+    stub.on_classify, left, run.afterwards = behaviour, threading.Event(), nothing_is_in_flight
     outcomes, _ = run(Counted(100), take=1, concurrency=4)
     left.set()
     assert [outcome.index for outcome in outcomes] == [0]
 
 
-async def test_a_loop_that_is_left_without_closing_cancels_as_well(stub, make_answer, patience_seconds):
+async def test_a_loop_that_is_left_without_closing_cancels_too(stub, make_answer, patience_seconds):
     gone, left = threading.Semaphore(0), threading.Event()
 
     def behaviour(request, context):
@@ -322,7 +322,7 @@ async def test_a_loop_that_is_left_without_closing_cancels_as_well(stub, make_an
 
 
 class FakeCall:
-    """A gRPC future that only remembers whether it was cancelled, and never ends."""
+    """A gRPC future that never ends and records whether it was cancelled."""
 
     def __init__(self) -> None:
         self.cancelled = False
@@ -334,7 +334,7 @@ class FakeCall:
         pass
 
 
-def test_a_call_that_begins_after_the_end_is_cancelled_too():
+def test_a_call_that_begins_after_the_group_was_cancelled_is_cancelled():
     calls, before, after = CallGroup(), FakeCall(), FakeCall()
     calls.add(before)
     assert not before.cancelled
@@ -343,7 +343,7 @@ def test_a_call_that_begins_after_the_end_is_cancelled_too():
     assert before.cancelled and after.cancelled
 
 
-def test_a_closed_client_is_the_programs_mistake_and_no_outcome(stub):
+def test_a_closed_client_raises_instead_of_returning_outcomes(stub):
     client = Client(stub.target)
     client.close()
     with pytest.raises(RuntimeError, match="closed"):
@@ -363,12 +363,12 @@ def test_a_closed_client_is_the_programs_mistake_and_no_outcome(stub):
         (7, {}, TypeError, "not int"),
     ],
 )
-def test_a_mistake_is_told_before_anything_is_read(client, arguments, options, kind, told):
+def test_an_invalid_argument_is_refused_before_anything_is_read(client, arguments, options, kind, told):
     with pytest.raises(kind, match=told):
         client("localhost:1").classify_many(arguments, **options)
 
 
-def test_outcomes_become_plain_dicts(run, stub):
+def test_outcomes_are_converted_to_dicts(run, stub):
     good, bad = (outcome.to_dict() for outcome in run([b"a picture", b""])[0])
     assert json.loads(json.dumps([good, bad])) == [good, bad]
     assert good["elapsed_seconds"] > 0
@@ -383,7 +383,7 @@ def test_outcomes_become_plain_dicts(run, stub):
     }
 
 
-def test_a_refusal_of_the_server_is_an_outcome_too(run, stub):
+def test_an_error_of_the_server_is_an_outcome(run, stub):
     stub.fail(grpc.StatusCode.NOT_FOUND, "There is no model alexnet.")
     (outcome,), failure = run([b"a picture"], model="alexnet")
     assert failure is None
@@ -407,7 +407,7 @@ def folder(tmp_path) -> Path:
         ({"pattern": "?.png", "recursive": True}, ["a.png"]),
     ],
 )
-def test_a_folders_pictures_come_sorted_with_their_paths(run, folder, stub, options, expected):
+def test_the_images_of_a_folder_are_sorted_by_path(run, folder, stub, options, expected):
     outcomes, failure = run(folder, method="classify_folder", **options)
     assert failure is None
     assert [outcome.source for outcome in outcomes] == [folder / name for name in expected]
@@ -422,7 +422,7 @@ def test_a_folders_pictures_come_sorted_with_their_paths(run, folder, stub, opti
         ("cat.jpg", "cat.jpg: this is a file, not a folder"),
     ],
 )
-def test_a_folder_without_pictures_is_one_error(run, tmp_path, stub, name, told):
+def test_a_folder_without_images_is_an_error(run, tmp_path, stub, name, told):
     (tmp_path / "empty").mkdir()
     (tmp_path / "cat.jpg").write_bytes(b"a picture")
     outcomes, failure = run(str(tmp_path / name), method="classify_folder")

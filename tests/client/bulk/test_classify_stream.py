@@ -1,4 +1,4 @@
-"""`classify_stream`: one call for all, one outcome each, bounded, and nothing answered sent again; both clients."""
+"""`classify_stream` of both clients: one call, one outcome an image, bounded reading, no answered image sent again."""
 
 import asyncio
 import contextlib
@@ -19,25 +19,25 @@ from linnaeus.v1 import classifier_pb2 as messages
 Requests = Iterator[messages.StreamClassifyRequest]
 
 
-def blocking(target: str, images: Any, **options: Any) -> list[Outcome]:
+def call_blocking(target: str, images: Any, **options: Any) -> list[Outcome]:
     with Client(target) as client:
         return list(client.classify_stream(images, **options))
 
 
-def asking(target: str, images: Any, **options: Any) -> list[Outcome]:
-    async def ask() -> list[Outcome]:
+def call_asyncio(target: str, images: Any, **options: Any) -> list[Outcome]:
+    async def call() -> list[Outcome]:
         async with AsyncClient(target) as client:
             outcomes = [outcome async for outcome in client.classify_stream(images, **options)]
             others = asyncio.all_tasks() - {asyncio.current_task()}
             assert not others or not (await asyncio.wait(others, timeout=30))[1], "a task outlived its stream"
             return outcomes
 
-    return asyncio.run(ask())
+    return asyncio.run(call())
 
 
-@pytest.fixture(params=[blocking, asking])
+@pytest.fixture(params=[call_blocking, call_asyncio])
 def classify_stream(request, stub):
-    """The method of either client, to its end."""
+    """`classify_stream` of either client; returns all outcomes."""
     return lambda images, **options: request.param(stub.target, images, **options)
 
 
@@ -51,7 +51,7 @@ def sent(stub) -> Counter[bytes]:
     )
 
 
-def test_every_picture_is_sent_once_over_one_stream_and_the_outcomes_stand_in_order(classify_stream, stub):
+def test_every_image_is_sent_once_over_one_stream_and_the_outcomes_are_in_order(classify_stream, stub):
     streams = []
     answering = stub.on_stream
 
@@ -83,21 +83,21 @@ def test_answers_may_come_in_any_order(classify_stream, stub, ordered):
     assert all(outcome.source == b"%d" % outcome.index and outcome.ok for outcome in outcomes)
 
 
-def test_a_picture_at_fault_fails_alone(classify_stream, stub, tmp_path):
+def test_an_image_that_fails_does_not_affect_the_others(classify_stream, stub, tmp_path):
     stub.errors = {b"bad": messages.ImageError(code=14, message="no device")}
     good, bad, unread = classify_stream([b"good", b"bad", tmp_path / "none.jpg"])
     assert good.ok and isinstance(bad.error, Unavailable) and isinstance(unread.error, InvalidImage)
     assert sum(sent(stub).values()) == 2
 
 
-def test_pictures_are_read_no_further_ahead_than_may_be_under_way(classify_stream, stub):
+def test_images_are_read_no_further_ahead_than_the_concurrency(classify_stream, stub):
     read = answered = 0
 
     def images() -> Iterator[bytes]:
         nonlocal read
         for picture in pictures(100):
             read += 1
-            assert read - answered <= 5 + 1  # a picture may be read as soon as its predecessor's answer is on its way
+            assert read - answered <= 5 + 1  # an image may be read as soon as the answer before it is on its way
             yield picture
 
     def count(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
@@ -111,7 +111,7 @@ def test_pictures_are_read_no_further_ahead_than_may_be_under_way(classify_strea
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
-def test_what_a_lost_stream_left_goes_over_another_one_and_nothing_answered_does(classify_stream, stub, code):
+def test_images_without_an_answer_are_sent_over_another_stream_when_one_is_lost(classify_stream, stub, code):
     def short(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
         for request in itertools.islice(requests, 7):
             yield stub.stream_answer(request)
@@ -122,7 +122,7 @@ def test_what_a_lost_stream_left_goes_over_another_one_and_nothing_answered_does
     assert [outcome.source for outcome in outcomes if outcome.ok] == pictures(50)
 
 
-def test_a_picture_that_was_answered_is_never_sent_again(classify_stream, stub):
+def test_an_image_that_was_answered_is_never_sent_again(classify_stream, stub):
     answered: list[bytes] = []
 
     def short(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
@@ -136,7 +136,7 @@ def test_a_picture_that_was_answered_is_never_sent_again(classify_stream, stub):
     assert len(classify_stream(pictures(50), concurrency=4)) == len(answered) == 50
 
 
-def test_a_stream_that_never_answered_is_given_up(classify_stream, stub):
+def test_a_stream_that_never_answered_is_not_followed_by_another(classify_stream, stub):
     def never(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
         next(requests)
         context.set_trailing_metadata((("grpc-retry-pushback-ms", "-1"),))
@@ -147,14 +147,14 @@ def test_a_stream_that_never_answered_is_given_up(classify_stream, stub):
     assert [type(outcome.error) for outcome in outcomes] == [Unavailable] * 3
 
 
-def test_a_stream_that_the_server_ends_early_is_every_open_pictures_failure(classify_stream, stub):
+def test_a_stream_that_the_server_ends_early_is_the_error_of_every_image_in_flight(classify_stream, stub):
     stub.on_stream = lambda requests, context: iter([stub.stream_answer(next(requests))])
     outcomes = classify_stream(pictures(4), concurrency=2)
     assert outcomes[0].ok and all(outcome.ok or isinstance(outcome.error, LinnaeusError) for outcome in outcomes)
     assert not all(outcome.ok for outcome in outcomes)
 
 
-def test_a_picture_whose_time_is_over_ends_though_the_server_says_nothing(classify_stream, stub):
+def test_an_image_ends_at_its_deadline_without_an_answer(classify_stream, stub):
     over = threading.Event()
 
     def silent(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
@@ -169,7 +169,7 @@ def test_a_picture_whose_time_is_over_ends_though_the_server_says_nothing(classi
     assert over.wait(30), "the stream is closed at the server, too"
 
 
-def test_an_error_of_the_pictures_is_raised_after_the_outcomes_of_those_before_it(classify_stream, stub):
+def test_an_error_of_the_images_is_raised_after_the_outcomes_before_it(classify_stream, stub):
     def images() -> Iterator[bytes]:
         yield from pictures(3)
         raise OSError("broken")
@@ -179,11 +179,11 @@ def test_an_error_of_the_pictures_is_raised_after_the_outcomes_of_those_before_i
     assert sum(sent(stub).values()) == 3
 
 
-def test_no_picture_needs_no_stream(classify_stream, stub):
+def test_without_images_no_stream_is_opened(classify_stream, stub):
     assert classify_stream([]) == [] and stub.requests == []
 
 
-def test_leaving_early_ends_the_stream_at_the_server_and_every_thread(stub):
+def test_closing_early_ends_the_stream_at_the_server_and_every_thread(stub):
     over = threading.Event()
 
     def told(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
@@ -199,7 +199,7 @@ def test_leaving_early_ends_the_stream_at_the_server_and_every_thread(stub):
         assert not [each for each in threading.enumerate() if each.name == "linnaeus-classify-stream"]
 
 
-async def test_leaving_early_ends_the_stream_at_the_server_and_every_task(stub):
+async def test_closing_early_ends_the_stream_at_the_server_and_every_task(stub):
     over = threading.Event()
 
     def told(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
@@ -218,7 +218,7 @@ async def test_leaving_early_ends_the_stream_at_the_server_and_every_task(stub):
 
 
 @pytest.mark.parametrize("client_type", [Client, AsyncClient])
-def test_settings_that_make_no_sense_are_refused_at_once(stub, client_type):
+def test_invalid_arguments_are_refused_at_once(stub, client_type):
     client = client_type(stub.target)
     with pytest.raises(ValueError, match="concurrency"):
         client.classify_stream([b"x"], concurrency=0)
@@ -228,7 +228,7 @@ def test_settings_that_make_no_sense_are_refused_at_once(stub, client_type):
         client.classify_stream(b"x")
 
 
-def test_a_client_that_is_closed_meanwhile_ends_what_is_under_way(stub):
+def test_closing_the_client_ends_the_images_in_flight(stub):
     def silent(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
         yield stub.stream_answer(next(requests))
         closed.wait(30)
@@ -249,9 +249,9 @@ def test_a_client_that_is_closed_meanwhile_ends_what_is_under_way(stub):
     concurrency=st.integers(1, 8),
     life=st.integers(1, 9),
     bad=st.sets(st.integers(0, 39)),
-    send=st.sampled_from([blocking, asking]),
+    send=st.sampled_from([call_blocking, call_asyncio]),
 )
-def test_whatever_is_lost_or_bad_every_picture_has_one_outcome(count, concurrency, life, bad, send, shared_stub):
+def test_every_image_has_one_outcome_whatever_fails(count, concurrency, life, bad, send, shared_stub):
     shared_stub.errors = {b"%d" % number: messages.ImageError(code=3, message="bad") for number in bad}
 
     def short(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:

@@ -1,4 +1,4 @@
-"""Whatever holds a picture arrives as the one message that carries it."""
+"""Every type of image is converted into the message that carries it, or refused with a reason."""
 
 import io
 from pathlib import Path
@@ -20,7 +20,7 @@ def client(stub):
 
 @pytest.fixture
 def sent(client, stub):
-    """What of a picture arrives at the server."""
+    """Sends an image; returns the message that the server received."""
 
     def send(image):
         client.classify(image)
@@ -31,7 +31,7 @@ def sent(client, stub):
 
 @pytest.fixture
 def pixels_sent(sent):
-    """The same for pixels, as an array."""
+    """Sends an image; returns the pixels that the server received as an array."""
 
     def send(image):
         pixels = sent(image).pixels
@@ -61,13 +61,13 @@ def test_bytes_arrive_as_they_are(sent, kind):
     assert sent(kind(b"a picture")).encoded == b"a picture"
 
 
-def test_a_file_object_is_read_from_where_it_stands(sent):
+def test_a_file_object_is_read_from_its_position(sent):
     file = io.BytesIO(b"skipped|a picture")
     file.seek(8)
     assert sent(file).encoded == b"a picture"
 
 
-def test_a_file_object_that_gives_little_at_a_time_is_read_to_its_end(sent):
+def test_a_file_object_with_short_reads_is_read_to_its_end(sent):
     class Trickle(io.BytesIO):
         def read(self, size=-1):
             return super().read(1)
@@ -95,7 +95,7 @@ def test_an_array_may_have_any_strides(pixels_sent, view):
     assert numpy.array_equal(pixels_sent(array), array)
 
 
-def test_a_read_only_array_is_as_good_as_any(pixels_sent):
+def test_an_array_may_be_read_only(pixels_sent):
     array = random_pixels(5, 7, 3)
     array.setflags(write=False)
     assert numpy.array_equal(pixels_sent(array), array)
@@ -113,7 +113,7 @@ def test_a_read_only_array_is_as_good_as_any(pixels_sent):
         (numpy.zeros(7, numpy.uint8), r"uint8 \[7\]"),
     ],
 )
-def test_another_dtype_or_shape_is_named_with_what_would_do(client, stub, array, named):
+def test_an_unsupported_dtype_or_shape_is_named_with_the_supported_ones(client, stub, array, named):
     with pytest.raises(InvalidImage, match=named + r": pass uint8 of shape \[H, W\]"):
         client.classify(array)
     assert stub.requests == []
@@ -166,7 +166,7 @@ def test_sixteen_bits_arrive_without_loss(sent):
     assert numpy.array_equal(numpy.asarray(arrived), array)
 
 
-def test_mode_i_arrives_without_loss_where_sixteen_bits_hold_it(sent):
+def test_mode_i_arrives_without_loss_if_it_fits_sixteen_bits(sent):
     array = numpy.random.default_rng(7).integers(0, 65_536, (5, 7), numpy.int32)
     arrived = Image.open(io.BytesIO(sent(Image.fromarray(array)).encoded))
     assert numpy.array_equal(numpy.asarray(arrived).astype(numpy.int32), array)
@@ -181,13 +181,13 @@ def test_mode_i_arrives_without_loss_where_sixteen_bits_hold_it(sent):
         (Image.new("RGB", (0, 5)), "no pixels: its size is 0x5"),
     ],
 )
-def test_a_pillow_image_that_would_lose_its_meaning_is_refused(client, picture, sentence):
+def test_a_pillow_image_that_cannot_be_converted_without_loss_is_refused(client, picture, sentence):
     with pytest.raises(InvalidImage, match=sentence):
         client.classify(picture)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_pillow_image_is_sent_upright(pixels_sent, orientation):
+def test_the_orientation_of_a_pillow_image_is_applied(pixels_sent, orientation):
     picture = Image.fromarray(random_pixels(5, 7, 3))
     picture.getexif()[0x0112] = orientation
     expected = numpy.asarray(ImageOps.exif_transpose(picture))
@@ -214,12 +214,12 @@ def test_an_unreadable_file_is_one_sentence(client, tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("builtins.open", refuse)  # root may read everything, so the mode bits would prove nothing
+    monkeypatch.setattr("builtins.open", refuse)  # root may read every file, so permissions would not matter
     with pytest.raises(InvalidImage, match=r"cat\.jpg: Permission denied$"):
         client.classify(tmp_path / "cat.jpg")
 
 
-def test_a_path_that_cannot_be_one_is_one_sentence(client):
+def test_an_invalid_path_is_one_sentence(client):
     with pytest.raises(InvalidImage, match="embedded null byte"):
         client.classify("cat\0.jpg")
 
@@ -235,7 +235,7 @@ def test_a_path_that_cannot_be_one_is_one_sentence(client):
         (io, "cannot read a picture from module"),
     ],
 )
-def test_what_holds_no_picture_is_refused(client, stub, image, sentence):
+def test_an_unsupported_type_is_refused(client, stub, image, sentence):
     with pytest.raises(InvalidImage, match=sentence):
         client.classify(image)
     assert stub.requests == []
@@ -267,12 +267,12 @@ LARGE = [
     lambda path: io.BytesIO(path.read_bytes()),
     lambda path: numpy.zeros((1024, 2048), numpy.uint8),
     lambda path: Image.new("RGBA", (1024, 1024)),
-    lambda path: b"x" * (MEBIBYTE - 1),  # its own bytes fit; with the message around them they do not
+    lambda path: b"x" * (MEBIBYTE - 1),  # fits alone, but not with the rest of the message
 ]
 
 
 @pytest.mark.parametrize("make", LARGE)
-def test_what_is_too_large_is_refused_before_anything_is_sent(stub, large_file, make):
+def test_an_oversized_image_is_refused_before_anything_is_sent(stub, large_file, make):
     with Client(stub.target, max_message_bytes=MEBIBYTE) as client:
         with pytest.raises(
             InvalidImage, match=r"MiB \([\d,]+ bytes\), above the limit of 1\.0 MiB .*max_message_bytes"
@@ -284,7 +284,7 @@ def test_what_is_too_large_is_refused_before_anything_is_sent(stub, large_file, 
 
 
 @pytest.mark.parametrize("make", LARGE)
-def test_what_is_too_large_never_needs_a_server(silent_target, large_file, make):
+def test_an_oversized_image_is_refused_without_a_server(silent_target, large_file, make):
     with Client(silent_target, max_message_bytes=MEBIBYTE) as client, pytest.raises(InvalidImage):
         client.classify(make(large_file))
 
@@ -313,7 +313,7 @@ def test_a_pillow_image_that_is_too_large_is_not_copied(stub, monkeypatch):
         client.classify(Image.new("RGB", (4096, 3072)))
 
 
-def test_what_just_fits_is_sent(stub):
+def test_an_image_that_just_fits_is_sent(stub):
     with Client(stub.target, max_message_bytes=MEBIBYTE) as client:
         client.classify(b"x" * (MEBIBYTE - 8))
     assert stub.requests[-1].ByteSize() == MEBIBYTE

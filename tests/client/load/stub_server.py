@@ -1,13 +1,13 @@
-"""A server with no model: a script says how long each call takes, and it tells what it really did.
+"""A server without a model: a script sets how long each call takes; it reports what it did.
 
 Run as `python stub_server.py SCRIPT` with SCRIPT in JSON; it prints one line, `{"port": P}`, serves until its standard
-input ends, then prints one line of JSON with what it did. A picture
-without a JPEG, PNG or GIF mark or of less than 16 bytes is refused. SCRIPT's keys, all optional:
-    seconds: latencies, taken in turn; [0.0] unless told.
+input ends, then prints one line of JSON with what it did. An image without the first bytes of a JPEG, PNG or GIF file,
+or of less than 16 bytes, is refused. SCRIPT's keys, all optional:
+    seconds: latencies, taken in turn; [0.0] by default.
     stall: [start, length] in seconds since the first call; every call that comes in between waits for its end.
-    codes: status codes by number, taken in turn; [0] unless told.
-    labels: labels of the answers, taken in turn; ["cat"] unless told.
-    processes: that share the port; each counts its turns for itself; 1 unless told.
+    codes: status codes by number, taken in turn; [0] by default.
+    labels: labels of the answers, taken in turn; ["cat"] by default.
+    processes: that share the port; each counts its turns for itself; 1 by default.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ NEVER = float("inf")
 
 
 class Stub:
-    """Answers by its script; `seconds` holds how long each call really took here."""
+    """Answers by its script; `seconds` holds the real duration of each call."""
 
     def __init__(self, script):
         self.latencies = cycle(script.get("seconds", [0.0]))
@@ -57,7 +57,7 @@ class Stub:
         self.seconds.append(time.monotonic() - came)
 
     def outcome(self, image):
-        """What a picture gets: a code and an answer."""
+        """Returns the code and the answer for an image."""
         self.pictures += 1
         if len(image.encoded) < 16 or not image.encoded.startswith(MARKS):
             return grpc.StatusCode.INVALID_ARGUMENT.value[0], None

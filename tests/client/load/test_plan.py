@@ -42,13 +42,13 @@ PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)
         ({"max_in_flight": 0}, "max_in_flight is 0"),
     ],
 )
-def test_a_plan_no_test_could_follow_is_refused_in_one_sentence(change, sentence):
+def test_an_invalid_plan_is_refused_in_one_sentence(change, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         replace(PLAN, **change)
     assert "\n" not in str(caught.value)
 
 
-def test_a_plan_travels_to_another_process():
+def test_a_plan_can_be_pickled():
     assert pickle.loads(pickle.dumps(PLAN)) == PLAN
 
 
@@ -59,13 +59,13 @@ def test_there_are_never_more_processes_than_callers():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 64))
-def test_shares_make_up_the_whole(whole, processes):
-    shares = [share_of(whole, index, processes) for index in range(processes)]
-    assert sum(shares) == whole
+def test_shares_add_up_to_the_total(total, processes):
+    shares = [share_of(total, index, processes) for index in range(processes)]
+    assert sum(shares) == total
     assert max(shares) - min(shares) <= 1
 
 
-def test_folders_become_their_pictures_in_order(tmp_path):
+def test_folders_are_expanded_into_their_images_in_order(tmp_path):
     (tmp_path / "deeper").mkdir()
     for name in ("b.jpg", "a.PNG", "notes.txt", "deeper/c.webp"):
         (tmp_path / name).write_bytes(b"x")
@@ -74,7 +74,7 @@ def test_folders_become_their_pictures_in_order(tmp_path):
     assert [each.relative_to(tmp_path).as_posix() for each in found] == ["a.PNG", "b.jpg", "deeper/c.webp", "notes.txt"]
 
 
-def test_a_folder_without_pictures_or_a_path_to_nothing_is_refused(tmp_path):
+def test_a_folder_without_images_or_a_path_to_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no picture"):
         expand_pictures([tmp_path])
     with pytest.raises(ValueError, match="neither a file nor a folder"):
@@ -85,7 +85,7 @@ def test_a_folder_without_pictures_or_a_path_to_nothing_is_refused(tmp_path):
 
 @settings(deadline=None, max_examples=50)
 @given(st.floats(1, 500), st.integers(1, 5), st.sampled_from(["poisson", "constant"]), st.integers(1, 5))
-def test_processes_together_send_at_the_whole_rate(rate, processes, arrivals, seed):
+def test_processes_together_send_at_the_plans_rate(rate, processes, arrivals, seed):
     plan = replace(PLAN, rate=rate, arrivals=arrivals, seed=seed, duration_seconds=20.0, warmup_seconds=2.0)
     shares = [list(arrival_times(plan, index, processes)) for index in range(processes)]
     times = sorted(time for share in shares for time in share)
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_arrivals_and_another_seed_others():
     assert times != list(arrival_times(replace(PLAN, seed=2), 0, 2))
 
 
-def test_poisson_gaps_vary_as_they_should():
+def test_poisson_gaps_have_the_expected_deviation():
     plan = replace(PLAN, rate=200.0, duration_seconds=100.0)
     times = list(arrival_times(plan, 0, 1))
     gaps = [after - before for before, after in zip(times, times[1:], strict=False)]

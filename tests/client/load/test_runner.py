@@ -92,7 +92,7 @@ def interrupt():
     ],
     ids=lambda options: " ".join(f"{name}={value}" for name, value in options.items()),
 )
-def test_every_picture_the_server_saw_is_one_call_counted(start_stub, plan, options):
+def test_every_image_the_server_saw_is_one_call_counted(start_stub, plan, options):
     stub = start_stub(seconds=[0.005])
     run = run_single(plan(stub, **options), NoProgress())
     counts = run.measurements[0].counts

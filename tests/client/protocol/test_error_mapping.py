@@ -1,4 +1,4 @@
-"""Every way a call can fail has one kind, one sentence, and the server's details as plain data."""
+"""Every failure of a call becomes one type of error with one sentence and the server's details."""
 
 import pickle
 import threading
@@ -115,12 +115,12 @@ def test_the_server_says_when_to_try_again(stub, code):
     assert error_of(stub).retry_after_seconds == 1.25
 
 
-def test_without_retry_info_there_is_no_time_to_try_again(stub):
+def test_without_retry_info_there_is_no_retry_after(stub):
     stub.fail(Code.RESOURCE_EXHAUSTED, "Later.", final=True)
     assert error_of(stub).retry_after_seconds is None
 
 
-def test_listing_and_describing_fail_in_the_same_words(stub):
+def test_listing_and_describing_models_fail_with_the_same_message(stub):
     stub.fail(Code.NOT_FOUND, "There is no model lenet.", RESOURCE)
     with Client(stub.target) as client:
         for call in (client.models, lambda: client.model("lenet")):
@@ -128,7 +128,7 @@ def test_listing_and_describing_fail_in_the_same_words(stub):
                 call()
 
 
-def test_broken_details_do_not_hide_the_error(stub):
+def test_malformed_details_do_not_hide_the_error(stub):
     def behaviour(request, context):
         context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff"),))
         context.abort(Code.INTERNAL, "Reference 7f.")
@@ -138,12 +138,12 @@ def test_broken_details_do_not_hide_the_error(stub):
     assert (type(error), str(error), error.details) == (ServerFailure, "Reference 7f.", ())
 
 
-def test_a_failure_without_a_word_is_named_by_its_code(stub):
+def test_a_failure_without_a_message_names_its_code(stub):
     stub.fail(Code.INTERNAL, "")
     assert str(error_of(stub)) == f"the server at {stub.target} failed with INTERNAL and no reason"
 
 
-def test_another_kind_of_server_is_recognised(stub):
+def test_a_server_of_another_kind_is_recognised(stub):
     stub.fail(Code.UNIMPLEMENTED, "Method not found!")
     error = error_of(stub)
     assert isinstance(error, ServerFailure)
@@ -187,7 +187,7 @@ class NeverConnected(grpc.RpcError):
 
 
 @pytest.mark.parametrize("cause", ["Connection refused", "Connection refused (111)"])
-def test_every_release_of_grpc_tells_an_unreachable_server_alike(cause):
+def test_an_unreachable_server_has_the_same_message_with_every_release_of_grpc(cause):
     text = f"failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: connect: {cause}"
     assert str(error_from_rpc(NeverConnected(text), target="here:1", timeout_seconds=1.0)) == unreachable("here:1")
 
@@ -200,7 +200,7 @@ def test_a_passed_deadline_names_the_address_and_the_time(stub):
 
 
 def stub_waits(context: grpc.ServicerContext) -> None:
-    """Holds a call until its caller is gone."""
+    """Blocks a call until its caller has cancelled it."""
     gone = threading.Event()
     if context.add_callback(gone.set):
         gone.wait()
@@ -224,7 +224,7 @@ def test_an_answer_above_the_clients_limit_is_no_overload_either(stub, make_answ
         client.classify(b"a picture")
 
 
-def test_a_low_limit_for_pictures_leaves_room_for_labels(stub, make_model):
+def test_a_low_limit_for_images_does_not_exclude_labels(stub, make_model):
     labels = ["x" * 1024] * 1024
     stub.on_get = lambda request, context: messages.GetModelResponse(model=make_model(), labels=labels)
     with Client(stub.target, max_message_bytes=1024) as client:

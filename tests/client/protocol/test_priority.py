@@ -1,4 +1,4 @@
-"""A call's priority goes over the wire from everywhere a picture is sent, and a wrong one is told before it is."""
+"""The priority is sent by every method that classifies; an invalid one is refused before anything is sent."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The blocking client: what is asked arrives, what is answered comes back, and settings are checked once."""
+"""The blocking client: requests, answers, and the checks of settings."""
 
 import json
 import math
@@ -26,7 +26,7 @@ def test_every_argument_arrives_in_its_field(client, stub):
     ]
 
 
-def test_what_is_left_out_is_left_to_the_server(client, stub):
+def test_an_omitted_argument_is_left_to_the_server(client, stub):
     client.classify(b"a picture")
     assert stub.requests == [messages.ClassifyRequest(image=messages.Image(encoded=b"a picture"))]
 
@@ -53,7 +53,7 @@ def test_an_answer_is_plain_data_on_request(client):
     assert json.loads(json.dumps(plain)) == plain
 
 
-def test_models_are_listed_with_what_is_known_of_them(client, stub, make_model):
+def test_models_are_listed_with_their_fields(client, stub, make_model):
     refused = messages.Model(
         name="alexnet", version=1, state=messages.MODEL_STATE_FAILED, state_reason="manifest.json: no field input."
     )
@@ -117,7 +117,7 @@ def test_the_deadline_travels_with_the_call(stub):
         client.classify(b"a picture", timeout_seconds=90)
         client.models()
     ours, its_own, listing = stub.seconds_remaining
-    # On the wire a timeout has two digits or three, rounded up.
+    # On the wire a timeout has two or three digits, rounded up.
     assert 30 < ours < 41
     assert 80 < its_own < 91
     assert 30 < listing < 41
@@ -129,7 +129,7 @@ def test_the_client_waits_thirty_seconds_unless_told_otherwise(stub, client):
 
 
 @pytest.mark.parametrize("timeout", [0, -1, math.nan, math.inf, 1e10, "30", True])
-def test_a_timeout_that_is_no_time_to_wait_is_refused(stub, client, timeout):
+def test_a_timeout_out_of_range_is_refused(stub, client, timeout):
     with pytest.raises(ValueError, match="timeout_seconds must be above 0"):
         Client(stub.target, timeout_seconds=timeout)
     with pytest.raises(ValueError, match="timeout_seconds must be above 0"):
@@ -171,13 +171,13 @@ def test_an_address_may_be_host_and_port_or_any_grpc_target(target):
         8001,
     ],
 )
-def test_an_address_that_makes_no_sense_says_what_would(target):
+def test_a_malformed_address_is_refused_with_an_example(target):
     with pytest.raises(ValueError, match=r"must be HOST:PORT, such as localhost:8001, not "):
         Client(target)
 
 
 @pytest.mark.parametrize("target", ["http://localhost:8001", "https://localhost", "grpc://localhost:8001"])
-def test_a_web_address_is_told_apart(target):
+def test_a_web_address_has_its_own_message(target):
     with pytest.raises(ValueError, match="without a scheme"):
         Client(target)
 
@@ -189,12 +189,12 @@ def test_a_port_out_of_range_is_refused(target):
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1.5])
-def test_a_message_limit_that_makes_no_sense_is_refused(limit):
+def test_a_message_limit_out_of_range_is_refused(limit):
     with pytest.raises(ValueError, match="max_message_bytes must be a number above 0"):
         Client("localhost:8001", max_message_bytes=limit)
 
 
-def test_a_proxy_in_the_environment_is_not_asked(stub, silent_target, monkeypatch):
+def test_a_proxy_in_the_environment_is_not_used(stub, silent_target, monkeypatch):
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, f"http://{silent_target}")
     for name in ("no_proxy", "NO_PROXY", "no_grpc_proxy"):

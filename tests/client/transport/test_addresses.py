@@ -1,4 +1,4 @@
-"""One server or several: what may be named, how they take turns, and who leaves the rotation."""
+"""One server or several: accepted targets, load balancing, and servers that leave the rotation."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 class Member(ClassifierServiceServicer):
-    """One server of several: counts its calls, and tells its health."""
+    """One server of several: counts its calls and reports its health."""
 
     def __init__(self, threads, answer) -> None:
         self._answer = answer
@@ -61,19 +61,19 @@ def named(members) -> list[str]:
     return [f"localhost:{member.port}" for member in members]
 
 
-def ask_until(ask, done, calls: int = 10_000) -> int:
-    """Asks until it is so; the bound is far above what any machine needs. Returns how many calls it took."""
+def call_until(classify, done, calls: int = 10_000) -> int:
+    """Calls until `done`, with a bound far above what any machine needs. Returns the number of calls."""
     for number in range(calls):
         if done():
             return number
-        ask(b"a picture")
+        classify(b"a picture")
     raise AssertionError(f"not so after {calls} calls")
 
 
 @pytest.mark.parametrize("targets", [literal, listed, named])
 def test_servers_take_turns(members, targets):
     with Client(targets(members)) as client:
-        ask_until(client.classify, lambda: all(member.calls for member in members))
+        call_until(client.classify, lambda: all(member.calls for member in members))
         before = Counter({member.port: member.calls for member in members})
         for _ in range(20):
             client.classify(b"a picture")
@@ -93,7 +93,7 @@ async def test_servers_take_turns_with_the_asyncio_client(members, targets):
 def test_a_draining_server_leaves_the_rotation_and_comes_back(members):
     first, second = members
     with Client(listed(members)) as client:
-        ask_until(client.classify, lambda: all(member.calls for member in members))
+        call_until(client.classify, lambda: all(member.calls for member in members))
         first.tell(NOT_SERVING)
 
         def turned_away() -> bool:
@@ -102,16 +102,16 @@ def test_a_draining_server_leaves_the_rotation_and_comes_back(members):
                 client.classify(b"a picture")
             return first.calls == before
 
-        ask_until(client.classify, turned_away)
+        call_until(client.classify, turned_away)
         calls = first.calls
         for _ in range(20):
             client.classify(b"a picture")
         assert first.calls == calls
         first.tell(SERVING)
-        ask_until(client.classify, lambda: first.calls > calls)
+        call_until(client.classify, lambda: first.calls > calls)
 
 
-def test_a_single_server_is_asked_whatever_its_health_says(members):
+def test_a_single_server_is_called_whatever_its_health(members):
     first, _ = members
     first.tell(NOT_SERVING)
     with Client(f"127.0.0.1:{first.port}") as client:
@@ -119,7 +119,7 @@ def test_a_single_server_is_asked_whatever_its_health_says(members):
     assert first.calls == 1
 
 
-def test_where_no_server_serves_the_error_names_them_all(members):
+def test_if_no_server_serves_the_error_names_them_all(members):
     for member in members:
         member.tell(NOT_SERVING)
     with Client(listed(members)) as client, pytest.raises(Unavailable) as raised:
@@ -127,20 +127,20 @@ def test_where_no_server_serves_the_error_names_them_all(members):
     assert str(raised.value).startswith(f"no server answers at {', '.join(listed(members))} (")
 
 
-def test_a_server_that_is_not_there_costs_no_call(members, silent_target):
+def test_an_unreachable_server_fails_no_call(members, silent_target):
     with Client([silent_target, listed(members)[0]]) as client:
         for _ in range(20):
             client.classify(b"a picture")
     assert members[0].calls == 20
 
 
-def test_a_name_that_nobody_knows_does_not_take_the_others_along(members):
+def test_an_unknown_name_does_not_affect_the_others(members):
     with Client(["nobody.invalid:8001", *listed(members)]) as client:
         client.classify(b"a picture")
     assert members[0].calls + members[1].calls == 1
 
 
-def test_where_no_name_is_known_the_error_says_so(monkeypatch):
+def test_if_no_name_is_known_the_error_says_so(monkeypatch):
     def fail(*arguments, **options):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -152,7 +152,7 @@ def test_where_no_name_is_known_the_error_says_so(monkeypatch):
         client.models()
 
 
-async def test_looking_names_up_does_not_hold_the_event_loop(members, monkeypatch, patience_seconds):
+async def test_a_name_look_up_does_not_block_the_event_loop(members, monkeypatch, patience_seconds):
     asked, released, look_up = threading.Event(), threading.Event(), socket.getaddrinfo
 
     def slow(*arguments, **options):
@@ -205,7 +205,7 @@ def test_names_with_addresses_of_both_families_make_one_target(monkeypatch):
         (("localhost:1", "127.0.0.1:1"), True, True),
     ],
 )
-def test_what_stands_behind_an_address(target, several, local):
+def test_an_address_is_recognised_as_local_or_as_several(target, several, local):
     addresses = parse_addresses(target)
     assert (addresses.may_be_several, addresses.are_local) == (several, local)
 
@@ -221,6 +221,6 @@ def test_what_stands_behind_an_address(target, several, local):
         ({"localhost:1"}, "must be HOST:PORT"),
     ],
 )
-def test_a_list_that_makes_no_sense_says_why(target, sentence):
+def test_an_invalid_list_of_servers_says_why(target, sentence):
     with pytest.raises(ValueError, match=sentence):
         Client(target)

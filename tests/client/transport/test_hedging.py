@@ -1,4 +1,4 @@
-"""A late call is asked a second time within the budget; the first answer wins and the other attempt is cancelled."""
+"""A late call is sent a second time within the budget; the first answer wins and the other attempt is cancelled."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging, Late
 
 CALLS = 400
 STALLED_EVERY = 50  # 2 %
-# One observation and a quantile near 0: every call is late almost at once, so that tests need not wait.
+# One observation and a quantile near 0: every call is late almost at once, so tests need not wait.
 EAGER = Hedging(budget=1, quantile=0.01, least_observations=1, window=1)
 
 
 class Stalling:
-    """Holds back the first attempt of the chosen calls, for so long or until its caller gives it up; keeps count."""
+    """Delays the first attempt of the chosen calls, for a time or until it is cancelled; counts attempts."""
 
     def __init__(self, answer, stalled, seconds) -> None:
         self._answer = answer
@@ -82,7 +82,7 @@ async def test_the_asyncio_clients_second_attempts_do_the_same(stub, stall):
     assert counts.won >= sum(map(rarely, range(CALLS)))
 
 
-def test_by_default_at_most_five_calls_of_a_hundred_are_made_twice(stub, stall):
+def test_by_default_at_most_five_percent_of_the_calls_have_two_attempts(stub, stall):
     service = stall(rarely, seconds=0.5)
     with Client(stub.target, hedging=True) as client:
         for number in range(CALLS):
@@ -92,7 +92,7 @@ def test_by_default_at_most_five_calls_of_a_hundred_are_made_twice(stub, stall):
     assert service.extra <= counts.hedged
 
 
-def test_without_hedging_no_call_is_made_twice(stub, stall):
+def test_without_hedging_no_call_has_two_attempts(stub, stall):
     service = stall(lambda number: False)
     with Client(stub.target) as client:
         for number in range(50):
@@ -163,7 +163,7 @@ def test_an_unreachable_server_is_unavailable_with_hedging_too(silent_target):
 
 
 class Attempt(grpc.RpcError):
-    """A future of gRPC as far as a race looks at it; ends when it is told."""
+    """A fake gRPC future that a test ends."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -195,8 +195,8 @@ class Attempt(grpc.RpcError):
 OK, FAILED, BROKEN = grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL
 
 
-def race(*ends: tuple[int, grpc.StatusCode]):
-    """Runs a race whose first attempt is late; the attempts end in the order of `ends` once both have started."""
+def hedged_attempts(*ends: tuple[int, grpc.StatusCode]):
+    """Makes a call whose first attempt is late; the attempts end in the order of `ends` once both have started."""
     hedger = Hedger(EAGER)
     hedger.start_call("")
     hedger.record_answer("", 0.0, by_second=False)
@@ -225,14 +225,14 @@ def race(*ends: tuple[int, grpc.StatusCode]):
     ],
 )
 def test_the_first_good_answer_wins_and_a_failure_waits_for_the_other(ends, answer, won):
-    result, counts, attempts = race(*ends)
+    result, counts, attempts = hedged_attempts(*ends)
     assert (result, counts.hedged, counts.won) == (answer, 1, won)
     assert all(attempt.cancelled for attempt in attempts)
 
 
 @pytest.mark.parametrize("ends", [[(0, FAILED), (1, BROKEN)], [(1, BROKEN), (0, FAILED)]])
-def test_when_both_fail_the_first_attempt_says_why(ends):
-    result, counts, _ = race(*ends)
+def test_when_both_fail_the_error_is_that_of_the_first_attempt(ends):
+    result, counts, _ = hedged_attempts(*ends)
     assert (result.name, result.code(), counts.won) == ("attempt 1", FAILED, 0)
 
 
@@ -245,7 +245,7 @@ def test_nothing_is_late_before_enough_is_known():
     assert waits == [None] * 20 + [0.5]
 
 
-def test_a_slow_model_is_not_late_by_a_fast_ones_measure():
+def test_models_have_separate_latencies():
     hedger = Hedger(Hedging(least_observations=1))
     hedger.record_answer("lenet", 0.001, by_second=False)
     hedger.record_answer("resnet152", 2.0, by_second=False)
@@ -256,7 +256,7 @@ def test_a_slow_model_is_not_late_by_a_fast_ones_measure():
     )
 
 
-def test_made_up_model_names_do_not_fill_the_memory():
+def test_the_number_of_windows_is_bounded():
     hedger = Hedger(Hedging(least_observations=1))
     for number in range(1000):
         hedger.record_answer(f"model {number}", 1.0, by_second=False)
@@ -273,13 +273,13 @@ def test_the_budget_holds_at_every_moment(late, budget):
         assert hedger.counts == HedgeCounts(calls=calls, hedged=hedged)
 
 
-def test_twenty_calls_buy_one_more():
+def test_twenty_calls_allow_one_second_attempt():
     hedger = Hedger(Hedging(budget=0.05))
-    bought = []
+    allowed = []
     for _ in range(40):
         hedger.start_call("lenet")
-        bought.append(hedger.take_token())
-    assert [number for number, yes in enumerate(bought, start=1) if yes] == [20, 40]
+        allowed.append(hedger.take_token())
+    assert [number for number, yes in enumerate(allowed, start=1) if yes] == [20, 40]
 
 
 @settings(max_examples=50)
@@ -294,11 +294,11 @@ def test_a_quantile_is_that_of_the_last_latencies(observed, size, share):
 
 
 def test_the_tail_shrinks_by_five_in_a_model_of_two_percent_stalls():
-    """The policy alone, on a made-up clock: 5 ms a call, 200 ms when stalled; p99 and the number of extra calls."""
-    dice, hedger, waited = random.Random(4), Hedger(Hedging()), []
+    """The policy alone, with simulated latencies: 5 ms a call, 200 ms for a stalled one."""
+    rng, hedger, waited = random.Random(4), Hedger(Hedging()), []
 
     def latency() -> float:
-        return 0.2 if dice.random() < 0.02 else dice.uniform(0.004, 0.006)
+        return 0.2 if rng.random() < 0.02 else rng.uniform(0.004, 0.006)
 
     for _ in range(20_000):
         first, late_after = latency(), hedger.start_call("lenet")
@@ -321,11 +321,11 @@ def test_the_tail_shrinks_by_five_in_a_model_of_two_percent_stalls():
         (dict(window=10), "least_observations must be from 1 to the window of 10"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(setting, sentence):
+def test_a_setting_out_of_range_is_refused(setting, sentence):
     with pytest.raises(ValueError, match=sentence):
         Hedging(**setting)
 
 
-def test_hedging_is_a_yes_or_no_or_its_settings():
+def test_hedging_is_a_bool_or_a_hedging_value():
     with pytest.raises(ValueError, match="hedging must be True, False or a Hedging value, not 0.05"):
         Client("localhost:8001", hedging=0.05)

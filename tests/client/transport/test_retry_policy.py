@@ -1,4 +1,4 @@
-"""What is tried again, how often, and what never is; the same for both clients."""
+"""Which failures are retried, how often, and which never are; the same for both clients."""
 
 import asyncio
 import itertools
@@ -18,27 +18,27 @@ MEGABYTE = 1_000_000
 RETRIED = [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.CANCELLED]
 
 
-def ask_blocking(target: Any, image: bytes = b"a picture", **settings: Any) -> None:
+def call_blocking(target: Any, image: bytes = b"a picture", **settings: Any) -> None:
     with Client(target, **settings) as client:
         client.classify(image)
 
 
-def ask_asyncio(target: Any, image: bytes = b"a picture", **settings: Any) -> None:
-    async def ask() -> None:
+def call_asyncio(target: Any, image: bytes = b"a picture", **settings: Any) -> None:
+    async def classify() -> None:
         async with AsyncClient(target, **settings) as client:
             await client.classify(image)
 
-    asyncio.run(ask())
+    asyncio.run(classify())
 
 
-@pytest.fixture(params=[ask_blocking, ask_asyncio])
-def ask(request) -> Callable[..., None]:
+@pytest.fixture(params=[call_blocking, call_asyncio])
+def call(request) -> Callable[..., None]:
     return request.param
 
 
 @pytest.fixture
 def fail_first(stub, make_answer) -> Callable[..., None]:
-    """Makes the first attempts fail."""
+    """Makes the first attempts of a call fail."""
 
     def script(failures: int, code: grpc.StatusCode, pushback_milliseconds: str | None = None) -> None:
         attempts = itertools.count(1)
@@ -56,61 +56,61 @@ def fail_first(stub, make_answer) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("code", RETRIED)
-def test_what_was_not_executed_is_tried_again(stub, ask, fail_first, code):
+def test_a_request_that_was_not_executed_is_retried(stub, call, fail_first, code):
     fail_first(1, code)
-    ask(stub.target)
+    call(stub.target)
     assert len(stub.images) == 2
 
 
-def test_three_more_attempts_are_made_and_no_more(stub, ask, fail_first):
+def test_there_are_three_retries_at_most(stub, call, fail_first):
     fail_first(99, Code.UNAVAILABLE)
     with pytest.raises(Unavailable, match="The first attempts fail"):
-        ask(stub.target)
+        call(stub.target)
     assert len(stub.images) == 4
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code not in (Code.OK, *RETRIED)])
-def test_every_other_failure_is_final(stub, ask, fail_first, code):
+def test_every_other_failure_is_final(stub, call, fail_first, code):
     fail_first(1, code)
     with pytest.raises(LinnaeusError):
-        ask(stub.target)
+        call(stub.target)
     assert len(stub.images) == 1
 
 
 @pytest.mark.parametrize("code", [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED])
-def test_a_picture_of_a_megabyte_is_tried_again_whole(stub, ask, fail_first, code):
+def test_an_image_of_a_megabyte_is_retried(stub, call, fail_first, code):
     fail_first(1, code, pushback_milliseconds="1")
     picture = bytes(range(250)) * (MEGABYTE // 250)
-    ask(stub.target, picture)
+    call(stub.target, picture)
     assert [image.encoded == picture for image in stub.images] == [True, True]
 
 
-def test_a_picture_as_large_as_the_server_takes_is_tried_again(stub, ask, fail_first):
+def test_an_image_as_large_as_the_server_accepts_is_retried(stub, call, fail_first):
     fail_first(1, Code.UNAVAILABLE)
-    ask(stub.target, bytes(8 * 1024 * 1024 - 64))
+    call(stub.target, bytes(8 * 1024 * 1024 - 64))
     assert len(stub.images) == 2
 
 
-def test_the_server_may_forbid_another_attempt(stub, ask, fail_first):
+def test_the_server_may_forbid_another_attempt(stub, call, fail_first):
     fail_first(1, Code.RESOURCE_EXHAUSTED, pushback_milliseconds="-1")
     with pytest.raises(Overloaded):
-        ask(stub.target)
+        call(stub.target)
     assert len(stub.images) == 1
 
 
-def test_a_retry_waits_as_long_as_the_server_says_within_the_one_deadline(stub, ask, fail_first):
-    """The wait is longer than any backoff of ours, and what is left of the deadline shows it."""
+def test_a_retry_waits_as_long_as_the_server_says_within_the_one_deadline(stub, call, fail_first):
+    """The wait is longer than any backoff of the policy, as the remaining time of the second attempt shows."""
     fail_first(1, Code.RESOURCE_EXHAUSTED, pushback_milliseconds="1500")
-    ask(stub.target, timeout_seconds=20)
+    call(stub.target, timeout_seconds=20)
     first, second = stub.seconds_remaining
     assert first - second > 1.25
 
 
-def test_retries_end_with_the_deadline(stub, ask, fail_first):
-    """A server that asks for an hour is not waited for."""
+def test_retries_end_with_the_deadline(stub, call, fail_first):
+    """The server asks for a wait of an hour."""
     fail_first(1, Code.RESOURCE_EXHAUSTED, pushback_milliseconds="3600000")
     with pytest.raises(DeadlineExceeded):
-        ask(stub.target, timeout_seconds=2.0)
+        call(stub.target, timeout_seconds=2.0)
     assert len(stub.images) == 1
 
 
@@ -121,7 +121,7 @@ def test_retry_info_alone_does_not_change_the_wait_but_is_in_the_error(stub):
     assert (len(stub.images), raised.value.retry_after_seconds) == (4, 3600)
 
 
-def test_listing_and_describing_are_tried_again_too(stub):
+def test_listing_and_describing_models_are_retried_too(stub):
     attempts = itertools.count(1)
     on_list, on_get = stub.on_list, stub.on_get
 

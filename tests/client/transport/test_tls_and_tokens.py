@@ -1,4 +1,4 @@
-"""Encryption and tokens: what goes over the wire, what is refused before, and what is never shown."""
+"""TLS and tokens: what is sent, what is refused before that, and that no token or key is ever shown."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -7,7 +7,6 @@ import pytest
 from tests.certificates import Authority
 
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Unauthenticated, Unavailable
-from linnaeus.client.cli.credentials import Access, access_from
 from linnaeus.client.transport.addresses import parse_addresses
 from linnaeus.client.transport.tls import Tls
 from linnaeus.client.transport.tokens import call_metadata
@@ -18,7 +17,7 @@ NAME = "linnaeus.example"
 
 
 def sent_authorization(stub, make_answer) -> list[str]:
-    """Keeps what every call carries under `authorization`."""
+    """Records the `authorization` metadata of every call."""
     sent: list[str] = []
 
     def behaviour(request, context):
@@ -29,7 +28,7 @@ def sent_authorization(stub, make_answer) -> list[str]:
     return sent
 
 
-def test_a_token_goes_with_every_call(stub, make_answer):
+def test_a_token_is_sent_with_every_call(stub, make_answer):
     sent = sent_authorization(stub, make_answer)
     with Client(stub.target, token=TOKEN, hedging=True) as client:
         client.classify(b"a picture")
@@ -49,7 +48,7 @@ async def test_the_asyncio_client_sends_it_too(stub, make_answer):
 
 @pytest.mark.parametrize("make", [Client, AsyncClient])
 @pytest.mark.parametrize("target", ["linnaeus.example:8001", "192.0.2.1:8001", ["localhost:1", "192.0.2.1:1"]])
-def test_a_token_is_not_sent_in_the_clear_to_another_machine(make, target):
+def test_a_token_is_not_sent_unencrypted_to_another_machine(make, target):
     with pytest.raises(ValueError, match=r"would travel readable by all: pass tls=True") as raised:
         make(target, token=TOKEN)
     assert TOKEN not in str(raised.value)
@@ -68,13 +67,13 @@ def test_a_token_to_another_machine_needs_encryption_only():
 
 
 @pytest.mark.parametrize("token", ["", "two words", "line\nend", "gr\u00fcn", 7, b"bytes"])
-def test_a_token_that_is_none_is_refused_and_not_shown(token):
+def test_a_malformed_token_is_refused_and_not_shown(token):
     with pytest.raises(ValueError, match="token must be letters, digits") as raised:
         Client("localhost:8001", token=token)
     assert not token or str(token) not in str(raised.value)
 
 
-def test_a_token_shows_nowhere():
+def test_no_representation_shows_a_token():
     client = Client("localhost:8001", token=TOKEN)
     assert TOKEN not in repr(client) + repr(client._config)
     client.close()
@@ -87,14 +86,14 @@ def authority():
 
 @pytest.fixture(scope="module")
 def certificate(authority, tmp_path_factory):
-    """The files of a key and its certificate for NAME, which both ends show."""
+    """The files of a key and a certificate for NAME, which client and server use."""
     certificate, key = authority.issue(NAME).write(tmp_path_factory.mktemp("certificate"))
     return key, certificate
 
 
 @pytest.fixture(params=[False, True], ids=["anybody", "clients with a certificate"])
 def encrypted(request, stub, certificate, authority):
-    """The stub behind TLS; asks clients for a certificate or does not."""
+    """The stub server behind TLS, with and without client certificates."""
     pair = tuple(path.read_bytes() for path in certificate)
     ca = authority.certificate if request.param else None
     credentials = grpc.ssl_server_credentials([pair], ca, request.param)
@@ -107,7 +106,7 @@ def encrypted(request, stub, certificate, authority):
         server.stop(grace=None).wait()
 
 
-def test_both_ends_prove_who_they_are(encrypted, stub, certificate, authority):
+def test_client_and_server_authenticate_each_other(encrypted, stub, certificate, authority):
     key, own = certificate
     with Client(
         encrypted, tls=Tls(ca=authority.certificate, certificate=own, key=key, server_name=NAME), token=TOKEN
@@ -126,7 +125,7 @@ async def test_the_asyncio_client_does_so_too(encrypted, stub, certificate, auth
 
 
 @pytest.mark.parametrize("how", ["unknown authority", "wrong name", "no encryption"])
-def test_a_server_that_does_not_prove_it_is_not_talked_to(encrypted, stub, authority, how):
+def test_a_server_without_a_valid_certificate_is_refused(encrypted, stub, authority, how):
     tls = {"unknown authority": True, "wrong name": Tls(ca=authority.certificate), "no encryption": False}[how]
     with Client(encrypted, tls=tls) as client, pytest.raises(Unavailable):
         client.classify(b"a picture")
@@ -144,12 +143,12 @@ def test_a_file_that_is_missing_is_named(tmp_path):
         Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
 
 
-def test_tls_is_a_yes_or_no_or_its_settings():
+def test_tls_is_a_bool_or_a_tls_value():
     with pytest.raises(ValueError, match="tls must be True, False or a Tls value"):
         Client("localhost:8001", tls="certificate.pem")
 
 
-def test_a_key_shows_nowhere():
+def test_no_representation_shows_a_key():
     assert "SECRET" not in repr(Tls(certificate=b"c", key=b"SECRET"))
 
 
@@ -185,37 +184,11 @@ def test_a_token_file_that_is_missing_or_one_too_many_is_named(tmp_path):
     ("code", "error"),
     [(grpc.StatusCode.UNAUTHENTICATED, Unauthenticated), (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied)],
 )
-def test_who_is_not_let_in_learns_why(stub, code, error):
+def test_a_refused_caller_gets_the_servers_reason(stub, code, error):
     def behaviour(request, context):
         context.abort(code, "The server's own sentence.")
 
     stub.on_classify = behaviour
     with Client(stub.target) as client, pytest.raises(error, match="^The server's own sentence.$"):
         client.classify(b"a picture")
-    assert len(stub.requests) == 1  # another attempt would end the same way
-
-
-def test_the_command_line_takes_the_token_from_a_file_before_the_environment(tmp_path, monkeypatch):
-    (tmp_path / "token").write_text(TOKEN)
-    monkeypatch.setenv("LINNAEUS_TOKEN", "from-the-environment")
-    nothing = dict(tls=False, ca=None, certificate=None, key=None, server_name=None)
-    assert access_from(None, **nothing).token == "from-the-environment"
-    assert access_from(str(tmp_path / "token"), **nothing).token == TOKEN
-    assert TOKEN not in repr(access_from(str(tmp_path / "token"), **nothing))
-    monkeypatch.delenv("LINNAEUS_TOKEN")
-    assert access_from(None, **nothing) == Access()
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--token-file", "nowhere"], "token_file cannot be read"),
-        (["--tls-certificate", "a.pem"], "pass both or neither"),
-        (["--tls-ca", "nowhere.pem"], "the file for ca cannot be read"),
-        (["--server", "linnaeus.example:1"], "would travel readable by all"),
-    ],
-)
-def test_wrong_options_are_one_line_and_exit_code_2(run_command, monkeypatch, options, said):
-    monkeypatch.setenv("LINNAEUS_TOKEN", "SECRET")
-    ending = run_command(*options, "models")
-    assert ending.exit_code == 2 and said in " ".join(ending.errors.split()) and "SECRET" not in ending.errors
+    assert len(stub.requests) == 1  # a retry would fail the same way

@@ -1,4 +1,4 @@
-"""`linnaeus-client classify`: many files at once, answers in order, every failure one line."""
+"""`linnaeus-client classify`: many files at once, answers in order, one line for every failure."""
 
 import json
 import signal
@@ -17,12 +17,12 @@ TOP_CLASS = {"index": 281, "label": "tabby, tabby cat", "probability": 0.75}
 
 
 def cells(output: str) -> list[list[str]]:
-    """A printed table as its rows of cells, which stand two spaces apart."""
+    """Splits a printed table into rows of cells."""
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in output.splitlines()]
 
 
 def refuse(names: str, stub, make_answer, make_status) -> None:
-    """Makes the stub refuse these pictures by their content."""
+    """Makes the stub server refuse images by their content."""
     violation = BadRequest(field_violations=[BadRequest.FieldViolation(field="image", description="no picture")])
 
     def behaviour(request, context):
@@ -34,7 +34,7 @@ def refuse(names: str, stub, make_answer, make_status) -> None:
     stub.on_classify = behaviour
 
 
-def test_one_picture_is_one_row(run_command, pictures, stub):
+def test_one_image_is_one_row(run_command, pictures, stub):
     ending = run_command("classify", *pictures("cat.jpg"), "--model", "lenet")
     heading, rule, row = cells(ending.output)
     assert heading == ["picture", "model", "label", "probability", "milliseconds", "batch size"]
@@ -53,7 +53,7 @@ def test_options_arrive_at_the_server(run_command, pictures, stub):
     )
 
 
-def test_over_one_stream_the_same_is_shown(run_command, pictures, stub):
+def test_a_stream_shows_the_same(run_command, pictures, stub):
     stub.errors = {b"bad.jpg": messages.ImageError(code=3, message="This is no picture.")}
     files = pictures("cat.jpg", "bad.jpg", "dog.jpg")
     ending = run_command("classify", *files, "--model", "lenet", "--stream", "--output", "jsonl")
@@ -65,7 +65,7 @@ def test_over_one_stream_the_same_is_shown(run_command, pictures, stub):
     assert ending.exit_code == 1
 
 
-def test_more_classes_are_more_rows_with_the_picture_shown_once(run_command, pictures):
+def test_more_classes_are_more_rows_with_the_image_shown_once(run_command, pictures):
     ending = run_command("classify", *pictures("cat.jpg", "dog.jpg"), "--top-k", "2")
     rows = [row for row in cells(ending.output)[2:] if row]
     assert [row[-1] for row in rows[1::2]] == ["12.5%", "12.5%"]
@@ -73,7 +73,7 @@ def test_more_classes_are_more_rows_with_the_picture_shown_once(run_command, pic
     assert ending.output.count("cat.jpg") == ending.output.count("dog.jpg") == 1
 
 
-def test_pictures_are_sent_at_the_same_time(run_command, pictures, stub, make_answer, patience_seconds):
+def test_images_are_sent_at_the_same_time(run_command, pictures, stub, make_answer, patience_seconds):
     together = threading.Barrier(5)
 
     def behaviour(request, context):
@@ -84,9 +84,7 @@ def test_pictures_are_sent_at_the_same_time(run_command, pictures, stub, make_an
     assert run_command("classify", *pictures(*"abcde")).exit_code == 0
 
 
-def test_sixteen_pictures_are_under_way_unless_told_otherwise(
-    run_command, pictures, stub, make_answer, patience_seconds
-):
+def test_sixteen_images_are_in_flight_by_default(run_command, pictures, stub, make_answer, patience_seconds):
     together = threading.Barrier(16)
 
     def behaviour(request, context):
@@ -131,7 +129,9 @@ def test_json_is_one_array_with_everything_of_the_answer(run_command, pictures):
     assert (ending.exit_code, ending.errors) == (0, "")
 
 
-def test_a_bad_picture_is_one_line_and_hurts_no_other(run_command, pictures, stub, make_answer, make_status):
+def test_an_image_that_fails_is_one_line_and_does_not_affect_the_others(
+    run_command, pictures, stub, make_answer, make_status
+):
     refuse("cat.txt", stub, make_answer, make_status)
     cat, text, dog = pictures("cat.jpg", "cat.txt", "dog.jpg")
     ending = run_command("classify", cat, text, f"{dog}.missing", dog)
@@ -143,7 +143,7 @@ def test_a_bad_picture_is_one_line_and_hurts_no_other(run_command, pictures, stu
     assert ending.exit_code == 1
 
 
-def test_a_bad_picture_keeps_its_place_in_json(run_command, pictures, stub, make_answer, make_status):
+def test_an_image_that_fails_keeps_its_position_in_json(run_command, pictures, stub, make_answer, make_status):
     refuse("cat.txt", stub, make_answer, make_status)
     cat, text, dog = pictures("cat.jpg", "cat.txt", "dog.jpg")
     ending = run_command("classify", cat, text, dog, "--json")
@@ -162,7 +162,7 @@ def test_without_any_answer_there_is_no_table(run_command, pictures, stub):
     assert ending.errors == f"linnaeus-client: {cat}: There is no model alexnet.\n"
 
 
-def test_a_servers_many_lines_are_one(run_command, pictures, stub):
+def test_a_message_of_several_lines_is_printed_on_one(run_command, pictures, stub):
     stub.fail(grpc.StatusCode.INTERNAL, "One.\nTwo.\x1b[2J")
     (cat,) = pictures("cat.jpg")
     ending = run_command("classify", cat)
@@ -189,14 +189,14 @@ def test_an_untrained_model_says_so_in_json(run_command, pictures, stub, make_mo
     ]
 
 
-def test_an_answer_stands_even_where_the_model_cannot_be_described(run_command, pictures, stub):
+def test_an_answer_is_shown_even_if_the_model_cannot_be_described(run_command, pictures, stub):
     stub.on_get = lambda request, context: context.abort(grpc.StatusCode.INTERNAL, "No.")
     ending = run_command("classify", *pictures("cat.jpg"), "--json")
     assert ending.exit_code == 0
     assert json.loads(ending.output)[0]["trained"] is None
 
 
-def test_a_pipe_gets_whole_labels_and_no_colours(run_command, pictures, stub, make_answer, monkeypatch):
+def test_a_pipe_gets_complete_labels_and_no_colours(run_command, pictures, stub, make_answer, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     label = "a label that " + "goes on and " * 30 + "ends"
 
@@ -236,7 +236,7 @@ def test_an_unreachable_server_is_one_line(run_command, pictures, silent_target)
         lambda target: ["--server", "localhost:1", "--timeout", "1", "classify", "--server", target, "--timeout", "90"],
     ],
 )
-def test_server_and_timeout_may_stand_anywhere_and_the_last_one_wins(
+def test_server_and_timeout_may_be_given_anywhere_and_the_last_one_wins(
     run_command, pictures, stub, monkeypatch, arguments
 ):
     monkeypatch.delenv("LINNAEUS_SERVER")
@@ -257,7 +257,7 @@ def test_server_and_timeout_may_stand_anywhere_and_the_last_one_wins(
         (["name", "cat.jpg"], "name"),
     ],
 )
-def test_wrong_usage_is_told_with_status_two(run_command, stub, arguments, named):
+def test_wrong_usage_is_reported_with_status_two(run_command, stub, arguments, named):
     ending = run_command(*arguments)
     assert ending.exit_code == 2
     assert named in ending.errors
@@ -265,7 +265,7 @@ def test_wrong_usage_is_told_with_status_two(run_command, stub, arguments, named
     assert stub.requests == []
 
 
-def test_a_fault_of_ours_is_one_line_too(run_command, pictures, monkeypatch):
+def test_a_bug_is_one_line_too(run_command, pictures, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("one\ntwo")
 
@@ -295,7 +295,7 @@ def test_an_interrupt_ends_quietly_with_status_130(start_python, pictures, stub,
     assert gone.wait(patience_seconds)
 
 
-def test_an_interrupt_while_starting_ends_as_quietly(run_command, monkeypatch):
+def test_an_interrupt_while_starting_ends_quietly_too(run_command, monkeypatch):
     def interrupted(_):
         raise KeyboardInterrupt
 
@@ -304,7 +304,7 @@ def test_an_interrupt_while_starting_ends_as_quietly(run_command, monkeypatch):
     assert (ending.exit_code, ending.output, ending.errors) == (130, "", "")
 
 
-def test_a_narrow_terminal_keeps_names_and_labels_whole(run_command, pictures, monkeypatch):
+def test_a_narrow_terminal_shows_complete_names_and_labels(run_command, pictures, monkeypatch):
     narrow = Console(width=80, markup=False, emoji=False, highlight=False)
     monkeypatch.setattr("linnaeus.client.cli.output._console", lambda: narrow)
     cat = Path(*pictures("cat.jpg"))
@@ -316,7 +316,7 @@ def test_a_narrow_terminal_keeps_names_and_labels_whole(run_command, pictures, m
     assert max(len(line) for line in ending.output.splitlines()) <= 80
 
 
-def test_an_encoding_that_lacks_a_letter_does_not_end_the_program(start_python, pictures, stub, patience_seconds):
+def test_a_character_that_the_encoding_lacks_does_not_end_the_program(start_python, pictures, stub, patience_seconds):
     command = start_python(
         "-c",
         "import sys; from linnaeus.client.cli import main; main(sys.argv[1:])",

@@ -1,4 +1,4 @@
-"""`linnaeus-client classify`: every way in (files, folders, lists, standard input) and every form out."""
+"""`linnaeus-client classify`: inputs (files, folders, lists, standard input) and output formats."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ def rows(output: str) -> list[dict[str, str]]:
 
 @pytest.fixture
 def feed(tmp_path, monkeypatch):
-    """Puts bytes on this process's standard input, as a file or as a pipe does."""
+    """Replaces standard input by a file or a pipe with these bytes."""
 
     def put(content: bytes, *, pipe: bool = False) -> None:
         if pipe:
@@ -70,12 +70,12 @@ def test_json_lines_are_the_elements_of_the_array(run_command, pictures):
     assert lines == array
 
 
-def test_an_array_of_nothing_is_an_array(run_command, tmp_path):
+def test_json_without_outcomes_is_an_empty_array(run_command, tmp_path):
     ending = run_command("classify", "--from-file", os.devnull, "--json")
     assert (ending.exit_code, json.loads(ending.output)) == (0, [])
 
 
-def test_many_pictures_are_several_tables(run_command, pictures, monkeypatch):
+def test_many_images_are_several_tables(run_command, pictures, monkeypatch):
     monkeypatch.setattr(output_formats, "_IMAGES_PER_TABLE", 2)
     files = pictures(*"abcde")
     output = run_command("classify", *files).output
@@ -100,7 +100,7 @@ def test_results_are_written_as_they_come(start_python, pictures, stub, make_ans
     assert in_time == [True]
 
 
-def test_a_folder_is_its_pictures_in_order(run_command, pictures, tmp_path):
+def test_a_folder_stands_for_its_images_in_order(run_command, pictures, tmp_path):
     (tmp_path / "below").mkdir()
     expected = pictures("a.jpg", "b.png", "below/c.gif")
     pictures("notes.txt", ".hidden.jpg")
@@ -110,7 +110,7 @@ def test_a_folder_is_its_pictures_in_order(run_command, pictures, tmp_path):
     assert [row["file"] for row in rows(deep.output)] == expected
 
 
-def test_a_folder_without_pictures_is_one_line_and_hurts_no_other(run_command, pictures, tmp_path):
+def test_a_folder_without_images_is_one_line_and_does_not_affect_the_others(run_command, pictures, tmp_path):
     (tmp_path / "empty").mkdir()
     (cat,) = pictures("cat.jpg")
     ending = run_command("classify", tmp_path / "empty", cat, "--output", "csv")
@@ -120,7 +120,7 @@ def test_a_folder_without_pictures_is_one_line_and_hurts_no_other(run_command, p
     assert ending.errors.count("\n") == 1
 
 
-def test_a_dash_is_one_picture_from_standard_input(run_command, pictures, stub, feed):
+def test_a_dash_is_one_image_from_standard_input(run_command, pictures, stub, feed):
     feed(b"a picture")
     (cat,) = pictures("cat.jpg")
     answers = json.loads(run_command("classify", "-", cat, "--json").output)
@@ -137,7 +137,7 @@ def test_an_empty_standard_input_is_one_line(run_command, feed):
 
 @pytest.mark.parametrize("pipe", [False, True])
 @pytest.mark.parametrize("last_line_ends", [False, True])
-def test_a_list_on_standard_input_names_one_picture_a_line(run_command, pictures, feed, pipe, last_line_ends):
+def test_a_list_on_standard_input_names_one_image_a_line(run_command, pictures, feed, pipe, last_line_ends):
     files = pictures("a b.jpg", "kätzchen.jpg", "c.jpg")
     feed(("\r\n\n".join(files) + "\n" * last_line_ends).encode(), pipe=pipe)
     answers = json.loads(run_command("classify", "--from-file", "-", "--json").output)
@@ -182,7 +182,7 @@ def test_the_names_of_a_pipe_are_classified_before_it_ends(stub, pictures, start
         (["classify", "cat.jpg", "--output", "xml"], "xml"),
     ],
 )
-def test_what_makes_no_sense_is_told_with_status_two(run_command, stub, arguments, named):
+def test_contradicting_arguments_are_reported_with_status_two(run_command, stub, arguments, named):
     ending = run_command(*arguments)
     assert (ending.exit_code, ending.output, stub.requests) == (2, "", [])
     assert named in ending.errors
@@ -204,7 +204,9 @@ class Terminal(io.StringIO):
         (100, False, io.StringIO, Terminal, False),
     ],
 )
-def test_a_bar_is_for_many_pictures_on_a_terminal_only(monkeypatch, total, writes_at_once, stderr, stdout, shown):
+def test_a_progress_bar_is_shown_for_many_images_on_a_terminal_only(
+    monkeypatch, total, writes_at_once, stderr, stdout, shown
+):
     for name in ("NO_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -218,7 +220,7 @@ def test_a_bar_is_for_many_pictures_on_a_terminal_only(monkeypatch, total, write
     assert ("2/" in written_to.getvalue() and "1 failed" in written_to.getvalue()) is shown
 
 
-def test_a_reader_that_leaves_ends_the_command_without_a_word(stub, pictures, start_python, patience_seconds):
+def test_a_closed_pipe_ends_the_command_silently(stub, pictures, start_python, patience_seconds):
     names = pictures(*(f"{number}.jpg" for number in range(40)))
     command = start_python("-c", PROGRAM, "--server", stub.target, "classify", *names, "--output", "jsonl")
     command.stdout.readline()

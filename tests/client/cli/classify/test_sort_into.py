@@ -1,4 +1,4 @@
-"""`--sort-into DIR`: copies into one folder a label; nothing is moved, overwritten, or put anywhere else."""
+"""`--sort-into DIR`: copies into the folder of each label; nothing is moved, overwritten or written elsewhere."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_each_picture_is_copied_into_its_labels_folder(run_command, pictures, tmp_path, stub, make_answer):
+def test_each_image_is_copied_into_its_labels_folder(run_command, pictures, tmp_path, stub, make_answer):
     label_by_content(stub, make_answer, {b"a.jpg": "cat", b"b.jpg": "dog"})
     files = pictures("a.jpg", "b.jpg")
     ending = run_command("classify", *files, "--sort-into", tmp_path / "sorted")
@@ -34,7 +34,7 @@ def test_each_picture_is_copied_into_its_labels_folder(run_command, pictures, tm
     assert ending.exit_code == 0
 
 
-def test_a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten(run_command, tmp_path):
+def test_a_name_that_exists_gets_a_number_and_nothing_is_overwritten(run_command, tmp_path):
     for folder in "abc":
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "cat.tar.jpg").write_text(folder)
@@ -47,7 +47,7 @@ def test_a_name_that_is_taken_gets_a_number_and_nothing_is_overwritten(run_comma
     assert found == {name: text.encode() for name, text in expected.items()}
 
 
-def test_failures_go_nowhere(run_command, pictures, tmp_path):
+def test_failures_are_not_copied(run_command, pictures, tmp_path):
     (cat,) = pictures("cat.jpg")
     ending = run_command("classify", f"{cat}.missing", cat, "--sort-into", tmp_path / "sorted")
     assert list(tree(tmp_path / "sorted")) == ["tabby, tabby cat/cat.jpg"]
@@ -80,7 +80,7 @@ def test_csv_and_json_say_where_the_copy_is(run_command, pictures, tmp_path):
     assert "cat-2.jpg" in output
 
 
-def test_a_picture_from_standard_input_is_copied_too(run_command, tmp_path, monkeypatch):
+def test_an_image_from_standard_input_is_copied_too(run_command, tmp_path, monkeypatch):
     (tmp_path / "input").write_bytes(b"a picture")
     with open(tmp_path / "input") as file:
         monkeypatch.setattr("sys.stdin", file)
@@ -88,7 +88,7 @@ def test_a_picture_from_standard_input_is_copied_too(run_command, tmp_path, monk
     assert tree(tmp_path / "sorted") == {"tabby, tabby cat/stdin": b"a picture"}
 
 
-def test_a_copy_that_fails_half_way_is_removed(tmp_path, monkeypatch):
+def test_an_incomplete_copy_is_removed(tmp_path, monkeypatch):
     def full(source, copy):
         copy.write(b"half")
         raise OSError(28, "No space left on device")
@@ -121,7 +121,7 @@ def test_a_label_becomes_the_name_of_one_folder(label, name):
 
 
 @given(st.text(st.characters(), max_size=300))
-def test_whatever_the_label_its_folder_is_one_folder_inside(label):
+def test_the_folder_of_any_label_is_directly_inside_the_directory(label):
     name = folder_name(label)
     assert name not in ("", ".", "..")
     assert not name.startswith((".", " "))

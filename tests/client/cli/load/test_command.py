@@ -82,12 +82,12 @@ def test_every_option_reaches_the_plan(run_command, load_tester, picture, stub):
     assert [str(path) for path in load_tester.plan.pictures] == [picture]
 
 
-def test_without_a_load_sixteen_callers_ask(run_command, load_tester, picture):
+def test_the_default_load_is_sixteen_callers(run_command, load_tester, picture):
     run_command("load", picture)
     assert (load_tester.plan.concurrency, load_tester.plan.rate, load_tester.plan.deadline_seconds) == (16, None, 30.0)
 
 
-def test_the_deadline_is_the_timeout_unless_told(run_command, load_tester, picture):
+def test_the_default_deadline_is_the_timeout(run_command, load_tester, picture):
     run_command("--timeout", 5, "load", picture)
     assert load_tester.plan.deadline_seconds == 5.0
 
@@ -138,7 +138,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG)
-def test_wrong_use_is_one_clear_line_and_sends_nothing(
+def test_wrong_usage_is_one_line_and_sends_nothing(
     run_command, load_tester, picture, tmp_path, monkeypatch, arguments, sentence
 ):
     monkeypatch.chdir(tmp_path)
@@ -167,7 +167,7 @@ def test_the_exit_status_shows_whether_calls_failed(
     assert run_command("load", picture).exit_code == status
 
 
-def test_a_run_without_one_good_answer_failed(run_command, load_tester, make_measurement, make_run, picture):
+def test_a_run_without_a_successful_call_failed(run_command, load_tester, make_measurement, make_run, picture):
     load_tester.run = make_run(make_measurement(milliseconds=(), refused=100))
     assert run_command("load", picture).exit_code == 1
 

@@ -1,4 +1,4 @@
-"""`linnaeus-client models`: what is served, what is not, and why."""
+"""`linnaeus-client models`: the table, the notes below it, and JSON."""
 
 import json
 
@@ -84,7 +84,7 @@ def test_json_is_one_array(run_command, several_models):
     assert ending.exit_code == 0
 
 
-def test_what_a_model_computes_in_is_told_if_it_is_not_float32(run_command, stub, make_model):
+def test_a_precision_other_than_float32_is_shown(run_command, stub, make_model):
     chosen = messages.Specialisation(
         device="cpu", precision="bfloat16", precision_reason="auto: faster", memory_format="channels_last"
     )
@@ -104,7 +104,7 @@ def test_what_a_model_computes_in_is_told_if_it_is_not_float32(run_command, stub
 
 
 @pytest.mark.parametrize(("form", "output"), [([], "The server has no models.\n"), (["--json"], "[]\n")])
-def test_no_models_is_an_answer(run_command, stub, form, output):
+def test_a_server_without_models_is_no_failure(run_command, stub, form, output):
     stub.on_list = lambda request, context: messages.ListModelsResponse()
     assert run_command("models", *form).output == output
 

@@ -115,7 +115,7 @@ class Scenario:
 
 
 def stalled(latency, start, end):
-    """A server that stalls and then answers all calls that arrived meanwhile."""
+    """Returns the latency of a server that stalls and then answers all calls that arrived meanwhile."""
     return lambda now: (end - now if start <= now < end else 0.0) + latency
 
 
@@ -155,7 +155,7 @@ def test_a_stall_shows_all_the_arrivals_it_delayed_in_an_open_loop(tmp_path):
     assert scenario.statistics.latency().p99 == pytest.approx(1.92, rel=0.01)
 
 
-def test_the_same_stall_hides_in_a_closed_loop(tmp_path):
+def test_the_same_stall_is_hidden_in_a_closed_loop(tmp_path):
     scenario = Scenario(tmp_path, stalled(0.020, 3.0, 5.0), concurrency=4, duration_seconds=10.0).run()
     assert scenario.statistics.latency().p99 == pytest.approx(0.020, rel=0.01)
     assert scenario.statistics.latency().max > 1.9
@@ -188,7 +188,7 @@ def test_the_warm_up_counts_in_the_timeline_only(tmp_path):
     ]
 
 
-def test_a_closed_loop_keeps_its_callers_busy_and_no_more(tmp_path):
+def test_a_closed_loop_has_one_call_in_flight_for_each_caller(tmp_path):
     scenario = Scenario(tmp_path, lambda now: 0.1, concurrency=5, duration_seconds=10.0, warmup_seconds=1.0).run()
     assert scenario.caller.max_in_flight == 5
     assert scenario.caller.started == pytest.approx(5 * 110, abs=10)

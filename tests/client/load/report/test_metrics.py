@@ -108,7 +108,7 @@ def test_the_curve_passes_through_the_percentiles(make_histogram):
         assert value == pytest.approx(1000 * (1 - 1 / inverse), rel=3e-3, abs=1.5)
 
 
-def test_the_curve_goes_as_far_as_there_are_calls(make_histogram):
+def test_the_curve_ends_where_calls_are_few(make_histogram):
     assert percentile_curve(make_histogram([5.0] * 100_000)).inverse[-1] == 10_000
 
 

@@ -81,7 +81,7 @@ def test_a_ramp_has_plots_against_the_offered_rate_too(ramp):
         assert {"knee 200/s", "calls/s offered"} <= set(texts_of(plot))
 
 
-def test_the_page_needs_nothing_from_elsewhere(ramp):
+def test_the_page_is_self_contained(ramp):
     text = run_page(ramp)
     reader = Reader(text)
     assert not {"script", "link", "img", "iframe"} & set(reader.tags)
@@ -126,7 +126,7 @@ def test_the_page_says_how_latency_is_measured(make_measurement, make_run, rate,
     assert promise in run_page(make_run(make_measurement(rate=rate)))
 
 
-def test_names_from_outside_are_text_and_nothing_else(make_measurement, make_run):
+def test_names_and_notes_are_escaped(make_measurement, make_run):
     text = run_page(make_run(make_measurement(), options={"model": "<script>x</script>"}, notes=("<b>&",)))
     assert "<script" not in text
     assert "&lt;b&gt;&amp;" in text
@@ -134,7 +134,7 @@ def test_names_from_outside_are_text_and_nothing_else(make_measurement, make_run
 
 @pytest.mark.parametrize("milliseconds", [(), (0.0,), (5.0, 9000.0)])
 @pytest.mark.parametrize("kind", ["single", "ramp"])
-def test_a_run_with_hardly_any_answer_has_a_page(make_measurement, make_run, milliseconds, kind):
+def test_a_run_with_few_answers_has_a_page(make_measurement, make_run, milliseconds, kind):
     text = run_page(make_run(make_measurement(milliseconds=milliseconds, server=False, failed=20), kind=kind))
     assert ("Latency distribution" in titles(text)) == bool(milliseconds)
 
@@ -154,7 +154,7 @@ def test_a_browser_shows_all_of_it_without_scrolling_sideways(ramp, tmp_path, wi
     inner = tmp_path / "page.html"
     inner.write_text(run_page(ramp).replace("</body>", f"{probe}</body>"), encoding="utf-8")
     outer = tmp_path / "outer.html"
-    # Chromium's own window is never narrower than 500 pixels.
+    # A window of Chromium is at least 500 pixels wide.
     outer.write_text(
         f'<iframe src="page.html" width="{width}" height="900" onload="'
         'document.body.append(this.contentDocument.title)"></iframe>'
