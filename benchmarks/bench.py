@@ -22,8 +22,8 @@ from precision import bench_precision
 from served import processor_seconds_per_call, under_load
 
 from linnaeus.client.load.results import Measurement
-from linnaeus.server.openmp import limit_spinning
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.rpc.child_server import ServerProcess
 
 REPOSITORY = Path("model-repository")
 # Its weights are random: it must not turn up among the models that `make serve` serves.

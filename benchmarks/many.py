@@ -16,7 +16,7 @@ from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import NoProgress
 from linnaeus.client.load.results import Measurement
 from linnaeus.client.load.runner import run_single
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 REPOSITORY = Path("model-repository")
 PICTURES = tuple(sorted(Path("pictures/digits").glob("*.png")))

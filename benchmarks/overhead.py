@@ -15,8 +15,9 @@ from many import BATCH, MODEL, PICTURES, WAYS, Way, measure
 from served import processor_seconds_per_call
 
 from linnaeus.client.load.results import Measurement
-from linnaeus.server.engine.decode import EncodedImage, decode
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.runtime.model import Model, load_model
 
 ROUNDS = 9

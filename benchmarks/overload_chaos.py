@@ -14,7 +14,7 @@ from overload_ground import EXTRA_REPOSITORY, HEAVY, LIGHT, REPOSITORY, Ground, 
 from overload_told import Finding, at_most, only_told, tell
 from PIL import Image
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 FRAGILE = "fragile"
 CALLERS = 32

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from served import under_load
 
-from linnaeus.server.config import Settings
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.rpc.child_server import ServerProcess
 
 REPOSITORY = Path("model-repository")
 # Made anew each time; it must not turn up among the models that `make serve` serves.

@@ -24,7 +24,7 @@ from overload_told import Finding, at_least, print_table, tell
 from PIL import Image, ImageDraw
 from served import under_load
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 MODEL = "slowing"
 CALLERS = 64

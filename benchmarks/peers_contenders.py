@@ -15,7 +15,7 @@ from peers_repository import Tuning, write_backends, write_repository
 from peers_triton import Triton, TritonProcess
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 LINNAEUS, TRITON = "Linnaeus", "tritonserver"
 # What a probability may differ by: the two decode, resize and crop in another order.

@@ -17,14 +17,15 @@ from statistics import median
 import torch
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.engine.decode import EncodedImage, decode
-from linnaeus.server.engine.loading import load_on_each
-from linnaeus.server.engine.repository import VersionFolder
-from linnaeus.server.openmp import limit_spinning
-from linnaeus.server.runtime.device import CoreShare, configure_process, default_streams
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.model_store.loader import load_on_each
+from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.requests.picture import EncodedImage
+from linnaeus.server.runtime.device import CoreShare, configure_process, default_workers
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.precision import FLOAT32, compare
-from linnaeus.server.runtime.specialising import fast_precisions
+from linnaeus.server.runtime.specialisation import fast_precisions
 
 CPU = torch.device("cpu")
 PICTURES = Path("pictures")
@@ -84,7 +85,7 @@ def load(folder: Path, precision: str) -> Model:
 
 def streams() -> ThreadPoolExecutor:
     """The threads that run batches side by side, each on its part of the cores."""
-    count = default_streams(CPU)
+    count = default_workers(CPU)
     return ThreadPoolExecutor(count, initializer=CoreShare(CPU, 0).take, initargs=(count - 1,))
 
 
@@ -92,7 +93,7 @@ def images_per_second(threads: ThreadPoolExecutor, model: Model) -> float:
     """What all streams make of the photographs in a spell, in the model's largest batches."""
     pictures = decoded(sorted(PICTURES.glob("*.jpg")), model.manifest.input)
     batch = list(islice(cycle(pictures), model.max_batch_size))
-    return sum(threads.map(partial(_spell, model), [batch] * default_streams(CPU)))
+    return sum(threads.map(partial(_spell, model), [batch] * default_workers(CPU)))
 
 
 def _spell(model: Model, batch: Sequence[Pixels]) -> float:
@@ -121,7 +122,7 @@ def tell_rates(name: str, models: dict[str, Model], rates: dict[str, list[float]
 def tell_agreement(models: dict[str, Model], kind: str, paths: Sequence[Path]) -> None:
     """Prints how the answers to some pictures compare."""
     pictures = decoded(paths, models[FLOAT32].manifest.input)
-    plain, other = ([model.answer([picture])[0] for picture in pictures] for model in models.values())
+    plain, other = ([model.probabilities([picture])[0] for picture in pictures] for model in models.values())
     print(f"    {kind}: {compare(other, plain)}")
 
 

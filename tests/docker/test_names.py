@@ -10,14 +10,14 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.docker.dashboard import ROOT, expressions, groupings_of, metrics_of, rule_expressions
 
-from linnaeus.server.config import Settings
-from linnaeus.server.engine import device_pool
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.observer import rejection_reason
-from linnaeus.server.engine.work import BatchReport, RequestReport
 from linnaeus.server.errors import DeadlineExceeded
-from linnaeus.server.metrics import Metrics
-from linnaeus.server.rpc.calls import Method
+from linnaeus.server.execution import device_pool
+from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.requests.observer import rejection_reason
+from linnaeus.server.requests.request import BatchReport, RequestTimings
+from linnaeus.server.rpc.interceptor import Method
 from linnaeus.server.runtime.device_memory import DeviceMemory
 
 # What Prometheus itself adds to each series.
@@ -41,7 +41,7 @@ def exposed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 async def _scrape(repository: Path) -> str:
     metrics = Metrics("0")
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     await engine.load()
     _let_everything_happen(metrics)
     with pytest.MonkeyPatch.context() as patch:  # a GPU is not always at hand
@@ -55,7 +55,7 @@ def _let_everything_happen(metrics: Metrics) -> None:
     method = Method("linnaeus.v1.ClassifierService", "Classify", "UNARY")
     metrics.call_started(method)
     metrics.call_handled(method, "DEADLINE_EXCEEDED", 0.1)
-    metrics.batch(BatchReport("lenet", 1, 1, [RequestReport(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
+    metrics.batch(BatchReport("lenet", 1, 1, [RequestTimings(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
     metrics.rejected("lenet", rejection_reason(DeadlineExceeded("late", 0.1)))
     metrics.cancelled("lenet", "queue")
     metrics.load_failed("lenet")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from linnaeus.client.load.results import Run
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_every_call_that_the_tester_counts_is_one_that_the_server_answered(
     shown, errors = test.communicate(timeout=100)
     assert test.returncode == 0, errors
     run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
-    spell = run.spells[0]
+    spell = run.measurements[0]
     assert spell.counts.ok == spell.counts.sent > 0
     assert answered(metric) - before == spell.counts.sent
     assert "goodput" in shown

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 

@@ -1,0 +1,114 @@
+"""The settings of one model: `<repository>/<model>/config.toml`, which may be missing or set a few keys.
+
+A key that is also a setting of the server has the same name and range there, and its value where the file has none.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import (
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
+
+from linnaeus.server.config.settings import AtLeastOne, Settings
+from linnaeus.server.config.validation import explain
+from linnaeus.server.config.version_policy import VersionPolicy, read_default, read_labels, read_policy
+from linnaeus.server.errors import ModelRefused
+
+CONFIG_FILE = "config.toml"
+_CONFIG = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class PriorityWeights(NamedTuple):
+    """Shares of an overloaded model that its high, normal and low priority get, relative to one another."""
+
+    high: PositiveFloat
+    normal: PositiveFloat
+    low: PositiveFloat
+
+
+def _read_devices(value: Any) -> tuple[str, ...]:
+    if isinstance(value, list | tuple) and value and all(isinstance(each, str) and each for each in value):
+        return tuple(value)
+    raise ValueError(f'devices is {value!r}, but must be a list of names, such as ["cuda:0", "cuda:1"]')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
+class ModelSettings:
+    """How one model is served; every field is a key of the file.
+
+    Attributes:
+        max_batch_size, max_queue_size, max_queue_delay_seconds, default_timeout_seconds: as in `Settings`.
+        devices: where the model runs, as `--device` names them; all of them take from one queue.
+        instances: batches of the model that may run at once on one device; 0 for one per worker of the device, or one
+            for a model whose batches are so short that more would only compete with the event loop.
+        weight: share of a device that several models keep busy, relative to the other models' weights.
+        priority_weights: shares of the priorities when the model is overloaded.
+        cuda_graphs: whether a GPU runs the model's batches as recorded graphs, which saves one launch per kernel.
+        precision: what the model computes in; `auto` for the fastest whose answers agree with float32's.
+        versions: which versions are served.
+        labels: names of versions, usable wherever a version is named.
+        default_version: a number or a label for requests that name none; empty for the highest that is ready.
+
+    Raises:
+        pydantic.ValidationError: if a value is of the wrong type or outside its range.
+    """
+
+    max_batch_size: NonNegativeInt
+    max_queue_size: AtLeastOne
+    max_queue_delay_seconds: NonNegativeFloat
+    default_timeout_seconds: NonNegativeFloat
+    devices: Annotated[tuple[str, ...], PlainValidator(_read_devices)]
+    instances: NonNegativeInt = 0
+    weight: PositiveFloat = 1.0
+    priority_weights: PriorityWeights = PriorityWeights(10.0, 1.0, 0.1)
+    cuda_graphs: bool = False
+    precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
+    versions: Annotated[VersionPolicy, PlainValidator(read_policy)] = VersionPolicy()
+    labels: Annotated[Mapping[str, int], PlainValidator(read_labels)] = field(default_factory=dict)
+    default_version: Annotated[str, PlainValidator(read_default)] = ""
+
+    def runs_like(self, other: "ModelSettings") -> bool:
+        """Whether a version that was loaded with the other settings need not be loaded again for these."""
+        return all(getattr(self, key) == getattr(other, key) for key in KEYS if key not in _SELECTING_KEYS)
+
+
+# They select among the loaded versions.
+_SELECTING_KEYS = ("versions", "labels", "default_version")
+SHARED_KEYS = ("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds")
+KEYS = tuple(each.name for each in fields(ModelSettings))
+
+
+def model_settings(model_folder: Path, settings: Settings) -> ModelSettings:
+    """Returns the settings of a model from its file and, for keys that the file does not set, the server's settings.
+
+    Raises:
+        ModelRefused: if the file cannot be read, a key is unknown, or a value is wrong; names the key.
+    """
+    chosen = _read(model_folder / CONFIG_FILE)
+    for key in chosen:
+        if key not in KEYS:
+            raise ModelRefused(f"{CONFIG_FILE}: {key} is no setting of a model; there are: {', '.join(KEYS)}")
+    inherited = {key: getattr(settings, key) for key in SHARED_KEYS} | {"devices": (settings.device,)}
+    try:
+        return ModelSettings(**(inherited | chosen))
+    except ValidationError as error:
+        raise ModelRefused(f"{CONFIG_FILE}: {explain(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelRefused(f"{CONFIG_FILE} cannot be read: {error}") from None

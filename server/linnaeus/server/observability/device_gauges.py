@@ -1,0 +1,42 @@
+"""Gauges of the devices, read at each scrape."""
+
+from collections.abc import Iterable, Mapping
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from linnaeus.server.engine.engine import Engine
+
+
+class DeviceGauges(Collector):
+    """What the devices of an engine have; a CPU has no memory of its own, and so no samples for it."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Asks the devices; called on the thread of the scrape."""
+        memory = self._engine.device_memory
+        yield _by_device("streams", "Batches that run side by side on the device.", self._engine.device_workers)
+        yield _by_device(
+            "memory_reserved_bytes",
+            "Memory of the device that this process holds, in use or kept for the next batch.",
+            {name: each.reserved_bytes for name, each in memory.items()},
+        )
+        yield _by_device(
+            "memory_free_bytes",
+            "Memory of the device that no process holds.",
+            {name: each.free_bytes for name, each in memory.items()},
+        )
+        yield _by_device(
+            "memory_limit_bytes",
+            "Memory that the device has.",
+            {name: each.limit_bytes for name, each in memory.items()},
+        )
+
+
+def _by_device(name: str, help_text: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(f"linnaeus_device_{name}", help_text, labels=("device",))
+    for device, value in values.items():
+        family.add_metric((device,), value)
+    return family
