@@ -10,7 +10,7 @@ from overload_told import Finding, at_least, milliseconds, only_told, tell
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import NoProgress
 from linnaeus.client.load.results import Measurement
-from linnaeus.client.load.runner import run_single
+from linnaeus.client.load.scenarios import run_single
 
 CALLERS = 64
 RATE = 20.0

@@ -14,7 +14,7 @@ from served import under_load
 
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import NoProgress
-from linnaeus.client.load.runner import run_single
+from linnaeus.client.load.scenarios import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 64

@@ -5,7 +5,7 @@ from pathlib import Path
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import NoProgress
 from linnaeus.client.load.results import Measurement
-from linnaeus.client.load.runner import run_single
+from linnaeus.client.load.scenarios import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 

@@ -11,7 +11,7 @@ LAYERS = (
     {"cli.classify", "cli.load", "cli.models"},
     {"cli.app", "cli.output"},
     {"cli.credentials"},
-    {"load.runner"},
+    {"load.scenarios"},
     {"load.report", "load.analysis"},
     {"load.measurement"},
     {"load.generator", "load.progress"},

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.client.load.generator.arrivals import arrival_times
-from linnaeus.client.load.generator.worker_process import share_of
+from linnaeus.client.load.generator.generator_process import share_of
 from linnaeus.client.load.plan import Plan, expand_pictures
 
 PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)

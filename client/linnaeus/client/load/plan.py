@@ -1,4 +1,4 @@
-"""The options of a measurement: checked once, frozen, and passed to every worker process."""
+"""The options of a measurement: checked once, frozen, and passed to every generator process."""
 
 import os
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ class Plan:
         rpc: "unary", "batch" (`batch_size` images a request) or "stream".
         batch_size: images a request if `rpc` is "batch".
         connections: the number of channels of all processes; every process has at least one.
-        processes: the number of worker processes; 0 for half the cores, at least one.
+        processes: the number of generator processes; 0 for half the cores, at least one.
         max_in_flight: the maximum number of requests in flight in an open loop, of all processes.
         metrics_url: the address of the server's metrics; None to derive it from the target, "" to read none.
         seed: of arrivals, cancelled calls and corrupt images.
@@ -71,7 +71,7 @@ class Plan:
 
     @property
     def process_count(self) -> int:
-        """The number of worker processes: as given, or half the cores, and never more than there are callers."""
+        """The number of generator processes: as given, or half the cores, and never more than there are callers."""
         wanted = self.processes or max(1, (os.cpu_count() or 1) // 2)
         return min(wanted, self.concurrency or wanted)
 

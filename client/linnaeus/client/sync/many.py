@@ -1,7 +1,7 @@
 """Many calls at once in threads; `aio/many.py` has the same names for an event loop.
 
 The caller's thread iterates over the images and yields the outcomes; each step of the generator does a part of both.
-There is one worker thread for each call that may be in flight: it reads one image, sends it and waits.
+There is one thread for each call that may be in flight: it reads one image, sends it and waits.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ def classify_many(
     images: Images, classify: Classify, *, concurrency: int, ordered: bool
 ) -> Generator[Outcome, None, None]:
     """Classifies every image; `Client.classify_many` documents the arguments and the promises."""
-    return run_window(images, _workers(concurrency, classify), Window(concurrency, ordered=ordered))
+    return run_window(images, _threads(concurrency, classify), Window(concurrency, ordered=ordered))
 
 
 def folder_images(folder: str | os.PathLike[str], *, recursive: bool, pattern: str | None) -> Sequence[Path]:
@@ -43,17 +43,17 @@ def folder_images(folder: str | os.PathLike[str], *, recursive: bool, pattern: s
 
 
 def run_window(
-    images: Images, workers: "contextlib.AbstractContextManager[Start]", window: Window
+    images: Images, starter: "contextlib.AbstractContextManager[Start]", window: Window
 ) -> Generator[Outcome, None, None]:
     """Starts as many images at once as the window allows; yields their outcomes.
 
     Args:
         images: the images.
-        workers: the function that starts an image; leaving it cancels what is in flight.
+        starter: returns the function that starts an image; leaving it cancels the calls in flight.
         window: decides what is read and in which order outcomes are yielded.
     """
     iterator, ended = iter(images), queue.SimpleQueue[Future[Outcome]]()
-    with workers as start:
+    with starter as start:
         while not window.is_done:
             # One image for one outcome keeps the window full, and a slow iterable delays no outcome that is ready.
             if window.can_read:
@@ -89,8 +89,8 @@ def _ready(ended: "queue.SimpleQueue[Future[Outcome]]") -> Iterator[Outcome]:
 
 
 @contextlib.contextmanager
-def _workers(concurrency: int, classify: Classify) -> Iterator[Start]:
-    """Worker threads that classify. However the block ends, no thread and no call is left."""
+def _threads(concurrency: int, classify: Classify) -> Iterator[Start]:
+    """Threads that classify. However the block ends, no thread and no call is left."""
     calls = CallGroup()
     threads = ThreadPoolExecutor(concurrency, thread_name_prefix="linnaeus-classify-many")
     try:

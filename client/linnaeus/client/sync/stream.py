@@ -61,8 +61,8 @@ def classify_stream(
     def open_stream(requests: Iterator[messages.StreamClassifyRequest]) -> Any:
         return classifier.StreamClassify(requests, metadata=config.metadata)
 
-    workers = _opened(Stream(config, open_stream, build, timeout_seconds))
-    yield from run_window(images, workers, Window(concurrency, ordered=ordered))
+    starter = _opened(Stream(config, open_stream, build, timeout_seconds))
+    yield from run_window(images, starter, Window(concurrency, ordered=ordered))
 
 
 @contextlib.contextmanager

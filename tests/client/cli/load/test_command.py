@@ -9,7 +9,7 @@ from rich.console import Console
 from linnaeus.client.cli.load.live_progress import LiveProgress
 from linnaeus.client.cli.load.options import parse_duration
 from linnaeus.client.cli.load.result_files import read_run, write_atomically
-from linnaeus.client.load import runner
+from linnaeus.client.load import scenarios
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Snapshot
 
@@ -36,7 +36,7 @@ def load_tester(monkeypatch, make_measurement, make_run):
 
     fake = FakeLoadTester()
     for name in ("run_single", "run_ramp", "run_search"):
-        monkeypatch.setattr(runner, name, fake.answer)
+        monkeypatch.setattr(scenarios, name, fake.answer)
     return fake
 
 
@@ -184,7 +184,7 @@ def test_an_interrupted_run_still_writes_its_report(
     assert "interrupted" in (tmp_path / "run.html").read_text()
 
 
-@pytest.mark.parametrize("error", [runner.LoadFailed("a process of the tester died"), OSError(5, "Broken disk")])
+@pytest.mark.parametrize("error", [scenarios.LoadFailed("a process of the tester died"), OSError(5, "Broken disk")])
 def test_a_failure_of_the_load_tester_is_one_line(run_command, load_tester, picture, error):
     load_tester.run = error
     ending = run_command("load", picture)

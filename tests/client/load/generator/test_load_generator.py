@@ -83,7 +83,7 @@ class ScriptedCaller:
         pass
 
 
-class Scenario:
+class GeneratorRun:
     """One load generator and the statistics of what it sent."""
 
     def __init__(self, tmp_path, seconds_of, results=None, **options):
@@ -139,70 +139,68 @@ def bimodal():
 @pytest.mark.parametrize("arrivals", ["constant", "poisson"])
 @pytest.mark.parametrize("script", [lambda: lambda now: 0.020, bimodal, lambda: stalled(0.020, 3.0, 5.0)])
 def test_open_loop_percentiles_are_within_one_percent_of_the_truth(tmp_path, script, arrivals):
-    scenario = Scenario(tmp_path, script(), rate=200, arrivals=arrivals, duration_seconds=10.0).run()
-    assert scenario.counts.sent == scenario.counts.ok == scenario.caller.started
-    assert_percentiles_match(scenario.statistics.latency(), scenario.caller.truth)
+    run = GeneratorRun(tmp_path, script(), rate=200, arrivals=arrivals, duration_seconds=10.0).run()
+    assert run.counts.sent == run.counts.ok == run.caller.started
+    assert_percentiles_match(run.statistics.latency(), run.caller.truth)
 
 
 def test_a_stall_shows_all_the_arrivals_it_delayed_in_an_open_loop(tmp_path):
-    scenario = Scenario(tmp_path, stalled(0.020, 3.0, 5.0), rate=200, duration_seconds=10.0).run()
-    delayed = {each.offset: each.max for each in scenario.statistics.timeline() if each.max > 0.025}
+    run = GeneratorRun(tmp_path, stalled(0.020, 3.0, 5.0), rate=200, duration_seconds=10.0).run()
+    delayed = {each.offset: each.max for each in run.statistics.timeline() if each.max > 0.025}
     assert list(delayed) == [3, 4]
     assert delayed[3] == pytest.approx(2.02, rel=0.01)
     # 400 of 2,000 calls arrived during the stall: they are all beyond the 80th percentile.
-    assert scenario.statistics.latencies.at_percentile(79.9) == pytest.approx(0.020, rel=0.01)
-    assert scenario.statistics.latencies.at_percentile(80.5) > 0.025
-    assert scenario.statistics.latency().p99 == pytest.approx(1.92, rel=0.01)
+    assert run.statistics.latencies.at_percentile(79.9) == pytest.approx(0.020, rel=0.01)
+    assert run.statistics.latencies.at_percentile(80.5) > 0.025
+    assert run.statistics.latency().p99 == pytest.approx(1.92, rel=0.01)
 
 
 def test_the_same_stall_is_hidden_in_a_closed_loop(tmp_path):
-    scenario = Scenario(tmp_path, stalled(0.020, 3.0, 5.0), concurrency=4, duration_seconds=10.0).run()
-    assert scenario.statistics.latency().p99 == pytest.approx(0.020, rel=0.01)
-    assert scenario.statistics.latency().max > 1.9
+    run = GeneratorRun(tmp_path, stalled(0.020, 3.0, 5.0), concurrency=4, duration_seconds=10.0).run()
+    assert run.statistics.latency().p99 == pytest.approx(0.020, rel=0.01)
+    assert run.statistics.latency().max > 1.9
 
 
 def test_calls_delayed_by_max_in_flight_still_count_from_their_scheduled_time(tmp_path):
-    scenario = Scenario(tmp_path, stalled(0.020, 3.0, 5.0), rate=200, duration_seconds=10.0, max_in_flight=8).run()
-    assert scenario.caller.max_in_flight == 8
-    assert scenario.generator.was_full
-    assert scenario.counts.sent == 2000
+    run = GeneratorRun(tmp_path, stalled(0.020, 3.0, 5.0), rate=200, duration_seconds=10.0, max_in_flight=8).run()
+    assert run.caller.max_in_flight == 8
+    assert run.generator.was_full
+    assert run.counts.sent == 2000
     # Eight in flight catch up at 200 a second: until second 7, 800 of 2,000 calls waited.
-    assert scenario.statistics.latencies.at_percentile(59) == pytest.approx(0.020, rel=0.01)
-    assert scenario.statistics.latencies.at_percentile(61) > 0.021
-    assert scenario.statistics.latency().p99 > 1.9
-    assert scenario.statistics.lags.at_percentile(99) > 1.8
+    assert run.statistics.latencies.at_percentile(59) == pytest.approx(0.020, rel=0.01)
+    assert run.statistics.latencies.at_percentile(61) > 0.021
+    assert run.statistics.latency().p99 > 1.9
+    assert run.statistics.lags.at_percentile(99) > 1.8
 
 
 def test_calls_that_could_not_be_sent_in_time_are_counted(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 0.1, rate=100, duration_seconds=10.0, max_in_flight=1).run()
-    assert scenario.counts.sent + scenario.generator.not_sent == 1000
-    assert 98 <= scenario.counts.sent <= 104  # one at a time, ten a second
+    run = GeneratorRun(tmp_path, lambda now: 0.1, rate=100, duration_seconds=10.0, max_in_flight=1).run()
+    assert run.counts.sent + run.generator.not_sent == 1000
+    assert 98 <= run.counts.sent <= 104  # one at a time, ten a second
 
 
 def test_the_warm_up_counts_in_the_timeline_only(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 0.010, rate=50, duration_seconds=4.0, warmup_seconds=2.0).run()
-    assert scenario.counts.sent == 200
-    assert scenario.statistics.ended == scenario.caller.started == 300
-    assert [(each.offset, each.sent) for each in scenario.statistics.timeline()] == [
-        (offset, 50) for offset in range(-2, 4)
-    ]
+    run = GeneratorRun(tmp_path, lambda now: 0.010, rate=50, duration_seconds=4.0, warmup_seconds=2.0).run()
+    assert run.counts.sent == 200
+    assert run.statistics.ended == run.caller.started == 300
+    assert [(each.offset, each.sent) for each in run.statistics.timeline()] == [(offset, 50) for offset in range(-2, 4)]
 
 
 def test_a_closed_loop_has_one_call_in_flight_for_each_caller(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 0.1, concurrency=5, duration_seconds=10.0, warmup_seconds=1.0).run()
-    assert scenario.caller.max_in_flight == 5
-    assert scenario.caller.started == pytest.approx(5 * 110, abs=10)
-    assert scenario.counts.ok == pytest.approx(5 * 100, abs=10)
-    assert scenario.in_flight[-1] == 0
+    run = GeneratorRun(tmp_path, lambda now: 0.1, concurrency=5, duration_seconds=10.0, warmup_seconds=1.0).run()
+    assert run.caller.max_in_flight == 5
+    assert run.caller.started == pytest.approx(5 * 110, abs=10)
+    assert run.counts.ok == pytest.approx(5 * 100, abs=10)
+    assert run.in_flight[-1] == 0
 
 
 def test_a_call_that_ended_at_its_deadline_or_after_it_is_late(tmp_path):
     seconds = cycle([0.1, 0.6])
-    scenario = Scenario(tmp_path, lambda now: next(seconds), rate=10, duration_seconds=2.0, deadline_seconds=0.5).run()
-    assert (scenario.counts.ok, scenario.counts.late) == (10, 10)
-    assert scenario.counts.by_code == {"OK": 10, "DEADLINE_EXCEEDED": 10}
+    run = GeneratorRun(tmp_path, lambda now: next(seconds), rate=10, duration_seconds=2.0, deadline_seconds=0.5).run()
+    assert (run.counts.ok, run.counts.late) == (10, 10)
+    assert run.counts.by_code == {"OK": 10, "DEADLINE_EXCEEDED": 10}
     # A call that was sent late is late by its scheduled time, though the server was fast.
-    delayed = Scenario(
+    delayed = GeneratorRun(
         tmp_path, lambda now: 0.4, rate=10, duration_seconds=1.0, deadline_seconds=0.5, max_in_flight=1
     ).run()
     assert delayed.counts.late == delayed.counts.sent - 1 > 0
@@ -211,11 +209,11 @@ def test_a_call_that_ended_at_its_deadline_or_after_it_is_late(tmp_path):
 
 def test_every_status_counts_under_its_own_name(tmp_path):
     codes = cycle([0, 8, 4, 14, 3])
-    scenario = Scenario(
+    run = GeneratorRun(
         tmp_path, lambda now: 0.01, lambda message: [(code := next(codes), None if code else CAT)], rate=10,
         duration_seconds=5.0,
     ).run()  # fmt: skip
-    counts = scenario.counts
+    counts = run.counts
     assert (counts.ok, counts.refused, counts.late, counts.failed) == (10, 10, 10, 20)
     assert counts.by_code == {
         "OK": 10, "INVALID_ARGUMENT": 10, "DEADLINE_EXCEEDED": 10, "RESOURCE_EXHAUSTED": 10, "UNAVAILABLE": 10
@@ -224,68 +222,68 @@ def test_every_status_counts_under_its_own_name(tmp_path):
 
 def test_an_answer_that_differs_from_the_first_one_is_counted(tmp_path):
     tops = cycle([CAT, (1, "cat", 0.7505), (1, "cat", 0.76), (2, "cat", 0.75), (1, "dog", 0.75)])
-    scenario = Scenario(
+    run = GeneratorRun(
         tmp_path, lambda now: 0.01, lambda message: [(0, next(tops))], rate=10, duration_seconds=5.0
     ).run()
-    assert (scenario.counts.ok, scenario.counts.differed) == (20, 30)
-    assert len(scenario.statistics.latencies) == 50
+    assert (run.counts.ok, run.counts.differed) == (20, 30)
+    assert len(run.statistics.latencies) == 50
 
 
 def test_corrupt_images_that_are_refused_are_counted_separately(tmp_path):
-    scenario = Scenario(
+    run = GeneratorRun(
         tmp_path, lambda now: 0.01, lambda message: [(3, None) if message.corrupt else (0, CAT)], rate=100,
         duration_seconds=10.0, corrupt_rate=0.3,
     ).run()  # fmt: skip
-    assert scenario.counts.ok + scenario.counts.corrupt == 1000
-    assert 240 < scenario.counts.corrupt < 360
+    assert run.counts.ok + run.counts.corrupt == 1000
+    assert 240 < run.counts.corrupt < 360
 
 
 def test_a_corrupt_image_that_is_answered_is_a_failure(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 0.01, rate=10, duration_seconds=1.0, corrupt_rate=1.0).run()
-    assert (scenario.counts.ok, scenario.counts.failed) == (0, 10)
+    run = GeneratorRun(tmp_path, lambda now: 0.01, rate=10, duration_seconds=1.0, corrupt_rate=1.0).run()
+    assert (run.counts.ok, run.counts.failed) == (0, 10)
 
 
 def test_the_share_to_be_cancelled_is_cancelled_shortly_after_sending(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 5.0, rate=100, duration_seconds=10.0, cancel_rate=0.25).run()
-    assert scenario.counts.ok + scenario.counts.cancelled == 1000
-    assert 190 < scenario.counts.cancelled < 310
-    assert scenario.counts.by_code["CANCELLED"] == scenario.counts.cancelled
+    run = GeneratorRun(tmp_path, lambda now: 5.0, rate=100, duration_seconds=10.0, cancel_rate=0.25).run()
+    assert run.counts.ok + run.counts.cancelled == 1000
+    assert 190 < run.counts.cancelled < 310
+    assert run.counts.by_code["CANCELLED"] == run.counts.cancelled
 
 
 def test_a_call_answered_before_its_cancellation_counts_as_answered(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 1e-9, concurrency=1, duration_seconds=1e-6, cancel_rate=1.0).run()
-    assert scenario.counts.cancelled == 0
-    assert scenario.counts.ok == scenario.counts.sent > 0
+    run = GeneratorRun(tmp_path, lambda now: 1e-9, concurrency=1, duration_seconds=1e-6, cancel_rate=1.0).run()
+    assert run.counts.cancelled == 0
+    assert run.counts.ok == run.counts.sent > 0
 
 
 def test_stop_sends_nothing_more_but_waits_for_answers(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 1.0, rate=10, duration_seconds=10.0)
-    scenario.clock.at(2.05, scenario.generator.stop)
-    scenario.run()
-    assert scenario.counts.ok == scenario.caller.started == 21
-    assert scenario.clock.now() == pytest.approx(3.0, abs=0.3)
+    run = GeneratorRun(tmp_path, lambda now: 1.0, rate=10, duration_seconds=10.0)
+    run.clock.at(2.05, run.generator.stop)
+    run.run()
+    assert run.counts.ok == run.caller.started == 21
+    assert run.clock.now() == pytest.approx(3.0, abs=0.3)
 
 
 def test_cancel_all_cancels_the_calls_in_flight(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 20.0, concurrency=7, duration_seconds=10.0)
-    scenario.clock.at(2.0, scenario.generator.cancel_all)
-    scenario.run()
-    assert (scenario.counts.sent, scenario.counts.cancelled) == (7, 7)
-    assert scenario.clock.now() < 3.0
+    run = GeneratorRun(tmp_path, lambda now: 20.0, concurrency=7, duration_seconds=10.0)
+    run.clock.at(2.0, run.generator.cancel_all)
+    run.run()
+    assert (run.counts.sent, run.counts.cancelled) == (7, 7)
+    assert run.clock.now() < 3.0
 
 
 def test_a_call_that_exceeds_its_deadline_is_ended_as_late(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 0.0, rate=1, duration_seconds=1.0, deadline_seconds=1.0)
-    scenario.caller.start = lambda message, timeout, on_end: lambda: None
-    scenario.run()
-    assert scenario.counts.late == scenario.counts.sent == 1
+    run = GeneratorRun(tmp_path, lambda now: 0.0, rate=1, duration_seconds=1.0, deadline_seconds=1.0)
+    run.caller.start = lambda message, timeout, on_end: lambda: None
+    run.run()
+    assert run.counts.late == run.counts.sent == 1
 
 
 def test_each_image_of_a_batch_is_a_call_with_the_latency_of_its_message(tmp_path):
-    scenario = Scenario(tmp_path, lambda now: 0.05, rate=40, rpc="batch", batch_size=4, duration_seconds=5.0).run()
-    assert scenario.caller.started == 50
-    assert scenario.counts.ok == 200
-    assert scenario.statistics.latency().p50 == pytest.approx(0.05, rel=0.01)
+    run = GeneratorRun(tmp_path, lambda now: 0.05, rate=40, rpc="batch", batch_size=4, duration_seconds=5.0).run()
+    assert run.caller.started == 50
+    assert run.counts.ok == 200
+    assert run.statistics.latency().p50 == pytest.approx(0.05, rel=0.01)
 
 
 @settings(max_examples=60, deadline=None)
@@ -302,13 +300,13 @@ def test_each_image_of_a_batch_is_a_call_with_the_latency_of_its_message(tmp_pat
 def test_every_call_sent_is_counted_once(
     tmp_path_factory, rate, arrivals, latency, deadline, cancel, corrupt, max_in_flight, stop
 ):
-    scenario = Scenario(
+    run = GeneratorRun(
         tmp_path_factory.getbasetemp(), lambda now: latency, rate=rate, arrivals=arrivals, deadline_seconds=deadline,
         cancel_rate=cancel, corrupt_rate=corrupt, max_in_flight=max_in_flight, duration_seconds=3.0, warmup_seconds=0.5,
     )  # fmt: skip
-    scenario.clock.at(stop, scenario.generator.stop)
-    scenario.run()
-    counts = scenario.counts
+    run.clock.at(stop, run.generator.stop)
+    run.run()
+    counts = run.counts
     outcomes = (
         counts.ok,
         counts.late,
@@ -319,5 +317,5 @@ def test_every_call_sent_is_counted_once(
         counts.corrupt,
     )
     assert sum(outcomes) == counts.sent == sum(counts.by_code.values())
-    assert scenario.statistics.ended == scenario.caller.started
-    assert scenario.caller.max_in_flight <= max_in_flight
+    assert run.statistics.ended == run.caller.started
+    assert run.caller.max_in_flight <= max_in_flight

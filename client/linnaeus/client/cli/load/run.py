@@ -12,7 +12,7 @@ from linnaeus.client.cli.load import tables
 from linnaeus.client.cli.load.live_progress import LiveProgress
 from linnaeus.client.cli.load.options import MAX_SEARCH_RATE, LoadProfile
 from linnaeus.client.cli.load.result_files import check_writable, read_run, to_json, write_atomically
-from linnaeus.client.load import runner
+from linnaeus.client.load import scenarios
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Progress
 from linnaeus.client.load.report.comparison import differing_options, matching_pairs
@@ -55,7 +55,7 @@ def run_load_test(plan: Plan, profile: LoadProfile, files: OutputFiles) -> int:
     try:
         with LiveProgress() as progress:
             run = _run(plan, profile, progress)
-    except (OSError, runner.LoadFailed) as error:
+    except (OSError, scenarios.LoadFailed) as error:
         output.write_error(str(error))
         return _FAILED
     _show(run)
@@ -94,10 +94,10 @@ def exit_status(run: Run) -> int:
 
 def _run(plan: Plan, profile: LoadProfile, progress: Progress) -> Run:
     if profile.kind == "ramp":
-        return runner.run_ramp(plan, profile.rates, progress)
+        return scenarios.run_ramp(plan, profile.rates, progress)
     if profile.objective is not None and plan.rate is not None:
-        return runner.run_search(plan, profile.objective, plan.rate, MAX_SEARCH_RATE, progress)
-    return runner.run_single(plan, progress)
+        return scenarios.run_search(plan, profile.objective, plan.rate, MAX_SEARCH_RATE, progress)
+    return scenarios.run_single(plan, progress)
 
 
 def _show(run: Run) -> None:

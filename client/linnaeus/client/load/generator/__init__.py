@@ -1,1 +1,1 @@
-"""The load generator: worker processes that send calls and record their outcomes."""
+"""The load generator: generator processes that send calls and record their outcomes."""

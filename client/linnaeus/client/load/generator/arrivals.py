@@ -11,10 +11,10 @@ from linnaeus.client.load.plan import Plan
 
 
 def arrival_times(plan: Plan, index: int, processes: int) -> Iterator[float]:
-    """Yields the times at which worker process `index` of `processes` is to send, in ascending order.
+    """Yields the times at which generator process `index` of `processes` is to send, in ascending order.
 
-    With Poisson arrivals, each worker has an independent Poisson process; together they are one with the plan's rate.
-    With constant arrivals, the workers serve one even schedule in turn.
+    With Poisson arrivals, each process has an independent Poisson process; together they are one with the plan's rate.
+    With constant arrivals, the processes serve one even schedule in turn.
 
     Yields:
         Seconds from the start of the measurement, from -warmup_seconds up to but not including duration_seconds.

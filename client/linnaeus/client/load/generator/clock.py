@@ -1,4 +1,4 @@
-"""The clock of a worker process: seconds from the start of the measurement, and a sleep that can be interrupted."""
+"""The clock of a generator process: seconds from the start of the measurement, and a sleep that can be interrupted."""
 
 import threading
 import time

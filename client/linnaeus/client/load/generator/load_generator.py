@@ -1,4 +1,4 @@
-"""The share of a measurement that one worker process sends, in an open or a closed loop.
+"""The share of a measurement that one generator process sends, in an open or a closed loop.
 
 Does not know gRPC, other processes or real time: connections and the clock are passed in.
 """

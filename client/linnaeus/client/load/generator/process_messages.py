@@ -1,4 +1,4 @@
-"""The messages between the parent process and a worker process."""
+"""The messages between the parent process and a generator process."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from linnaeus.client.load.generator.records import Records, TopClass
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """From a worker: it has read its images and opened its connections, and waits for `Start`."""
+    """From a generator process: it has read its images and opened its connections, and waits for `Start`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """From a worker: what happened since the last update.
+    """From a generator process: what happened since the last update.
 
     Attributes:
         records: calls that ended.
@@ -25,7 +25,7 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """From a worker: its last message.
+    """From a generator process: its last message.
 
     Attributes:
         busy: the share of the measured time in which it ran or waited for a core, 0 to 1.
@@ -41,8 +41,8 @@ class Finished:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerFailed:
-    """From a worker: it cannot continue.
+class ProcessFailed:
+    """From a generator process: it cannot continue.
 
     Attributes:
         reason: why, in one sentence.
@@ -53,7 +53,7 @@ class WorkerFailed:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """To a worker: begin.
+    """To a generator process: begin.
 
     Attributes:
         at: the start of the measurement on `time.monotonic`, which all processes of a machine share.
@@ -64,9 +64,9 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """To a worker: send no more calls, and wait for those in flight."""
+    """To a generator process: send no more calls, and wait for those in flight."""
 
 
 @dataclass(frozen=True, slots=True)
 class CancelAll:
-    """To a worker: send no more calls, and cancel those in flight."""
+    """To a generator process: send no more calls, and cancel those in flight."""

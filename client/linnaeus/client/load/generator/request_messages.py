@@ -40,8 +40,8 @@ class RequestMessages:
 
     Args:
         plan: the images, and the share of corrupt ones.
-        index: of the worker process; each begins with another image.
-        processes: the number of worker processes.
+        index: of the generator process; each begins with another image.
+        processes: the number of generator processes.
 
     Raises:
         OSError: if an image cannot be read.

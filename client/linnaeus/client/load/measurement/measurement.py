@@ -1,12 +1,12 @@
-"""Runs one measurement: controls the workers, collects their records, reports progress."""
+"""Runs one measurement: controls the generator processes, collects their records, reports progress."""
 
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from linnaeus.client.load.generator.process_messages import Finished, Ready, Update
+from linnaeus.client.load.generator.process_pool import ProcessPool
 from linnaeus.client.load.generator.records import TopClass
-from linnaeus.client.load.generator.worker_pool import WorkerPool
 from linnaeus.client.load.measurement.interrupts import Interrupts
 from linnaeus.client.load.measurement.server_metrics import (
     MetricsUnreadable,
@@ -23,7 +23,7 @@ from linnaeus.client.load.results import Measurement, ServerView
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 _RECEIVE_TIMEOUT_SECONDS = 0.1
-# After a second Ctrl-C: the time for the workers to cancel their calls and to report that.
+# After a second Ctrl-C: the time for the processes to cancel their calls and to report that.
 _CANCEL_TIMEOUT_SECONDS = 3.0
 
 
@@ -34,7 +34,7 @@ class MeasurementResult:
     Attributes:
         measurement: the measurement.
         note: why there are no metrics; empty if there are, or if none were wanted.
-        first_answers: for each worker, the first answer for each image, by the image's index in the plan.
+        first_answers: for each process, the first answer for each image, by the image's index in the plan.
     """
 
     measurement: Measurement
@@ -46,10 +46,10 @@ def run_measurement(plan: Plan, progress: Progress, interrupts: Interrupts) -> M
     """Runs one measurement. An interrupt ends it early; a second one cancels its calls in flight.
 
     Raises:
-        LoadFailed: if a worker process failed or died.
+        LoadFailed: if a generator process failed or died.
     """
-    with WorkerPool(plan) as workers, ThreadPoolExecutor(max_workers=1) as reader:
-        running = _RunningMeasurement(plan, progress, interrupts, workers, reader)
+    with ProcessPool(plan) as processes, ThreadPoolExecutor(max_workers=1) as reader:
+        running = _RunningMeasurement(plan, progress, interrupts, processes, reader)
         while not running.is_done:
             try:
                 running.step()
@@ -62,12 +62,12 @@ class _RunningMeasurement:
     """A measurement as the parent process controls it; for one thread."""
 
     def __init__(
-        self, plan: Plan, progress: Progress, interrupts: Interrupts, workers: WorkerPool, reader: ThreadPoolExecutor
+        self, plan: Plan, progress: Progress, interrupts: Interrupts, processes: ProcessPool, reader: ThreadPoolExecutor
     ) -> None:
         self._plan = plan
         self._progress = progress
         self._interrupts = interrupts
-        self._workers = workers
+        self._processes = processes
         self._metrics = _Metrics(plan, reader)
         self._statistics = Statistics(plan.duration_seconds)
         self._ready = 0
@@ -82,13 +82,13 @@ class _RunningMeasurement:
 
     @property
     def is_done(self) -> bool:
-        """Whether every worker has finished, or has had its time to cancel."""
+        """Whether every process has finished, or has had its time to cancel."""
         cancelled = self._cancelled_at is not None and time.monotonic() > self._cancelled_at + _CANCEL_TIMEOUT_SECONDS
-        return self._workers.is_done or cancelled
+        return self._processes.is_done or cancelled
 
     def step(self) -> None:
-        """Processes messages of the workers and interrupts; reports progress."""
-        for pipe, message in self._workers.receive(_RECEIVE_TIMEOUT_SECONDS):
+        """Processes messages of the processes and interrupts; reports progress."""
+        for pipe, message in self._processes.receive(_RECEIVE_TIMEOUT_SECONDS):
             self._handle_message(pipe, message)
         self._handle_interrupts()
         self._metrics.update(self._elapsed())
@@ -121,17 +121,17 @@ class _RunningMeasurement:
         elif isinstance(message, Ready):
             self._ready += 1
             if self._ready == self._plan.process_count and self._stopped_at is None:
-                self._start = self._workers.start()
+                self._start = self._processes.start()
 
     def _handle_interrupts(self) -> None:
         while self._handled_interrupts < self._interrupts.count:
             self._handled_interrupts += 1
             if self._stopped_at is None:
                 self._stopped_at = time.monotonic()
-                self._workers.stop()
+                self._processes.stop()
             elif self._cancelled_at is None:
                 self._cancelled_at = time.monotonic()
-                self._workers.cancel_all()
+                self._processes.cancel_all()
 
     def _elapsed(self) -> float | None:
         return None if self._start is None else time.monotonic() - self._start

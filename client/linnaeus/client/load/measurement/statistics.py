@@ -1,4 +1,4 @@
-"""Adds up the records of the worker processes into counts, latencies and a timeline."""
+"""Adds up the records of the generator processes into counts, latencies and a timeline."""
 
 import math
 from array import array

@@ -15,8 +15,8 @@ from linnaeus.client.load.analysis.knee import find_knee
 from linnaeus.client.load.analysis.objective import Objective, parse_ramp
 from linnaeus.client.load.analysis.rate_search import RateSearch
 from linnaeus.client.load.generator.call_outcomes import same_answer
+from linnaeus.client.load.generator.process_pool import LoadFailed
 from linnaeus.client.load.generator.records import TopClass
-from linnaeus.client.load.generator.worker_pool import LoadFailed
 from linnaeus.client.load.measurement.interrupts import Interrupts
 from linnaeus.client.load.measurement.measurement import run_measurement
 from linnaeus.client.load.plan import Plan, expand_pictures
@@ -47,7 +47,7 @@ def run_single(plan: Plan, progress: Progress) -> Run:
 
     Raises:
         OSError: if an image cannot be read.
-        LoadFailed: if a worker process failed or died.
+        LoadFailed: if a generator process failed or died.
     """
     with _LoadTest("single", plan, progress) as test:
         test.measure(plan, of=1)
@@ -146,7 +146,7 @@ class _LoadTest:
         )
 
     def _compare(self, answers: dict[int, TopClass]) -> None:
-        """Compares first answers between workers and measurements; each worker compares only its own."""
+        """Compares first answers between processes and measurements; each process compares only its own."""
         for index, top in answers.items():
             if not same_answer(self._answers.setdefault(index, top), top):
                 self._add_note(f"{self._plan.pictures[index].name} was answered differently at different times")

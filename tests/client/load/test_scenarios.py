@@ -10,7 +10,7 @@ import pytest
 
 from linnaeus.client.load.measurement.histograms import Histogram
 from linnaeus.client.load.results import Run
-from linnaeus.client.load.runner import LoadFailed, NoProgress, Objective, Plan, run_ramp, run_search, run_single
+from linnaeus.client.load.scenarios import LoadFailed, NoProgress, Objective, Plan, run_ramp, run_search, run_single
 
 STUB = Path(__file__).with_name("stub_server.py")
 

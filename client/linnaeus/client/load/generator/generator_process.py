@@ -1,4 +1,4 @@
-"""A worker process: reads the images, connects, waits for the start, sends its share and reports to the parent.
+"""A generator process: reads the images, connects, waits for the start, sends its share and reports to the parent.
 
 Ignores Ctrl-C, which the parent handles.
 """
@@ -12,7 +12,7 @@ from linnaeus.client.load.generator.arrivals import arrival_times
 from linnaeus.client.load.generator.clock import MonotonicClock
 from linnaeus.client.load.generator.cpu_usage import CpuUsage
 from linnaeus.client.load.generator.load_generator import LoadGenerator
-from linnaeus.client.load.generator.process_messages import CancelAll, Finished, Ready, Start, WorkerFailed
+from linnaeus.client.load.generator.process_messages import CancelAll, Finished, ProcessFailed, Ready, Start
 from linnaeus.client.load.generator.request_messages import RequestMessages
 from linnaeus.client.load.generator.stream_calls import StreamCaller
 from linnaeus.client.load.generator.unary_calls import (
@@ -28,13 +28,13 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 
 
 def main(pipe: Connection, plan: Plan, index: int, processes: int) -> None:
-    """Runs a worker; the target of a spawned process.
+    """Runs a generator process; the target of the spawned process.
 
     Args:
         pipe: to the parent; see `process_messages`.
         plan: the whole plan.
         index: of this process, from 0.
-        processes: the number of worker processes.
+        processes: the number of generator processes.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -42,7 +42,7 @@ def main(pipe: Connection, plan: Plan, index: int, processes: int) -> None:
     except (EOFError, BrokenPipeError):  # the parent has ended
         return
     except Exception as error:  # the process's outermost boundary: the parent reports the error
-        pipe.send(WorkerFailed(f"{type(error).__name__}: {error}"))
+        pipe.send(ProcessFailed(f"{type(error).__name__}: {error}"))
 
 
 def share_of(total: int, index: int, processes: int) -> int:
