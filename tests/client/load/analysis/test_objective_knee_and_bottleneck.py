@@ -9,9 +9,9 @@ from linnaeus.client.load.analysis.knee import find_knee
 from linnaeus.client.load.analysis.objective import Objective, parse_ramp
 from linnaeus.client.load.generator.process_messages import Finished
 from linnaeus.client.load.generator.records import Records
+from linnaeus.client.load.measurement.generator_bottleneck import load_tester_view
 from linnaeus.client.load.measurement.histograms import Histogram
 from linnaeus.client.load.measurement.statistics import Statistics
-from linnaeus.client.load.measurement.tester_bottleneck import load_tester_view
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.results import Counts, Measurement
 from linnaeus.client.load.results import TesterView as View  # pytest collects classes named Test…

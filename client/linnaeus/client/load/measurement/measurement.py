@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from linnaeus.client.load.generator.process_messages import Finished, Ready, Update
 from linnaeus.client.load.generator.process_pool import ProcessPool
 from linnaeus.client.load.generator.records import TopClass
+from linnaeus.client.load.measurement.generator_bottleneck import load_tester_view
 from linnaeus.client.load.measurement.interrupts import Interrupts
 from linnaeus.client.load.measurement.server_metrics import (
     MetricsUnreadable,
@@ -16,7 +17,6 @@ from linnaeus.client.load.measurement.server_metrics import (
     server_view,
 )
 from linnaeus.client.load.measurement.statistics import Statistics
-from linnaeus.client.load.measurement.tester_bottleneck import load_tester_view
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Phase, Progress, Snapshot
 from linnaeus.client.load.results import Measurement, ServerView
