@@ -6,14 +6,16 @@ Does not know gRPC, other processes or real time: connections and the clock are 
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
+from linnaeus.client.load.generator.call import Call
 from linnaeus.client.load.generator.call_outcomes import CANCELLED, DEADLINE_EXCEEDED, OutcomeChecker
 from linnaeus.client.load.generator.clock import Clock
 from linnaeus.client.load.generator.process_messages import Update
 from linnaeus.client.load.generator.records import CallOutcome, Records, TopClass
-from linnaeus.client.load.generator.request_messages import RequestMessage, RequestMessages
+from linnaeus.client.load.generator.request_messages import RequestMessages
 from linnaeus.client.load.generator.timers import Timers
-from linnaeus.client.load.generator.unary_calls import Caller, Cancel, Results, failed
+from linnaeus.client.load.generator.unary_calls import Caller, Results, failed
 from linnaeus.client.load.plan import Plan
 
 UPDATE_INTERVAL_SECONDS = 0.25
@@ -60,7 +62,7 @@ class LoadGenerator:
         self._checker = OutcomeChecker(plan.deadline_seconds)
         self._lock = threading.Lock()
         self._records = Records()
-        self._in_flight: set[_Call] = set()
+        self._in_flight: set[Call] = set()
         self._timers = Timers(clock)
         self._is_sending = True
         self._is_closed_loop = False
@@ -118,7 +120,7 @@ class LoadGenerator:
         self.stop()
         self._timers.schedule(self._clock.now(), self._cancel_in_flight)
 
-    def handle_end(self, call: "_Call", results: Results) -> None:
+    def _handle_end(self, call: Call, results: Results) -> None:
         """Records the end of a call; in a closed loop, sends the caller's next one."""
         now = self._clock.now()
         next_call = None
@@ -140,19 +142,20 @@ class LoadGenerator:
             call = self._add_call(scheduled, caller)
         self._start(call)
 
-    def _add_call(self, scheduled: float, caller: int) -> "_Call":
-        call = _Call(self, self._messages.next(), scheduled, self._clock.now(), caller)
+    def _add_call(self, scheduled: float, caller: int) -> Call:
+        call = Call(self._messages.next(), scheduled, self._clock.now(), caller)
         self._in_flight.add(call)
         if self._plan.cancel_rate and self._rng.random() < self._plan.cancel_rate:
             call.cancel_at = call.sent + self._rng.expovariate(1.0 / MEAN_SECONDS_TO_CANCEL)
         return call
 
-    def _start(self, call: "_Call") -> None:
-        call.on_cancel = self._callers[call.caller].start(call.message, self._plan.deadline_seconds, call.end)
+    def _start(self, call: Call) -> None:
+        on_end = partial(self._handle_end, call)
+        call.on_cancel = self._callers[call.caller].start(call.message, self._plan.deadline_seconds, on_end)
         if call.cancel_at is not None:
             self._timers.schedule(call.cancel_at, call.cancel)
 
-    def _record(self, call: "_Call", results: Results, latency: float) -> None:
+    def _record(self, call: Call, results: Results, latency: float) -> None:
         lag = call.sent - call.scheduled
         for image, (code, top) in zip(call.message.images, results, strict=True):
             if call.was_cancelled and code == CANCELLED:
@@ -195,10 +198,10 @@ class LoadGenerator:
     def _expire_in_flight(self) -> None:
         """Ends calls that gRPC should have ended at their deadline."""
         for call in self._calls_in_flight():
-            self.handle_end(call, failed(DEADLINE_EXCEEDED, len(call.message.images)))
+            self._handle_end(call, failed(DEADLINE_EXCEEDED, len(call.message.images)))
             call.cancel()
 
-    def _calls_in_flight(self) -> list["_Call"]:
+    def _calls_in_flight(self) -> list[Call]:
         with self._lock:
             return list(self._in_flight)
 
@@ -216,39 +219,3 @@ class LoadGenerator:
             records, self._records = self._records, Records()
             in_flight = len(self._in_flight)
         self._report(Update(records, in_flight))
-
-
-class _Call:
-    """One call in flight.
-
-    Attributes:
-        message: the request.
-        scheduled: when it was to be sent, in seconds from the start of the measurement.
-        sent: when it was sent.
-        caller: the index of its connection.
-        cancel_at: when the load tester cancels it; None for never.
-        on_cancel: cancels it; None until it has started.
-        was_cancelled: whether the load tester has cancelled it.
-    """
-
-    __slots__ = ("_generator", "caller", "cancel_at", "message", "on_cancel", "scheduled", "sent", "was_cancelled")
-
-    def __init__(
-        self, generator: LoadGenerator, message: RequestMessage, scheduled: float, sent: float, caller: int
-    ) -> None:
-        self._generator = generator
-        self.message = message
-        self.scheduled = scheduled
-        self.sent = sent
-        self.caller = caller
-        self.was_cancelled = False
-        self.cancel_at: float | None = None
-        self.on_cancel: Cancel | None = None
-
-    def end(self, results: Results) -> None:
-        self._generator.handle_end(self, results)
-
-    def cancel(self) -> None:
-        if self.on_cancel is not None:
-            self.was_cancelled = True
-            self.on_cancel()
