@@ -1,4 +1,4 @@
-"""The client of Linnaeus: names what is in a picture.
+"""The client of Linnaeus: classifies images.
 
     from linnaeus.client import Client
 
@@ -6,8 +6,8 @@
         result = client.classify("cat.jpg", model="efficientnet_lite0", top_k=5)
         print(result.top.label, result.top.probability)
 
-`AsyncClient` does the same for asyncio. Every error is a `LinnaeusError`; `linnaeus.client.errors` draws the tree.
-The package needs grpcio and protobuf only: it knows nothing of the server, of numpy or of Pillow.
+`AsyncClient` is the same for asyncio. Every error is a `LinnaeusError`; `linnaeus.client.errors` has the hierarchy. The
+package needs only grpcio and protobuf; it imports neither the server, nor numpy, nor Pillow.
 """
 
 from linnaeus.client.aio.client import AsyncClient
