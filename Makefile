@@ -17,7 +17,7 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
-.PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto contract-release bench bench-many bench-overload bench-peers bench-reload \
+.PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto sync-client contract-release bench bench-many bench-overload bench-peers bench-reload \
 	container-test perf-analyzer soak clean help
 
 help: ## Shows this list
@@ -62,6 +62,9 @@ format: $(INSTALLED) ## Formats the code
 
 proto: $(INSTALLED) ## Generates the Python stubs from the contract
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_stubs.py
+
+sync-client: $(INSTALLED) ## Generates the blocking client from the asyncio client
+	@$(BIN)/python scripts/generate_sync_client.py
 
 contract-release: $(INSTALLED) ## Keeps the contract of this version, which no later one may break
 	@$(BIN)/python scripts/release_contract.py

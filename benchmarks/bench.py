@@ -21,7 +21,7 @@ from PIL import Image
 from precision import bench_precision
 from served import processor_seconds_per_call, under_load
 
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.results import Measurement
 from linnaeus.server.process.openmp import limit_spinning
 from linnaeus.server.rpc.child_server import ServerProcess
 
@@ -92,7 +92,7 @@ def bench_model(name: str, repository: Path, server: ServerProcess, pictures: tu
             variant: Limit(processes.enter_context(InProcess(repository / name / "1", contents, variant)))
             for variant in VARIANTS
         }
-        served: dict[int, list[Spell]] = {callers: [] for callers in CALLERS}
+        served: dict[int, list[Measurement]] = {callers: [] for callers in CALLERS}
         under_load(server, name, pictures, CALLERS[-1], SECONDS)
         for number in range(ROUNDS):
             for callers in CALLERS:
@@ -106,7 +106,7 @@ def turns(
     name: str,
     pictures: tuple[Path, ...],
     limits: dict[Variant, Limit],
-    served: dict[int, list[Spell]],
+    served: dict[int, list[Measurement]],
     callers: int,
 ) -> list[Callable[[], object]]:
     """What is measured in one round for so many callers."""
@@ -124,7 +124,7 @@ def rotated(turns: list[Callable[[], object]], number: int) -> list[Callable[[],
     return turns[start:] + turns[:start]
 
 
-def tell_model(name: str, what: str, limits: dict[Variant, Limit], served: dict[int, list[Spell]]) -> None:
+def tell_model(name: str, what: str, limits: dict[Variant, Limit], served: dict[int, list[Measurement]]) -> None:
     """Prints a model's figures."""
     print(f"\n{name}, {what}, decode included, {ROUNDS} rounds in turns, medians:")
     for variant, limit in limits.items():
@@ -149,7 +149,7 @@ def tell_model(name: str, what: str, limits: dict[Variant, Limit], served: dict[
     print(f"  {CALLERS[-1]} callers : 1 caller, throughput = {gain:.2f}, for the same processor time = {cheaper:.2f}")
 
 
-def tell_latency(one: list[Spell], limits: dict[Variant, Limit]) -> None:
+def tell_latency(one: list[Measurement], limits: dict[Variant, Limit]) -> None:
     """How much longer one caller waits than the picture takes in-process, decoding and the model on all cores."""
     variant = next(each for each in limits if each.specialised and each.streams == 1)
     alone = limits[variant].spells[CALLERS[0]]
@@ -160,7 +160,7 @@ def tell_latency(one: list[Spell], limits: dict[Variant, Limit]) -> None:
     )
 
 
-def told_of(spells: list[Spell]) -> str:
+def told_of(spells: list[Measurement]) -> str:
     """One line on the served spells for so many callers."""
     return (
         f"{median(spell.goodput for spell in spells):.0f} images/s, "

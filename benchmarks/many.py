@@ -13,9 +13,9 @@ from statistics import median
 from served import processor_seconds_per_call
 
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.progress import Silence
-from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
+from linnaeus.client.load.progress import NoProgress
+from linnaeus.client.load.results import Measurement
+from linnaeus.client.load.scenarios import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 REPOSITORY = Path("model-repository")
@@ -47,7 +47,7 @@ WAYS = {
 }
 
 
-def measure(server: ServerProcess, way: Way) -> Spell:
+def measure(server: ServerProcess, way: Way) -> Measurement:
     """One spell.
 
     Raises:
@@ -65,14 +65,14 @@ def measure(server: ServerProcess, way: Way) -> Spell:
         processes=1,
         metrics_url=server.metrics_url,
     )
-    run = run_single(plan, Silence())
-    spell = run.spells[0]
+    run = run_single(plan, NoProgress())
+    spell = run.measurements[0]
     if spell.server is None or spell.counts.ok != spell.counts.sent:
         raise RuntimeError(f"{way}: {spell.counts}; {' '.join(run.notes)}")
     return spell
 
 
-def tell(spells: Mapping[str, list[Spell]]) -> None:
+def tell(spells: Mapping[str, list[Measurement]]) -> None:
     """Prints the medians, and what a call for 32 gains."""
     print(f"{MODEL}, PNG digits, {ROUNDS} rounds in turns, medians:")
     for name, rounds in spells.items():
@@ -93,7 +93,7 @@ def tell(spells: Mapping[str, list[Spell]]) -> None:
 
 def main() -> None:
     """Runs all rounds."""
-    spells: dict[str, list[Spell]] = {name: [] for name in WAYS}
+    spells: dict[str, list[Measurement]] = {name: [] for name in WAYS}
     with ServerProcess("--repository", str(REPOSITORY), "--models", MODEL) as server:
         for _ in range(ROUNDS):
             for name, way in WAYS.items():

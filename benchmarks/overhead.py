@@ -14,7 +14,7 @@ import torch
 from many import BATCH, MODEL, PICTURES, WAYS, Way, measure
 from served import processor_seconds_per_call
 
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.results import Measurement
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -51,7 +51,7 @@ class Floor:
 def bench_overhead(server: ServerProcess, repository: Path) -> None:
     """Prints the overhead of each way to call, as the median of all rounds with its interval."""
     floor = _floor(repository / MODEL / "1")
-    spells: dict[str, list[Spell]] = {name: [] for name in _CALLED}
+    spells: dict[str, list[Measurement]] = {name: [] for name in _CALLED}
     for number in range(ROUNDS):
         names = list(_CALLED)
         for name in names[number % len(names) :] + names[: number % len(names)]:
@@ -68,7 +68,7 @@ def bench_overhead(server: ServerProcess, repository: Path) -> None:
         )
 
 
-def _batch(spell: Spell) -> float:
+def _batch(spell: Measurement) -> float:
     return (spell.server and spell.server.mean_batch_size) or 1.0
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from linnaeus.client.load.calls import CHANNEL_OPTIONS, SERVICE
+from linnaeus.client.load.generator.unary_calls import CHANNEL_OPTIONS, SERVICE
 from linnaeus.v1 import classifier_pb2 as v1
 
 OK = grpc.StatusCode.OK.name

@@ -16,7 +16,7 @@ from overload_callers import OK, Call, Crowd, bodies
 from peers_load import no_collections
 from peers_wire import Connection
 
-from linnaeus.client.load.calls import SERVICE
+from linnaeus.client.load.generator.unary_calls import SERVICE
 
 # Without a message there was no answer; which status said so is not read.
 REFUSED = "REFUSED"

@@ -8,9 +8,9 @@ from overload_light import closed_loop
 from overload_told import Finding, at_least, milliseconds, only_told, tell
 
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.progress import Silence
-from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
+from linnaeus.client.load.progress import NoProgress
+from linnaeus.client.load.results import Measurement
+from linnaeus.client.load.scenarios import run_single
 
 CALLERS = 64
 RATE = 20.0
@@ -43,7 +43,7 @@ def mixed(ground: Ground) -> list[Finding]:
             processes=1,
             metrics_url="",
         )
-        spell = run_single(plan, Silence()).spells[0]
+        spell = run_single(plan, NoProgress()).measurements[0]
         ended = time.monotonic()
         heavy = saturating.result()
     if ended > crowd.start + crowd.seconds:
@@ -55,7 +55,7 @@ def mixed(ground: Ground) -> list[Finding]:
     return findings
 
 
-def _light_findings(spell: Spell) -> list[Finding]:
+def _light_findings(spell: Measurement) -> list[Finding]:
     counts, latency = spell.counts, spell.latency
     told = f"p50 {milliseconds(latency.p50)}, p99 {milliseconds(latency.p99)}; {counts.late} late"
     lag = milliseconds(spell.tester.send_lag_p99)

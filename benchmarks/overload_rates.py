@@ -13,8 +13,8 @@ from overload_trace import Trace
 from served import under_load
 
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.progress import Silence
-from linnaeus.client.load.running import run_single
+from linnaeus.client.load.progress import NoProgress
+from linnaeus.client.load.scenarios import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 64
@@ -90,7 +90,7 @@ def _measure(server: ServerProcess, ground: Ground, factor: float, capacity: flo
         seed=number + 1,
     )
     began = time.monotonic()
-    spell = run_single(plan, Silence()).spells[0]
+    spell = run_single(plan, NoProgress()).measurements[0]
     if spell.tester.was_the_limit:
         print(f"  at {factor} C, round {number + 1}: {spell.tester.reason}", flush=True)
     return Measured(factor, capacity, spell, began, time.monotonic())

@@ -11,7 +11,7 @@ from overload_health import Check
 from overload_told import Finding, at_least, at_most, below, milliseconds, only_told, percentile
 from overload_trace import Trace
 
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.results import Measurement
 
 LEAST_OF_BEST = {2.0: 0.95, 5.0: 0.90}
 
@@ -31,7 +31,7 @@ class Measured:
 
     factor: float
     capacity: float
-    spell: Spell
+    spell: Measurement
     began: float
     ended: float
     checks: Sequence[Check] = ()

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.progress import Silence
-from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
+from linnaeus.client.load.progress import NoProgress
+from linnaeus.client.load.results import Measurement
+from linnaeus.client.load.scenarios import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 
-def under_load(server: ServerProcess, model: str, pictures: tuple[Path, ...], callers: int, seconds: float) -> Spell:
+def under_load(
+    server: ServerProcess, model: str, pictures: tuple[Path, ...], callers: int, seconds: float
+) -> Measurement:
     """Runs so many callers, each sending its next picture once it has its answer.
 
     Raises:
@@ -25,14 +27,14 @@ def under_load(server: ServerProcess, model: str, pictures: tuple[Path, ...], ca
         processes=1,
         metrics_url=server.metrics_url,
     )
-    run = run_single(plan, Silence())
-    spell = run.spells[0]
+    run = run_single(plan, NoProgress())
+    spell = run.measurements[0]
     if spell.server is None or spell.counts.ok != spell.counts.sent:
         raise RuntimeError(f"{model} under {callers} callers: {spell.counts}; {' '.join(run.notes)}")
     return spell
 
 
-def processor_seconds_per_call(spell: Spell) -> float:
+def processor_seconds_per_call(spell: Measurement) -> float:
     """What the server's process spent for one call."""
     spent = spell.server.processor_seconds if spell.server else None
     return (spent or 0.0) / spell.counts.sent

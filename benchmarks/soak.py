@@ -19,9 +19,9 @@ from overload_told import Finding, at_least, at_most, milliseconds, only_told, t
 from served import under_load
 
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.progress import Silence
-from linnaeus.client.load.results import Spell
-from linnaeus.client.load.running import run_single
+from linnaeus.client.load.progress import NoProgress
+from linnaeus.client.load.results import Measurement
+from linnaeus.client.load.scenarios import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 CAPACITY_CALLERS, CAPACITY_SECONDS = 64, 10.0
@@ -80,7 +80,7 @@ def main() -> None:
     tell(f"Soak: {options.model}, JPEG 500x375, {rate:.1f} images/s", _findings(minutes, settled))
 
 
-def _minute(server: ServerProcess, model: str, pictures: tuple[Path, ...], rate: float, number: int) -> Spell:
+def _minute(server: ServerProcess, model: str, pictures: tuple[Path, ...], rate: float, number: int) -> Measurement:
     plan = Plan(
         target=server.target,
         pictures=pictures,
@@ -93,7 +93,7 @@ def _minute(server: ServerProcess, model: str, pictures: tuple[Path, ...], rate:
         metrics_url="",
         seed=number + 1,
     )
-    spell = run_single(plan, Silence()).spells[0]
+    spell = run_single(plan, NoProgress()).measurements[0]
     counts, latency = spell.counts, spell.latency
     print(
         f"  minute {number + 1:2}: {counts.ok} of {counts.sent} answered, p50 {milliseconds(latency.p50)}, "
@@ -103,7 +103,7 @@ def _minute(server: ServerProcess, model: str, pictures: tuple[Path, ...], rate:
     return spell
 
 
-def _findings(minutes: Sequence[Spell], settled: Sequence[tuple[float, Footprint]]) -> list[Finding]:
+def _findings(minutes: Sequence[Measurement], settled: Sequence[tuple[float, Footprint]]) -> list[Finding]:
     first, last = settled[0][1], settled[-1][1]
     moments = [moment / MINUTE_SECONDS for moment, _ in settled]
     megabytes = [footprint.resident_bytes / 1e6 for _, footprint in settled]

@@ -1,4 +1,4 @@
-"""A Linnaeus server with no model behind it: it keeps what it is sent and answers as a test tells it to."""
+"""Fixtures for the client's tests: a stub server without a model, and ways to run the command."""
 
 import os
 import socket
@@ -16,21 +16,24 @@ import pytest
 from google.protobuf.any_pb2 import Any as PackedMessage
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
+from tests.client.load_results import interrupted, make_histogram, make_measurement, make_run
 
 from linnaeus.client.cli import main
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
-# Long enough for any machine: reached only when a promise is broken.
+__all__ = ["interrupted", "make_histogram", "make_run", "make_measurement"]
+
+# Long enough for any machine; reached only if a test fails.
 PATIENCE_SECONDS = 60
 
 Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 
 
 class StubService(ClassifierServiceServicer):
-    """Answers with `on_classify`, `on_list` and so on, which tests replace; keeps requests and contexts.
+    """Answers with `on_classify`, `on_list` and so on, which tests replace; records the requests.
 
-    In a batch or a stream a picture whose content is in `errors` gets that error, as often as `forgive_after` says.
+    In a batch or a stream, an image whose content is in `errors` gets that error, `error_count` times in all.
     """
 
     def __init__(self) -> None:
@@ -41,7 +44,7 @@ class StubService(ClassifierServiceServicer):
         self.on_batch: Behaviour = lambda request, context: self._batch(request)
         self.on_stream: Behaviour = lambda requests, context: map(self.stream_answer, requests)
         self.errors: dict[bytes, messages.ImageError] = {}
-        self.forgive_after = 1_000_000
+        self.error_count = 1_000_000
         self.on_list: Behaviour = lambda request, context: messages.ListModelsResponse(models=[model()])
         self.on_get: Behaviour = lambda request, context: messages.GetModelResponse(
             model=model(name=request.model, version=int(request.version or 1)), labels=["cat", "dog", "newt"]
@@ -55,9 +58,9 @@ class StubService(ClassifierServiceServicer):
         return self._answer(self.on_batch, request, context)
 
     def StreamClassify(self, request_iterator, context):
-        return self.on_stream(map(self._kept, request_iterator), context)
+        return self.on_stream(map(self._record, request_iterator), context)
 
-    def _kept(self, request: messages.StreamClassifyRequest) -> messages.StreamClassifyRequest:
+    def _record(self, request: messages.StreamClassifyRequest) -> messages.StreamClassifyRequest:
         with self._lock:
             self.requests.append(request)
         return request
@@ -76,13 +79,13 @@ class StubService(ClassifierServiceServicer):
             results=results, model=request.model or "lenet", version=int(request.version or 3)
         )
 
-    def result(self, image: messages.Image, question: Any) -> messages.ImageResult:
-        """What one picture among many gets; the question says of how many classes."""
+    def result(self, image: messages.Image, request: Any) -> messages.ImageResult:
+        """Returns the result for one image of a batch or stream."""
         error = self.errors.get(image.encoded)
-        if error is not None and self.forgive_after > 0:
-            self.forgive_after -= 1
+        if error is not None and self.error_count > 0:
+            self.error_count -= 1
             return messages.ImageResult(image_id=image.id, error=error)
-        alone = answer(messages.ClassifyRequest(image=image, top_k=question.top_k))
+        alone = answer(messages.ClassifyRequest(image=image, top_k=request.top_k))
         classification = messages.Classification(
             classes=alone.classes, batch_size=alone.batch_size, timings=alone.timings
         )
@@ -99,9 +102,9 @@ class StubService(ClassifierServiceServicer):
         return [request.image for request in self.requests if isinstance(request, messages.ClassifyRequest)]
 
     def fail(self, code: grpc.StatusCode, message: str, *details: Any, final: bool = False) -> None:
-        """Makes every call end with this status; the details are google.rpc messages.
+        """Makes every call fail with this status; the details are google.rpc messages.
 
-        `final` tells gRPC not to try again: its waits are of interest in test_retries.py alone.
+        `final` makes gRPC not retry: its backoff matters only to test_retry_policy.py.
         """
 
         def behaviour(request, context):
@@ -190,7 +193,7 @@ def stub() -> Iterator[StubService]:
 
 @pytest.fixture(scope="module")
 def shared_stub() -> Iterator[StubService]:
-    """For property tests, whose examples set anew what they rely on."""
+    """For property tests, whose examples set everything that they rely on."""
     with served() as service:
         yield service
 
@@ -210,7 +213,7 @@ def served() -> Iterator[StubService]:
 
 @pytest.fixture
 def silent_target() -> Iterator[str]:
-    """An address that nobody listens at, and that nobody else can take meanwhile."""
+    """An address without a server, which no other process can use meanwhile."""
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         yield f"127.0.0.1:{holder.getsockname()[1]}"
@@ -218,7 +221,7 @@ def silent_target() -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run of the command ended."""
+    """The exit code and the output of a run of the command."""
 
     exit_code: int
     output: str
@@ -227,7 +230,7 @@ class Ending:
 
 @pytest.fixture
 def run_command(stub, capsys, monkeypatch) -> Callable[..., Ending]:
-    """Runs linnaeus-client in this process against the stub."""
+    """Runs linnaeus-client in this process against the stub server."""
     monkeypatch.setenv("LINNAEUS_SERVER", stub.target)
     for name in ("FORCE_COLOR", "TTY_COMPATIBLE", "TTY_INTERACTIVE", "COLUMNS"):
         monkeypatch.delenv(name, raising=False)
@@ -246,13 +249,13 @@ def _exit_code(ending: SystemExit) -> int:
 
 
 def _exit_line(ending: SystemExit) -> str:
-    """Python prints a SystemExit's text when it ends; here it has not ended."""
+    """Returns the text of the SystemExit, which Python would print at its end."""
     return f"{ending.code}\n" if isinstance(ending.code, str) else ""
 
 
 @pytest.fixture
 def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts another Python that sees the same packages; ended at the latest with the test."""
+    """Starts another Python with the same packages; the end of the test kills it."""
     started: list[subprocess.Popen[str]] = []
 
     def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -277,7 +280,7 @@ def start_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
 
 @pytest.fixture
 def pictures(tmp_path) -> Callable[..., list[str]]:
-    """Makes files that the stub takes for pictures; each holds its own name."""
+    """Creates files that the stub server accepts as images; each holds its own name."""
 
     def make(*names: str) -> list[str]:
         for name in names:

@@ -1,8 +1,8 @@
-"""The base installation is enough for the library, and says what the command needs besides."""
+"""The base installation is enough for the library; the command names the extra that it needs."""
 
 import pytest
 
-# What a program may import: of the installed packages, only those the base installation has.
+# The packages of the base installation; a program may import no others.
 BASE = {"grpc", "grpc_status", "google", "linnaeus", "typing_extensions"}
 BLOCK = """
 import sys
@@ -48,7 +48,7 @@ asyncio.run(main())
     assert run_without(OPTIONAL, program, base=BASE) == (0, expected, "")
 
 
-def test_the_library_looks_for_no_extra(run_without):
+def test_the_library_imports_no_extra(run_without):
     program = f"import linnaeus.client; print({OPTIONAL} & set(sys.modules))"
     assert run_without(set(), program) == (0, "set()\n", "")
 
@@ -60,7 +60,7 @@ def test_a_missing_extra_is_one_line_that_says_how_to_get_it(run_without, missin
     assert run_without({missing}, program) == (1, "", expected)
 
 
-def test_a_missing_extra_is_said_with_only_the_base_installed(run_without):
+def test_a_missing_extra_is_named_with_only_the_base_installed(run_without):
     program = "from linnaeus.client.cli import main; main(['classify', 'cat.jpg'])"
     status, output, errors = run_without(set(), program, base=BASE)
     assert (status, output) == (1, "")
@@ -68,7 +68,7 @@ def test_a_missing_extra_is_said_with_only_the_base_installed(run_without):
 
 
 @pytest.mark.parametrize("missing", ["hdrh", "hdrh.histogram", "matplotlib", "prometheus_client.parser"])
-def test_what_only_load_needs_names_its_extra(run_command, monkeypatch, missing):
+def test_a_package_that_only_load_needs_names_its_extra(run_command, monkeypatch, missing):
     def run(_):
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
@@ -79,14 +79,14 @@ def test_what_only_load_needs_names_its_extra(run_command, monkeypatch, missing)
 
 
 @pytest.mark.parametrize("missing", ["hdrh", "matplotlib", "prometheus_client"])
-def test_load_says_what_it_lacks_before_anything_is_sent(run_without, stub, missing):
+def test_load_names_a_missing_extra_before_anything_is_sent(run_without, stub, missing):
     program = f"from linnaeus.client.cli import main; main(['load', 'cat.jpg', '--server', {stub.target!r}])"
     expected = f"linnaeus-client needs {missing}: pip install 'linnaeus[load]'\n"
     assert run_without({missing}, program) == (1, "", expected)
     assert stub.requests == []
 
 
-def test_everything_promised_is_there():
+def test_every_public_name_exists():
     import linnaeus.client
 
     assert all(hasattr(linnaeus.client, name) for name in linnaeus.client.__all__)

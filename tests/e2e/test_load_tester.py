@@ -40,7 +40,7 @@ def test_the_tester_and_the_server_count_the_same_calls(
     shown, errors = test.communicate(timeout=100)
     assert test.returncode == 0, errors
     run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
-    measurement = run.spells[0]
+    measurement = run.measurements[0]
     assert measurement.counts.ok == measurement.counts.sent > 0
     assert answered(metric) - before == measurement.counts.sent
     assert "goodput" in shown
@@ -70,7 +70,7 @@ def test_batches_and_streams_are_counted_image_by_image_on_both_sides(
     )
     _, errors = test.communicate(timeout=100)
     assert test.returncode == 0, errors
-    sent = Run.from_dict(json.loads((tmp_path / "run").read_text())).spells[0].counts
+    sent = Run.from_dict(json.loads((tmp_path / "run").read_text())).measurements[0].counts
     answered, refused = (now - then for now, then in zip(counts(), before, strict=True))
     assert sent.failed == 0 and answered == sent.ok > 0 and answered + refused == sent.sent
 
@@ -82,7 +82,7 @@ def test_the_servers_metrics_are_in_the_result_and_on_the_page(
     test = load("--rate", "50", "--duration", "1s", *outputs)
     _, errors = test.communicate(timeout=100)
     assert test.returncode == 0, errors
-    server = Run.from_dict(json.loads((tmp_path / "run.json").read_text())).spells[0].server
+    server = Run.from_dict(json.loads((tmp_path / "run.json").read_text())).measurements[0].server
     assert server is not None
     assert {"decode", "queue", "inference"} <= set(server.stage_seconds)
     assert all(seconds > 0 for seconds in server.stage_seconds.values())
@@ -103,7 +103,7 @@ def test_ctrl_c_ends_a_run_with_a_partial_report(
     assert test.returncode == 130, errors
     assert "Traceback" not in errors
     plain: dict[str, Any] = json.loads((tmp_path / "run.json").read_text())
-    measurement = Run.from_dict(plain).spells[0]
+    measurement = Run.from_dict(plain).measurements[0]
     assert measurement.interrupted
     assert measurement.counts.sent >= 20 and measurement.counts.failed == 0
     assert answered(metric) - before == measurement.counts.sent

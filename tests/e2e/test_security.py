@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 from tests.certificates import Authority, Pair
 
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Tls, Unauthenticated, Unavailable
-from linnaeus.client.statuses import error_from
+from linnaeus.client.protocol.error_mapping import error_from_rpc
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -131,7 +131,7 @@ def test_permission_denied_raises_its_own_exception() -> None:
         def trailing_metadata(self) -> None:
             return None
 
-    error = error_from(Denied(), target="server:8001", timeout_seconds=1)
+    error = error_from_rpc(Denied(), target="server:8001", timeout_seconds=1)
     assert isinstance(error, PermissionDenied) and str(error) == Denied().details()
 
 

@@ -1,4 +1,4 @@
-"""The client of Linnaeus: names what is in a picture.
+"""The client of Linnaeus: classifies images.
 
     from linnaeus.client import Client
 
@@ -6,11 +6,12 @@
         result = client.classify("cat.jpg", model="efficientnet_lite0", top_k=5)
         print(result.top.label, result.top.probability)
 
-`AsyncClient` does the same for asyncio. Every error is a `LinnaeusError`; `linnaeus.client.errors` draws the tree.
-The package needs grpcio and protobuf only: it knows nothing of the server, of numpy or of Pillow.
+`AsyncClient` is the same for asyncio. Every error is a `LinnaeusError`; `linnaeus.client.errors` has the hierarchy. The
+package needs only grpcio and protobuf; it imports neither the server, nor numpy, nor Pillow.
 """
 
-from linnaeus.client.aio import AsyncClient
+from linnaeus.client.aio.client import AsyncClient
+from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.errors import (
     DeadlineExceeded,
     InvalidImage,
@@ -24,9 +25,7 @@ from linnaeus.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from linnaeus.client.hedging import HedgeCounts, Hedging
-from linnaeus.client.images import ImageSource
-from linnaeus.client.outcomes import Outcome
+from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import (
     Classification,
     ModelInfo,
@@ -37,8 +36,9 @@ from linnaeus.client.results import (
     ScoredClass,
     Timings,
 )
-from linnaeus.client.sync import Client
-from linnaeus.client.tls import Tls
+from linnaeus.client.sync.client import Client
+from linnaeus.client.transport.hedging import HedgeCounts, Hedging
+from linnaeus.client.transport.tls import Tls
 
 __all__ = [
     "AsyncClient",

@@ -1,20 +1,20 @@
-"""Everything a call can end with but an answer, said without gRPC.
+"""The exceptions that a call raises; callers need not import grpc.
 
     LinnaeusError
-    ├── InvalidImage        the picture cannot be read, is too large, or is not a picture
-    ├── InvalidRequest      another field of the request is at fault
-    ├── ModelNotFound       no such model or version
-    ├── ModelRefused        a model that was to be loaded was refused
-    ├── Unauthenticated     the server does not know who calls: no token, or one it does not know
-    ├── PermissionDenied    the server knows, and the caller may not do this
-    ├── Overloaded          the server's queue is full, or the caller asks too often: try again later
-    ├── DeadlineExceeded    the answer did not, or could not, come in time
+    ├── InvalidImage        the image cannot be read or decoded, or is too large
+    ├── InvalidRequest      another field of the request is invalid
+    ├── ModelNotFound       the server has no such model or version
+    ├── ModelRefused        the server refused to load a model
+    ├── Unauthenticated     the token is missing or unknown to the server
+    ├── PermissionDenied    the token does not give the right to make this call
+    ├── Overloaded          the server's queue is full, or the caller exceeds its rate limit: retry later
+    ├── DeadlineExceeded    the answer did not come in time, or could not
     ├── Unavailable         the server cannot be reached, is loading or is stopping
-    └── ServerFailure       the server's fault, or not a server of this kind
+    └── ServerFailure       the server failed, or is not a Linnaeus server
 
-A message is one sentence: the server's own where the server spoke, otherwise what was wrong, where, and what to do.
-A mistake in the program rather than in the call (a target that cannot be one, a timeout below zero, a closed client)
-is a ValueError or a RuntimeError, as everywhere in Python.
+A message is one sentence: the server's own if it sent one, otherwise what is wrong, where, and what to do. An error in
+the program rather than in the call (a malformed target, a negative timeout, a closed client) raises a ValueError or a
+RuntimeError, as usual in Python.
 """
 
 from collections.abc import Mapping
@@ -22,11 +22,11 @@ from typing import Any
 
 
 class LinnaeusError(Exception):
-    """The root of the tree: one call has no answer.
+    """The base class: a call has no answer.
 
     Attributes:
-        details: what the server added as google.rpc messages, each a plain dict whose "type" is `BadRequest`,
-            `RetryInfo`, `ResourceInfo`, `PreconditionFailure` or `ErrorInfo`. Empty when the error arose on this side.
+        details: the server's google.rpc messages, each a dict whose "type" is `BadRequest`, `RetryInfo`,
+            `ResourceInfo`, `PreconditionFailure` or `ErrorInfo`. Empty if the client itself raised the error.
     """
 
     def __init__(self, message: str, *, details: tuple[Mapping[str, Any], ...] = ()) -> None:
@@ -35,17 +35,17 @@ class LinnaeusError(Exception):
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """When the server suggests to try again, in seconds from now; None where it suggests nothing."""
-        waits = (detail.get("retry_delay_seconds") for detail in self.details)
-        return next((wait for wait in waits if wait is not None), None)
+        """The wait before a retry that the server suggests, in seconds from now; None if it suggests none."""
+        delays = (detail.get("retry_delay_seconds") for detail in self.details)
+        return next((delay for delay in delays if delay is not None), None)
 
 
 class InvalidImage(LinnaeusError):
-    """The picture cannot be read, is too large, or does not fit its declared shape."""
+    """The image cannot be read or decoded, is too large, or does not fit its declared shape."""
 
 
 class InvalidRequest(LinnaeusError):
-    """A field of the request other than the picture is at fault."""
+    """A field of the request other than the image is invalid."""
 
 
 class ModelNotFound(LinnaeusError):
@@ -53,28 +53,28 @@ class ModelNotFound(LinnaeusError):
 
 
 class ModelRefused(LinnaeusError):
-    """A model that was to be loaded was refused; what was served before is served still. `details` say why."""
+    """The server refused to load a model and still serves what it served before. `details` holds the reason."""
 
 
 class Unauthenticated(LinnaeusError):
-    """The server asks for a token, and there was none or one that it does not know."""
+    """The server requires a token; it was missing or unknown."""
 
 
 class PermissionDenied(LinnaeusError):
-    """The token is known, but does not give the right that the call needs."""
+    """The token is known but does not give the right to make this call."""
 
 
 class Overloaded(LinnaeusError):
-    """The server's queue is full, or this caller asks too often; `retry_after_seconds` says when to ask again."""
+    """The server's queue is full, or the caller exceeds its rate limit; see `retry_after_seconds`."""
 
 
 class DeadlineExceeded(LinnaeusError):
-    """The answer did not come in time, or the server saw early that it could not."""
+    """The answer did not come in time, or the server predicted that it would not."""
 
 
 class Unavailable(LinnaeusError):
-    """No server answers at the address, or the one there is loading or stopping."""
+    """No server answers at the address, or the server is loading or stopping."""
 
 
 class ServerFailure(LinnaeusError):
-    """The server failed; its message holds the identifier to find in its log."""
+    """The server failed; the message holds an identifier that its log has, too."""

@@ -1,6 +1,6 @@
-"""What a server answers, as plain frozen data: no message, no gRPC.
+"""The results of calls, as frozen dataclasses without protobuf or gRPC.
 
-All of it can be compared, hashed, pickled and, with `to_dict`, written as JSON.
+They can be compared, hashed, pickled and, with `to_dict`, written as JSON.
 """
 
 from dataclasses import dataclass, fields, is_dataclass
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class ModelState(StrEnum):
-    """Where a model version stands; equal to its own lower-case name."""
+    """The state of a model version; equal to its name in lower case."""
 
     UNKNOWN = "unknown"
     LOADING = "loading"
@@ -21,11 +21,11 @@ class ModelState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ScoredClass:
-    """One label with its probability.
+    """One class with its probability.
 
     Attributes:
-        index: the class's place in the model's output, from 0.
-        label: its name.
+        index: of the class in the model's output, from 0.
+        label: the class's name.
         probability: between 0 and 1.
     """
 
@@ -36,12 +36,12 @@ class ScoredClass:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the request spent its time in the server, in seconds.
+    """The time that a request spent in the server, in seconds.
 
     Attributes:
-        decode_seconds: turning the file into the model's input.
-        queue_seconds: waiting, for a decoder and for the device.
-        inference_seconds: the model's run of the whole batch.
+        decode_seconds: decoding the image and preprocessing it.
+        queue_seconds: waiting for a decoder and for the device.
+        inference_seconds: running the model on the whole batch.
     """
 
     decode_seconds: float
@@ -51,17 +51,17 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """The answer for one picture.
+    """The answer for one image.
 
     Invariants:
         - `classes` holds at least one class;
-        - the best comes first, equal probabilities by lower index.
+        - the most probable class comes first; equal probabilities are ordered by index.
 
     Attributes:
         classes: the top k.
-        model: the model that answered.
-        version: and its version.
-        batch_size: how many pictures shared the run.
+        model: the name of the model that answered.
+        version: the model's version.
+        batch_size: the number of images in the batch.
         timings: the time spent in the server.
         image_id: the `image_id` of the call.
     """
@@ -79,19 +79,19 @@ class Classification:
         return self.classes[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as dicts, lists, strings and numbers."""
+        """Converts to dicts, lists, strings and numbers."""
         return _plain_fields(self)
 
 
 @dataclass(frozen=True, slots=True)
 class ModelInput:
-    """What a model takes, whatever the size of the picture.
+    """The input of a model, to which the server resizes every image.
 
     Attributes:
         channels: 1 for grey; 3 for red, green, blue.
         height: in pixels.
         width: in pixels.
-        resize: the shorter side is resized to this many pixels, then the middle is cut out.
+        resize: the length in pixels to which the shorter side is resized before the centre is cropped.
         interpolation: "bilinear" or "bicubic".
     """
 
@@ -104,11 +104,11 @@ class ModelInput:
 
 @dataclass(frozen=True, slots=True)
 class ModelWeights:
-    """Where a model's weights come from.
+    """The origin of a model's weights.
 
     Attributes:
         source: the origin; "random" for an untrained model.
-        trained: False: the answers mean nothing.
+        trained: if False, the answers mean nothing.
     """
 
     source: str
@@ -117,13 +117,13 @@ class ModelWeights:
 
 @dataclass(frozen=True, slots=True)
 class ModelSpecialisation:
-    """How a model was fitted to one device when it was loaded.
+    """How the server adapted a model to one device when it loaded it.
 
     Attributes:
-        device: where it runs.
-        precision: what it computes in, such as "bfloat16"; probabilities are float32 in any case.
-        precision_reason: why it is that one, in one sentence.
-        memory_format: how pictures lie in memory: "channels_last" or "channels_first".
+        device: the device.
+        precision: the dtype of the computation, such as "bfloat16"; probabilities are always float32.
+        precision_reason: why this precision was chosen, in one sentence.
+        memory_format: the layout of images in memory: "channels_last" or "channels_first".
     """
 
     device: str
@@ -139,20 +139,20 @@ class ModelInfo:
     Attributes:
         name: the model's name.
         version: from 1.
-        state: where it stands.
-        state_reason: why it is not ready, in one sentence; of one that is, why its last reload was refused.
+        state: whether it is ready to serve.
+        state_reason: why it is not ready, in one sentence; if it is ready, why its last reload was refused.
         architecture: such as "efficientnet_lite0".
-        input: None when the manifest could not be read.
-        weights: None when the manifest could not be read.
-        class_count: how many classes it tells apart.
-        parameter_count: how many numbers were learned.
+        input: None if the manifest could not be read.
+        weights: None if the manifest could not be read.
+        class_count: the number of classes.
+        parameter_count: the number of learned parameters.
         sha256: of model.pt, in hexadecimal.
-        devices: where it runs; empty when it is not ready.
-        max_batch_size: how many pictures may share a run; 0 when it is not ready.
-        labels: by class index; empty in a listing.
-        version_labels: what the version is called besides its number, such as "stable".
-        is_default: whether it answers calls that name no version.
-        specialisations: how it was fitted to each device; empty when it is not ready, or the server is older.
+        devices: the devices that run it; empty if it is not ready.
+        max_batch_size: the maximum number of images in a batch; 0 if it is not ready.
+        labels: by class index; empty in a list of models.
+        version_labels: the version's labels, such as "stable".
+        is_default: whether it answers calls without a version.
+        specialisations: how it was adapted to each device; empty if it is not ready, or the server is older.
     """
 
     name: str
@@ -174,11 +174,11 @@ class ModelInfo:
 
     @property
     def untrained(self) -> bool:
-        """Whether it is known that the answers mean nothing."""
+        """Whether the model is known to be untrained, so that its answers mean nothing."""
         return self.weights is not None and not self.weights.trained
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as dicts, lists, strings, numbers and None."""
+        """Converts to dicts, lists, strings, numbers and None."""
         return _plain_fields(self)
 
 

@@ -1,4 +1,4 @@
-"""What a load test is asked to do, and when it is meant to send."""
+"""The options of a load test, and the arrival times that follow from them."""
 
 import pickle
 from dataclasses import replace
@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnaeus.client.load.arrivals import intended_moments
+from linnaeus.client.load.generator.arrivals import arrival_times
+from linnaeus.client.load.generator.generator_process import share_of
 from linnaeus.client.load.plan import Plan, expand_pictures
-from linnaeus.client.load.worker import share_of
 
 PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)
 
@@ -42,13 +42,13 @@ PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)
         ({"max_in_flight": 0}, "max_in_flight is 0"),
     ],
 )
-def test_a_plan_no_test_could_follow_is_refused_in_one_sentence(change, sentence):
+def test_an_invalid_plan_is_refused_in_one_sentence(change, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
         replace(PLAN, **change)
     assert "\n" not in str(caught.value)
 
 
-def test_a_plan_travels_to_another_process():
+def test_a_plan_can_be_pickled():
     assert pickle.loads(pickle.dumps(PLAN)) == PLAN
 
 
@@ -59,13 +59,13 @@ def test_there_are_never_more_processes_than_callers():
 
 
 @given(st.integers(0, 10_000), st.integers(1, 64))
-def test_shares_make_up_the_whole(whole, processes):
-    shares = [share_of(whole, index, processes) for index in range(processes)]
-    assert sum(shares) == whole
+def test_shares_add_up_to_the_total(total, processes):
+    shares = [share_of(total, index, processes) for index in range(processes)]
+    assert sum(shares) == total
     assert max(shares) - min(shares) <= 1
 
 
-def test_folders_become_their_pictures_in_order(tmp_path):
+def test_folders_are_expanded_into_their_images_in_order(tmp_path):
     (tmp_path / "deeper").mkdir()
     for name in ("b.jpg", "a.PNG", "notes.txt", "deeper/c.webp"):
         (tmp_path / name).write_bytes(b"x")
@@ -74,7 +74,7 @@ def test_folders_become_their_pictures_in_order(tmp_path):
     assert [each.relative_to(tmp_path).as_posix() for each in found] == ["a.PNG", "b.jpg", "deeper/c.webp", "notes.txt"]
 
 
-def test_a_folder_without_pictures_or_a_path_to_nothing_is_refused(tmp_path):
+def test_a_folder_without_images_or_a_path_to_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match="holds no picture"):
         expand_pictures([tmp_path])
     with pytest.raises(ValueError, match="neither a file nor a folder"):
@@ -85,30 +85,30 @@ def test_a_folder_without_pictures_or_a_path_to_nothing_is_refused(tmp_path):
 
 @settings(deadline=None, max_examples=50)
 @given(st.floats(1, 500), st.integers(1, 5), st.sampled_from(["poisson", "constant"]), st.integers(1, 5))
-def test_processes_together_send_at_the_whole_rate(rate, processes, arrivals, seed):
+def test_processes_together_send_at_the_plans_rate(rate, processes, arrivals, seed):
     plan = replace(PLAN, rate=rate, arrivals=arrivals, seed=seed, duration_seconds=20.0, warmup_seconds=2.0)
-    shares = [list(intended_moments(plan, index, processes)) for index in range(processes)]
-    moments = sorted(moment for share in shares for moment in share)
+    shares = [list(arrival_times(plan, index, processes)) for index in range(processes)]
+    times = sorted(time for share in shares for time in share)
     assert all(share == sorted(share) for share in shares)
-    assert all(-2.0 <= moment < 20.0 for moment in moments)
+    assert all(-2.0 <= time < 20.0 for time in times)
     # Five standard deviations of a Poisson count; constant arrivals miss by at most one.
     slack = 1 + (5 * (22 * rate) ** 0.5 if arrivals == "poisson" else 0)
-    assert abs(len(moments) - 22 * rate) <= slack
+    assert abs(len(times) - 22 * rate) <= slack
     if arrivals == "constant":
-        assert moments == pytest.approx([step / rate - 2.0 for step in range(len(moments))])
+        assert times == pytest.approx([step / rate - 2.0 for step in range(len(times))])
 
 
 def test_the_same_seed_gives_the_same_arrivals_and_another_seed_others():
-    moments = list(intended_moments(PLAN, 0, 2))
-    assert moments == list(intended_moments(PLAN, 0, 2))
-    assert moments != list(intended_moments(PLAN, 1, 2))
-    assert moments != list(intended_moments(replace(PLAN, seed=2), 0, 2))
+    times = list(arrival_times(PLAN, 0, 2))
+    assert times == list(arrival_times(PLAN, 0, 2))
+    assert times != list(arrival_times(PLAN, 1, 2))
+    assert times != list(arrival_times(replace(PLAN, seed=2), 0, 2))
 
 
-def test_poisson_gaps_vary_as_they_should():
+def test_poisson_gaps_have_the_expected_deviation():
     plan = replace(PLAN, rate=200.0, duration_seconds=100.0)
-    moments = list(intended_moments(plan, 0, 1))
-    gaps = [after - before for before, after in zip(moments, moments[1:], strict=False)]
+    times = list(arrival_times(plan, 0, 1))
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
     mean = sum(gaps) / len(gaps)
     deviation = (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5
     assert deviation == pytest.approx(mean, rel=0.05)
@@ -116,4 +116,4 @@ def test_poisson_gaps_vary_as_they_should():
 
 def test_a_batch_plan_spreads_its_images_over_fewer_messages():
     plan = replace(PLAN, rpc="batch", batch_size=4, arrivals="constant", rate=40.0, duration_seconds=1.0)
-    assert len([moment for moment in intended_moments(plan, 0, 1) if moment >= 0]) == 10
+    assert len([time for time in arrival_times(plan, 0, 1) if time >= 0]) == 10

@@ -11,7 +11,7 @@ from grpc_status import rpc_status
 from tests.server.rpc.call_observers import QueueingCallObserver
 from tests.server.rpc.held_servicer import HeldServicer
 
-from linnaeus.client.channels import service_config
+from linnaeus.client.transport.retry_policy import service_config
 from linnaeus.server.rpc.draining import CallDrainer
 from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.v1 import classifier_pb2 as v1

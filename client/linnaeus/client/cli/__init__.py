@@ -1,23 +1,23 @@
 """The command `linnaeus-client`.
 
-Owns the way out: every ending is an exit status and at most one line on stderr, never a traceback. typer and rich are
-imported behind this door only, since the base installation lacks them.
+Turns every ending into an exit status and at most one line on stderr, never a traceback. typer and rich are imported
+only when `main` runs, because the base installation lacks them.
 """
 
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-# Which extra holds what may be missing, by the name it is imported by.
+# The extra that installs a package, by the name under which the package is imported.
 _EXTRAS = {"typer": "cli", "rich": "cli", "hdrh": "load", "matplotlib": "load", "prometheus_client": "load"}
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs the command and exits: 0 all is well, 1 something failed, 2 wrong usage, 130 interrupted.
+    """Runs the command and exits: 0 for success, 1 for a failure, 2 for wrong usage, 130 if interrupted.
 
     Args:
-        arguments: without the command's own name; None takes them from the command line.
+        arguments: without the command's own name; None for those of the command line.
     """
     try:
         _run(arguments)
@@ -28,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if package not in _EXTRAS:
             raise
         sys.exit(f"linnaeus-client needs {package}: pip install 'linnaeus[{_EXTRAS[package]}]'")
-    # The program's boundary: a fault of ours is one line as well, with enough to report it.
+    # The program's outermost boundary: a bug is reported in one line, too.
     except Exception as error:
         sys.exit(f"linnaeus-client: unexpected {type(error).__name__}: {' '.join(str(error).split())}")
     sys.exit(0)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
-    from linnaeus.client.cli.load import app
+    from linnaeus.client.cli.commands import app
 
     app(args=arguments, prog_name="linnaeus-client")

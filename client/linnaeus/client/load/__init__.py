@@ -1,4 +1,5 @@
-"""The load tester: it sends calls at set times or from so many callers, and tells what became of each.
+"""The load tester: sends calls at set times or from a number of callers, and measures what becomes of each.
 
-It must not know how a server is made: what it says of the server it reads from its answers and its metrics.
+Folders, from the top down: `report` shows results, `analysis` draws conclusions from them, `measurement` runs and
+counts, `generator` sends. What it knows of a server comes from the server's answers and metrics.
 """

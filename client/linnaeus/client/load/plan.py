@@ -1,7 +1,4 @@
-"""What a load test is asked to do: frozen, checked once, and sent as it is to every process that takes part.
-
-It must not know how calls are sent or what became of them.
-"""
+"""The options of a measurement: checked once, frozen, and passed to every generator process."""
 
 import os
 from collections.abc import Iterable
@@ -16,32 +13,32 @@ CALL_KINDS = ("unary", "batch", "stream")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """One spell of constant load.
+    """Constant load for a fixed time.
 
     Attributes:
-        target: the server's address, as gRPC takes it.
-        pictures: files, sent in turn.
-        model, version: as in the contract; empty for the server's choice.
-        top_k: classes a call asks for; 0 for the server's choice.
-        rate: images a second in an open loop; None for a closed one.
-        concurrency: callers at once in a closed loop; None for an open one.
+        target: the server's address, a gRPC target.
+        pictures: image files, sent in turn.
+        model, version: as in the contract; empty for the server's defaults.
+        top_k: the number of classes to return; 0 for the server's default.
+        rate: images a second in an open loop; None for a closed loop.
+        concurrency: the number of callers in a closed loop; None for an open loop.
         arrivals: of an open loop, "poisson" (like many independent users) or "constant".
-        duration_seconds: how long is measured.
-        warmup_seconds: how long is sent before that, under the same load.
-        deadline_seconds: after which a call is late.
-        cancel_rate: share of calls the tester cancels shortly after sending, 0 to 1.
-        corrupt_rate: share of calls that send a spoilt picture, 0 to 1.
-        priority: "low", "normal" or "high"; None sends none.
-        rpc: "unary", "batch" (`batch_size` images a message) or "stream".
-        batch_size: images a message when `rpc` is "batch".
-        connections: channels, over all processes; every process has at least one.
-        processes: that send; 0 for half the cores, at least one.
-        max_in_flight: messages at once in an open loop, over all processes.
-        metrics_url: where the server's metrics are; None derives it from the target, "" reads none.
-        seed: of arrivals, cancellations and spoilt pictures.
+        duration_seconds: the measured time.
+        warmup_seconds: the time before that, under the same load.
+        deadline_seconds: the latency above which a call is late.
+        cancel_rate: the share of calls that the load tester cancels shortly after sending them, 0 to 1.
+        corrupt_rate: the share of calls with a corrupt image, 0 to 1.
+        priority: "low", "normal" or "high"; None to send none.
+        rpc: "unary", "batch" (`batch_size` images a request) or "stream".
+        batch_size: images a request if `rpc` is "batch".
+        connections: the number of channels of all processes; every process has at least one.
+        processes: the number of generator processes; 0 for half the cores, at least one.
+        max_in_flight: the maximum number of requests in flight in an open loop, of all processes.
+        metrics_url: the address of the server's metrics; None to derive it from the target, "" to read none.
+        seed: of arrivals, cancelled calls and corrupt images.
 
     Raises:
-        ValueError: an attribute is wrong; one sentence says which and what it may be.
+        ValueError: if an attribute is out of range. The message says which, and what it may be.
     """
 
     target: str
@@ -67,20 +64,20 @@ class Plan:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        """Refuses what no test could do."""
+        """Checks the attributes."""
         self._check_names()
         self._check_load()
         self._check_numbers()
 
     @property
     def process_count(self) -> int:
-        """Processes that send: as told, or half the cores, and never more than there are callers."""
+        """The number of generator processes: as given, or half the cores, and never more than there are callers."""
         wanted = self.processes or max(1, (os.cpu_count() or 1) // 2)
         return min(wanted, self.concurrency or wanted)
 
     @property
     def images_per_call(self) -> int:
-        """How many images one message carries."""
+        """The number of images in one request."""
         return self.batch_size if self.rpc == "batch" else 1
 
     def _check_names(self) -> None:
@@ -120,20 +117,20 @@ class Plan:
 
 
 def expand_pictures(paths: Iterable[Path]) -> tuple[Path, ...]:
-    """Files as they are, folders as the pictures directly or deeper in them, sorted by path.
+    """Returns the files, and the images in the folders and their subfolders, sorted by path.
 
     Raises:
-        ValueError: a path does not exist, or a folder holds no picture.
+        ValueError: if a path does not exist, or a folder holds no image.
     """
     found: list[Path] = []
     for path in paths:
-        found += _pictures_in(path)
+        found += _images_of(path)
     if not found:
         raise ValueError("there is no picture to send: name at least one file or folder")
     return tuple(found)
 
 
-def _pictures_in(path: Path) -> list[Path]:
+def _images_of(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
@@ -144,6 +141,6 @@ def _pictures_in(path: Path) -> list[Path]:
     return inside
 
 
-def _require(holds: bool, sentence: str) -> None:
+def _require(holds: bool, message: str) -> None:
     if not holds:
-        raise ValueError(sentence)
+        raise ValueError(message)

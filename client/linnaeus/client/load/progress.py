@@ -1,28 +1,25 @@
-"""What a running test tells whoever draws it.
-
-It must not know who draws, nor where.
-"""
+"""The progress of a running load test, for a display that the caller passes in."""
 
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from linnaeus.client.load.plan import Plan
-from linnaeus.client.load.results import Spell
+from linnaeus.client.load.results import Measurement
 
 Phase = Literal["warmup", "measuring", "draining"]
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A spell under way.
+    """The state of a running measurement.
 
     Attributes:
-        elapsed_seconds: since measuring began; negative while warming up.
-        phase: what is being done.
-        sent, ok, late, refused, failed: so far while measuring, as in `Counts`; `failed` includes those that differed.
-        in_flight: calls sent and not yet ended, of all processes.
-        calls_per_second: calls ended since the last tick, a second; those of the warm-up too.
-        p50_seconds, p99_seconds: latency so far, as in `Latency`; None before the first answer was measured.
+        elapsed_seconds: since the measurement began; negative during the warm-up.
+        phase: the current phase.
+        sent, ok, late, refused, failed: measured calls so far, as in `Counts`; `failed` includes those that differed.
+        in_flight: calls that were sent and have not ended, of all processes.
+        calls_per_second: the rate of calls that ended since the last snapshot, the warm-up included.
+        p50_seconds, p99_seconds: the latency so far, as in `Latency`; None before the first measured answer.
     """
 
     elapsed_seconds: float
@@ -39,26 +36,26 @@ class Snapshot:
 
 
 class Progress(Protocol):
-    """Hears how a run goes; called on the thread that runs it, and must return soon."""
+    """Receives the progress; called in the thread that runs the test, so it must return quickly."""
 
-    def spell_started(self, plan: Plan, number: int, of: int | None) -> None:
-        """Spell `number`, from 1, of `of` (None: a search does not know) is about to start."""
+    def measurement_started(self, plan: Plan, number: int, of: int | None) -> None:
+        """Measurement `number`, from 1, of `of` is about to start; `of` is None for a search."""
 
-    def tick(self, snapshot: Snapshot) -> None:
-        """About twice a second."""
+    def update(self, snapshot: Snapshot) -> None:
+        """Called about twice a second."""
 
-    def spell_ended(self, spell: Spell) -> None:
-        """A spell is over, whole or interrupted."""
+    def measurement_ended(self, measurement: Measurement) -> None:
+        """A measurement has ended, complete or interrupted."""
 
 
-class Silence:
-    """A `Progress` for nobody."""
+class NoProgress:
+    """Ignores the progress."""
 
-    def spell_started(self, plan: Plan, number: int, of: int | None) -> None:
-        """Says nothing."""
+    def measurement_started(self, plan: Plan, number: int, of: int | None) -> None:
+        """Does nothing."""
 
-    def tick(self, snapshot: Snapshot) -> None:
-        """Says nothing."""
+    def update(self, snapshot: Snapshot) -> None:
+        """Does nothing."""
 
-    def spell_ended(self, spell: Spell) -> None:
-        """Says nothing."""
+    def measurement_ended(self, measurement: Measurement) -> None:
+        """Does nothing."""

@@ -1,6 +1,6 @@
-"""What a load test found, as plain frozen data that JSON can hold.
+"""The results of a load test, as frozen dataclasses that can be written as JSON.
 
-A run is one or several spells: one for a plain test, one a step for a ramp or a search.
+A run has one measurement, or one for each step of a ramp or a search. Format 1 of the JSON calls them "spells".
 """
 
 from collections.abc import Mapping
@@ -8,22 +8,23 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 FORMAT = 1
+_JSON_NAMES = {"measurements": "spells"}
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What became of the calls of one spell; every call sent is counted once, under exactly one of the others.
+    """The calls of one measurement by outcome; `sent` is the sum of the outcomes.
 
     Attributes:
-        sent: calls that were begun.
-        ok: answered in time, as the picture was answered first.
-        late: ended by the deadline, whether the server or gRPC said so, or answered after it.
-        refused: RESOURCE_EXHAUSTED, the server has too much to do.
+        sent: calls that were started.
+        ok: answered in time, with the same answer as the first one for the image.
+        late: ended at the deadline, by the server or by gRPC, or answered after it.
+        refused: RESOURCE_EXHAUSTED: the server is overloaded.
         failed: any other status.
-        differed: answered in time, but not as the picture was answered first.
-        cancelled: cancelled by the tester on purpose.
-        corrupt: spoilt pictures that were refused as they should be.
-        by_code: all calls by the status code's name, as gRPC told it.
+        differed: answered in time, with another answer than the first one for the image.
+        cancelled: cancelled by the load tester on purpose.
+        corrupt: corrupt images that were refused, as they should be.
+        by_code: all calls by the name of the status code.
     """
 
     sent: int = 0
@@ -39,10 +40,10 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """Seconds from the intended moment of sending to the answer, of the calls that are `ok` or `differed`.
+    """Seconds from the scheduled time of a call to its answer, of the calls that are `ok` or `differed`.
 
-    In a closed loop the intended moment is when the caller was free to send. All values are 0.0 where no call was
-    answered. `histogram` is HdrHistogram's own compressed text of microseconds.
+    In a closed loop a call is scheduled when its caller's last call has ended. All values are 0.0 if no call was
+    answered. `histogram` is HdrHistogram's compressed text, in microseconds.
     """
 
     mean: float
@@ -57,12 +58,12 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Second:
-    """What became of the calls that were meant to be sent in one second of a spell.
+    """The calls that were scheduled in one second of a measurement.
 
     Attributes:
-        offset: seconds from the start of measuring; negative while warming up.
+        offset: seconds from the start of the measurement; negative during the warm-up.
         sent, ok, late, refused, failed: as in `Counts`; `failed` includes those that differed.
-        p50, p99, max: latency in seconds of the answered ones; None if there were none.
+        p50, p99, max: the latency in seconds of the answered calls; None if there were none.
     """
 
     offset: int
@@ -78,13 +79,13 @@ class Second:
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """What the server's own metrics say of a spell.
+    """A measurement as the server's metrics show it.
 
     Attributes:
         stage_seconds: mean seconds a call by stage (decode, queue, inference, respond).
-        mean_batch_size: images a batch; None where there was no batch.
-        batch_sizes: batches by the upper bound of their size class, as the metrics have it ("+Inf" for the last).
-        processor_seconds: what the server's process spent; None where it does not tell.
+        mean_batch_size: mean images a batch; None if there was no batch.
+        batch_sizes: the number of batches by the upper bound of their size class, "+Inf" for the last class.
+        processor_seconds: the CPU time of the server's process; None if it is unknown.
     """
 
     stage_seconds: Mapping[str, float]
@@ -95,12 +96,12 @@ class ServerView:
 
 @dataclass(frozen=True, slots=True)
 class TesterView:
-    """What the tester knows of itself.
+    """The load tester's own part in a measurement.
 
     Attributes:
-        busy: the busiest process's share of the time in which it ran or waited for a core, 0 to 1.
-        send_lag_p99: seconds by which calls left later than intended, 99th percentile; 0.0 in a closed loop.
-        was_the_limit: whether the tester, not the server, bounded this spell.
+        busy: the share of the time in which the busiest process ran or waited for a core, 0 to 1.
+        send_lag_p99: the 99th percentile of the seconds by which calls were sent late; 0.0 in a closed loop.
+        was_the_limit: whether the load tester, not the server, was the bottleneck.
         reason: why, in one sentence; empty if it was not.
     """
 
@@ -111,18 +112,18 @@ class TesterView:
 
 
 @dataclass(frozen=True, slots=True)
-class Spell:
-    """One stretch of constant load.
+class Measurement:
+    """Constant load for a fixed time.
 
     Attributes:
-        rate: calls a second that were asked for; None in a closed loop.
-        concurrency: callers at once; None in an open loop.
-        seconds: for how long it was measured, warming up excluded.
-        counts, latency: of the calls that were meant to be sent while it was measured.
-        timeline: one entry a second, warming up included.
-        server: None where the metrics could not be read.
-        tester: whether the tester itself was the limit.
-        interrupted: whether it was ended early by Ctrl-C.
+        rate: the planned calls a second; None in a closed loop.
+        concurrency: the number of callers; None in an open loop.
+        seconds: the measured time, without the warm-up.
+        counts, latency: of the calls that were scheduled during the measured time.
+        timeline: one entry a second, the warm-up included.
+        server: None if the metrics could not be read.
+        tester: whether the load tester itself was the bottleneck.
+        interrupted: whether Ctrl-C ended it early.
     """
 
     rate: float | None
@@ -137,7 +138,7 @@ class Spell:
 
     @property
     def offered(self) -> float:
-        """Calls sent a second."""
+        """Calls a second that were sent."""
         return self.counts.sent / self.seconds if self.seconds else 0.0
 
     @property
@@ -148,18 +149,18 @@ class Spell:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole test.
+    """A whole load test.
 
     Attributes:
         kind: `single`, `ramp` or `search`.
         started_at: ISO 8601, with the time zone.
-        options: the command's options as they were used, by name.
-        machine: the tester's, in words.
-        spells: in the order they ran.
-        knee: of a ramp, the highest rate that was still served in full (`linnaeus.client.load.knee` says what that
-            means); None where even the lowest was not, or there is no ramp.
+        options: the options by name.
+        machine: a description of the load tester's machine.
+        measurements: in the order in which they ran.
+        knee: the highest rate of a ramp that was served in full, as defined in `linnaeus.client.load.analysis.knee`;
+            None if even the lowest was not, or this is not a ramp.
         objective: of a search, as it was given.
-        found_rate: of a search, the highest rate that met it; None where none did.
+        found_rate: the highest rate of a search that met the objective; None if none did.
         notes: sentences for the reader, such as why metrics are missing.
     """
 
@@ -167,38 +168,38 @@ class Run:
     started_at: str
     options: Mapping[str, Any]
     machine: str
-    spells: tuple[Spell, ...]
+    measurements: tuple[Measurement, ...]
     knee: float | None = None
     objective: str | None = None
     found_rate: float | None = None
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON; `from_dict` reads it back."""
-        return {"format": FORMAT, **asdict(self)}
+        """Converts to dicts, lists, strings and numbers; `from_dict` reads them."""
+        return {"format": FORMAT} | {_JSON_NAMES.get(name, name): value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
-        """Reads what `to_dict` wrote.
+        """Reads what `to_dict` returned.
 
         Raises:
-            ValueError: it is no load test's result, or of another format; says what is wrong.
+            ValueError: if it is not a load test's result, or has another format. The message says what is wrong.
         """
         if plain.get("format") != FORMAT:
             raise ValueError(f"format is {plain.get('format')!r}, but this version reads {FORMAT}")
         try:
-            spells = tuple(_spell(each) for each in plain["spells"])
+            measurements = tuple(_read_measurement(each) for each in plain["spells"])
             rest = {key: value for key, value in plain.items() if key not in ("format", "spells", "notes")}
-            return cls(spells=spells, notes=tuple(plain["notes"]), **rest)
+            return cls(measurements=measurements, notes=tuple(plain["notes"]), **rest)
         except (KeyError, TypeError) as error:
             raise ValueError(f"it is not a load test's result: {error}") from None
 
 
-def _spell(plain: Mapping[str, Any]) -> Spell:
+def _read_measurement(plain: Mapping[str, Any]) -> Measurement:
     parts = dict(plain)
     parts["counts"] = Counts(**parts["counts"])
     parts["latency"] = Latency(**parts["latency"])
     parts["timeline"] = tuple(Second(**each) for each in parts["timeline"])
     parts["server"] = None if parts["server"] is None else ServerView(**parts["server"])
     parts["tester"] = TesterView(**parts["tester"])
-    return Spell(**parts)
+    return Measurement(**parts)

@@ -1,4 +1,4 @@
-"""What a load test's results look like: figures in words, plots and one HTML page.
+"""Results as tables, sentences, plots and HTML pages.
 
-It takes `linnaeus.client.load.results` and nothing else; it must not know how calls are sent or where pages go.
+Takes `linnaeus.client.load.results` and returns text; does not know how calls are sent or where pages are written.
 """

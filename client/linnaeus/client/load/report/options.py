@@ -1,30 +1,27 @@
-"""A run's options as people read them.
-
-It must not know how they are laid out.
-"""
+"""Formats the options of a run."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from linnaeus.client.load.report.figures import UNKNOWN, load_of
+from linnaeus.client.load.report.metrics import UNKNOWN, load_of
 from linnaeus.client.load.results import Run
 
-_MOST_NAMED = 8
+_MAX_LISTED = 8
 
 
-def told_options(run: Run) -> Mapping[str, Any]:
-    """The options by name in words; of a ramp or search, where the rate changes, which rates were tried."""
+def displayed_options(run: Run) -> Mapping[str, Any]:
+    """Returns the options by their displayed names; for a ramp or a search, the rates that were tried."""
     options = {name.replace("_", " "): value for name, value in run.options.items()}
     if run.kind == "single":
         return options
-    kept = {name: value for name, value in options.items() if name not in ("rate", "concurrency")}
+    fixed = {name: value for name, value in options.items() if name not in ("rate", "concurrency")}
     objective = {} if run.objective is None else {"objective": run.objective}
-    return {**kept, **objective, "steps": [load_of(spell) for spell in run.spells]}
+    return {**fixed, **objective, "steps": [load_of(each) for each in run.measurements]}
 
 
-def plain(value: Any) -> str:
-    """An option's value as people write it."""
+def format_option(value: Any) -> str:
+    """Formats the value of an option."""
     if isinstance(value, list | tuple):
-        shown = ", ".join(str(each) for each in value[:_MOST_NAMED])
-        return shown if len(value) <= _MOST_NAMED else f"{shown} and {len(value) - _MOST_NAMED} more"
+        listed = ", ".join(str(each) for each in value[:_MAX_LISTED])
+        return listed if len(value) <= _MAX_LISTED else f"{listed} and {len(value) - _MAX_LISTED} more"
     return UNKNOWN if value is None or value == "" else str(value)

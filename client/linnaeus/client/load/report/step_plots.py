@@ -1,15 +1,12 @@
-"""The plots over the steps of a ramp or a search: what was served and how fast, against the rate that was offered.
-
-It must not know of pages or files.
-"""
+"""The plots of a ramp or a search: throughput and p99 latency against the offered rate."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from linnaeus.client.load.report.drawing import Drawing, colour, draw
-from linnaeus.client.load.report.figures import answered, chosen_rate, name_of_choice, shortened
-from linnaeus.client.load.report.plots import latency_axis
-from linnaeus.client.load.results import Run, Spell
+from linnaeus.client.load.report.latency_plots import latency_axis
+from linnaeus.client.load.report.metrics import format_number, has_latency, result_name, result_rate
+from linnaeus.client.load.report.svg_plots import SvgPlot, colour, render_plot
+from linnaeus.client.load.results import Measurement, Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,62 +14,62 @@ if TYPE_CHECKING:
 _LINES = ("median", "worst")
 
 
-def throughput_by_rate(runs: Mapping[str, Run]) -> Drawing:
-    """Goodput against the offered rate, with the diagonal on which all is served, and each run's mark.
+def throughput_by_rate(runs: Mapping[str, Run]) -> SvgPlot:
+    """Plots goodput against the offered rate, with the diagonal of full service and each run's result.
 
     Args:
-        runs: one or two, by label; each with at least one step that has a rate.
+        runs: one or two, by label; each has at least one step with a rate.
     """
 
-    def paint(axes: "Axes") -> None:
-        highest = max(rate(spell) for run in runs.values() for spell in run.spells)
+    def draw(axes: "Axes") -> None:
+        highest = max(rate(each) for run in runs.values() for each in run.measurements)
         axes.plot([0, highest], [0, highest], color=colour("ink"), linewidth=1, linestyle=":", label="all served")
         for (label, run), line in zip(runs.items(), _LINES, strict=False):
             steps = by_rate(run)
-            goodput = [spell.goodput for spell in steps]
+            goodput = [each.goodput for each in steps]
             axes.plot([rate(each) for each in steps], goodput, color=colour(line), label=label, marker="o")
-            _mark(axes, run, line if len(runs) > 1 else "mark", label if len(runs) > 1 else "")
+            _mark_result(axes, run, line if len(runs) > 1 else "mark", label if len(runs) > 1 else "")
         axes.set(ylabel="calls/s that were ok", xlim=(0, None), ylim=(0, None))
         axes.set_xlabel("calls/s offered")
 
-    return draw("throughput-by-rate", "Throughput against offered rate", paint)
+    return render_plot("throughput-by-rate", "Throughput against offered rate", draw)
 
 
-def tail_by_rate(runs: Mapping[str, Run]) -> Drawing:
-    """p99 against the offered rate, and each run's mark.
+def p99_by_rate(runs: Mapping[str, Run]) -> SvgPlot:
+    """Plots the p99 latency against the offered rate, with each run's result.
 
     Args:
-        runs: as `throughput_by_rate`.
+        runs: as for `throughput_by_rate`.
     """
 
-    def paint(axes: "Axes") -> None:
-        drawn: list[float] = []
+    def draw(axes: "Axes") -> None:
+        plotted: list[float] = []
         for (label, run), line in zip(runs.items(), _LINES, strict=False):
-            steps = [spell for spell in by_rate(run) if answered(spell)]
-            tails = [1000 * spell.latency.p99 for spell in steps]
+            steps = [each for each in by_rate(run) if has_latency(each)]
+            p99 = [1000 * each.latency.p99 for each in steps]
             name = label if len(runs) > 1 else "p99"
-            axes.plot([rate(each) for each in steps], tails, color=colour(line), label=name, marker="o")
-            _mark(axes, run, line if len(runs) > 1 else "mark", label if len(runs) > 1 else "")
-            drawn += tails
+            axes.plot([rate(each) for each in steps], p99, color=colour(line), label=name, marker="o")
+            _mark_result(axes, run, line if len(runs) > 1 else "mark", label if len(runs) > 1 else "")
+            plotted += p99
         axes.set_xlim(0, None)
-        latency_axis(axes, drawn)
+        latency_axis(axes, plotted)
         axes.set(xlabel="calls/s offered", ylabel="p99 latency in ms")
 
-    return draw("tail-by-rate", "p99 against offered rate", paint)
+    return render_plot("tail-by-rate", "p99 against offered rate", draw)
 
 
-def rate(spell: Spell) -> float:
-    """Calls a second that were offered."""
-    return spell.offered if spell.rate is None else spell.rate
+def rate(measurement: Measurement) -> float:
+    """Returns the offered rate in calls a second."""
+    return measurement.offered if measurement.rate is None else measurement.rate
 
 
-def by_rate(run: Run) -> Sequence[Spell]:
-    """The steps, lowest rate first; a search tries them in another order."""
-    return sorted(run.spells, key=rate)
+def by_rate(run: Run) -> Sequence[Measurement]:
+    """Returns the steps by ascending rate; a search tries them in another order."""
+    return sorted(run.measurements, key=rate)
 
 
-def _mark(axes: "Axes", run: Run, line: str, label: str) -> None:
-    found = chosen_rate(run)
+def _mark_result(axes: "Axes", run: Run, line: str, label: str) -> None:
+    found = result_rate(run)
     if found is not None:
-        name = " ".join(filter(None, (name_of_choice(run), label, f"{shortened(found)}/s")))
+        name = " ".join(filter(None, (result_name(run), label, f"{format_number(found)}/s")))
         axes.axvline(found, color=colour(line), linestyle="--", linewidth=1.2, label=name)

@@ -1,0 +1,31 @@
+"""A gRPC channel with the stubs of both services."""
+
+import grpc.aio
+
+from linnaeus.client.config import ClientConfig
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceStub
+
+
+class Connection:
+    """An open channel. All calls share it.
+
+    Args:
+        target: a gRPC target.
+        config: the channel's options, and the credentials if the connection is encrypted.
+
+    Attributes:
+        classifier: the stub of ClassifierService.
+        models: the stub of ModelService.
+    """
+
+    def __init__(self, target: str, config: ClientConfig) -> None:
+        if config.credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options=config.channel_options)
+        else:
+            self._channel = grpc.aio.secure_channel(target, config.credentials, options=config.channel_options)
+        self.classifier = ClassifierServiceStub(self._channel)
+        self.models = ModelServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """Closes the channel; calls in flight are cancelled. May be called twice."""
+        await self._channel.close()

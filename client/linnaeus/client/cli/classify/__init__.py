@@ -1,0 +1,1 @@
+"""`linnaeus-client classify`: inputs, outcomes and output formats."""

@@ -1,0 +1,145 @@
+"""The output formats of `classify`: table, JSON array, JSON lines, CSV.
+
+A writer takes one outcome after another and keeps no more than it must, so memory is bounded however many images there
+are. In every format, failures are also lines on stderr.
+"""
+
+import csv
+import json
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from typing import Protocol
+
+from linnaeus.client.cli import output
+from linnaeus.client.cli.classify.outcomes import Classified, CommandOutcome, Failed
+from linnaeus.client.cli.classify.table import classification_table
+
+# The column widths of a table depend on all its rows, so its number of images is limited.
+_IMAGES_PER_TABLE = 500
+CSV_COLUMNS = ("file", "rank", "index", "label", "probability", "model", "version", "error")
+
+
+class OutputFormat(StrEnum):
+    """The values of `--output`."""
+
+    TABLE = "table"
+    JSON = "json"
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+class OutcomeWriter(Protocol):
+    """Writes outcomes to stdout and failures to stderr."""
+
+    def write(self, outcome: CommandOutcome) -> None:
+        """Writes or keeps the next outcome."""
+
+    def close(self) -> None:
+        """Writes the rest."""
+
+
+def make_writer(output_format: OutputFormat, *, with_copies: bool = False) -> OutcomeWriter:
+    """Returns the writer for a format.
+
+    Args:
+        output_format: the format.
+        with_copies: whether a CSV file has a column for the path of a copy; JSON has it whenever there is a copy.
+    """
+    output.escape_unencodable()
+    if output_format is OutputFormat.TABLE:
+        return TableWriter()
+    if output_format is OutputFormat.JSON:
+        return JsonWriter()
+    return CsvWriter(with_copies=with_copies) if output_format is OutputFormat.CSV else JsonLinesWriter()
+
+
+class TableWriter:
+    """Writes tables, each followed by the failures among its images."""
+
+    def __init__(self) -> None:
+        self._outcomes: list[CommandOutcome] = []
+
+    def write(self, outcome: CommandOutcome) -> None:
+        """Keeps the outcome; writes the table if it is full."""
+        self._outcomes.append(outcome)
+        if len(self._outcomes) == _IMAGES_PER_TABLE:
+            self.close()
+
+    def close(self) -> None:
+        """Writes the last table."""
+        classified = [outcome for outcome in self._outcomes if isinstance(outcome, Classified)]
+        if classified:
+            narrow = not output.fits(classification_table(classified))
+            output.write_table(classification_table(classified, narrow=narrow))
+        for outcome in self._outcomes:
+            _write_failure(outcome)
+        self._outcomes.clear()
+
+
+class JsonWriter:
+    """Writes one array, element by element."""
+
+    def __init__(self) -> None:
+        self._separator = "[\n"
+
+    def write(self, outcome: CommandOutcome) -> None:
+        """Writes one element."""
+        element = textwrap.indent(json.dumps(outcome.to_dict(), indent=2), "  ")
+        sys.stdout.write(f"{self._separator}{element}")
+        self._separator = ",\n"
+        _write_failure(outcome)
+
+    def close(self) -> None:
+        """Closes the array."""
+        sys.stdout.write("[]\n" if self._separator == "[\n" else "\n]\n")
+        sys.stdout.flush()
+
+
+class JsonLinesWriter:
+    """Writes one object a line, at once."""
+
+    def write(self, outcome: CommandOutcome) -> None:
+        """Writes one line."""
+        print(json.dumps(outcome.to_dict()), flush=True)
+        _write_failure(outcome)
+
+    def close(self) -> None:
+        """Does nothing: every line is written."""
+
+
+class CsvWriter:
+    """Writes one row a class, at once; a failure is a row with its error."""
+
+    def __init__(self, *, with_copies: bool) -> None:
+        self._with_copies = with_copies
+        self._write_row: Callable[[list[object]], object] = csv.writer(sys.stdout, lineterminator="\n").writerow
+        self._write_row([*CSV_COLUMNS, *(["copied_to"] if with_copies else [])])
+
+    def write(self, outcome: CommandOutcome) -> None:
+        """Writes the rows of one image."""
+        copied_to = getattr(outcome, "copied_to", None) or ""
+        for row in _csv_rows(outcome):
+            self._write_row([*row, *([copied_to] if self._with_copies else [])])
+        sys.stdout.flush()
+        _write_failure(outcome)
+
+    def close(self) -> None:
+        """Flushes the heading, in case there was no row."""
+        sys.stdout.flush()
+
+
+def _csv_rows(outcome: CommandOutcome) -> Iterator[list[object]]:
+    if isinstance(outcome, Failed):
+        yield [outcome.picture, "", "", "", "", "", "", outcome.message]
+        return
+    model, version = outcome.result.model, outcome.result.version
+    for rank, scored in enumerate(outcome.result.classes, start=1):
+        probability = f"{scored.probability:.6g}"
+        yield [outcome.picture, rank, scored.index, scored.label, probability, model, version, ""]
+
+
+def _write_failure(outcome: CommandOutcome) -> None:
+    if isinstance(outcome, Failed):
+        output.write_error(f"{outcome.picture}: {outcome.message}")

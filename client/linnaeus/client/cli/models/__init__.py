@@ -1,0 +1,1 @@
+"""`linnaeus-client models`: lists, loads and unloads models."""

@@ -1,0 +1,1 @@
+"""Images in: files, bytes, arrays and Pillow images become messages."""

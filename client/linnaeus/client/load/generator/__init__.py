@@ -1,0 +1,1 @@
+"""The load generator: generator processes that send calls and record their outcomes."""

@@ -1,0 +1,75 @@
+"""TLS settings of a client. Knows nothing of calls; files are read when the settings are turned into credentials."""
+
+import os
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import grpc
+
+Pem: TypeAlias = str | os.PathLike[str] | bytes  # a path, or a file's content
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """How the connection is encrypted.
+
+    Attributes:
+        ca: the certificates of the authorities that may sign a server's certificate, in PEM; None for gRPC's bundled
+            ones.
+        certificate: this client's own certificate, in PEM, for a server that requires one; needs `key`.
+        key: the private key of `certificate`, in PEM.
+        server_name: the name in the server's certificate, if it differs from the one in the address.
+    """
+
+    ca: Pem | None = None
+    certificate: Pem | None = None
+    key: Pem | None = None
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that a certificate comes with its key.
+
+        Raises:
+            ValueError: if one of the two is missing.
+        """
+        if (self.certificate is None) != (self.key is None):
+            raise ValueError("a client's certificate needs its key, and the key its certificate: pass both or neither")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """Reads the files.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
+        return grpc.ssl_channel_credentials(
+            root_certificates=_content("ca", self.ca),
+            private_key=_content("key", self.key),
+            certificate_chain=_content("certificate", self.certificate),
+        )
+
+    def __repr__(self) -> str:
+        """Leaves out the key: representations end up in logs."""
+        return f"Tls(server_name={self.server_name!r})"
+
+
+def parse_tls(tls: "Tls | bool") -> Tls | None:
+    """Returns the settings for a client's `tls` argument; None for a plain connection.
+
+    Raises:
+        ValueError: if it is neither a `Tls` nor a bool.
+    """
+    if isinstance(tls, Tls):
+        return tls
+    if not isinstance(tls, bool):
+        raise ValueError(f"tls must be True, False or a Tls value, not {tls!r}")
+    return Tls() if tls else None
+
+
+def _content(name: str, pem: Pem | None) -> bytes | None:
+    if pem is None or isinstance(pem, bytes):
+        return pem
+    try:
+        with open(pem, "rb") as file:
+            return file.read()
+    except (OSError, TypeError, ValueError) as error:
+        raise ValueError(f"tls: the file for {name} cannot be read ({error})") from None

@@ -1,0 +1,60 @@
+"""The client's folders import each other downwards only, and no two modules import each other in a circle."""
+
+import pytest
+from tests.test_layers import MODULES, below, circles, imports
+
+CLIENT = "linnaeus.client"
+
+# From the top down. Folders in one set must not import each other.
+LAYERS = (
+    {"cli.commands"},
+    {"cli.classify", "cli.load", "cli.models"},
+    {"cli.app", "cli.output"},
+    {"cli.credentials"},
+    {"load.scenarios"},
+    {"load.report", "load.analysis"},
+    {"load.measurement"},
+    {"load.generator", "load.progress"},
+    {"load.results", "load.plan"},
+    {"aio", "sync"},
+    {"bulk"},
+    {"config"},
+    {"protocol"},
+    {"images"},
+    {"transport"},
+    {"results", "errors"},
+)
+PLACES = {layer: place for place, layers in enumerate(LAYERS) for layer in layers}
+
+
+def layer_of(module: str) -> str | None:
+    """Returns the folder or file that a module belongs to; None for a package's own `__init__`."""
+    parts = module.removeprefix(CLIENT).strip(".").split(".")
+    if parts[0] in ("cli", "load"):
+        return ".".join(parts[:2]) if len(parts) > 1 else None
+    return parts[0] or None
+
+
+def graph() -> dict[str, set[str]]:
+    """Returns the client's modules, each with those of them that it imports."""
+    modules = {module: path for module, path in MODULES.items() if below(module, CLIENT)}
+    found = {module: {name if name in modules else name.rpartition(".")[0] for name in imports(path)}
+             for module, path in modules.items()}  # fmt: skip
+    return {module: {name for name in names if name in modules} for module, names in found.items()}
+
+
+def test_every_folder_of_the_client_is_in_the_table() -> None:
+    assert {layer for module in graph() if (layer := layer_of(module))} == set(PLACES)
+
+
+@pytest.mark.parametrize("module", sorted(graph()))
+def test_the_client_imports_downwards_only(module: str) -> None:
+    layer = layer_of(module)
+    for imported in graph()[module]:
+        other = layer_of(imported)
+        if layer is not None and other is not None and other != layer:
+            assert PLACES[other] > PLACES[layer], f"{module} must not import {imported}"
+
+
+def test_no_import_of_the_client_goes_in_a_circle() -> None:
+    assert circles(graph()) == []
