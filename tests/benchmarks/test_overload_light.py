@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import grpc
 import pytest
-from overload_bare import bare_server
-from overload_callers import Crowd
-from overload_light import CANCELLED, OK, REFUSED, cancelling, closed_loop, open_loop
-from peers_wire import Connection
 
+from benchmarks.overload.grpc_callers import Crowd
+from benchmarks.overload.light_callers import CANCELLED, OK, REFUSED, cancelling, closed_loop, open_loop
+from benchmarks.overload.rejecting_server import bare_server
+from benchmarks.peers.http2_connection import Connection
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 

@@ -7,12 +7,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import grpc
-import peers_frames as frames
-import peers_load
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from peers_load import Job
+
+from benchmarks.peers import http2_frames as frames
+from benchmarks.peers import stream_load as peers_load
+from benchmarks.peers.stream_load import Job
 
 SECONDS = 0.05
 LARGE = 200_000  # more than a stream's first window, and more than a connection's

@@ -4,8 +4,9 @@ import subprocess
 import sys
 
 import pytest
-from peers_measures import memory_bytes, processor_seconds, tree
-from peers_telling import interval, ratio
+
+from benchmarks.common.process_usage import memory_bytes, processor_seconds, tree
+from benchmarks.peers.report import interval, ratio
 
 # A child that computes and holds memory, below a parent that does neither.
 CHILD = """

@@ -5,13 +5,13 @@ import platform
 import shutil
 from pathlib import Path
 
-import peers
 import pytest
 from google.protobuf import text_format
-from peers_repository import Tuning, write_backends, write_repository
-from peers_triton import PYTHON_VERSION, Triton, Unavailable
 from PIL import _imaging
 
+from benchmarks.peers import __main__ as peers
+from benchmarks.peers.triton_repository import Tuning, write_backends, write_repository
+from benchmarks.peers.triton_server import PYTHON_VERSION, Triton, Unavailable
 from linnaeus.kserve import grpc_service_pb2 as kserve
 
 

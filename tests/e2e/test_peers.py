@@ -1,6 +1,5 @@
 """What `make bench-peers` sends is what Linnaeus understands, and what tritonserver understands where it is."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,16 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.peers import stream_load as peers_load
+from benchmarks.peers.measurement import Way, measure
+from benchmarks.peers.request_bodies import Subject, WrongAnswer, batch_job, classify_job, kserve_job, stream_job
+from benchmarks.peers.servers import Contender, agreed, linnaeus, tritonserver
+from benchmarks.peers.triton_server import Triton, Unavailable
+from benchmarks.peers.workloads import LENET, subject_of
 from linnaeus.server.process import ServerProcess
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-import peers_load  # noqa: E402
-from peers_contenders import Contender, agreed, linnaeus, tritonserver  # noqa: E402
-from peers_contests import LENET, subject_of  # noqa: E402
-from peers_jobs import Subject, WrongAnswer, batch_job, classify_job, kserve_job, stream_job  # noqa: E402
-from peers_spells import Way, measure  # noqa: E402
-from peers_triton import Triton, Unavailable  # noqa: E402
 
 SECONDS = 0.05
 

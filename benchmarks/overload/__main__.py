@@ -1,0 +1,82 @@
+"""`make bench-overload`: what the server keeps of its promises under more load than it can serve.
+
+    .venv/bin/python -m benchmarks.overload [PART ...] [--rounds 3] [--chaos-seconds 60]
+
+Run it from the repository's root with lenet and efficientnet_lite0 exported. Everything is on loopback and shares the
+cores with the server. A missed promise is told, it is no error.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchmarks.common.report import Finding, tell
+from benchmarks.overload.arrival_rates import capacity, rates
+from benchmarks.overload.arrival_rates_h2load import spared
+from benchmarks.overload.cancellation import cancellation
+from benchmarks.overload.chaos import chaos
+from benchmarks.overload.environment import EXTRA_REPOSITORY, HEAVY, REPOSITORY, Ground
+from benchmarks.overload.mixed_models import mixed
+from benchmarks.overload.model_slowdown import slowdown
+
+PARTS: dict[str, Callable[[Ground], list[Finding]]] = {
+    "capacity": capacity,
+    "rates": rates,
+    "spared": spared,
+    "slowdown": slowdown,
+    "cancellation": cancellation,
+    "mixed": mixed,
+    "chaos": chaos,
+}
+
+
+def main() -> None:
+    """Runs the parts that were asked for, then tells all promises at once."""
+    options = _options()
+    started = time.monotonic()
+    findings: list[Finding] = []
+    shutil.rmtree(EXTRA_REPOSITORY, ignore_errors=True)
+    with tempfile.TemporaryDirectory() as folder:
+        ground = _ground(Path(folder), options)
+        for part in _chosen(options.parts):
+            print(f"\n=== {part}", flush=True)
+            findings += [replace(each, promise=f"{part}: {each.promise}") for each in PARTS[part](ground)]
+    print(f"\n=== all of it, in {time.monotonic() - started:.0f} s")
+    tell("Promises and figures", findings)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; default: all")
+    parser.add_argument("--rounds", type=int, default=3, help="of the rates, both ways, and the slowdown (default: 3)")
+    parser.add_argument("--chaos-seconds", type=float, default=60.0, help="how long the chaos lasts (default: 60)")
+    parser.add_argument("--model", default=HEAVY, help="for the capacity and the rates (default: %(default)s)")
+    parser.add_argument("--repository", type=Path, default=REPOSITORY, help="where that is (default: %(default)s)")
+    options = parser.parse_args()
+    if unknown := [part for part in options.parts if part not in PARTS]:
+        parser.error(f"there is no part {unknown[0]}; there are: {', '.join(PARTS)}")
+    if options.rounds < 1 or options.chaos_seconds <= 0:
+        parser.error("--rounds must be at least 1 and --chaos-seconds above 0")
+    return options
+
+
+def _chosen(parts: Sequence[str]) -> list[str]:
+    """In their order; the rates measure the capacity themselves."""
+    wanted = set(parts or PARTS)
+    return [part for part in PARTS if part in wanted and not (part == "capacity" and "rates" in wanted)]
+
+
+def _ground(folder: Path, options: argparse.Namespace) -> Ground:
+    # bench imports torch; every process that sends reads this file anew, and none of them needs that.
+    from benchmarks.serving.__main__ import digits, photographs
+
+    wanted = options.rounds, options.chaos_seconds, options.model, options.repository
+    return Ground(photographs(folder), digits(), folder, *wanted)
+
+
+if __name__ == "__main__":
+    main()
