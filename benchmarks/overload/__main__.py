@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.common.report import Finding, tell
 from benchmarks.overload.arrival_rates import capacity, rates
-from benchmarks.overload.arrival_rates_h2load import spared
+from benchmarks.overload.arrival_rates_h2load import rates_h2load
 from benchmarks.overload.cancellation import cancellation
 from benchmarks.overload.chaos import chaos
 from benchmarks.overload.environment import EXTRA_REPOSITORY, HEAVY, REPOSITORY, Ground
@@ -26,7 +26,7 @@ from benchmarks.overload.model_slowdown import slowdown
 PARTS: dict[str, Callable[[Ground], list[Finding]]] = {
     "capacity": capacity,
     "rates": rates,
-    "spared": spared,
+    "rates-h2load": rates_h2load,
     "slowdown": slowdown,
     "cancellation": cancellation,
     "mixed": mixed,

@@ -7,9 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from benchmarks.common.h2load import UnaryCall
 from benchmarks.common.load_tester import under_load
+from linnaeus.client.load.calls import SERVICE
 from linnaeus.server.config import Settings
 from linnaeus.server.process import ServerProcess
+from linnaeus.v1 import classifier_pb2 as v1
 
 REPOSITORY = Path("model-repository")
 # Made anew each time; it must not turn up among the models that `make serve` serves.
@@ -68,6 +71,15 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
         for started in [pool.submit(int) for _ in range(count)]:
             started.result()
         yield pool
+
+
+def classify_call(
+    target: str, model: str, pictures: tuple[Path, ...], number: int, deadline_seconds: float | None = None
+) -> UnaryCall:
+    """`Classify` for one of the pictures, another one for each number, as h2load calls it."""
+    image = v1.Image(encoded=pictures[number % len(pictures)].read_bytes())
+    message = v1.ClassifyRequest(image=image, model=model, top_k=1).SerializeToString()
+    return UnaryCall(target=target, path=SERVICE + "Classify", message=message, deadline_seconds=deadline_seconds)
 
 
 def contents(paths: tuple[Path, ...]) -> tuple[bytes, ...]:

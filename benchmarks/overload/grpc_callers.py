@@ -1,7 +1,7 @@
-"""Callers of our own for what the load tester cannot do: changing pictures, being killed.
+"""Callers on gRPC's asyncio client for what neither h2load nor the load tester does.
 
-Each function runs in a process of its own, so that no caller's loop holds up another's. It must not know what is
-made of the calls.
+They change images during a run, cancel calls, and may be killed. Each function is meant to run in a process of its own,
+so that one loop does not delay another. Nothing here judges the outcome of a call.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import grpc
@@ -75,6 +76,29 @@ async def _open_loop(crowd: Crowd, rate: float, change_every: tuple[float, ...])
             tasks.append(calls.create_task(_call(classify, body, moment, crowd.deadline_seconds)))
             place += 1
     return [task.result() for task in tasks]
+
+
+def cancelling(crowd: Crowd, callers: int, within_seconds: float) -> list[Call]:
+    """Closed loop of callers who cancel each call at a uniformly random moment and send the next one at once."""
+    return asyncio.run(_cancelling(crowd, callers, within_seconds))
+
+
+async def _cancelling(crowd: Crowd, callers: int, within_seconds: float) -> list[Call]:
+    messages, ended = cycle(bodies(crowd)), list[Call]()
+
+    async def caller(number: int) -> None:
+        chance = random.Random(f"{crowd.seed} {number}")
+        while (started := time.monotonic()) < crowd.start + crowd.seconds:
+            call = classify(next(messages), timeout=crowd.deadline_seconds)
+            timer = asyncio.get_running_loop().call_later(chance.uniform(0, within_seconds), call.cancel)
+            code: grpc.StatusCode = await call.code()
+            timer.cancel()
+            ended.append(Call(started, time.monotonic(), code.name))
+
+    async with connected(crowd.target) as classify:
+        await pause_until(crowd.start)
+        await asyncio.gather(*(caller(number) for number in range(callers)))
+    return ended
 
 
 def phase_at(offset: float, change_every: tuple[float, ...]) -> int:

@@ -1,11 +1,11 @@
 """A small model with tight deadlines beside a large one that is saturated without any."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+from benchmarks.common.h2load import LoadResult, closed_loop
 from benchmarks.common.report import Finding, at_least, milliseconds, only_told, tell
-from benchmarks.overload.environment import HEAVY, LIGHT, START_SECONDS, Ground, contents, processes, server_of
-from benchmarks.overload.grpc_callers import OK, Crowd
-from benchmarks.overload.light_callers import closed_loop
+from benchmarks.overload.environment import HEAVY, LIGHT, Ground, classify_call, server_of
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
 from linnaeus.client.load.results import Spell
@@ -22,15 +22,9 @@ LEAST_SHARE = 0.99
 
 def mixed(ground: Ground) -> list[Finding]:
     """20 digits a second with 100 ms each beside 64 callers that wait as long as it takes."""
-    with server_of(f"{LIGHT},{HEAVY}") as server, processes(1) as pool:
-        crowd = Crowd(
-            target=server.target,
-            model=HEAVY,
-            pictures=contents(ground.photographs),
-            start=time.monotonic() + START_SECONDS,
-            seconds=WARMUP_SECONDS + SECONDS + MARGIN_SECONDS,
-        )
-        saturating = pool.submit(closed_loop, crowd, CALLERS)
+    with server_of(f"{LIGHT},{HEAVY}") as server, ThreadPoolExecutor(1) as pool:
+        call = classify_call(server.target, HEAVY, ground.photographs, 0)
+        saturating = pool.submit(closed_loop, call, CALLERS, WARMUP_SECONDS + SECONDS + MARGIN_SECONDS)
         plan = Plan(
             target=server.target,
             pictures=ground.digits,
@@ -45,13 +39,16 @@ def mixed(ground: Ground) -> list[Finding]:
         spell = run_single(plan, Silence()).spells[0]
         ended = time.monotonic()
         heavy = saturating.result()
-    if ended > crowd.start + crowd.seconds:
+    if ended > heavy.calls[-1].ended:
         raise RuntimeError(f"the callers of {HEAVY} left before those of {LIGHT}: give them a longer margin")
-    heavy_rate = sum(each.code == OK and ended - SECONDS <= each.ended < ended for each in heavy) / SECONDS
-    failed = sum(each.code != OK for each in heavy)
-    findings = [*_light_findings(spell), only_told(f"{HEAVY} besides", f"{heavy_rate:.1f} images/s, {failed} failed")]
+    findings = [*_light_findings(spell), _heavy_finding(heavy, ended)]
     tell(f"Mixed load ({SECONDS:g} s)", findings)
     return findings
+
+
+def _heavy_finding(heavy: LoadResult, ended: float) -> Finding:
+    rate = sum(ended - SECONDS <= each.ended < ended for each in heavy.calls) / SECONDS
+    return only_told(f"{HEAVY} besides", f"{rate:.1f} images/s, {heavy.failures.total()} failed")
 
 
 def _light_findings(spell: Spell) -> list[Finding]:

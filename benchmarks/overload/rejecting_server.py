@@ -11,7 +11,7 @@ import grpc
 
 
 @contextmanager
-def bare_server() -> Iterator[str]:
+def rejecting_server() -> Iterator[str]:
     """Its address; a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
