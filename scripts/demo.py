@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 PICTURES = Path("pictures")
 TOUR = {"efficientnet_lite0": "*.jpg", "lenet": "digits/*.png"}

@@ -1,5 +1,6 @@
 """Shared by all tests: data and models."""
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -31,10 +32,25 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mnist_test() -> Digits:
-    """MNIST's 10,000 test digits: from the checkout's neighbour `shared/datasets`, else downloaded to `datasets`."""
-    shared = ROOT.parent / "shared" / "datasets"
-    return load_mnist(shared if shared.is_dir() else ROOT / "datasets", train=False)
+def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of MNIST as `load_mnist` reads it: all 10,000 test digits and 2,000 of the training digits."""
+    root = tmp_path_factory.mktemp("mnist")
+    (root / "MNIST" / "raw").mkdir(parents=True)
+    for packed in (ROOT / "tests" / "data" / "mnist").glob("*.gz"):
+        (root / "MNIST" / "raw" / packed.stem).write_bytes(gzip.decompress(packed.read_bytes()))
+    return root
+
+
+@pytest.fixture(scope="session")
+def mnist_test(mnist: Path) -> Digits:
+    """MNIST's 10,000 test digits."""
+    return load_mnist(mnist, train=False)
+
+
+@pytest.fixture(scope="session")
+def mnist_train(mnist: Path) -> Digits:
+    """The first 2,000 of MNIST's training digits."""
+    return load_mnist(mnist, train=True)
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,8 @@
-"""Who may import whom: the imports are walked, so the plan of the house stays true."""
+"""Imports between folders point downwards only, and no two files of the server import each other in a circle."""
 
 import ast
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -11,63 +11,62 @@ ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 TORCH = {"torch", "torchvision"}
 # Optional, so imported where traces are on and nowhere else.
-KNOW_OPENTELEMETRY = {"linnaeus.server.otlp", "linnaeus.server.spans"}
+KNOW_OPENTELEMETRY = {"linnaeus.server.observability.otlp_export", "linnaeus.server.observability.spans"}
 GRPC = {"grpc", "grpc_health", "grpc_reflection", "grpc_status", "google"}
 
-# A module prefix, then what modules below it may import of `linnaeus`, and what they may not import at all. The
-# longest prefix that fits is the rule; None means that only the standard library is allowed besides.
+# The server's folders and files, from the top down: each may import itself and what stands below it. The packages that
+# it must not import stand beside it; None allows the standard library only.
+SERVER = "linnaeus.server"
+LAYERS: dict[str, set[str] | None] = {
+    "__main__": TORCH,
+    "cli": TORCH,
+    "app": TORCH,
+    "observability": TORCH,
+    "rpc": TORCH,
+    "engine": GRPC | TORCH,
+    "model_store": GRPC | TORCH,
+    "execution": GRPC | TORCH,
+    "decoding": GRPC | TORCH,
+    "requests": GRPC | TORCH,
+    "security": TORCH,
+    "runtime": GRPC | {"torchvision"},
+    "config": None,
+    "scheduling": None,
+    "process": GRPC | TORCH,
+    "errors": None,
+}
+# What a layer may import of the other roots.
+OTHER_ROOTS: dict[str, set[str]] = {
+    "app": {"linnaeus.v1", "linnaeus.kserve"},
+    "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest"},
+    **dict.fromkeys(("model_store", "decoding", "requests", "runtime"), {"linnaeus.models.manifest"}),
+}
+
+# The other roots, and files stricter than their folder: what they may import of `linnaeus`, and what they must not
+# import at all. The longest prefix that fits is the rule; None allows the standard library only.
 RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
     "linnaeus.models": ({"linnaeus.models"}, GRPC),
     "linnaeus.models.manifest": (set(), None),
     "linnaeus.client": ({"linnaeus.client", "linnaeus.v1"}, TORCH),
-    "linnaeus.server.batching": ({"linnaeus.server.batching"}, None),
-    "linnaeus.server.errors": (set(), None),
-    "linnaeus.server.config": ({"linnaeus.server.errors"}, None),
-    "linnaeus.server.model_settings": (
-        {"linnaeus.server.config", "linnaeus.server.errors", "linnaeus.server.version_settings"},
-        None,
-    ),
-    "linnaeus.server.version_settings": (set(), None),
-    "linnaeus.server.logs": (set(), None),
-    "linnaeus.server.process": (set(), None),
-    "linnaeus.server.runtime": (
-        {"linnaeus.server.runtime", "linnaeus.server.errors", "linnaeus.models.manifest"},
-        GRPC | {"torchvision"},
-    ),
-    "linnaeus.server.engine": (
-        {
-            "linnaeus.server.engine",
-            "linnaeus.server.batching",
-            "linnaeus.server.runtime",
-            "linnaeus.server.errors",
-            "linnaeus.server.config",
-            "linnaeus.server.model_settings",
-            "linnaeus.models.manifest",
-        },
-        GRPC | TORCH,
-    ),
-    "linnaeus.server.rpc": (
-        {
-            "linnaeus.server.rpc",
-            "linnaeus.server.engine",
-            "linnaeus.server.errors",
-            "linnaeus.models.manifest",
-            "linnaeus.v1",
-            "linnaeus.kserve",
-        },
-        TORCH,
-    ),
-    "linnaeus.server": ({"linnaeus.server", "linnaeus.v1", "linnaeus.kserve"}, TORCH),
+    "linnaeus.server.config.version_policy": (set(), None),
+    "linnaeus.server.decoding.byte_resize": (set(), GRPC | {"torchvision"}),
+    "linnaeus.server.observability.logs": (set(), None),
+    "linnaeus.server.rpc.child_server": (set(), None),
 }
 
 
-def modules() -> Iterator[tuple[str, Path]]:
+def modules() -> dict[str, Path]:
+    found = {}
     for root in ("proto", "server", "client", "models"):
         for path in sorted((ROOT / root).rglob("*.py")):
             name = ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
-            yield name.removesuffix(".__init__"), path
+            found[name.removesuffix(".__init__")] = path
+    return found
+
+
+MODULES = modules()
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -83,9 +82,65 @@ def below(name: str, prefix: str) -> bool:
     return name == prefix or name.startswith(f"{prefix}.")
 
 
-@pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: value if isinstance(value, str) else "")
+def layer_of(module: str) -> str | None:
+    """The folder or file of the server that a module belongs to; None for the package itself and for other roots."""
+    return module.removeprefix(f"{SERVER}.").split(".")[0] if below(module, SERVER) and module != SERVER else None
+
+
+def rule_of(module: str) -> tuple[set[str], set[str] | None]:
+    """What a module may import of `linnaeus`, and which packages it must not import; see `RULES`."""
+    strict = max((prefix for prefix in RULES if below(module, prefix)), key=len, default=None)
+    layer = layer_of(module)
+    if strict is not None or layer is None:
+        return RULES[strict] if strict is not None else (set(), None)
+    order = list(LAYERS)
+    reachable = {f"{SERVER}.{each}" for each in order[order.index(layer) :]}
+    return reachable | OTHER_ROOTS.get(layer, set()), LAYERS[layer]
+
+
+def server_imports() -> dict[str, set[str]]:
+    """The server's modules, each with those of them that it imports."""
+    graph = {}
+    for module, path in MODULES.items():
+        if below(module, SERVER):
+            named = {name if name in MODULES else name.rpartition(".")[0] for name in imports(path)}
+            graph[module] = {name for name in named if name in MODULES and below(name, SERVER)}
+    return graph
+
+
+def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Every pair of modules that reach each other, as the path that leads from one back to itself."""
+    found: list[list[str]] = []
+    done: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> None:
+        if module in path:
+            found.append([*path[path.index(module) :], module])
+        elif module not in done:
+            for imported in sorted(graph[module]):
+                visit(imported, [*path, module])
+            done.add(module)
+
+    for module in graph:
+        visit(module, [])
+    return found
+
+
+def upward_imports(graph: Mapping[str, set[str]]) -> list[str]:
+    """The imports from a lower folder to a higher one."""
+    order = list(LAYERS)
+    places = {module: order.index(layer) for module in graph if (layer := layer_of(module)) is not None}
+    return [
+        f"{module} -> {imported}"
+        for module, named in graph.items()
+        for imported in named
+        if module in places and imported in places and places[imported] < places[module]
+    ]
+
+
+@pytest.mark.parametrize(("module", "path"), list(MODULES.items()), ids=list(MODULES))
 def test_imports_point_downwards_only(module: str, path: Path) -> None:
-    allowed, forbidden = RULES[max((prefix for prefix in RULES if below(module, prefix)), key=len)]
+    allowed, forbidden = rule_of(module)
     for name in imports(path):
         package = name.split(".")[0]
         assert package != "opentelemetry" or module in KNOW_OPENTELEMETRY, f"{module} must not import {name}"
@@ -95,3 +150,31 @@ def test_imports_point_downwards_only(module: str, path: Path) -> None:
             assert package in STANDARD_LIBRARY, f"{module} must not import {name}"
         else:
             assert package not in forbidden, f"{module} must not import {name}"
+
+
+def test_every_folder_of_the_server_has_its_place_in_the_table() -> None:
+    assert {layer for module in MODULES if (layer := layer_of(module))} == set(LAYERS)
+
+
+def test_no_import_of_the_server_points_upwards_and_none_goes_in_a_circle(capsys: pytest.CaptureFixture[str]) -> None:
+    graph = server_imports()
+    upwards, round_about = upward_imports(graph), circles(graph)
+    folders = {path.parent for module, path in MODULES.items() if below(module, SERVER)}
+    with capsys.disabled():
+        print(
+            f"\nserver: {len(folders)} folders, {len(graph)} files, {len(upwards)} upward imports, "
+            f"{len(round_about)} circles"
+        )
+    assert not upwards
+    assert not round_about
+
+
+def test_a_circle_and_an_upward_import_would_be_found() -> None:
+    graph = {
+        "linnaeus.server.rpc.server": {"linnaeus.server.engine.engine"},
+        "linnaeus.server.engine.engine": {"linnaeus.server.rpc.server"},
+    }
+    assert upward_imports(graph) == ["linnaeus.server.engine.engine -> linnaeus.server.rpc.server"]
+    assert circles(graph) == [
+        ["linnaeus.server.rpc.server", "linnaeus.server.engine.engine", "linnaeus.server.rpc.server"]
+    ]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from linnaeus.server.config import Settings
-from linnaeus.server.model_settings import KEYS, ModelSettings, model_settings
+from linnaeus.server.config.model_settings import KEYS, ModelSettings, model_settings
+from linnaeus.server.config.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
 from linnaeus.client.load.results import Spell
 from linnaeus.client.load.running import run_single
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 
 def under_load(server: ServerProcess, model: str, pictures: tuple[Path, ...], callers: int, seconds: float) -> Spell:

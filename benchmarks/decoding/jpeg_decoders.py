@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.engine.decode import EncodedImage, decode
-from linnaeus.server.runtime.resize import resize
+from linnaeus.server.decoding.byte_resize import resize
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 
 PICTURES = Path(__file__).resolve().parents[2] / "pictures"
 

@@ -25,9 +25,9 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.runtime.artifact import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
-from linnaeus.server.runtime.fusing import unbind_convolutions
-from linnaeus.server.runtime.memory import told
+from linnaeus.server.runtime.fused_convolutions import unbind_convolutions
 from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.out_of_memory import told
 
 CPU = torch.device("cpu")
 SIZES = (1, 8, 32, 128)

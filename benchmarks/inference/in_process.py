@@ -16,8 +16,9 @@ from typing import Self
 import torch
 
 from linnaeus.models.manifest import MODEL_FILE
-from linnaeus.server.engine.background import give_way
-from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.process.thread_priority import give_way
+from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import CoreShare, configure_process

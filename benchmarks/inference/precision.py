@@ -17,14 +17,15 @@ from statistics import median
 import torch
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.engine.decode import EncodedImage, decode
-from linnaeus.server.engine.loading import load_on_each
-from linnaeus.server.engine.repository import VersionFolder
-from linnaeus.server.openmp import limit_spinning
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.model_store.loader import load_on_each
+from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.device import CoreShare, configure_process, default_streams
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.precision import FLOAT32, compare
-from linnaeus.server.runtime.specialising import fast_precisions
+from linnaeus.server.runtime.specialization import fast_precisions
 
 CPU = torch.device("cpu")
 PICTURES = Path("pictures")

@@ -14,7 +14,7 @@ from benchmarks.overload.health_checks import HealthWatch
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Silence
 from linnaeus.client.load.running import run_single
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 64
 CAPACITY_SECONDS = 4.0

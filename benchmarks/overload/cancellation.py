@@ -10,7 +10,7 @@ from benchmarks.common.h2load import LoadResult, closed_loop
 from benchmarks.common.report import Finding, at_least, at_most, only_told, tell
 from benchmarks.overload.environment import HEAVY, Ground, classify_call, contents, processes, server_of, warm
 from benchmarks.overload.grpc_callers import Crowd, cancelling
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 GOOD_CALLERS, CANCELLING_CALLERS = 16, 4
 CANCELLED_WITHIN_SECONDS = 0.050

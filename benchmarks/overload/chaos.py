@@ -14,7 +14,7 @@ from PIL import Image
 from benchmarks.common.report import Finding, at_most, only_told, tell
 from benchmarks.overload.chaos_callers import Chaos, Known, Outcomes, Sample, answers_at_rest, run_chaos
 from benchmarks.overload.environment import EXTRA_REPOSITORY, HEAVY, LIGHT, REPOSITORY, Ground, processes, server_of
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 FRAGILE = "fragile"
 CALLERS = 32

@@ -10,8 +10,8 @@ from pathlib import Path
 from benchmarks.common.h2load import UnaryCall
 from benchmarks.common.load_tester import under_load
 from linnaeus.client.load.calls import SERVICE
-from linnaeus.server.config import Settings
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 
 REPOSITORY = Path("model-repository")

@@ -24,7 +24,7 @@ from benchmarks.overload.environment import (
     warm,
 )
 from benchmarks.overload.grpc_callers import OK, Call, Crowd, open_loop
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 MODEL = "slowing"
 CALLERS = 64

@@ -15,7 +15,7 @@ from benchmarks.peers.request_bodies import Subject, kserve_requests, probabilit
 from benchmarks.peers.triton_repository import Tuning, write_backends, write_repository
 from benchmarks.peers.triton_server import Triton, TritonProcess
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 LINNAEUS, TRITON = "Linnaeus", "tritonserver"
 # What a probability may differ by: the two decode, resize and crop in another order.

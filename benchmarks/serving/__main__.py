@@ -22,8 +22,8 @@ from benchmarks.inference.in_process import VARIANTS, InProcess, Variant
 from benchmarks.inference.precision import bench_precision
 from benchmarks.serving.cpu_overhead import bench_overhead
 from linnaeus.client.load.results import Spell
-from linnaeus.server.openmp import limit_spinning
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.rpc.child_server import ServerProcess
 
 REPOSITORY = Path("model-repository")
 # Its weights are random: it must not turn up among the models that `make serve` serves.

@@ -15,8 +15,9 @@ import torch
 from benchmarks.common.load_tester import processor_seconds_per_call
 from benchmarks.serving.batch_and_stream import BATCH, MODEL, PICTURES, WAYS, Way, measure
 from linnaeus.client.load.results import Spell
-from linnaeus.server.engine.decode import EncodedImage, decode
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.runtime.model import Model, load_model
 
 ROUNDS = 9

@@ -21,7 +21,7 @@ from threading import Event
 import grpc
 
 from linnaeus.client import Client
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

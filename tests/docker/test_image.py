@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
+from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text(encoding="utf-8")

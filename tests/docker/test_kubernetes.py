@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
+from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (pip install 'linnaeus[ship]')")
 from tests.docker.kustomization import render  # noqa: E402  # it needs PyYAML

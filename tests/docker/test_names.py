@@ -10,14 +10,14 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.docker.dashboard import ROOT, expressions, groupings_of, metrics_of, rule_expressions
 
-from linnaeus.server.config import Settings
-from linnaeus.server.engine import device_pool
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.observer import rejection_reason
-from linnaeus.server.engine.work import BatchReport, RequestReport
 from linnaeus.server.errors import DeadlineExceeded
-from linnaeus.server.metrics import Metrics
-from linnaeus.server.rpc.calls import Method
+from linnaeus.server.execution import device_pool
+from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.requests.observer import rejection_reason
+from linnaeus.server.requests.request import BatchReport, RequestReport
+from linnaeus.server.rpc.interceptor import Method
 from linnaeus.server.runtime.device_memory import DeviceMemory
 
 # What Prometheus itself adds to each series.

@@ -8,7 +8,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from linnaeus.client import AsyncClient, Classification, Client
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 16
 CALLS = 1200

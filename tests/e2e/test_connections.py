@@ -1,11 +1,11 @@
-"""The setting for the age of connections reaches gRPC; tests/server/rpc/test_connections.py tells what it does."""
+"""The setting for the age of connections reaches gRPC; tests/server/rpc/test_connection_age.py tells what it does."""
 
 import threading
 from pathlib import Path
 
 import grpc
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 
 def test_an_idle_connection_is_told_to_reconnect_when_it_is_old(repository: Path) -> None:

@@ -10,10 +10,10 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
 
-from linnaeus.server.config import Settings
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
-from linnaeus.server.healthcheck import check
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
+from linnaeus.server.rpc.healthcheck import check
 
 
 def healthcheck(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -54,5 +54,5 @@ def test_a_port_that_nobody_knows_is_said() -> None:
 
 
 def test_it_does_not_wait_for_torch() -> None:
-    program = "import sys, linnaeus.server.healthcheck; sys.exit('torch' in sys.modules)"
+    program = "import sys, linnaeus.server.rpc.healthcheck; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from linnaeus.client.load.results import Run
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.certificates import Authority, Pair
 
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Tls, Unauthenticated, Unavailable
 from linnaeus.client.statuses import error_from
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 
 NAME = "linnaeus.example"

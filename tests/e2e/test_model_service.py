@@ -19,7 +19,7 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from linnaeus.models.export import export
 from linnaeus.models.registry import find
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.runtime.precision import PRECISIONS
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ModelServiceStub

@@ -14,8 +14,8 @@ from tests.e2e.callers import burst, serving, wait_for_metric
 from tests.e2e.fragile import asking, request, write_model
 from tests.e2e.tracing import Run, Trace
 
-from linnaeus.server.batching.policy import FAIRNESS_SECONDS
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
+from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS
 from linnaeus.v1 import classifier_pb2 as v1
 
 OK = grpc.StatusCode.OK

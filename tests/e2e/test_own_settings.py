@@ -11,7 +11,7 @@ from tests.e2e.callers import Reply, burst, serving, wait_for_metric
 from tests.e2e.fragile import asking, request, write_model
 from tests.e2e.tracing import Trace
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

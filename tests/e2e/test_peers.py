@@ -13,7 +13,7 @@ from benchmarks.peers.request_bodies import Subject, WrongAnswer, batch_job, cla
 from benchmarks.peers.servers import Contender, agreed, linnaeus, tritonserver
 from benchmarks.peers.triton_server import Triton, Unavailable
 from benchmarks.peers.workloads import LENET, subject_of
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 SECONDS = 0.05
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")

@@ -14,7 +14,7 @@ from PIL import Image
 from linnaeus.models.registry import find
 from linnaeus.models.torchscript import eager_classifier
 from linnaeus.models.training import Digits
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

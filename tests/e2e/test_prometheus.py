@@ -16,7 +16,7 @@ import grpc
 import pytest
 from tests.docker import dashboard
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

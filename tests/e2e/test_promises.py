@@ -16,7 +16,7 @@ from tests.e2e.callers import Reply, call, serving, wait_for_metric
 from tests.e2e.fragile import request, write_model
 from tests.e2e.tracing import Trace
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

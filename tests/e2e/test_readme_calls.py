@@ -19,7 +19,7 @@ import pytest
 from tests.e2e.foreign import NODE_PACKAGES, TRITON_PYTHON
 
 from linnaeus.server.errors import Overloaded
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.rpc.status import to_status
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc

@@ -22,7 +22,7 @@ from google.rpc import error_details_pb2, status_pb2
 from tests.e2e.callers import wait_for_metric
 from tests.e2e.fragile import asking, request, write_model
 
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

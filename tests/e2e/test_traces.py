@@ -15,7 +15,7 @@ from tests.collecting import Collector, collecting
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

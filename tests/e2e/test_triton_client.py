@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.foreign import TRITON_PYTHON
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 
 PROGRAM = Path(__file__).with_name("triton_calls.py")
 

@@ -21,7 +21,7 @@ from linnaeus.models.torchscript import PixelClassifier, eager_classifier
 from linnaeus.models.weights.choice import choose
 from linnaeus.models.weights.pictures import pictures
 from linnaeus.models.zoo_model import ZooModel
-from linnaeus.server.process import ServerProcess
+from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 

@@ -14,7 +14,8 @@ from torch import nn
 from linnaeus.models.calibration import MOST_PICTURES, calibration_pixels
 from linnaeus.models.imported import OwnModel, import_model
 from linnaeus.models.manifest import InputSpec, read_manifest
-from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.calibration import recorded_pictures
 

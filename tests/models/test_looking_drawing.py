@@ -15,7 +15,8 @@ from linnaeus.models.looking.stages import FeatureMap
 from linnaeus.models.looking.text import length, wrap_path
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.registry import find
-from linnaeus.server.engine.decode import EncodedImage, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import EncodedImage
 
 
 def test_the_picture_is_what_the_server_would_make_of_it(pictures: Path) -> None:

@@ -19,7 +19,8 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.models.training import Course, Digits, Epoch, Material, Recipe, history
 from linnaeus.models.training.recipe import _COURSES
 from linnaeus.models.zoo_model import ZooModel
-from linnaeus.server.engine.decode import RawPixels, decode
+from linnaeus.server.decoding.decode import decode
+from linnaeus.server.requests.picture import RawPixels
 
 SPEC = InputSpec(channels=3, height=32, width=32, resize=32, interpolation="bilinear")
 COLOURS = {"blue": (0, 0, 200), "red": (200, 0, 0)}
@@ -36,8 +37,8 @@ def row(spec: InputSpec = SPEC) -> ZooModel:
 
 
 @pytest.fixture
-def part(mnist_test: Digits) -> Digits:
-    return Digits(mnist_test.pixels[:300], mnist_test.classes[:300])
+def part(mnist_train: Digits) -> Digits:
+    return Digits(mnist_train.pixels[:300], mnist_train.classes[:300])
 
 
 @pytest.fixture
@@ -55,10 +56,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def app(monkeypatch: pytest.MonkeyPatch, part: Digits) -> typer.Typer:
-    """The command alone, where `lenet` has a small recipe and MNIST is 300 digits."""
+def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
+    """The command alone, where `lenet` has a small recipe."""
     monkeypatch.setitem(_COURSES, "lenet", Course(Recipe(epochs=2, batch_size=50)))
-    monkeypatch.setattr(training, "load_mnist", lambda root, train: part)
     app = typer.Typer()
     app.command("train")(command)
     app.command("other")(lambda: None)
@@ -146,9 +146,10 @@ def test_googlenet_learns_from_a_folder_of_pictures_with_its_heads(
     assert missing == [] and with_heads["aux1.8.weight"].shape == (2, 2048)
 
 
-def test_a_training_leaves_weights_its_record_and_its_plot(tmp_path: Path, app: typer.Typer) -> None:
+def test_a_training_leaves_weights_its_record_and_its_plot(tmp_path: Path, app: typer.Typer, mnist: Path) -> None:
     target = tmp_path / "run" / "weights.pt"
-    result = CliRunner().invoke(app, ["train", "lenet", "--out", str(target), "--seed", "7"])
+    arguments = ["train", "lenet", "--data", str(mnist), "--out", str(target), "--seed", "7"]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert sorted(path.name for path in target.parent.iterdir()) == ["weights.json", "weights.png", "weights.pt"]
     kept = json.loads(target.with_suffix(".json").read_text())
@@ -162,13 +163,14 @@ def test_a_training_leaves_weights_its_record_and_its_plot(tmp_path: Path, app: 
 
 
 def test_an_interrupted_training_is_one_line_and_leaves_nothing(
-    tmp_path: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, app: typer.Typer, mnist: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object) -> float:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(training.loop, "evaluate", interrupt)
-    result = CliRunner().invoke(app, ["train", "lenet", "--out", str(tmp_path / "run" / "weights.pt")])
+    arguments = ["train", "lenet", "--data", str(mnist), "--out", str(tmp_path / "run" / "weights.pt")]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 130
     assert result.stderr.count("\n") == 1 and "interrupted after 0 of 2 epochs" in result.stderr
     assert list((tmp_path / "run").iterdir()) == []

@@ -71,12 +71,12 @@ def test_the_bundled_lenet_reads_at_least_99_percent_of_the_test_digits(mnist_te
     assert accuracy == pytest.approx(history["epochs"][-1]["test_accuracy"], abs=2e-4)
 
 
-def test_training_learns_and_is_the_same_for_the_same_seed(mnist_test: Digits) -> None:
+def test_training_learns_and_is_the_same_for_the_same_seed(mnist_train: Digits, mnist_test: Digits) -> None:
     model = find("lenet")
-    part = Digits(mnist_test.pixels[:1000], mnist_test.classes[:1000])
+    learnt, unseen = (Digits(part.pixels[:1000], part.classes[:1000]) for part in (mnist_train, mnist_test))
     epochs = []
-    first, history = train(model, part, part, Recipe(epochs=2, batch_size=50), epochs.append)
-    second, _ = train(model, part, part, Recipe(epochs=2, batch_size=50), lambda _: None)
+    first, history = train(model, learnt, unseen, Recipe(epochs=2, batch_size=50), epochs.append)
+    second, _ = train(model, learnt, unseen, Recipe(epochs=2, batch_size=50), lambda _: None)
     assert epochs == history and [epoch.number for epoch in history] == [1, 2]
     assert history[-1].test_accuracy > 0.6
     for one, other in zip(first.parameters(), second.parameters(), strict=True):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from linnaeus.server.engine.work import BatchReport
+from linnaeus.server.requests.request import BatchReport
 
 
 @dataclass

@@ -1,4 +1,4 @@
 """The Linnaeus service: models from a repository on disk, served over gRPC in batches.
 
-Imports point downwards only: app -> rpc -> engine -> (batching, runtime) -> (errors, config).
+Imports between folders point downwards only; `tests/test_layers.py` has the order.
 """

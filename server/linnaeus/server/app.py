@@ -7,25 +7,25 @@ from functools import partial
 from importlib.metadata import version
 
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
-from linnaeus.server.config import Settings
-from linnaeus.server.engine.catalog import State
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.observer import Observers
-from linnaeus.server.engine.trace import open_trace
-from linnaeus.server.engine.watch import watch
 from linnaeus.server.errors import StartupError
-from linnaeus.server.locks import doors_of
-from linnaeus.server.metrics import Metrics, MetricsServer
+from linnaeus.server.model_store.catalog import State
+from linnaeus.server.model_store.repository_watch import watch
+from linnaeus.server.observability.metrics import Metrics, MetricsServer
+from linnaeus.server.observability.telemetry import Telemetry
+from linnaeus.server.process.signals import told_to_stop
+from linnaeus.server.requests.event_log import open_trace
+from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc import classifier, model_service
-from linnaeus.server.rpc.connections import age_options
-from linnaeus.server.rpc.guard import Charge, free
+from linnaeus.server.rpc.connection_age import age_options
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
-from linnaeus.server.rpc.origins import noting_origins
 from linnaeus.server.rpc.server import RpcServer, Service
+from linnaeus.server.rpc.trace_context import noting_origins
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.signals import told_to_stop
-from linnaeus.server.telemetry import Telemetry
+from linnaeus.server.security.authorization import Charge, free
+from linnaeus.server.security.setup import doors_of
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 

@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from linnaeus.server.config import ENVIRONMENT_PREFIX, Settings
+from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
 from linnaeus.server.errors import StartupError
-from linnaeus.server.logs import configure_logs
-from linnaeus.server.openmp import limit_spinning
+from linnaeus.server.observability.logs import configure_logs
+from linnaeus.server.process.openmp import limit_spinning
 
 
 def serve(context: typer.Context, **chosen: Any) -> None:
@@ -30,7 +30,7 @@ def healthcheck(
 ) -> None:
     """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
     # gRPC takes a moment to import, which --help does not need.
-    from linnaeus.server.healthcheck import check
+    from linnaeus.server.rpc.healthcheck import check
 
     print(check(context.obj, timeout_seconds))
 
@@ -40,7 +40,7 @@ def _serve(settings: Settings) -> None:
     limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
     from linnaeus.server.app import serve as serve_until_told
-    from linnaeus.server.event_loop import new_event_loop
+    from linnaeus.server.process.event_loop import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(serve_until_told(settings))

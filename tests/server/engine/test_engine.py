@@ -13,15 +13,9 @@ import numpy
 import pytest
 from tests.server.leftovers import leftovers
 
-from linnaeus.server.batching import BatchQueue
-from linnaeus.server.config import Settings
-from linnaeus.server.engine import decoders as decoders_module
-from linnaeus.server.engine import device_pool
-from linnaeus.server.engine.catalog import State
-from linnaeus.server.engine.decode import EncodedImage, RawPixels
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.decoding import decoder_threads as decoders_module
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.trace import FileTrace
-from linnaeus.server.engine.work import Priority, Request
 from linnaeus.server.errors import (
     DeadlineExceeded,
     InternalFailure,
@@ -32,7 +26,13 @@ from linnaeus.server.errors import (
     StartupError,
     Unavailable,
 )
+from linnaeus.server.execution import device_pool
+from linnaeus.server.model_store.catalog import State
+from linnaeus.server.requests.event_log import FileTrace
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
+from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.runtime.model import Model
+from linnaeus.server.scheduling import BatchQueue
 
 
 @asynccontextmanager

@@ -8,12 +8,12 @@ from typing import Any
 import grpc
 import pytest
 
-from linnaeus.server.config import Settings
-from linnaeus.server.engine.catalog import Entry, State
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.work import Classification, Priority, Request
-from linnaeus.server.rpc.calls import Method, WatchedServer
+from linnaeus.server.model_store.catalog import Entry, State
+from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.rpc.interceptor import Method, WatchedServer
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc

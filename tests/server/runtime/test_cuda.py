@@ -14,9 +14,9 @@ from linnaeus.models.export import Content, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.runtime.fusing import unbind_convolutions
-from linnaeus.server.runtime.memory import OutOfMemory
+from linnaeus.server.runtime.fused_convolutions import unbind_convolutions
 from linnaeus.server.runtime.model import Model, Pixels, load_model
+from linnaeus.server.runtime.out_of_memory import OutOfMemory
 
 pytestmark = pytest.mark.gpu
 

@@ -15,11 +15,11 @@ import torch
 from late_device import LateDevice
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.config import Settings
-from linnaeus.server.engine import loading
-from linnaeus.server.engine.decode import RawPixels
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.work import Request
+from linnaeus.server.model_store import loader
+from linnaeus.server.requests.picture import RawPixels
+from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime import model as model_module
 from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.model import Model, Pixels, load_model
@@ -110,7 +110,7 @@ async def test_a_model_that_is_replaced_or_unloaded_takes_its_launcher_and_its_m
     def note() -> None:  # when the old one's memory is to be returned
         left.append(([module() is not None for module in served.modules], len(served.launchers())))
 
-    monkeypatch.setattr(loading, "release_freed_memory", note)
+    monkeypatch.setattr(loader, "release_freed_memory", note)
     images = digits(LARGEST)
     await served.ask(images)
     calls = asyncio.ensure_future(served.ask(images))

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.calibration import drawn_pictures
-from linnaeus.server.runtime.casting import cast_graph
-from linnaeus.server.runtime.choosing import Pictures, settle
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.fusing import FUSED, fuse_convolutions
+from linnaeus.server.runtime.fused_convolutions import FUSED, fuse_convolutions
 from linnaeus.server.runtime.model import load_model
 from linnaeus.server.runtime.precision import Agreement, Answer, Trial, choose, compare, images_per_second, surest
+from linnaeus.server.runtime.precision_cast import cast_graph
+from linnaeus.server.runtime.precision_selection import Pictures, settle
 from linnaeus.server.runtime.runner import Pixels
-from linnaeus.server.runtime.specialising import specialise
-from linnaeus.server.runtime.weight_order import order_weights
+from linnaeus.server.runtime.specialization import specialise
+from linnaeus.server.runtime.weight_layout import order_weights
 
 CPU = torch.device("cpu")
 PICTURE = numpy.zeros((1, 1, 1), numpy.uint8)

@@ -11,8 +11,8 @@ from linnaeus.models.export import Content, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import load_module, read_artifact
-from linnaeus.server.runtime.memory import OutOfMemory, is_out_of_memory, told
 from linnaeus.server.runtime.model import Model, load_model
+from linnaeus.server.runtime.out_of_memory import OutOfMemory, is_out_of_memory, told
 from linnaeus.server.runtime.runners import open_runner
 from linnaeus.server.runtime.warmup import warm_up
 

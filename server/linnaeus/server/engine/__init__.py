@@ -1,1 +1,1 @@
-"""One request's way through the service: resolve, admit, decode, queue, run, hand back. No gRPC."""
+"""The life of a request: resolve the version, admit, decode, queue, run, answer. No gRPC."""

@@ -3,15 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable
 
-from linnaeus.server.batching import BatchQueue
-from linnaeus.server.engine import answers
-from linnaeus.server.engine.admission import no_device
-from linnaeus.server.engine.journeys import Follower, Run
-from linnaeus.server.engine.observer import Observer, rejection_reason
-from linnaeus.server.engine.trace import Trace
-from linnaeus.server.engine.work import BatchOutcome, BatchReport, Work, WorkBatch, WorkTicket, lane_of
+from linnaeus.server.engine import responses
 from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.requests.event_log import Trace
+from linnaeus.server.requests.observer import Observer, rejection_reason
+from linnaeus.server.requests.refusals import no_device
+from linnaeus.server.requests.request import BatchOutcome, BatchReport, Work, WorkBatch, WorkTicket, lane_of
+from linnaeus.server.requests.request_record import Follower, Run
 from linnaeus.server.runtime.model import Ranking
+from linnaeus.server.scheduling import BatchQueue
 
 
 class Delivery:
@@ -44,7 +44,7 @@ class Delivery:
         """Ends an image that will not reach a device."""
         self._queue.abandon(ticket, left=False)
         self._trace.write("dropped", self._clock(), request=ticket.payload.number, reason=rejection_reason(error))
-        self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, error)
+        self._loop.call_soon_threadsafe(responses.settle, ticket.payload.answer, error)
 
     def began(self, batch: WorkBatch) -> None:
         """Notes a batch that begins."""
@@ -69,7 +69,7 @@ class Delivery:
     def strand(self, tickets: Iterable[WorkTicket]) -> None:
         """Ends the images that no device is left for."""
         for ticket in tickets:
-            self._loop.call_soon_threadsafe(answers.settle, ticket.payload.answer, no_device(lane_of(ticket).model))
+            self._loop.call_soon_threadsafe(responses.settle, ticket.payload.answer, no_device(lane_of(ticket).model))
 
     def _deliver(self, outcome: BatchOutcome, run: Run | None) -> None:
         now = self._clock()
@@ -78,11 +78,11 @@ class Delivery:
             if item.ticket.payload.answer.done():
                 continue  # its caller left
             if isinstance(item.result, Ranking):
-                ranked = answers.ranked(item, item.result)
-                answers.settle(item.ticket.payload.answer, ranked)
-                reports.append(answers.report(item.ticket, ranked, outcome.finished_at, now))
+                ranked = responses.ranked(item, item.result)
+                responses.settle(item.ticket.payload.answer, ranked)
+                reports.append(responses.report(item.ticket, ranked, outcome.finished_at, now))
             else:
-                answers.settle(item.ticket.payload.answer, item.result)
+                responses.settle(item.ticket.payload.answer, item.result)
         self._queue.answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         lane = outcome.lane

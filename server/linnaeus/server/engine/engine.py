@@ -9,26 +9,27 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from linnaeus.server.batching import BatchQueue, Foreseen
-from linnaeus.server.config import Settings
-from linnaeus.server.engine.catalog import Catalog, Lane
-from linnaeus.server.engine.control import Control
-from linnaeus.server.engine.decoders import Decoders
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.decoding.decoder_threads import Decoders
+from linnaeus.server.engine.batch_call import Awaited, raise_if_all_may_come_back, with_time_to_travel
 from linnaeus.server.engine.delivery import Delivery
-from linnaeus.server.engine.device_pool import DevicePool
-from linnaeus.server.engine.flight import Flight, Outcome, Settled
-from linnaeus.server.engine.flights import Flights
-from linnaeus.server.engine.journeys import Follower
-from linnaeus.server.engine.loading import Loader
-from linnaeus.server.engine.many import Awaited, raise_if_all_may_come_back, with_time_to_travel
-from linnaeus.server.engine.observer import Observer
-from linnaeus.server.engine.summons import Summons
-from linnaeus.server.engine.trace import NoTrace, Trace
-from linnaeus.server.engine.traffic import Traffic
-from linnaeus.server.engine.work import Classification, Request, Work
+from linnaeus.server.engine.dispatch import Summons
+from linnaeus.server.engine.in_flight import Flights
+from linnaeus.server.engine.request_state import Flight, Outcome, Settled
 from linnaeus.server.errors import RequestError
+from linnaeus.server.execution.device_pool import DevicePool
+from linnaeus.server.model_store.catalog import Catalog
+from linnaeus.server.model_store.loader import Loader
+from linnaeus.server.model_store.model_manager import Control
+from linnaeus.server.model_store.version_switch import Traffic
+from linnaeus.server.requests.event_log import NoTrace, Trace
+from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.observer import Observer
+from linnaeus.server.requests.request import Classification, Request, Work
+from linnaeus.server.requests.request_record import Follower
 from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
+from linnaeus.server.scheduling import BatchQueue, Foreseen
 
 
 class Engine:

@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.rpc.batches import classify_batch
-from linnaeus.server.rpc.guard import Charge, free
+from linnaeus.server.rpc.classify_batch import classify_batch
 from linnaeus.server.rpc.messages import (
     to_classify_response,
     to_latencies,
@@ -14,7 +13,8 @@ from linnaeus.server.rpc.messages import (
     to_prediction_error,
     to_request,
 )
-from linnaeus.server.rpc.streaming import Stream
+from linnaeus.server.rpc.stream_classify import Stream
+from linnaeus.server.security.authorization import Charge, free
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 

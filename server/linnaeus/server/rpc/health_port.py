@@ -5,8 +5,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from linnaeus.server.rpc.calls import CallObserver, WatchedServer
-from linnaeus.server.rpc.listening import Address, listen
+from linnaeus.server.rpc.interceptor import CallObserver, WatchedServer
+from linnaeus.server.security.listen_address import Address, listen
 
 # What a probe asks fits into a line.
 _LARGEST_REQUEST_BYTES = 4096

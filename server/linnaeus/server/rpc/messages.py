@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
-from linnaeus.server.engine.catalog import Catalog, Entry, Specialisation, State
-from linnaeus.server.engine.decode import EncodedImage, RawPixels
-from linnaeus.server.engine.work import Classification, Foreseen, Priority, Request
 from linnaeus.server.errors import InvalidImage, RequestError
+from linnaeus.server.model_store.catalog import Catalog, Entry, Specialisation, State
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
+from linnaeus.server.requests.request import Classification, Foreseen, Priority, Request
 from linnaeus.server.rpc.status import to_rpc_status
 from linnaeus.v1 import classifier_pb2 as v1
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from linnaeus.server.engine.catalog import Catalog, Entry
-from linnaeus.server.engine.control import Control
+from linnaeus.server.model_store.catalog import Catalog, Entry
+from linnaeus.server.model_store.model_manager import Control
 from linnaeus.server.rpc.messages import to_model
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc

@@ -10,13 +10,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from linnaeus.server.rpc.calls import CallObserver, WatchedServer
-from linnaeus.server.rpc.guard import Guard
+from linnaeus.server.rpc.draining import Door
 from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
-from linnaeus.server.rpc.holding import Door
-from linnaeus.server.rpc.listening import Address, listen
-from linnaeus.server.rpc.tls import Certificates
+from linnaeus.server.rpc.interceptor import CallObserver, WatchedServer
+from linnaeus.server.security.listen_address import listen
+from linnaeus.server.security.server_security import ServerSecurity
 
 # Time to write the last answers, on a machine that has much else to do; calls that never end by themselves, and those
 # whose message is still on its way, end after it. Watches of the health do not take it.
@@ -43,25 +42,6 @@ class Service:
     add: Callable[[Any], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Doors:
-    """Where a server listens, and to whom.
-
-    Attributes:
-        address: of all services.
-        max_connections: further ones are closed at once.
-        health: of the port that only tells the health; None for no such port.
-        certificates: None for no TLS.
-        guard: asked before every call; None lets all pass.
-    """
-
-    address: Address
-    max_connections: int
-    health: Address | None = None
-    certificates: Certificates | None = None
-    guard: Guard | None = None
-
-
 class RpcServer:
     """Listens, tells its health, and stops in steps.
 
@@ -76,7 +56,7 @@ class RpcServer:
     def __init__(
         self,
         observer: CallObserver,
-        doors: Doors,
+        doors: ServerSecurity,
         max_message_bytes: int,
         further_options: Sequence[tuple[str, int]] = (),
     ) -> None:
@@ -139,7 +119,7 @@ class RpcServer:
         """Tells the world, takes no new calls, and lets those in flight end.
 
         A call that comes too late is refused with UNAVAILABLE once its connection has been told that the server stops;
-        see `holding`. Whoever only watches the health holds nothing up.
+        see `draining`. Whoever only watches the health holds nothing up.
 
         Args:
             in_flight_ended: ends once the calls in flight have their answers.

@@ -10,9 +10,9 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.memory import is_out_of_memory, told
+from linnaeus.server.runtime.out_of_memory import is_out_of_memory, told
 from linnaeus.server.runtime.precision import FLOAT32
-from linnaeus.server.runtime.specialising import memory_format, specialise
+from linnaeus.server.runtime.specialization import memory_format, specialise
 
 # What torch raises when a model fails: its own code, or what the model's author wrote.
 FAILURES = (RuntimeError, torch.jit.Error)

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager
 import torch
 
 from linnaeus.server.errors import StartupError
-from linnaeus.server.runtime.cores import usable_cores
-from linnaeus.server.runtime.memory import is_out_of_memory
+from linnaeus.server.process.cores import usable_cores
+from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 
 # A device's thread that comes back from torch waits for the interpreter at most this long while the event loop works;
 # Python's 5 ms are the length of a whole batch for a small model.

@@ -15,15 +15,15 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import FAILURES, Artifact, load_module, read_artifact, refusal
 from linnaeus.server.runtime.calibration import drawn_pictures, recorded_pictures
-from linnaeus.server.runtime.choosing import Pictures, settle
 from linnaeus.server.runtime.device import release_freed_memory
-from linnaeus.server.runtime.memory import OutOfMemory as OutOfMemory
-from linnaeus.server.runtime.memory import is_out_of_memory, told
+from linnaeus.server.runtime.out_of_memory import OutOfMemory as OutOfMemory
+from linnaeus.server.runtime.out_of_memory import is_out_of_memory, told
 from linnaeus.server.runtime.precision import AUTO, FLOAT32
+from linnaeus.server.runtime.precision_selection import Pictures, settle
 from linnaeus.server.runtime.runner import Pixels as Pixels
 from linnaeus.server.runtime.runner import Runner
 from linnaeus.server.runtime.runners import open_runner, record_graphs
-from linnaeus.server.runtime.specialising import fast_precisions, specialisation_of
+from linnaeus.server.runtime.specialization import fast_precisions, specialisation_of
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 
 # Beyond these no model gained anything worth the wait; a GPU needs more images to be busy.

@@ -8,10 +8,10 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.artifact import FAILURES
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
-from linnaeus.server.runtime.memory import told
+from linnaeus.server.runtime.out_of_memory import told
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.runner import Runner
-from linnaeus.server.runtime.specialising import memory_format
+from linnaeus.server.runtime.specialization import memory_format
 from linnaeus.server.runtime.warmup import size_classes
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ Pure: the model is a callable and the clock is injected.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from linnaeus.server.runtime.memory import OutOfMemory
+from linnaeus.server.runtime.out_of_memory import OutOfMemory
 
 # The first calls at a new batch size compile, choose kernels and grow the heap; they are not counted.
 _WARMING_RUNS = 3

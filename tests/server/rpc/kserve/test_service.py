@@ -15,13 +15,13 @@ from grpc_status import rpc_status
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
-from linnaeus.server.config import Settings
-from linnaeus.server.engine.catalog import Catalog, Entry, State
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.flight import Outcome
-from linnaeus.server.engine.work import Classification, Priority, Request
-from linnaeus.server.rpc.calls import Method, WatchedServer
+from linnaeus.server.engine.request_state import Outcome
+from linnaeus.server.model_store.catalog import Catalog, Entry, State
+from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.rpc.interceptor import Method, WatchedServer
 from linnaeus.server.rpc.kserve.inputs import MOST_IMAGES
 from linnaeus.server.rpc.kserve.servicer import InferenceServicer
 from linnaeus.server.rpc.kserve.statistics import Statistics

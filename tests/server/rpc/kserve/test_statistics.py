@@ -1,8 +1,8 @@
 """The figures that clients are told: every image once, every batch once, and times that add up."""
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.observer import Observers
-from linnaeus.server.engine.work import BatchReport, RequestReport
+from linnaeus.server.requests.observer import Observers
+from linnaeus.server.requests.request import BatchReport, RequestReport
 from linnaeus.server.rpc.kserve.statistics import Statistics
 
 LANE = ("lenet", 3)

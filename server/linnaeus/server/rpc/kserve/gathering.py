@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from linnaeus.server.engine.decode import Picture
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.work import Classification, Request
 from linnaeus.server.errors import InvalidArgument, RequestError
+from linnaeus.server.requests.picture import Picture
+from linnaeus.server.requests.request import Classification, Request
 
 
 async def classify_all(

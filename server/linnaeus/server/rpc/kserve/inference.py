@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.work import Priority, Request
+from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.rpc.kserve import inputs, outputs, subjects
 from linnaeus.server.rpc.kserve.gathering import classify_all
 from linnaeus.server.rpc.kserve.parameters import whole_number

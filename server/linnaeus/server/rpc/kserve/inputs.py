@@ -3,8 +3,8 @@
 from typing import TypeAlias
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.decode import EncodedImage, Picture, PreparedPixels
 from linnaeus.server.errors import InvalidArgument, InvalidImage
+from linnaeus.server.requests.picture import EncodedImage, Picture, PreparedPixels
 from linnaeus.server.rpc.kserve import tensors
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory
 from linnaeus.server.rpc.kserve.subjects import PIXELS_SUFFIX, Subject

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.catalog import Catalog, State
+from linnaeus.server.model_store.catalog import Catalog, State
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
 from linnaeus.server.rpc.kserve.subjects import Subject
 

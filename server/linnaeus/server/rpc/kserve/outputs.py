@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.work import Classification, ScoredClasses
 from linnaeus.server.errors import InvalidArgument
+from linnaeus.server.requests.request import Classification, ScoredClasses
 from linnaeus.server.rpc.kserve import tensors
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory, whole_number
 from linnaeus.server.rpc.kserve.subjects import Subject

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.catalog import Catalog, State
+from linnaeus.server.model_store.catalog import Catalog, State
 
 _STATES = {
     State.LOADING: "LOADING",

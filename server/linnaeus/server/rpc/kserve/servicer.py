@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
-from linnaeus.server.engine.catalog import Catalog, State
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InvalidArgument, RequestError
-from linnaeus.server.rpc.guard import Charge, free
+from linnaeus.server.model_store.catalog import Catalog, State
 from linnaeus.server.rpc.kserve import config, metadata, repository, subjects
 from linnaeus.server.rpc.kserve.inference import infer
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.kserve.streaming import Stream
+from linnaeus.server.security.authorization import Charge, free
 
 NAME = kserve.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.engine.work import BatchReport
+from linnaeus.server.requests.request import BatchReport
 
 
 @dataclass(slots=True)

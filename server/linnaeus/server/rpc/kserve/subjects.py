@@ -8,7 +8,7 @@ it, and loses the second name of a model `something`.
 from typing import NamedTuple
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.engine.catalog import Catalog, Entry
+from linnaeus.server.model_store.catalog import Catalog, Entry
 
 PIXELS_SUFFIX = ".pixels"
 

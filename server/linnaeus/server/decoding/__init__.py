@@ -1,0 +1,1 @@
+"""Bytes of an image become uint8 pixels of the size that a model takes. No gRPC."""

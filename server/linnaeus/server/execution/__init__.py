@@ -1,0 +1,1 @@
+"""Devices run batches: a pool of workers, and what is done with one that fails."""

@@ -1,0 +1,1 @@
+"""Metrics, traces, the request log and device gauges. It watches; no other folder imports it."""

@@ -1,0 +1,1 @@
+"""What travels between the folders: a request, its record, its refusals and the observer protocol."""

@@ -1,0 +1,1 @@
+"""TLS, tokens, rights and rate limits."""

@@ -1,0 +1,59 @@
+"""One definition of each setting gives flag, environment variable, help and check."""
+
+import os
+import subprocess
+import sys
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.errors import StartupError
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "linnaeus.server", *arguments],
+        env={**os.environ, "COLUMNS": "200", "TERM": "dumb", **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_tells_every_setting_with_its_flag_variable_and_meaning() -> None:
+    shown = " ".join(run("--help").stdout.split())
+    for setting in fields(Settings):
+        assert f"--{setting.name.replace('_', '-')}" in shown
+        assert f"LINNAEUS_{setting.name.upper()}" in shown
+        assert setting.metadata["help"] in shown
+
+
+def test_a_wrong_value_is_one_clear_line_and_exit_code_1() -> None:
+    for arguments, environment in ((["--max-image-pixels", "0"], {}), ([], {"LINNAEUS_MAX_IMAGE_PIXELS": "0"})):
+        done = run(*arguments, **environment)
+        assert (done.returncode, done.stderr) == (
+            1,
+            "linnaeus-server: max_image_pixels is 0, but must be at least 1\n",
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"port": -1}, "port is -1, but must be at least 0"),
+        ({"max_queue_delay_seconds": float("nan")}, "max_queue_delay_seconds is nan"),
+        ({"max_queue_delay_seconds": float("inf")}, "max_queue_delay_seconds is inf"),
+        ({"default_timeout_seconds": float("inf")}, "default_timeout_seconds is inf"),
+        ({"log_format": "xml"}, "log_format is 'xml', but must be one of text, json"),
+    ],
+)
+def test_a_wrong_setting_names_itself(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(StartupError, match=message):
+        Settings(**wrong)
+
+
+def test_models_are_separated_by_commas() -> None:
+    assert Settings(models=" a, b ,").wanted_models == {"a", "b"}
+    assert Settings().wanted_models == frozenset()

@@ -1,0 +1,205 @@
+"""A version is brought onto every device that its operator names, and served by all of them."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+import torch
+
+from linnaeus.server.config.model_settings import ModelSettings
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.model_store import loader as loader_module
+from linnaeus.server.model_store.catalog import State
+from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.requests.picture import RawPixels
+from linnaeus.server.requests.request import Request
+from linnaeus.server.runtime.device import CoreShare
+from linnaeus.server.runtime.model import Model
+
+# To torch the processor by any number is the same one: two devices without a GPU.
+TWO = ("cpu", "cpu:1")
+
+
+def settings_for(**changes: Any) -> ModelSettings:
+    whole: dict[str, Any] = {
+        "max_batch_size": 4,
+        "max_queue_size": 7,
+        "max_queue_delay_seconds": 0.25,
+        "default_timeout_seconds": 1.0,
+        "devices": TWO,
+    }
+    return ModelSettings(**whole | changes)
+
+
+def on_two(repository: Path) -> list[Model]:
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    devices = {torch.device(name): CoreShare(torch.device(name), 1) for name in TWO}
+    return loader_module.load_on_each(folder, devices, 4)
+
+
+def test_each_device_is_taken_once_however_it_is_named() -> None:
+    assert loader_module.devices_of(settings_for(devices=("cpu", "cpu", "cpu:1"))) == [
+        torch.device("cpu"),
+        torch.device("cpu:1"),
+    ]
+    assert loader_module.devices_of(settings_for(devices=("cpu, cpu:1",))) == [
+        torch.device("cpu"),
+        torch.device("cpu:1"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps"])
+def test_a_device_that_is_not_there_refuses_the_model_by_its_key(name: str) -> None:
+    with pytest.raises(ModelRefused, match=r"config\.toml: devices: .*" + name):
+        loader_module.devices_of(settings_for(devices=("cpu", name)))
+
+
+def test_a_version_answers_alike_on_each_of_its_devices(repository: Path) -> None:
+    models = on_two(repository)
+    assert [str(model.device) for model in models] == list(TWO)
+    image = numpy.random.default_rng(0).integers(0, 256, (28, 28, 1), numpy.uint8)
+    first, second = (model.run([image], 3)[0] for model in models)
+    assert first.indices == second.indices and first.probabilities == pytest.approx(second.probabilities)
+
+
+def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(repository: Path) -> None:
+    chosen = settings_for(instances=2, weight=3.0, priority_weights=(5.0, 2.0, 1.0))
+    limits, tables = loader_module.lane_of(on_two(repository), chosen)
+    assert (limits.max_batch_size, limits.max_queue_size, limits.max_queue_delay_seconds) == (4, 7, 0.25)
+    assert (limits.weight, limits.priority_weights, limits.instances) == (3.0, (5.0, 2.0, 1.0), 2)
+    assert list(tables) == list(TWO)
+    for table in tables.values():
+        assert table.sizes == [1, 2, 4] and table.expected(1, 0, 0.0) > 0
+
+
+def on_one_core_if_short(repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: Sequence[float]) -> Model:
+    """A model whose runs are held against these bounds, one after the other."""
+    asked = iter(bounds)
+    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(asked))
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    return loader_module.load_on_each(folder, {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}, 4)[0]
+
+
+def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[int] = []
+    warm_up = Model.warm_up
+
+    def watched(model: Model, choose: bool, clock: Callable[[], float]) -> Any:
+        threads.append(torch.get_num_threads())
+        return warm_up(model, choose, clock)
+
+    monkeypatch.setattr(Model, "warm_up", watched)
+    model = on_one_core_if_short(repository, monkeypatch, [inf, inf])
+    assert model.is_short and threads == [6, 1] and [each.size for each in model.timings] == [1, 2, 4]
+    assert loader_module.lane_of([model], settings_for())[0].instances == 1
+    assert loader_module.lane_of([model], settings_for(instances=2))[0].instances == 2
+
+
+@pytest.mark.parametrize(("bounds", "is_brief"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
+def test_only_a_model_of_short_runs_whose_single_images_are_brief_may_run_on_the_event_loop(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], is_brief: bool
+) -> None:
+    monkeypatch.setattr(CoreShare, "is_brief", lambda _, seconds: is_brief)
+    model = on_one_core_if_short(repository, monkeypatch, bounds)
+    assert model.is_brief == (is_brief and model.is_short)
+
+
+@pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])
+def test_a_model_of_longer_runs_has_all_cores(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]
+) -> None:
+    model = on_one_core_if_short(repository, monkeypatch, bounds)
+    assert not model.is_short and loader_module.lane_of([model], settings_for())[0].instances == 0
+
+
+async def test_two_devices_serve_one_model_at_the_same_time(
+    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "lenet")
+    (tmp_path / "lenet" / "config.toml").write_text('devices = ["cpu", "cpu:1"]\n')
+    options: dict[str, Any] = {"max_batch_size": 1, "streams": 1, "decode_threads": 1}
+    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), heard)
+    await engine.load()
+    both = threading.Barrier(2, timeout=30)
+    devices: list[str] = []
+    real = Model.run
+
+    def run(self: Model, images: Sequence[Any], k: int) -> Any:
+        devices.append(str(self.device))
+        both.wait()  # passes only if each device has a batch
+        return real(self, images, k)
+
+    monkeypatch.setattr(Model, "run", run)
+    data = numpy.zeros(28 * 28, numpy.uint8).tobytes()
+    request = Request(RawPixels(data, 28, 28, 1), model="lenet")
+    answers = await asyncio.gather(engine.classify(request), engine.classify(request))
+    assert sorted(devices) == list(TWO)
+    assert answers[0].classes[0].index == answers[1].classes[0].index
+    assert engine.catalog.entries()[0].devices == TWO and engine.device_states == dict.fromkeys(TWO, True)
+    assert set(engine.batch_seconds(("lenet", 1, 1))) == set(TWO)
+    await engine.close()
+
+
+async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_served(
+    repository: Path, tmp_path: Path, heard: Any
+) -> None:
+    for name in ("lenet", "other"):
+        shutil.copytree(repository / "lenet", tmp_path / name)
+    manifest = tmp_path / "other" / "1" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"name": "lenet"', '"name": "other"'))
+    (tmp_path / "other" / "config.toml").write_text('devices = ["cuda:99"]\n')
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    await engine.load()
+    states = {entry.name: (entry.state, entry.reason) for entry in engine.catalog.entries()}
+    assert states["lenet"] == (State.READY, "")
+    assert states["other"][0] is State.FAILED
+    assert states["other"][1].startswith("config.toml: devices: device cuda:99 is not there")
+    await engine.close()
+
+
+async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load_model(*_: Any) -> Any:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(loader_module, "load_model", load_model)
+    loader = loader_module.Loader(1, lambda: 0.0)
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    with pytest.raises(ModelRefused, match=r"^loading it failed with ZeroDivisionError \(log reference (\w+)\)$"):
+        await loader.load(folder, settings_for(devices=("cpu",)), loader_module.Beside())
+    assert "secret" in caplog.text
+
+
+async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batches_as_the_same_model_before_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, bool, bool]] = []
+    real = loader_module.load_model
+
+    def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, *_: object) -> Model:
+        seen.append(
+            (torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loader_module.step_back)
+        )
+        return real(path, device, size or 1, clock, before_warm_up)
+
+    monkeypatch.setattr(loader_module, "load_model", load_model)
+    loader = loader_module.Loader(2, lambda: 0.0)
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    chosen = settings_for(devices=("cpu",), max_batch_size=0)
+    first = await loader.load(folder, chosen, loader_module.Beside())
+    same = await loader.load(folder, chosen, loader_module.Beside(True, first.models[0].manifest.sha256, 3))
+    other = await loader.load(folder, chosen, loader_module.Beside(True, "another", 3))
+    assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
+    assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]

@@ -1,0 +1,52 @@
+"""Histograms tell Prometheus what its own client would."""
+
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Histogram, disable_created_metrics, enable_created_metrics
+from prometheus_client.exposition import generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+from linnaeus.server.observability.histograms import Histograms
+
+NAME, HELP, LABELS = "linnaeus_some_seconds", "Some time.", ("model", "stage")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_created_series() -> Iterator[None]:
+    disable_created_metrics()
+    yield
+    enable_created_metrics()
+
+
+@pytest.mark.parametrize("bounds", [(0.001, 0.5, 1.0, 10.0), (-0.5, 0.0, 0.5), (1, 2, 4)], ids=str)
+@given(
+    values=st.lists(
+        st.tuples(
+            st.sampled_from([("lenet", "decode"), ('qu"ote', "back\\slash\n")]),
+            st.one_of(st.sampled_from([-0.5, 0.0, 0.001, 0.5, 1.0, 10.0]), st.floats(-20, 20)),
+        )
+    )
+)
+def test_the_text_of_a_scrape_is_that_of_prometheus_own_histograms(
+    bounds: tuple[float, ...], values: list[tuple[tuple[str, str], float]]
+) -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    mine = Histograms(NAME, HELP, bounds, LABELS, ours)
+    other = Histogram(NAME, HELP, LABELS, buckets=bounds, registry=theirs)
+    for labels, value in values:
+        mine.labels(*labels).observe(value)
+        other.labels(*labels).observe(value)
+    assert generate_latest(ours) == generate_latest(theirs)
+    assert generate_openmetrics(ours) == generate_openmetrics(theirs)
+
+
+def test_a_series_is_told_of_from_when_it_is_first_asked_for() -> None:
+    registry = CollectorRegistry()
+    family = Histograms(NAME, HELP, (1.0,), LABELS, registry)
+    labels = {"model": "lenet", "stage": "decode"}
+    assert registry.get_sample_value(f"{NAME}_count", labels) is None
+    family.labels("lenet", "decode")
+    assert registry.get_sample_value(f"{NAME}_count", labels) == 0

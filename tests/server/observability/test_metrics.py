@@ -1,0 +1,145 @@
+"""What a scrape shows of predictions, batches and devices."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy
+import pytest
+from tests.repositories import add_version
+
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.errors import Unavailable
+from linnaeus.server.execution import device_pool
+from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.requests.picture import RawPixels
+from linnaeus.server.requests.request import BatchReport, Request, RequestReport
+
+LENET = {"model": "lenet", "version": "1"}
+
+
+def reported(error_seconds: float) -> BatchReport:
+    request = RequestReport(
+        decode_seconds=0.01,
+        queue_seconds=0.02,
+        inference_seconds=0.03,
+        respond_seconds=0.04,
+        total_seconds=0.1,
+        prediction_error_seconds=error_seconds,
+    )
+    return BatchReport("lenet", 1, 1, [request], 0, "cpu", 0.03)
+
+
+def test_a_prediction_error_counts_with_its_sign() -> None:
+    metrics = Metrics("0")
+    for seconds in (-0.3, 0.03, 7.0):
+        metrics.batch(reported(seconds))
+
+    def at_most(bound: str) -> float | None:
+        return metrics.registry.get_sample_value("linnaeus_prediction_error_seconds_bucket", {**LENET, "le": bound})
+
+    assert [at_most(bound) for bound in ("-0.5", "-0.2", "0.0", "0.05", "0.5", "+Inf")] == [0, 1, 1, 2, 2, 3]
+
+
+def test_each_stage_of_an_answer_counts_where_it_belongs() -> None:
+    metrics = Metrics("0")
+    metrics.batch(reported(0.0))
+    stages = {
+        stage: metrics.registry.get_sample_value("linnaeus_stage_seconds_sum", {**LENET, "stage": stage})
+        for stage in ("decode", "queue", "inference", "respond")
+    }
+    assert stages == {"decode": 0.01, "queue": 0.02, "inference": 0.03, "respond": 0.04}
+    assert metrics.registry.get_sample_value("linnaeus_request_seconds_sum", LENET) == 0.1
+
+
+def test_a_batch_of_which_all_were_late_has_no_size() -> None:
+    metrics = Metrics("0")
+    metrics.batch(BatchReport("lenet", 1, 0, [], 0, "cpu", 0.0))
+    assert not metrics.registry.get_sample_value("linnaeus_batch_size_count", LENET)
+
+
+@pytest.fixture
+async def served(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
+    metrics = Metrics("0")
+    settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2)
+    engine = Engine(settings, metrics)
+    metrics.watch(engine)
+    await engine.load()
+    yield engine, metrics
+    await engine.close()
+
+
+def digit() -> Request:
+    return Request(RawPixels(numpy.zeros(28 * 28, numpy.uint8).tobytes(), 28, 28, 1), model="lenet")
+
+
+async def test_a_scrape_tells_what_batches_take_and_how_predictions_are_corrected(served: Any) -> None:
+    engine, metrics = served
+    await engine.classify(digit())
+    value = metrics.registry.get_sample_value
+    for size in ("1", "2"):
+        seconds = value("linnaeus_batch_expected_seconds", {**LENET, "device": "cpu", "size": size})
+        assert seconds is not None and 0 < seconds < 30
+    assert value("linnaeus_prediction_margin_seconds", LENET) is not None
+    assert value("linnaeus_prediction_error_seconds_count", LENET) == 1
+    assert value("linnaeus_queue_depth", LENET) == 0 and value("linnaeus_model_ready", LENET) == 1
+
+
+async def test_a_lost_device_shows(served: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, metrics = served
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("lost")
+
+    monkeypatch.setattr(device_pool, "answers", lambda device: False)
+    monkeypatch.setattr(engine.catalog.entries()[0].model, "run", fail)
+    assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) == 1
+    with pytest.raises(Unavailable):
+        await engine.classify(digit())
+    assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) == 0
+
+
+async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -> None:
+    metrics = Metrics("0")
+    engine = Engine(Settings(repository=repository, device="cpu"), metrics)
+    metrics.watch(engine)
+    assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) is None
+    assert metrics.registry.get_sample_value("linnaeus_in_flight") == 0
+    await engine.close()
+
+
+async def test_a_refused_load_counts_a_label_says_whether_it_is_served_and_what_nobody_wants_is_not_missed(
+    repository: Path, tmp_path: Path
+) -> None:
+    for version in (1, 3):
+        add_version(repository / "lenet" / "1", tmp_path, "m", version)
+    add_version(repository / "lenet" / "1", tmp_path, "m", 2, spoilt="corrupt")
+    (tmp_path / "m" / "config.toml").write_text("versions = [1, 2]\nlabels = { stable = 1, canary = 2 }\n")
+    metrics = Metrics("0")
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
+    metrics.watch(engine)
+    await engine.load()
+    value = metrics.registry.get_sample_value
+    assert value("linnaeus_model_load_failures_total", {"model": "m"}) == 1
+    ready = [value("linnaeus_version_label_ready", {"model": "m", "label": label}) for label in ("stable", "canary")]
+    assert ready == [1, 0]
+    assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "123"] == [1, 0, None]
+    await engine.close()
+
+
+def test_the_time_a_device_is_busy_adds_up() -> None:
+    metrics = Metrics("0")
+    for seconds in (0.25, 0.5):
+        metrics.batch(BatchReport("lenet", 1, 1, [], 0, "cpu", seconds))
+    assert metrics.registry.get_sample_value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) == 0.75
+
+
+async def test_a_cpu_tells_its_streams_and_no_memory_of_its_own(served: Any) -> None:
+    engine, metrics = served
+    await engine.classify(digit())
+    value = metrics.registry.get_sample_value
+    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_streams["cpu"] > 0
+    assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
+    assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
+    assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None

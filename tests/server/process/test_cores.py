@@ -1,0 +1,81 @@
+"""The cores a process may use are those of its control group, whatever the machine has."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from linnaeus.server.process.cores import usable_cores
+from linnaeus.server.runtime import device
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A system whose process is bound to eight cores."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    return tmp_path
+
+
+def write(root: Path, **files: str) -> None:
+    for name, text in files.items():
+        path = root / name.replace("__", "/").replace("_max", ".max")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def second(root: Path, group: str, **limits: str) -> None:
+    """A control group of version 2, and limits by folder."""
+    write(root, proc__self__cgroup=f"0::{group}\n")
+    for folder, limit in limits.items():
+        write(root, **{f"sys__fs__cgroup{folder}__cpu_max": limit})
+
+
+def first(root: Path, folder: str, quota: str) -> None:
+    """A control group of version 1, whose folder may be the mounted root, as in a container."""
+    write(root, proc__self__cgroup="5:devices:/\n4:cpu,cpuacct:/docker/abc\n0::/\n")
+    for name, text in {"quota": quota, "period": "100000\n"}.items():
+        path = root / "sys/fs/cgroup/cpu" / folder / f"cpu.cfs_{name}_us"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_without_control_groups_they_are_those_it_is_bound_to(root: Path) -> None:
+    assert usable_cores(root) == 8
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"),
+    [("max 100000", 8), ("200000 100000\n", 2), ("250000 100000", 3), ("1000 100000", 1), ("9900000 100000", 8)],
+)
+def test_a_quota_counts_and_a_part_of_a_core_is_one(root: Path, limit: str, cores: int) -> None:
+    second(root, "/", **{"": limit})
+    assert usable_cores(root) == cores
+
+
+def test_the_tightest_of_the_groups_above_counts(root: Path) -> None:
+    second(root, "/pods/one", **{"__pods__one": "max 100000", "__pods": "400000 100000"})
+    assert usable_cores(root) == 4
+    second(root, "/pods/one", **{"__pods__one": "300000 100000"})
+    assert usable_cores(root) == 3
+
+
+@pytest.mark.parametrize("folder", ["docker/abc", ""])
+@pytest.mark.parametrize(("quota", "cores"), [("150000\n", 2), ("-1\n", 8)])
+def test_the_older_interface_is_read_too(root: Path, folder: str, quota: str, cores: int) -> None:
+    first(root, folder, quota)
+    assert usable_cores(root) == cores
+
+
+@pytest.mark.parametrize("nonsense", ["", "fast", "0 0", "100000", "\x00"])
+def test_what_makes_no_sense_limits_nothing(root: Path, nonsense: str) -> None:
+    second(root, "/", **{"": nonsense})
+    assert usable_cores(root) == 8
+
+
+def test_streams_and_decoders_follow_and_a_gpu_has_fewer_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
+    for cores, streams, decoders, beside_gpu in ((1, 1, 1, 1), (3, 3, 3, 3), (16, 4, 16, 4)):
+        monkeypatch.setattr(device, "usable_cores", lambda cores=cores: cores)
+        assert device.default_streams(cpu) == streams and device.default_streams(gpu) == 2
+        assert device.default_decoders([cpu]) == decoders and device.default_decoders([cpu, gpu]) == beside_gpu

@@ -1,0 +1,244 @@
+"""Around every call: it is counted once with its code, and an error of ours shows no more than a reference."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from tests.server.leftovers import leftovers
+
+from linnaeus.server.errors import (
+    DeadlineExceeded,
+    InternalFailure,
+    InvalidImage,
+    ModelNotFound,
+    NotLoaded,
+    Overloaded,
+    RequestError,
+    Unavailable,
+)
+from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.status import PUSHBACK_KEY
+from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
+
+
+class Calls:
+    """Keeps what it hears of calls; a caller may have its answer a moment before the call is counted."""
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self._ended: asyncio.Queue[tuple[str, str, str]] = asyncio.Queue()
+
+    def call_started(self, method: Method) -> None:
+        self.started.append(method.name)
+
+    def call_handled(self, method: Method, code: str, seconds: float) -> None:
+        assert seconds >= 0
+        self._ended.put_nowait((method.name, method.kind, code))
+
+    async def handled(self, count: int = 1) -> list[tuple[str, str, str]]:
+        """The next calls to end; no further one may have ended."""
+        ended = [await asyncio.wait_for(self._ended.get(), 60) for _ in range(count)]
+        assert self._ended.empty()
+        return ended
+
+
+class Servicer(v1_grpc.ClassifierServiceServicer):
+    """Raises what it is told, or waits for ever."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.entered = asyncio.Event()
+
+    async def Classify(self, request: Any, context: Any) -> v1.ClassifyResponse:
+        self.entered.set()
+        if request.top_k < 0:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return v1.ClassifyResponse(model="m")
+
+    async def StreamClassify(self, request_iterator: Any, context: Any) -> AsyncIterator[v1.StreamClassifyResponse]:
+        async for request in request_iterator:
+            if self.error is not None:
+                raise self.error
+            yield v1.StreamClassifyResponse(correlation_id=request.correlation_id)
+
+
+class Wire:
+    def __init__(self, stub: Any, servicer: Servicer, calls: Calls) -> None:
+        self.stub, self.servicer, self.calls = stub, servicer, calls
+
+    async def refusal(self) -> grpc.aio.AioRpcError:
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await self.stub.Classify(v1.ClassifyRequest(), timeout=60)
+        return raised.value
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    calls, servicer = Calls(), Servicer()
+    server = grpc.aio.server()
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, calls))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield Wire(v1_grpc.ClassifierServiceStub(channel), servicer, calls)
+    await server.stop(None)
+
+
+async def test_a_good_call_is_counted_as_ok(wire: Wire) -> None:
+    assert (await wire.stub.Classify(v1.ClassifyRequest(), timeout=60)).model == "m"
+    assert wire.calls.started == ["Classify"]
+    assert await wire.calls.handled() == [("Classify", "UNARY", "OK")]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "kind", "field", "value"),
+    [
+        (InvalidImage("image.encoded", "bad"), "INVALID_ARGUMENT", "BadRequest", "field_violations", None),
+        (ModelNotFound("m/1", "gone"), "NOT_FOUND", "ResourceInfo", "resource_name", "m/1"),
+        (Overloaded("full", 1.5), "RESOURCE_EXHAUSTED", "RetryInfo", "retry_delay", None),
+        (DeadlineExceeded("late", 0.5), "DEADLINE_EXCEEDED", "ErrorInfo", "reason", "DEADLINE_CANNOT_BE_MET"),
+        (Unavailable("loading", 2.0), "UNAVAILABLE", "RetryInfo", "retry_delay", None),
+        (NotLoaded("refused", {"m/1": "why"}), "FAILED_PRECONDITION", "PreconditionFailure", "violations", None),
+        (InternalFailure("ours", "ref"), "INTERNAL", "ErrorInfo", "reason", "INTERNAL"),
+    ],
+)
+async def test_each_error_has_its_code_sentence_and_details(
+    wire: Wire, error: RequestError, code: str, kind: str, field: str, value: object
+) -> None:
+    wire.servicer.error = error
+    refused = await wire.refusal()
+    assert (refused.code().name, refused.details()) == (code, str(error))
+    status = await rpc_status.aio.from_call(_Ended(refused))
+    detail = getattr(error_details_pb2, kind)()
+    assert status is not None and status.details[0].Unpack(detail)
+    assert getattr(detail, field) == value if value is not None else getattr(detail, field)
+    assert await wire.calls.handled() == [("Classify", "UNARY", code)]
+
+
+async def test_a_deadline_that_cannot_be_met_tells_the_predicted_wait_and_by_how_much_it_is_too_long(
+    wire: Wire,
+) -> None:
+    wire.servicer.error = DeadlineExceeded("late", 0.25, 1.5)
+    status = await rpc_status.aio.from_call(_Ended(await wire.refusal()))
+    detail = error_details_pb2.ErrorInfo()
+    assert status is not None and status.details[0].Unpack(detail)
+    assert detail.domain == "linnaeus"
+    assert {key: float(value) for key, value in detail.metadata.items()} == {
+        "predicted_wait_seconds": 1.5,
+        "late_by_seconds": 0.25,
+    }
+
+
+async def test_an_overload_s_details_and_its_pushback_tell_the_same_time(wire: Wire) -> None:
+    wire.servicer.error = Overloaded("full", 0.75)
+    refused = await wire.refusal()
+    status = await rpc_status.aio.from_call(_Ended(refused))
+    detail = error_details_pb2.RetryInfo()
+    assert status is not None and status.details[0].Unpack(detail)
+    assert detail.retry_delay.ToNanoseconds() == 750_000_000
+    assert (PUSHBACK_KEY, "750") in tuple(refused.trailing_metadata())
+
+
+@pytest.mark.parametrize("error", [DeadlineExceeded("late", 0.5), Unavailable("loading", 2.0)])
+async def test_nobody_but_the_overloaded_is_pushed_back(wire: Wire, error: RequestError) -> None:
+    wire.servicer.error = error
+    assert PUSHBACK_KEY not in dict(tuple((await wire.refusal()).trailing_metadata()))
+
+
+async def test_an_overload_tells_grpc_s_own_retries_when_to_come_back(wire: Wire) -> None:
+    wire.servicer.error = Overloaded("full", 1.2345)
+    refused = await wire.refusal()
+    assert (PUSHBACK_KEY, "1235") in tuple(refused.trailing_metadata())
+
+
+async def test_a_fault_of_ours_is_internal_with_a_reference_and_no_more(
+    wire: Wire, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire.servicer.error = ZeroDivisionError("secret path /etc/x")
+    refused = await wire.refusal()
+    assert refused.code() is grpc.StatusCode.INTERNAL
+    assert "secret" not in refused.details() and "Traceback" not in refused.details()
+    reference = refused.details().rsplit(" ", 1)[1]
+    assert reference in caplog.text and "ZeroDivisionError" in caplog.text
+    assert await wire.calls.handled() == [("Classify", "UNARY", "INTERNAL")]
+
+
+async def test_streams_are_counted_and_translated_too(wire: Wire) -> None:
+    requests = [v1.StreamClassifyRequest(correlation_id=number) for number in range(3)]
+    answers = [each.correlation_id async for each in wire.stub.StreamClassify(iter(requests), timeout=60)]
+    assert answers == [0, 1, 2]
+    wire.servicer.error = Unavailable("loading", 1.0)
+    call = wire.stub.StreamClassify(timeout=60)
+    await call.write(requests[0])
+    assert await call.code() is grpc.StatusCode.UNAVAILABLE
+    handled = await wire.calls.handled(2)
+    assert [code for _, _, code in handled] == ["OK", "UNAVAILABLE"]
+    assert {kind for _, kind, _ in handled} == {"BIDI_STREAMING"}
+
+
+async def test_a_cancelled_call_is_counted_as_cancelled(wire: Wire) -> None:
+    call = wire.stub.Classify(v1.ClassifyRequest(top_k=-1), timeout=60)
+    waiting = asyncio.ensure_future(call)
+    await wire.servicer.entered.wait()
+    call.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    assert await wire.calls.handled() == [("Classify", "UNARY", "CANCELLED")]
+
+
+async def test_a_refused_call_leaves_nothing_to_the_collector(wire: Wire) -> None:
+    """Its picture would lie about until then, and under overload the collector would never rest."""
+    with leftovers() as names:
+        for _ in range(5):
+            wire.servicer.error = Unavailable("loading", 2.0)  # the last one is remembered, and where it was raised
+            await wire.refusal()
+        wire.servicer.error = None
+    assert not names
+
+
+@pytest.mark.parametrize(("remaining_seconds", "code"), [(0.0, "DEADLINE_EXCEEDED"), (5.0, "CANCELLED")])
+async def test_a_call_whose_deadline_passed_is_counted_as_such(remaining_seconds: float, code: str) -> None:
+    """By the server's clock; over the wire the caller's may be ahead, who then cancels."""
+
+    class Context:
+        def time_remaining(self) -> float:
+            return remaining_seconds
+
+    class Server:
+        def add_generic_rpc_handlers(self, handlers: tuple[grpc.ServiceRpcHandler]) -> None:
+            self.handlers = handlers
+
+    class Details:
+        method = "/service/Classify"
+
+    async def behaviour(request: object, context: object) -> None:
+        raise asyncio.CancelledError
+
+    calls, server = Calls(), Server()
+    method = grpc.unary_unary_rpc_method_handler(behaviour)
+    WatchedServer(server, calls).add_registered_method_handlers("service", {"Classify": method})  # type: ignore[arg-type]
+    with pytest.raises(asyncio.CancelledError):
+        await server.handlers[0].service(Details()).unary_unary(None, Context())
+    assert await calls.handled() == [("Classify", "UNARY", code)]
+
+
+class _Ended:
+    """An ended call in the form that grpc_status wants."""
+
+    def __init__(self, error: grpc.aio.AioRpcError) -> None:
+        self._error = error
+
+    async def code(self) -> grpc.StatusCode:
+        return self._error.code()
+
+    async def details(self) -> str | None:
+        return self._error.details()
+
+    async def trailing_metadata(self) -> Any:
+        return self._error.trailing_metadata()

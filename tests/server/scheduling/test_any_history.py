@@ -1,0 +1,293 @@
+"""Whatever happens in whatever order, the queue's invariants hold: random histories, with a clock that a test moves."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from scenes import TENTH_AN_IMAGE, FakeClock
+
+from linnaeus.server.scheduling import (
+    Batch,
+    BatchQueue,
+    LaneLimits,
+    LatencyTable,
+    NoDevice,
+    Priority,
+    QueueClosed,
+    QueueFull,
+    Stage,
+    Ticket,
+    TooLate,
+)
+
+MAX_QUEUE_SIZE = 6
+STREAMS = 2
+LIMITS = {"a": LaneLimits(3, MAX_QUEUE_SIZE), "b": LaneLimits(2, MAX_QUEUE_SIZE, 0.3, instances=1)}
+# The device `e` runs `a` only.
+TABLES = {"a": "de", "b": "d"}
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Arrivals, decoding, cancellations, batches, failures, the loss of a device and a closing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+        self.queue: BatchQueue[int] = BatchQueue(self.clock)
+        for lane, limits in LIMITS.items():
+            tables = {device: LatencyTable(TENTH_AN_IMAGE) for device in TABLES[lane]}
+            self.queue.open_lane(lane, limits, tables)
+        for device in "de":
+            self.queue.add_device(device, STREAMS)
+        self.devices = ["d", "e"]
+        self.undecoded: list[Ticket[int]] = []
+        self.decoding: list[Ticket[int]] = []
+        self.decoded: list[Ticket[int]] = []
+        self.running: list[Batch[int]] = []
+        self.ended: list[Ticket[int]] = []
+        self.admitted = 0
+        self.closed = False
+
+    @property
+    def held(self) -> list[Ticket[int]]:
+        return self.undecoded + self.decoding + self.decoded
+
+    @rule(
+        lane=st.sampled_from("ab"),
+        patience=st.none() | st.sampled_from([0.0, 0.05, 0.3, 0.5, 1.0, 3.0]),
+        priority=st.sampled_from(Priority),
+        caller=st.sampled_from(["", "somebody"]),
+        is_decoded=st.booleans(),
+    )
+    def admit(
+        self, lane: str, patience: float | None, priority: Priority, caller: str = "", is_decoded: bool = False
+    ) -> None:
+        held = [ticket.priority for ticket in self.held if ticket.lane == lane]
+        above = sum(each <= priority for each in held)  # those of a lower priority leave it its places
+        deadline = None if patience is None else self.clock.now + patience
+        try:
+            ticket = self.queue.admit(lane, self.admitted, deadline, priority, 100, caller, is_decoded)
+        except QueueClosed:
+            assert self.closed
+        except NoDevice:
+            assert not set(TABLES[lane]) & set(self.devices)
+        except QueueFull as refusal:
+            assert refusal.held == len(held) and above >= MAX_QUEUE_SIZE  # more, if a device gave some back
+        except TooLate as refusal:
+            assert patience is not None and refusal.wait_seconds >= refusal.allowed_seconds
+        else:
+            assert above < MAX_QUEUE_SIZE and not self.closed and patience != 0.0
+            (self.decoded if is_decoded and not ticket.held_until else self.undecoded).append(ticket)
+            self.admitted += 1
+
+    @invariant()
+    def pixels_that_are_held_back_no_more_go_past_the_decoders(self) -> None:
+        for ticket in [each for each in self.undecoded if each.stage is Stage.QUEUED]:
+            assert ticket.is_decoded
+            self.undecoded.remove(ticket)
+            self.decoded.append(ticket)
+
+    @rule(lanes=st.sampled_from(["aaaa", "bbbbb", "abababab", "bba"]), patience=st.sampled_from([None, 1.0, 3.0]))
+    def rush(self, lanes: str, patience: float | None) -> None:
+        """Several at once, decoded on the spot: devices get something to choose from."""
+        for number, lane in enumerate(lanes):
+            self.admit(lane, patience, Priority(number % 3))
+            self.decode()
+        while self.decoding:
+            self.put_one(self.decoding.pop())
+
+    @rule()
+    def decode(self) -> None:
+        turn = self.queue.next_to_decode_nowait()
+        if turn is None:
+            return
+        for ticket in turn.late:
+            assert ticket.deadline is not None
+            self.end(ticket, self.undecoded)
+        for ticket in turn.tickets:
+            assert ticket.before(self.clock.now)
+            free = [each for each in self.undecoded if self.closed or each.held_until <= self.clock.now]
+            waiting = [each for each in free if same_flow(each, ticket)]
+            assert ticket is min(waiting, key=urgency)
+            self.undecoded.remove(ticket)
+            self.decoding.append(ticket)
+
+    @precondition(lambda self: self.decoding)
+    @rule(data=st.data(), seconds=st.sampled_from([0.0, 0.01]))
+    def put(self, data: st.DataObject, seconds: float) -> None:
+        self.put_one(self.decoding.pop(data.draw(st.integers(0, len(self.decoding) - 1))), seconds)
+
+    def put_one(self, ticket: Ticket[int], seconds: float = 0.0) -> None:
+        """It was in the hands of a decoder."""
+        if self.queue.put({ticket: seconds}):
+            assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
+            self.queue.abandon(ticket)
+            self.ended.append(ticket)
+        else:
+            self.decoded.append(ticket)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def abandon(self, data: st.DataObject) -> None:
+        ticket = data.draw(st.sampled_from(self.held))
+        place = next(each for each in (self.undecoded, self.decoding, self.decoded) if ticket in each)
+        stood = {id(self.undecoded): Stage.ADMITTED, id(self.decoding): Stage.DECODING, id(self.decoded): Stage.QUEUED}
+        assert self.queue.abandon(ticket) is stood[id(place)]
+        self.end(ticket, place)
+        if stood[id(place)] is Stage.DECODING:
+            self.decoder_returns(ticket)
+
+    def decoder_returns(self, ticket: Ticket[int]) -> None:
+        """With one that was abandoned meanwhile: it must not count."""
+        self.queue.put({ticket: 0.0})
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data())
+    def abandon_what_runs(self, data: st.DataObject) -> None:
+        batch = data.draw(st.sampled_from(self.running))
+        ticket = data.draw(st.sampled_from(batch.tickets))
+        assert self.queue.abandon(ticket) in (Stage.TAKEN, Stage.GONE)
+
+    @rule(seconds=st.sampled_from([0.01, 0.1, 0.4, 1.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+
+    @rule(devices=st.sampled_from(["d", "e", "dd", "ddee"]))
+    def take(self, devices: str) -> None:
+        for device in devices:
+            if sum(batch.device == device for batch in self.running) < STREAMS:
+                self.took(device, self.queue.take_nowait(device))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), answered=st.booleans(), learn=st.booleans())
+    def finish(self, data: st.DataObject, answered: bool, learn: bool) -> None:
+        batch = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        if answered:
+            self.queue.answered(batch.tickets)
+        self.ended += batch.tickets
+        self.took(batch.device, self.queue.take_nowait(batch.device, batch, learn))
+
+    def took(self, device: str, batch: Batch[int] | None) -> None:
+        """Looks at what a stream was handed out."""
+        if batch is None:
+            return
+        now, lane = self.clock.now, str(batch.lane)
+        beside = [each for each in self.running if each.device == device]
+        assert device in self.devices and device in TABLES[lane] and batch.device == device
+        assert batch.beside == len(beside)
+        assert len(batch.tickets) <= LIMITS[lane].max_batch_size and batch.tickets + batch.late
+        instances = LIMITS[lane].instances
+        assert not instances or sum(each.lane == lane for each in beside) < instances
+        for ticket in batch.tickets:
+            assert ticket.before(now) and ticket.stage is Stage.TAKEN and ticket.lane == lane
+        for ticket in batch.late:
+            assert ticket.deadline is not None and ticket.stage is Stage.GONE
+            self.end(ticket, self.decoded)
+        for priority in Priority:
+            waiting = sorted((each for each in self.decoded if flow_of(each) == (lane, priority)), key=urgency)
+            taken = [ticket for ticket in batch.tickets if ticket.priority == priority]
+            first = waiting.index(taken[0]) if taken else 0
+            assert taken == waiting[first : first + len(taken)]
+            assert all(self.is_too_slow(device, ticket) for ticket in waiting[:first])
+        for ticket in batch.tickets:
+            self.decoded.remove(ticket)
+        if batch.tickets:
+            self.running.append(batch)
+
+    def is_too_slow(self, device: str, ticket: Ticket[int]) -> bool:
+        """Whether the device may leave the ticket to another."""
+        seconds = self.queue.batch_seconds(ticket.lane)
+        return len(seconds) > 1 and not ticket.before(self.clock.now + seconds[device][1])
+
+    @precondition(lambda self: self.devices and self.admitted > 10)  # early on, nothing would happen any more
+    @rule(data=st.data())
+    def lose_a_device(self, data: st.DataObject) -> None:
+        device = self.devices.pop(data.draw(st.integers(0, len(self.devices) - 1)))
+        unfinished = [batch for batch in self.running if batch.device == device]
+        for batch in unfinished or [None]:  # each of its streams finds that it failed
+            self.remove_device(device, batch)
+        assert self.queue.take_nowait(device) is None
+
+    def remove_device(self, device: str, unfinished: Batch[int] | None) -> None:
+        """A stream takes its device out, with what it could not run."""
+        if unfinished is not None:
+            self.running.remove(unfinished)
+            for ticket in unfinished.tickets:
+                (self.ended if ticket.stage is Stage.GONE else self.decoded).append(ticket)
+        for ticket in self.queue.remove_device(device, unfinished):
+            assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
+            place = next(each for each in (self.undecoded, self.decoding, self.decoded) if ticket in each)
+            assert place is not self.decoding, "the decoder still holds it"
+            self.end(ticket, place)
+
+    @precondition(lambda self: self.admitted > 15)
+    @rule()
+    def close(self) -> None:
+        self.queue.close()
+        self.closed = True
+
+    def end(self, ticket: Ticket[int], place: list[Ticket[int]]) -> None:
+        """It ended, and was in that place."""
+        place.remove(ticket)
+        self.ended.append(ticket)
+
+    @invariant()
+    def depth_counts_what_is_held(self) -> None:
+        for lane in "ab":
+            assert self.queue.depth(lane) == sum(ticket.lane == lane for ticket in self.held)
+
+    @invariant()
+    def every_ticket_is_in_one_place(self) -> None:
+        running = [ticket for batch in self.running for ticket in batch.tickets]
+        payloads = [ticket.payload for ticket in self.held + running + self.ended]
+        assert sorted(payloads) == list(range(self.admitted))
+
+    def teardown(self) -> None:
+        """A closed queue hands out all that is left, then ends its decoders and streams."""
+        self.close()
+        while self.running:
+            batch = self.running.pop()
+            self.ended += batch.tickets
+            self.took(batch.device, self.queue.take_nowait(batch.device, batch))
+        while self.held:
+            before = len(self.ended)
+            self.drain_a_little()
+            assert len(self.ended) > before, "the queue holds tickets that it gives nobody"
+        self.every_ticket_is_in_one_place()
+        assert self.queue.next_to_decode() is None
+        assert all(self.queue.take(device) is None for device in "de")
+        self.counters_are_back_to_zero()
+
+    def drain_a_little(self) -> None:
+        for _ in range(MAX_QUEUE_SIZE * 2):
+            self.decode()
+        while self.decoding:
+            self.put_one(self.decoding.pop())
+        for device in self.devices:
+            self.take(device)
+        while self.running:
+            batch = self.running.pop()
+            self.ended += batch.tickets
+            self.took(batch.device, self.queue.take_nowait(batch.device, batch))
+
+    def counters_are_back_to_zero(self) -> None:
+        """The only look inside: nothing outside tells of these, and one that leaks makes every later forecast wrong."""
+        ledger = self.queue._ledger
+        flows = [flow for lane in ledger.lanes.values() for flow in lane.flows]
+        assert [(len(flow.decoding), flow.running, flow.depth) for flow in flows] == [(0, 0, 0)] * len(flows)
+        assert all(not device.running for device in ledger.devices.values())
+
+
+def flow_of(ticket: Ticket[int]) -> tuple[object, Priority]:
+    return ticket.lane, ticket.priority
+
+
+def same_flow(one: Ticket[int], other: Ticket[int]) -> bool:
+    return flow_of(one) == flow_of(other)
+
+
+def urgency(ticket: Ticket[int]) -> tuple[float, int]:
+    return ticket.due, ticket.order
+
+
+TestAnyHistory = AnyHistory.TestCase
+TestAnyHistory.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)

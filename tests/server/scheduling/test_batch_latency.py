@@ -1,0 +1,154 @@
+"""What the latency table predicts, before it has seen anything and after."""
+
+import random
+
+import pytest
+
+from linnaeus.server.scheduling import LatencyTable
+
+WARM_UP = {1: 0.03, 2: 0.05, 4: 0.09, 8: 0.17}
+
+
+def fed(table: LatencyTable, slowness: float, start: float, batches: int, step: float = 0.05, beside: int = 0) -> float:
+    """Runs so many batches of 4, so much slower than at warm-up; returns the time at the end."""
+    now = start
+    for _ in range(batches):
+        now += step
+        table.observe(4, beside, 0.09 * (beside + 1) * slowness, now)
+    return now
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds"), [(1, 0.03), (2, 0.05), (3, 0.07), (4, 0.09), (6, 0.13), (8, 0.17), (16, 0.34)]
+)
+def test_between_measured_sizes_the_line_is_straight_and_beyond_them_it_goes_on_in_proportion(
+    size: int, seconds: float
+) -> None:
+    table = LatencyTable(WARM_UP)
+    assert table.expected(size, 0, now=0.0) == pytest.approx(seconds)
+    assert table.longest(size, 0, now=0.0) == pytest.approx(seconds)
+
+
+def test_below_the_smallest_measured_size_a_batch_takes_as_long_as_that_size() -> None:
+    assert LatencyTable({4: 0.1, 8: 0.2}).expected(1, 0, now=0.0) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("beside", [0, 1, 3])
+def test_batches_beside_make_a_run_as_much_longer_as_they_take_of_the_device(beside: int) -> None:
+    assert LatencyTable(WARM_UP).expected(4, beside, now=0.0) == pytest.approx(0.09 * (beside + 1))
+
+
+def test_an_image_costs_its_part_of_the_largest_batch() -> None:
+    table = LatencyTable(WARM_UP)
+    assert table.image_seconds == pytest.approx(0.17 / 8)
+    assert table.sizes == [1, 2, 4, 8]
+
+
+def test_a_machine_that_becomes_twice_as_slow_is_known_after_few_batches_at_all_sizes() -> None:
+    table = LatencyTable(WARM_UP)
+    now = fed(table, 1.0, 0.0, batches=5, step=1.0)
+    now = fed(table, 2.0, now, batches=5, step=0.2)
+    assert table.expected(4, 0, now) == pytest.approx(0.18, rel=0.05)
+    assert table.longest(8, 0, now) == pytest.approx(0.34, rel=0.1)
+
+
+@pytest.mark.parametrize("step", [0.01, 0.1])
+def test_a_change_is_known_after_a_second_however_many_batches_ran_before_it(step: float) -> None:
+    table = LatencyTable(WARM_UP)
+    now = fed(table, 1.0, 0.0, batches=500, step=step)
+    now = fed(table, 2.0, now, batches=round(1.0 / step) + 1, step=step)
+    assert table.expected(4, 0, now) == pytest.approx(0.18, rel=0.05)
+    now = fed(table, 1.0, now, batches=round(1.0 / step) + 1, step=step)
+    assert table.longest(4, 0, now) == pytest.approx(0.09, rel=0.05)
+
+
+def test_one_outlier_among_many_does_not_move_what_promises_are_made_with() -> None:
+    table = LatencyTable(WARM_UP)
+    now = fed(table, 1.0, 0.0, batches=19)
+    table.observe(4, 0, 9.0, now)
+    assert table.longest(4, 0, now) == pytest.approx(0.09, rel=0.3)
+    assert table.expected(4, 0, now) == pytest.approx(0.09, rel=0.3)
+
+
+def test_most_runs_take_no_longer_than_the_longest_and_about_half_than_the_expected() -> None:
+    chance, table, now = random.Random(5), LatencyTable(WARM_UP), 0.0
+    within_longest = within_expected = 0
+    for _ in range(2000):
+        now += 0.05
+        size, seconds = chance.choice((1, 3, 8)), chance.lognormvariate(0.0, 0.2)
+        seconds *= LatencyTable(WARM_UP).expected(size, 0, 0.0)
+        within_longest += seconds <= table.longest(size, 0, now)
+        within_expected += seconds <= table.expected(size, 0, now)
+        table.observe(size, 0, seconds, now)
+    assert within_longest == pytest.approx(1800, abs=120)
+    assert within_expected == pytest.approx(1000, abs=120)
+
+
+def test_a_table_that_nobody_feeds_forgets_how_slow_the_machine_was() -> None:
+    table = LatencyTable(WARM_UP)
+    now = fed(table, 50.0, 0.0, batches=8, step=0.1)
+    shape = table.longest(4, 0, now + 1000.0)
+    assert table.longest(4, 0, now) > 20 * 0.09
+    assert table.longest(4, 0, now + 1.0) == pytest.approx(table.longest(4, 0, now))
+    assert table.longest(4, 0, now + 12.0) == pytest.approx(shape, rel=0.1)
+
+
+def test_one_bad_moment_leaves_no_lasting_mark_on_the_shape() -> None:
+    table = LatencyTable(WARM_UP)
+    now = fed(table, 50.0, 0.0, batches=8, step=0.1)
+    assert table.longest(4, 0, now + 60.0) == pytest.approx(0.09, rel=0.25)
+
+
+def test_a_size_that_is_slower_than_measured_beside_the_others_is_learnt() -> None:
+    table, now = LatencyTable(WARM_UP), 0.0
+    for _ in range(400):
+        now += 0.1
+        table.observe(1, 0, 0.03, now)
+        table.observe(2, 0, 0.05, now)
+        table.observe(8, 0, 0.34, now)
+    assert table.expected(8, 0, now) == pytest.approx(0.34, rel=0.1)
+    assert table.expected(1, 0, now) == pytest.approx(0.03, rel=0.1)
+
+
+def test_what_batches_beside_really_cost_is_learnt() -> None:
+    table, now = LatencyTable(WARM_UP), 0.0
+    for _ in range(400):
+        now += 0.1
+        table.observe(4, 0, 0.09, now)
+        table.observe(4, 0, 0.09, now)
+        table.observe(4, 1, 0.12, now)
+    assert table.expected(4, 1, now) == pytest.approx(0.12, rel=0.1)
+    assert table.expected(4, 0, now) == pytest.approx(0.09, rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 4, 8), (8,)])
+def test_a_steady_machine_does_not_make_the_shape_drift(sizes: tuple[int, ...]) -> None:
+    chance, table, now = random.Random(7), LatencyTable(WARM_UP), 0.0
+    for _ in range(20_000):
+        now += 0.05
+        size = chance.choice(sizes)
+        table.observe(size, 0, 3.0 * WARM_UP[size] * chance.lognormvariate(0.0, 0.2), now)
+    for size, seconds in WARM_UP.items():  # those that did not run for long, too
+        assert table.expected(size, 0, now) == pytest.approx(3.0 * seconds, rel=0.25)
+        # After long idleness the pace is forgotten: what is left is the shape.
+        assert table.expected(size, 0, now + 1000.0) == pytest.approx(seconds, rel=0.25)
+
+
+def test_a_size_between_two_measured_ones_teaches_both() -> None:
+    table, now = LatencyTable(WARM_UP), 0.0
+    for _ in range(400):
+        now += 0.1
+        for size in (1, 1, 2):
+            table.observe(size, 0, WARM_UP[size], now)
+        table.observe(6, 0, 0.26, now)
+    assert table.expected(6, 0, now) == pytest.approx(0.26, rel=0.1)
+    assert table.expected(4, 0, now) > 0.12
+    assert table.expected(8, 0, now) > 0.22
+
+
+def test_a_run_that_took_no_time_at_all_breaks_nothing() -> None:
+    table = LatencyTable(WARM_UP)
+    for now in range(50):
+        table.observe(4, 0, 0.0, float(now))
+    assert 0.0 < table.expected(4, 0, 50.0) < 0.09
+    assert table.expected(4, 0, 500.0) > 0.0

@@ -1,0 +1,91 @@
+"""A token file gives each token its holder, and shows none of them."""
+
+import hashlib
+import secrets
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from linnaeus.server.security.tokens import Right, TokenFileWrong, holder_of, read_tokens
+
+PLAIN = "plain-token-0123456789"
+HASHED = "another-token-0123456789"
+FILE = f"""
+# who      may     token
+camera-3   infer   {PLAIN}   # by the door
+operator   admin   sha256:{hashlib.sha256(HASHED.encode()).hexdigest()}
+""".encode()
+
+tokens = st.text("ABCabc019._~+/-", min_size=16, max_size=60)
+
+
+def test_a_token_stands_for_its_name_and_right_plain_or_hashed() -> None:
+    holders = read_tokens(FILE)
+    camera, operator = holder_of(PLAIN.encode(), holders), holder_of(HASHED.encode(), holders)
+    assert camera is not None and (camera.name, camera.right) == ("camera-3", Right.INFER)
+    assert operator is not None and (operator.name, operator.right) == ("operator", Right.ADMIN)
+
+
+def test_the_hash_in_the_file_is_no_token_itself() -> None:
+    digest = hashlib.sha256(HASHED.encode()).hexdigest()
+    for attempt in (digest, f"sha256:{digest}"):
+        assert holder_of(attempt.encode(), read_tokens(FILE)) is None
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(tokens, min_size=1, max_size=8, unique=True), st.data())
+def test_exactly_the_tokens_of_the_file_are_known(written: list[str], data: st.DataObject) -> None:
+    holders = read_tokens("".join(f"name-{number} infer {each}\n" for number, each in enumerate(written)).encode())
+    for number, each in enumerate(written):
+        found = holder_of(each.encode(), holders)
+        assert found is not None and found.name == f"name-{number}"
+    other = data.draw(st.one_of(tokens, st.sampled_from(written).map(lambda token: token[:-1]), st.text(max_size=20)))
+    if other not in written:
+        assert holder_of(other.encode("utf-8", "surrogatepass"), holders) is None
+
+
+def test_admin_holds_infer() -> None:
+    assert Right.ADMIN > Right.INFER
+
+
+def test_a_name_may_have_an_old_and_a_new_token() -> None:
+    holders = read_tokens(b"camera infer old-token-0123456789\ncamera infer new-token-0123456789\n")
+    assert {holder.name for holder in holders} == {"camera"} and len(holders) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("camera infer", "line 2 has 2 words, but must be NAME RIGHT TOKEN"),
+        ("camera write SECRET-0123456789abc", "line 2: the right must be infer or admin"),
+        ("cam/era infer SECRET-0123456789abc", "line 2: the name must be"),
+        ("camera infer SECRET", "line 2: the token must be sha256:"),
+        ("camera infer SECRET-0123456789!?", "line 2: the token must be sha256:"),
+        ("camera infer sha256:SECRET0123", "line 2: the token must be sha256:"),
+        ("camera infer SECRETé0123456789abc", "letters beyond ASCII"),
+        ("one infer SECRET-0123456789abc\ntwo admin SECRET-0123456789abc", "one token twice"),
+        ("", "it holds no token"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_line_and_no_word_of_a_token(line: str, said: str) -> None:
+    with pytest.raises(TokenFileWrong) as refused:
+        read_tokens(f"# tokens\n{line}\n".encode())
+    assert said in str(refused.value) and "SECRET" not in str(refused.value)
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.binary(max_size=200))
+def test_any_file_is_read_or_refused(content: bytes) -> None:
+    try:
+        read_tokens(content)
+    except TokenFileWrong as error:
+        assert str(error)
+
+
+def test_a_token_shows_nowhere() -> None:
+    token = secrets.token_urlsafe(24)
+    holders = read_tokens(f"camera infer {token}".encode())
+    digest = hashlib.sha256(token.encode())
+    assert token not in repr(holders) and digest.hexdigest() not in repr(holders)
+    assert repr(digest.digest()) not in repr(holders)
