@@ -1,4 +1,4 @@
-"""A spell of load on a running server, by the project's own tester."""
+"""Closed-loop load on a running server by the project's own load tester."""
 
 from pathlib import Path
 
@@ -9,30 +9,43 @@ from linnaeus.client.load.running import run_single
 from linnaeus.server.rpc.child_server import ServerProcess
 
 
-def under_load(server: ServerProcess, model: str, pictures: tuple[Path, ...], callers: int, seconds: float) -> Spell:
-    """Runs so many callers, each sending its next picture once it has its answer.
+def measure_closed_loop(
+    server: ServerProcess, model: str, images: tuple[Path, ...], callers: int, seconds: float
+) -> Spell:
+    """Runs callers who each send the next image as soon as the last one is answered.
 
     Raises:
-        RuntimeError: a call was not answered, or the server's metrics could not be read.
+        RuntimeError: if a call is not answered, or the server's metrics cannot be read.
     """
-    plan = Plan(
-        target=server.target,
-        pictures=pictures,
-        model=model,
-        concurrency=callers,
-        duration_seconds=seconds,
-        warmup_seconds=0.3,
-        processes=1,
-        metrics_url=server.metrics_url,
+    return measure_answered(
+        Plan(
+            target=server.target,
+            pictures=images,
+            model=model,
+            concurrency=callers,
+            duration_seconds=seconds,
+            warmup_seconds=0.3,
+            processes=1,
+            metrics_url=server.metrics_url,
+        ),
     )
+
+
+def measure_answered(plan: Plan) -> Spell:
+    """Runs a plan of which every call must be answered and the server's metrics read.
+
+    Raises:
+        RuntimeError: if one is not.
+    """
     run = run_single(plan, Silence())
-    spell = run.spells[0]
-    if spell.server is None or spell.counts.ok != spell.counts.sent:
-        raise RuntimeError(f"{model} under {callers} callers: {spell.counts}; {' '.join(run.notes)}")
-    return spell
+    measured = run.spells[0]
+    if measured.server is None or measured.counts.ok != measured.counts.sent:
+        load = f"{plan.model}, {plan.rpc}, {plan.concurrency} callers"
+        raise RuntimeError(f"{load}: {measured.counts}; {' '.join(run.notes)}")
+    return measured
 
 
-def processor_seconds_per_call(spell: Spell) -> float:
-    """What the server's process spent for one call."""
-    spent = spell.server.processor_seconds if spell.server else None
-    return (spent or 0.0) / spell.counts.sent
+def processor_seconds_per_image(measured: Spell) -> float:
+    """Returns the processor time that the server's process spent on one image."""
+    spent = measured.server.processor_seconds if measured.server else None
+    return (spent or 0.0) / measured.counts.sent

@@ -1,4 +1,4 @@
-"""What a server's processes took: processor time and memory, as Linux tells them of a process and all below it."""
+"""Processor time and memory of a process and its descendants, read from /proc."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,20 @@ _PROC = Path("/proc")
 
 
 def processor_seconds(root: int) -> float:
-    """Processor time of a process and those below it since they started."""
-    return sum(sum(map(int, _fields(pid)[11:13])) / _TICKS for pid in tree(root))
+    """Returns the processor time that a process and its descendants have used since they started."""
+    return sum(sum(map(int, _stat_fields(pid)[11:13])) / _TICKS for pid in process_tree(root))
 
 
 def memory_bytes(root: int) -> int:
-    """Resident memory of a process and those below it; a page that several share counts once."""
-    return sum(_proportional(pid) for pid in tree(root))
+    """Returns the resident memory of a process and its descendants; pages that they share count once."""
+    return sum(_proportional_set_bytes(pid) for pid in process_tree(root))
 
 
-def tree(root: int) -> list[int]:
-    """A process and all below it, those that are there now."""
+def process_tree(root: int) -> list[int]:
+    """Returns the ids of a process and of its descendants that exist now."""
     children: dict[int, list[int]] = {}
     for entry in _PROC.iterdir():
-        if entry.name.isdigit() and (fields := _fields(int(entry.name))):
+        if entry.name.isdigit() and (fields := _stat_fields(int(entry.name))):
             children.setdefault(int(fields[1]), []).append(int(entry.name))
     found, waiting = list[int](), [root]
     while waiting:
@@ -30,15 +30,15 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def _fields(pid: int) -> list[str]:
-    """Of /proc/PID/stat behind the command's name, the state first; none if the process is gone."""
+def _stat_fields(pid: int) -> list[str]:
+    """Returns the fields of /proc/PID/stat behind the command's name, or an empty list if the process has ended."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
 
 
-def _proportional(pid: int) -> int:
+def _proportional_set_bytes(pid: int) -> int:
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""How the overload benchmark tells what it found: promises with their bounds and figures, and plain tables.
+"""Printed reports: figures with the bounds that they must keep, and plain tables.
 
-It must not know how a figure was measured.
+Nothing here knows how a figure was measured.
 """
 
 import math
@@ -12,13 +12,13 @@ NOT_MEASURED = "not measured"
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One promise, held against its figure; or a figure that stands for itself.
+    """A figure, with the bound that was promised for it or without one.
 
     Attributes:
-        promise: what is measured, in plain words.
-        bound: what was asked for, such as "at least 0.95"; empty where the figure is told only.
-        figure: what was found, with its unit.
-        kept: None where it could not be measured, or nothing was asked for.
+        promise: what is measured.
+        bound: such as "at least 0.95"; empty if nothing was promised.
+        figure: the measured value with its unit.
+        kept: None if it could not be measured, or nothing was promised.
     """
 
     promise: str
@@ -28,45 +28,47 @@ class Finding:
 
     @property
     def verdict(self) -> str:
-        """The last column: kept, missed, not measured, or nothing where nothing was asked for."""
+        """The last column: kept, missed, not measured, or empty if nothing was promised."""
         if not self.bound:
             return ""
         return NOT_MEASURED if self.kept is None else "kept" if self.kept else "missed"
 
 
-def only_told(what: str, figure: str) -> Finding:
-    """A figure worth keeping for which there is no bound."""
+def informational(what: str, figure: str) -> Finding:
+    """Returns a figure without a bound."""
     return Finding(what, "", figure, None)
 
 
 def at_least(promise: str, bound: float, figure: float | None, unit: str = "", digits: int = 3) -> Finding:
-    """A promise whose figure may not be below the bound; None: it could not be measured."""
-    return _held(promise, "at least", bound, figure, unit, digits, figure is not None and figure >= bound)
+    """Returns a figure that must not be below the bound; None is one that could not be measured."""
+    return _compared(promise, "at least", bound, figure, unit, digits, figure is not None and figure >= bound)
 
 
 def at_most(promise: str, bound: float, figure: float | None, unit: str = "", digits: int = 3) -> Finding:
-    """A promise whose figure may not be above the bound; None: it could not be measured."""
-    return _held(promise, "at most", bound, figure, unit, digits, figure is not None and figure <= bound)
+    """Returns a figure that must not be above the bound; None is one that could not be measured."""
+    return _compared(promise, "at most", bound, figure, unit, digits, figure is not None and figure <= bound)
 
 
 def below(promise: str, bound: float, figure: float | None, unit: str = "", digits: int = 3) -> Finding:
-    """A promise whose figure must be below the bound; None: it could not be measured."""
-    return _held(promise, "below", bound, figure, unit, digits, figure is not None and figure < bound)
+    """Returns a figure that must be below the bound; None is one that could not be measured."""
+    return _compared(promise, "below", bound, figure, unit, digits, figure is not None and figure < bound)
 
 
-def _held(promise: str, words: str, bound: float, figure: float | None, unit: str, digits: int, holds: bool) -> Finding:
-    told = "-" if figure is None else f"{figure:.{digits}f}{unit}"
-    return Finding(promise, f"{words} {bound:g}{unit}", told, None if figure is None else holds)
+def _compared(
+    promise: str, words: str, bound: float, figure: float | None, unit: str, digits: int, holds: bool
+) -> Finding:
+    text = "-" if figure is None else f"{figure:.{digits}f}{unit}"
+    return Finding(promise, f"{words} {bound:g}{unit}", text, None if figure is None else holds)
 
 
-def tell(title: str, findings: Iterable[Finding]) -> None:
-    """Prints a part's promises as a table."""
+def print_findings(title: str, findings: Iterable[Finding]) -> None:
+    """Prints findings as a table."""
     table = [(each.promise, each.bound, each.figure, each.verdict) for each in findings]
     print_table(title, ("promise", "asked", "found", ""), table)
 
 
 def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Prints rows under their heads, the first column to the left, the others to the right."""
+    """Prints a table, the first column aligned to the left and the others to the right."""
     widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     print(f"\n{title}")
     for first, *others in (head, *rows):
@@ -75,11 +77,11 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least this share of all do not exceed; None of nothing."""
-    inorder = sorted(values)
-    return inorder[max(math.ceil(share * len(inorder)), 1) - 1] if inorder else None
+    """Returns the smallest value that at least this share of all values do not exceed; None without values."""
+    ranked = sorted(values)
+    return ranked[max(math.ceil(share * len(ranked)), 1) - 1] if ranked else None
 
 
 def milliseconds(seconds: float | None) -> str:
-    """Seconds as text in milliseconds; "-" for None."""
+    """Formats seconds in milliseconds; None as "-"."""
     return "-" if seconds is None else f"{1e3 * seconds:.1f} ms"

@@ -1,12 +1,16 @@
-"""What a GPU makes of models: the ways torch can run them, and how near serving comes to the fastest of these.
+"""Models on a GPU: how torch can run them, and how close `Model.run` comes to the fastest of that.
 
     python -m benchmarks.inference.gpu --repository runs/bench resnet18 resnet50
 
-prints three tables for each model: images a second of the bare module by precision, autotuning and memory layout, with
-the largest difference from the processor's probabilities; what a batch size costs that a thread has never run; and
-`Model.run` from memory to answers, by so many threads, beside the bare module on pixels that are on the device already.
-All rounds are interleaved, and told as their median. Nothing here decodes or speaks gRPC. `--device cpu` only shows
-that the program runs.
+For each model it prints three tables:
+- images a second of the bare module by precision, autotuning and memory layout, with the largest difference from the
+  processor's probabilities;
+- the time of a batch size that a thread has not run before;
+- `Model.run` from memory to answers on one or several threads, beside the bare module on pixels that are already on the
+  device.
+
+Rounds are interleaved; printed figures are medians. Nothing is decoded or sent. `--device cpu` only shows that the
+program runs.
 """
 
 import argparse
@@ -34,14 +38,14 @@ SIZES = (1, 8, 32, 128)
 UNSEEN = 37
 THREADS = (1, 2, 3)
 ROUNDS = 9
-SPELL_SECONDS = 0.3
+MEASURED_SECONDS = 0.3
 TOP_K = 5
 
 Run = Callable[[], object]
 
 
 class Bare:
-    """The module alone, with the process's settings of cuDNN and one memory layout."""
+    """The module alone, in one memory layout; cuDNN runs as the process has set it."""
 
     def __init__(self, artifact: Artifact, device: torch.device, layout: torch.memory_format) -> None:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
@@ -52,14 +56,14 @@ class Bare:
         self._device = device
 
     def __call__(self, pixels: Tensor) -> Tensor:
-        """Probabilities of uint8 [N, H, W, C] on the device."""
+        """Returns the probabilities of uint8 [N, H, W, C] on the device."""
         images = pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
         with torch.inference_mode(), without_profiling():
             probabilities: Tensor = self._module(images)
         return probabilities
 
     def rate(self, pixels: Tensor) -> float:
-        """Images a second over a spell, once warm."""
+        """Returns images a second after a warm-up."""
         for _ in range(3):
             self(pixels)
         finish(self._device)
@@ -73,9 +77,9 @@ def finish(device: torch.device) -> None:
 
 
 def per_second(run: Run, images: int, after: Run) -> float:
-    """Images a second of runs that follow one another for a spell; `after` ends the last ones."""
+    """Returns images a second of consecutive runs; `after` waits for the last ones."""
     runs, started = 0, time.perf_counter()
-    while time.perf_counter() - started < SPELL_SECONDS:
+    while time.perf_counter() - started < MEASURED_SECONDS:
         run()
         runs += 1
     after()
@@ -83,22 +87,22 @@ def per_second(run: Run, images: int, after: Run) -> float:
 
 
 def noise(artifact: Artifact, count: int) -> Pixels:
-    """Pictures, uint8 [N, H, W, C]."""
+    """Returns random images, uint8 [N, H, W, C]."""
     spec = artifact.manifest.input
     return numpy.random.default_rng(0).integers(0, 256, (count, spec.height, spec.width, spec.channels), numpy.uint8)
 
 
 @contextmanager
 def convolutions(precision: str, autotuned: bool) -> Iterator[None]:
-    """Sets what cuDNN does, and sets it back to what serving does."""
+    """Sets cuDNN's precision and autotuning, and restores the server's settings at the end."""
     cudnn = torch.backends.cudnn
     cudnn.benchmark, cudnn.conv.fp32_precision = autotuned, precision  # type: ignore[attr-defined]
     yield
     configure_process(0)
 
 
-def tell_ways(artifact: Artifact, device: torch.device) -> None:
-    """Bare speed and difference from the processor, for each way to run."""
+def print_bare_speed(artifact: Artifact, device: torch.device) -> None:
+    """Prints the bare module's speed and its difference from the processor, for each combination of settings."""
     images = torch.from_numpy(noise(artifact, max(SIZES)))
     expected = Bare(artifact, CPU, torch.channels_last)(images[:8])
     layouts = {"channels last": torch.channels_last, "channels first": torch.contiguous_format}
@@ -111,8 +115,8 @@ def tell_ways(artifact: Artifact, device: torch.device) -> None:
         print(f"  {called:32}", *(f"{rate:9.0f}" for rate in rates), f"  differs by {difference:.1e}", flush=True)
 
 
-def tell_new_sizes(artifact: Artifact, device: torch.device) -> None:
-    """What the first run of a batch size costs: in a new thread, again, and in yet another thread."""
+def print_first_runs(artifact: Artifact, device: torch.device) -> None:
+    """Prints the time of the first and second run of a batch size in a new thread, and in another new thread."""
     bare = Bare(artifact, device, torch.channels_last)
     pixels = torch.from_numpy(noise(artifact, UNSEEN)).to(device)
 
@@ -124,16 +128,16 @@ def tell_new_sizes(artifact: Artifact, device: torch.device) -> None:
 
     for autotuned in (False, True):
         with convolutions("ieee", autotuned):
-            told_by_thread = []
+            by_thread = []
             for _ in range(2):
                 with ThreadPoolExecutor(1) as thread:
-                    told_by_thread += [thread.submit(milliseconds).result() for _ in range(2)]
+                    by_thread += [thread.submit(milliseconds).result() for _ in range(2)]
         called = "autotuned" if autotuned else "by rule"
-        print(f"  {called:32}", *(f"{each:9.1f}" for each in told_by_thread), "  ms", flush=True)
+        print(f"  {called:32}", *(f"{each:9.1f}" for each in by_thread), "  ms", flush=True)
 
 
 def by_threads(model: Model, images: list[Pixels], count: int) -> float:
-    """Images a second of `Model.run` from so many threads."""
+    """Returns images a second of `Model.run` on `count` threads."""
 
     def serve(_: int) -> float:
         return per_second(lambda: model.run(images, TOP_K), len(images), lambda: None)
@@ -142,8 +146,8 @@ def by_threads(model: Model, images: list[Pixels], count: int) -> float:
         return sum(threads.map(serve, range(count)))
 
 
-def tell_serving(folder: Path, artifact: Artifact, device: torch.device, size: int) -> None:
-    """`Model.run` against the bare module at one batch size, launched and recorded, by one thread and by several."""
+def print_model_run(folder: Path, artifact: Artifact, device: torch.device, size: int) -> None:
+    """Prints `Model.run` against the bare module at one batch size, without and with CUDA graphs, by thread count."""
     images = noise(artifact, size)
     pixels, bare = torch.from_numpy(images).to(device), Bare(artifact, device, torch.channels_last)
     turns: dict[str, Callable[[], float]] = {"bare module": lambda: bare.rate(pixels)}
@@ -162,7 +166,7 @@ def tell_serving(folder: Path, artifact: Artifact, device: torch.device, size: i
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Prints the tables of all models."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("models", nargs="+")
     parser.add_argument("--repository", type=Path, default=Path("model-repository"))
@@ -179,13 +183,13 @@ def main() -> None:
         folder = arguments.repository / name / "1"
         artifact = read_artifact(folder)
         print(f"\n{name}: the bare module, images a second at batches of {', '.join(map(str, SIZES))}")
-        tell_ways(artifact, device)
+        print_bare_speed(artifact, device)
         print(f"{name}: a batch of {UNSEEN}, never run before: first and second run of a thread, and of another")
-        tell_new_sizes(artifact, device)
+        print_first_runs(artifact, device)
         for size in SIZES:
             print(f"{name}: pixels to answers in batches of {size}, images a second")
             try:
-                tell_serving(folder, artifact, device, size)
+                print_model_run(folder, artifact, device, size)
             except RuntimeError as error:
                 print(f"  failed: {told(error)}")
 

@@ -1,4 +1,4 @@
-"""The limit that serving is measured against: the same artifact, decoder and threads, in one process without gRPC."""
+"""The baseline of serving: the same artifact, decoder and threads in one process without gRPC."""
 
 import multiprocessing
 import os
@@ -35,8 +35,8 @@ class Variant:
     Attributes:
         name: as it is printed.
         specialised: whether the model is loaded as the server loads it (fused convolutions), or as torch does.
-        in_background: whether the decoders give way to the model, as the server's do, or are ordinary threads.
-        streams: batches that run side by side, each on its part of the cores.
+        in_background: whether the decoder threads have a lower priority than the model's, as in the server.
+        streams: batches that run at the same time, each on its share of the cores.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Variant:
     streams: int
 
 
-# The first is what anybody gets from the artifact with torch alone; the others are limits for what the server adds.
+# The first needs nothing but torch; the others use what the server adds to it.
 VARIANTS = (
     Variant("as torch runs it", specialised=False, in_background=False, streams=1),
     Variant("fused", specialised=True, in_background=True, streams=1),
@@ -54,22 +54,22 @@ VARIANTS = (
 
 
 class InProcess:
-    """A child process that decodes pictures in a pool and runs them in batches, and tells its throughput.
+    """A child process that decodes images in a pool, runs them in batches and measures its throughput.
 
-    The pool decodes the next batch while the model runs the last one, as the server does.
+    The pool decodes the next batch while the model runs the last one, as the server's does.
 
     Args:
         folder: the model's version folder.
-        pictures: encoded; decoded in turn.
+        images: encoded; decoded in turn.
         variant: how the model is run.
     """
 
-    def __init__(self, folder: Path, pictures: list[bytes], variant: Variant) -> None:
+    def __init__(self, folder: Path, images: list[bytes], variant: Variant) -> None:
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        self._child = context.Process(target=_serve, args=(theirs, folder, pictures, variant), daemon=True)
+        self._child = context.Process(target=_serve, args=(theirs, folder, images, variant), daemon=True)
         self._child.start()
-        theirs.close()  # so that a child that dies is noticed
+        theirs.close()  # otherwise `recv` would not notice that the child has ended
         self._connection.recv()
 
     def __enter__(self) -> Self:
@@ -82,12 +82,18 @@ class InProcess:
         self._child.join()
 
     def images_per_second(self, batch: int, seconds: float, ahead: bool = True) -> float:
-        """Measures batches of that size for about that long; `ahead`: the next is decoded while the last one runs."""
+        """Measures one batch size.
+
+        Args:
+            batch: images in each batch.
+            seconds: about how long to measure.
+            ahead: whether the next batch is decoded while the last one runs.
+        """
         self._connection.send((batch, seconds, ahead))
         return float(self._connection.recv())
 
 
-def _serve(connection: Connection, folder: Path, pictures: list[bytes], variant: Variant) -> None:
+def _serve(connection: Connection, folder: Path, images: list[bytes], variant: Variant) -> None:
     configure_process(0)
     model = load_model(folder, CPU, LARGEST_BATCH) if variant.specialised else _as_torch_loads_it(folder)
     begin = give_way if variant.in_background else None
@@ -99,7 +105,7 @@ def _serve(connection: Connection, folder: Path, pictures: list[bytes], variant:
     ):
         connection.send("ready")
         while (order := connection.recv()) is not None:
-            measure = partial(_measure, model, decoders, pictures, *order)
+            measure = partial(_measure, model, decoders, images, *order)
             rates = [runs.submit(measure) for _ in range(variant.streams)]
             connection.send(sum(rate.result() for rate in rates))
 
@@ -115,23 +121,23 @@ def _as_torch_loads_it(folder: Path) -> Model:
 
 
 def _measure(
-    model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], batch: int, seconds: float, ahead: bool
+    model: Model, decoders: ThreadPoolExecutor, images: list[bytes], batch: int, seconds: float, ahead: bool
 ) -> float:
-    images = 0
+    done = 0
     started = time.perf_counter()
-    for pixels in _batches(model, decoders, pictures, batch, ahead):
+    for pixels in _batches(model, decoders, images, batch, ahead):
         model.run(pixels, 5)
-        images += batch
+        done += batch
         if (elapsed := time.perf_counter() - started) > seconds:
             break
-    return images / elapsed
+    return done / elapsed
 
 
 def _batches(
-    model: Model, decoders: ThreadPoolExecutor, pictures: list[bytes], batch: int, ahead: bool
+    model: Model, decoders: ThreadPoolExecutor, images: list[bytes], batch: int, ahead: bool
 ) -> Iterator[list[Pixels]]:
-    """Decoded batches without end; the pool is left idle when the reader stops."""
-    spec, source = model.manifest.input, cycle(pictures)
+    """Yields decoded batches without end; decoding stops when the iterator is closed."""
+    spec, source = model.manifest.input, cycle(images)
 
     def begin() -> "list[Future[Pixels]]":
         return [decoders.submit(decode, EncodedImage(next(source)), spec, 10**8) for _ in range(batch)]

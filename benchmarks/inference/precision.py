@@ -1,8 +1,8 @@
-"""What models gain by computing in bfloat16, and what becomes of their answers; a part of `make bench`.
+"""Speed and answers of models in bfloat16 against float32; a part of `make bench`.
 
-Models are loaded as the server loads them and run in its streams, one batch a core side by side, on pixels that were
-decoded beforehand: what is compared is the models alone. All of it happens in a child process, so that what is set for
-a whole process does not reach the other parts.
+Models are loaded as the server loads them and run like on its workers, one batch for each share of the cores at the
+same time, on images that were decoded before: only the models are compared. All of this runs in a child process, as
+its settings hold for a whole process.
 """
 
 import multiprocessing
@@ -40,7 +40,11 @@ SECONDS = 1.5
 
 
 def bench_precision() -> None:
-    """Prints the figures of every model."""
+    """Prints the figures of all models.
+
+    Raises:
+        RuntimeError: if the child process fails.
+    """
     child = multiprocessing.get_context("spawn").Process(target=_bench)
     child.start()
     child.join()
@@ -59,44 +63,44 @@ def _bench() -> None:
 
 
 def bench_model(folder: Path) -> None:
-    """One model in both precisions, and what `auto` makes of it."""
+    """Measures one model in both precisions and prints what precision `auto` selects."""
     models = {name: load(folder, name) for name in (FLOAT32, OTHER)}
     rates: dict[str, list[float]] = {name: [] for name in models}
-    with streams() as threads:
+    with workers() as threads:
         for number in range(-1, ROUNDS):
             for name in sorted(models, reverse=bool(number % 2)):
                 rate = images_per_second(threads, models[name])
-                if number >= 0:  # before that, buffers are made
+                if number >= 0:  # the round before allocates buffers
                     rates[name].append(rate)
-    tell_rates(folder.parent.name, models, rates)
-    tell_agreement(models, "photographs", sorted(PICTURES.glob("*.jpg")))
-    tell_agreement(models, "digits", sorted(PICTURES.glob("digits/*.png")))
+    print_rates(folder.parent.name, models, rates)
+    print_agreement(models, "photographs", sorted(PICTURES.glob("*.jpg")))
+    print_agreement(models, "digits", sorted(PICTURES.glob("digits/*.png")))
     for model in models.values():
         model.close()
-    tell_auto(folder)
+    print_automatic_choice(folder)
 
 
 def load(folder: Path, precision: str) -> Model:
-    """A version with its own best batch size."""
+    """Loads a version, which determines its own best batch size."""
     version = VersionFolder(folder.parent.name, int(folder.name), folder)
     (model,) = load_on_each(version, {CPU: CoreShare(CPU, 0)}, 0, precision=precision)
     return model
 
 
-def streams() -> ThreadPoolExecutor:
-    """The threads that run batches side by side, each on its part of the cores."""
+def workers() -> ThreadPoolExecutor:
+    """Returns threads that run batches at the same time, each on its share of the cores."""
     count = default_streams(CPU)
     return ThreadPoolExecutor(count, initializer=CoreShare(CPU, 0).take, initargs=(count - 1,))
 
 
 def images_per_second(threads: ThreadPoolExecutor, model: Model) -> float:
-    """What all streams make of the photographs in a spell, in the model's largest batches."""
+    """Returns the throughput of all threads on the photographs, in batches of the model's largest size."""
     pictures = decoded(sorted(PICTURES.glob("*.jpg")), model.manifest.input)
     batch = list(islice(cycle(pictures), model.max_batch_size))
-    return sum(threads.map(partial(_spell, model), [batch] * default_streams(CPU)))
+    return sum(threads.map(partial(_run_batches, model), [batch] * default_streams(CPU)))
 
 
-def _spell(model: Model, batch: Sequence[Pixels]) -> float:
+def _run_batches(model: Model, batch: Sequence[Pixels]) -> float:
     runs, started = 0, time.perf_counter()
     while (elapsed := time.perf_counter() - started) < SECONDS:
         model.run(batch, 5)
@@ -105,29 +109,29 @@ def _spell(model: Model, batch: Sequence[Pixels]) -> float:
 
 
 def decoded(paths: Sequence[Path], spec: InputSpec) -> list[Pixels]:
-    """Pictures as the model takes them."""
+    """Returns images as the model takes them."""
     return [decode(EncodedImage(path.read_bytes()), spec, 10**8) for path in paths]
 
 
-def tell_rates(name: str, models: dict[str, Model], rates: dict[str, list[float]]) -> None:
-    """Prints how fast both are, and the ratio of each pair."""
-    told = ", ".join(
+def print_rates(name: str, models: dict[str, Model], rates: dict[str, list[float]]) -> None:
+    """Prints the speed of both precisions and the ratio of each pair."""
+    figures = ", ".join(
         f"{each} {median(rates[each]):.0f} images/s (batch {model.max_batch_size})" for each, model in models.items()
     )
     ratios = [other / plain for other, plain in zip(rates[OTHER], rates[FLOAT32], strict=True)]
-    print(f"  {name}: {told}")
+    print(f"  {name}: {figures}")
     print(f"    {OTHER} : {FLOAT32} = {median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f} (at least 1.5)")
 
 
-def tell_agreement(models: dict[str, Model], kind: str, paths: Sequence[Path]) -> None:
-    """Prints how the answers to some pictures compare."""
+def print_agreement(models: dict[str, Model], kind: str, paths: Sequence[Path]) -> None:
+    """Compares the answers of both precisions to some images."""
     pictures = decoded(paths, models[FLOAT32].manifest.input)
     plain, other = ([model.answer([picture])[0] for picture in pictures] for model in models.values())
     print(f"    {kind}: {compare(other, plain)}")
 
 
-def tell_auto(folder: Path) -> None:
-    """Prints what `auto` takes, why, and how long such a load takes."""
+def print_automatic_choice(folder: Path) -> None:
+    """Prints what precision `auto` selects, why, and how long such a load takes."""
     started = time.perf_counter()
     model = load(folder, "auto")
     seconds = time.perf_counter() - started

@@ -1,141 +1,124 @@
-"""A minute of callers that cancel, send rubbish and hurry, over three models of which one raises now and then."""
+"""A minute of callers who cancel, send corrupt images or give too little time, to three models of which one fails."""
 
 import io
-import os
 import shutil
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.common.report import Finding, at_most, only_told, tell
-from benchmarks.overload.chaos_callers import Chaos, Known, Outcomes, Sample, answers_at_rest, run_chaos
-from benchmarks.overload.environment import EXTRA_REPOSITORY, HEAVY, LIGHT, REPOSITORY, Ground, processes, server_of
+from benchmarks.common.process_footprint import ProcessFootprint
+from benchmarks.common.report import Finding, at_most, informational, print_findings
+from benchmarks.overload.chaos_callers import ChaosLoad, Outcomes, Reference, Sample, answers_at_rest, run_chaos
+from benchmarks.overload.environment import (
+    EXTRA_REPOSITORY,
+    LARGE_MODEL,
+    REPOSITORY,
+    SMALL_MODEL,
+    Environment,
+    process_pool,
+    start_server,
+)
 from linnaeus.server.rpc.child_server import ServerProcess
 
-FRAGILE = "fragile"
+FAILING_MODEL = "failing"
 CALLERS = 32
-# The C library gives memory back when it sees fit: between equal turns a sound server's swings by a third. The most
-# that it held after a turn is what it is compared to, so that only growth beyond its own swing counts.
-SETTLING_TURNS, SETTLING_SECONDS = 4, 6.0
+# The C library returns memory when it sees fit: between equal runs that of a sound server varies by a third. Growth is
+# measured from the highest footprint of the preparatory runs, so that only growth beyond that variation counts.
+PREPARATORY_RUNS, PREPARATORY_SECONDS = 4, 6.0
 SETTLED_SECONDS = 2.0
-# Threads and connections of what has ended take a moment to go.
+# Ended threads and connections take a moment to disappear.
 REST_SECONDS = 10.0
 MOST_MORE = 2
 MOST_MEMORY_GROWTH = 0.05
-_TURNS = (0, 90, 180, 270)
+_ROTATIONS = (0, 90, 180, 270)
 
 
-@dataclass(frozen=True, slots=True)
-class Footprint:
-    """What a process holds: threads, open descriptors, and bytes of resident memory."""
-
-    threads: int
-    descriptors: int
-    resident_bytes: int
-
-    @classmethod
-    def of(cls, pid: int) -> "Footprint":
-        """Reads it from /proc."""
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-        status = dict(line.split(":", 1) for line in lines)
-        resident = 1024 * int(status["VmRSS"].split()[0])
-        return cls(int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")), resident)
-
-    def __str__(self) -> str:
-        return f"{self.threads} threads, {self.descriptors} descriptors, {self.resident_bytes / 1e6:.0f} MB"
-
-    def is_near(self, other: "Footprint") -> bool:
-        """Whether this is within the bounds of that."""
-        near = abs(self.threads - other.threads) <= MOST_MORE and abs(self.descriptors - other.descriptors) <= MOST_MORE
-        return near and self.memory_growth(other) <= MOST_MEMORY_GROWTH
-
-    def memory_growth(self, before: "Footprint") -> float:
-        """How much more memory this is, as a share."""
-        return self.resident_bytes / before.resident_bytes - 1.0
-
-
-def chaos(ground: Ground) -> list[Finding]:
-    """First a while of the same, so that the footprint is compared to that of a server that has worked."""
-    with server_of(f"{LIGHT},{HEAVY},{FRAGILE}", _repository()) as server, processes(1) as pool:
-        samples = _samples(ground)
-        known = pool.submit(answers_at_rest, server.target, samples).result()
-        settling, footprints = [], []
-        for seed in range(SETTLING_TURNS):
-            settling.append(_run(pool, server, samples, known, SETTLING_SECONDS, seed))
-            footprints.append(_at_rest(server))
+def chaos(environment: Environment) -> list[Finding]:
+    """Runs the load for a while and then in earnest, so that footprints of a server that has worked are compared."""
+    with start_server(f"{SMALL_MODEL},{LARGE_MODEL},{FAILING_MODEL}", _repository()) as server, process_pool(1) as pool:
+        samples = _samples(environment)
+        references = pool.submit(answers_at_rest, server.target, samples).result()
+        outcomes, footprints = [], []
+        for seed in range(PREPARATORY_RUNS):
+            outcomes.append(_run(pool, server, samples, references, PREPARATORY_SECONDS, seed))
+            footprints.append(_footprint_at_rest(server))
         before = max(footprints, key=lambda each: each.resident_bytes)
-        outcomes = _run(pool, server, samples, known, ground.chaos_seconds, seed=SETTLING_TURNS)
-        after = _at_rest(server, before)
+        outcomes.append(_run(pool, server, samples, references, environment.chaos_seconds, seed=PREPARATORY_RUNS))
+        after = _footprint_at_rest(server, before)
         raised = sum("failed on a batch of" in str(entry.get("message", "")) for entry in server.logs)
-    _tell_outcomes(outcomes, raised)
-    findings = [only_told("the server before", str(before)), only_told("the server after", str(after))]
-    findings += _outcome_findings([*settling, outcomes], raised) + _footprint_findings(before, after)
-    tell(f"Chaos ({ground.chaos_seconds:g} s, {CALLERS} callers)", findings)
+    _print_outcomes(outcomes[-1], raised)
+    findings = [informational("the server before", str(before)), informational("the server after", str(after))]
+    findings += _outcome_findings(outcomes, raised) + _footprint_findings(before, after)
+    print_findings(f"Chaos ({environment.chaos_seconds:g} s, {CALLERS} callers)", findings)
     return findings
 
 
 def _repository() -> Path:
-    """The two models as they are, and the small one wrapped so that it raises."""
-    from benchmarks.overload.faulty_models import (
-        export_fragile,  # imports torch, which the processes that send can do without
-    )
+    """Writes a repository of the two models and of the small one wrapped so that it fails now and then."""
+    from benchmarks.overload.faulty_models import export_failing  # imports torch, which callers' processes must not
 
     repository = EXTRA_REPOSITORY / "chaos"
-    for name in (LIGHT, HEAVY):
+    for name in (SMALL_MODEL, LARGE_MODEL):
         shutil.copytree(REPOSITORY / name, repository / name)
-    export_fragile(REPOSITORY / LIGHT / "1", FRAGILE, repository)
+    export_failing(REPOSITORY / SMALL_MODEL / "1", FAILING_MODEL, repository)
     return repository
 
 
-def _samples(ground: Ground) -> list[Sample]:
-    """Every picture turned four ways, for each of the models it is made for, so that answers can be told apart."""
-    photographs = [turned for path in ground.photographs for turned in _turned(path, "JPEG")]
-    digits = [turned for path in ground.digits for turned in _turned(path, "PNG")]
-    return [Sample(HEAVY, each) for each in photographs] + [
-        Sample(model, each) for model in (LIGHT, FRAGILE) for each in digits
+def _samples(environment: Environment) -> list[Sample]:
+    """Returns each image in four rotations for each model that fits it, so that answers can be told apart."""
+    photographs = [rotated for path in environment.photographs for rotated in _rotations(path, "JPEG")]
+    digits = [rotated for path in environment.digits for rotated in _rotations(path, "PNG")]
+    return [Sample(LARGE_MODEL, each) for each in photographs] + [
+        Sample(model, each) for model in (SMALL_MODEL, FAILING_MODEL) for each in digits
     ]
 
 
-def _turned(path: Path, file_format: str) -> list[bytes]:
-    made = []
+def _rotations(path: Path, file_format: str) -> list[bytes]:
+    encoded = []
     with Image.open(path) as image:
-        for angle in _TURNS:
+        for angle in _ROTATIONS:
             file = io.BytesIO()
             image.rotate(angle, expand=True).save(file, file_format)
-            made.append(file.getvalue())
-    return made
+            encoded.append(file.getvalue())
+    return encoded
 
 
 def _run(
     pool: ProcessPoolExecutor,
     server: ServerProcess,
     samples: Sequence[Sample],
-    known: Sequence[Known],
+    references: Sequence[Reference],
     seconds: float,
     seed: int,
 ) -> Outcomes:
-    order = Chaos(target=server.target, samples=samples, known=known, callers=CALLERS, seconds=seconds, seed=seed)
-    return pool.submit(run_chaos, order).result()
+    load = ChaosLoad(
+        target=server.target, samples=samples, references=references, callers=CALLERS, seconds=seconds, seed=seed
+    )
+    return pool.submit(run_chaos, load).result()
 
 
-def _at_rest(server: ServerProcess, before: Footprint | None = None) -> Footprint:
-    """The footprint after a short rest; with `before`, once it is near that, or else has had time to become so."""
+def _footprint_at_rest(server: ServerProcess, before: ProcessFootprint | None = None) -> ProcessFootprint:
+    """Returns the footprint after a short rest; with `before`, waits longer while it differs from that."""
     end = time.monotonic() + (SETTLED_SECONDS if before is None else REST_SECONDS)
     while time.monotonic() < end:
         time.sleep(1.0)
-        now = Footprint.of(server.child.pid)
-        if before is not None and now.is_near(before):
+        now = ProcessFootprint.of(server.child.pid)
+        if before is not None and _is_within_bounds(now, before):
             break
     return now
 
 
-def _tell_outcomes(outcomes: Outcomes, raised: int) -> None:
-    told = ", ".join(f"{kind} {code} {calls}" for (kind, code), calls in sorted(outcomes.codes.items()))
-    print(f"\n{outcomes.codes.total()} calls: {told}; {raised} batches raised")
+def _is_within_bounds(now: ProcessFootprint, before: ProcessFootprint) -> bool:
+    more = max(abs(now.threads - before.threads), abs(now.descriptors - before.descriptors))
+    return more <= MOST_MORE and now.memory_growth(before) <= MOST_MEMORY_GROWTH
+
+
+def _print_outcomes(outcomes: Outcomes, raised: int) -> None:
+    counts = ", ".join(f"{kind} {code} {calls}" for (kind, code), calls in sorted(outcomes.codes.items()))
+    print(f"\n{outcomes.codes.total()} calls: {counts}; {raised} batches raised")
     for sentence in outcomes.examples:
         print(f"  {sentence}")
 
@@ -151,7 +134,7 @@ def _outcome_findings(all_outcomes: Sequence[Outcomes], raised: int) -> list[Fin
     ]
 
 
-def _footprint_findings(before: Footprint, after: Footprint) -> list[Finding]:
+def _footprint_findings(before: ProcessFootprint, after: ProcessFootprint) -> list[Finding]:
     growth = 100 * after.memory_growth(before)
     return [
         at_most("threads, more or fewer", MOST_MORE, abs(after.threads - before.threads), digits=0),

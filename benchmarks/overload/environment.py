@@ -1,4 +1,4 @@
-"""What all parts of the overload benchmark stand on: pictures, servers and processes."""
+"""What the parts of the overload benchmark share: images, servers, and processes for callers."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -8,28 +8,29 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from benchmarks.common.h2load import UnaryCall
-from benchmarks.common.load_tester import under_load
+from benchmarks.common.load_tester import measure_closed_loop
 from linnaeus.client.load.calls import SERVICE
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 
 REPOSITORY = Path("model-repository")
-# Made anew each time; it must not turn up among the models that `make serve` serves.
+# Written anew by each run; it must not be among the models that `make serve` serves.
 EXTRA_REPOSITORY = Path("runs/bench-overload")
-HEAVY, LIGHT = "efficientnet_lite0", "lenet"
+LARGE_MODEL, SMALL_MODEL = "efficientnet_lite0", "lenet"
+# Between the start of a process of callers and its first call.
 START_SECONDS = 1.0
-WARMING_CALLERS, WARMING_SECONDS = 64, 2.0
+WARMUP_CALLERS, WARMUP_SECONDS = 64, 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """What a part is given.
+class Environment:
+    """What a part runs with.
 
     Attributes:
         photographs: JPEGs of 500x375.
         digits: the bundled PNGs.
-        folder: for files of the run, removed at its end.
+        folder: for files of the run; removed at its end.
         rounds: of the measurements that are taken in turns.
         chaos_seconds: how long the chaos lasts.
         model, repository: what the capacity and the rates are measured with.
@@ -45,28 +46,34 @@ class Ground:
 
 
 @contextmanager
-def server_of(models: str, repository: Path = REPOSITORY, trace: Path | None = None) -> Iterator[ServerProcess]:
-    """A server of these models, separated by commas; it writes a trace where it can and shall."""
+def start_server(models: str, repository: Path = REPOSITORY, event_log: Path | None = None) -> Iterator[ServerProcess]:
+    """Runs a server.
+
+    Args:
+        models: their names, separated by commas.
+        repository: where they are.
+        event_log: the file for the server's event log, if it can write one; None for no event log.
+    """
     arguments = ["--repository", str(repository), "--models", models]
-    if trace is not None and writes_traces():
-        arguments += ["--trace", str(trace)]
+    if event_log is not None and has_event_log():
+        arguments += ["--trace", str(event_log)]
     with ServerProcess(*arguments) as server:
         yield server
 
 
-def warm(server: ServerProcess, model: str, pictures: tuple[Path, ...]) -> None:
-    """A spell that nobody counts: the first calls of a server are slower than all that follow."""
-    under_load(server, model, pictures, WARMING_CALLERS, WARMING_SECONDS)
-
-
-def writes_traces() -> bool:
-    """Whether this server has the setting."""
+def has_event_log() -> bool:
+    """Returns whether the server has the setting `trace`; earlier versions, for comparison, have not."""
     return "trace" in {each.name for each in fields(Settings)}
 
 
+def warm_up(server: ServerProcess, model: str, images: tuple[Path, ...]) -> None:
+    """Sends load that is not measured: the first calls of a server are slower than later ones."""
+    measure_closed_loop(server, model, images, WARMUP_CALLERS, WARMUP_SECONDS)
+
+
 @contextmanager
-def processes(count: int) -> Iterator[ProcessPoolExecutor]:
-    """So many processes that are running and have read their modules."""
+def process_pool(count: int) -> Iterator[ProcessPoolExecutor]:
+    """Runs processes that have already started and imported their modules."""
     with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
         for started in [pool.submit(int) for _ in range(count)]:
             started.result()
@@ -74,14 +81,14 @@ def processes(count: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def classify_call(
-    target: str, model: str, pictures: tuple[Path, ...], number: int, deadline_seconds: float | None = None
+    target: str, model: str, images: tuple[Path, ...], number: int, deadline_seconds: float | None = None
 ) -> UnaryCall:
-    """`Classify` for one of the pictures, another one for each number, as h2load calls it."""
-    image = v1.Image(encoded=pictures[number % len(pictures)].read_bytes())
+    """Returns h2load's call of `Classify` for one of the images, another one for each number."""
+    image = v1.Image(encoded=images[number % len(images)].read_bytes())
     message = v1.ClassifyRequest(image=image, model=model, top_k=1).SerializeToString()
     return UnaryCall(target=target, path=SERVICE + "Classify", message=message, deadline_seconds=deadline_seconds)
 
 
-def contents(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
-    """The files' bytes."""
+def read_files(paths: tuple[Path, ...]) -> tuple[bytes, ...]:
+    """Returns the contents of files."""
     return tuple(path.read_bytes() for path in paths)

@@ -1,7 +1,7 @@
-"""Models that misbehave on purpose: one that can become twice as slow, one that sometimes raises.
+"""Models that misbehave on purpose: one can become twice as slow, one raises now and then.
 
-Each wraps an exported artifact, so that the server treats it as any other. This room imports torch: the processes
-that only send must not import it.
+Each wraps an exported artifact, so that the server treats it like any other. This module imports torch; processes that
+only send requests must not import it.
 """
 
 from pathlib import Path
@@ -15,8 +15,8 @@ from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE, read_manifest
 RAISES_ONE_IN = 50
 
 
-class Slowing(nn.Module):
-    """Runs a model twice if a picture of the batch has a white top left corner; uint8 [N, C, H, W] in."""
+class SlowingModel(nn.Module):
+    """Runs a model twice if an image of the batch has a white top left corner; takes uint8 [N, C, H, W]."""
 
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -27,35 +27,35 @@ class Slowing(nn.Module):
         corners = pixels[:, :, :8, :8].to(torch.float32).mean(dim=[1, 2, 3])
         result: Tensor = self.inner(pixels)
         if float(corners.max()) > 240.0:
-            # Turned round, so that no optimiser finds the same run twice.
+            # Flipped, so that the optimizer cannot merge the two runs.
             result = 0.5 * (result + self.inner(pixels.flip(0)).flip(0))
         return result
 
 
-class Fragile(nn.Module):
-    """Raises on about one batch in fifty; one image alone never does, nor do the blank ones of the warm-up."""
+class FailingModel(nn.Module):
+    """Raises on about one batch in fifty, but never on a single image, nor on the blank images of the warm-up."""
 
     def __init__(self, inner: nn.Module, one_in: int) -> None:
         super().__init__()
         self.inner = inner
-        self.chance = 1.0 / one_in
+        self.probability = 1.0 / one_in
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps pixels to the inner model's probabilities."""
-        if pixels.shape[0] > 1 and bool(pixels.any()) and float(torch.rand([1])) < self.chance:
+        if pixels.shape[0] > 1 and bool(pixels.any()) and float(torch.rand([1])) < self.probability:
             raise RuntimeError("this model fails on purpose")
         result: Tensor = self.inner(pixels)
         return result
 
 
 def export_slowing(source: Path, name: str, repository: Path) -> None:
-    """Writes `<repository>/<name>/1`, the version folder `source` as `Slowing`."""
-    _export(Slowing(_load(source)), source, name, repository)
+    """Writes `<repository>/<name>/1`: the version folder `source` as a `SlowingModel`."""
+    _export(SlowingModel(_load(source)), source, name, repository)
 
 
-def export_fragile(source: Path, name: str, repository: Path) -> None:
-    """Writes `<repository>/<name>/1`, the version folder `source` as `Fragile`."""
-    _export(Fragile(_load(source), RAISES_ONE_IN), source, name, repository)
+def export_failing(source: Path, name: str, repository: Path) -> None:
+    """Writes `<repository>/<name>/1`: the version folder `source` as a `FailingModel`."""
+    _export(FailingModel(_load(source), RAISES_ONE_IN), source, name, repository)
 
 
 def _load(folder: Path) -> nn.Module:

@@ -1,7 +1,7 @@
 """Callers on gRPC's asyncio client for what neither h2load nor the load tester does.
 
-They change images during a run, cancel calls, and may be killed. Each function is meant to run in a process of its own,
-so that one loop does not delay another. Nothing here judges the outcome of a call.
+They change images during a run, cancel calls, or are killed. Each function is meant to run in a process of its own, so
+that one event loop does not delay another. Nothing here judges the outcome of a call.
 """
 
 import asyncio
@@ -22,22 +22,22 @@ OK = grpc.StatusCode.OK.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Crowd:
-    """Who calls what.
+class LoadSpec:
+    """What is called, and how long.
 
     Attributes:
         target: the server's address.
-        model: that all call.
-        pictures: encoded, sent in turn.
-        start: seconds of `time.monotonic`; a crowd that is ready later begins at once.
+        model: its name.
+        images: encoded, sent in turn.
+        start: seconds of `time.monotonic`; callers that are ready later begin at once.
         seconds: how long new calls are sent.
-        deadline_seconds: of each call; None sends none.
-        seed: of all chance.
+        deadline_seconds: of each call; None for no deadline.
+        seed: of the random moments.
     """
 
     target: str
     model: str
-    pictures: tuple[bytes, ...]
+    images: tuple[bytes, ...]
     start: float
     seconds: float
     deadline_seconds: float | None = None
@@ -45,87 +45,87 @@ class Crowd:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One call that ended: when it was meant to be sent and when it ended (`time.monotonic`), and its status code."""
+class CallOutcome:
+    """A call that ended: the planned send time and the end (seconds of `time.monotonic`), and the status name."""
 
     intended: float
     ended: float
     code: str
 
 
-def open_loop(crowd: Crowd, rate: float, change_every: tuple[float, ...] = ()) -> list[Call]:
-    """Poisson arrivals, sent whatever becomes of those before.
+def open_loop(load: LoadSpec, rate: float, phase_seconds: tuple[float, ...] = ()) -> list[CallOutcome]:
+    """Sends Poisson arrivals whatever becomes of earlier calls.
 
     Args:
-        crowd: with as many pictures for each phase as for the others, the phases one after another.
+        load: its images are those of all phases one after another, the same number for each phase.
         rate: calls a second.
-        change_every: seconds of each phase but the last.
+        phase_seconds: duration of each phase but the last; empty for a single phase.
     """
-    return asyncio.run(_open_loop(crowd, rate, change_every))
+    return asyncio.run(_open_loop(load, rate, phase_seconds))
 
 
-async def _open_loop(crowd: Crowd, rate: float, change_every: tuple[float, ...]) -> list[Call]:
-    messages = bodies(crowd)
-    each_phase = len(messages) // (len(change_every) + 1)
-    chance, moment, place = random.Random(crowd.seed), crowd.start, 0
-    async with connected(crowd.target) as classify, asyncio.TaskGroup() as calls:
+async def _open_loop(load: LoadSpec, rate: float, phase_seconds: tuple[float, ...]) -> list[CallOutcome]:
+    messages = _request_messages(load)
+    each_phase = len(messages) // (len(phase_seconds) + 1)
+    random_source, moment, place = random.Random(load.seed), load.start, 0
+    async with connect(load.target) as classify, asyncio.TaskGroup() as calls:
         tasks = []
-        while (moment := moment + chance.expovariate(rate)) < crowd.start + crowd.seconds:
-            await pause_until(moment)
-            body = messages[each_phase * phase_at(moment - crowd.start, change_every) + place % each_phase]
-            tasks.append(calls.create_task(_call(classify, body, moment, crowd.deadline_seconds)))
+        while (moment := moment + random_source.expovariate(rate)) < load.start + load.seconds:
+            await sleep_until(moment)
+            message = messages[each_phase * phase_index(moment - load.start, phase_seconds) + place % each_phase]
+            tasks.append(calls.create_task(_call(classify, message, moment, load.deadline_seconds)))
             place += 1
     return [task.result() for task in tasks]
 
 
-def cancelling(crowd: Crowd, callers: int, within_seconds: float) -> list[Call]:
-    """Closed loop of callers who cancel each call at a uniformly random moment and send the next one at once."""
-    return asyncio.run(_cancelling(crowd, callers, within_seconds))
+def cancelling(load: LoadSpec, callers: int, within_seconds: float) -> list[CallOutcome]:
+    """Runs a closed loop of callers who cancel each call at a uniformly random moment within `within_seconds`."""
+    return asyncio.run(_cancelling(load, callers, within_seconds))
 
 
-async def _cancelling(crowd: Crowd, callers: int, within_seconds: float) -> list[Call]:
-    messages, ended = cycle(bodies(crowd)), list[Call]()
+async def _cancelling(load: LoadSpec, callers: int, within_seconds: float) -> list[CallOutcome]:
+    messages, ended = cycle(_request_messages(load)), list[CallOutcome]()
 
     async def caller(number: int) -> None:
-        chance = random.Random(f"{crowd.seed} {number}")
-        while (started := time.monotonic()) < crowd.start + crowd.seconds:
-            call = classify(next(messages), timeout=crowd.deadline_seconds)
-            timer = asyncio.get_running_loop().call_later(chance.uniform(0, within_seconds), call.cancel)
+        random_source = random.Random(f"{load.seed} {number}")
+        while (started := time.monotonic()) < load.start + load.seconds:
+            call = classify(next(messages), timeout=load.deadline_seconds)
+            timer = asyncio.get_running_loop().call_later(random_source.uniform(0, within_seconds), call.cancel)
             code: grpc.StatusCode = await call.code()
             timer.cancel()
-            ended.append(Call(started, time.monotonic(), code.name))
+            ended.append(CallOutcome(started, time.monotonic(), code.name))
 
-    async with connected(crowd.target) as classify:
-        await pause_until(crowd.start)
+    async with connect(load.target) as classify:
+        await sleep_until(load.start)
         await asyncio.gather(*(caller(number) for number in range(callers)))
     return ended
 
 
-def phase_at(offset: float, change_every: tuple[float, ...]) -> int:
-    """The number, from 0, of the phase that holds so many seconds after the start."""
-    ends = [sum(change_every[: place + 1]) for place in range(len(change_every))]
+def phase_index(offset: float, phase_seconds: tuple[float, ...]) -> int:
+    """Returns the index of the phase at `offset` seconds after the start."""
+    ends = [sum(phase_seconds[: place + 1]) for place in range(len(phase_seconds))]
     return sum(offset >= end for end in ends)
 
 
-async def _call(classify: Any, body: bytes, intended: float, deadline_seconds: float | None) -> Call:
-    code: grpc.StatusCode = await classify(body, timeout=deadline_seconds).code()
-    return Call(intended, time.monotonic(), code.name)
+async def _call(classify: Any, message: bytes, intended: float, deadline_seconds: float | None) -> CallOutcome:
+    code: grpc.StatusCode = await classify(message, timeout=deadline_seconds).code()
+    return CallOutcome(intended, time.monotonic(), code.name)
 
 
 @asynccontextmanager
-async def connected(target: str) -> AsyncIterator[Any]:
-    """A connection's `Classify`, which takes bytes and gives bytes."""
+async def connect(target: str) -> AsyncIterator[Any]:
+    """Opens a connection and yields its `Classify`, which maps serialized requests to serialized responses."""
     async with grpc.aio.insecure_channel(target, options=CHANNEL_OPTIONS) as channel:
         await channel.channel_ready()
         yield channel.unary_unary(SERVICE + "Classify")
 
 
-async def pause_until(moment: float) -> None:
-    """Sleeps, but lets others run in any case."""
+async def sleep_until(moment: float) -> None:
+    """Sleeps until a moment of `time.monotonic`; lets other tasks run even if it has passed."""
     await asyncio.sleep(max(moment - time.monotonic(), 0.0))
 
 
-def bodies(crowd: Crowd) -> list[bytes]:
-    """A `ClassifyRequest` for each picture."""
-    requests = (v1.ClassifyRequest(image=v1.Image(encoded=each), model=crowd.model, top_k=1) for each in crowd.pictures)
+def _request_messages(load: LoadSpec) -> list[bytes]:
+    """Returns a serialized `ClassifyRequest` for each image."""
+    requests = (v1.ClassifyRequest(image=v1.Image(encoded=each), model=load.model, top_k=1) for each in load.images)
     return [request.SerializeToString() for request in requests]

@@ -1,4 +1,4 @@
-"""A gRPC server that refuses every call at once and does nothing else: what that costs before a line of ours runs."""
+"""A gRPC server that refuses every call at once: the cost of a refusal without any code of this project."""
 
 import asyncio
 import multiprocessing
@@ -12,12 +12,12 @@ import grpc
 
 @contextmanager
 def rejecting_server() -> Iterator[str]:
-    """Its address; a process of its own."""
+    """Runs the server in a process of its own and yields its address."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     child = context.Process(target=_main, args=(theirs,), daemon=True)
     child.start()
-    theirs.close()  # so that a child that dies is noticed
+    theirs.close()  # otherwise `recv` would not notice that the child has ended
     try:
         yield ours.recv()
     finally:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from benchmarks.common.images import digits, photographs
 from benchmarks.peers.request_bodies import Subject
 from benchmarks.peers.triton_repository import Tuning
-from benchmarks.serving.__main__ import digits, photographs
 
 
 @dataclass(frozen=True, slots=True)
