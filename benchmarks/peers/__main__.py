@@ -1,107 +1,108 @@
-"""`make bench-peers`: the same pictures and the same model through Linnaeus and through NVIDIA's tritonserver.
+"""`make bench-peers`: the same images and the same model through Linnaeus and through NVIDIA's tritonserver.
 
-Both run on this machine at the same time, and one of them works while the other idles; all ways to call them are
-measured in turns and told as the median of all rounds. Both get the same bytes of KServe v2 from the same caller, one
-process with one connection, which shares the cores with them; Linnaeus is called in its own API besides. Every answer
-is compared with what both said beforehand. docs/decisions/0017-peers.md tells what makes the comparison fair.
+    .venv/bin/python -m benchmarks.peers [MODEL ...] [--rounds 9]
+
+Both servers run on this machine at the same time, and one of them idles while the other one is measured. All scenarios
+are measured in turns; printed figures are medians over all rounds. Both servers get the same KServe v2 messages from
+the same load generator with one connection, which shares the cores with them: h2load, or gRPC's own client for streams.
+Linnaeus is called in its own API as well. The servers' answers are compared before the first round and checked during
+the others. docs/decisions/0017-peers.md explains what makes the comparison fair.
 """
 
+import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.common.h2load import H2loadMissing, find_h2load
 from benchmarks.common.process_usage import memory_bytes
-from benchmarks.peers.measurement import Spell, Way, measure
-from benchmarks.peers.report import tell_ways
-from benchmarks.peers.request_bodies import Subject, batch_job, classify_job, kserve_job, stream_job
-from benchmarks.peers.servers import Contender, agreed, linnaeus, tritonserver
-from benchmarks.peers.triton_server import ENVIRONMENT, Triton, Unavailable
-from benchmarks.peers.workloads import CONTESTS, Contest, subject_of
+from benchmarks.common.rounds import rotated
+from benchmarks.peers.measurement import Measurement, Scenario, measure
+from benchmarks.peers.report import print_scenarios
+from benchmarks.peers.scenarios import scenario_groups
+from benchmarks.peers.servers import RunningServer, agreed_classes, linnaeus, tritonserver
+from benchmarks.peers.triton_installation import ENVIRONMENT, TritonInstallation, Unavailable
+from benchmarks.peers.workloads import WORKLOADS, Workload, load_samples
 
 ROUNDS = 9
-BATCH = 32
 
 
-def groups(contest: Contest, subject: Subject, ours: Contender, theirs: Contender) -> Iterator[tuple[str, list[Way]]]:
-    """What is compared with one another; the first way of a group is the one that others are held against."""
-    for callers in contest.callers:
-        single = kserve_job(subject)
-        yield (
-            f"{callers} caller{'s' * (callers > 1)}",
-            [
-                Way(theirs, "KServe", single, callers),
-                Way(ours, "KServe", single, callers),
-                Way(ours, "Classify", classify_job(subject), callers),
-            ],
-        )
-    if contest.many:
-        callers = contest.callers[-1]
-        pairs, stream = kserve_job(subject, BATCH), kserve_job(subject, streaming=True)
-        yield (
-            f"many images by one caller: {callers} under way, or two messages of {BATCH}",
-            [
-                Way(theirs, "KServe", kserve_job(subject), callers),
-                Way(theirs, f"KServe, [{BATCH}]", pairs, 2),
-                Way(theirs, "KServe, streamed", stream, callers),
-                Way(ours, f"KServe, [{BATCH}]", pairs, 2),
-                Way(ours, "KServe, streamed", stream, callers),
-                Way(ours, f"ClassifyBatch of {BATCH}", batch_job(subject, BATCH), 2),
-                Way(ours, "StreamClassify", stream_job(subject), callers),
-            ],
-        )
+def main(arguments: Sequence[str] | None = None, environment: Path = ENVIRONMENT) -> int:
+    """Returns 0 even if tritonserver or h2load is missing: then there is nothing to compare.
 
-
-def compare(triton: Triton, contest: Contest) -> None:
-    """Runs a contest and prints it."""
-    with ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        theirs = opened.enter_context(tritonserver(triton, contest.version, contest.tuning, contest.takes_pixels))
-        ours = opened.enter_context(linnaeus(contest.version))
-        subject = subject_of(contest, folder)
-        subject = replace(subject, best=agreed(subject, [ours, theirs]))
-        named = dict(groups(contest, subject, ours, theirs))
-        spells = take_turns([way for ways in named.values() for way in ways], contest.seconds)
-        tell(contest, (theirs, ours), {name: {way: spells[way] for way in ways} for name, ways in named.items()})
-
-
-def take_turns(ways: list[Way], seconds: float) -> dict[Way, list[Spell]]:
-    """All ways in every round, each round from another one on, after a spell of each that nobody counts."""
-    for way in ways:
-        measure(way, seconds)
-    spells: dict[Way, list[Spell]] = {way: [] for way in ways}
-    for number in range(ROUNDS):
-        start = number % len(ways)
-        for way in ways[start:] + ways[:start]:
-            spells[way].append(measure(way, seconds))
-    return spells
-
-
-def tell(contest: Contest, contenders: tuple[Contender, ...], spells: dict[str, dict[Way, list[Spell]]]) -> None:
-    """Prints a contest."""
-    print(f"\n{contest.version.parent.name}, {contest.what}, {ROUNDS} rounds in turns, medians:")
-    for each in contenders:
-        print(
-            f"  {each.name}: from start to serving {each.start_seconds:.1f} s, resident "
-            f"{memory_bytes(each.process) / 1e6:.0f} MB, idle {100 * each.idle_cores():.1f} % of a core"
-        )
-    for name, ways in spells.items():
-        print(f"  {name}")
-        tell_ways(ways)
-
-
-def main(environment: Path = ENVIRONMENT) -> int:
-    """Returns 0 as well where there is no tritonserver: then there is nothing to compare."""
+    Args:
+        arguments: of the command line; None for those of this process.
+        environment: the virtual environment with tritonserver.
+    """
+    options = _options(arguments)
     try:
-        triton = Triton(environment)
-    except Unavailable as reason:
+        installation = TritonInstallation(environment)
+        find_h2load()
+    except (Unavailable, H2loadMissing) as reason:
         print(f"skipped: {reason}")
         return 0
-    for contest in CONTESTS:
-        compare(triton, contest)
+    for workload in WORKLOADS:
+        if workload.model in options.models:
+            compare(installation, workload, options.rounds)
     return 0
+
+
+def compare(installation: TritonInstallation, workload: Workload, rounds: int) -> None:
+    """Measures a workload on both servers and prints the figures."""
+    with ExitStack() as opened:
+        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
+        triton = tritonserver(installation, workload.version, workload.tuning, workload.takes_pixels)
+        theirs, ours = opened.enter_context(triton), opened.enter_context(linnaeus(workload.version))
+        samples = load_samples(workload, folder)
+        samples = replace(samples, expected=agreed_classes(samples, [ours, theirs]))
+        groups = scenario_groups(workload, samples, ours, theirs)
+        scenarios = [scenario for group in groups.values() for scenario in group]
+        measured = measure_in_turns(scenarios, workload.seconds, rounds)
+        print(f"\n{workload.model}, {workload.what}, {rounds} rounds in turns, medians:")
+        for server in (theirs, ours):
+            _print_server(server)
+        _print_groups(groups, measured)
+
+
+def measure_in_turns(scenarios: Sequence[Scenario], seconds: float, rounds: int) -> dict[Scenario, list[Measurement]]:
+    """Measures each scenario once a round, in an order that rotates; a first round is not counted."""
+    for scenario in scenarios:
+        measure(scenario, seconds, 0)
+    measured: dict[Scenario, list[Measurement]] = {scenario: [] for scenario in scenarios}
+    for number in range(rounds):
+        for scenario in rotated(scenarios, number):
+            measured[scenario].append(measure(scenario, seconds, number))
+    return measured
+
+
+def _print_server(server: RunningServer) -> None:
+    print(
+        f"  {server.name}: from start to serving {server.start_seconds:.1f} s, resident "
+        f"{memory_bytes(server.process) / 1e6:.0f} MB, idle {100 * server.idle_cores():.1f} % of a core"
+    )
+
+
+def _print_groups(groups: Mapping[str, Sequence[Scenario]], measured: Mapping[Scenario, Sequence[Measurement]]) -> None:
+    for name, scenarios in groups.items():
+        print(f"  {name}")
+        print_scenarios({scenario: measured[scenario] for scenario in scenarios})
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    models = [workload.model for workload in WORKLOADS]
+    parser = argparse.ArgumentParser(prog="benchmarks.peers", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(models)}; default: all")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="default: %(default)s")
+    options = parser.parse_args(arguments)
+    if unknown := [model for model in options.models if model not in models]:
+        parser.error(f"there is no workload of {unknown[0]}; there are: {', '.join(models)}")
+    if options.rounds < 1:
+        parser.error("--rounds must be at least 1")
+    options.models = options.models or models
+    return options
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""tritonserver's repository: a model of Linnaeus's repository as a model of its Python backend."""
+"""Writes tritonserver's repository: a model of Linnaeus's repository as a model of the Python backend."""
 
 import json
 import shutil
@@ -12,16 +12,16 @@ BACKEND = Path(__file__).with_name("triton_python_backend.py")
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How tritonserver is to run a model.
+    """How tritonserver runs a model.
 
     Attributes:
         instances: processes that each run one batch at a time.
-        threads: torch's, in each of them.
-        decoders: threads that decode a batch's pictures, in each of them.
-        form: of the module; see `peers_backend.load`.
+        threads: of torch, in each instance.
+        decoders: threads that decode the images of a batch, in each instance.
+        form: of the module; see `triton_python_backend.load`.
         max_batch_size: the largest batch that its dynamic batching forms.
-        queue_delay_microseconds: how long it waits for a batch to become full.
-        spin_count: how often one of torch's threads looks for its next work before it sleeps; None: torch's own.
+        queue_delay_microseconds: how long it waits for a full batch.
+        spin_count: how often one of OpenMP's threads polls for work before it sleeps; None for its default.
     """
 
     instances: int = 1
@@ -33,12 +33,12 @@ class Tuning:
     spin_count: int | None = None
 
     def variables(self) -> dict[str, str]:
-        """Of the environment that tritonserver is started with."""
+        """Returns environment variables for tritonserver."""
         return {} if self.spin_count is None else {"GOMP_SPINCOUNT": str(self.spin_count)}
 
 
 def write_backends(folder: Path, backends: Path, stub: Path) -> None:
-    """Makes a folder of tritonserver's backends: the Python backend of `backends` with this stub, its interpreter."""
+    """Writes a folder of backends: the Python backend of `backends` with this stub, which runs its interpreter."""
     python = folder / "python"
     python.mkdir(parents=True)
     for file in [*(backends / "python").iterdir(), stub]:
@@ -52,7 +52,7 @@ def write_repository(folder: Path, version: Path, tuning: Tuning, takes_pixels: 
         folder: tritonserver's repository.
         version: the version folder of the model in Linnaeus's repository.
         tuning: how it is run.
-        takes_pixels: whether its input is pixels, not encoded pictures.
+        takes_pixels: whether its input is pixels instead of encoded images.
     """
     name = version.parent.name + (".pixels" if takes_pixels else "")
     model = folder / name
@@ -65,8 +65,8 @@ def write_repository(folder: Path, version: Path, tuning: Tuning, takes_pixels: 
 def _configuration(name: str, version: Path, tuning: Tuning, takes_pixels: bool) -> str:
     manifest = json.loads((version / MANIFEST_FILE).read_text(encoding="utf-8"))
     sizes = [manifest["input"][each] for each in ("channels", "height", "width")]
-    taken = ("pixels", "TYPE_UINT8", sizes) if takes_pixels else ("image", "TYPE_STRING", [1])
-    told = {
+    tensor = ("pixels", "TYPE_UINT8", sizes) if takes_pixels else ("image", "TYPE_STRING", [1])
+    parameters = {
         "artifact": (version / MODEL_FILE).resolve(),
         "manifest": (version / MANIFEST_FILE).resolve(),
         "threads": tuning.threads,
@@ -77,13 +77,13 @@ def _configuration(name: str, version: Path, tuning: Tuning, takes_pixels: bool)
         f"name: {_text(name)}",
         'backend: "python"',
         f"max_batch_size: {tuning.max_batch_size}",
-        f"input [ {_tensor(*taken)} ]",
+        f"input [ {_tensor(*tensor)} ]",
         f"output [ {_tensor('probabilities', 'TYPE_FP32', [manifest['classes']])} ]",
         f"instance_group {{ kind: KIND_CPU count: {tuning.instances} }}",
         f"dynamic_batching {{ max_queue_delay_microseconds: {tuning.queue_delay_microseconds} }}",
         *(
             f"parameters {{ key: {_text(key)} value {{ string_value: {_text(value)} }} }}"
-            for key, value in told.items()
+            for key, value in parameters.items()
         ),
     ]
     return "\n".join(lines) + "\n"
@@ -94,5 +94,5 @@ def _tensor(name: str, datatype: str, shape: list[int]) -> str:
 
 
 def _text(value: object) -> str:
-    """As a string of protobuf's text format: JSON's escapes are among its own, as long as all is ASCII."""
+    """Returns a string of protobuf's text format, which has the escapes of ASCII-only JSON."""
     return json.dumps(str(value))

@@ -1,32 +1,33 @@
-"""Which settings serve tritonserver best: `python -m benchmarks.peers.triton_tuning [MODEL …]`.
+"""Finds the settings with which tritonserver is fastest: `python -m benchmarks.peers.triton_tuning [MODEL ...]`.
 
-What it finds stands in `peers_contests`.
-Every choice runs alone, for a few spells with few and with many callers; the machine must be quiet.
+`workloads` has the result. Each setting runs alone, a few times with few and with many callers; the machine must be
+idle otherwise.
 """
 
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from statistics import median
 
-from benchmarks.peers.measurement import Way, measure
-from benchmarks.peers.request_bodies import kserve_job
-from benchmarks.peers.servers import agreed, tritonserver
+from benchmarks.peers.measurement import Measurement, Scenario, measure
+from benchmarks.peers.request_sets import kserve_requests
+from benchmarks.peers.servers import agreed_classes, tritonserver
+from benchmarks.peers.triton_installation import TritonInstallation
 from benchmarks.peers.triton_repository import Tuning
-from benchmarks.peers.triton_server import Triton
-from benchmarks.peers.workloads import CONTESTS, Contest, subject_of
+from benchmarks.peers.workloads import WORKLOADS, Workload, load_samples
 
-SPELLS = 3
+RUNS = 3
+CALLERS = (16, 64)
 FORMS = ("plain", "frozen", "frozen, channels last", "optimized")
 
 
-def choices(contest: Contest) -> Iterator[Tuning]:
-    """First the ways to share the cores, then the forms of the module, then batch sizes and waiting."""
-    best, cores = contest.tuning, len(os.sched_getaffinity(0))
+def candidates(workload: Workload) -> Iterator[Tuning]:
+    """Yields ways to share the cores, then forms of the module, then batch sizes and queue delays."""
+    best, cores = workload.tuning, len(os.sched_getaffinity(0))
     for instances, spin in product((1, cores), (None, 5000)):
         share = cores // instances
         yield replace(best, instances=instances, threads=share, decoders=share, spin_count=spin)
@@ -36,31 +37,37 @@ def choices(contest: Contest) -> Iterator[Tuning]:
     yield from (replace(best, queue_delay_microseconds=delay) for delay in (200, 1000))
 
 
-def try_out(triton: Triton, contest: Contest, tuning: Tuning) -> None:
-    """Prints what one choice gives."""
+def try_tuning(installation: TritonInstallation, workload: Workload, tuning: Tuning) -> None:
+    """Prints the figures of one setting."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        tritonserver(triton, contest.version, tuning, contest.takes_pixels) as server,
+        tritonserver(installation, workload.version, tuning, workload.takes_pixels) as server,
     ):
-        subject = subject_of(contest, Path(folder))
-        subject = replace(subject, best=agreed(subject, [server]))
-        told = []
-        for callers in (16, 64):
-            way = Way(server, "KServe", kserve_job(subject), callers)
-            spells = [measure(way, contest.seconds) for _ in range(1 + SPELLS)][1:]
-            told.append(
-                f"{callers} callers {median(each.rate for each in spells):.0f}/s, p99 "
-                f"{1e3 * median(each.p99 for each in spells):.1f} ms, batch {median(each.batch for each in spells):.1f}"
-            )
-        print(f"{contest.version.parent.name}: {'; '.join(told)}: {tuning}", flush=True)
+        samples = load_samples(workload, Path(folder))
+        samples = replace(samples, expected=agreed_classes(samples, [server]))
+        figures = []
+        for callers in CALLERS:
+            scenario = Scenario(server, "KServe", kserve_requests(samples), callers)
+            measure(scenario, workload.seconds, 0)  # warm-up
+            measured = [measure(scenario, workload.seconds, number) for number in range(RUNS)]
+            figures.append(f"{callers} callers {_figures(measured)}")
+    print(f"{workload.model}: {'; '.join(figures)}: {tuning}", flush=True)
+
+
+def _figures(measured: Sequence[Measurement]) -> str:
+    return (
+        f"{median(each.rate for each in measured):.0f}/s, p99 {1e3 * median(each.p99 for each in measured):.1f} ms, "
+        f"batch {median(each.batch_size for each in measured):.1f}"
+    )
 
 
 def main() -> None:
-    """Tries all, or for the models that the command line names."""
-    triton = Triton()
-    for contest in [each for each in CONTESTS if each.version.parent.name in (sys.argv[1:] or each.version.parts)]:
-        for tuning in dict.fromkeys(choices(contest)):
-            try_out(triton, contest, tuning)
+    """Tries all settings, for all models or for those that the command line names."""
+    installation = TritonInstallation()
+    for workload in WORKLOADS:
+        if not sys.argv[1:] or workload.model in sys.argv[1:]:
+            for tuning in dict.fromkeys(candidates(workload)):
+                try_tuning(installation, workload, tuning)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the servers are compared with: models, pictures, and the settings that serve tritonserver best."""
+"""What the servers are compared with: models, images, and the settings with which tritonserver is fastest."""
 
 import io
 from dataclasses import dataclass
@@ -6,23 +6,23 @@ from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.common.images import digits, photographs
-from benchmarks.peers.request_bodies import Subject
+from benchmarks.common.images import PHOTOGRAPHS, digits, photographs
+from benchmarks.peers.request_sets import Samples
 from benchmarks.peers.triton_repository import Tuning
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
-    """A model and how it is compared.
+class Workload:
+    """A model and how it is called.
 
     Attributes:
         version: its version folder in Linnaeus's repository.
-        takes_pixels: whether pixels are sent, not encoded pictures.
-        what: is sent, as it is printed.
-        callers: of single images, in turn.
-        many: whether batches and streams are compared as well.
-        seconds: how long a spell is, once every caller has had an answer.
-        tuning: how tritonserver runs it; `peers_tuning` found it.
+        takes_pixels: whether pixels are sent instead of encoded images.
+        what: what is sent, as it is printed.
+        callers: numbers of callers of single images.
+        many: whether messages of several images and streams are compared as well.
+        seconds: duration of a measurement.
+        tuning: of tritonserver, as `triton_tuning` found it.
     """
 
     version: Path
@@ -33,42 +33,47 @@ class Contest:
     seconds: float
     tuning: Tuning
 
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return self.version.parent.name
 
-RESNET18 = Contest(
+
+RESNET18 = Workload(
     version=Path("runs/bench/resnet18/1"),
     takes_pixels=False,
-    what="JPEG 500x375",
+    what=PHOTOGRAPHS,
     callers=(1, 16, 64),
     many=False,
-    seconds=1.3,
+    seconds=3.0,
     tuning=Tuning(instances=2, threads=1, decoders=1, form="frozen, channels last", max_batch_size=4),
 )
-LENET = Contest(
+LENET = Workload(
     version=Path("model-repository/lenet/1"),
     takes_pixels=True,
     what="pixels, 784 bytes",
     callers=(1, 64),
     many=True,
-    seconds=0.8,
+    seconds=1.2,
     tuning=Tuning(threads=1, decoders=1, max_batch_size=64),
 )
-CONTESTS = (RESNET18, LENET)
+WORKLOADS = (RESNET18, LENET)
 
 
-def subject_of(contest: Contest, folder: Path) -> Subject:
-    """The model's pictures; the best classes are yet to be found.
+def load_samples(workload: Workload, folder: Path) -> Samples:
+    """Returns the images of a workload, without their expected classes.
 
     Args:
-        contest: which.
-        folder: for the photographs' files.
+        workload: which one.
+        folder: for the files of the photographs.
     """
-    if contest.takes_pixels:
-        pixels = tuple(_grey(path) for path in digits())
-        return Subject(contest.version.parent.name, pixels, (1, 28, 28), ())
-    pictures = tuple(path.read_bytes() for path in photographs(folder))
-    return Subject(contest.version.parent.name, pictures, None, ())
+    if workload.takes_pixels:
+        pixels = tuple(_grey_pixels(path) for path in digits())
+        return Samples(workload.model, pixels, (1, 28, 28), ())
+    images = tuple(path.read_bytes() for path in photographs(folder))
+    return Samples(workload.model, images, None, ())
 
 
-def _grey(path: Path) -> bytes:
+def _grey_pixels(path: Path) -> bytes:
     with Image.open(io.BytesIO(path.read_bytes())) as image:
         return image.convert("L").tobytes()

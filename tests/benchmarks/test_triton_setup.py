@@ -1,4 +1,4 @@
-"""`make bench-peers` skips in one line where it must, and tells tritonserver what it was told."""
+"""`make bench-peers` is skipped with one line where something is missing, and passes its settings to tritonserver."""
 
 import json
 import platform
@@ -10,8 +10,8 @@ from google.protobuf import text_format
 from PIL import _imaging
 
 from benchmarks.peers import __main__ as peers
+from benchmarks.peers.triton_installation import PYTHON_VERSION, TritonInstallation, Unavailable
 from benchmarks.peers.triton_repository import Tuning, write_backends, write_repository
-from benchmarks.peers.triton_server import PYTHON_VERSION, Triton, Unavailable
 from linnaeus.kserve import grpc_service_pb2 as kserve
 
 
@@ -39,29 +39,40 @@ def installation(folder: Path, program: Path) -> Path:
 def test_without_tritonserver_the_bench_says_so_in_one_line_and_succeeds(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert peers.main(tmp_path) == 0
+    assert peers.main([], tmp_path) == 0
     said = capsys.readouterr().out
     assert said.startswith("skipped: there is no tritonserver") and said.count("\n") == 1
+
+
+def test_without_h2load_the_bench_says_so_in_one_line_and_succeeds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(peers, "TritonInstallation", lambda environment: None)
+    monkeypatch.setenv("PATH", "")
+    assert peers.main([]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("skipped: h2load is not installed") and "apt install nghttp2-client" in said
+    assert said.count("\n") == 1
 
 
 def test_another_architecture_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")
     with pytest.raises(Unavailable, match="Linux on x86-64"):
-        Triton(tmp_path)
+        TritonInstallation(tmp_path)
 
 
 def test_a_python_without_backend_is_named(tmp_path: Path) -> None:
     environment = installation(tmp_path, Path("/bin/sh"))
     next(environment.rglob("triton_python_backend_stub")).unlink()
     with pytest.raises(Unavailable, match=f"no Python backend for Python {PYTHON_VERSION}"):
-        Triton(environment)
+        TritonInstallation(environment)
 
 
 def test_a_missing_library_is_named(tmp_path: Path) -> None:
     # Pillow's own libraries lie beside it, where a copy elsewhere does not find them.
     environment = installation(tmp_path, Path(_imaging.__file__))
     with pytest.raises(Unavailable, match=r"^tritonserver lacks lib.*\.so"):
-        Triton(environment)
+        TritonInstallation(environment)
 
 
 def test_numpy_2_in_the_backend_is_refused_beforehand(tmp_path: Path) -> None:
@@ -71,7 +82,7 @@ def test_numpy_2_in_the_backend_is_refused_beforehand(tmp_path: Path) -> None:
     python.write_text("#!/bin/sh\necho 2.4.6 2.14.1 13.0.0\n")
     python.chmod(0o755)
     with pytest.raises(Unavailable, match=r"must have numpy 1, .* says: 2\.4\.6"):
-        Triton(environment)
+        TritonInstallation(environment)
 
 
 def test_tritonserver_reads_the_settings_that_were_given(tmp_path: Path) -> None:
