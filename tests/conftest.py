@@ -4,22 +4,13 @@ import gzip
 from pathlib import Path
 
 import pytest
-import torch
 
-from linnaeus.models.export import export
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, load_mnist
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skips what needs a GPU where there is none."""
-    if torch.cuda.is_available():
-        return
-    for item in items:
-        if item.get_closest_marker("gpu"):
-            item.add_marker(pytest.mark.skip(reason="no CUDA device here"))
+pytest_plugins = ("tests.skips",)
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +18,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with version 1 of both default models; tests copy what they want to change."""
     root = tmp_path_factory.mktemp("repository")
     for name in ("lenet", "efficientnet_lite0"):
-        export(find(name), find(name).bundled_weights(), root, 1)
+        export_torchscript(find(name), find(name).bundled_weights(), root, 1)
     return root
 
 

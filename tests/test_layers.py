@@ -30,7 +30,7 @@ LAYERS: dict[str, set[str] | None] = {
     "requests": GRPC | TORCH,
     "security": TORCH,
     "runtime": GRPC | {"torchvision"},
-    "config": None,
+    "config": GRPC | TORCH,
     "scheduling": None,
     "process": GRPC | TORCH,
     "errors": None,

@@ -1,21 +1,51 @@
-"""The README and the operations page tell the truth about what can be checked."""
+"""The README and the pages of docs/ tell the truth about what can be checked."""
 
+import ast
 import re
 import tomllib
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer
+from tests.pages import NOT_RUN, PAGES, PROGRAMS, README, ROOT, blocks, is_call, reason_not_to_run, shell_commands
 
+from linnaeus.client.cli.load import app as client_app
+from linnaeus.models.cli import app as zoo_app
 from linnaeus.server.config.model_settings import KEYS, ModelSettings, model_settings
-from linnaeus.server.config.settings import Settings
+from linnaeus.server.config.settings import Settings, help_texts
 
-ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+MODELS = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+LINKING = sorted({*PAGES, ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")})
+MOST_LINES_OF_README = 200
+# Flags of other programs that the pages name.
+FOREIGN_FLAGS = {
+    "apply": "kubectl",
+    "async": "perf_analyzer",
+    "build": "docker compose",
+    "build-arg": "docker build",
+    "cap-drop": "docker run",
+    "cpus": "docker run",
+    "data": "buf curl",
+    "follow": "git log",
+    "gpus": "docker run",
+    "help": "all",
+    "http2-prior-knowledge": "buf curl",
+    "model": "benchmarks.overload",
+    "protocol": "buf curl",
+    "read-only": "docker run",
+    "rm": "docker run",
+    "security-opt": "docker run",
+    "tmpfs": "docker run",
+}
 
 Row = tuple[str, str, str]
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
 
 
 def listed(page: str) -> list[Row]:
@@ -23,18 +53,33 @@ def listed(page: str) -> list[Row]:
     return re.findall(r"^\| `--([a-z-]+)` \| (.+?) \| (.+) \|$", page, re.MULTILINE)
 
 
+def test_the_readme_is_short() -> None:
+    assert len(text_of(README).splitlines()) <= MOST_LINES_OF_README
+
+
 def test_every_setting_is_listed_with_its_default_and_meaning() -> None:
     expected = []
     for setting in fields(Settings):
         empty = "all" if setting.name == "models" else "none"
         default = f"`{setting.default}`" if str(setting.default) else empty
-        expected.append((setting.name.replace("_", "-"), default, setting.metadata["help"]))
+        expected.append((setting.name.replace("_", "-"), default, help_texts()[setting.name]))
     assert listed(OPERATIONS) == expected
 
 
-def test_the_readme_s_settings_are_rows_of_the_whole_list_in_its_order() -> None:
-    most_used, every = listed(README), listed(OPERATIONS)
-    assert most_used and most_used == [row for row in every if row in most_used]
+def flags_of(app: typer.Typer) -> Iterator[str]:
+    group = typer.main.get_command(app)
+    for command in (group, *getattr(group, "commands", {}).values()):
+        for parameter in command.params:
+            yield from (option.removeprefix("--") for option in parameter.opts if option.startswith("--"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_flag_and_variable_that_is_named_exists(page: Path) -> None:
+    settings = {setting.name.replace("_", "-") for setting in fields(Settings)}
+    known = settings | {*flags_of(client_app), *flags_of(zoo_app)} | FOREIGN_FLAGS.keys()
+    assert set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", text_of(page))) <= known
+    variables = {"SERVER", "TOKEN", "TLS", "TLS_CA"} | {name.replace("-", "_").upper() for name in settings}
+    assert set(re.findall(r"LINNAEUS_([A-Z_]+)", text_of(page))) <= variables
 
 
 def test_a_model_s_own_settings_are_listed_with_what_holds_where_they_are_missing(tmp_path: Path) -> None:
@@ -45,8 +90,8 @@ def test_a_model_s_own_settings_are_listed_with_what_holds_where_they_are_missin
     assert settings_of(tmp_path, toml) == settings_of(tmp_path, "")
 
 
-def test_the_readme_s_versions_and_labels_are_such_as_a_model_may_have(tmp_path: Path) -> None:
-    (toml,) = re.findall(r"^```toml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+def test_the_versions_and_labels_that_are_shown_are_such_as_a_model_may_have(tmp_path: Path) -> None:
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", MODELS, re.MULTILINE | re.DOTALL)
     assert set(tomllib.loads(toml)) == {"versions", "default_version", "labels"}
     assert settings_of(tmp_path, toml).default_version == "stable"
 
@@ -56,21 +101,21 @@ def settings_of(folder: Path, toml: str) -> ModelSettings:
     return model_settings(folder, Settings())
 
 
-def test_every_make_target_that_is_named_exists() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = {
-        "".join(pair) for pair in re.findall(r"`make ([a-z-]+)`|^make ([a-z-]+)", README + OPERATIONS, re.MULTILINE)
-    }
-    assert named and named <= targets
-
-
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_make_target_that_is_named_exists(page: Path) -> None:
+    targets = set(re.findall(r"^([a-z-]+):", text_of(ROOT / "Makefile"), re.MULTILINE))
+    named = {"".join(pair) for pair in re.findall(r"`make ([a-z-]+)|^make ([a-z-]+)", text_of(page), re.MULTILINE)}
+    assert named <= targets
+    assert named or page != README
+
+
+@pytest.mark.parametrize("page", LINKING, ids=lambda page: page.name)
 def test_every_link_leads_to_a_file_and_heading_that_exist(page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
+    text = text_of(page)
     for path, heading in re.findall(r"\]\(([^)#:]*)(?:#([^):]+))?\)", text):
         target = page.parent / path if path else page
         assert target.exists(), path
-        assert not heading or heading in headings(target.read_text(encoding="utf-8")), heading
+        assert not heading or heading in headings(text_of(target)), heading
     for source in re.findall(r"src=\"([^\"]+)\"", text):
         assert (page.parent / source).exists(), source
 
@@ -81,8 +126,52 @@ def headings(page: str) -> set[str]:
     return {re.sub(r"[^a-z0-9 _-]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def test_every_metric_that_is_named_is_on_the_operations_page() -> None:
-    section = README.partition("## Health and metrics")[2].partition("\n## ")[0]
-    named = re.findall(r"`((?:linnaeus|grpc_server)_[a-z_]+)`", section)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_metric_that_is_named_is_in_the_list_of_all(page: Path) -> None:
+    ends = "seconds|total|depth|flight|ready|size|bytes"
+    named = re.findall(rf"\b((?:linnaeus|grpc_server)_[a-z_]+(?:{ends}))\b", text_of(page))
     rows = set(re.findall(r"^\| `([a-z_]+)` \|", OPERATIONS.partition("\n## Metrics\n")[2], re.MULTILINE))
-    assert named and set(named) <= rows
+    assert set(named) <= rows
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_program_that_is_shown_is_run_by_a_test(page: Path) -> None:
+    programs = [block.text for block in blocks(page) if block.language in PROGRAMS]
+    assert all(map(is_call, programs))
+
+
+def test_every_reason_not_to_run_a_command_is_still_needed() -> None:
+    commands = [command for _, command in shell_commands()]
+    for begins in NOT_RUN:
+        assert any(re.match(begins, command) for command in commands), begins
+    run = [command for command in commands if reason_not_to_run(command) is None]
+    assert len(run) > len(commands) / 2
+
+
+# What stands for something that differs, in the messages of the page on troubleshooting.
+PLACEHOLDERS = (
+    r"…|[;:] |model\.pt|config\.toml|\b(?:ADDRESS|HOST|PORT|PATH|NAMES?|REASONS?|RIGHT|VALUE|KIND|FILE|DEVICE|FORMAT"
+    r"|CAUSE|WAS SOMEWHERE|FP32|UINT8|[A-Z])\b"
+)
+SHORTEST_FRAGMENT = 6
+
+
+def test_every_message_that_is_explained_is_one_that_is_given() -> None:
+    rows = re.findall(r"^\| ([^|]*`[^|]+) \| ", text_of(ROOT / "docs" / "troubleshooting.md"), re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row) if " " in message]
+    given = "\n".join(literals())
+    for message in messages:
+        for fragment in re.split(PLACEHOLDERS, message):
+            if len(fragment.strip(" :,;.()")) >= SHORTEST_FRAGMENT:
+                assert fragment.strip(" :,;.()") in given, message
+    assert len(messages) > 50
+
+
+def literals() -> Iterator[str]:
+    """What stands between quotes in the server, the client and the Makefile."""
+    yield text_of(ROOT / "Makefile")
+    for root in ("server", "client"):
+        for path in sorted((ROOT / root).rglob("*.py")):
+            for node in ast.walk(ast.parse(text_of(path))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield node.value

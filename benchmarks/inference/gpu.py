@@ -31,7 +31,7 @@ from linnaeus.server.runtime.artifact import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
 from linnaeus.server.runtime.fused_convolutions import unbind_convolutions
 from linnaeus.server.runtime.model import Model, Pixels, load_model
-from linnaeus.server.runtime.out_of_memory import told
+from linnaeus.server.runtime.out_of_memory import error_summary
 
 CPU = torch.device("cpu")
 SIZES = (1, 8, 32, 128)
@@ -191,7 +191,7 @@ def main() -> None:
             try:
                 print_model_run(folder, artifact, device, size)
             except RuntimeError as error:
-                print(f"  failed: {told(error)}")
+                print(f"  failed: {error_summary(error)}")
 
 
 if __name__ == "__main__":

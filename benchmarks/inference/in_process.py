@@ -17,7 +17,7 @@ import torch
 
 from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.decoding.decode import decode
-from linnaeus.server.process.thread_priority import give_way
+from linnaeus.server.process.thread_priority import use_idle_scheduling
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.artifact import read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
@@ -96,7 +96,7 @@ class InProcess:
 def _serve(connection: Connection, folder: Path, images: list[bytes], variant: Variant) -> None:
     configure_process(0)
     model = load_model(folder, CPU, LARGEST_BATCH) if variant.specialised else _as_torch_loads_it(folder)
-    begin = give_way if variant.in_background else None
+    begin = use_idle_scheduling if variant.in_background else None
     with (
         ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=begin) as decoders,
         ThreadPoolExecutor(

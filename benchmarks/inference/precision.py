@@ -22,10 +22,10 @@ from linnaeus.server.model_store.loader import load_on_each
 from linnaeus.server.model_store.repository import VersionFolder
 from linnaeus.server.process.openmp import limit_spinning
 from linnaeus.server.requests.picture import EncodedImage
-from linnaeus.server.runtime.device import CoreShare, configure_process, default_streams
+from linnaeus.server.runtime.device import CoreShare, configure_process, default_workers
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.precision import FLOAT32, compare
-from linnaeus.server.runtime.specialization import fast_precisions
+from linnaeus.server.runtime.specialisation import fast_precisions
 
 CPU = torch.device("cpu")
 PICTURES = Path("pictures")
@@ -89,7 +89,7 @@ def load(folder: Path, precision: str) -> Model:
 
 def workers() -> ThreadPoolExecutor:
     """Returns threads that run batches at the same time, each on its share of the cores."""
-    count = default_streams(CPU)
+    count = default_workers(CPU)
     return ThreadPoolExecutor(count, initializer=CoreShare(CPU, 0).take, initargs=(count - 1,))
 
 
@@ -97,7 +97,7 @@ def images_per_second(threads: ThreadPoolExecutor, model: Model) -> float:
     """Returns the throughput of all threads on the photographs, in batches of the model's largest size."""
     pictures = decoded(sorted(PICTURES.glob("*.jpg")), model.manifest.input)
     batch = list(islice(cycle(pictures), model.max_batch_size))
-    return sum(threads.map(partial(_run_batches, model), [batch] * default_streams(CPU)))
+    return sum(threads.map(partial(_run_batches, model), [batch] * default_workers(CPU)))
 
 
 def _run_batches(model: Model, batch: Sequence[Pixels]) -> float:
@@ -126,7 +126,7 @@ def print_rates(name: str, models: dict[str, Model], rates: dict[str, list[float
 def print_agreement(models: dict[str, Model], kind: str, paths: Sequence[Path]) -> None:
     """Compares the answers of both precisions to some images."""
     pictures = decoded(paths, models[FLOAT32].manifest.input)
-    plain, other = ([model.answer([picture])[0] for picture in pictures] for model in models.values())
+    plain, other = ([model.probabilities([picture])[0] for picture in pictures] for model in models.values())
     print(f"    {kind}: {compare(other, plain)}")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE, read_manifest
 
 RAISES_ONE_IN = 50
@@ -68,7 +68,7 @@ def _export(module: nn.Module, source: Path, name: str, repository: Path) -> Non
     script: torch.jit.ScriptModule = torch.jit.script(module.eval())
     with torch.inference_mode():
         probabilities = script(check_input(manifest.input))[0]
-    content = Content(
+    content = VersionContent(
         name=name,
         architecture=manifest.architecture,
         input=manifest.input,

@@ -1,6 +1,5 @@
 """h2load sends gRPC calls as gRPC's own server expects them, and a failed call is told from an answered one."""
 
-import shutil
 import socket
 import threading
 import time
@@ -20,7 +19,7 @@ SECONDS = 0.3
 DEADLINE_SECONDS = 20.0
 LARGE = 200_000  # more than a stream's first window, and more than a connection's
 
-needs_h2load = pytest.mark.skipif(shutil.which("h2load") is None, reason=h2load.INSTALLATION)
+needs_h2load = pytest.mark.needs(program="h2load")
 
 
 class Service:

@@ -1,7 +1,6 @@
 """The manifests are valid, fit together, and set nothing that the server does not know."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import fields
@@ -60,9 +59,8 @@ def test_every_resource_fits_its_schema(resources: dict[str, dict[str, Any]], ve
         validate.validate(resource, number, strict=True)  # a schema that cannot be found is an error too
 
 
+@pytest.mark.needs(program="kubectl")
 def test_kubectl_renders_the_same(folder: Path, resources: dict[str, dict[str, Any]]) -> None:
-    if shutil.which("kubectl") is None:
-        pytest.skip("kubectl is not installed")
     done = subprocess.run(["kubectl", "kustomize", str(folder)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert {each["kind"]: each for each in yaml.safe_load_all(done.stdout)} == resources

@@ -16,7 +16,7 @@ from linnaeus.server.errors import DeadlineExceeded
 from linnaeus.server.execution import device_pool
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.requests.observer import rejection_reason
-from linnaeus.server.requests.request import BatchReport, RequestReport
+from linnaeus.server.requests.request import BatchReport, RequestTimings
 from linnaeus.server.rpc.interceptor import Method
 from linnaeus.server.runtime.device_memory import DeviceMemory
 
@@ -41,7 +41,7 @@ def exposed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 async def _scrape(repository: Path) -> str:
     metrics = Metrics("0")
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     await engine.load()
     _let_everything_happen(metrics)
     with pytest.MonkeyPatch.context() as patch:  # a GPU is not always at hand
@@ -55,7 +55,7 @@ def _let_everything_happen(metrics: Metrics) -> None:
     method = Method("linnaeus.v1.ClassifierService", "Classify", "UNARY")
     metrics.call_started(method)
     metrics.call_handled(method, "DEADLINE_EXCEEDED", 0.1)
-    metrics.batch(BatchReport("lenet", 1, 1, [RequestReport(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
+    metrics.batch(BatchReport("lenet", 1, 1, [RequestTimings(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
     metrics.rejected("lenet", rejection_reason(DeadlineExceeded("late", 0.1)))
     metrics.cancelled("lenet", "queue")
     metrics.load_failed("lenet")

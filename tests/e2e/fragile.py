@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -78,7 +78,7 @@ def write_model(
     spec = InputSpec(channels=1, height=SIDE, width=SIDE, resize=SIDE, interpolation="bilinear")
     with torch.inference_mode():
         probabilities = tuple(script(check_input(spec))[0].tolist())
-    content = Content(
+    content = VersionContent(
         name=name,
         architecture="labourer",
         input=spec,

@@ -15,7 +15,7 @@ from tests.e2e.fragile import SIDE, picture, write_model
 from tests.e2e.process_counts import descriptors, threads
 from tests.e2e.tracing import Trace
 
-from linnaeus.models.export import export
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -58,7 +58,7 @@ class Record:
 def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     folder = tmp_path_factory.mktemp("chaos")
     models = folder / "models"
-    export(find("lenet"), find("lenet").bundled_weights(), models, 1)
+    export_torchscript(find("lenet"), find("lenet").bundled_weights(), models, 1)
     write_model(models, "fragile", 0.001, fragile=True, config="max_batch_size = 8\n")
     write_model(models, "steady", 0.001, config="max_batch_size = 8\n")
     # With one thread an operation: OpenMP starts a worker's helpers when that worker first runs a large operation, and

@@ -13,7 +13,7 @@ from grpc_health.v1.health import HealthServicer
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.rpc.child_server import ServerProcess
-from linnaeus.server.rpc.healthcheck import check
+from linnaeus.server.rpc.healthcheck import check_health
 
 
 def healthcheck(*words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -37,7 +37,7 @@ def test_a_server_that_is_up_but_not_ready_is_not_healthy() -> None:
     server.start()
     try:
         with pytest.raises(StartupError, match=rf"^the server at 127.0.0.1:{port} is up but NOT_SERVING$"):
-            check(Settings(port=port), timeout_seconds=30)
+            check_health(Settings(port=port), timeout_seconds=30)
     finally:
         server.stop(None).wait()
 

@@ -17,7 +17,7 @@ from tests.repositories import add_version
 from linnaeus.client import AsyncClient, Client, ModelNotFound, ModelRefused, ModelState
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
-from linnaeus.models.export import export
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.runtime.precision import PRECISIONS
@@ -165,7 +165,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     """A version that brings the bundled digits along."""
     lenet = find("lenet")
     folder = tmp_path_factory.mktemp("recorded")
-    return export(lenet, lenet.bundled_weights(), folder, 1, calibration=pictures / "digits")
+    return export_torchscript(lenet, lenet.bundled_weights(), folder, 1, calibration=pictures / "digits")
 
 
 @pytest.mark.parametrize("wanted", ["bfloat16", "auto"])

@@ -1,6 +1,5 @@
 """What `make bench-peers` sends is what Linnaeus understands, and what tritonserver understands where it is."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -9,7 +8,6 @@ from pathlib import Path
 import grpc
 import pytest
 
-from benchmarks.common.h2load import INSTALLATION
 from benchmarks.peers.measurement import Scenario, measure
 from benchmarks.peers.request_sets import (
     RequestSet,
@@ -29,7 +27,7 @@ from linnaeus.server.rpc.child_server import ServerProcess
 SECONDS = 0.3
 LAST_DIGIT = 5
 
-pytestmark = pytest.mark.skipif(shutil.which("h2load") is None, reason=INSTALLATION)
+needs_h2load = pytest.mark.needs(program="h2load")
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +41,14 @@ def ours(server: ServerProcess, channel: grpc.Channel) -> RunningServer:
     return RunningServer(LINNAEUS, server.target, server.child.pid, 0.0, channel)
 
 
+METHODS = [
+    pytest.param("KServe", marks=needs_h2load),
+    pytest.param("KServe, many", marks=needs_h2load),
+    "KServe, streamed",
+    pytest.param("Classify", marks=needs_h2load),
+    pytest.param("ClassifyBatch", marks=needs_h2load),
+    "StreamClassify",
+]
 REQUESTS: dict[str, Callable[[Samples], RequestSet]] = {
     "KServe": kserve_requests,
     "KServe, many": lambda samples: kserve_requests(samples, 7),
@@ -53,7 +59,7 @@ REQUESTS: dict[str, Callable[[Samples], RequestSet]] = {
 }
 
 
-@pytest.mark.parametrize("method", REQUESTS)
+@pytest.mark.parametrize("method", METHODS)
 def test_linnaeus_names_every_digit_rightly(method: str, ours: RunningServer, samples: Samples) -> None:
     requests = REQUESTS[method](samples)
     for place in range(len(samples.images)):
@@ -63,7 +69,7 @@ def test_linnaeus_names_every_digit_rightly(method: str, ours: RunningServer, sa
             break
 
 
-@pytest.mark.parametrize("method", REQUESTS)
+@pytest.mark.parametrize("method", METHODS)
 def test_a_wrong_name_is_noticed(method: str, ours: RunningServer, samples: Samples) -> None:
     wrong = replace(samples, expected=(0, 1, 2, 4, 7, 8))
     with pytest.raises(WrongAnswer):
@@ -88,6 +94,7 @@ def theirs() -> Iterator[RunningServer]:
         yield opened.enter_context(tritonserver(installation, LENET.version, LENET.tuning, LENET.takes_pixels))
 
 
+@needs_h2load
 def test_both_name_the_same_digits_and_tell_their_batches(theirs: RunningServer, samples: Samples) -> None:
     with linnaeus(LENET.version) as ours:
         assert agreed_classes(samples, [theirs, ours]) == samples.expected

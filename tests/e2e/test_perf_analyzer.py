@@ -1,6 +1,5 @@
 """NVIDIA's perf_analyzer runs to its end, and the server's figures that it prints add up."""
 
-import os
 import re
 import subprocess
 import sys
@@ -11,20 +10,17 @@ import pytest
 from linnaeus.server.rpc.child_server import ServerProcess
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAM = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
 def numbers(name: str, text: str) -> list[int]:
     return [int(found) for found in re.findall(rf"{name}: (\d+)", text)]
 
 
-@pytest.mark.skipif(not PROGRAM.exists(), reason="there is no perf_analyzer; make perf-analyzer installs it")
+@pytest.mark.needs(program="perf_analyzer")
 def test_it_runs_to_the_end_and_the_servers_figures_add_up(server: ServerProcess) -> None:
     flags = ["--concurrency-range", "1:64:63", "--measurement-interval", "500", "--max-trials", "3"]
     command = [sys.executable, str(ROOT / "scripts" / "perf_analyzer.py"), "--target", server.target, *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
-    if done.returncode == 127:
-        pytest.skip("perf_analyzer lacks libb64; on Debian: apt install libb64-0d")
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"Concurrency: (\d+), throughput", done.stdout) == ["1", "64"]
 

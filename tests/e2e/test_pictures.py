@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
-from linnaeus.models.torchscript import eager_classifier
 from linnaeus.models.training import Digits
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

@@ -1,6 +1,6 @@
-"""The README's calls do what the README says, word for word: only the server's address is another.
+"""The calls of the README and of docs/ do what the page says, word for word: only the server's address is another.
 
-One more call is one more entry in CALLS; a call with an output below it is compared with that by itself.
+One more call is one more entry in `tests.pages.CALLS`. A call with an output below it is compared with that.
 """
 
 import json
@@ -11,12 +11,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.foreign import NODE_PACKAGES, TRITON_PYTHON
+from tests.pages import block_of_call
+from tests.programs import NODE_PACKAGES, TRITON_CLIENT_PYTHON
 
 from linnaeus.server.errors import Overloaded
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -25,7 +25,7 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-ASKING = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Asking it\n")[2].partition("\n## ")[0]
+CLIENTS = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 ADDRESS = "localhost:8001"
 BUSY_SECONDS = 0.02  # soon enough for our client to ask until it gives up
 # Another device or another release of torch may differ by so much.
@@ -34,40 +34,14 @@ TOLERANCE = 0.05
 RUN = {"sh": ("call.sh", ["sh", "-e"]), "python": ("call.py", [sys.executable]), "js": ("call.js", ["node"])}
 
 Call = Callable[..., str]
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A fenced block of the README, and the output that stands below it, if any does."""
-
-    language: str
-    text: str
-    output: str
-
-
-# Each call by the line that its block begins with, up to what tells it from the others.
-CALLS = {
-    "Client": "from linnaeus.client import Client\n",
-    "AsyncClient": "import asyncio\n",
-    "batch and stream": "from pathlib import Path\n",
-    "tritonclient": "import numpy\nimport tritonclient.grpc",
-    "grpcurl": "grpcurl ",
-    "buf curl": ".venv/bin/buf curl ",
-    "Node": 'const fs = require("fs");\n',
-}
-
-
-def block(name: str) -> Block:
-    """The one block of that name."""
-    fence = r"^```(\w+)\n(.*?)^```$(?:\n\n^```\n(.*?)^```$)?"
-    found = [Block(*each) for each in re.findall(fence, ASKING, re.MULTILINE | re.DOTALL)]
-    (wanted,) = (each for each in found if each.text.startswith(CALLS[name]))
-    return wanted
+TRITON_CLIENT = pytest.param("tritonclient", marks=pytest.mark.needs(program="tritonclient"))
+NODE = pytest.param("Node", marks=pytest.mark.needs(program="node"))
+GRPCURL = pytest.param("grpcurl", marks=pytest.mark.needs(program="grpcurl"))
 
 
 @pytest.fixture
 def folder(tmp_path: Path, pictures: Path) -> Path:
-    """Where the README is followed: a checkout after `make` and `npm install`."""
+    """Where a page is followed: a checkout after `make` and `npm install`."""
     (tmp_path / ".venv").mkdir()
     (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
     (tmp_path / "proto").symlink_to(ROOT / "proto")
@@ -78,12 +52,11 @@ def folder(tmp_path: Path, pictures: Path) -> Path:
 
 @pytest.fixture
 def call(server: ServerProcess, folder: Path) -> Call:
-    """Makes one of the README's calls and returns what it printed; skips what the machine lacks."""
+    """Makes one of the pages' calls and returns what it printed."""
 
     def make(name: str, target: str = server.target) -> str:
-        _require(name)
-        wanted = block(name)
-        file, command = RUN[wanted.language] if name != "tritonclient" else ("call.py", [str(TRITON_PYTHON)])
+        wanted = block_of_call(name)
+        file, command = RUN[wanted.language] if name != "tritonclient" else ("call.py", [str(TRITON_CLIENT_PYTHON)])
         assert ADDRESS in wanted.text
         (folder / file).write_text(wanted.text.replace(ADDRESS, target), encoding="utf-8")
         environment = os.environ | {"no_proxy": "127.0.0.1"}
@@ -94,17 +67,6 @@ def call(server: ServerProcess, folder: Path) -> Call:
         return done.stdout
 
     return make
-
-
-def _require(name: str) -> None:
-    if name == "tritonclient" and not TRITON_PYTHON.exists():
-        pytest.skip("tritonclient is not here; `make test` installs it")
-    if name == "grpcurl" and shutil.which("grpcurl") is None:
-        pytest.skip("no grpcurl here; buf curl makes the same call")
-    if name == "Node" and shutil.which("node") is None:
-        pytest.skip("no node here")
-    if name == "Node" and not NODE_PACKAGES.is_dir():
-        pytest.skip("Node's packages are not here; `make test` installs them where npm has a registry")
 
 
 @pytest.fixture(scope="module")
@@ -136,19 +98,19 @@ def _alike(shown: str, printed: str) -> bool:
     return len(ours) == len(theirs) and all(map(same, ours, theirs))
 
 
-@pytest.mark.parametrize("name", ["Client", "batch and stream", "tritonclient", "Node"])
-def test_a_program_prints_what_the_readme_shows(call: Call, name: str) -> None:
+@pytest.mark.parametrize("name", ["Client", "batch and stream", TRITON_CLIENT, NODE])
+def test_a_program_prints_what_its_page_shows(call: Call, name: str) -> None:
     printed = call(name)
-    shown = block(name).output
+    shown = block_of_call(name).output
     assert shown and _alike(shown, printed), printed
 
 
 def test_a_program_for_asyncio_prints_what_its_comment_shows(call: Call) -> None:
     printed = call("AsyncClient")
-    assert printed and f"# {printed}" in block("AsyncClient").text
+    assert printed and f"# {printed}" in block_of_call("AsyncClient").text
 
 
-@pytest.mark.parametrize("name", ["grpcurl", "buf curl"])
+@pytest.mark.parametrize("name", [GRPCURL, "buf curl"])
 def test_a_tool_names_the_picture_without_the_contract_s_file(call: Call, folder: Path, name: str) -> None:
     (folder / "proto").unlink()
     answer = json.loads(call(name))
@@ -157,7 +119,7 @@ def test_a_tool_names_the_picture_without_the_contract_s_file(call: Call, folder
 
 def test_both_tools_send_the_same_call() -> None:
     def sent(name: str) -> tuple[str, str]:
-        command, _, body = block(name).text.partition("<<END\n")
+        command, _, body = block_of_call(name).text.partition("<<END\n")
         return command.split()[-1].removeprefix(f"http://{ADDRESS}/"), body
 
     assert sent("grpcurl") == sent("buf curl")
@@ -165,7 +127,7 @@ def test_both_tools_send_the_same_call() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("AsyncClient", "no answer: "), ("Node", "no answer: INVALID_ARGUMENT ")],
+    [("AsyncClient", "no answer: "), pytest.param(*NODE.values, "no answer: INVALID_ARGUMENT ", marks=NODE.marks)],
 )
 def test_a_program_says_why_there_is_no_answer(call: Call, folder: Path, name: str, says: str) -> None:
     (folder / "pictures" / "coffee.jpg").write_bytes(b"Dear server, please look at my cat.")
@@ -173,11 +135,13 @@ def test_a_program_says_why_there_is_no_answer(call: Call, folder: Path, name: s
     assert printed.startswith(says) and "JPEG" in printed
 
 
-@pytest.mark.parametrize(("name", "when"), [("AsyncClient", "0.02 s"), ("Node", "20 ms")])
+@pytest.mark.parametrize(
+    ("name", "when"), [("AsyncClient", "0.02 s"), pytest.param(*NODE.values, "20 ms", marks=NODE.marks)]
+)
 def test_a_program_says_when_a_busy_server_wants_to_be_asked_again(call: Call, busy: str, name: str, when: str) -> None:
     assert call(name, busy) == f"too busy; try again in {when}\n"
 
 
-def test_node_s_packages_are_those_that_the_readme_names() -> None:
+def test_node_s_packages_are_those_that_the_page_names() -> None:
     pinned = re.search(r"^NODE_PACKAGES := (.+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-    assert pinned is not None and f"`npm install {pinned[1]}`" in ASKING
+    assert pinned is not None and f"`npm install {pinned[1]}`" in CLIENTS

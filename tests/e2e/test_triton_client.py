@@ -6,18 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.e2e.foreign import TRITON_PYTHON
+from tests.programs import TRITON_CLIENT_PYTHON
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.rpc.child_server import ServerProcess
 
 PROGRAM = Path(__file__).with_name("triton_calls.py")
 
-pytestmark = pytest.mark.skipif(not TRITON_PYTHON.exists(), reason="tritonclient is not here; `make test` installs it")
+pytestmark = pytest.mark.needs(program="tritonclient")
 
 
 def run(*arguments: str) -> Any:
-    done = subprocess.run([str(TRITON_PYTHON), str(PROGRAM), *arguments], capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [str(TRITON_CLIENT_PYTHON), str(PROGRAM), *arguments], capture_output=True, text=True, timeout=100
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

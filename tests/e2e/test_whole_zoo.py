@@ -1,6 +1,6 @@
 """A real server gives what the networks give, for a few names or, with LINNAEUS_WHOLE_ZOO=1, for all.
 
-All names go through the server's own loader in tests/models/test_fidelity.py; here is the rest of the way.
+tests/models/export/test_numerical_agreement.py runs all names through the server's loader; this test adds the wire.
 """
 
 import os
@@ -14,12 +14,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from linnaeus.models.export import export
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.manifest import InputSpec
+from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.registry import ZOO
-from linnaeus.models.torchscript import PixelClassifier, eager_classifier
-from linnaeus.models.weights.choice import choose
-from linnaeus.models.weights.pictures import pictures
+from linnaeus.models.weights.selection import select_weights
+from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -42,8 +42,8 @@ class Subject:
 @pytest.fixture(params=NAMES)
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     model = ZOO[request.param]
-    weights = choose(model, "random" if model.bundled is None else "bundled")[1]
-    export(model, weights, tmp_path, 1)
+    weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
+    export_torchscript(model, weights, tmp_path, 1)
     # requests come one at a time: larger batches would be warmed up for nothing
     with (
         ServerProcess("--repository", str(tmp_path), "--max-batch-size", "1") as process,
@@ -74,7 +74,7 @@ def served(subject: Subject, picture: Tensor) -> Tensor:
 
 def test_served_probabilities_are_the_networks(subject: Subject) -> None:
     # drawn from another seed than the calibration's
-    batch = pictures(subject.model.input, 2, seed=12)
+    batch = synthetic_images(subject.model.input, 2, seed=12)
     with torch.inference_mode():
         expected = subject.eager(batch)
     assert (expected[0] - expected[1]).abs().max() > 100 * TOLERANCE, "the test could not see a neighbour's picture"

@@ -8,12 +8,18 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy
 import pytest
+from PIL import Image
 
 from linnaeus.models.cli import main
+from linnaeus.models.training import Digits
+
+COLOURS = {"blue": (0, 0, 200), "red": (200, 0, 0)}
 
 _lines_of = functools.cache(inspect.getsourcelines)
 
@@ -62,3 +68,22 @@ def listed(run_zoo: Callable[..., Ending]) -> dict[str, dict[str, Any]]:
 def table(run_zoo: Callable[..., Ending]) -> str:
     """What `list` shows."""
     return run_zoo("list").output
+
+
+@pytest.fixture
+def mnist_subset(mnist_train: Digits) -> Digits:
+    return Digits(mnist_train.pixels[:300], mnist_train.classes[:300])
+
+
+@pytest.fixture
+def image_folders(tmp_path: Path) -> Path:
+    """Red and blue noise: six pictures of each to learn from, two to be judged by, of odd sizes."""
+    chance = numpy.random.default_rng(0)
+    for part, number in (("train", 6), ("val", 2)):
+        for name, colour in COLOURS.items():
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            for place in range(number):
+                pixels = numpy.array(colour) + chance.integers(0, 50, (90 + place, 80, 3))
+                path = tmp_path / "pictures" / part / name / f"{place}.png"
+                Image.fromarray(pixels.astype(numpy.uint8)).save(path)
+    return tmp_path / "pictures"

@@ -8,7 +8,7 @@ from linnaeus.server.requests.request import BatchReport
 
 
 @dataclass
-class Heard:
+class RecordingObserver:
     """An observer that keeps what it hears."""
 
     batches: list[BatchReport] = field(default_factory=list)
@@ -30,5 +30,5 @@ class Heard:
 
 
 @pytest.fixture
-def heard() -> Heard:
-    return Heard()
+def observer() -> RecordingObserver:
+    return RecordingObserver()

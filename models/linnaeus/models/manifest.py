@@ -1,13 +1,13 @@
-"""What a version folder says of itself: the one file that the server and the zoo share.
+"""The manifest of a version folder, the only module that the server and the zoo share.
 
-Standard library only, so that it imports without torch. A version folder holds
+It imports the standard library only, and so needs no torch. A version folder contains
 
     <model>/<version>/model.pt        TorchScript: uint8 [N, C, H, W] to float32 probabilities [N, classes]
     <model>/<version>/manifest.json   this manifest
-    <model>/<version>/labels.txt      one label a line, UTF-8, by class index
-    <model>/<version>/calibration.bin optional: pictures by which precisions are compared, uint8 [N, H, W, C]
+    <model>/<version>/labels.txt      one label per line, UTF-8, by class index
+    <model>/<version>/calibration.bin optional: images on which precisions are compared, uint8 [N, H, W, C]
 
-The manifest is read strictly: an unknown, missing or ill-typed field is an error that names the field.
+The manifest is validated strictly: an unknown, missing or ill-typed field is an error that names the field.
 """
 
 import dataclasses
@@ -26,20 +26,23 @@ CALIBRATION_FILE = "calibration.bin"
 FORMAT = 1
 
 _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-# Fields along each side of the recorded input.
-_FIELDS = 4
+# Squares along each side of the checkerboard of `check_pixels`.
+_SQUARES = 4
 _INTERPOLATIONS = ("bilinear", "bicubic")
 
 
 class ManifestError(ValueError):
-    """A version folder breaks its contract; the message names the file and the field."""
+    """An invalid version folder; the message names the file and the field."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputSpec:
-    """What pictures become before the model sees them.
+    """How images are prepared for a model.
 
-    The shorter side is resized to `resize` pixels (with antialias), then the middle `height` x `width` is cut out.
+    The shorter side is resized to `resize` pixels with antialiasing, then the center `height` x `width` is cropped.
+
+    Raises:
+        ValueError: if a field is out of range.
     """
 
     channels: int
@@ -61,23 +64,23 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """Where the weights come from; `seed` is set for untrained ones only."""
+    """The source of the weights; `seed` is set for untrained weights only."""
 
     source: str
     seed: int | None = None
 
     @property
     def trained(self) -> bool:
-        """Whether the answers mean anything."""
+        """Whether the weights are trained; otherwise the predictions are meaningless."""
         return self.source != "random"
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One recorded run, repeated at load: the input is `check_pixels(input, seed)`.
+    """A recorded run for one image, `check_pixels(input, seed)`, which the server repeats when it loads the model.
 
-    `probabilities` is the float32 output for that one image, by class index; `tolerance` is the largest absolute
-    difference a float32 run on another machine may show.
+    `probabilities` is the float32 output by class index; `tolerance` is the largest absolute difference allowed for a
+    float32 run on another machine.
     """
 
     seed: str
@@ -87,7 +90,11 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Pictures in `calibration.bin`, at the model's input size: precisions are compared by what they answer to them."""
+    """The images in `calibration.bin`, in the model's input size, on which precisions are compared.
+
+    Raises:
+        ValueError: if there are no images.
+    """
 
     pictures: int
     sha256: str
@@ -99,7 +106,11 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Everything the server must know of a version and cannot read from `model.pt`."""
+    """What the server needs to know about a version and cannot read from `model.pt`.
+
+    Raises:
+        ValueError: if a field is out of range.
+    """
 
     name: str
     version: int
@@ -133,31 +144,31 @@ class Manifest:
 
 
 def check_pixels(spec: InputSpec, seed: str) -> bytes:
-    """Returns the bytes of the recorded input: uint8, height x width x channels, the same on every machine.
+    """Returns the input of the check as bytes, uint8 [height, width, channels], the same on every machine.
 
-    It is a board of coarse fields, each of one colour: pixel noise would do for a deep network, but a LeNet gives
-    the same answer to all noise, and the check could not fail.
+    The image is a checkerboard of random colors. Pixel noise would not do: LeNet gives the same output for all noise,
+    so the check could not fail.
     """
-    colours = hashlib.shake_256(seed.encode()).digest(_FIELDS * _FIELDS * spec.channels)
-    fields = [colours[start : start + spec.channels] for start in range(0, len(colours), spec.channels)]
-    columns = [x * _FIELDS // spec.width for x in range(spec.width)]
-    rows = [b"".join(fields[_FIELDS * row + column] for column in columns) for row in range(_FIELDS)]
-    return b"".join(rows[y * _FIELDS // spec.height] for y in range(spec.height))
+    colors = hashlib.shake_256(seed.encode()).digest(_SQUARES * _SQUARES * spec.channels)
+    squares = [colors[start : start + spec.channels] for start in range(0, len(colors), spec.channels)]
+    columns = [x * _SQUARES // spec.width for x in range(spec.width)]
+    rows = [b"".join(squares[_SQUARES * row + column] for column in columns) for row in range(_SQUARES)]
+    return b"".join(rows[y * _SQUARES // spec.height] for y in range(spec.height))
 
 
 def to_json(manifest: Manifest) -> str:
-    """Returns the manifest as the text of `manifest.json`."""
+    """Returns the text of `manifest.json`."""
     fields = dataclasses.asdict(manifest)
     if manifest.calibration is None:
-        del fields["calibration"]  # so that releases that do not know it read the rest
+        del fields["calibration"]  # releases before this field reject it as unknown
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> Manifest:
-    """Reads the text of `manifest.json`.
+    """Parses and validates the text of `manifest.json`.
 
     Raises:
-        ManifestError: the text is no JSON object, or a field is missing, unknown, ill-typed or out of range.
+        ManifestError: if the text is not a JSON object, or a field is missing, unknown, ill-typed or out of range.
     """
     try:
         data = json.loads(text)
@@ -173,7 +184,7 @@ def read_manifest(folder: Path) -> Manifest:
     """Reads a version folder's manifest.
 
     Raises:
-        ManifestError: the file is missing, unreadable or wrong.
+        ManifestError: if the file is missing, unreadable or invalid.
     """
     return from_json(_read_text(folder / MANIFEST_FILE))
 
@@ -182,7 +193,7 @@ def read_labels(folder: Path, classes: int) -> tuple[str, ...]:
     """Reads a version folder's labels, one for each class.
 
     Raises:
-        ManifestError: the file is missing or unreadable, has another number of lines, or an empty one.
+        ManifestError: if the file is missing or unreadable, has another number of lines, or an empty line.
     """
     labels = tuple(_read_text(folder / LABELS_FILE).splitlines())
     if len(labels) != classes:
@@ -203,7 +214,7 @@ def _read_text(path: Path) -> str:
 
 
 def _build(kind: type, data: object, where: str) -> object:
-    """Builds the dataclass `kind` from parsed JSON; `where` is the path of fields that led here."""
+    """Builds the dataclass `kind` from parsed JSON; `where` is the dotted path of the field, empty for the manifest."""
     if not isinstance(data, dict):
         raise ValueError(f"{where or 'the whole'} must be an object")
     hints = typing.get_type_hints(kind)
@@ -220,16 +231,17 @@ def _build(kind: type, data: object, where: str) -> object:
 
 
 def _convert(hint: typing.Any, value: object, where: str) -> object:
+    """Converts parsed JSON to the annotated type; raises ValueError, with the field's path, if it has another type."""
     if dataclasses.is_dataclass(hint):
         return _build(typing.cast(type, hint), value, where)
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
-        return _convert(next(arm for arm in hint.__args__ if arm is not type(None)), value, where)
+        return _convert(next(member for member in hint.__args__ if member is not type(None)), value, where)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list")
-        return tuple(_convert(hint.__args__[0], entry, f"{where}[{place}]") for place, entry in enumerate(value))
+        return tuple(_convert(hint.__args__[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
     if hint is float and type(value) is int:
         return float(value)
     if type(value) is not hint:

@@ -1,10 +1,10 @@
-"""The zoo's one list of names."""
+"""The zoo: all models by name."""
 
-from linnaeus.models.rows import cifar, digits, imagenet, regnet, torchvision
+from linnaeus.models.zoo_entries import cifar, digits, imagenet, regnet, torchvision
 from linnaeus.models.zoo_model import ZooModel
 
 ZOO: dict[str, ZooModel] = {
-    model.name: model for rows in (digits, imagenet, torchvision, cifar, regnet) for model in rows.ROWS
+    model.name: model for group in (digits, imagenet, torchvision, cifar, regnet) for model in group.ENTRIES
 }
 
 
@@ -12,7 +12,7 @@ def find(name: str) -> ZooModel:
     """Returns the model of that name.
 
     Raises:
-        ValueError: there is none; the message lists what there is.
+        ValueError: if there is none; the message lists all names.
     """
     try:
         return ZOO[name]

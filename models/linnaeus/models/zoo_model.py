@@ -1,4 +1,4 @@
-"""What the zoo knows of one name."""
+"""A model of the zoo, and weights for one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from linnaeus.models.manifest import InputSpec
 
 
 @dataclass(frozen=True, slots=True)
-class TrainedWeights:
-    """A state dict that fits its network, and where it comes from.
+class ModelWeights:
+    """A state dict that fits its network, and its source.
 
     `seed` is set for untrained weights only, whose source is "random".
     """
@@ -23,19 +23,19 @@ class TrainedWeights:
 
 @dataclass(frozen=True, slots=True)
 class ZooModel:
-    """One name of the zoo.
+    """A model of the zoo.
 
     Attributes:
-        name: what it is called in the repository and on the wire.
-        family: the architecture's family, for people.
-        year: when it was published.
-        build: makes the network for a number of classes, as its initialisation leaves it and in training mode; in
-            evaluation mode it maps normalised float32 [N, C, H, W] to logits [N, classes].
-        input: what pictures become before the model sees them.
-        mean, std: normalisation for each channel, of pixels scaled to 0..1.
-        labels: gives one label for each class.
-        bundled: gives trained weights that come with the project or one of its packages; None if there are none.
-        download: gives torchvision's weights, which have to be downloaded; None if there are none.
+        name: its name in the repository and in requests.
+        family: the architecture's family, for display.
+        year: year of publication.
+        build: builds the network for a number of classes, initialized and in training mode. In evaluation mode the
+            network maps normalized float32 [N, C, H, W] to logits [N, classes].
+        input: how images are prepared for the model.
+        mean, std: normalization per channel, for pixels scaled to 0..1.
+        labels: returns one label per class.
+        bundled: loads trained weights that are installed with the project; None if there are none.
+        download: returns torchvision's weights, which have to be downloaded; None if there are none.
     """
 
     name: str
@@ -46,23 +46,23 @@ class ZooModel:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     labels: Callable[[], tuple[str, ...]]
-    bundled: Callable[[], TrainedWeights] | None = None
+    bundled: Callable[[], ModelWeights] | None = None
     download: Callable[[], WeightsEnum] | None = None
 
     @property
     def classes(self) -> int:
-        """How many classes it tells apart, unless its user brings labels of their own."""
+        """Number of classes, unless the user provides other labels."""
         return len(self.labels())
 
     def network(self) -> nn.Module:
-        """The network for the model's own classes, as its initialisation leaves it."""
+        """Builds the network for the model's own classes, initialized and in training mode."""
         return self.build(self.classes)
 
-    def bundled_weights(self) -> TrainedWeights:
-        """The trained weights that come with the project.
+    def bundled_weights(self) -> ModelWeights:
+        """Loads the trained weights that are installed with the project.
 
         Raises:
-            ValueError: there are none.
+            ValueError: if there are none.
         """
         if self.bundled is None:
             raise ValueError(

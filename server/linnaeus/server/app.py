@@ -10,69 +10,76 @@ from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
-from linnaeus.server.model_store.catalog import State
+from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository_watch import watch
 from linnaeus.server.observability.metrics import Metrics, MetricsServer
 from linnaeus.server.observability.telemetry import Telemetry
-from linnaeus.server.process.signals import told_to_stop
-from linnaeus.server.requests.event_log import open_trace
+from linnaeus.server.process.signals import stop_on_signals
+from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc import classifier, model_service
-from linnaeus.server.rpc.connection_age import age_options
+from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.server import RpcServer, Service
-from linnaeus.server.rpc.trace_context import noting_origins
+from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.security.authorization import Charge, free
-from linnaeus.server.security.setup import doors_of
+from linnaeus.server.security.authorization import Charge, no_charge
+from linnaeus.server.security.server_security import server_security
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(settings: Settings) -> None:
+async def run_server(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then finishes what is in flight.
 
     Raises:
         StartupError: the server cannot start.
     """
-    told = told_to_stop()  # before anybody is told that there is a server to stop
-    doors = doors_of(settings)
+    stop = stop_on_signals()  # before anybody is told that there is a server to stop
+    security = server_security(settings)
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
-    trace = open_trace(settings.trace)
+    event_log = open_event_log(settings.trace)
     statistics = Statistics()
     telemetry = Telemetry(settings, release)
-    engine = Engine(settings, Observers(metrics, statistics), trace=trace, follower=telemetry.follower)
-    metrics.watch(engine)
-    metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
-    charge = doors.guard.charge if doors.guard else free
-    ageing = age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
-    rpc_server = RpcServer(metrics, doors, settings.max_message_bytes, ageing)
-    inferring = inference.InferenceServicer(
-        engine, statistics, release, is_ready=lambda: rpc_server.is_serving, control=engine.control, charge=charge
+    engine = Engine(
+        settings, Observers(metrics, statistics), event_log=event_log, record_handler=telemetry.record_handler
     )
-    services = _services(engine, settings, release, inferring, charge)
-    if telemetry.follower is not None:
+    metrics.add_engine(engine)
+    metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
+    charge = security.authorizer.charge if security.authorizer else no_charge
+    age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
+    rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options)
+    kserve_servicer = inference.InferenceServicer(
+        engine,
+        statistics,
+        release,
+        is_ready=lambda: rpc_server.is_serving,
+        model_manager=engine.model_manager,
+        charge=charge,
+    )
+    services = _services(engine, settings, release, kserve_servicer, charge)
+    if telemetry.record_handler is not None:
         has_tokens = bool(settings.token_file)
-        services = [Service(each.name, noting_origins(each.add, has_tokens)) for each in services]
+        services = [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
     await rpc_server.start(services)
     _log_ports(rpc_server, metrics_server)
     try:
-        await _serve_until(told, engine, rpc_server, settings)
+        await _serve_until(stop, engine, rpc_server, settings)
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
-        trace.close()
+        event_log.close()
         await telemetry.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
 
 
 def _services(
-    engine: Engine, settings: Settings, release: str, inferring: inference.InferenceServicer, charge: Charge
+    engine: Engine, settings: Settings, release: str, kserve_servicer: inference.InferenceServicer, charge: Charge
 ) -> list[Service]:
     limits = v1.ServerLimits(
         max_message_bytes=settings.max_message_bytes,
@@ -81,10 +88,10 @@ def _services(
         stream_window=settings.stream_window,
     )
     servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
-    models = model_service.ModelServicer(engine.control, engine.catalog)
+    models = model_service.ModelServicer(engine.model_manager, engine.catalog)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
-        Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, inferring)),
+        Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, kserve_servicer)),
         Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
     ]
 
@@ -97,23 +104,23 @@ def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
     logger.info("listening: %s", sentence, extra={"event": {"event": "listening", **ports}})
 
 
-async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
+async def _serve_until(stop: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
     """Loads the models, then waits; being told ends either, the waiting with a lame duck."""
     loading = asyncio.create_task(engine.load())
-    waiting = asyncio.create_task(told.wait())
+    waiting = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, waiting}, return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
         if settings.model_control != "explicit":
             _require_a_model(engine)
         gc.freeze()  # what was loaded stays: collections while serving need not walk over it
-        await _tell_health(engine, rpc_server)
+        await _publish_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
-        beside = [asyncio.create_task(_tell_changes(engine, rpc_server))]
+        tasks = [asyncio.create_task(_publish_health_changes(engine, rpc_server))]
         if settings.model_control == "watch":
-            beside.append(asyncio.create_task(watch(engine.control, settings.watch_seconds)))
+            tasks.append(asyncio.create_task(watch(engine.model_manager, settings.watch_seconds)))
         await waiting
-        for each in beside:
+        for each in tasks:
             each.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
     if loading.done():
@@ -121,27 +128,27 @@ async def _serve_until(told: asyncio.Event, engine: Engine, rpc_server: RpcServe
     loading.cancel()  # the model being loaded is finished, no further one is begun
 
 
-async def _tell_changes(engine: Engine, rpc_server: RpcServer) -> None:
+async def _publish_health_changes(engine: Engine, rpc_server: RpcServer) -> None:
     while True:
         await engine.health_changed.wait()
         engine.health_changed.clear()
-        await _tell_health(engine, rpc_server)
+        await _publish_health(engine, rpc_server)
 
 
-async def _tell_health(engine: Engine, rpc_server: RpcServer) -> None:
+async def _publish_health(engine: Engine, rpc_server: RpcServer) -> None:
     """The server is well as long as every model that is ready has a device; each device is told of by itself."""
     states = engine.device_states
     for name, works in states.items():
-        await rpc_server.device(name, works)
-    ready = (entry for entry in engine.catalog.entries() if entry.state is State.READY)
+        await rpc_server.set_device_status(name, works)
+    ready = (entry for entry in engine.catalog.entries() if entry.state is ModelState.READY)
     if all(any(states[name] for name in entry.devices) for entry in ready):
-        await rpc_server.serving()
+        await rpc_server.set_serving()
     else:
-        await rpc_server.not_serving()
+        await rpc_server.set_not_serving()
 
 
 def _require_a_model(engine: Engine) -> None:
     entries = engine.catalog.entries()
-    if not any(entry.state is State.READY for entry in entries):
+    if not any(entry.state is ModelState.READY for entry in entries):
         reasons = "; ".join(f"{entry.name}/{entry.version}: {entry.reason}" for entry in entries)
         raise StartupError(f"no model can be served: {reasons}")

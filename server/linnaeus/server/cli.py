@@ -7,11 +7,11 @@ import asyncio
 import inspect
 import sys
 from dataclasses import Field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
-from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
+from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings, help_texts, read_settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.openmp import limit_spinning
@@ -19,7 +19,7 @@ from linnaeus.server.process.openmp import limit_spinning
 
 def serve(context: typer.Context, **chosen: Any) -> None:
     """Serves TorchScript image classifiers over gRPC, in batches."""
-    context.obj = settings = Settings(**chosen)
+    context.obj = settings = read_settings(**chosen)
     if context.invoked_subcommand is None:
         _serve(settings)
 
@@ -30,25 +30,26 @@ def healthcheck(
 ) -> None:
     """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
     # gRPC takes a moment to import, which --help does not need.
-    from linnaeus.server.rpc.healthcheck import check
+    from linnaeus.server.rpc.healthcheck import check_health
 
-    print(check(context.obj, timeout_seconds))
+    print(check_health(context.obj, timeout_seconds))
 
 
 def _serve(settings: Settings) -> None:
     configure_logs(settings.log_format, settings.log_level)
     limit_spinning()
     # Torch takes seconds to import: --help and wrong options should not wait for it.
-    from linnaeus.server.app import serve as serve_until_told
+    from linnaeus.server.app import run_server
     from linnaeus.server.process.event_loop import new_event_loop
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        runner.run(serve_until_told(settings))
+        runner.run(run_server(settings))
 
 
 def _signature() -> inspect.Signature:
     """The context, and one keyword for each setting, as typer wants to read them."""
     context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    help_of = help_texts()
     return inspect.Signature(
         [
             context,
@@ -58,11 +59,11 @@ def _signature() -> inspect.Signature:
                     inspect.Parameter.KEYWORD_ONLY,
                     default=setting.default,
                     annotation=Annotated[
-                        setting.type,
+                        _option_type(setting),
                         typer.Option(
                             *_flags(setting),
                             envvar=f"{ENVIRONMENT_PREFIX}{setting.name.upper()}",
-                            help=setting.metadata["help"],
+                            help=help_of[setting.name],
                         ),
                     ],
                 )
@@ -70,6 +71,11 @@ def _signature() -> inspect.Signature:
             ),
         ]
     )
+
+
+def _option_type(setting: Field[Any]) -> Any:
+    """What typer converts to; `Settings` checks choices and bounds, so that a wrong value is one line here as well."""
+    return str if get_origin(setting.type) is Literal else setting.type
 
 
 def _flags(setting: Field[Any]) -> tuple[str, ...]:

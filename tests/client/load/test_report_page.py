@@ -1,6 +1,5 @@
 """The HTML page: whole in itself, the same for the same run, with the plots that there is data for."""
 
-import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
@@ -140,7 +139,7 @@ def test_a_run_without_a_spell_has_a_page(make_run):
 
 
 @pytest.mark.parametrize("width", [400, 1200])
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs the browser chromium")
+@pytest.mark.needs(program="chromium")
 def test_a_browser_shows_all_of_it_without_scrolling_sideways(ramp, tmp_path, width):
     probe = (
         "<script>document.title = document.documentElement.scrollWidth <= window.innerWidth"

@@ -14,7 +14,9 @@ from PIL import Image
 
 from linnaeus.server.decoding.byte_resize import has_kernels, resize
 
-NEEDS_KERNELS = pytest.mark.skipif(not has_kernels(), reason="torch has kernels for bytes on x86 with AVX2 only")
+NEEDS_KERNELS = pytest.mark.skipif(
+    not has_kernels(), reason="hardware: an x86 processor with AVX2, whose byte kernels torch has"
+)
 SIDES = st.integers(1, 150)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode import as_they_are, decode
+from linnaeus.server.decoding.decode import decode, model_input_view
 from linnaeus.server.errors import InvalidImage
 from linnaeus.server.requests.picture import EncodedImage, PreparedPixels, RawPixels
 
@@ -53,7 +53,7 @@ def test_pixels_that_go_to_the_model_as_they_are_are_those_that_decode_gives(
 ) -> None:
     data = random.randbytes(channels * side * side)
     image = PreparedPixels(data, channels, side, side) if is_prepared else RawPixels(data, side, side, channels)
-    pixels = as_they_are(image, spec(channels, side, side))
+    pixels = model_input_view(image, spec(channels, side, side))
     assert pixels is not None and numpy.array_equal(pixels, decode(image, spec(channels, side, side), 10**6))
 
 
@@ -69,9 +69,11 @@ def test_pixels_that_go_to_the_model_as_they_are_are_those_that_decode_gives(
     ],
 )
 def test_whatever_else_is_left_to_decode(image: Any) -> None:
-    assert as_they_are(image, spec(1, 4, 4)) is None
-    assert as_they_are(RawPixels(bytes(16), 4, 4, 1), InputSpec(1, 4, 4, 6, "bilinear")) is None  # is to grow first
+    assert model_input_view(image, spec(1, 4, 4)) is None
+    assert (
+        model_input_view(RawPixels(bytes(16), 4, 4, 1), InputSpec(1, 4, 4, 6, "bilinear")) is None
+    )  # is to grow first
 
 
 def test_many_prepared_pixels_are_put_into_order_by_a_decoder() -> None:
-    assert as_they_are(PreparedPixels(bytes(3 * 128 * 128), 3, 128, 128), spec(3, 128, 128)) is None
+    assert model_input_view(PreparedPixels(bytes(3 * 128 * 128), 3, 128, 128), spec(3, 128, 128)) is None

@@ -173,7 +173,7 @@ def test_of_a_strip_only_what_is_kept_is_resized(size: tuple[int, int]) -> None:
     assert peak_kilobytes() - before < 20_000  # resized whole, they take 30 MB and more
 
 
-@pytest.mark.skipif(not has_kernels(), reason="torch has kernels for bytes on x86 with AVX2 only")
+@pytest.mark.skipif(not has_kernels(), reason="hardware: an x86 processor with AVX2, whose byte kernels torch has")
 def test_a_photograph_is_resized_by_torchs_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("Pillow resized it")

@@ -25,19 +25,19 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.requests.event_log import FileTrace
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.event_log import FileEventLog
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Classification, Request
 
 
 @asynccontextmanager
-async def running(repository: Path, heard: Any, trace: Path, now: float | None = None, **settings: Any) -> Any:
+async def running(repository: Path, observer: Any, event_log: Path, now: float | None = None, **settings: Any) -> Any:
     """An engine for lenet that writes a trace; with `now`, one for which no time passes."""
     chosen = {"models": "lenet", "device": "cpu", "max_batch_size": 4} | settings
     clock: dict[str, Any] = {} if now is None else {"clock": lambda: now}
-    file = FileTrace(trace)
-    engine = Engine(Settings(repository=repository, **chosen), heard, trace=file, **clock)
+    file = FileEventLog(event_log)
+    engine = Engine(Settings(repository=repository, **chosen), observer, event_log=file, **clock)
     await engine.load()
     try:
         yield engine
@@ -47,8 +47,8 @@ async def running(repository: Path, heard: Any, trace: Path, now: float | None =
 
 
 @pytest.fixture
-async def engine(repository: Path, heard: Any, tmp_path: Path) -> AsyncIterator[Engine]:
-    async with running(repository, heard, tmp_path / "trace") as made:
+async def engine(repository: Path, observer: Any, tmp_path: Path) -> AsyncIterator[Engine]:
+    async with running(repository, observer, tmp_path / "trace") as made:
         yield made
 
 
@@ -71,7 +71,7 @@ def digit(seed: int = 0, **changes: Any) -> Request:
 STUCK = RawPixels(b"\xff" * 30 * 30, 30, 30, 1)
 
 
-class Gate:
+class BlockedDecode:
     """Stands in for decode: white pictures wait until the test opens it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,13 +99,13 @@ async def test_answers_stand_in_order_and_are_those_of_single_requests(engine: E
         assert isinstance(outcome, Classification) and (outcome.model, outcome.version) == ("lenet", 1)
         pairs = zip(outcome.classes, alone.classes, strict=True)
         assert all(one.index == other.index and abs(one.probability - other.probability) < 1e-5 for one, other in pairs)
-    assert engine.in_flight == 0 and engine.queue_depth(Lane("lenet", 1, 1)) == 0
+    assert engine.in_flight == 0 and engine.queue_depth(LaneKey("lenet", 1, 1)) == 0
 
 
-async def test_a_bad_image_fails_alone(engine: Engine, heard: Any) -> None:
+async def test_a_bad_image_fails_alone(engine: Engine, observer: Any) -> None:
     outcomes = await engine.classify_many([digit(), digit(image=EncodedImage(b"no picture")), digit()])
     assert [type(each) for each in outcomes] == [Classification, InvalidImage, Classification]
-    assert heard.rejections == [("lenet", "invalid_image")]
+    assert observer.rejections == [("lenet", "invalid_image")]
 
 
 async def test_no_image_at_all_is_no_answer_at_once(engine: Engine) -> None:
@@ -117,75 +117,75 @@ async def test_no_image_at_all_is_no_answer_at_once(engine: Engine) -> None:
     [({"model": "cat"}, ModelNotFound), ({"top_k": 11}, InvalidArgument), ({"version": "9"}, ModelNotFound)],
 )
 async def test_a_question_that_cannot_be_answered_begins_nothing(
-    engine: Engine, heard: Any, events: Any, changes: dict[str, Any], error: type[RequestError]
+    engine: Engine, observer: Any, events: Any, changes: dict[str, Any], error: type[RequestError]
 ) -> None:
     with pytest.raises(error):
         await engine.classify_many([digit(), digit(**changes), digit()])
-    assert events("admitted") == [] and len(heard.rejections) == 3
+    assert events("admitted") == [] and len(observer.rejections) == 3
 
 
 async def test_what_finds_no_place_is_refused_and_the_rest_is_answered(
-    repository: Path, heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch)
-    async with running(repository, heard, tmp_path / "trace", max_queue_size=3, decode_threads=1) as engine:
+    blocked = BlockedDecode(monkeypatch)
+    async with running(repository, observer, tmp_path / "trace", max_queue_size=3, decode_threads=1) as engine:
         many = asyncio.create_task(engine.classify_many([digit(image=STUCK), *map(digit, range(4))]))
-        await gate.wait_entered()
-        gate.opened.set()
+        await blocked.wait_entered()
+        blocked.opened.set()
         outcomes = await many
     assert [type(each) for each in outcomes] == [Classification] * 3 + [Overloaded] * 2
 
 
 async def test_where_every_image_was_refused_the_call_is_so_that_it_can_come_again(
-    repository: Path, heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate(monkeypatch)
-    async with running(repository, heard, tmp_path / "trace", max_queue_size=1, decode_threads=1) as engine:
+    blocked = BlockedDecode(monkeypatch)
+    async with running(repository, observer, tmp_path / "trace", max_queue_size=1, decode_threads=1) as engine:
         holder = asyncio.create_task(engine.classify(digit(image=STUCK)))
-        await gate.wait_entered()
+        await blocked.wait_entered()
         with pytest.raises(Overloaded) as refusal:
             await engine.classify_many([digit(), digit()])
         assert refusal.value.retry_after_seconds > 0
-        gate.opened.set()
+        blocked.opened.set()
         await holder
     with pytest.raises(Unavailable, match="stopping"):
         await engine.classify_many([digit(), digit()])
 
 
-async def test_images_that_cannot_be_in_time_are_refused_one_by_one(engine: Engine, heard: Any) -> None:
+async def test_images_that_cannot_be_in_time_are_refused_one_by_one(engine: Engine, observer: Any) -> None:
     outcomes = await engine.classify_many([digit(deadline=1.0), digit(), digit(deadline=1.0)])
     assert [type(each) for each in outcomes] == [DeadlineExceeded, Classification, DeadlineExceeded]
     assert [type(each) for each in await engine.classify_many([digit(deadline=1.0)])] == [DeadlineExceeded]
 
 
 async def test_a_late_image_ends_before_the_calls_deadline_and_leaves_the_others_their_answers(
-    repository: Path, heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
+    repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
 ) -> None:
-    gate = Gate(monkeypatch)
-    async with running(repository, heard, tmp_path / "trace", now=100.0, decode_threads=2, streams=1) as engine:
+    blocked = BlockedDecode(monkeypatch)
+    async with running(repository, observer, tmp_path / "trace", now=100.0, decode_threads=2, streams=1) as engine:
         requests = [digit(image=STUCK, deadline=100.4), digit(deadline=100.4), digit(deadline=500.0)]
         outcomes = await asyncio.wait_for(engine.classify_many(requests), 60)
         assert [type(each) for each in outcomes] == [DeadlineExceeded, Classification, Classification]
-        assert not gate.opened.is_set() and engine.in_flight == 0
-        gate.opened.set()
+        assert not blocked.opened.is_set() and engine.in_flight == 0
+        blocked.opened.set()
     assert [event["deadline"] for event in events("admitted")] == pytest.approx([100.36, 100.36, 499.95])
 
 
-async def test_a_caller_that_leaves_takes_all_of_its_images_along(
-    repository: Path, heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
+async def test_a_caller_that_cancels_takes_all_of_its_images_along(
+    repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, events: Any
 ) -> None:
-    gate = Gate(monkeypatch)
-    async with running(repository, heard, tmp_path / "trace", decode_threads=1, streams=1) as engine:
+    blocked = BlockedDecode(monkeypatch)
+    async with running(repository, observer, tmp_path / "trace", decode_threads=1, streams=1) as engine:
         many = asyncio.create_task(engine.classify_many([digit(image=STUCK), *(digit(deadline=1e9) for _ in range(9))]))
-        await gate.wait_entered()
+        await blocked.wait_entered()
         many.cancel()
         with pytest.raises(asyncio.CancelledError):
             await many
-        assert engine.in_flight == 0 and engine.queue_depth(Lane("lenet", 1, 1)) == 0
-        gate.opened.set()
+        assert engine.in_flight == 0 and engine.queue_depth(LaneKey("lenet", 1, 1)) == 0
+        blocked.opened.set()
         await engine.classify(digit())
-    assert sum(report.size for report in heard.batches) == 1, "only the last request was run"
-    assert heard.rejections == [] and len(heard.cancellations) == 10
+    assert sum(report.size for report in observer.batches) == 1, "only the last request was run"
+    assert observer.rejections == [] and len(observer.cancellations) == 10
     assert Counter(event["outcome"] for event in events("ended")) == {"cancelled": 10, "answered": 1}
 
 
@@ -197,29 +197,29 @@ async def test_every_image_is_traced_from_admission_to_one_end(engine: Engine, e
 
 async def test_one_image_is_begun_without_waiting_and_tells_its_end_once(engine: Engine) -> None:
     told: asyncio.Queue[Outcome] = asyncio.Queue()
-    flight = engine.begin(digit(), told.put_nowait)
-    assert not flight.is_over and engine.in_flight == 1
+    state = engine.begin(digit(), told.put_nowait)
+    assert not state.is_done and engine.in_flight == 1
     assert isinstance(await asyncio.wait_for(told.get(), 60), Classification)
-    assert flight.is_over and engine.in_flight == 0
+    assert state.is_done and engine.in_flight == 0
     refused = engine.begin(digit(model="cat"), told.put_nowait)
-    assert refused.is_over and isinstance(told.get_nowait(), ModelNotFound)
-    for each in (flight, refused):
-        engine.leave(each)
+    assert refused.is_done and isinstance(told.get_nowait(), ModelNotFound)
+    for each in (state, refused):
+        engine.cancel(each)
     assert engine.in_flight == 0 and told.empty()
 
 
 async def test_who_left_is_told_nothing(
-    repository: Path, heard: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    repository: Path, observer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate, told = Gate(monkeypatch), []
-    async with running(repository, heard, tmp_path / "trace", decode_threads=1) as engine:
-        flight = engine.begin(digit(image=STUCK, deadline=1e9), told.append)
-        await gate.wait_entered()
-        engine.leave(flight)
-        engine.leave(flight)
-        gate.opened.set()
+    blocked, told = BlockedDecode(monkeypatch), []
+    async with running(repository, observer, tmp_path / "trace", decode_threads=1) as engine:
+        state = engine.begin(digit(image=STUCK, deadline=1e9), told.append)
+        await blocked.wait_entered()
+        engine.cancel(state)
+        engine.cancel(state)
+        blocked.opened.set()
         await engine.classify(digit())
-    assert told == [] and heard.cancellations == [("lenet", "decode")]
+    assert told == [] and observer.cancellations == [("lenet", "decode")]
 
 
 async def test_closing_is_told_before_anything_is_refused_for_it(engine: Engine) -> None:

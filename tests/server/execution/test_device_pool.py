@@ -16,7 +16,7 @@ from linnaeus.server.errors import InternalFailure
 from linnaeus.server.execution import device_pool
 from linnaeus.server.execution.device_pool import DevicePool
 from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import BatchOutcome, Work, WorkBatch, WorkTicket
+from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket
 from linnaeus.server.runtime.device import CoreShare
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.server.scheduling import BatchQueue, LaneLimits, LatencyTable, NoDevice, Stage
@@ -73,51 +73,51 @@ class Pool:
     """A pool on a queue of its own; whatever it tells is kept."""
 
     def __init__(self, max_batch_size: int = 1) -> None:
-        self.queue: BatchQueue[Work] = BatchQueue(lambda: 1.0)
+        self.queue: BatchQueue[RequestPayload] = BatchQueue(lambda: 1.0)
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
-        self.stranded: queue.Queue[list[WorkTicket]] = queue.Queue()
-        self.lost: queue.Queue[str] = queue.Queue()
+        self.stranded: queue.Queue[list[RequestTicket]] = queue.Queue()
+        self.removed_devices: queue.Queue[str] = queue.Queue()
         self.max_batch_size = max_batch_size
-        self.on_loss: Callable[[], None] = lambda: None
+        self.on_removal: Callable[[], None] = lambda: None
         self.pool = DevicePool(
             self.queue,
-            streams=1,
+            workers=1,
             intra_op_threads=0,
             clock=lambda: 1.0,
-            began=lambda batch: None,
-            hand_back=self._hand_back,
-            strand=self.stranded.put,
-            lost=self._lose,
+            on_batch_started=lambda batch: None,
+            on_batch_finished=self._on_batch_finished,
+            on_stranded=self.stranded.put,
+            on_device_removed=self._on_device_removed,
         )
 
-    def _hand_back(self, batch: WorkBatch, outcome: BatchOutcome) -> None:
+    def _on_batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
         self.outcomes.put(outcome)
 
-    def _lose(self, device: str) -> None:
-        self.lost.put(device)
-        self.on_loss()
+    def _on_device_removed(self, device: str) -> None:
+        self.removed_devices.put(device)
+        self.on_removal()
 
     def serve(self, *models: FakeModel) -> None:
         limits = LaneLimits(self.max_batch_size, max_queue_size=1000)
         tables = {str(model.device): LatencyTable({1: 0.01, 8: 0.05}) for model in models}
         for model in models:
-            self.pool.place(LANE, model)  # type: ignore[arg-type]
+            self.pool.add_model(LANE, model)  # type: ignore[arg-type]
         self.queue.open_lane(LANE, limits, tables)
 
-    def put(self, number: int) -> WorkTicket:
+    def put(self, number: int) -> RequestTicket:
         """A picture is admitted; it is decoded when the devices want it."""
         answer: Any = None  # nobody waits here
-        work = Work(number, RawPixels(b"", 2, 2, 1), SPEC, 1, answer)
-        work.pixels = numpy.full((2, 2, 1), number, numpy.uint8)
-        ticket = self.queue.admit(LANE, work)
-        self.queue.call()
+        payload = RequestPayload(number, RawPixels(b"", 2, 2, 1), SPEC, 1, answer)
+        payload.pixels = numpy.full((2, 2, 1), number, numpy.uint8)
+        ticket = self.queue.admit(LANE, payload)
+        self.queue.notify()
         return ticket
 
     def decode(self) -> None:
         """What the decoder's thread does."""
         while (turn := self.queue.next_to_decode()) is not None:
             for stranded in self.queue.put(dict.fromkeys(turn.tickets, 0.0)):
-                self.queue.abandon(stranded)
+                self.queue.cancel(stranded)
 
     def outcome(self) -> BatchOutcome:
         """The next one that ran."""
@@ -137,13 +137,13 @@ class Pool:
 
 @pytest.fixture
 async def pool(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Pool]:
-    monkeypatch.setattr(device_pool, "answers", lambda device: device.computes)
+    monkeypatch.setattr(device_pool, "is_responsive", lambda device: device.computes)
     made = Pool()
     decoder = threading.Thread(target=made.decode, daemon=True)
     decoder.start()
     yield made
     made.queue.close()
-    await asyncio.wait_for(made.pool.ended(), PATIENCE_SECONDS)
+    await asyncio.wait_for(made.pool.wait_closed(), PATIENCE_SECONDS)
     decoder.join(PATIENCE_SECONDS)
 
 
@@ -174,14 +174,16 @@ async def test_a_device_that_does_not_answer_is_taken_out_and_the_other_answers_
 ) -> None:
     dead = FakeModel(FakeDevice("dead", computes=False), is_well=False)
     well = FakeModel(FakeDevice("well"), allowed=threading.Semaphore(0))
-    pool.on_loss = lambda: well.allowed.release(10**6)  # the other one gets on only once this one is out
+    pool.on_removal = lambda: well.allowed.release(10**6)  # the other one gets on only once this one is out
     pool.serve(dead, well)
     for number in range(6):
         pool.put(number)
     results = await asyncio.to_thread(pool.results, 6)
     assert set(results) == set(range(6)) and all(isinstance(result, Ranking) for result in results.values())
     assert sorted(well.ran) == list(range(6)) and len(dead.ran) == 1
-    assert pool.lost.get_nowait() == "dead" and pool.stranded.get_nowait() == [], "the other device can run it all"
+    assert pool.removed_devices.get_nowait() == "dead" and pool.stranded.get_nowait() == [], (
+        "the other device can run it all"
+    )
     assert pool.pool.states == {"dead": False, "well": True}
     assert "device dead keeps failing and is taken out" in caplog.text
 
@@ -190,7 +192,7 @@ async def test_what_a_lost_device_held_is_lost_to_nobody_even_in_a_large_batch(p
     pool.max_batch_size = 4
     dead = FakeModel(FakeDevice("dead", computes=False), is_well=False)
     well = FakeModel(FakeDevice("well"), allowed=threading.Semaphore(0))
-    pool.on_loss = lambda: well.allowed.release(10**6)
+    pool.on_removal = lambda: well.allowed.release(10**6)
     pool.serve(dead, well)
     for number in range(12):
         pool.put(number)
@@ -215,7 +217,7 @@ async def test_a_device_that_keeps_failing_at_what_the_other_can_do_is_taken_out
         devices.append(pool.outcome().device)
     assert devices == ["bad", "well", "bad"] and pool.pool.states == {"bad": True, "well": True}
     bad.allowed.release()  # its third
-    assert pool.lost.get(timeout=PATIENCE_SECONDS) == "bad" and pool.stranded.get_nowait() == []
+    assert pool.removed_devices.get(timeout=PATIENCE_SECONDS) == "bad" and pool.stranded.get_nowait() == []
     well.allowed.release(10**6)
     results = pool.results(2)
     assert all(isinstance(result, Ranking) for result in results.values()), "the third is the other one's to answer"
@@ -254,26 +256,33 @@ async def test_with_the_last_device_go_those_who_wait_and_those_who_come(pool: P
     tickets = [pool.put(number) for number in range(5)]
     assert model.entered.acquire(timeout=PATIENCE_SECONDS)
     model.allowed.release()
-    assert pool.lost.get(timeout=PATIENCE_SECONDS) == "a"
+    assert pool.removed_devices.get(timeout=PATIENCE_SECONDS) == "a"
     stranded = pool.stranded.get_nowait()
     assert tickets[0] in stranded
     in_hand = set(tickets) - set(stranded)
     assert len(in_hand) <= 1, "one may be at the decoder, who finds out by itself"
-    assert all(ticket.stage is Stage.GONE for ticket in stranded)
+    assert all(ticket.stage is Stage.ENDED for ticket in stranded)
     with pytest.raises(NoDevice):
         pool.queue.admit(LANE, tickets[0].payload)
     assert len(model.ran) == 1
 
 
-async def test_every_stream_of_a_lost_device_ends(monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
-    monkeypatch.setattr(device_pool, "default_streams", lambda device: 3)
+async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyPatch, pool: Pool) -> None:
+    monkeypatch.setattr(device_pool, "default_workers", lambda device: 3)
     several = DevicePool(
-        pool.queue, 0, 0, lambda: 1.0, lambda batch: None, lambda batch, outcome: None, pool.stranded.put, pool.lost.put
+        pool.queue,
+        0,
+        0,
+        lambda: 1.0,
+        lambda batch: None,
+        lambda batch, outcome: None,
+        pool.stranded.put,
+        pool.removed_devices.put,
     )
     model = FakeModel(FakeDevice("a", computes=False), is_well=False)
-    several.place(LANE, model)  # type: ignore[arg-type]
+    several.add_model(LANE, model)  # type: ignore[arg-type]
     pool.queue.open_lane(LANE, LaneLimits(1, 1000), {"a": LatencyTable({1: 0.01})})
     ticket = pool.put(1)
-    await asyncio.wait_for(several.ended(), PATIENCE_SECONDS)
-    assert several.states == {"a": False} and ticket.stage is Stage.GONE and model.is_closed
-    assert pool.lost.get_nowait() == "a" and pool.lost.empty(), "a device is lost once"
+    await asyncio.wait_for(several.wait_closed(), PATIENCE_SECONDS)
+    assert several.states == {"a": False} and ticket.stage is Stage.ENDED and model.is_closed
+    assert pool.removed_devices.get_nowait() == "a" and pool.removed_devices.empty(), "a device is lost once"

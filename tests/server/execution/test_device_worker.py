@@ -12,9 +12,9 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, RequestError
-from linnaeus.server.execution.device_worker import DeviceStream
+from linnaeus.server.execution.device_worker import DeviceWorker
 from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import BatchOutcome, Work, WorkBatch, WorkTicket
+from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket
 from linnaeus.server.runtime.model import OutOfMemory, Ranking
 from linnaeus.server.scheduling import Batch, BatchQueue, LaneLimits, LatencyTable, Stage
 
@@ -45,21 +45,23 @@ class FakeModel:
         return [Ranking(list(range(k)), [float("nan") if pixel == NO_NUMBERS else 1.0 / pixel] * k) for pixel in pixels]
 
 
-class WatchedQueue(BatchQueue[Work]):
+class WatchedQueue(BatchQueue[RequestPayload]):
     """Keeps what the thread says of each batch when it takes the next one."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__(clock)
         self.learnt: list[bool] = []
 
-    def take(self, device: str, finished: Batch[Work] | None = None, learn: bool = True) -> Batch[Work] | None:
+    def take(
+        self, device: str, finished: Batch[RequestPayload] | None = None, learn: bool = True
+    ) -> Batch[RequestPayload] | None:
         if finished is not None and finished.tickets:
             self.learnt.append(learn)
         return super().take(device, finished, learn)
 
 
 class Device:
-    """A queue, a fake model, the thread between them and its host; outcomes arrive in `outcomes`."""
+    """A queue, a fake model, the thread between them and its context; outcomes arrive in `outcomes`."""
 
     def __init__(self) -> None:
         self.now = 1.0
@@ -68,12 +70,12 @@ class Device:
         self.queue.add_device("fake:0", 2)
         self.open_lane("fake:0")
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
-        self.beside: list[int] = []
+        self.concurrent: list[int] = []
         self.begun: list[int] = []
         self.said_failed: list[bool] = []
         self.dies = False
-        self.lost: queue.Queue[WorkBatch] = queue.Queue()
-        self.beside_it: WorkBatch | None = None
+        self.lost: queue.Queue[RequestBatch] = queue.Queue()
+        self.concurrent_it: RequestBatch | None = None
         self.loop = asyncio.new_event_loop()
         self.ended: asyncio.Future[None] | None = None
 
@@ -82,40 +84,40 @@ class Device:
         self.queue.open_lane(LANE, limits, {name: LatencyTable({1: 0.01, 4: 0.02}) for name in devices})
 
     def start(self) -> None:
-        self.ended = DeviceStream("fake:0", self.queue, self, lambda: self.now).start(self.loop)
+        self.ended = DeviceWorker("fake:0", self.queue, self, lambda: self.now).start(self.loop)
 
     def model(self, lane: tuple[str, int]) -> Any:
         assert lane == LANE
         return self.fake
 
-    def share_cores(self, batch: WorkBatch) -> None:
-        self.beside.append(batch.beside)
+    def share_cores(self, batch: RequestBatch) -> None:
+        self.concurrent.append(batch.concurrent)
 
-    def began(self, batch: WorkBatch) -> None:
+    def batch_started(self, batch: RequestBatch) -> None:
         self.begun.append(batch.number)
 
-    def hand_back(self, batch: WorkBatch, outcome: BatchOutcome) -> None:
+    def batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
         assert batch.number == self.begun[-1], "a batch begins before it is handed back"
         self.outcomes.put(outcome)
 
-    def is_lost(self, batch: WorkBatch, failed: bool) -> bool:
+    def must_remove_device(self, batch: RequestBatch, failed: bool) -> bool:
         self.said_failed.append(failed)
         return failed and self.dies
 
-    def lose(self, batch: WorkBatch) -> None:
+    def remove_device(self, batch: RequestBatch) -> None:
         self.queue.remove_device("fake:0", batch)
         self.lost.put(batch)
 
     def occupy(self) -> None:
-        """Another stream of the device takes a batch, and is at it until the end."""
-        self.beside_it = self.queue.take_nowait("fake:0")
-        assert self.beside_it is not None
+        """Another worker of the device takes a batch, and is at it until the end."""
+        self.concurrent_it = self.queue.take_nowait("fake:0")
+        assert self.concurrent_it is not None
 
-    def put(self, pixel: int, top_k: int = 1, timeout: float | None = None) -> WorkTicket:
+    def put(self, pixel: int, top_k: int = 1, timeout: float | None = None) -> RequestTicket:
         """A decoded picture of that colour is put before the device."""
-        work = Work(pixel, RawPixels(b"", 2, 2, 1), SPEC, top_k, self.loop.create_future())
-        work.pixels = numpy.full((2, 2, 1), pixel, numpy.uint8)
-        ticket = self.queue.admit(LANE, work, None if timeout is None else self.now + timeout)
+        payload = RequestPayload(pixel, RawPixels(b"", 2, 2, 1), SPEC, top_k, self.loop.create_future())
+        payload.pixels = numpy.full((2, 2, 1), pixel, numpy.uint8)
+        ticket = self.queue.admit(LANE, payload, None if timeout is None else self.now + timeout)
         turn = self.queue.next_to_decode_nowait()
         assert turn is not None and turn.tickets == [ticket]
         self.queue.put({ticket: 0.0})
@@ -131,7 +133,7 @@ class Device:
     def finish(self) -> None:
         """Lets the thread run what there is, and end."""
         self.queue.close()
-        self.queue.take_nowait("fake:0", self.beside_it)
+        self.queue.take_nowait("fake:0", self.concurrent_it)
         if self.ended is not None:
             self.loop.run_until_complete(asyncio.wait_for(self.ended, 60))
 
@@ -190,29 +192,29 @@ def test_before_each_run_it_says_how_many_batches_run_beside(device: Device) -> 
         device.put(pixel)
     device.start()
     device.results()
-    assert device.beside == [1]
+    assert device.concurrent == [1]
 
 
 def test_whoever_asks_runs_what_waits_on_its_own_thread_and_hears_whether_anything_did(device: Device) -> None:
     threads: list[int] = []
     device.fake.before = lambda: threads.append(threading.get_ident())
-    stream = DeviceStream("fake:0", device.queue, device, lambda: device.now)
-    assert not stream.run_what_waits()
+    worker = DeviceWorker("fake:0", device.queue, device, lambda: device.now)
+    assert not worker.run_pending()
     for pixel in (1, 2, 3, 4, 5):
         device.put(pixel)
-    assert stream.run_what_waits()
+    assert worker.run_pending()
     assert device.fake.batches == [[1, 2, 3, 4], [5]] and threads == [threading.get_ident()] * 2
     assert [device.outcome().size, device.outcome().size] == [4, 1]
-    assert not stream.run_what_waits()
+    assert not worker.run_pending()
 
 
 def test_a_device_that_is_lost_under_whoever_asks_runs_nothing_more(device: Device) -> None:
     device.dies = True
     device.put(POISON)
-    stream = DeviceStream("fake:0", device.queue, device, lambda: device.now)
-    assert stream.run_what_waits()
+    worker = DeviceWorker("fake:0", device.queue, device, lambda: device.now)
+    assert worker.run_pending()
     assert device.lost.get(timeout=60).tickets and not device.outcome().items
-    assert not stream.run_what_waits()
+    assert not worker.run_pending()
 
 
 def test_a_failing_image_alone_is_run_once(device: Device) -> None:
@@ -256,8 +258,8 @@ def test_a_deadline_in_the_far_future_is_as_good_as_none(device: Device, timeout
 
 def test_no_second_try_for_an_image_whose_caller_has_left(device: Device) -> None:
     device.put(POISON), device.put(2)
-    leaver = device.put(3)
-    device.fake.before = lambda: device.queue.abandon(leaver) and None
+    cancelled = device.put(3)
+    device.fake.before = lambda: device.queue.cancel(cancelled) and None
     device.start()
     assert len(device.results()) == 3
     assert device.fake.batches == [[POISON, 2, 3], [POISON], [2]]
@@ -361,14 +363,14 @@ def test_a_half_that_fails_for_another_reason_is_tried_image_by_image(device: De
     assert device.fake.batches == [[1, POISON, 2, 4], [1, POISON], [1], [POISON], [2, 4]]
 
 
-def test_halves_leave_out_who_is_late_or_gone_by_then(device: Device) -> None:
+def test_halves_leave_out_what_is_late_or_cancelled_by_then(device: Device) -> None:
     device.fake.fits = 3
     device.put(1, timeout=5.0), device.put(2), device.put(4)
-    leaver = device.put(5)
+    cancelled = device.put(5)
 
     def pass_the_deadline() -> None:
         device.now = 6.0
-        device.queue.abandon(leaver)
+        device.queue.cancel(cancelled)
 
     device.fake.before = pass_the_deadline
     device.start()
@@ -401,7 +403,7 @@ def test_a_lost_device_gives_its_batch_back_and_its_thread_ends(device: Device) 
     ("pixels", "failed"),
     [((POISON,), True), ((NO_NUMBERS,), True), ((POISON, 2), False), ((2, 4), False), ((POISON, POISON), True)],
 )
-def test_the_host_is_told_whether_a_batch_failed_altogether(
+def test_the_context_is_told_whether_a_batch_failed_altogether(
     device: Device, pixels: tuple[int, ...], failed: bool
 ) -> None:
     for pixel in pixels:
@@ -413,8 +415,8 @@ def test_the_host_is_told_whether_a_batch_failed_altogether(
 
 def test_a_batch_of_which_nothing_went_through_failed_whoever_left_meanwhile(device: Device) -> None:
     device.put(POISON)
-    leaver = device.put(2)
-    device.fake.before = lambda: device.queue.abandon(leaver) and None
+    cancelled = device.put(2)
+    device.fake.before = lambda: device.queue.cancel(cancelled) and None
     device.start()
     assert isinstance(device.results()[POISON], InternalFailure)
     assert device.said_failed == [True]
@@ -426,7 +428,7 @@ def test_a_batch_whose_images_are_all_late_says_nothing_of_the_device(device: De
     device.start()
     outcome = device.outcome()
     assert (outcome.size, outcome.inference_seconds) == (0, 0.0)
-    assert device.said_failed == [] and device.beside == []
+    assert device.said_failed == [] and device.concurrent == []
 
 
 @pytest.mark.parametrize(

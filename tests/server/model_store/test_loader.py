@@ -18,7 +18,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store import loader as loader_module
-from linnaeus.server.model_store.catalog import State
+from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository import VersionFolder
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
@@ -73,7 +73,7 @@ def test_a_version_answers_alike_on_each_of_its_devices(repository: Path) -> Non
 
 def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(repository: Path) -> None:
     chosen = settings_for(instances=2, weight=3.0, priority_weights=(5.0, 2.0, 1.0))
-    limits, tables = loader_module.lane_of(on_two(repository), chosen)
+    limits, tables = loader_module.lane_parameters(on_two(repository), chosen)
     assert (limits.max_batch_size, limits.max_queue_size, limits.max_queue_delay_seconds) == (4, 7, 0.25)
     assert (limits.weight, limits.priority_weights, limits.instances) == (3.0, (5.0, 2.0, 1.0), 2)
     assert list(tables) == list(TWO)
@@ -83,8 +83,8 @@ def test_the_queue_is_told_what_the_operator_chose_and_what_the_warm_up_found(re
 
 def on_one_core_if_short(repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: Sequence[float]) -> Model:
     """A model whose runs are held against these bounds, one after the other."""
-    asked = iter(bounds)
-    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(asked))
+    scope = iter(bounds)
+    monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(scope))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     return loader_module.load_on_each(folder, {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}, 4)[0]
 
@@ -102,17 +102,17 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_runs_one_batch_at_a_time
     monkeypatch.setattr(Model, "warm_up", watched)
     model = on_one_core_if_short(repository, monkeypatch, [inf, inf])
     assert model.is_short and threads == [6, 1] and [each.size for each in model.timings] == [1, 2, 4]
-    assert loader_module.lane_of([model], settings_for())[0].instances == 1
-    assert loader_module.lane_of([model], settings_for(instances=2))[0].instances == 2
+    assert loader_module.lane_parameters([model], settings_for())[0].instances == 1
+    assert loader_module.lane_parameters([model], settings_for(instances=2))[0].instances == 2
 
 
-@pytest.mark.parametrize(("bounds", "is_brief"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
+@pytest.mark.parametrize(("bounds", "runs_inline"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
 def test_only_a_model_of_short_runs_whose_single_images_are_brief_may_run_on_the_event_loop(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], is_brief: bool
+    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], runs_inline: bool
 ) -> None:
-    monkeypatch.setattr(CoreShare, "is_brief", lambda _, seconds: is_brief)
+    monkeypatch.setattr(CoreShare, "runs_inline", lambda _, seconds: runs_inline)
     model = on_one_core_if_short(repository, monkeypatch, bounds)
-    assert model.is_brief == (is_brief and model.is_short)
+    assert model.runs_inline == (runs_inline and model.is_short)
 
 
 @pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])
@@ -120,16 +120,16 @@ def test_a_model_of_longer_runs_has_all_cores(
     repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]
 ) -> None:
     model = on_one_core_if_short(repository, monkeypatch, bounds)
-    assert not model.is_short and loader_module.lane_of([model], settings_for())[0].instances == 0
+    assert not model.is_short and loader_module.lane_parameters([model], settings_for())[0].instances == 0
 
 
 async def test_two_devices_serve_one_model_at_the_same_time(
-    repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+    repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text('devices = ["cpu", "cpu:1"]\n')
     options: dict[str, Any] = {"max_batch_size": 1, "streams": 1, "decode_threads": 1}
-    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), heard)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), observer)
     await engine.load()
     both = threading.Barrier(2, timeout=30)
     devices: list[str] = []
@@ -152,18 +152,18 @@ async def test_two_devices_serve_one_model_at_the_same_time(
 
 
 async def test_a_model_whose_device_is_not_there_is_refused_and_the_others_are_served(
-    repository: Path, tmp_path: Path, heard: Any
+    repository: Path, tmp_path: Path, observer: Any
 ) -> None:
     for name in ("lenet", "other"):
         shutil.copytree(repository / "lenet", tmp_path / name)
     manifest = tmp_path / "other" / "1" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name": "lenet"', '"name": "other"'))
     (tmp_path / "other" / "config.toml").write_text('devices = ["cuda:99"]\n')
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
     states = {entry.name: (entry.state, entry.reason) for entry in engine.catalog.entries()}
-    assert states["lenet"] == (State.READY, "")
-    assert states["other"][0] is State.FAILED
+    assert states["lenet"] == (ModelState.READY, "")
+    assert states["other"][0] is ModelState.FAILED
     assert states["other"][1].startswith("config.toml: devices: device cuda:99 is not there")
     await engine.close()
 
@@ -178,7 +178,7 @@ async def test_whatever_a_file_makes_torch_raise_refuses_its_version(
     loader = loader_module.Loader(1, lambda: 0.0)
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     with pytest.raises(ModelRefused, match=r"^loading it failed with ZeroDivisionError \(log reference (\w+)\)$"):
-        await loader.load(folder, settings_for(devices=("cpu",)), loader_module.Beside())
+        await loader.load(folder, settings_for(devices=("cpu",)), loader_module.LoadContext())
     assert "secret" in caplog.text
 
 
@@ -190,7 +190,7 @@ async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batche
 
     def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, *_: object) -> Model:
         seen.append(
-            (torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loader_module.step_back)
+            (torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loader_module.lower_priority)
         )
         return real(path, device, size or 1, clock, before_warm_up)
 
@@ -198,8 +198,8 @@ async def test_a_version_loaded_beside_others_takes_one_core_and_as_large_batche
     loader = loader_module.Loader(2, lambda: 0.0)
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     chosen = settings_for(devices=("cpu",), max_batch_size=0)
-    first = await loader.load(folder, chosen, loader_module.Beside())
-    same = await loader.load(folder, chosen, loader_module.Beside(True, first.models[0].manifest.sha256, 3))
-    other = await loader.load(folder, chosen, loader_module.Beside(True, "another", 3))
+    first = await loader.load(folder, chosen, loader_module.LoadContext())
+    same = await loader.load(folder, chosen, loader_module.LoadContext(True, first.models[0].manifest.sha256, 3))
+    other = await loader.load(folder, chosen, loader_module.LoadContext(True, "another", 3))
     assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
     assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry, Histogram, disable_created_metr
 from prometheus_client.exposition import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
-from linnaeus.server.observability.histograms import Histograms
+from linnaeus.server.observability.histograms import HistogramFamily
 
 NAME, HELP, LABELS = "linnaeus_some_seconds", "Some time.", ("model", "stage")
 
@@ -34,7 +34,7 @@ def test_the_text_of_a_scrape_is_that_of_prometheus_own_histograms(
     bounds: tuple[float, ...], values: list[tuple[tuple[str, str], float]]
 ) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    mine = Histograms(NAME, HELP, bounds, LABELS, ours)
+    mine = HistogramFamily(NAME, HELP, bounds, LABELS, ours)
     other = Histogram(NAME, HELP, LABELS, buckets=bounds, registry=theirs)
     for labels, value in values:
         mine.labels(*labels).observe(value)
@@ -45,7 +45,7 @@ def test_the_text_of_a_scrape_is_that_of_prometheus_own_histograms(
 
 def test_a_series_is_told_of_from_when_it_is_first_asked_for() -> None:
     registry = CollectorRegistry()
-    family = Histograms(NAME, HELP, (1.0,), LABELS, registry)
+    family = HistogramFamily(NAME, HELP, (1.0,), LABELS, registry)
     labels = {"model": "lenet", "stage": "decode"}
     assert registry.get_sample_value(f"{NAME}_count", labels) is None
     family.labels("lenet", "decode")

@@ -14,13 +14,13 @@ from linnaeus.server.errors import Unavailable
 from linnaeus.server.execution import device_pool
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.requests.picture import RawPixels
-from linnaeus.server.requests.request import BatchReport, Request, RequestReport
+from linnaeus.server.requests.request import BatchReport, Request, RequestTimings
 
 LENET = {"model": "lenet", "version": "1"}
 
 
 def reported(error_seconds: float) -> BatchReport:
-    request = RequestReport(
+    request = RequestTimings(
         decode_seconds=0.01,
         queue_seconds=0.02,
         inference_seconds=0.03,
@@ -64,7 +64,7 @@ async def served(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
     metrics = Metrics("0")
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2)
     engine = Engine(settings, metrics)
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     await engine.load()
     yield engine, metrics
     await engine.close()
@@ -92,7 +92,7 @@ async def test_a_lost_device_shows(served: Any, monkeypatch: pytest.MonkeyPatch)
     def fail(*_: object) -> None:
         raise RuntimeError("lost")
 
-    monkeypatch.setattr(device_pool, "answers", lambda device: False)
+    monkeypatch.setattr(device_pool, "is_responsive", lambda device: False)
     monkeypatch.setattr(engine.catalog.entries()[0].model, "run", fail)
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) == 1
     with pytest.raises(Unavailable):
@@ -103,7 +103,7 @@ async def test_a_lost_device_shows(served: Any, monkeypatch: pytest.MonkeyPatch)
 async def test_a_scrape_before_any_model_is_ready_shows_none(repository: Path) -> None:
     metrics = Metrics("0")
     engine = Engine(Settings(repository=repository, device="cpu"), metrics)
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) is None
     assert metrics.registry.get_sample_value("linnaeus_in_flight") == 0
     await engine.close()
@@ -118,7 +118,7 @@ async def test_a_refused_load_counts_a_label_says_whether_it_is_served_and_what_
     (tmp_path / "m" / "config.toml").write_text("versions = [1, 2]\nlabels = { stable = 1, canary = 2 }\n")
     metrics = Metrics("0")
     engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
-    metrics.watch(engine)
+    metrics.add_engine(engine)
     await engine.load()
     value = metrics.registry.get_sample_value
     assert value("linnaeus_model_load_failures_total", {"model": "m"}) == 1
@@ -135,11 +135,11 @@ def test_the_time_a_device_is_busy_adds_up() -> None:
     assert metrics.registry.get_sample_value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) == 0.75
 
 
-async def test_a_cpu_tells_its_streams_and_no_memory_of_its_own(served: Any) -> None:
+async def test_a_cpu_tells_its_workers_and_no_memory_of_its_own(served: Any) -> None:
     engine, metrics = served
     await engine.classify(digit())
     value = metrics.registry.get_sample_value
-    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_streams["cpu"] > 0
+    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_workers["cpu"] > 0
     assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
     assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
     assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None

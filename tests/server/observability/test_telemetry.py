@@ -18,15 +18,15 @@ from tests.collecting import PATIENCE_SECONDS, Collector, collecting
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
-from linnaeus.server.observability.otlp_export import SpanSender
-from linnaeus.server.observability.sampling import is_chosen
-from linnaeus.server.observability.spans import Spans
+from linnaeus.server.observability.otlp_export import OtlpTracerProvider
+from linnaeus.server.observability.sampling import is_sampled
+from linnaeus.server.observability.spans import SpanHandler
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.requests.request import Priority
-from linnaeus.server.requests.request_record import Journey, Run
+from linnaeus.server.requests.request_record import BatchRecord, RequestRecord
 
-RUN = Run(7, "lenet", 1, "cpu", 2, taken_at=10.3)
-JOURNEY = Journey(
+BATCH = BatchRecord(7, "lenet", 1, "cpu", 2, taken_at=10.3)
+RECORD = RequestRecord(
     number=1,
     model="lenet",
     version=1,
@@ -34,45 +34,45 @@ JOURNEY = Journey(
     priority=Priority.NORMAL,
     image_bytes=100,
     timeout_seconds=None,
-    came_at=10.0,
+    arrived_at=10.0,
     ended_at=10.6,
     decode_seconds=0.1,
     decoded_at=10.2,
-    run=RUN,
+    batch=BATCH,
 )
 
 
-def lasting(journey: Journey) -> dict[str, float]:
-    return {stage.name: round(stage.ended_at - stage.began_at, 6) for stage in journey.stages()}
+def lasting(record: RequestRecord) -> dict[str, float]:
+    return {stage.name: round(stage.ended_at - stage.began_at, 6) for stage in record.stages()}
 
 
 def test_stages_follow_each_other_and_end_with_the_request() -> None:
-    finished = replace(RUN, finished_at=10.5)
+    finished = replace(BATCH, finished_at=10.5)
     whole = {"decoder_queue": 0.1, "decode": 0.1, "queue": 0.1}
-    assert lasting(replace(JOURNEY, run=finished)) == {**whole, "inference": 0.2}
-    assert lasting(JOURNEY) == {**whole, "inference": 0.3}, "its caller left before the device was done"
-    assert lasting(replace(JOURNEY, run=replace(RUN, finished_at=10.9))) == {**whole, "inference": 0.3}
-    assert lasting(replace(JOURNEY, run=None)) == {"decoder_queue": 0.1, "decode": 0.1, "queue": 0.4}
-    assert lasting(replace(JOURNEY, decoded_at=0.0)) == {}
+    assert lasting(replace(RECORD, batch=finished)) == {**whole, "inference": 0.2}
+    assert lasting(RECORD) == {**whole, "inference": 0.3}, "its caller left before the device was done"
+    assert lasting(replace(RECORD, batch=replace(BATCH, finished_at=10.9))) == {**whole, "inference": 0.3}
+    assert lasting(replace(RECORD, batch=None)) == {"decoder_queue": 0.1, "decode": 0.1, "queue": 0.4}
+    assert lasting(replace(RECORD, decoded_at=0.0)) == {}
 
 
 @given(share=st.floats(0, 1), first=st.integers(0, 10**12), count=st.integers(1, 500))
 def test_the_share_holds_over_any_stretch_of_requests(share: float, first: int, count: int) -> None:
-    chosen = sum(is_chosen(number, share) for number in range(first, first + count))
+    chosen = sum(is_sampled(number, share) for number in range(first, first + count))
     assert abs(chosen - share * count) < 10
 
 
 def test_none_and_all_are_exactly_that() -> None:
-    assert not any(is_chosen(number, 0.0) for number in range(1000))
-    assert all(is_chosen(number, 1.0) for number in range(1000))
+    assert not any(is_sampled(number, 0.0) for number in range(1000))
+    assert all(is_sampled(number, 1.0) for number in range(1000))
 
 
-def test_off_means_that_nobody_follows_and_opentelemetry_is_not_even_imported() -> None:
+def test_off_means_no_record_handler_and_opentelemetry_is_not_even_imported() -> None:
     code = (
         "import sys, linnaeus.server.app\n"
         "from linnaeus.server.config.settings import Settings\n"
         "from linnaeus.server.observability.telemetry import Telemetry\n"
-        "print(Telemetry(Settings(), '0').follower, [name for name in sys.modules if 'opentelemetry' in name])"
+        "print(Telemetry(Settings(), '0').record_handler, [name for name in sys.modules if 'opentelemetry' in name])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "None []\n"
 
@@ -107,33 +107,33 @@ def test_a_share_lies_between_none_and_all(name: str, share: float) -> None:
         Settings(**chosen)
 
 
-class Made:
+class RecordedSpans:
     """Spans, and what they made."""
 
     def __init__(self, share: float) -> None:
         self._exporter = InMemorySpanExporter()
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(SimpleSpanProcessor(self._exporter))
-        self.spans = Spans(provider.get_tracer("test"), share)
+        self.spans = SpanHandler(provider.get_tracer("test"), share)
 
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
 
 
 def test_a_share_of_the_images_without_a_traced_caller_is_traced() -> None:
-    spans = Made(0.25).spans
-    assert sum(spans.meet(number) is not None for number in range(1, 401)) == pytest.approx(100, abs=3)
+    spans = RecordedSpans(0.25).spans
+    assert sum(spans.sample(number) is not None for number in range(1, 401)) == pytest.approx(100, abs=3)
 
 
-def test_a_batch_is_traced_with_those_of_its_images_that_are_even_the_ones_that_left() -> None:
-    made, run = Made(1.0), replace(RUN)
-    mark = made.spans.meet(1)
-    made.spans.ended(mark, replace(JOURNEY, outcome="cancelled", run=run))
-    made.spans.ended(made.spans.meet(2), replace(JOURNEY, number=2, run=run))
+def test_a_batch_is_traced_with_those_of_its_images_that_are_even_cancelled_ones() -> None:
+    made, run = RecordedSpans(1.0), replace(BATCH)
+    context = made.spans.sample(1)
+    made.spans.request_ended(context, replace(RECORD, outcome="cancelled", batch=run))
+    made.spans.request_ended(made.spans.sample(2), replace(RECORD, number=2, batch=run))
     assert not made.named("batch"), "its run is not over"
     run.finished_at, run.succeeded = 10.5, True
-    made.spans.ran(run)
-    made.spans.ran(Run(8, "lenet", 1, "cpu", 1, 11.0, 11.1, True))  # nobody in it was followed
+    made.spans.batch_ended(run)
+    made.spans.batch_ended(BatchRecord(8, "lenet", 1, "cpu", 1, 11.0, 11.1, True))  # no request of it was sampled
     [batch] = made.named("batch")
     images = [span.context.span_id for span in made.named("classify") if span.context]
     assert [link.context.span_id for link in batch.links] == images and len(images) == 2
@@ -141,8 +141,8 @@ def test_a_batch_is_traced_with_those_of_its_images_that_are_even_the_ones_that_
 
 @pytest.mark.parametrize(("outcome", "is_error"), [("failed", True), ("deadline", True), ("queue_full", False)])
 def test_faults_of_the_server_are_errors_and_those_of_callers_are_not(outcome: str, is_error: bool) -> None:
-    made = Made(1.0)
-    made.spans.ended(made.spans.meet(1), replace(JOURNEY, outcome=outcome, run=None))
+    made = RecordedSpans(1.0)
+    made.spans.request_ended(made.spans.sample(1), replace(RECORD, outcome=outcome, batch=None))
     assert made.named("classify")[0].status.is_ok is not is_error
 
 
@@ -158,23 +158,23 @@ def test_a_collector_that_takes_nothing_is_told_of_once_and_once_more_when_it_do
 ) -> None:
     caplog.set_level(logging.INFO)
     collector.refuses = True
-    sender = SpanSender(collector.endpoint, "0")
+    provider = OtlpTracerProvider(collector.endpoint, "0")
     for _ in range(3):
-        sender.tracer.start_span("lost").end()
+        provider.tracer.start_span("lost").end()
         assert collector.refused.acquire(timeout=PATIENCE_SECONDS)
     collector.refuses = False
-    sender.tracer.start_span("sent").end()
+    provider.tracer.start_span("sent").end()
     collector.wait_for(lambda spans: [span.name for span in spans] == ["sent"])
-    sender.close()
-    told = [getattr(record, "event", {}).get("event") for record in caplog.records]
-    assert told == ["traces_lost", "traces_sent"]
+    provider.close()
+    arguments = [getattr(record, "event", {}).get("event") for record in caplog.records]
+    assert arguments == ["traces_lost", "traces_sent"]
 
 
 def test_what_is_left_is_sent_at_the_end(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
-    sender = SpanSender(collector.endpoint, "0")
-    sender.tracer.start_span("last").end()
-    sender.close()
+    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider.tracer.start_span("last").end()
+    provider.close()
     assert [span.name for span in collector.spans] == ["last"]
 
 
@@ -183,9 +183,9 @@ def test_a_collector_that_does_not_answer_holds_the_end_up_for_a_bounded_time(
 ) -> None:
     collector.released.clear()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
-    sender = SpanSender(collector.endpoint, "0")
-    sender.tracer.start_span("stuck").end()
+    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider.tracer.start_span("stuck").end()
     assert collector.entered.wait(PATIENCE_SECONDS)
     began = time.monotonic()
-    sender.close()
+    provider.close()
     assert time.monotonic() - began < 25, "the processor's own end takes 30 s"

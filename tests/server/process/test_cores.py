@@ -73,9 +73,9 @@ def test_what_makes_no_sense_limits_nothing(root: Path, nonsense: str) -> None:
     assert usable_cores(root) == 8
 
 
-def test_streams_and_decoders_follow_and_a_gpu_has_fewer_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_and_decoders_follow_and_a_gpu_has_fewer_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu, gpu = torch.device("cpu"), torch.device("cuda", 0)
-    for cores, streams, decoders, beside_gpu in ((1, 1, 1, 1), (3, 3, 3, 3), (16, 4, 16, 4)):
+    for cores, workers, decoders, beside_gpu in ((1, 1, 1, 1), (3, 3, 3, 3), (16, 4, 16, 4)):
         monkeypatch.setattr(device, "usable_cores", lambda cores=cores: cores)
-        assert device.default_streams(cpu) == streams and device.default_streams(gpu) == 2
+        assert device.default_workers(cpu) == workers and device.default_workers(gpu) == 2
         assert device.default_decoders([cpu]) == decoders and device.default_decoders([cpu, gpu]) == beside_gpu

@@ -1,4 +1,4 @@
-"""What a follower learns of an engine's requests."""
+"""What a record handler learns of an engine's requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,45 +11,45 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.delivery import Delivery
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import InvalidImage, ModelNotFound
-from linnaeus.server.requests.event_log import NoTrace
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.event_log import NullEventLog
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
-from linnaeus.server.requests.request import BatchOutcome, Request, Work
-from linnaeus.server.requests.request_record import Followers, Journey, Run
+from linnaeus.server.requests.request import BatchOutcome, Request, RequestPayload
+from linnaeus.server.requests.request_record import BatchRecord, RecordHandlers, RequestRecord
 from linnaeus.server.scheduling import Batch, BatchQueue, Priority, Ticket
 
 
 @dataclass
-class Following:
-    """A follower of all numbers but those that are left out."""
+class Recorded:
+    """A record handler of all numbers but those that are left out."""
 
     left_out: frozenset[int] = frozenset()
-    journeys: list[Journey] = field(default_factory=list)
-    marks: list[object] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
+    records: list[RequestRecord] = field(default_factory=list)
+    contexts: list[object] = field(default_factory=list)
+    batches: list[BatchRecord] = field(default_factory=list)
 
-    def meet(self, number: int) -> object | None:
+    def sample(self, number: int) -> object | None:
         return None if number in self.left_out else f"mark {number}"
 
-    def ended(self, mark: object, journey: Journey) -> None:
-        self.marks.append(mark)
-        self.journeys.append(journey)
+    def request_ended(self, context: object, record: RequestRecord) -> None:
+        self.contexts.append(context)
+        self.records.append(record)
 
-    def ran(self, run: Run) -> None:
-        self.runs.append(run)
-
-
-@pytest.fixture
-def following() -> Following:
-    return Following(frozenset({2}))
+    def batch_ended(self, batch: BatchRecord) -> None:
+        self.batches.append(batch)
 
 
 @pytest.fixture
-async def engine(repository: Path, heard: Any, following: Following) -> AsyncIterator[Engine]:
-    made = Engine(Settings(repository=repository, models="lenet", device="cpu"), heard, follower=following)
+def handler() -> Recorded:
+    return Recorded(frozenset({2}))
+
+
+@pytest.fixture
+async def engine(repository: Path, observer: Any, handler: Recorded) -> AsyncIterator[Engine]:
+    made = Engine(Settings(repository=repository, models="lenet", device="cpu"), observer, record_handler=handler)
     await made.load()
     yield made
     await made.close()
@@ -59,24 +59,24 @@ def digit(**fields: Any) -> Request:
     return Request(**{"image": RawPixels(bytes(28 * 28), 28, 28, 1), "model": "lenet", **fields})
 
 
-async def test_an_answered_request_is_told_with_its_run_and_only_if_it_is_followed(
-    engine: Engine, following: Following
+async def test_an_answered_request_is_recorded_with_its_batch_and_only_if_it_is_sampled(
+    engine: Engine, handler: Recorded
 ) -> None:
     for _ in range(3):
         await engine.classify(digit(priority=Priority.LOW))
-    assert following.marks == ["mark 1", "mark 3"]
-    first = following.journeys[0]
+    assert handler.contexts == ["mark 1", "mark 3"]
+    first = handler.records[0]
     assert (first.model, first.version, first.outcome, first.priority) == ("lenet", 1, "answered", Priority.LOW)
     assert first.image_bytes == 28 * 28 and first.timeout_seconds is None
-    assert first.run is not None and first.run.size == 1 and first.run.succeeded
-    assert [run.number for run in following.runs] == [1, 2, 3]
+    assert first.batch is not None and first.batch.size == 1 and first.batch.succeeded
+    assert [run.number for run in handler.batches] == [1, 2, 3]
     stages = list(first.stages())
     assert [stage.name for stage in stages] == ["decoder_queue", "decode", "queue", "inference"]
-    moments = [first.came_at, *(moment for stage in stages for moment in stage[1:]), first.ended_at]
+    moments = [first.arrived_at, *(moment for stage in stages for moment in stage[1:]), first.ended_at]
     assert moments == sorted(moments)
 
 
-async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, following: Following) -> None:
+async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, handler: Recorded) -> None:
     with pytest.raises(ModelNotFound):
         await engine.classify(digit(model="no-such-model"))
     with pytest.raises(ModelNotFound):
@@ -88,7 +88,7 @@ async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, following
     leaving.cancel()
     with suppress(asyncio.CancelledError):
         await leaving
-    outcomes = [(journey.number, journey.model, journey.outcome) for journey in following.journeys]
+    outcomes = [(record.number, record.model, record.outcome) for record in handler.records]
     assert outcomes == [
         (1, "", "not_found"),
         (3, "", "not_found"),
@@ -97,31 +97,35 @@ async def test_every_way_to_get_no_answer_is_told_once(engine: Engine, following
     ]
 
 
-async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(heard: Any, following: Following) -> None:
-    queue: BatchQueue[Work] = BatchQueue(lambda: 5.0, 1)
-    work = Work(
+async def test_images_that_a_lost_device_gives_back_are_part_of_no_run(observer: Any, handler: Recorded) -> None:
+    queue: BatchQueue[RequestPayload] = BatchQueue(lambda: 5.0, 1)
+    payload = RequestPayload(
         1, RawPixels(b"", 0, 0, 1), InputSpec(1, 28, 28, 28, "bilinear"), 1, asyncio.get_running_loop().create_future()
     )
-    lane = Lane("lenet", 1, 1)
-    ticket = Ticket(lane, work, None, Priority.NORMAL, 1.0, 0.0, 0, 1.0, 2.0, 1)
+    lane = LaneKey("lenet", 1, 1)
+    ticket = Ticket(lane, payload, None, Priority.NORMAL, 1.0, 0.0, 0, 1.0, 2.0, 1)
     batch = Batch(9, lane, "cpu", [ticket], [], 0, 5.0, 0.1)
-    delivery = Delivery(queue, heard, NoTrace(), lambda: 6.0, following)
-    delivery.began(batch)
-    assert work.run is not None and (work.run.number, work.run.size, work.run.taken_at) == (9, 1, 5.0)
-    delivery.hand_back(batch, BatchOutcome(lane, "cpu", 0, 0.0, [], 5.5))
-    assert work.run is None, "another device may take it now"
+    delivery = ResultDelivery(queue, observer, NullEventLog(), lambda: 6.0, handler)
+    delivery.batch_started(batch)
+    assert payload.batch is not None and (payload.batch.number, payload.batch.size, payload.batch.taken_at) == (
+        9,
+        1,
+        5.0,
+    )
+    delivery.batch_finished(batch, BatchOutcome(lane, "cpu", 0, 0.0, [], 5.5))
+    assert payload.batch is None, "another device may take it now"
     await asyncio.sleep(0)
-    assert [(run.number, run.finished_at, run.succeeded) for run in following.runs] == [(9, 5.5, False)]
+    assert [(run.number, run.finished_at, run.succeeded) for run in handler.batches] == [(9, 5.5, False)]
 
 
-def test_several_followers_get_each_their_own_back() -> None:
-    one, other = Following(frozenset({1, 2})), Following(frozenset({2}))
-    both = Followers(one, other)
-    assert both.meet(2) is None
+def test_several_record_handlers_get_each_their_own_context_back() -> None:
+    one, other = Recorded(frozenset({1, 2})), Recorded(frozenset({2}))
+    both = RecordHandlers(one, other)
+    assert both.sample(2) is None
     for number in (1, 3):
-        mark = both.meet(number)
-        assert mark is not None
-        both.ended(mark, Journey(number, "lenet", 1, "answered", Priority.NORMAL, 1, None, 0.0, 1.0))
-    both.ran(Run(1, "lenet", 1, "cpu", 1, 0.0))
-    assert (one.marks, other.marks) == (["mark 3"], ["mark 1", "mark 3"])
-    assert len(one.runs) == len(other.runs) == 1
+        context = both.sample(number)
+        assert context is not None
+        both.request_ended(context, RequestRecord(number, "lenet", 1, "answered", Priority.NORMAL, 1, None, 0.0, 1.0))
+    both.batch_ended(BatchRecord(1, "lenet", 1, "cpu", 1, 0.0))
+    assert (one.contexts, other.contexts) == (["mark 3"], ["mark 1", "mark 3"])
+    assert len(one.batches) == len(other.batches) == 1

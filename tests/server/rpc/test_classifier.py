@@ -10,10 +10,10 @@ import pytest
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.model_store.catalog import Entry, State
+from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -21,7 +21,7 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 DIGIT = v1.Image(pixels=v1.RawPixels(data=bytes(28 * 28), height=28, width=28, channels=1))
 
 
-class Deaf:
+class NullCallObserver:
     """Nobody listens to calls here."""
 
     def call_started(self, method: Method) -> None:
@@ -31,7 +31,7 @@ class Deaf:
         pass
 
 
-class Asked:
+class RecordingEngine:
     """Stands in for the engine: keeps the requests that reach it."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ async def _serve(
 ) -> AsyncIterator[v1_grpc.ClassifierServiceStub]:
     server = grpc.aio.server()
     servicer = ClassifierServicer(engine, v1.ServerLimits(), "0", clock)
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, Deaf()))
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -56,19 +56,19 @@ async def _serve(
 
 
 @pytest.fixture
-def asked() -> Asked:
-    return Asked()
+def recording_engine() -> RecordingEngine:
+    return RecordingEngine()
 
 
 @pytest.fixture
-async def stub(asked: Asked) -> AsyncIterator[Any]:
-    async for made in _serve(asked, clock=lambda: 1000.0):
+async def stub(recording_engine: RecordingEngine) -> AsyncIterator[Any]:
+    async for made in _serve(recording_engine, clock=lambda: 1000.0):
         yield made
 
 
 @pytest.fixture
-async def engine(repository: Path, heard: Any) -> AsyncIterator[Engine]:
-    made = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), heard)
+async def engine(repository: Path, observer: Any) -> AsyncIterator[Engine]:
+    made = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
     await made.load()
     yield made
     await made.close()
@@ -84,15 +84,17 @@ async def engine(repository: Path, heard: Any) -> AsyncIterator[Engine]:
         (77, Priority.NORMAL),
     ],
 )
-async def test_a_priority_reaches_the_engine(stub: Any, asked: Asked, sent: Any, meant: Priority) -> None:
+async def test_a_priority_reaches_the_engine(
+    stub: Any, recording_engine: RecordingEngine, sent: Any, meant: Priority
+) -> None:
     await stub.Classify(v1.ClassifyRequest(image=DIGIT, priority=sent), timeout=30)
-    assert asked.requests[0].priority is meant
+    assert recording_engine.requests[0].priority is meant
 
 
-async def test_a_deadline_reaches_the_engine_in_its_own_time(stub: Any, asked: Asked) -> None:
+async def test_a_deadline_reaches_the_engine_in_its_own_time(stub: Any, recording_engine: RecordingEngine) -> None:
     await stub.Classify(v1.ClassifyRequest(image=DIGIT), timeout=600)
     await stub.Classify(v1.ClassifyRequest(image=DIGIT))
-    limited, unlimited = (request.deadline for request in asked.requests)
+    limited, unlimited = (request.deadline for request in recording_engine.requests)
     assert limited is not None and 1300.0 < limited <= 1602.0  # gRPC sends a long timeout in whole seconds, rounded up
     assert unlimited is None
 
@@ -108,7 +110,7 @@ async def test_what_is_known_of_latencies_and_predictions_is_told(engine: Engine
 
 
 async def test_of_a_version_that_is_not_ready_no_latency_is_told(engine: Engine) -> None:
-    engine.catalog.put(Entry("broken", 1, State.FAILED, "no"))
+    engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "no"))
     async for stub in _serve(engine):
         told = await stub.GetModel(v1.GetModelRequest(model="broken"), timeout=30)
         assert not told.batch_latencies and not told.HasField("prediction_error")

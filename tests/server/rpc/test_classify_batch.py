@@ -15,7 +15,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InternalFailure, Overloaded
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -23,7 +23,7 @@ LIMITS = v1.ServerLimits(max_batch_images=5)
 PIXELS = v1.RawPixels(data=bytes(28 * 28), height=28, width=28, channels=1)
 
 
-class Deaf:
+class NullCallObserver:
     """Nobody listens to calls here."""
 
     def call_started(self, method: Any) -> None:
@@ -33,7 +33,7 @@ class Deaf:
         pass
 
 
-class Asked:
+class RecordingEngine:
     """Stands in for the engine: keeps the requests that reach it, and answers as it is told."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Asked:
 async def serve(engine: Any, clock: Callable[[], float]) -> AsyncIterator[Any]:
     server = grpc.aio.server()
     servicer = ClassifierServicer(engine, LIMITS, "0", clock)
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, Deaf()))
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver()))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -60,19 +60,19 @@ async def serve(engine: Any, clock: Callable[[], float]) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-def asked() -> Asked:
-    return Asked()
+def engine() -> RecordingEngine:
+    return RecordingEngine()
 
 
 @pytest.fixture
-async def stub(asked: Asked) -> AsyncIterator[Any]:
-    async for made in serve(asked, lambda: 1000.0):
+async def stub(engine: RecordingEngine) -> AsyncIterator[Any]:
+    async for made in serve(engine, lambda: 1000.0):
         yield made
 
 
 @pytest.fixture
-async def real(repository: Path, heard: Any) -> AsyncIterator[Any]:
-    engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), heard)
+async def real(repository: Path, observer: Any) -> AsyncIterator[Any]:
+    engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
     await engine.load()
     async for made in serve(engine, time.monotonic):
         yield made
@@ -115,8 +115,8 @@ async def test_an_images_error_is_what_the_call_for_it_alone_would_have_said(rea
     assert (error.code, error.message, list(error.details)) == (alone.code, alone.message, list(alone.details))
 
 
-async def test_a_failed_image_names_the_reference_in_the_log(stub: Any, asked: Asked) -> None:
-    asked.outcomes = [InternalFailure("the model failed (log reference abc)", "abc")]
+async def test_a_failed_image_names_the_reference_in_the_log(stub: Any, engine: RecordingEngine) -> None:
+    engine.outcomes = [InternalFailure("the model failed (log reference abc)", "abc")]
     request = v1.ClassifyBatchRequest(images=[v1.Image(pixels=PIXELS)])
     error = (await stub.ClassifyBatch(request, timeout=30)).results[0].error
     detail = error_details_pb2.ErrorInfo()
@@ -125,26 +125,28 @@ async def test_a_failed_image_names_the_reference_in_the_log(stub: Any, asked: A
 
 
 @pytest.mark.parametrize("count", [0, 6])
-async def test_no_image_or_too_many_fail_the_call_before_any_work(stub: Any, asked: Asked, count: int) -> None:
+async def test_no_image_or_too_many_fail_the_call_before_any_work(
+    stub: Any, engine: RecordingEngine, count: int
+) -> None:
     request = v1.ClassifyBatchRequest(images=[v1.Image(pixels=PIXELS)] * count)
     error = await refusal(stub.ClassifyBatch(request, timeout=30))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT and "from 1 to 5" in (error.details() or "")
     status, detail = rpc_status.from_call(error), error_details_pb2.BadRequest()
     assert status is not None and status.details[0].Unpack(detail)
-    assert detail.field_violations[0].field == "images" and not asked.requests
+    assert detail.field_violations[0].field == "images" and not engine.requests
 
 
 async def test_a_call_that_was_refused_whole_has_the_status_and_the_pushback_of_a_single_one(
-    stub: Any, asked: Asked
+    stub: Any, engine: RecordingEngine
 ) -> None:
-    asked.error = Overloaded("full", 0.25)
+    engine.error = Overloaded("full", 0.25)
     error = await refusal(stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[v1.Image(pixels=PIXELS)]), timeout=30))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert ("grpc-retry-pushback-ms", "250") in tuple(error.trailing_metadata() or ())
 
 
-async def test_what_is_asked_of_the_call_is_asked_of_each_image(stub: Any, asked: Asked) -> None:
-    asked.outcomes = [Overloaded("full", 0.25)] * 2
+async def test_what_is_asked_of_the_call_is_asked_of_each_image(stub: Any, engine: RecordingEngine) -> None:
+    engine.outcomes = [Overloaded("full", 0.25)] * 2
     request = v1.ClassifyBatchRequest(
         images=[v1.Image(pixels=PIXELS), v1.Image(encoded=b"x")],
         model="m",
@@ -153,8 +155,8 @@ async def test_what_is_asked_of_the_call_is_asked_of_each_image(stub: Any, asked
         priority=v1.PRIORITY_HIGH,
     )
     await stub.ClassifyBatch(request, timeout=600)
-    for each in asked.requests:
+    for each in engine.requests:
         assert (each.model, each.version, each.top_k, each.priority) == ("m", "2", 3, Priority.HIGH)
         assert each.deadline is not None and 1300.0 < each.deadline <= 1602.0 and each.caller.startswith("ipv4:")
     await stub.ClassifyBatch(request)
-    assert [each.deadline for each in asked.requests] == [None, None]
+    assert [each.deadline for each in engine.requests] == [None, None]

@@ -9,7 +9,7 @@ import grpc
 import pytest
 
 from linnaeus.server.observability.metrics import Metrics
-from linnaeus.server.rpc.connection_age import age_options
+from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.server_security import ServerSecurity
@@ -46,8 +46,8 @@ async def channel(peers: Peers) -> AsyncIterator[grpc.aio.Channel]:
 
     GOAWAY tells which calls the server had not begun; gRPC itself sends those again, unless that is switched off.
     """
-    doors = ServerSecurity(address=Address("127.0.0.1", 0), max_connections=100)
-    server = RpcServer(Metrics("0"), doors, 1 << 20, age_options(0.2, 0))
+    security = ServerSecurity(address=Address("127.0.0.1", 0), max_connections=100)
+    server = RpcServer(Metrics("0"), security, 1 << 20, connection_age_options(0.2, 0))
     add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, peers)
     await server.start([Service("linnaeus.v1.ClassifierService", add)])
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as made:
@@ -80,12 +80,12 @@ async def test_a_call_that_outlives_its_connection_s_age_is_answered(channel: An
 
 
 def test_no_limit_is_no_option() -> None:
-    assert age_options(0, 0) == []
-    assert age_options(300.0, 30.5) == [
+    assert connection_age_options(0, 0) == []
+    assert connection_age_options(300.0, 30.5) == [
         ("grpc.max_connection_age_ms", 300_000),
         ("grpc.max_connection_age_grace_ms", 30_500),
     ]
-    assert age_options(0.0001, 1e9) == [
+    assert connection_age_options(0.0001, 1e9) == [
         ("grpc.max_connection_age_ms", 1),
         ("grpc.max_connection_age_grace_ms", 2**31 - 1),
     ]

@@ -10,13 +10,13 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from linnaeus.client.channels import service_config
-from linnaeus.server.rpc.draining import Door
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.draining import CallDrainer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 
-class Started:
+class CallStarts:
     """Tells of each call that begins."""
 
     def __init__(self) -> None:
@@ -44,8 +44,10 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
 
 
 class Scene:
-    def __init__(self, server: grpc.aio.Server, stub: Any, door: Door, servicer: Servicer, started: Started) -> None:
-        self.server, self.stub, self.door = server, stub, door
+    def __init__(
+        self, server: grpc.aio.Server, stub: Any, drainer: CallDrainer, servicer: Servicer, started: CallStarts
+    ) -> None:
+        self.server, self.stub, self.drainer = server, stub, drainer
         self.servicer, self.started = servicer, started
 
     async def classify(self) -> "asyncio.Task[v1.ClassifyResponse]":
@@ -58,25 +60,25 @@ class Scene:
 
 @pytest.fixture
 async def scene() -> AsyncIterator[Scene]:
-    servicer, started, door, server = Servicer(), Started(), Door(), grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, started, door=door))
+    servicer, started, drainer, server = Servicer(), CallStarts(), CallDrainer(), grpc.aio.server()
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, started, drainer=drainer))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]) as channel:
-        yield Scene(server, v1_grpc.ClassifierServiceStub(channel), door, servicer, started)
+        yield Scene(server, v1_grpc.ClassifierServiceStub(channel), drainer, servicer, started)
     await server.stop(None)
 
 
-async def test_an_open_door_is_none(scene: Scene) -> None:
+async def test_before_the_server_stops_no_call_is_held(scene: Scene) -> None:
     scene.servicer.may_end.set()
     assert (await (await scene.classify())).model == "answered"
 
 
 async def test_a_call_that_comes_too_late_is_held_then_refused_and_tells_to_go_elsewhere(scene: Scene) -> None:
-    scene.door.close()
+    scene.drainer.hold_calls()
     late = await scene.classify()
     assert scene.started.codes.empty() and not late.done()
-    scene.door.release()
+    scene.drainer.release()
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await late
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
@@ -87,8 +89,8 @@ async def test_a_call_that_comes_too_late_is_held_then_refused_and_tells_to_go_e
 
 
 async def test_a_stream_that_comes_too_late_is_refused_too(scene: Scene) -> None:
-    scene.door.close()
-    scene.door.release()
+    scene.drainer.hold_calls()
+    scene.drainer.release()
     stream = scene.stub.StreamClassify(iter([v1.StreamClassifyRequest()]), timeout=30)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stream.read()
@@ -100,7 +102,7 @@ async def test_what_was_begun_before_is_answered(scene: Scene) -> None:
     stream = scene.stub.StreamClassify(timeout=30)
     await stream.write(v1.StreamClassifyRequest(correlation_id=1))
     assert (await stream.read()).correlation_id == 1
-    scene.door.close()
+    scene.drainer.hold_calls()
     scene.servicer.may_end.set()
     assert (await begun).model == "answered"
     await stream.write(v1.StreamClassifyRequest(correlation_id=2))
@@ -108,33 +110,33 @@ async def test_what_was_begun_before_is_answered(scene: Scene) -> None:
     stream.cancel()
 
 
-async def test_the_door_settles_once_what_was_begun_has_ended_and_nobody_comes(scene: Scene) -> None:
-    scene.door.close()
+async def test_it_is_quiet_once_what_was_begun_has_ended_and_no_call_comes(scene: Scene) -> None:
+    scene.drainer.hold_calls()
     in_flight: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    settling = asyncio.ensure_future(scene.door.settled(in_flight))
+    waiting = asyncio.ensure_future(scene.drainer.wait_quiet(in_flight))
     await scene.classify()
-    assert not settling.done()
+    assert not waiting.done()
     in_flight.set_result(None)
-    await asyncio.wait_for(settling, 60)
-    scene.door.release()
+    await asyncio.wait_for(waiting, 60)
+    scene.drainer.release()
 
 
-async def test_the_door_does_not_wait_for_ever(scene: Scene) -> None:
-    scene.door.close()
+async def test_the_wait_for_quiet_ends(scene: Scene) -> None:
+    scene.drainer.hold_calls()
     never: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    await asyncio.wait_for(scene.door.settled(never), 60)
+    await asyncio.wait_for(scene.drainer.wait_quiet(never), 60)
     assert not never.cancelled()
 
 
 async def test_a_refusal_comes_without_a_message_so_that_it_is_tried_again(scene: Scene) -> None:
     """With one, or with the status of a method that merely returns, a client's retry policy would never act."""
-    other, started = grpc.aio.server(), Started()
-    door = Door()
-    v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), WatchedServer(other, started, door=door))
+    other, started = grpc.aio.server(), CallStarts()
+    drainer = CallDrainer()
+    v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), InterceptedServer(other, started, drainer=drainer))
     port = other.add_insecure_port("127.0.0.1:0")
     await other.start()
-    door.close()
-    door.release()
+    drainer.hold_calls()
+    drainer.release()
     options = [("grpc.service_config", service_config(several=False))]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:

@@ -8,7 +8,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from tests.server.leftovers import leftovers
+from tests.server.reference_cycles import reference_cycles
 
 from linnaeus.server.errors import (
     DeadlineExceeded,
@@ -20,13 +20,13 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.status import PUSHBACK_KEY
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 
-class Calls:
+class RecordingCallObserver:
     """Keeps what it hears of calls; a caller may have its answer a moment before the call is counted."""
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
 
 
 class Wire:
-    def __init__(self, stub: Any, servicer: Servicer, calls: Calls) -> None:
+    def __init__(self, stub: Any, servicer: Servicer, calls: RecordingCallObserver) -> None:
         self.stub, self.servicer, self.calls = stub, servicer, calls
 
     async def refusal(self) -> grpc.aio.AioRpcError:
@@ -81,9 +81,9 @@ class Wire:
 
 @pytest.fixture
 async def wire() -> AsyncIterator[Wire]:
-    calls, servicer = Calls(), Servicer()
+    calls, servicer = RecordingCallObserver(), Servicer()
     server = grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, calls))
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -194,7 +194,7 @@ async def test_a_cancelled_call_is_counted_as_cancelled(wire: Wire) -> None:
 
 async def test_a_refused_call_leaves_nothing_to_the_collector(wire: Wire) -> None:
     """Its picture would lie about until then, and under overload the collector would never rest."""
-    with leftovers() as names:
+    with reference_cycles() as names:
         for _ in range(5):
             wire.servicer.error = Unavailable("loading", 2.0)  # the last one is remembered, and where it was raised
             await wire.refusal()
@@ -220,9 +220,9 @@ async def test_a_call_whose_deadline_passed_is_counted_as_such(remaining_seconds
     async def behaviour(request: object, context: object) -> None:
         raise asyncio.CancelledError
 
-    calls, server = Calls(), Server()
+    calls, server = RecordingCallObserver(), Server()
     method = grpc.unary_unary_rpc_method_handler(behaviour)
-    WatchedServer(server, calls).add_registered_method_handlers("service", {"Classify": method})  # type: ignore[arg-type]
+    InterceptedServer(server, calls).add_registered_method_handlers("service", {"Classify": method})  # type: ignore[arg-type]
     with pytest.raises(asyncio.CancelledError):
         await server.handlers[0].service(Details()).unary_unary(None, Context())
     assert await calls.handled() == [("Classify", "UNARY", code)]

@@ -14,14 +14,14 @@ PATIENCE_SECONDS = 60
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be done, and what must have been done before on another line."""
+    """What is to be done, and what must have been done before on another command queue."""
 
     work: Callable[[], object]
-    after: "tuple[LateLine, int] | None" = None
+    after: "tuple[LateCommandQueue, int] | None" = None
 
 
-class LateLine:
-    """A line whose orders are carried out only while somebody waits; an eager device's are at once, as they are given.
+class LateCommandQueue:
+    """A command queue that runs its orders only while somebody waits; that of an eager device runs them at once.
 
     Attributes:
         refuses: how many of the next orders fail as they are given, as a launch does for which there is no memory.
@@ -37,7 +37,7 @@ class LateLine:
         self.takes = 0
         self._failure: RuntimeError | None = None
 
-    def do(self, order: Callable[[], object]) -> None:
+    def enqueue(self, order: Callable[[], object]) -> None:
         if self.takes:
             self.takes -= 1
         elif self.refuses:
@@ -48,10 +48,10 @@ class LateLine:
         else:
             self._give(Order(order))
 
-    def follow(self, other: "LateLine") -> None:
+    def wait_for(self, other: "LateCommandQueue") -> None:
         self._give(Order(lambda: None, (other, other.given)))
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         with self.device.changed:
             target = self.given
             while self.done < target:
@@ -87,7 +87,7 @@ class LateDevice:
     """Implements `Accelerator`, and keeps what is asked of it.
 
     Attributes:
-        held: lines that stand still until they are let go.
+        held: command queues that stand still until they are let go.
         threads: who called.
         staged: the staging memory that was asked for.
     """
@@ -95,44 +95,44 @@ class LateDevice:
     def __init__(self, seed: int = 0, is_eager: bool = False) -> None:
         self.is_eager = is_eager
         self.changed = threading.Condition()
-        self.lines: list[LateLine] = []
-        self.held: set[LateLine] = set()
+        self.command_queues: list[LateCommandQueue] = []
+        self.held: set[LateCommandQueue] = set()
         self.threads: set[int] = set()
         self.staged: list[Tensor] = []
         self._chance = Random(seed)
 
     @property
-    def computing(self) -> LateLine:
-        """A runner asks for the line that computes first."""
-        return self.lines[0]
+    def computing(self) -> LateCommandQueue:
+        """A runner asks for the command queue that computes first."""
+        return self.command_queues[0]
 
-    def enter(self) -> None:
+    def set_current(self) -> None:
         self.threads.add(threading.get_ident())
 
-    def line(self) -> LateLine:
+    def command_queue(self) -> LateCommandQueue:
         self.threads.add(threading.get_ident())
-        self.lines.append(LateLine(self))
-        return self.lines[-1]
+        self.command_queues.append(LateCommandQueue(self))
+        return self.command_queues[-1]
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        self.staged.append(self.memory(shape, dtype))
+        self.staged.append(self.device_memory(shape, dtype))
         return self.staged[-1]
 
-    def memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def device_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         self.threads.add(threading.get_ident())
         return torch.full(tuple(shape), 77, dtype=dtype)  # what nobody wrote must not pass for an answer
 
-    def let_go(self, line: LateLine) -> None:
+    def let_go(self, command_queue: LateCommandQueue) -> None:
         with self.changed:
-            self.held.remove(line)
+            self.held.remove(command_queue)
             self.changed.notify_all()
 
     def advance(self) -> bool:
         """Carries one order out, any that may be next; False if there is none. The caller holds `changed`."""
-        ready = [line for line in self.lines if line.may_go_on]
+        ready = [command_queue for command_queue in self.command_queues if command_queue.may_go_on]
         if not ready:
             return False
-        line = self._chance.choice(ready)
-        line.carry_out()
+        command_queue = self._chance.choice(ready)
+        command_queue.carry_out()
         self.changed.notify_all()
         return True

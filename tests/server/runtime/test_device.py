@@ -11,12 +11,12 @@ import torch
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime import device as device_module
-from linnaeus.server.runtime.device import CoreShare, answers, default_streams, resolve_devices
+from linnaeus.server.runtime.device import CoreShare, default_workers, is_responsive, resolve_devices
 
 
-def threads_given(share: CoreShare, beside: int, is_short: bool = False) -> int:
+def threads_given(share: CoreShare, concurrent: int, is_short: bool = False) -> int:
     """What torch uses on a thread that took its share."""
-    return threads_after(lambda: share.take(beside, is_short))
+    return threads_after(lambda: share.take(concurrent, is_short))
 
 
 def threads_after(take: Callable[[], object]) -> int:
@@ -33,14 +33,14 @@ def threads_after(take: Callable[[], object]) -> int:
     return seen[0]
 
 
-@pytest.mark.parametrize(("beside", "threads"), [(0, 6), (1, 3), (2, 2), (3, 1), (7, 1)])
-def test_a_batch_gets_its_part_of_the_cores_and_one_at_least(beside: int, threads: int) -> None:
-    assert threads_given(CoreShare(torch.device("cpu"), 6), beside) == threads
+@pytest.mark.parametrize(("concurrent", "threads"), [(0, 6), (1, 3), (2, 2), (3, 1), (7, 1)])
+def test_a_batch_gets_its_part_of_the_cores_and_one_at_least(concurrent: int, threads: int) -> None:
+    assert threads_given(CoreShare(torch.device("cpu"), 6), concurrent) == threads
 
 
-@pytest.mark.parametrize("beside", [0, 1, 7])
-def test_a_short_run_has_one_core_whatever_runs_beside_it(beside: int) -> None:
-    assert threads_given(CoreShare(torch.device("cpu"), 6), beside, is_short=True) == 1
+@pytest.mark.parametrize("concurrent", [0, 1, 7])
+def test_a_short_run_has_one_core_whatever_runs_beside_it(concurrent: int) -> None:
+    assert threads_given(CoreShare(torch.device("cpu"), 6), concurrent, is_short=True) == 1
 
 
 def test_runs_are_short_on_a_processor_whose_operator_did_not_say_how_many_threads_they_have() -> None:
@@ -53,7 +53,7 @@ def test_runs_are_short_on_a_processor_whose_operator_did_not_say_how_many_threa
 
 def test_the_event_loop_runs_nothing_itself_that_takes_longer_than_a_millisecond() -> None:
     share = CoreShare(torch.device("cpu"), 0)
-    assert share.is_brief(0.0003) and not share.is_brief(0.0011)
+    assert share.runs_inline(0.0003) and not share.runs_inline(0.0011)
 
 
 def test_short_runs_are_timed_on_their_core_and_beside_busy_ones_by_their_own_work() -> None:
@@ -102,7 +102,7 @@ def test_wrong_names_of_devices_are_one_clear_sentence(names: str) -> None:
 
 
 def test_a_device_that_computes_answers() -> None:
-    assert answers(torch.device("cpu"))
+    assert is_responsive(torch.device("cpu"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("an illegal memory access"), NotImplementedError("no such device")])
@@ -110,7 +110,7 @@ def test_a_device_that_fails_at_the_simplest_sum_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(device_module.torch, "ones", _fail_with(error))
-    assert not answers(torch.device("cpu"))
+    assert not is_responsive(torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -120,12 +120,12 @@ def test_a_device_that_is_only_short_of_memory_is_not_lost(
     monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     monkeypatch.setattr(device_module.torch, "ones", _fail_with(error))
-    assert answers(torch.device("cpu"))
+    assert is_responsive(torch.device("cpu"))
 
 
 def test_a_gpu_has_two_batches_under_way_and_a_processor_one_a_core_at_most_four() -> None:
-    assert default_streams(torch.device("cuda", 0)) == 2
-    assert 1 <= default_streams(torch.device("cpu")) <= 4
+    assert default_workers(torch.device("cuda", 0)) == 2
+    assert 1 <= default_workers(torch.device("cpu")) <= 4
 
 
 def test_float32_stays_whole_on_a_gpu_and_no_time_goes_into_timing_convolutions() -> None:

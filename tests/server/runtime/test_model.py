@@ -9,13 +9,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
-from linnaeus.models.torchscript import eager_classifier
 from linnaeus.server.errors import StartupError
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device
 from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels, load_model
-from linnaeus.server.runtime.runner import Ranked
+from linnaeus.server.runtime.runner import TopK
 from linnaeus.server.runtime.topk import top_k
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -94,7 +94,7 @@ class Failing:
 
     error: Exception
 
-    def run(self, images: object, k: int) -> Ranked:
+    def run(self, images: object, k: int) -> TopK:
         raise self.error
 
     def keep(self, sizes: object) -> None: ...

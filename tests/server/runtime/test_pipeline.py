@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 from late_device import LateDevice
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
-from linnaeus.server.runtime import cuda, runners
+from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.pipeline import PipelinedRunner
-from linnaeus.server.runtime.runner import Pixels, Ranked
+from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.topk import top_k
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def pictures(count: int, first: int = 0) -> list[Pixels]:
     return [numpy.full(SHAPE, (first + place) % 250, numpy.uint8) for place in range(count)]
 
 
-def is_right(answers: Ranked, images: Sequence[Pixels], k: int) -> bool:
+def is_right(answers: TopK, images: Sequence[Pixels], k: int) -> bool:
     return list(zip(*answers, strict=True)) == [expected(image, k) for image in images]
 
 
@@ -74,7 +74,7 @@ def pipeline(device: Any, network: Callable[[Tensor, int], tuple[Tensor, Tensor]
     return PipelinedRunner(device, network, SHAPE, CLASSES, SIZES, in_flight)
 
 
-def in_thread(work: Callable[..., Ranked], *arguments: object) -> "Future[Ranked]":
+def in_thread(work: Callable[..., TopK], *arguments: object) -> "Future[TopK]":
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work, *arguments)
     pool.shutdown(wait=False)
@@ -144,7 +144,7 @@ def test_a_batch_that_fails_on_the_device_leaves_the_next_ones_right() -> None:
 def test_nobody_gets_the_answers_of_a_batch_that_was_computed_and_never_fetched() -> None:
     device, network = LateDevice(), Network()
     runner = pipeline(device, network, in_flight=1)
-    copying = device.lines[-1]
+    copying = device.command_queues[-1]
     copying.takes, copying.refuses = 1, 1  # it is sent, it will be computed, and cannot be fetched
     with pytest.raises(RuntimeError, match="out of memory"):
         runner.run(pictures(2), 1)
@@ -161,10 +161,10 @@ def test_the_next_batch_is_staged_and_sent_while_one_computes() -> None:
     device.held.add(device.computing)
     first, second = pictures(2), pictures(3, first=40)
     runs = [in_thread(runner.run, images, 1) for images in (first, second)]
-    copying = device.lines[1:]
+    copying = device.command_queues[1:]
     with device.changed:
         # Each slot's copies: sent, and then nothing, for they follow what computes.
-        assert device.changed.wait_for(lambda: [line.done for line in copying] == [1, 1], timeout=20)
+        assert device.changed.wait_for(lambda: [command_queue.done for command_queue in copying] == [1, 1], timeout=20)
     assert not network.sizes and not any(run.done() for run in runs)
     device.let_go(device.computing)
     assert is_right(runs[0].result(timeout=20), first, 1) and is_right(runs[1].result(timeout=20), second, 1)
@@ -238,7 +238,7 @@ def test_one_thread_does_all_that_concerns_the_model_whoever_calls() -> None:
     runner = pipeline(device, network)
     callers = [in_thread(lambda: (threading.get_ident(), runner.run(pictures(1), 1))) for _ in range(3)]  # type: ignore[arg-type,return-value]
     idents = {caller.result(timeout=20)[0] for caller in callers}
-    runner.on_launcher(lambda: network.threads.add(threading.get_ident()))
+    runner.run_on_launcher(lambda: network.threads.add(threading.get_ident()))
     assert len(network.threads) == 1 and network.threads == device.threads
     assert not network.threads & {*idents, threading.get_ident()}
 
@@ -257,7 +257,7 @@ def test_closing_waits_for_the_device_then_frees_on_the_launcher_then_ends_it() 
 
     def free() -> None:
         assert not any(tensor() is not None for tensor in staged)
-        under_way.append(sum(line.given - line.done for line in device.lines))
+        under_way.append(sum(command_queue.given - command_queue.done for command_queue in device.command_queues))
         threads.append(threading.get_ident())
 
     forward = weakref.ref(network)
@@ -306,9 +306,9 @@ class Asking(nn.Module):
 
 def gpu_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The runner that a GPU's model has, on a device for tests."""
-    monkeypatch.setattr(cuda, "Cuda", lambda device: LateDevice())
+    monkeypatch.setattr(cuda, "CudaAccelerator", lambda device: LateDevice())
     artifact = read_artifact(folder)
-    return runners.open_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
+    return runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
 
 
 def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
@@ -316,12 +316,12 @@ def test_a_model_that_asks_for_a_value_on_the_way_goes_on_without_graphs(
 ) -> None:
     spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(Asking())
     known = tuple(script(check_input(spec))[0].tolist())
-    content = Content("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("asking", "Asking", spec, ("a", "b"), Weights("random", 0), script, known)
     runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
     monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # it is not even tried
     image = numpy.zeros((4, 4, 1), numpy.uint8)
     before = runner.run([image], 2)
-    assert not runners.record_graphs(runner)
+    assert not runner_factory.capture_graphs(runner)
     assert "cannot be recorded" in caplog.text and "asks for a tensor's value on the way (aten::Int)" in caplog.text
     assert runner.run([image], 2) == before
 
@@ -332,7 +332,7 @@ def test_sizes_that_a_trace_carries_as_tensors_are_no_values_of_the_devices() ->
 
     traced = torch.jit.trace(flatten, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
     assert traced.graph.findAllNodes("aten::Int"), "the test could not see them taken for such"
-    assert not cuda._asked_for(traced.graph)
+    assert not cuda._synchronizing_operation(traced.graph)
 
 
 def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
@@ -343,7 +343,7 @@ def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
     runner.keep([1, 2])
     images = [numpy.zeros((28, 28, 1), numpy.uint8)]
     before = runner.run(images, 2)
-    assert not runners.record_graphs(runner)
+    assert not runner_factory.capture_graphs(runner)
     assert "cannot be recorded" in caplog.text and "operation not permitted" in caplog.text
     assert "Search for it" not in caplog.text
     assert runner.run(images, 2) == before
@@ -351,8 +351,8 @@ def test_a_model_that_cuda_refuses_to_record_goes_on_without_graphs(
 
 def test_a_processor_records_nothing(repository: Path) -> None:
     artifact = read_artifact(repository / "lenet" / "1")
-    runner = runners.open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
-    assert isinstance(runner, CpuRunner) and not runners.record_graphs(runner)
+    runner = runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
+    assert isinstance(runner, CpuRunner) and not runner_factory.capture_graphs(runner)
 
 
 def _refuse(*_: object, **__: object) -> None:

@@ -57,7 +57,7 @@ class Served:
 
 
 @pytest.fixture
-async def served(repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
+async def served(repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Served]:
     devices: list[LateDevice] = []
     modules: list[weakref.ref[torch.jit.ScriptModule]] = []
     others = all_launchers()
@@ -73,7 +73,7 @@ async def served(repository: Path, heard: Any, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(model_module, "open_runner", open_runner)
     options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
-    engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), heard)
+    engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), observer)
     await engine.load()
     served = Served(engine, plain, devices, modules, others)
     yield served
@@ -114,23 +114,23 @@ async def test_a_model_that_is_replaced_or_unloaded_takes_its_launcher_and_its_m
     images = digits(LARGEST)
     await served.ask(images)
     calls = asyncio.ensure_future(served.ask(images))
-    await served.engine.control.reload_model("lenet")
+    await served.engine.model_manager.reload_model("lenet")
     assert served.is_right(images, await calls)
     assert left == [([False, True], 1)]
     assert served.is_right(images, await served.ask(images))
-    await served.engine.control.unload_model("lenet")
+    await served.engine.model_manager.unload_model("lenet")
     assert left[1:] == [([False, False], 0)]
 
 
 @pytest.mark.parametrize(("text", "times"), [("cuda_graphs = true\n", 1), ("cuda_graphs = false\n", 0), ("", 0)])
 async def test_graphs_are_recorded_once_a_model_is_warm_where_its_operator_asks_for_them(
-    text: str, times: int, repository: Path, tmp_path: Path, heard: Any, monkeypatch: pytest.MonkeyPatch
+    text: str, times: int, repository: Path, tmp_path: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text(text)
     asked: list[object] = []
-    monkeypatch.setattr(model_module, "record_graphs", asked.append)
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), heard)
+    monkeypatch.setattr(model_module, "capture_graphs", asked.append)
+    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
     assert len(asked) == times
     await engine.close()

@@ -18,12 +18,20 @@ from linnaeus.server.runtime.calibration import drawn_pictures
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fused_convolutions import FUSED, fuse_convolutions
 from linnaeus.server.runtime.model import load_model
-from linnaeus.server.runtime.precision import Agreement, Answer, Trial, choose, compare, images_per_second, surest
+from linnaeus.server.runtime.precision import (
+    Agreement,
+    Probabilities,
+    Trial,
+    choose_precision,
+    compare,
+    images_per_second,
+    most_confident,
+)
 from linnaeus.server.runtime.precision_cast import cast_graph
-from linnaeus.server.runtime.precision_selection import Pictures, settle
+from linnaeus.server.runtime.precision_selection import ComparisonPictures, select_precision
 from linnaeus.server.runtime.runner import Pixels
-from linnaeus.server.runtime.specialization import specialise
-from linnaeus.server.runtime.weight_layout import order_weights
+from linnaeus.server.runtime.specialisation import specialise
+from linnaeus.server.runtime.weight_layout import reorder_weights
 
 CPU = torch.device("cpu")
 PICTURE = numpy.zeros((1, 1, 1), numpy.uint8)
@@ -31,19 +39,19 @@ AGREES = Agreement(8, 8, 0.01)
 # What the float32 of the choice tests answers; of the second picture it is hardly sure.
 PLAIN = [[0.6, 0.4], [0.505, 0.495]]
 needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="this processor has no bfloat16"
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="hardware: a processor with bfloat16"
 )
 
 
-class Fake:
+class FakeModel:
     """A model of which everything is known beforehand; each of its batches moves the clock."""
 
-    def __init__(self, clock: "Clock", seconds: float, answers: Sequence[Answer]) -> None:
+    def __init__(self, clock: "Clock", seconds: float, answers: Sequence[Probabilities]) -> None:
         self.max_batch_size = 4
         self.clock, self.seconds, self.answers = clock, seconds, answers
         self.warm_ups, self.closed = 0, False
 
-    def answer(self, images: Sequence[Pixels]) -> Sequence[Answer]:
+    def probabilities(self, images: Sequence[Pixels]) -> Sequence[Probabilities]:
         return self.answers[: len(images)]
 
     def run_largest(self) -> None:
@@ -63,11 +71,11 @@ class Clock:
         return self.now
 
 
-def settled(wanted: str, **others: tuple[float, Sequence[Answer]]) -> tuple[str, str, dict[str, Fake]]:
+def selected(wanted: str, **others: tuple[float, Sequence[Probabilities]]) -> tuple[str, str, dict[str, FakeModel]]:
     clock = Clock()
-    fakes = {name: Fake(clock, *of) for name, of in {"float32": (1.0, PLAIN), **others}.items()}
+    fakes = {name: FakeModel(clock, *of) for name, of in {"float32": (1.0, PLAIN), **others}.items()}
     opens = {name: lambda fake=fake: fake for name, fake in fakes.items()}  # type: ignore[misc]
-    chosen = settle(wanted, opens, Pictures([PICTURE] * 2, []), clock)
+    chosen = select_precision(wanted, opens, ComparisonPictures([PICTURE] * 2, []), clock)
     assert {name for name, fake in fakes.items() if not fake.closed} == {chosen.precision}
     assert chosen.model is fakes[chosen.precision] and chosen.model.warm_ups == 1
     return chosen.precision, chosen.reason, fakes
@@ -75,7 +83,7 @@ def settled(wanted: str, **others: tuple[float, Sequence[Answer]]) -> tuple[str,
 
 def test_auto_takes_the_fastest_that_agrees_and_closes_the_others() -> None:
     alike = [[0.59, 0.41], [0.51, 0.49]]
-    precision, reason, _ = settled("auto", bfloat16=(0.5, alike), float16=(0.4, alike))
+    precision, reason, _ = selected("auto", bfloat16=(0.5, alike), float16=(0.4, alike))
     assert precision == "float16" and "2.50 times" in reason and "2 of 2 pictures" in reason
 
 
@@ -97,28 +105,30 @@ def test_auto_takes_the_fastest_that_agrees_and_closes_the_others() -> None:
     ],
     ids=["another first class", "probabilities apart", "no numbers", "hardly faster"],
 )
-def test_auto_stays_with_float32_and_says_why(seconds: float, answers: Sequence[Answer], why: str) -> None:
-    precision, reason, _ = settled("auto", bfloat16=(seconds, answers))
+def test_auto_stays_with_float32_and_says_why(seconds: float, answers: Sequence[Probabilities], why: str) -> None:
+    precision, reason, _ = selected("auto", bfloat16=(seconds, answers))
     assert precision == "float32" and why in reason
 
 
 def test_auto_stays_with_float32_where_the_other_cannot_be_run() -> None:
-    def refused() -> Fake:
+    def refused() -> FakeModel:
         raise ModelRefused("no such instruction")
 
-    plain = Fake(Clock(), 1.0, [[0.6, 0.4]])
-    chosen = settle("auto", {"float32": lambda: plain, "bfloat16": refused}, Pictures([PICTURE], []), plain.clock)
+    plain = FakeModel(Clock(), 1.0, [[0.6, 0.4]])
+    chosen = select_precision(
+        "auto", {"float32": lambda: plain, "bfloat16": refused}, ComparisonPictures([PICTURE], []), plain.clock
+    )
     assert chosen.model is plain and "bfloat16 cannot be run (no such instruction)" in chosen.reason
 
 
 def test_what_is_asked_for_is_taken_however_slow_and_its_agreement_told() -> None:
-    precision, reason, fakes = settled("float16", float16=(9.0, [[0.4, 0.6]] * 2))
+    precision, reason, fakes = selected("float16", float16=(9.0, [[0.4, 0.6]] * 2))
     assert precision == "float16" and "0 of 2 pictures" in reason and fakes["float32"].warm_ups == 0
 
 
 def test_what_is_asked_for_is_refused_where_its_answers_are_no_numbers() -> None:
     with pytest.raises(ModelRefused, match=r"precision float16 gives answers that are no numbers"):
-        settled("float16", float16=(0.1, [[math.inf, 0.0]] * 2))
+        selected("float16", float16=(0.1, [[math.inf, 0.0]] * 2))
 
 
 def test_differences_count_over_all_classes_and_pictures() -> None:
@@ -126,7 +136,7 @@ def test_differences_count_over_all_classes_and_pictures() -> None:
 
 
 def test_the_surest_pictures_are_those_with_the_largest_lead() -> None:
-    assert surest([[0.5, 0.5], *[[0.9, 0.1]] * 8, [0.6, 0.4]]) == list(range(1, 9))
+    assert most_confident([[0.5, 0.5], *[[0.9, 0.1]] * 8, [0.6, 0.4]]) == list(range(1, 9))
 
 
 def test_speeds_are_taken_in_turns_so_that_a_slow_spell_hurts_nobody() -> None:
@@ -140,8 +150,8 @@ def test_speeds_are_taken_in_turns_so_that_a_slow_spell_hurts_nobody() -> None:
 
 
 def test_nothing_to_try_leaves_float32() -> None:
-    assert choose(1.0, []).precision == "float32"
-    assert choose(1.0, [Trial("bfloat16", 2.0, AGREES)]).precision == "bfloat16"
+    assert choose_precision(1.0, []).precision == "float32"
+    assert choose_precision(1.0, [Trial("bfloat16", 2.0, AGREES)]).precision == "bfloat16"
 
 
 class PreActivation(nn.Module):
@@ -227,7 +237,7 @@ def test_a_batch_norm_before_a_convolution_becomes_one() -> None:
 
 def test_weights_get_the_order_that_fits_the_size_of_what_they_are_given() -> None:
     module = fuse_convolutions(frozen(PreActivation()))
-    order_weights(module, torch.zeros(1, 4, 9, 9, dtype=torch.uint8))
+    reorder_weights(module, torch.zeros(1, 4, 9, 9, dtype=torch.uint8))
     weights = [list(node.inputs())[1].toIValue() for node in module.graph.findAllNodes(FUSED)]
     assert all(weight.is_mkldnn for weight in weights)
 
@@ -292,7 +302,7 @@ def test_auto_on_a_model_that_cannot_be_converted_serves_float32_and_says_why(fo
 def test_a_served_model_agrees_with_itself_in_float32(precision: str, folder: Path) -> None:
     plain, other = (load_model(folder, CPU, 2, precision=each) for each in ("float32", precision))
     pictures = drawn_pictures(plain.manifest.input)[:8]
-    answers = [[model.answer([picture])[0] for picture in pictures] for model in (other, plain)]
+    answers = [[model.probabilities([picture])[0] for picture in pictures] for model in (other, plain)]
     assert 0 < compare(*answers).difference < 0.02
     assert (other.specialisation.precision, other.specialisation.memory_format) == (precision, "channels_last")
     assert "drawn pictures" in other.specialisation.reason
@@ -323,7 +333,7 @@ def test_a_corrupt_artifact_is_found_whatever_its_precision(folder: Path) -> Non
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 @pytest.mark.parametrize("graphs", [False, True], ids=["launched", "recorded"])
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "auto"])
 def test_a_gpu_agrees_with_itself_in_float32(precision: str, graphs: bool, folder: Path) -> None:
@@ -331,7 +341,7 @@ def test_a_gpu_agrees_with_itself_in_float32(precision: str, graphs: bool, folde
     plain, other = (load_model(folder, gpu, 4, cuda_graphs=graphs, precision=each) for each in ("float32", precision))
     try:
         pictures = drawn_pictures(plain.manifest.input)[:4]
-        assert compare(other.answer(pictures), plain.answer(pictures)).holds
+        assert compare(other.probabilities(pictures), plain.probabilities(pictures)).holds
     finally:
         plain.close()
         other.close()

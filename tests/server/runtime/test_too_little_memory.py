@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export import Content, check_input, write_version
+from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import load_module, read_artifact
 from linnaeus.server.runtime.model import Model, load_model
-from linnaeus.server.runtime.out_of_memory import OutOfMemory, is_out_of_memory, told
-from linnaeus.server.runtime.runners import open_runner
+from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
+from linnaeus.server.runtime.runner_factory import open_runner
 from linnaeus.server.runtime.warmup import warm_up
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def hungry(tmp_path: Path) -> Path:
     """A version folder of a model that takes four images at once, not eight, which warm-up tries in any case."""
     script = torch.jit.script(Hungry(4))
     probabilities = tuple(script(check_input(SPEC))[0].tolist())
-    content = Content("hungry", "Hungry", SPEC, ("a", "b"), Weights("random", 0), script, probabilities)
+    content = VersionContent("hungry", "Hungry", SPEC, ("a", "b"), Weights("random", 0), script, probabilities)
     return write_version(content, tmp_path, 1)
 
 
@@ -112,7 +112,7 @@ def test_of_an_error_of_torch_what_happened_is_told_and_whether_memory_was_short
     text: str, is_memory: bool, line: str | None
 ) -> None:
     assert is_out_of_memory(RuntimeError(text)) is is_memory
-    assert told(RuntimeError(text)) == (text if line is None else line)
+    assert error_summary(RuntimeError(text)) == (text if line is None else line)
 
 
 def test_torchs_own_kinds_are_known() -> None:
@@ -121,7 +121,7 @@ def test_torchs_own_kinds_are_known() -> None:
 
 def test_what_a_model_says_in_its_own_words_is_told_and_is_no_lack_of_memory() -> None:
     error = torch.jit.Error("Traceback of TorchScript\ntorch.jit.Error: my list is out of memory\n")
-    assert not is_out_of_memory(error) and told(error) == "torch.jit.Error: my list is out of memory"
+    assert not is_out_of_memory(error) and error_summary(error) == "torch.jit.Error: my list is out of memory"
 
 
 def test_warm_up_ends_where_memory_does_unless_the_size_was_asked_for() -> None:

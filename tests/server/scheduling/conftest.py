@@ -1,4 +1,4 @@
-"""Lets the tests of this folder import the two helpers beside them: `scenes` and `simulation`."""
+"""Lets the tests of this folder import the helpers beside them: `builders`, `state_harness` and `simulation`."""
 
 import sys
 from pathlib import Path

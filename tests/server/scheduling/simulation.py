@@ -47,14 +47,14 @@ class SimulatedModel:
 
 @dataclass
 class Simulation:
-    """A machine with streams that share its cores: `beside` others make a run that much longer.
+    """A machine with workers that share its cores: `concurrent` others make a run that much longer.
 
     Devices share nothing but the decoders. `slowness` says how much slower than measured at warm-up everything is, at a
     time; `speeds` how fast each device really is and is known to be, against the model's times.
     """
 
     models: dict[str, SimulatedModel]
-    streams: int = 2
+    workers: int = 2
     decoders: int = 2
     devices: tuple[str, ...] = ("device",)
     limits: dict[str, LaneLimits] = field(default_factory=dict)
@@ -71,12 +71,12 @@ class Simulation:
             limits = self.limits.get(name) or LaneLimits(max(model.batch_seconds), 512)
             self.queue.open_lane(name, limits, {each: self._warm_up(model, each) for each in self.devices})
         for each in self.devices:
-            self.queue.add_device(each, self.streams)
+            self.queue.add_device(each, self.workers)
         self.calls: list[Call] = []
         self.batches: list[Batch[Call]] = []
         self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._order = itertools.count()
-        self._idle_streams = [device for device in self.devices for _ in range(self.streams)]
+        self._idle_workers = [device for device in self.devices for _ in range(self.workers)]
         self._idle_decoders = self.decoders
         self._running = 0
         self._batches_on: dict[str, list[Batch[Call]]] = {}
@@ -137,7 +137,7 @@ class Simulation:
     def _expire(self, call: Call) -> None:
         """The caller gives up at its deadline."""
         if not call.outcome and call.ticket is not None:
-            self.queue.abandon(call.ticket)
+            self.queue.cancel(call.ticket)
             call.outcome, call.ended_at = "expired", self.now
 
     def _pull(self) -> None:
@@ -147,15 +147,15 @@ class Simulation:
                 self._idle_decoders -= 1
                 stretch = self.slowness(self.now)
                 decoded = {each: self.models[str(each.lane)].decode_seconds * stretch for each in turn.tickets}
-                seconds = sum(decoded.values()) * (1.0 + self._running / max(self.streams, 1))
+                seconds = sum(decoded.values()) * (1.0 + self._running / max(self.workers, 1))
                 self._at(self.now + seconds, self._decoded, decoded)
-        for device in list(self._idle_streams):
+        for device in list(self._idle_workers):
             self._take(device, None)
 
     def _decoded(self, decoded: dict[Ticket[Call], float]) -> None:
         self._idle_decoders += 1
         for stranded in self.queue.put(decoded):
-            self.queue.abandon(stranded)
+            self.queue.cancel(stranded)
             self._dropped([stranded])
 
     def _take(self, device: str, finished: Batch[Call] | None) -> None:
@@ -166,7 +166,7 @@ class Simulation:
         if not batch.tickets:
             return self._take(device, batch)
         self.batches.append(batch)
-        self._idle_streams.remove(device)
+        self._idle_workers.remove(device)
         self._batches_on.setdefault(device, []).append(batch)
         self._running += 1
         self._at(self.now + self._run_seconds(batch), self._ran, batch)
@@ -178,11 +178,11 @@ class Simulation:
         below = max(size for size in sizes if size <= len(batch.tickets))
         share = 0.0 if above == below else (len(batch.tickets) - below) / (above - below)
         alone = model.batch_seconds[below] * (1 - share) + model.batch_seconds[above] * share
-        slowness = (batch.beside + 1) * self.slowness(self.now) / self._speed(batch.device)
+        slowness = (batch.concurrent + 1) * self.slowness(self.now) / self._speed(batch.device)
         return alone * slowness * self.chance.lognormvariate(0.0, self.noise)
 
     def _lose(self, device: str) -> None:
-        self._idle_streams = [each for each in self._idle_streams if each != device]
+        self._idle_workers = [each for each in self._idle_workers if each != device]
         self._dropped(self.queue.remove_device(device))
         for batch in self._batches_on.pop(device, []):
             self._running -= 1
@@ -193,11 +193,11 @@ class Simulation:
             return  # the device is lost
         self._batches_on[batch.device].remove(batch)
         self._running -= 1
-        self._idle_streams.append(batch.device)
+        self._idle_workers.append(batch.device)
         for ticket in batch.tickets:
             if not ticket.payload.outcome:
                 ticket.payload.outcome, ticket.payload.ended_at = "answered", self.now
-        self.queue.answered(batch.tickets)
+        self.queue.mark_answered(batch.tickets)
         self._take(batch.device, batch)
 
     def _dropped(self, tickets: list[Ticket[Call]]) -> None:

@@ -1,9 +1,9 @@
 """Whatever happens in whatever order, the queue's invariants hold: random histories, with a clock that a test moves."""
 
+from builders import TENTH_AN_IMAGE, FakeClock
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from scenes import TENTH_AN_IMAGE, FakeClock
 
 from linnaeus.server.scheduling import (
     Batch,
@@ -20,7 +20,7 @@ from linnaeus.server.scheduling import (
 )
 
 MAX_QUEUE_SIZE = 6
-STREAMS = 2
+WORKERS = 2
 LIMITS = {"a": LaneLimits(3, MAX_QUEUE_SIZE), "b": LaneLimits(2, MAX_QUEUE_SIZE, 0.3, instances=1)}
 # The device `e` runs `a` only.
 TABLES = {"a": "de", "b": "d"}
@@ -37,7 +37,7 @@ class AnyHistory(RuleBasedStateMachine):
             tables = {device: LatencyTable(TENTH_AN_IMAGE) for device in TABLES[lane]}
             self.queue.open_lane(lane, limits, tables)
         for device in "de":
-            self.queue.add_device(device, STREAMS)
+            self.queue.add_device(device, WORKERS)
         self.devices = ["d", "e"]
         self.undecoded: list[Ticket[int]] = []
         self.decoding: list[Ticket[int]] = []
@@ -104,7 +104,7 @@ class AnyHistory(RuleBasedStateMachine):
             assert ticket.deadline is not None
             self.end(ticket, self.undecoded)
         for ticket in turn.tickets:
-            assert ticket.before(self.clock.now)
+            assert ticket.is_before_deadline(self.clock.now)
             free = [each for each in self.undecoded if self.closed or each.held_until <= self.clock.now]
             waiting = [each for each in free if same_flow(each, ticket)]
             assert ticket is min(waiting, key=urgency)
@@ -120,32 +120,32 @@ class AnyHistory(RuleBasedStateMachine):
         """It was in the hands of a decoder."""
         if self.queue.put({ticket: seconds}):
             assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
-            self.queue.abandon(ticket)
+            self.queue.cancel(ticket)
             self.ended.append(ticket)
         else:
             self.decoded.append(ticket)
 
     @precondition(lambda self: self.held)
     @rule(data=st.data())
-    def abandon(self, data: st.DataObject) -> None:
+    def cancel(self, data: st.DataObject) -> None:
         ticket = data.draw(st.sampled_from(self.held))
         place = next(each for each in (self.undecoded, self.decoding, self.decoded) if ticket in each)
         stood = {id(self.undecoded): Stage.ADMITTED, id(self.decoding): Stage.DECODING, id(self.decoded): Stage.QUEUED}
-        assert self.queue.abandon(ticket) is stood[id(place)]
+        assert self.queue.cancel(ticket) is stood[id(place)]
         self.end(ticket, place)
         if stood[id(place)] is Stage.DECODING:
             self.decoder_returns(ticket)
 
     def decoder_returns(self, ticket: Ticket[int]) -> None:
-        """With one that was abandoned meanwhile: it must not count."""
+        """With one that was cancelled meanwhile: it must not count."""
         self.queue.put({ticket: 0.0})
 
     @precondition(lambda self: self.running)
     @rule(data=st.data())
-    def abandon_what_runs(self, data: st.DataObject) -> None:
+    def cancel_what_runs(self, data: st.DataObject) -> None:
         batch = data.draw(st.sampled_from(self.running))
         ticket = data.draw(st.sampled_from(batch.tickets))
-        assert self.queue.abandon(ticket) in (Stage.TAKEN, Stage.GONE)
+        assert self.queue.cancel(ticket) in (Stage.TAKEN, Stage.ENDED)
 
     @rule(seconds=st.sampled_from([0.01, 0.1, 0.4, 1.0]))
     def pass_time(self, seconds: float) -> None:
@@ -154,7 +154,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(devices=st.sampled_from(["d", "e", "dd", "ddee"]))
     def take(self, devices: str) -> None:
         for device in devices:
-            if sum(batch.device == device for batch in self.running) < STREAMS:
+            if sum(batch.device == device for batch in self.running) < WORKERS:
                 self.took(device, self.queue.take_nowait(device))
 
     @precondition(lambda self: self.running)
@@ -162,25 +162,25 @@ class AnyHistory(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, answered: bool, learn: bool) -> None:
         batch = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         if answered:
-            self.queue.answered(batch.tickets)
+            self.queue.mark_answered(batch.tickets)
         self.ended += batch.tickets
         self.took(batch.device, self.queue.take_nowait(batch.device, batch, learn))
 
     def took(self, device: str, batch: Batch[int] | None) -> None:
-        """Looks at what a stream was handed out."""
+        """Looks at what a worker was handed out."""
         if batch is None:
             return
         now, lane = self.clock.now, str(batch.lane)
-        beside = [each for each in self.running if each.device == device]
+        concurrent = [each for each in self.running if each.device == device]
         assert device in self.devices and device in TABLES[lane] and batch.device == device
-        assert batch.beside == len(beside)
+        assert batch.concurrent == len(concurrent)
         assert len(batch.tickets) <= LIMITS[lane].max_batch_size and batch.tickets + batch.late
         instances = LIMITS[lane].instances
-        assert not instances or sum(each.lane == lane for each in beside) < instances
+        assert not instances or sum(each.lane == lane for each in concurrent) < instances
         for ticket in batch.tickets:
-            assert ticket.before(now) and ticket.stage is Stage.TAKEN and ticket.lane == lane
+            assert ticket.is_before_deadline(now) and ticket.stage is Stage.TAKEN and ticket.lane == lane
         for ticket in batch.late:
-            assert ticket.deadline is not None and ticket.stage is Stage.GONE
+            assert ticket.deadline is not None and ticket.stage is Stage.ENDED
             self.end(ticket, self.decoded)
         for priority in Priority:
             waiting = sorted((each for each in self.decoded if flow_of(each) == (lane, priority)), key=urgency)
@@ -196,23 +196,23 @@ class AnyHistory(RuleBasedStateMachine):
     def is_too_slow(self, device: str, ticket: Ticket[int]) -> bool:
         """Whether the device may leave the ticket to another."""
         seconds = self.queue.batch_seconds(ticket.lane)
-        return len(seconds) > 1 and not ticket.before(self.clock.now + seconds[device][1])
+        return len(seconds) > 1 and not ticket.is_before_deadline(self.clock.now + seconds[device][1])
 
     @precondition(lambda self: self.devices and self.admitted > 10)  # early on, nothing would happen any more
     @rule(data=st.data())
     def lose_a_device(self, data: st.DataObject) -> None:
         device = self.devices.pop(data.draw(st.integers(0, len(self.devices) - 1)))
         unfinished = [batch for batch in self.running if batch.device == device]
-        for batch in unfinished or [None]:  # each of its streams finds that it failed
+        for batch in unfinished or [None]:  # each of its workers finds that it failed
             self.remove_device(device, batch)
         assert self.queue.take_nowait(device) is None
 
     def remove_device(self, device: str, unfinished: Batch[int] | None) -> None:
-        """A stream takes its device out, with what it could not run."""
+        """A worker takes its device out, with what it could not run."""
         if unfinished is not None:
             self.running.remove(unfinished)
             for ticket in unfinished.tickets:
-                (self.ended if ticket.stage is Stage.GONE else self.decoded).append(ticket)
+                (self.ended if ticket.stage is Stage.ENDED else self.decoded).append(ticket)
         for ticket in self.queue.remove_device(device, unfinished):
             assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
             place = next(each for each in (self.undecoded, self.decoding, self.decoded) if ticket in each)
@@ -242,7 +242,7 @@ class AnyHistory(RuleBasedStateMachine):
         assert sorted(payloads) == list(range(self.admitted))
 
     def teardown(self) -> None:
-        """A closed queue hands out all that is left, then ends its decoders and streams."""
+        """A closed queue hands out all that is left, then ends its decoders and workers."""
         self.close()
         while self.running:
             batch = self.running.pop()
@@ -270,11 +270,11 @@ class AnyHistory(RuleBasedStateMachine):
             self.took(batch.device, self.queue.take_nowait(batch.device, batch))
 
     def counters_are_back_to_zero(self) -> None:
-        """The only look inside: nothing outside tells of these, and one that leaks makes every later forecast wrong."""
-        ledger = self.queue._ledger
-        flows = [flow for lane in ledger.lanes.values() for flow in lane.flows]
+        """The only look inside: nothing outside tells of these, and one that leaks makes every later estimate wrong."""
+        state = self.queue._state
+        flows = [flow for lane in state.lanes.values() for flow in lane.flows]
         assert [(len(flow.decoding), flow.running, flow.depth) for flow in flows] == [(0, 0, 0)] * len(flows)
-        assert all(not device.running for device in ledger.devices.values())
+        assert all(not device.running for device in state.devices.values())
 
 
 def flow_of(ticket: Ticket[int]) -> tuple[object, Priority]:

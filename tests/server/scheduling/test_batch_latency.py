@@ -9,12 +9,14 @@ from linnaeus.server.scheduling import LatencyTable
 WARM_UP = {1: 0.03, 2: 0.05, 4: 0.09, 8: 0.17}
 
 
-def fed(table: LatencyTable, slowness: float, start: float, batches: int, step: float = 0.05, beside: int = 0) -> float:
+def fed(
+    table: LatencyTable, slowness: float, start: float, batches: int, step: float = 0.05, concurrent: int = 0
+) -> float:
     """Runs so many batches of 4, so much slower than at warm-up; returns the time at the end."""
     now = start
     for _ in range(batches):
         now += step
-        table.observe(4, beside, 0.09 * (beside + 1) * slowness, now)
+        table.observe(4, concurrent, 0.09 * (concurrent + 1) * slowness, now)
     return now
 
 
@@ -33,9 +35,9 @@ def test_below_the_smallest_measured_size_a_batch_takes_as_long_as_that_size() -
     assert LatencyTable({4: 0.1, 8: 0.2}).expected(1, 0, now=0.0) == pytest.approx(0.1)
 
 
-@pytest.mark.parametrize("beside", [0, 1, 3])
-def test_batches_beside_make_a_run_as_much_longer_as_they_take_of_the_device(beside: int) -> None:
-    assert LatencyTable(WARM_UP).expected(4, beside, now=0.0) == pytest.approx(0.09 * (beside + 1))
+@pytest.mark.parametrize("concurrent", [0, 1, 3])
+def test_batches_beside_make_a_run_as_much_longer_as_they_take_of_the_device(concurrent: int) -> None:
+    assert LatencyTable(WARM_UP).expected(4, concurrent, now=0.0) == pytest.approx(0.09 * (concurrent + 1))
 
 
 def test_an_image_costs_its_part_of_the_largest_batch() -> None:

@@ -3,10 +3,10 @@
 import random
 
 import pytest
+from builders import TENTH_AN_IMAGE, FakeClock, decode_all, decode_next, new_queue, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from scenes import TENTH_AN_IMAGE, FakeClock, decode_all, decode_next, new_queue, put
 from simulation import SimulatedModel, Simulation
 
 from linnaeus.server.scheduling import (
@@ -25,7 +25,7 @@ from linnaeus.server.scheduling import (
 )
 
 
-class Told:
+class CallCounter:
     """What a closing lane calls; once, and no more."""
 
     def __init__(self) -> None:
@@ -35,12 +35,12 @@ class Told:
         self.times += 1
 
 
-def test_an_empty_lane_is_gone_at_once() -> None:
+def test_an_empty_lane_is_removed_at_once() -> None:
     queue, _ = new_queue()
-    told = Told()
-    queue.close_lane("a", told)
-    assert told.times == 1 and queue.depth("a") == 0 and queue.batch_seconds("a") == {}
-    assert queue.foreseen("a").margin_seconds == 0.0
+    on_drained = CallCounter()
+    queue.close_lane("a", on_drained)
+    assert on_drained.times == 1 and queue.depth("a") == 0 and queue.batch_seconds("a") == {}
+    assert queue.prediction_error("a").margin_seconds == 0.0
     with pytest.raises(LaneClosed):
         queue.admit("a", "late")
     queue.admit("b", "another lane's")
@@ -50,34 +50,34 @@ def test_what_a_closed_lane_holds_is_served_without_waiting_for_more() -> None:
     queue, _ = new_queue("a", max_queue_delay_seconds=3600.0)
     put(queue, "first")
     assert queue.take_nowait("d") is None, "it waits for a full batch"
-    told = Told()
-    queue.close_lane("a", told)
+    on_drained = CallCounter()
+    queue.close_lane("a", on_drained)
     with pytest.raises(LaneClosed):
         queue.admit("a", "late")
     batch = queue.take_nowait("d")
-    assert batch is not None and told.times == 0
-    assert queue.take_nowait("d", batch) is None and told.times == 1
-    queue.answered(batch.tickets)  # the event loop says so later than the device
-    assert told.times == 1 and batch.tickets[0].stage is Stage.GONE
+    assert batch is not None and on_drained.times == 0
+    assert queue.take_nowait("d", batch) is None and on_drained.times == 1
+    queue.mark_answered(batch.tickets)  # the event loop says so later than the device
+    assert on_drained.times == 1 and batch.tickets[0].stage is Stage.ENDED
 
 
-def test_what_is_held_back_for_its_caller_s_habit_goes_out_at_once() -> None:
+def test_what_is_held_back_for_its_caller_s_cancellations_goes_out_at_once() -> None:
     queue, clock = new_queue("ab")
     for number in range(16):
-        ticket = queue.admit("a", str(number), caller="leaver")
+        ticket = queue.admit("a", str(number), caller="canceller")
         clock.now += 0.1
-        queue.abandon(ticket)
+        queue.cancel(ticket)
     put(queue, "busy", "b")
     assert queue.take_nowait("d") is not None
-    held = queue.admit("a", "held", caller="leaver")
+    held = queue.admit("a", "held", caller="canceller")
     assert held.held_until > clock.now and queue.next_to_decode_nowait() is None
-    queue.close_lane("a", Told())
+    queue.close_lane("a", CallCounter())
     assert decode_next(queue) is held
 
 
-def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
+def test_the_last_ticket_may_be_cancelled_be_late_or_lose_its_device() -> None:
     def left(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
-        queue.abandon(ticket)
+        queue.cancel(ticket)
         queue.put({ticket: 0.01})  # its decoder did not know
 
     def late(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
@@ -97,28 +97,28 @@ def test_the_last_one_may_leave_be_late_or_lose_its_device() -> None:
     def left_while_it_ran(queue: BatchQueue[str], ticket: Ticket[str]) -> None:
         queue.put({ticket: 0.0})
         batch = queue.take_nowait("d")
-        assert told.times == 0
+        assert on_drained.times == 0
         queue.take_nowait("d", batch)
-        assert told.times == 1
-        assert queue.abandon(ticket) is Stage.TAKEN  # before its answer got to the event loop
-        queue.answered([ticket])
+        assert on_drained.times == 1
+        assert queue.cancel(ticket) is Stage.TAKEN  # before its answer got to the event loop
+        queue.mark_answered([ticket])
 
     for end in (left, late, stranded, given_back, left_while_it_ran):
         queue, clock = new_queue("a")
-        told = Told()
+        on_drained = CallCounter()
         ticket = queue.admit("a", "last", clock.now + 10.0)
         assert decode_next(queue) is ticket
-        queue.close_lane("a", told)
-        assert told.times == 0
+        queue.close_lane("a", on_drained)
+        assert on_drained.times == 0
         end(queue, ticket)
-        assert told.times == 1 and ticket.stage is Stage.GONE
+        assert on_drained.times == 1 and ticket.stage is Stage.ENDED
 
 
-def test_a_lane_that_was_gone_when_its_ticket_came_late_out_of_a_decoder() -> None:
+def test_a_lane_that_was_removed_when_its_ticket_came_late_out_of_a_decoder() -> None:
     queue, clock = new_queue("a")
     clock.now += 1.0
     ticket = queue.admit("a", "late", clock.now + 1.0)
-    queue.close_lane("a", Told())
+    queue.close_lane("a", CallCounter())
     clock.now += 5.0
     turn = queue.next_to_decode_nowait()
     assert turn is not None and turn.late == [ticket] and queue.depth("a") == 0
@@ -136,7 +136,7 @@ def test_a_lane_of_the_same_model_begins_with_what_the_old_one_has_learnt() -> N
     fresh = LatencyTable({1: 9.0, 4: 9.0})
     queue.open_lane("anew", LaneLimits(4, 100), {"d": fresh}, learn_from="a")
     assert queue.batch_seconds("anew")["d"] == learnt
-    queue.close_lane("a", Told())
+    queue.close_lane("a", CallCounter())
     assert queue.batch_seconds("anew")["d"] == learnt
     other_sizes = {"d": LatencyTable({1: 9.0, 8: 9.0})}
     queue.open_lane("other", LaneLimits(8, 100), other_sizes, learn_from="anew")
@@ -197,7 +197,7 @@ class AnyClosing(RuleBasedStateMachine):
         for device in "de":
             self.queue.add_device(device, 2)
         self.open: list[int] = []
-        self.closing: dict[int, Told] = {}
+        self.closing: dict[int, CallCounter] = {}
         self.lanes = 0
         self.inside: dict[int, list[Ticket[int]]] = {}
         self.decoding: list[Ticket[int]] = []
@@ -220,10 +220,10 @@ class AnyClosing(RuleBasedStateMachine):
     def close_lane(self, data: st.DataObject) -> None:
         lane = data.draw(st.sampled_from(self.open))
         self.open.remove(lane)
-        self.closing[lane] = Told()
+        self.closing[lane] = CallCounter()
         self.queue.close_lane(lane, self.closing[lane])
 
-    @rule(data=st.data(), patience=st.sampled_from([None, 0.3, 3.0]), caller=st.sampled_from(["", "leaver"]))
+    @rule(data=st.data(), patience=st.sampled_from([None, 0.3, 3.0]), caller=st.sampled_from(["", "canceller"]))
     def admit(self, data: st.DataObject, patience: float | None, caller: str) -> None:
         lane = data.draw(st.integers(0, self.lanes - 1))
         deadline = None if patience is None else self.clock.now + patience
@@ -250,16 +250,16 @@ class AnyClosing(RuleBasedStateMachine):
     def put(self) -> None:
         ticket = self.decoding.pop(0)
         if self.queue.put({ticket: 0.01}):
-            self.queue.abandon(ticket, left=False)
+            self.queue.cancel(ticket, by_caller=False)
             self.forget([ticket])
 
     @rule(data=st.data())
-    def abandon(self, data: st.DataObject) -> None:
+    def cancel(self, data: st.DataObject) -> None:
         tickets = [ticket for inside in self.inside.values() for ticket in inside] + self.unanswered
         if tickets:
             ticket = data.draw(st.sampled_from(tickets))
-            stood = self.queue.abandon(ticket)
-            if stood not in (Stage.TAKEN, Stage.GONE):
+            stood = self.queue.cancel(ticket)
+            if stood not in (Stage.TAKEN, Stage.ENDED):
                 self.forget([ticket])
 
     @rule(device=st.sampled_from("de"))
@@ -273,7 +273,7 @@ class AnyClosing(RuleBasedStateMachine):
         self.clock.now += seconds
         batch = self.running.pop(0)
         if answered_first:
-            self.queue.answered(batch.tickets)
+            self.queue.mark_answered(batch.tickets)
         else:
             self.unanswered += batch.tickets
         self.forget(batch.tickets)
@@ -282,7 +282,7 @@ class AnyClosing(RuleBasedStateMachine):
     @rule()
     def answer(self) -> None:
         """The event loop comes to it, maybe after the lane is gone."""
-        self.queue.answered(self.unanswered)
+        self.queue.mark_answered(self.unanswered)
         self.unanswered = []
 
     @precondition(lambda self: self.admitted > 10)
@@ -291,7 +291,7 @@ class AnyClosing(RuleBasedStateMachine):
         for batch in [batch for batch in self.running if batch.device == "e"] or [None]:
             if batch is not None:
                 self.running.remove(batch)
-                self.forget([ticket for ticket in batch.tickets if ticket.stage is Stage.GONE])
+                self.forget([ticket for ticket in batch.tickets if ticket.stage is Stage.ENDED])
             self.forget(self.queue.remove_device("e", batch))
 
     def took(self, batch: Batch[int] | None) -> None:
@@ -308,15 +308,15 @@ class AnyClosing(RuleBasedStateMachine):
 
     @invariant()
     def a_closing_lane_is_gone_exactly_when_nothing_is_left_in_it(self) -> None:
-        for lane, told in self.closing.items():
-            assert told.times == (not self.inside[lane]), (lane, self.inside[lane])
+        for lane, on_drained in self.closing.items():
+            assert on_drained.times == (not self.inside[lane]), (lane, self.inside[lane])
 
     def teardown(self) -> None:
         for lane in list(self.open):
             self.open.remove(lane)
-            self.closing[lane] = Told()
+            self.closing[lane] = CallCounter()
             self.queue.close_lane(lane, self.closing[lane])
-        while any(told.times == 0 for told in self.closing.values()):
+        while any(on_drained.times == 0 for on_drained in self.closing.values()):
             left = sum(map(len, self.inside.values()))
             for _ in range(30):
                 self.decode()
@@ -328,7 +328,7 @@ class AnyClosing(RuleBasedStateMachine):
                 self.finish(0.0, answered_first=True)
             assert sum(map(len, self.inside.values())) < left, "a closed lane holds tickets that it gives nobody"
         self.a_closing_lane_is_gone_exactly_when_nothing_is_left_in_it()
-        assert not self.queue._ledger.lanes and not self.queue._ledger._closing
+        assert not self.queue._state.lanes and not self.queue._state._closing
         with pytest.raises(QueueClosed):
             self.queue.admit(0, 0)
 
@@ -341,13 +341,13 @@ def test_two_lanes_close_at_once() -> None:
     queue, _ = new_queue("ab")
     for lane in "ab":
         queue.admit(lane, lane)
-    told = Told()
-    queue.close_lane("a", told)
-    queue.close_lane("b", told)
+    on_drained = CallCounter()
+    queue.close_lane("a", on_drained)
+    queue.close_lane("b", on_drained)
     decode_all(queue)
     batch = queue.take_nowait("d")
     other = queue.take_nowait("d")
     queue.take_nowait("d", batch)
-    assert told.times == 1
+    assert on_drained.times == 1
     queue.take_nowait("d", other)
-    assert told.times == 2
+    assert on_drained.times == 2

@@ -1,10 +1,10 @@
-"""The forecast's sum, by hand. An image takes a tenth of a second in all of it, in a batch of any size."""
+"""The sum of the estimate, by hand. An image takes a tenth of a second in all of it, in a batch of any size."""
 
 import pytest
-from scenes import decoding, new_lane, queued, run, undecoded
+from builders import decoding, new_lane, queued, run, undecoded
 
 from linnaeus.server.scheduling import LatencyTable, Priority
-from linnaeus.server.scheduling.completion_estimate import Newcomer, foresee, work_off_seconds
+from linnaeus.server.scheduling.completion_estimate import Candidate, backlog_seconds, estimate_completion
 from linnaeus.server.scheduling.lanes import Device, Lane
 from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS
 
@@ -20,8 +20,8 @@ def answer(
     decode_seconds: float = 0.0,
     now: float = 0.0,
 ) -> float:
-    newcomer = Newcomer(lane.flows[priority], due, decode_seconds)
-    return foresee(newcomer, [lane, *others], devices or [Device("d", 2)], now).answer_in
+    candidate = Candidate(lane.flows[priority], due, decode_seconds)
+    return estimate_completion(candidate, [lane, *others], devices or [Device("d", 2)], now).answer_in_seconds
 
 
 def filled(lane: Lane[str], tickets: int, due: float = 10.0, priority: Priority = NORMAL) -> Lane[str]:
@@ -30,13 +30,13 @@ def filled(lane: Lane[str], tickets: int, due: float = 10.0, priority: Priority 
     return lane
 
 
-def device(name: str, speed: float = 1.0, streams: int = 1) -> Device[str]:
-    made: Device[str] = Device(name, streams)
-    made.drain.speed = speed
+def device(name: str, speed: float = 1.0, workers: int = 1) -> Device[str]:
+    made: Device[str] = Device(name, workers)
+    made.service_rate.speed = speed
     return made
 
 
-def test_alone_on_a_free_device_a_newcomer_waits_for_its_own_run_only() -> None:
+def test_alone_on_a_free_device_a_candidate_waits_for_its_own_run_only() -> None:
     assert answer(new_lane()) == pytest.approx(0.1)
 
 
@@ -64,7 +64,7 @@ def test_tickets_that_wait_for_a_decoder_cost_its_time_as_well() -> None:
 
 
 def test_a_busy_device_is_free_when_its_first_batch_is_expected_to_end() -> None:
-    lane, busy = new_lane(), device("d", streams=2)
+    lane, busy = new_lane(), device("d", workers=2)
     run(busy, lane, taken_at=0.0, expected_seconds=1.0)
     run(busy, lane, taken_at=0.0, expected_seconds=3.0)
     assert answer(lane, devices=[busy], now=0.4) == pytest.approx(0.6 + 0.2)
@@ -76,8 +76,8 @@ def test_a_batch_that_is_overdue_is_expected_at_any_moment() -> None:
     assert answer(lane, devices=[busy], now=7.0) == pytest.approx(0.1)
 
 
-def test_with_a_stream_free_nobody_waits_but_the_run_is_longer() -> None:
-    lane, busy = new_lane(), device("d", streams=2)
+def test_with_a_worker_free_nobody_waits_but_the_run_is_longer() -> None:
+    lane, busy = new_lane(), device("d", workers=2)
     run(busy, lane, expected_seconds=9.0)
     assert answer(lane, devices=[busy]) == pytest.approx(0.2)
 
@@ -87,7 +87,7 @@ def test_a_device_works_off_what_it_holds_at_the_speed_it_had_lately(speed: floa
     assert answer(filled(new_lane(), 3), devices=[device("d", speed)]) == pytest.approx(wait + 0.4)
 
 
-def test_a_device_that_came_to_a_halt_makes_no_forecast_infinite() -> None:
+def test_a_device_that_came_to_a_halt_makes_no_estimate_infinite() -> None:
     assert answer(filled(new_lane(), 3), devices=[device("d", 0.0)]) < 1000.0
 
 
@@ -104,7 +104,7 @@ def test_the_first_device_to_be_free_counts() -> None:
     assert answer(lane, devices=[busy, free]) == pytest.approx(0.1)
 
 
-def test_a_less_urgent_model_gets_its_fair_share_before_the_newcomer_and_no_more() -> None:
+def test_a_less_urgent_model_gets_its_fair_share_before_the_candidate_and_no_more() -> None:
     lane, other = filled(new_lane("a"), 3), filled(new_lane("b"), 10, due=90.0)
     assert answer(lane, other) == pytest.approx(0.3 + 0.3 + 0.4)
 
@@ -135,25 +135,25 @@ def test_models_of_other_devices_are_in_nobodys_way() -> None:
     assert answer(lane, elsewhere) == pytest.approx(0.3 + 0.4)
 
 
-def test_the_own_run_is_of_the_newcomers_batch() -> None:
-    newcomer = Newcomer(filled(new_lane(), 20).flows[NORMAL], 50.0, 0.0)
-    assert foresee(newcomer, [], [Device("d", 1)], 0.0).run == pytest.approx(0.8)
+def test_the_own_run_is_of_the_candidates_batch() -> None:
+    candidate = Candidate(filled(new_lane(), 20).flows[NORMAL], 50.0, 0.0)
+    assert estimate_completion(candidate, [], [Device("d", 1)], 0.0).run_seconds == pytest.approx(0.8)
 
 
 def test_a_batch_that_others_may_fill_runs_longer_by_as_much() -> None:
     lane = filled(filled(new_lane(), 2, due=10.0), 3, due=60.0)
-    prospect = foresee(Newcomer(lane.flows[NORMAL], 50.0, 0.0), [lane], [Device("d", 1)], 0.0)
-    assert (prospect.run, prospect.filling) == pytest.approx((0.3, 0.3))
+    estimate = estimate_completion(Candidate(lane.flows[NORMAL], 50.0, 0.0), [lane], [Device("d", 1)], 0.0)
+    assert (estimate.run_seconds, estimate.fill_seconds) == pytest.approx((0.3, 0.3))
 
 
 def test_the_fastest_device_tells_how_long_the_own_run_takes() -> None:
     lane = filled(new_lane(devices="de"), 2)
     lane.tables["e"] = LatencyTable({1: 0.01, 8: 0.08})
-    prospect = foresee(Newcomer(lane.flows[NORMAL], 5.0, 0.0), [lane], [device("d"), device("e")], 0.0)
-    assert (prospect.run, prospect.filling) == pytest.approx((0.01, 0.02))
+    estimate = estimate_completion(Candidate(lane.flows[NORMAL], 5.0, 0.0), [lane], [device("d"), device("e")], 0.0)
+    assert (estimate.run_seconds, estimate.fill_seconds) == pytest.approx((0.01, 0.02))
 
 
 def test_working_off_counts_all_that_a_lane_holds_of_every_class() -> None:
     lane = filled(filled(new_lane(devices="de"), 3), 5, priority=LOW)
-    assert work_off_seconds(lane, [device("d")]) == pytest.approx(0.8)
-    assert work_off_seconds(lane, [device("d"), device("e")]) == pytest.approx(0.4)
+    assert backlog_seconds(lane, [device("d")]) == pytest.approx(0.8)
+    assert backlog_seconds(lane, [device("d"), device("e")]) == pytest.approx(0.4)

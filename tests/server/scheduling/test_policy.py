@@ -3,25 +3,25 @@
 from math import inf
 
 import pytest
-from scenes import decoding, late_payloads, new_lane, payloads, queued, run, undecoded
+from builders import decoding, late_payloads, new_lane, payloads, queued, run, undecoded
 
 from linnaeus.server.scheduling import Priority
 from linnaeus.server.scheduling.lanes import Device, Lane
-from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS, Formed, Policy
+from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS, BatchPlan, Policy
 
 HIGH, NORMAL, LOW = Priority
 
 
-class Desk:
+class Harness:
     """A policy, its lanes and one device that is free unless the test says otherwise."""
 
-    def __init__(self, *lanes: Lane[str], streams: int = 2) -> None:
+    def __init__(self, *lanes: Lane[str], workers: int = 2) -> None:
         self.policy: Policy[str] = Policy({lane.name: lane for lane in lanes})
-        self.device: Device[str] = Device("d", streams)
+        self.device: Device[str] = Device("d", workers)
         self.devices = {"d": self.device}
 
-    def form(self, now: float = 0.0, draining: bool = False) -> Formed[str] | None:
-        return self.policy.form(self.device, now, draining)
+    def form(self, now: float = 0.0, draining: bool = False) -> BatchPlan[str] | None:
+        return self.policy.plan_batch(self.device, now, draining)
 
     def wait_seconds(self, now: float = 0.0) -> float | None:
         return self.policy.wait_seconds(self.device, now)
@@ -34,14 +34,14 @@ def test_of_two_models_the_earliest_deadline_goes_first() -> None:
     first, second = new_lane("a"), new_lane("b")
     queued(first, "later", 2.0)
     queued(second, "sooner", 1.0)
-    assert payloads(Desk(first, second).form()) == ["sooner"]
+    assert payloads(Harness(first, second).form()) == ["sooner"]
 
 
 def test_a_higher_priority_goes_before_an_earlier_deadline() -> None:
     first, second = new_lane("a"), new_lane("b")
     queued(first, "high", 9.0, HIGH)
     queued(second, "normal", 1.0, NORMAL)
-    assert payloads(Desk(first, second).form()) == ["high"]
+    assert payloads(Harness(first, second).form()) == ["high"]
 
 
 @pytest.mark.parametrize(("above_fair_share", "first"), [(0.9, "high"), (1.1, "low")])
@@ -54,7 +54,7 @@ def test_whoever_had_more_than_a_moment_above_its_fair_share_comes_last_however_
     # What is used is counted by weight, the moment in device seconds.
     urgent.flows[HIGH].used = 50.0 + above_fair_share * FAIRNESS_SECONDS / urgent.flows[HIGH].weight
     patient.flows[LOW].used = 50.0
-    assert payloads(Desk(urgent, patient).form()) == [first]
+    assert payloads(Harness(urgent, patient).form()) == [first]
 
 
 def test_priorities_of_one_model_have_fair_shares_too() -> None:
@@ -62,21 +62,21 @@ def test_priorities_of_one_model_have_fair_shares_too() -> None:
     queued(lane, "high", 1.0, HIGH)
     queued(lane, "low", 2.0, LOW)
     lane.flows[HIGH].used = 1.0
-    assert payloads(Desk(lane).form()) == ["low"]
+    assert payloads(Harness(lane).form()) == ["low"]
 
 
 def test_those_without_deadline_wait_their_turn_by_the_time_they_are_due() -> None:
     first, second = new_lane("a"), new_lane("b")
     queued(first, "endless", None, admitted_at=0.0)
     queued(second, "deadline", 5.5)
-    assert payloads(Desk(first, second).form()) == ["endless"]
+    assert payloads(Harness(first, second).form()) == ["endless"]
 
 
 def test_only_models_that_the_device_runs_are_looked_at() -> None:
     elsewhere, here = new_lane("a", devices="e"), new_lane("b")
     queued(elsewhere, "sooner", 1.0)
     queued(here, "later", 2.0)
-    assert payloads(Desk(elsewhere, here).form()) == ["later"]
+    assert payloads(Harness(elsewhere, here).form()) == ["later"]
 
 
 # 2. How many.
@@ -86,14 +86,14 @@ def test_a_batch_takes_the_earliest_deadlines_in_their_order_up_to_the_limit() -
     lane = new_lane(size=3)
     for name, deadline in (("4", 4.0), ("2", 2.0), ("endless", None), ("1", 1.0), ("3", 3.0)):
         queued(lane, name, deadline)
-    assert payloads(Desk(lane).form()) == ["1", "2", "3"]
+    assert payloads(Harness(lane).form()) == ["1", "2", "3"]
 
 
 def test_a_batch_is_of_one_model() -> None:
     first, second = new_lane("a"), new_lane("b")
     queued(first, "a", 1.0)
     queued(second, "b", 1.1)
-    assert payloads(Desk(first, second).form()) == ["a"]
+    assert payloads(Harness(first, second).form()) == ["a"]
 
 
 def test_what_is_left_of_a_batch_goes_to_the_models_other_classes_by_priority_and_deadline() -> None:
@@ -104,7 +104,7 @@ def test_what_is_left_of_a_batch_goes_to_the_models_other_classes_by_priority_an
     queued(lane, "low 2", 5.0, LOW)
     queued(lane, "low 1", 4.0, LOW)
     lane.flows[HIGH].used = lane.flows[LOW].used = 1.0
-    assert payloads(Desk(lane).form()) == ["normal", "high 1", "high 2", "low 1", "low 2"]
+    assert payloads(Harness(lane).form()) == ["normal", "high 1", "high 2", "low 1", "low 2"]
 
 
 @pytest.mark.parametrize(("deadline", "images"), [(0.15, 1), (0.35, 3), (0.55, 5), (5.0, 8)])
@@ -113,16 +113,16 @@ def test_a_batch_is_as_large_as_the_earliest_deadline_in_it_allows(deadline: flo
     queued(lane, "first", deadline)
     for number in range(9):
         queued(lane, str(number), 10.0)
-    assert len(payloads(Desk(lane).form())) == images
+    assert len(payloads(Harness(lane).form())) == images
 
 
 def test_batches_beside_count_for_what_a_deadline_allows() -> None:
     other, lane = new_lane("b"), new_lane("a")
     for number in range(8):
         queued(lane, str(number), 0.85)
-    desk = Desk(other, lane)
-    run(desk.device, other)
-    assert len(payloads(desk.form())) == 4
+    harness = Harness(other, lane)
+    run(harness.device, other)
+    assert len(payloads(harness.form())) == 4
 
 
 def test_a_less_urgent_class_with_a_tight_deadline_does_not_ride_where_it_would_break_it() -> None:
@@ -130,14 +130,14 @@ def test_a_less_urgent_class_with_a_tight_deadline_does_not_ride_where_it_would_
     queued(lane, "high", 9.0, HIGH)
     queued(lane, "high", 9.0, HIGH)
     queued(lane, "tight", 0.15, LOW)
-    assert payloads(Desk(lane).form()) == ["high", "high"]
+    assert payloads(Harness(lane).form()) == ["high", "high"]
 
 
 @pytest.mark.parametrize(("now", "late"), [(0.89, False), (0.91, True), (1.0, True), (1.5, True)])
 def test_a_ticket_that_would_be_late_even_alone_is_dropped_instead_of_run(now: float, late: bool) -> None:
     lane = new_lane()
     queued(lane, "1", 1.0)
-    formed = Desk(lane).form(now)
+    formed = Harness(lane).form(now)
     assert (payloads(formed), late_payloads(formed)) == (([], ["1"]) if late else (["1"], []))
 
 
@@ -145,7 +145,7 @@ def test_the_hopeless_leave_their_places_to_the_good() -> None:
     lane = new_lane(size=2)
     for name, deadline in (("dead", 0.5), ("hopeless", 1.05), ("good", 3.0), ("better", 4.0), ("next", 5.0)):
         queued(lane, name, deadline)
-    formed = Desk(lane).form(now=1.0)
+    formed = Harness(lane).form(now=1.0)
     assert payloads(formed) == ["good", "better"]
     assert late_payloads(formed) == ["dead", "hopeless"]
 
@@ -156,55 +156,55 @@ def test_the_hopeless_leave_their_places_to_the_good() -> None:
 @pytest.mark.parametrize(("tightest", "images"), [(1.1, 5), (0.5, 2), (0.05, 1), (100.0, 8)])
 def test_no_batch_is_longer_than_half_the_tightest_time_another_model_was_given(tightest: float, images: int) -> None:
     heavy, light = new_lane("a"), new_lane("b")
-    light.note_timeout(tightest, now=0.0)
+    light.record_timeout(tightest, now=0.0)
     for number in range(8):
         queued(heavy, str(number))
-    assert len(payloads(Desk(heavy, light).form())) == images
+    assert len(payloads(Harness(heavy, light).form())) == images
 
 
 @pytest.mark.parametrize("order", [(0.5, 2.0), (2.0, 0.5), (2.0, 0.5, 2.0)])
 def test_of_several_times_given_to_a_model_the_tightest_counts(order: tuple[float, ...]) -> None:
     heavy, light = new_lane("a"), new_lane("b")
     for timeout in order:
-        light.note_timeout(timeout, now=0.0)
+        light.record_timeout(timeout, now=0.0)
     for number in range(8):
         queued(heavy, str(number))
-    assert len(payloads(Desk(heavy, light).form())) == 2
+    assert len(payloads(Harness(heavy, light).form())) == 2
 
 
 @pytest.mark.parametrize(("ordinary", "images"), [(40, 8), (10, 2)])
 def test_a_rare_call_that_has_hardly_any_time_left_makes_no_batch_smaller(ordinary: int, images: int) -> None:
     lane = new_lane()
     for timeout in [0.5] + [100.0] * ordinary:
-        lane.note_timeout(timeout, now=0.0)
+        lane.record_timeout(timeout, now=0.0)
     for number in range(8):
         queued(lane, str(number))
-    assert len(payloads(Desk(lane).form())) == images
+    assert len(payloads(Harness(lane).form())) == images
 
 
 def test_a_models_own_tight_times_count_too() -> None:
     lane = new_lane()
-    lane.note_timeout(0.5, now=0.0)
+    lane.record_timeout(0.5, now=0.0)
     for number in range(8):
         queued(lane, str(number))
-    assert len(payloads(Desk(lane).form())) == 2
+    assert len(payloads(Harness(lane).form())) == 2
 
 
 def test_times_given_to_models_of_other_devices_do_not_count() -> None:
     heavy, elsewhere = new_lane("a"), new_lane("b", devices="e")
-    elsewhere.note_timeout(0.2, now=0.0)
+    elsewhere.record_timeout(0.2, now=0.0)
     for number in range(8):
         queued(heavy, str(number))
-    assert len(payloads(Desk(heavy, elsewhere).form())) == 8
+    assert len(payloads(Harness(heavy, elsewhere).form())) == 8
 
 
 def test_a_tight_time_is_forgotten_after_ten_seconds() -> None:
     heavy, light = new_lane("a"), new_lane("b")
-    light.note_timeout(0.2, now=0.0)
+    light.record_timeout(0.2, now=0.0)
     for number in range(8):
         queued(heavy, str(number), 100.0)
-    assert len(payloads(Desk(heavy, light).form(now=9.9))) == 1
-    assert len(payloads(Desk(heavy, light).form(now=10.1))) == 8
+    assert len(payloads(Harness(heavy, light).form(now=9.9))) == 1
+    assert len(payloads(Harness(heavy, light).form(now=10.1))) == 8
 
 
 # 4. When.
@@ -213,138 +213,138 @@ def test_a_tight_time_is_forgotten_after_ten_seconds() -> None:
 def test_a_free_device_begins_at_once() -> None:
     lane = new_lane()
     queued(lane, "1")
-    desk = Desk(lane)
-    assert desk.wait_seconds() == 0.0
-    assert payloads(desk.form()) == ["1"]
+    harness = Harness(lane)
+    assert harness.wait_seconds() == 0.0
+    assert payloads(harness.form()) == ["1"]
 
 
 def test_nothing_is_due_where_nothing_is_decoded() -> None:
     lane = new_lane()
     undecoded(lane, "1")
-    desk = Desk(lane)
-    assert desk.wait_seconds() is None
-    assert desk.form() is None
+    harness = Harness(lane)
+    assert harness.wait_seconds() is None
+    assert harness.form() is None
 
 
 def test_beside_a_running_batch_of_the_model_another_begins_only_when_it_is_full() -> None:
     lane = new_lane(size=2)
-    desk = Desk(lane)
-    run(desk.device, lane)
+    harness = Harness(lane)
+    run(harness.device, lane)
     queued(lane, "1")
-    assert desk.form() is None and desk.wait_seconds() is None
+    assert harness.form() is None and harness.wait_seconds() is None
     queued(lane, "2")
-    assert desk.wait_seconds() == 0.0
-    assert payloads(desk.form()) == ["1", "2"]
+    assert harness.wait_seconds() == 0.0
+    assert payloads(harness.form()) == ["1", "2"]
 
 
 def test_a_batch_is_full_when_it_may_not_be_longer() -> None:
     lane, light = new_lane("a"), new_lane("b")
-    light.note_timeout(0.9, now=0.0)  # beside another, two images take 0.4 s and three 0.6 s
-    desk = Desk(lane, light)
-    run(desk.device, lane)
+    light.record_timeout(0.9, now=0.0)  # beside another, two images take 0.4 s and three 0.6 s
+    harness = Harness(lane, light)
+    run(harness.device, lane)
     queued(lane, "1")
-    assert desk.form() is None
+    assert harness.form() is None
     queued(lane, "2")
-    assert payloads(desk.form()) == ["1", "2"]
+    assert payloads(harness.form()) == ["1", "2"]
 
 
 def test_beside_a_running_batch_another_begins_at_the_last_instant_of_its_earliest_deadline() -> None:
     lane = new_lane()
-    desk = Desk(lane)
-    run(desk.device, lane)
+    harness = Harness(lane)
+    run(harness.device, lane)
     queued(lane, "1", 1.0)
     queued(lane, "2", 9.0)
     last_instant = 1.0 - 0.4  # two images, at half the speed
-    assert desk.wait_seconds() == pytest.approx(last_instant)
-    assert desk.form(last_instant - 0.01) is None
-    assert payloads(desk.form(last_instant + 1e-9))[0] == "1"
+    assert harness.wait_seconds() == pytest.approx(last_instant)
+    assert harness.form(last_instant - 0.01) is None
+    assert payloads(harness.form(last_instant + 1e-9))[0] == "1"
 
 
 def test_the_earliest_deadline_of_any_class_gives_the_last_instant() -> None:
     lane = new_lane()
-    desk = Desk(lane)
-    run(desk.device, lane)
+    harness = Harness(lane)
+    run(harness.device, lane)
     queued(lane, "high", 9.0, HIGH)
     queued(lane, "low", 1.0, LOW)
-    assert desk.wait_seconds() == pytest.approx(0.6)
+    assert harness.wait_seconds() == pytest.approx(0.6)
 
 
 def test_a_running_batch_holds_up_no_other_model() -> None:
     busy, other = new_lane("a"), new_lane("b")
-    desk = Desk(busy, other)
-    run(desk.device, busy)
+    harness = Harness(busy, other)
+    run(harness.device, busy)
     queued(busy, "a", 1.0)
     queued(other, "b", 2.0)
-    assert payloads(desk.form()) == ["b"]
+    assert payloads(harness.form()) == ["b"]
 
 
 def test_a_batch_that_runs_on_another_device_holds_up_nothing() -> None:
     lane = new_lane(devices="de")
-    desk, other = Desk(lane), Device[str]("e", 2)
+    harness, other = Harness(lane), Device[str]("e", 2)
     run(other, lane)
     queued(lane, "1")
-    assert payloads(desk.form()) == ["1"]
+    assert payloads(harness.form()) == ["1"]
 
 
 def test_a_delay_counts_from_the_first_image_and_ends_when_it_is_over() -> None:
     lane = new_lane(max_queue_delay_seconds=0.5)
-    desk = Desk(lane)
-    queued(lane, "2", put_at=10.2)
-    queued(lane, "1", put_at=10.0, deadline=100.0)
-    assert desk.wait_seconds(10.2) == pytest.approx(0.3)
-    assert desk.form(10.4) is None
-    assert len(payloads(desk.form(10.5))) == 2
+    harness = Harness(lane)
+    queued(lane, "2", queued_at=10.2)
+    queued(lane, "1", queued_at=10.0, deadline=100.0)
+    assert harness.wait_seconds(10.2) == pytest.approx(0.3)
+    assert harness.form(10.4) is None
+    assert len(payloads(harness.form(10.5))) == 2
 
 
 def test_a_delay_counts_from_the_first_image_even_if_it_is_not_the_most_urgent() -> None:
     lane = new_lane(max_queue_delay_seconds=0.5)
-    queued(lane, "came first", 90.0, put_at=10.0)
-    queued(lane, "goes first", 80.0, put_at=10.4)
-    assert Desk(lane).wait_seconds(10.4) == pytest.approx(0.1)
+    queued(lane, "came first", 90.0, queued_at=10.0)
+    queued(lane, "goes first", 80.0, queued_at=10.4)
+    assert Harness(lane).wait_seconds(10.4) == pytest.approx(0.1)
 
 
 def test_a_delay_ends_when_the_batch_is_full() -> None:
     lane = new_lane(size=2, max_queue_delay_seconds=0.5)
-    desk = Desk(lane)
+    harness = Harness(lane)
     queued(lane, "1")
-    assert desk.form() is None
+    assert harness.form() is None
     queued(lane, "2")
-    assert payloads(desk.form()) == ["1", "2"]
+    assert payloads(harness.form()) == ["1", "2"]
 
 
 def test_no_deadline_is_missed_for_a_delay() -> None:
     lane = new_lane(max_queue_delay_seconds=5.0)
-    desk = Desk(lane)
+    harness = Harness(lane)
     queued(lane, "1", 1.0)
-    assert desk.wait_seconds() == pytest.approx(0.9)
-    assert payloads(desk.form(0.9)) == ["1"]
+    assert harness.wait_seconds() == pytest.approx(0.9)
+    assert payloads(harness.form(0.9)) == ["1"]
 
 
 def test_a_model_that_waits_for_more_does_not_hold_up_another() -> None:
     waits, full = new_lane("a", max_queue_delay_seconds=0.5), new_lane("b")
     queued(waits, "a", 1.0)
     queued(full, "b", 2.0)
-    assert payloads(Desk(waits, full).form()) == ["b"]
+    assert payloads(Harness(waits, full).form()) == ["b"]
 
 
 def test_while_draining_nothing_waits_for_more() -> None:
     lane = new_lane(max_queue_delay_seconds=5.0)
-    desk = Desk(lane)
-    run(desk.device, lane)
+    harness = Harness(lane)
+    run(harness.device, lane)
     queued(lane, "1")
-    assert payloads(desk.form(draining=True)) == ["1"]
+    assert payloads(harness.form(draining=True)) == ["1"]
 
 
 @pytest.mark.parametrize("draining", [False, True])
 def test_never_more_instances_than_allowed_run_on_a_device(draining: bool) -> None:
     lane, other = new_lane("a", size=1, instances=1), new_lane("b", size=1)
-    desk = Desk(lane, other, streams=3)
-    run(desk.device, other)
+    harness = Harness(lane, other, workers=3)
+    run(harness.device, other)
     queued(lane, "1", 1.0)
-    assert payloads(desk.form()) == ["1"]
-    run(desk.device, lane)
-    assert desk.form(now=0.95, draining=draining) is None
-    assert desk.wait_seconds() is None
+    assert payloads(harness.form()) == ["1"]
+    run(harness.device, lane)
+    assert harness.form(now=0.95, draining=draining) is None
+    assert harness.wait_seconds() is None
 
 
 # Decoders.
@@ -356,9 +356,9 @@ def test_decoders_take_the_highest_priority_then_the_earliest_deadline() -> None
     undecoded(lane, "sooner", 2.0)
     undecoded(lane, "low", 1.0, LOW)
     undecoded(other, "high", 9.0, HIGH)
-    desk = Desk(lane, other)
+    harness = Harness(lane, other)
     order = []
-    while (flow := desk.policy.next_undecoded(desk.devices)) is not None:
+    while (flow := harness.policy.next_undecoded(harness.devices)) is not None:
         order.append(flow.undecoded.head.payload)
         flow.undecoded.remove(flow.undecoded.head)
     assert order == ["high", "sooner", "later", "low"]
@@ -369,8 +369,8 @@ def test_decoders_keep_to_fair_shares() -> None:
     undecoded(greedy, "a", 1.0)
     undecoded(quiet, "b", 2.0)
     greedy.flows[NORMAL].used = 1.0
-    desk = Desk(greedy, quiet)
-    assert desk.policy.next_undecoded(desk.devices) is quiet.flows[NORMAL]
+    harness = Harness(greedy, quiet)
+    assert harness.policy.next_undecoded(harness.devices) is quiet.flows[NORMAL]
 
 
 @pytest.mark.parametrize(("devices", "ahead"), [("d", 3), ("de", 6), ("def", 6), ("x", 0)])
@@ -380,7 +380,7 @@ def test_decoders_work_one_and_a_half_batches_ahead_of_each_of_the_models_device
         undecoded(lane, "")
     there = {name: Device[str](name, 2) for name in devices}
     decoded = 0
-    while (flow := Desk(lane).policy.next_undecoded(there)) is not None:
+    while (flow := Harness(lane).policy.next_undecoded(there)) is not None:
         flow.undecoded.remove(flow.undecoded.head)
         if decoded % 2:
             decoding(lane, "")
@@ -396,5 +396,5 @@ def test_a_model_with_enough_decoded_leaves_the_decoders_to_others() -> None:
     queued(ahead, "")
     undecoded(ahead, "a", 1.0, HIGH)
     undecoded(behind, "b", inf)
-    desk = Desk(ahead, behind, streams=1)
-    assert desk.policy.next_undecoded(desk.devices) is behind.flows[NORMAL]
+    harness = Harness(ahead, behind, workers=1)
+    assert harness.policy.next_undecoded(harness.devices) is behind.flows[NORMAL]

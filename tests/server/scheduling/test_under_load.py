@@ -19,9 +19,9 @@ DEADLINE_SECONDS = 0.5
 
 
 @cache
-def capacity(streams: int = 2) -> float:
+def capacity(workers: int = 2) -> float:
     """Answers a second of a machine that always has enough to do, and no deadlines."""
-    simulation = Simulation({"m": MODEL}, streams, limits={"m": LaneLimits(8, 64)})
+    simulation = Simulation({"m": MODEL}, workers, limits={"m": LaneLimits(8, 64)})
     simulation.send("m", steady(500.0, 0.0, 6.0), None)
     simulation.run()
     return simulation.answered(2.0, 6.0)
@@ -35,12 +35,12 @@ def overloaded(
     factor: float,
     seconds: float = 8.0,
     slowness: Callable[[float], float] = lambda now: 1.0,
-    streams: int = 2,
+    workers: int = 2,
     seed: int = 1,
 ) -> Simulation:
     """Calls come at so many times the capacity, at random."""
-    simulation = Simulation({"m": MODEL}, streams, slowness=slowness, seed=seed)
-    simulation.send("m", simulation.poisson(factor * capacity(streams), 0.0, seconds), DEADLINE_SECONDS)
+    simulation = Simulation({"m": MODEL}, workers, slowness=slowness, seed=seed)
+    simulation.send("m", simulation.poisson(factor * capacity(workers), 0.0, seconds), DEADLINE_SECONDS)
     simulation.run()
     return simulation
 
@@ -50,11 +50,11 @@ def in_time(calls: Iterable[Call]) -> float:
     return sum(call.in_time for call in calls) / len(calls)
 
 
-@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize(("factor", "share"), [(2.0, 0.97), (5.0, 0.95)])
-def test_overload_costs_hardly_anything_of_what_the_machine_can_do(factor: float, share: float, streams: int) -> None:
-    simulation = overloaded(factor, streams=streams)
-    assert simulation.goodput(2.0, 8.0) >= share * capacity(streams)
+def test_overload_costs_hardly_anything_of_what_the_machine_can_do(factor: float, share: float, workers: int) -> None:
+    simulation = overloaded(factor, workers=workers)
+    assert simulation.goodput(2.0, 8.0) >= share * capacity(workers)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0, 5.0])
@@ -63,10 +63,10 @@ def test_every_call_ends_by_its_deadline_and_nothing_expired_is_run(factor: floa
     assert all(call.outcome for call in simulation.calls)
     assert all(call.ended_at <= (call.deadline or 0.0) + 1e-9 for call in simulation.calls)
     for batch in simulation.batches:
-        assert all(ticket.before(ticket.taken_at) for ticket in batch.tickets)
+        assert all(ticket.is_before_deadline(ticket.taken_at) for ticket in batch.tickets)
 
 
-def test_well_below_the_capacity_nearly_nobody_is_turned_away() -> None:
+def test_well_below_the_capacity_nearly_nobody_is_refused() -> None:
     assert in_time(overloaded(0.5).calls) >= 0.99
 
 
@@ -115,7 +115,7 @@ def test_a_light_model_with_tight_deadlines_is_in_time_beside_one_saturated_with
 @pytest.mark.parametrize("timeout", [None, DEADLINE_SECONDS])
 def test_two_saturated_models_share_the_device_time_by_their_weights(timeout: float | None) -> None:
     limits = {"a": LaneLimits(8, 64, weight=3.0), "b": LaneLimits(8, 64, weight=1.0)}
-    simulation = Simulation({"a": MODEL, "b": MODEL}, streams=1, limits=limits)
+    simulation = Simulation({"a": MODEL, "b": MODEL}, workers=1, limits=limits)
     for model in "ab":
         simulation.send(model, simulation.poisson(400.0, 0.0, 10.0), timeout)
     simulation.run()
@@ -130,7 +130,7 @@ def device_seconds(simulation: Simulation, model: str, start: float, end: float)
 
 def test_priorities_with_deadlines_share_a_saturated_model_by_their_weights() -> None:
     limits = {"m": LaneLimits(8, 1000, priority_weights=(6.0, 3.0, 1.0))}
-    simulation = Simulation({"m": MODEL}, streams=1, limits=limits)
+    simulation = Simulation({"m": MODEL}, workers=1, limits=limits)
     for priority in Priority:
         simulation.send("m", simulation.poisson(250.0, 0.0, 10.0), DEADLINE_SECONDS, priority)
     simulation.run()
@@ -140,7 +140,7 @@ def test_priorities_with_deadlines_share_a_saturated_model_by_their_weights() ->
 
 def test_priorities_without_deadlines_share_a_backlog_by_their_weights() -> None:
     limits = {"m": LaneLimits(1, 5000, priority_weights=(6.0, 3.0, 1.0))}
-    simulation = Simulation({"m": MODEL}, streams=1, limits=limits)
+    simulation = Simulation({"m": MODEL}, workers=1, limits=limits)
     for priority in Priority:
         simulation.send("m", [0.0] * 500, None, priority)
     simulation.run()
@@ -186,7 +186,7 @@ def test_short_and_long_deadlines_share_an_overloaded_model_and_neither_kind_is_
 
 
 def test_two_devices_of_different_speed_share_one_queue() -> None:
-    simulation = Simulation({"m": MODEL}, streams=1, decoders=8, devices=("fast", "slow"), speeds={"fast": 3.0})
+    simulation = Simulation({"m": MODEL}, workers=1, decoders=8, devices=("fast", "slow"), speeds={"fast": 3.0})
     simulation.send("m", simulation.poisson(8 * capacity(1), 0.0, 6.0), DEADLINE_SECONDS)
     simulation.run()
     assert simulation.goodput(2.0, 6.0) >= 0.9 * 4 * capacity(1)
@@ -195,7 +195,7 @@ def test_two_devices_of_different_speed_share_one_queue() -> None:
 
 
 def test_a_device_lost_half_way_loses_nothing_and_the_other_carries_on() -> None:
-    simulation = Simulation({"m": MODEL}, streams=1, decoders=8, devices=("first", "second"))
+    simulation = Simulation({"m": MODEL}, workers=1, decoders=8, devices=("first", "second"))
     simulation.send("m", simulation.poisson(4 * capacity(1), 0.0, 10.0), DEADLINE_SECONDS)
     simulation.lose("first", at=5.0)
     simulation.run()

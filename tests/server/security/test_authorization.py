@@ -13,9 +13,9 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
 from linnaeus.server.errors import StartupError
-from linnaeus.server.rpc.interceptor import Method, WatchedServer
+from linnaeus.server.rpc.interceptor import InterceptedServer, Method
 from linnaeus.server.rpc.status import PUSHBACK_KEY
-from linnaeus.server.security.authorization import Guard, TokenFile, right_needed
+from linnaeus.server.security.authorization import Authorizer, TokenFile, required_right
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.tokens import Right
 from linnaeus.v1 import classifier_pb2 as v1
@@ -32,7 +32,7 @@ class Clock:
         return self.now
 
 
-class Counts:
+class CallCounts:
     """Counts the calls by code."""
 
     def __init__(self) -> None:
@@ -101,9 +101,9 @@ def clock() -> Clock:
     return Clock()
 
 
-async def _wire(guard: Guard, clock: Clock) -> AsyncIterator[Wire]:
+async def _wire(authorizer: Authorizer, clock: Clock) -> AsyncIterator[Wire]:
     servicer, administrator, server = Servicer(), Administrator(), grpc.aio.server()
-    watched: Any = WatchedServer(server, Counts(), guard)
+    watched: Any = InterceptedServer(server, CallCounts(), authorizer)
     v1_grpc.add_ClassifierServiceServicer_to_server(servicer, watched)
     servant = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servant, watched)
@@ -117,13 +117,13 @@ async def _wire(guard: Guard, clock: Clock) -> AsyncIterator[Wire]:
 
 @pytest.fixture
 async def wire(token_file: Path, clock: Clock) -> AsyncIterator[Wire]:
-    async for made in _wire(Guard(TokenFile(str(token_file), clock), None), clock):
+    async for made in _wire(Authorizer(TokenFile(str(token_file), clock), None), clock):
         yield made
 
 
 @pytest.fixture
 async def limited(token_file: Path, clock: Clock) -> AsyncIterator[Wire]:
-    async for made in _wire(Guard(TokenFile(str(token_file), clock), RateLimiter(0.5, 2, clock)), clock):
+    async for made in _wire(Authorizer(TokenFile(str(token_file), clock), RateLimiter(0.5, 2, clock)), clock):
         yield made
 
 
@@ -148,7 +148,7 @@ def bearer(token: str) -> tuple[tuple[str, str], ...]:
     ],
 )
 def test_each_method_needs_its_right(service: str, method: str, right: Right | None) -> None:
-    assert right_needed(service, method) == right
+    assert required_right(service, method) == right
 
 
 async def test_the_right_token_reaches_the_method(wire: Wire) -> None:
@@ -255,11 +255,11 @@ async def test_wrong_tokens_are_at_nobody_s_cost(limited: Wire) -> None:
 async def test_a_batch_is_charged_for_its_pictures(token_file: Path, clock: Clock) -> None:
     class Batches(Servicer):
         async def ClassifyBatch(self, request: Any, context: Any) -> v1.ClassifyBatchResponse:
-            guard.charge(context, len(request.images) - 1)
+            authorizer.charge(context, len(request.images) - 1)
             return v1.ClassifyBatchResponse()
 
-    guard, servicer, server = Guard(None, RateLimiter(1, 4, clock)), Batches(), grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, WatchedServer(server, Counts(), guard))
+    authorizer, servicer, server = Authorizer(None, RateLimiter(1, 4, clock)), Batches(), grpc.aio.server()
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, CallCounts(), authorizer))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -280,17 +280,17 @@ def test_a_token_file_that_cannot_be_used_ends_the_start(tmp_path: Path) -> None
         TokenFile(str(tmp_path / "empty"))
 
 
-def test_no_guard_leaves_a_method_as_it_is() -> None:
+def test_no_authorizer_leaves_a_method_as_it_is() -> None:
     class Adding:
         def add_generic_rpc_handlers(self, handlers: Any) -> None:
             self.handler = handlers[0]
 
-    plain, guarded = Adding(), Adding()
-    for adding, guard in ((plain, None), (guarded, Guard(None, None))):
-        watched: Any = WatchedServer(adding, Counts(), guard)  # type: ignore[arg-type]
+    plain, authorized = Adding(), Adding()
+    for adding, authorizer in ((plain, None), (authorized, Authorizer(None, None))):
+        watched: Any = InterceptedServer(adding, CallCounts(), authorizer)  # type: ignore[arg-type]
         v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), watched)
     names = []
-    for adding in (plain, guarded):
+    for adding in (plain, authorized):
         handler: Any = adding.handler._method_handlers["/linnaeus.v1.ClassifierService/Classify"].unary_unary
         names.append({cell.cell_contents.__qualname__ for cell in handler.__closure__ if callable(cell.cell_contents)})
     assert "Servicer.Classify" in names[0] and "Servicer.Classify" not in names[1]

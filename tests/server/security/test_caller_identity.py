@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnaeus.server.security.caller_identity import address_of, caller_of
+from linnaeus.server.security.caller_identity import caller_identity, peer_address
 
 
 class Context:
@@ -34,21 +34,21 @@ class Context:
     ],
 )
 def test_a_peer_is_known_by_its_address(peer: str, address: str) -> None:
-    assert address_of(peer) == address
+    assert peer_address(peer) == address
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.ip_addresses(v=4), st.integers(1, 65535), st.integers(1, 65535))
 def test_ports_tell_nobody_apart(address: ipaddress.IPv4Address, one: int, other: int) -> None:
-    assert address_of(f"ipv4:{address}:{one}") == address_of(f"ipv4:{address}:{other}")
+    assert peer_address(f"ipv4:{address}:{one}") == peer_address(f"ipv4:{address}:{other}")
 
 
 @settings(deadline=None, derandomize=True)
 @given(st.text(max_size=60))
 def test_any_name_of_a_peer_is_taken(peer: str) -> None:
-    assert isinstance(address_of(peer), str)
+    assert isinstance(peer_address(peer), str)
 
 
 def test_a_certificate_says_more_than_an_address() -> None:
-    assert caller_of(Context([b"b.example", b"a.example"])) == "certificate:a.example,b.example"
-    assert caller_of(Context(None)) == "192.0.2.1"
+    assert caller_identity(Context([b"b.example", b"a.example"])) == "certificate:a.example,b.example"
+    assert caller_identity(Context(None)) == "192.0.2.1"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnaeus.server.security.tokens import Right, TokenFileWrong, holder_of, read_tokens
+from linnaeus.server.security.tokens import Right, TokenFileError, find_holder, read_tokens
 
 PLAIN = "plain-token-0123456789"
 HASHED = "another-token-0123456789"
@@ -22,7 +22,7 @@ tokens = st.text("ABCabc019._~+/-", min_size=16, max_size=60)
 
 def test_a_token_stands_for_its_name_and_right_plain_or_hashed() -> None:
     holders = read_tokens(FILE)
-    camera, operator = holder_of(PLAIN.encode(), holders), holder_of(HASHED.encode(), holders)
+    camera, operator = find_holder(PLAIN.encode(), holders), find_holder(HASHED.encode(), holders)
     assert camera is not None and (camera.name, camera.right) == ("camera-3", Right.INFER)
     assert operator is not None and (operator.name, operator.right) == ("operator", Right.ADMIN)
 
@@ -30,7 +30,7 @@ def test_a_token_stands_for_its_name_and_right_plain_or_hashed() -> None:
 def test_the_hash_in_the_file_is_no_token_itself() -> None:
     digest = hashlib.sha256(HASHED.encode()).hexdigest()
     for attempt in (digest, f"sha256:{digest}"):
-        assert holder_of(attempt.encode(), read_tokens(FILE)) is None
+        assert find_holder(attempt.encode(), read_tokens(FILE)) is None
 
 
 @settings(deadline=None, derandomize=True)
@@ -38,11 +38,11 @@ def test_the_hash_in_the_file_is_no_token_itself() -> None:
 def test_exactly_the_tokens_of_the_file_are_known(written: list[str], data: st.DataObject) -> None:
     holders = read_tokens("".join(f"name-{number} infer {each}\n" for number, each in enumerate(written)).encode())
     for number, each in enumerate(written):
-        found = holder_of(each.encode(), holders)
+        found = find_holder(each.encode(), holders)
         assert found is not None and found.name == f"name-{number}"
     other = data.draw(st.one_of(tokens, st.sampled_from(written).map(lambda token: token[:-1]), st.text(max_size=20)))
     if other not in written:
-        assert holder_of(other.encode("utf-8", "surrogatepass"), holders) is None
+        assert find_holder(other.encode("utf-8", "surrogatepass"), holders) is None
 
 
 def test_admin_holds_infer() -> None:
@@ -69,7 +69,7 @@ def test_a_name_may_have_an_old_and_a_new_token() -> None:
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line_and_no_word_of_a_token(line: str, said: str) -> None:
-    with pytest.raises(TokenFileWrong) as refused:
+    with pytest.raises(TokenFileError) as refused:
         read_tokens(f"# tokens\n{line}\n".encode())
     assert said in str(refused.value) and "SECRET" not in str(refused.value)
 
@@ -79,7 +79,7 @@ def test_a_wrong_file_is_refused_with_its_line_and_no_word_of_a_token(line: str,
 def test_any_file_is_read_or_refused(content: bytes) -> None:
     try:
         read_tokens(content)
-    except TokenFileWrong as error:
+    except TokenFileError as error:
         assert str(error)
 
 

@@ -1,1 +1,1 @@
-"""Networks as plain `torch.nn` modules: float32 [N, C, H, W], normalised, to logits [N, classes]."""
+"""Networks as plain `torch.nn` modules: normalized float32 [N, C, H, W] in, logits [N, classes] out."""

@@ -1,14 +1,14 @@
-"""AlexNet on two devices (Krizhevsky et al., 2012), as source document 000 divides it."""
+"""AlexNet split over two devices (Krizhevsky et al., 2012), as in source document 000."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Tower(nn.Module):
-    """A run of layers on one device, to which it brings its input.
+    """A sequence of layers on one device; `forward` copies the input to that device.
 
-    The device is read from the weights instead of being remembered: moving the network moves the tower, and the
-    scripted form names no device.
+    The device is read from the weights at each call and not stored. The tower therefore follows the network when it is
+    moved, and its TorchScript names no device.
     """
 
     def __init__(self, convolution: nn.Conv2d, *others: nn.Module) -> None:
@@ -17,21 +17,22 @@ class Tower(nn.Module):
         self.others = nn.Sequential(*others)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [N, C, H, W], wherever it is, to the tower's maps on the tower's device."""
+        """Maps [N, C, H, W] on any device to feature maps on the tower's device."""
         maps: Tensor = self.others(self.convolution(x.to(self.convolution.weight.device)))
         return maps
 
 
 class AlexNetTwoTower(nn.Module):
-    """Takes float32 [N, 3, 224, 224], gives logits [N, classes]; 61,186,408 parameters with 1000 classes.
+    """Maps float32 [N, 3, 224, 224] to logits [N, classes]; 61,186,408 parameters with 1000 classes.
 
-    Each device has 48 and 128 maps of the lower layers, then 192, 192 and 128 of the upper ones. Between them the
-    first tower gets what both have found; the second gets that and its own maps once more (128 + 256), as documented.
+    Each tower has convolutions of 48 and 128 channels below the exchange, and of 192, 192 and 128 channels above it.
+    At the exchange, the first tower receives the 256 channels of both towers; the second receives those and its own
+    128 again, as the source document has it.
 
     Args:
-        classes: how many logits.
-        first: the device of one tower and of the dense layers, where the logits come out; torch's default if None.
-        second: the device of the other tower; the first one's if None.
+        classes: number of logits.
+        first: device of the first tower and of the dense layers, and so of the logits; torch's default if None.
+        second: device of the second tower; `first` if None.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class AlexNetTwoTower(nn.Module):
 
 
 def _lower() -> Tower:
-    """[N, 3, 224, 224] to [N, 128, 13, 13]."""
+    """Builds the layers below the exchange: [N, 3, 224, 224] to [N, 128, 13, 13]."""
     return Tower(
         nn.Conv2d(3, 48, 11, stride=4, padding=2),
         nn.ReLU(),
@@ -78,7 +79,7 @@ def _lower() -> Tower:
 
 
 def _upper(inputs: int) -> Tower:
-    """[N, inputs, 13, 13] to [N, 128, 6, 6]."""
+    """Builds the layers above the exchange: [N, inputs, 13, 13] to [N, 128, 6, 6]."""
     return Tower(
         nn.Conv2d(inputs, 192, 3, padding=1),
         nn.ReLU(),

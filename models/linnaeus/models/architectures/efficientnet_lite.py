@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0: EfficientNet (Tan and Le, 2019) without squeeze-and-excitation, ReLU6 instead of swish.
+"""EfficientNet-Lite0: EfficientNet (Tan and Le, 2019) without squeeze-and-excitation, with ReLU6 instead of swish.
 
-The published weights were trained in TensorFlow, whose "same" padding puts the odd row and column of zeros at the
-bottom and right when the stride is 2; `SamePad` does likewise.
+The published weights were trained in TensorFlow. With stride 2, its "same" padding adds the odd row and column of
+zeros at the bottom and right; `SamePad` does the same.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 
 class Stage(NamedTuple):
-    """A run of inverted-residual blocks; the stride belongs to the first of them."""
+    """A sequence of inverted-residual blocks; only the first block has the stride."""
 
     blocks: int
     kernel: int
@@ -35,7 +35,7 @@ STAGES = (
 
 
 class SamePad(nn.Module):
-    """Zero padding after which a strided convolution gives ceil(size / stride) rows and columns."""
+    """Zero padding such that the strided convolution after it gives ceil(size / stride) rows and columns."""
 
     def __init__(self, kernel: int, stride: int) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class SamePad(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
-    """Padding, convolution and batch norm, as a list to be joined to others."""
+    """Padding, convolution and batch norm; a list for the caller to extend a `Sequential` with."""
     padding = [SamePad(kernel, stride)] if stride > 1 else []
     own_padding = 0 if stride > 1 else kernel // 2
     return [
@@ -65,17 +65,17 @@ def _convolution(inputs: int, outputs: int, kernel: int, stride: int = 1, groups
 
 
 class InvertedResidual(nn.Module):
-    """Widen (1x1), filter each channel (depthwise), narrow (1x1); add the input where the shapes agree."""
+    """Expansion (1x1), depthwise convolution, projection (1x1); adds the input if the shapes agree."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()
-        wide = inputs * expansion
-        widen = [*_convolution(inputs, wide, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
+        expanded = inputs * expansion
+        expansion_layers = [*_convolution(inputs, expanded, 1), nn.ReLU6(inplace=True)] if expansion > 1 else []
         self.body = nn.Sequential(
-            *widen,
-            *_convolution(wide, wide, kernel, stride, groups=wide),
+            *expansion_layers,
+            *_convolution(expanded, expanded, kernel, stride, groups=expanded),
             nn.ReLU6(inplace=True),
-            *_convolution(wide, outputs, 1),
+            *_convolution(expanded, outputs, 1),
         )
         self.adds_input = stride == 1 and inputs == outputs
 
@@ -86,7 +86,7 @@ class InvertedResidual(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """4,652,008 parameters with 1000 classes; takes float32 [N, 3, H, W], gives logits [N, classes]."""
+    """Maps float32 [N, 3, H, W] to logits [N, classes]; 4,652,008 parameters with 1000 classes."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""GoogLeNet (Szegedy et al., 2014) as source document 000 builds it.
+"""GoogLeNet (Szegedy et al., 2014) as in source document 000.
 
-No batch norm, real 5x5 convolutions, global average pooling, a 1x1 convolution as the classifier, and auxiliary heads
-for training only.
+It has no batch norm, true 5x5 convolutions, global average pooling, a 1x1 convolution as classifier, and auxiliary
+heads that are used in training only.
 """
 
 from collections import OrderedDict
@@ -10,11 +10,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.initialisation import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialize_for_relu
 
 
-class Widths(NamedTuple):
-    """Output channels of an Inception block's convolutions; `reduce` is the 1x1 before the wider one."""
+class InceptionWidths(NamedTuple):
+    """Output channels of an Inception block's convolutions; `reduce_*` are the 1x1 convolutions before 3x3 and 5x5."""
 
     one: int
     reduce_three: int
@@ -30,7 +30,7 @@ class Widths(NamedTuple):
 
 
 class Convolution(nn.Module):
-    """A convolution that keeps height and width (at stride 1), and ReLU."""
+    """A convolution with ReLU; keeps height and width at stride 1."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
@@ -44,9 +44,9 @@ class Convolution(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 5x5; 3x3 max pooling and 1x1."""
+    """Four parallel branches: 1x1; 1x1 then 3x3; 1x1 then 5x5; 3x3 max pooling then 1x1."""
 
-    def __init__(self, inputs: int, widths: Widths) -> None:
+    def __init__(self, inputs: int, widths: InceptionWidths) -> None:
         super().__init__()
         self.branch1 = nn.Sequential(Convolution(inputs, widths.one, 1))
         self.branch2 = nn.Sequential(
@@ -58,19 +58,19 @@ class Inception(nn.Module):
         self.branch4 = nn.Sequential(nn.MaxPool2d(3, 1, padding=1), Convolution(inputs, widths.pooled, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps [N, inputs, H, W] to [N, widths.total, H, W], branch after branch."""
+        """Maps [N, inputs, H, W] to [N, widths.total, H, W], the branches concatenated in order."""
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], dim=1)
 
 
 class GoogLeNetPlain(nn.Module):
-    """Takes float32 [N, 3, H, W], H and W from 32 (made for 224), gives logits [N, classes].
+    """Maps float32 [N, 3, H, W], H and W at least 32 and made for 224, to logits [N, classes].
 
-    6,998,552 parameters with 1000 classes; the two heads have 21,946,320 more, all below `aux1.` and `aux2.`.
+    6,998,552 parameters with 1000 classes; the auxiliary heads have 21,946,320 more, all named `aux1.*` and `aux2.*`.
 
     Invariants:
-        - Without heads, and with heads in evaluation mode or scripted, the forward gives the logits alone.
-        - With heads, in training mode, it gives three: the logits, those of `aux1` (after inception4a) and those of
-          `aux2` (after inception4d), each [N, classes]. The heads need H and W from 65.
+        - Without heads, in evaluation mode or as TorchScript, `forward` returns the logits alone.
+        - With heads in training mode, it returns three tensors [N, classes]: the logits, those of `aux1` (after
+          inception4a) and those of `aux2` (after inception4d). The heads need H and W of at least 65.
     """
 
     def __init__(self, classes: int = 1000, aux_heads: bool = False) -> None:
@@ -82,47 +82,47 @@ class GoogLeNetPlain(nn.Module):
                 conv2=Convolution(64, 64, 1),
                 conv3=Convolution(64, 192, 3),
                 maxpool2=nn.MaxPool2d(3, 2, padding=1),
-                inception3a=Inception(192, Widths(64, 96, 128, 16, 32, 32)),
-                inception3b=Inception(256, Widths(128, 128, 192, 32, 96, 64)),
+                inception3a=Inception(192, InceptionWidths(64, 96, 128, 16, 32, 32)),
+                inception3b=Inception(256, InceptionWidths(128, 128, 192, 32, 96, 64)),
                 maxpool3=nn.MaxPool2d(3, 2, padding=1),
-                inception4a=Inception(480, Widths(192, 96, 208, 16, 48, 64)),
+                inception4a=Inception(480, InceptionWidths(192, 96, 208, 16, 48, 64)),
             )
         )
         self.stage2 = nn.Sequential(
             OrderedDict(
-                inception4b=Inception(512, Widths(160, 112, 224, 24, 64, 64)),
-                inception4c=Inception(512, Widths(128, 128, 256, 24, 64, 64)),
-                inception4d=Inception(512, Widths(112, 144, 288, 32, 64, 64)),
+                inception4b=Inception(512, InceptionWidths(160, 112, 224, 24, 64, 64)),
+                inception4c=Inception(512, InceptionWidths(128, 128, 256, 24, 64, 64)),
+                inception4d=Inception(512, InceptionWidths(112, 144, 288, 32, 64, 64)),
             )
         )
         self.stage3 = nn.Sequential(
             OrderedDict(
-                inception4e=Inception(528, Widths(256, 160, 320, 32, 128, 128)),
+                inception4e=Inception(528, InceptionWidths(256, 160, 320, 32, 128, 128)),
                 maxpool4=nn.MaxPool2d(3, 2, padding=1),
-                inception5a=Inception(832, Widths(256, 160, 320, 32, 128, 128)),
-                inception5b=Inception(832, Widths(384, 192, 384, 48, 128, 128)),
+                inception5a=Inception(832, InceptionWidths(256, 160, 320, 32, 128, 128)),
+                inception5b=Inception(832, InceptionWidths(384, 192, 384, 48, 128, 128)),
                 avgpool=nn.AdaptiveAvgPool2d(1),
             )
         )
         self.classifier = nn.Conv2d(1024, classes, 1)
-        self.aux1 = _head(512, classes) if aux_heads else None
-        self.aux2 = _head(528, classes) if aux_heads else None
-        initialise_for_relu(self)
+        self.aux1 = _auxiliary_head(512, classes) if aux_heads else None
+        self.aux2 = _auxiliary_head(528, classes) if aux_heads else None
+        initialize_for_relu(self)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Maps float32 [N, 3, H, W] to logits [N, classes], three of them as the class says."""
+        """Maps float32 [N, 3, H, W] to logits [N, classes]; with heads in training mode, to a tuple of three."""
         after_4a = self.stage1(images)
         after_4d = self.stage2(after_4a)
-        # Only the last two dimensions go: with one image the first is 1 as well, and has to stay.
+        # flatten(1) and not squeeze(): the batch dimension may be 1 as well and must stay.
         logits: Tensor = self.classifier(self.stage3(after_4d)).flatten(1)
         if not torch.jit.is_scripting() and self.training and self.aux1 is not None and self.aux2 is not None:
-            # TorchScript needs one type for every return, and never sees this one.
+            # TorchScript requires one return type; it skips this branch.
             return logits, self.aux1(after_4a), self.aux2(after_4d)  # type: ignore[return-value]
         return logits
 
 
-def _head(inputs: int, classes: int) -> nn.Sequential:
-    """An auxiliary classifier: [N, inputs, H, W] to logits [N, classes]."""
+def _auxiliary_head(inputs: int, classes: int) -> nn.Sequential:
+    """Builds an auxiliary classifier: [N, inputs, H, W] to logits [N, classes]."""
     return nn.Sequential(
         nn.MaxPool2d(5, 3),
         nn.Conv2d(inputs, 1024, 1),

@@ -1,22 +1,22 @@
-"""DenseNet-121 (Huang et al., 2017) whose dense layers are Inception blocks, as source document 000 crosses the two."""
+"""DenseNet-121 (Huang et al., 2017) with Inception blocks as dense layers, as in source document 000."""
 
 from collections import OrderedDict
 
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.googlenet_plain import Inception, Widths
-from linnaeus.models.architectures.initialisation import initialise_for_relu
+from linnaeus.models.architectures.googlenet_plain import Inception, InceptionWidths
+from linnaeus.models.architectures.initialization import initialize_for_relu
 
 FIRST_CHANNELS = 64
 GROWTH_RATE = 32
 BLOCKS = (6, 12, 24, 16)
-# A quarter of the growth rate from each branch; four times as many channels before the wide convolutions.
-WIDTHS = Widths(one=8, reduce_three=32, three=8, reduce_five=32, five=8, pooled=8)
+# Each branch gives a quarter of the growth rate, and has four times as many channels before 3x3 and 5x5.
+WIDTHS = InceptionWidths(one=8, reduce_three=32, three=8, reduce_five=32, five=8, pooled=8)
 
 
 class DenseLayer(nn.Module):
-    """Adds an Inception block's maps to those it sees."""
+    """Appends the output of an Inception block to its input."""
 
     def __init__(self, inputs: int) -> None:
         super().__init__()
@@ -28,7 +28,7 @@ class DenseLayer(nn.Module):
 
 
 class InceptionDenseNet121(nn.Module):
-    """Takes float32 [N, 3, H, W], H and W from 32 (made for 224), gives logits [N, classes].
+    """Maps float32 [N, 3, H, W], H and W at least 32 and made for 224, to logits [N, classes].
 
     4,760,296 parameters with 1000 classes.
     """
@@ -54,7 +54,7 @@ class InceptionDenseNet121(nn.Module):
         self.features.add_module("relu5", nn.ReLU())
         self.pooling = nn.AdaptiveAvgPool2d(1)
         self.classifier = nn.Linear(channels, classes)
-        initialise_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 3, H, W] to logits [N, classes]."""
@@ -64,14 +64,14 @@ class InceptionDenseNet121(nn.Module):
 
 
 def _dense_block(inputs: int, layers: int) -> nn.Sequential:
-    """[N, inputs, H, W] to [N, inputs + 32 * layers, H, W]."""
+    """Builds a block that maps [N, inputs, H, W] to [N, inputs + 32 * layers, H, W]."""
     return nn.Sequential(
         OrderedDict((f"denselayer{place + 1}", DenseLayer(inputs + place * GROWTH_RATE)) for place in range(layers))
     )
 
 
 def _transition(inputs: int) -> nn.Sequential:
-    """[N, inputs, H, W] to [N, inputs // 2, H // 2, W // 2]."""
+    """Builds a transition that maps [N, inputs, H, W] to [N, inputs // 2, H // 2, W // 2]."""
     return nn.Sequential(
         OrderedDict(
             norm=nn.BatchNorm2d(inputs),

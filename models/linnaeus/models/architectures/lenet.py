@@ -1,12 +1,12 @@
-"""LeNet in its modern form (source document 000; LeCun et al., 1998, for the idea)."""
+"""LeNet with ReLU and max pooling, as in source document 000 (after LeCun et al., 1998)."""
 
 from torch import Tensor, nn
 
 
 class LeNet(nn.Module):
-    """Two 5x5 convolutions and two dense layers.
+    """Two 5x5 convolutions and two dense layers; 431,080 parameters with ten classes.
 
-    Takes float32 [N, 1, 28, 28]; gives logits [N, classes]. 431,080 parameters with ten classes.
+    Maps float32 [N, 1, 28, 28] to logits [N, classes].
     """
 
     def __init__(self, classes: int = 10) -> None:

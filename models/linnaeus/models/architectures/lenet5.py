@@ -1,8 +1,8 @@
-"""LeNet-5 as LeCun et al. (1998) drew it and source document 000 describes it.
+"""LeNet-5 of LeCun et al. (1998), as described in source document 000.
 
-Every layer carries the paper's name. Sub-sampling is trained, C3 sees only some of S2's maps, and the output measures
-the distance to a stylised picture of each digit. The squashing function is the logistic sigmoid, where the document
-has it: after S2, S4 and F6.
+The layers have the names of the paper. Subsampling has trainable coefficients, each map of C3 is connected to some of
+the maps of S2 only, and the output layer measures the distance to a stylized bitmap of each digit. The activation is
+the logistic sigmoid after S2, S4 and F6, as in the source document.
 """
 
 from random import Random
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-# Table I of the paper: the maps of S2 that each map of C3 sees.
+# Table I of the paper: the maps of S2 to which each map of C3 is connected.
 C3_FROM_THREE = ((0, 1, 2), (1, 2, 3), (2, 3, 4), (3, 4, 5), (0, 4, 5), (0, 1, 5))
 C3_FROM_FOUR = (
     *((0, 1, 2, 3), (1, 2, 3, 4), (2, 3, 4, 5), (0, 3, 4, 5), (0, 1, 4, 5), (0, 1, 2, 5)),
@@ -36,24 +36,24 @@ BITMAPS = """
 
 
 class Subsampling(nn.Module):
-    """Adds up each 2x2 neighbourhood; multiplies, shifts and squashes, with one coefficient and one bias a map."""
+    """sigmoid(weight * sum of each 2x2 window + bias), with one weight and one bias per map."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
-        # The sum times 1 is the mean times 4, which makes up for the sigmoid's slope of 1/4.
+        # A weight of 1 for the sum is a weight of 4 for the mean, which compensates the sigmoid's slope of 1/4.
         self.weight = nn.Parameter(torch.ones(maps))
         self.bias = nn.Parameter(torch.zeros(maps))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps float [N, maps, H, W] to values between 0 and 1 [N, maps, H // 2, W // 2]."""
+        """Maps float [N, maps, H, W] to [N, maps, H // 2, W // 2] with values between 0 and 1."""
         sums = 4 * functional.avg_pool2d(x, 2)
         return torch.sigmoid(sums * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1))
 
 
 class PartialConvolution(nn.Module):
-    """C3: sixteen 5x5 convolutions, of which six see three maps of S2, nine see four, and the last sees all six.
+    """C3: sixteen 5x5 convolutions; six are connected to three maps of S2, nine to four, and the last to all six.
 
-    Maps that see equally many are one grouped convolution, for which their inputs are laid out side by side.
+    Maps with the same number of connections form one grouped convolution, whose inputs are gathered side by side.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class PartialConvolution(nn.Module):
 
 
 class RadialBasisOutput(nn.Module):
-    """Euclidean radial basis units: the squared distance of a code to each class's bitmap, which is never trained."""
+    """Euclidean radial basis units: squared distance of the 84 inputs to a fixed bitmap of each class."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -84,17 +84,17 @@ class RadialBasisOutput(nn.Module):
     def forward(self, code: Tensor) -> Tensor:
         """Maps codes [N, 84] to negative squared distances, float32 [N, classes].
 
-        The distance is measured in float32 whatever the codes are: half precision would round it to a quarter.
+        The distance is computed in float32 for any input dtype: half precision would round it to multiples of 1/4.
         """
-        apart = code.to(torch.float32).unsqueeze(1) - self.bitmaps.to(torch.float32)
-        return -apart.square().sum(dim=2)
+        difference = code.to(torch.float32).unsqueeze(1) - self.bitmaps.to(torch.float32)
+        return -difference.square().sum(dim=2)
 
 
 class LeNet5(nn.Module):
-    """C1, S2, C3, S4, C5, F6 and the radial basis output; 60,000 trained parameters.
+    """C1, S2, C3, S4, C5, F6 and the radial basis output; 60,000 trainable parameters.
 
-    Takes float32 [N, 1, 32, 32], which the paper scales such that the background is -0.1 and the ink 1.175; gives
-    logits [N, classes], the negatives of the output's distances, so that the nearest bitmap is the likeliest.
+    Maps float32 [N, 1, 32, 32], scaled such that the background is -0.1 and the ink 1.175 (as in the paper), to
+    logits [N, classes]. The logits are negative distances: the class with the nearest bitmap has the highest one.
     """
 
     def __init__(self, classes: int = 10) -> None:
@@ -106,7 +106,7 @@ class LeNet5(nn.Module):
         self.c5 = nn.Conv2d(16, 120, 5)
         self.f6 = nn.Sequential(nn.Flatten(), nn.Linear(120, 84), nn.Sigmoid())
         self.output = RadialBasisOutput(classes)
-        self._initialise()
+        self._initialize()
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 1, 32, 32] to logits [N, classes]."""
@@ -114,17 +114,17 @@ class LeNet5(nn.Module):
         logits: Tensor = self.output(self.f6(self.c5(sampled)))
         return logits
 
-    def _initialise(self) -> None:
-        """Keeps the signal's size, and the sigmoids at work in their middle, where their slope is."""
+    def _initialize(self) -> None:
+        """Keeps the variance of the signal, and the inputs of the sigmoids near 0, where their slope is largest."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="linear")
         for layer in (self.c3.from_three, self.c3.from_four, self.c3.from_all, self.c5):
-            _centre(layer)
+            _center_inputs(layer)
 
 
-def _centre(layer: nn.Conv2d) -> None:
-    """Fits a convolution to inputs from sigmoids: values around 1/2 add up to nothing, narrow ones are widened."""
+def _center_inputs(layer: nn.Conv2d) -> None:
+    """Centers a convolution for inputs between 0 and 1: their mean of 1/2 contributes 0, their spread is doubled."""
     with torch.no_grad():
         layer.weight *= 2
         if layer.bias is not None:
@@ -132,12 +132,12 @@ def _centre(layer: nn.Conv2d) -> None:
 
 
 def class_bitmaps(classes: int) -> Tensor:
-    """The code of each class, +1 for ink and -1 for paper, float32 [classes, 84].
+    """Returns the bitmap of each class as float32 [classes, 84], +1 for ink and -1 for paper.
 
-    The first ten are the digits; a network for more classes gives the others codes drawn once and for all by chance.
+    The first ten are the digits. Further classes get random bitmaps, which are the same in every run.
     """
     pixels = [line.split() for line in BITMAPS.split("\n") if line]
     codes = ["".join(rows) for rows in zip(*pixels, strict=True)][:classes]
-    chance = Random(1998)
-    codes += ["".join(".#"[chance.random() < 0.5] for _ in range(BITMAP_SIZE)) for _ in range(classes - len(codes))]
+    random = Random(1998)
+    codes += ["".join(".#"[random.random() < 0.5] for _ in range(BITMAP_SIZE)) for _ in range(classes - len(codes))]
     return torch.tensor([[1.0 if pixel == "#" else -1.0 for pixel in code] for code in codes])

@@ -1,10 +1,10 @@
-"""The MNIST network of source document 001: four 3x3 convolutions with batch norm, three dense layers."""
+"""The network for MNIST of source document 001: four 3x3 convolutions with batch norm, three dense layers."""
 
 from torch import Tensor, nn
 
 
 class MnistCNN(nn.Module):
-    """Takes float32 [N, 1, 28, 28], gives logits [N, classes]; 2,328,298 parameters with ten classes."""
+    """Maps float32 [N, 1, 28, 28] to logits [N, classes]; 2,328,298 parameters with ten classes."""
 
     def __init__(self, classes: int = 10) -> None:
         super().__init__()
@@ -12,7 +12,7 @@ class MnistCNN(nn.Module):
         self.layer2 = _stage(16, 32, nn.MaxPool2d(2))
         self.layer3 = _stage(32, 64)
         self.layer4 = _stage(64, 128, nn.MaxPool2d(2))
-        # The document has no ReLU between the last two.
+        # The source document has no ReLU between the last two layers.
         self.fc = nn.Sequential(
             nn.Flatten(),
             nn.Linear(128 * 4 * 4, 1024),
@@ -29,5 +29,5 @@ class MnistCNN(nn.Module):
 
 
 def _stage(inputs: int, outputs: int, *pooling: nn.Module) -> nn.Sequential:
-    """A convolution without padding, two pixels smaller each way, with batch norm and ReLU."""
+    """Convolution without padding (output 2 pixels smaller in height and width), batch norm, ReLU."""
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU(), *pooling)

@@ -1,6 +1,6 @@
-"""The network that source document 001 takes apart: three padded 3x3 convolutions with pooling, three dense layers.
+"""The example network of source document 001: three padded 3x3 convolutions with pooling, three dense layers.
 
-Its layers keep the names the document gives them.
+The layers have the names of the source document.
 """
 
 from collections import OrderedDict
@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 
 class SimpleCNN(nn.Module):
-    """Takes float32 [N, 3, 32, 32], gives logits [N, classes]; 1,175,818 parameters with ten classes.
+    """Maps float32 [N, 3, 32, 32] to logits [N, classes]; 1,175,818 parameters with ten classes.
 
-    The document's printed tree has no padding in the second convolution, its listing has; only the listing's sizes
-    fit the 2048 inputs of the first dense layer.
+    In the source document, the printed module tree has no padding in the second convolution and the code has. This is
+    the code: only its sizes match the 2048 inputs of the first dense layer.
     """
 
     def __init__(self, classes: int = 10) -> None:

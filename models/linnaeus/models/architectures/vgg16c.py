@@ -1,14 +1,14 @@
-"""VGG-16 in configuration C (Simonyan and Zisserman, 2014): the last convolution of blocks 3 to 5 is 1x1."""
+"""VGG-16, configuration C (Simonyan and Zisserman, 2014): the last convolution of blocks 3 to 5 is 1x1."""
 
 from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from linnaeus.models.architectures.initialisation import initialise_for_relu
+from linnaeus.models.architectures.initialization import initialize_for_relu
 
 
 class VGG16C(nn.Module):
-    """Takes float32 [N, 3, H, W], H and W from 32 (made for 224), gives logits [N, classes].
+    """Maps float32 [N, 3, H, W], H and W at least 32 and made for 224, to logits [N, classes].
 
     133,638,952 parameters with 1000 classes.
     """
@@ -33,7 +33,7 @@ class VGG16C(nn.Module):
             nn.ReLU(),
             nn.Linear(4096, classes),
         )
-        initialise_for_relu(self)
+        initialize_for_relu(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Maps float32 [N, 3, H, W] to logits [N, classes]."""
@@ -42,7 +42,7 @@ class VGG16C(nn.Module):
 
 
 def _block(inputs: int, outputs: int, kernels: tuple[int, ...]) -> nn.Sequential:
-    """Convolutions that keep height and width, then a pooling that halves them."""
+    """Builds convolutions that keep height and width, and a pooling layer that halves them."""
     layers: list[nn.Module] = []
     for kernel in kernels:
         layers += [nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), nn.ReLU()]

@@ -1,10 +1,10 @@
-"""ZFNet (Zeiler and Fergus, 2014), as source document 000 has it: AlexNet on one device, smaller first windows."""
+"""ZFNet (Zeiler and Fergus, 2014) as in source document 000: AlexNet on one device with smaller first kernels."""
 
 from torch import Tensor, nn
 
 
 class ZFNet(nn.Module):
-    """Takes float32 [N, 3, 224, 224], gives logits [N, classes]; 62,357,608 parameters with 1000 classes."""
+    """Maps float32 [N, 3, 224, 224] to logits [N, classes]; 62,357,608 parameters with 1000 classes."""
 
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
-"""`linnaeus-zoo`: lists, inspects, looks at, trains, exports and imports the zoo.
+"""`linnaeus-zoo`: lists, inspects, visualizes, trains, exports and imports models.
 
-Each command is a room of its own; this one only gathers them and turns an expected failure into one line.
+Each command is a module of this package. The docstrings of the commands are their help texts.
 """
 
 import sys
@@ -26,7 +26,7 @@ app.command("design-space")(design_space.design_space)
 
 
 def main() -> None:
-    """Runs the command; an expected failure is one line and exit code 1."""
+    """Runs the command; prints an expected error in one line on stderr and exits with code 1."""
     try:
         app()
     except (ValueError, OSError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo design-space`."""
+"""`linnaeus-zoo design-space`: samples, trains and compares the networks of design spaces."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.design_space import Brief, Sample, Space, judge, record, sample
+from linnaeus.models.design_space.evaluation import SampledNetwork, TrainingRegime, results_as_json, train_and_evaluate
+from linnaeus.models.design_space.sampling import Space, sample_stages
 from linnaeus.models.training import Digits, load_mnist
 
 
@@ -22,22 +23,25 @@ def design_space(
 ) -> None:
     """Trains small networks of a design space briefly on MNIST and draws the distribution of their errors."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models import regnet_drawing
+    from linnaeus.models.plots.error_distributions import plot_error_distributions
+    from linnaeus.models.plots.figure_file import save_figure
 
-    brief = Brief(epochs, images, seed)
+    regime = TrainingRegime(epochs, images, seed)
     training, test = load_mnist(data, train=True), load_mnist(data, train=False)
-    judged = {each: _judge_all(each, samples, training, test, brief) for each in dict.fromkeys(space)}
+    results = {each: _sample_and_evaluate(each, samples, training, test, regime) for each in dict.fromkeys(space)}
     out.mkdir(parents=True, exist_ok=True)
-    (out / "samples.json").write_text(json.dumps(record(judged, brief), indent=1) + "\n", encoding="utf-8")
+    (out / "samples.json").write_text(json.dumps(results_as_json(results, regime), indent=1) + "\n", encoding="utf-8")
     title = f"Small networks after {epochs} epoch{'s' * (epochs > 1)} with {images:,} digits"
-    regnet_drawing.save(regnet_drawing.draw_distributions(judged, title), out / "errors.png")
+    save_figure(plot_error_distributions(results, title), out / "errors.png")
     print(f"{out / 'samples.json'}, {out / 'errors.png'}")
 
 
-def _judge_all(space: Space, number: int, training: Digits, test: Digits, brief: Brief) -> list[Sample]:
-    random = Random(brief.seed)
-    judged = []
-    for place in range(1, number + 1):
-        judged.append(judge(sample(space, random), training, test, brief))
-        print(f"{space.value} {place}/{number}: error {judged[-1].error:.1%}, {judged[-1].cost}", flush=True)
-    return judged
+def _sample_and_evaluate(
+    space: Space, number: int, training: Digits, test: Digits, regime: TrainingRegime
+) -> list[SampledNetwork]:
+    random = Random(regime.seed)
+    results = []
+    for index in range(1, number + 1):
+        results.append(train_and_evaluate(sample_stages(space, random), training, test, regime))
+        print(f"{space.value} {index}/{number}: error {results[-1].error:.1%}, {results[-1].cost}", flush=True)
+    return results

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo draw-regnet`."""
+"""`linnaeus-zoo draw-regnet`: plots the widths of a RegNet."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,9 +6,9 @@ from typing import Annotated
 import torch
 import typer
 
-from linnaeus.models.architectures.anynet import cost
 from linnaeus.models.architectures.regnet import RegNetParameters
-from linnaeus.models.rows.regnet import REGNET_X_400MF, regnet_model
+from linnaeus.models.inspection.cost import measure_cost
+from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 
 
 def draw_regnet(
@@ -28,14 +28,15 @@ def draw_regnet(
 ) -> None:
     """Draws a RegNet's widths per block against its quantised line; RegNetX-400MF, but for what you change."""
     # matplotlib takes longer to import than most commands take to run
-    from linnaeus.models import regnet_drawing
+    from linnaeus.models.plots.figure_file import save_figure
+    from linnaeus.models.plots.regnet_widths import plot_widths
 
     model = regnet_model(depth, w0, wa, wm, group_width, se_ratio)
     with torch.device("meta"):
         network = model.network()
-    spent = cost(network, (model.input.channels, model.input.height, model.input.width))
+    cost = measure_cost(network, (model.input.channels, model.input.height, model.input.width))
     excitation = "" if se_ratio is None else f", se = {se_ratio:g}"
     title = f"RegNet d = {depth}, w0 = {w0}, wa = {wa:g}, wm = {wm:g}, g = {group_width}{excitation}"
     parameters = RegNetParameters(depth, w0, wa, wm, group_width)
-    regnet_drawing.save(regnet_drawing.draw_widths(parameters, spent, title), out)
-    print(f"{out}: {spent}")
+    save_figure(plot_widths(parameters, cost, title), out)
+    print(f"{out}: {cost}")

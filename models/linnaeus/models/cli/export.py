@@ -1,4 +1,4 @@
-"""`linnaeus-zoo export`: writes models of the zoo into a repository."""
+"""`linnaeus-zoo export`: writes models of the zoo into a model repository, or as ONNX."""
 
 import sys
 from dataclasses import dataclass
@@ -8,25 +8,25 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export import export as export_version
-from linnaeus.models.export import next_version, refuse_existing
+from linnaeus.models.export.torchscript import export_torchscript
+from linnaeus.models.export.version_folder import next_version, require_new_version
+from linnaeus.models.labels import read_label_file
 from linnaeus.models.registry import ZOO, find
-from linnaeus.models.rows.regnet import REGNET_X_400MF, regnet_model
-from linnaeus.models.weights.choice import BUNDLED, DEFAULT, FILE, RANDOM, choose
-from linnaeus.models.weights.label_files import read_label_file
+from linnaeus.models.weights.selection import BUNDLED, DEFAULT, FILE, RANDOM, select_weights
+from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
 from linnaeus.models.zoo_model import ZooModel
 
 
 class Format(StrEnum):
-    """What is written."""
+    """The format to export."""
 
     TORCHSCRIPT = "torchscript"
     ONNX = "onnx"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
-    """What is wanted of every model that is exported."""
+class ExportOptions:
+    """The options that apply to every exported model."""
 
     repository: Path
     version: int | None
@@ -69,17 +69,17 @@ def export(
     se_ratio: Annotated[float | None, typer.Option(help="Of regnet only: squeeze-and-excitation's share.")] = None,
 ) -> None:
     """Writes a version folder (model.pt, manifest.json, labels.txt) for each name."""
-    models = _models(names or [], whole_zoo)
+    models = _select_models(names or [], whole_zoo)
     if any(each is not None for each in (depth, w0, wa, wm, group_width, se_ratio)):
         models = [_regnet(models, depth, w0, wa, wm, group_width, se_ratio)]
     own_labels = read_label_file(labels) if labels else None
-    wish = Wish(repository, version, weights, own_labels, seed, format, onnx_folder, calibration)
-    _refuse_nonsense(models, wish)
+    options = ExportOptions(repository, version, weights, own_labels, seed, format, onnx_folder, calibration)
+    _check_options(models, options)
     for model in models:
-        print(_export(model, wish, whole_zoo), flush=True)
+        print(_export(model, options, whole_zoo), flush=True)
 
 
-def _models(names: list[str], whole_zoo: bool) -> list[ZooModel]:
+def _select_models(names: list[str], whole_zoo: bool) -> list[ZooModel]:
     if bool(names) == whole_zoo:
         raise ValueError("name the models to export, or say --all, but not both")
     return list(ZOO.values()) if whole_zoo else [find(name) for name in names]
@@ -94,56 +94,56 @@ def _regnet(
     group_width: int | None,
     se_ratio: float | None,
 ) -> ZooModel:
-    """The family's member with these parameters; those left out are RegNetX-400MF's."""
+    """Returns the RegNet with these parameters, by default those of RegNetX-400MF."""
     if [model.name for model in models] != ["regnet"]:
         raise ValueError(
             "--depth, --w0, --wa, --wm, --group-width and --se-ratio shape the model regnet; name it alone"
         )
-    usual = REGNET_X_400MF
+    default = REGNET_X_400MF
     return regnet_model(
-        usual.depth if depth is None else depth,
-        usual.initial_width if w0 is None else w0,
-        usual.slope if wa is None else wa,
-        usual.width_multiplier if wm is None else wm,
-        usual.group_width if group_width is None else group_width,
+        default.depth if depth is None else depth,
+        default.initial_width if w0 is None else w0,
+        default.slope if wa is None else wa,
+        default.width_multiplier if wm is None else wm,
+        default.group_width if group_width is None else group_width,
         se_ratio,
     )
 
 
-def _refuse_nonsense(models: list[ZooModel], wish: Wish) -> None:
-    """Better before the first model is written than after the twentieth."""
-    if wish.weights == DEFAULT and (without := [model.name for model in models if model.download is None]):
+def _check_options(models: list[ZooModel], options: ExportOptions) -> None:
+    """Checks the options against all models before the first one is exported; raises ValueError or FileExistsError."""
+    if options.weights == DEFAULT and (without := [model.name for model in models if model.download is None]):
         raise ValueError(
             f"torchvision has no weights to download for {', '.join(without)}; say --weights random or --weights {FILE}"
         )
-    if wish.weights == BUNDLED:
-        _refuse_unbundled(models)
-    if len(models) > 1 and wish.weights not in (None, BUNDLED, RANDOM, DEFAULT):
-        raise ValueError(f"the file {wish.weights} fits one model at most; name one model")
-    if wish.calibration and wish.format is Format.ONNX:
+    if options.weights == BUNDLED:
+        _require_bundled(models)
+    if len(models) > 1 and options.weights not in (None, BUNDLED, RANDOM, DEFAULT):
+        raise ValueError(f"the file {options.weights} fits one model at most; name one model")
+    if options.calibration and options.format is Format.ONNX:
         raise ValueError("--calibration is for the server's version folders; leave it out with --format onnx")
-    if wish.version is not None and wish.format is Format.TORCHSCRIPT:
+    if options.version is not None and options.format is Format.TORCHSCRIPT:
         for model in models:
-            refuse_existing(wish.repository, model.name, wish.version)
+            require_new_version(options.repository, model.name, options.version)
 
 
-def _refuse_unbundled(models: list[ZooModel]) -> None:
+def _require_bundled(models: list[ZooModel]) -> None:
     for model in models:
         if model.bundled is None:
             model.bundled_weights()
 
 
-def _export(model: ZooModel, wish: Wish, whole_zoo: bool) -> Path:
-    """Everything that one model needed is released on return: the zoo would not fit into memory."""
-    word = wish.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
-    classes = len(wish.labels) if wish.labels else None
-    fitting, trained = choose(model, word, wish.seed, classes)
-    if word == RANDOM:
-        print(f"linnaeus-zoo: {model.name} is untrained: random weights, seed {wish.seed}", file=sys.stderr)
-    if wish.format is Format.ONNX:
-        # the onnx package takes a second to import, and is not needed otherwise
-        from linnaeus.models.onnx import export_onnx
+def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
+    """Exports one model; returns the path written. Its memory is freed on return, as the whole zoo would not fit."""
+    source = options.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
+    classes = len(options.labels) if options.labels else None
+    adapted, weights = select_weights(model, source, options.seed, classes)
+    if source == RANDOM:
+        print(f"linnaeus-zoo: {model.name} is untrained: random weights, seed {options.seed}", file=sys.stderr)
+    if options.format is Format.ONNX:
+        # imported here, because onnx takes a second to import
+        from linnaeus.models.export.onnx import export_onnx
 
-        return export_onnx(fitting, trained, wish.onnx_folder / f"{model.name}.onnx", wish.labels)
-    version = wish.version or next_version(wish.repository, model.name)
-    return export_version(fitting, trained, wish.repository, version, wish.labels, wish.calibration)
+        return export_onnx(adapted, weights, options.onnx_folder / f"{model.name}.onnx", options.labels)
+    version = options.version or next_version(options.repository, model.name)
+    return export_torchscript(adapted, weights, options.repository, version, options.labels, options.calibration)

@@ -1,14 +1,14 @@
-"""`linnaeus-zoo import`: takes a TorchScript classifier of one's own into a repository."""
+"""`linnaeus-zoo import`: writes a user's own TorchScript classifier into a model repository."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from linnaeus.models.export import next_version
-from linnaeus.models.imported import OwnModel, import_model
+from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+from linnaeus.models.export.version_folder import next_version
+from linnaeus.models.labels import read_label_file
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights.label_files import read_label_file
 
 
 def import_(
@@ -35,8 +35,10 @@ def import_(
     """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
     height, width = _size(size)
     spec = InputSpec(channels, height, width, resize or max(height, width), interpolation)
-    own = OwnModel(name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels), calibration)
-    print(import_model(model, own, repository, version or next_version(repository, name)))
+    metadata = ModelMetadata(
+        name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels), calibration
+    )
+    print(import_torchscript(model, metadata, repository, version or next_version(repository, name)))
 
 
 def _size(text: str) -> tuple[int, int]:

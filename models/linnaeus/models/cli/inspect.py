@@ -1,8 +1,8 @@
-"""`linnaeus-zoo inspect`: takes a model of the zoo apart."""
+"""`linnaeus-zoo inspect`: shows the layers or parameters of a model."""
 
 import json
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -13,30 +13,21 @@ from rich.table import Table
 from rich.text import Text
 from torch import nn
 
-from linnaeus.models.anatomy import Anatomy, Layer, Shape, convolutions, dissect, first_stages, stages
+from linnaeus.models.inspection.model_summary import Layer, ModelSummary, Shape, summarize
+from linnaeus.models.inspection.parameters import ParameterStatistics, parameter_statistics
+from linnaeus.models.inspection.submodels import convolutions, first_stages, stage_names
 from linnaeus.models.registry import find
-from linnaeus.models.weights.choice import BUNDLED, choose
+from linnaeus.models.weights.selection import BUNDLED, select_weights
 from linnaeus.models.zoo_model import ZooModel
 
-# Rich takes a pipe for a terminal of 80 columns and folds what is wider; a file has room.
-_WIDTH_OF_A_FILE = 200
+# For pipes and files, in place of Rich's 80 columns, which fold the table.
+_FILE_WIDTH = 200
 
 
-class Kind(StrEnum):
-    """Which layers are shown alone."""
+class LayerKind(StrEnum):
+    """The kind of layers to show."""
 
     CONV = "conv"
-
-
-@dataclass(frozen=True, slots=True)
-class Parameter:
-    """One named parameter; mean and std are over all its numbers."""
-
-    name: str
-    shape: Shape
-    count: int
-    mean: float
-    std: float
 
 
 def inspect(
@@ -45,7 +36,7 @@ def inspect(
         int | None,
         typer.Option("--stages", metavar="K", help="Only the first K stages, as a module of their own."),
     ] = None,
-    only: Annotated[Kind | None, typer.Option(help="Only the convolutions, by their full names.")] = None,
+    only: Annotated[LayerKind | None, typer.Option(help="Only the convolutions, by their full names.")] = None,
     parameters: Annotated[
         bool, typer.Option("--parameters", help="The named parameters: shape, count, mean, deviation.")
     ] = False,
@@ -64,90 +55,79 @@ def inspect(
     if weights and not parameters:
         raise ValueError("--weights says whose parameters are shown; say --parameters as well")
     model = find(name)
-    network, origin = _with_weights(model, weights) if parameters else (_without_weights(model), "")
+    network, source = _network_with_weights(model, weights) if parameters else (_network_without_weights(model), "")
     image = (model.input.channels, model.input.height, model.input.width)
     part = network if first is None else first_stages(network, first)
-    anatomy = _view(network, part, image, only)
-    numbers = _parameters(part) if parameters else ()
+    summary = _summarize_part(network, part, image, only)
+    statistics = parameter_statistics(part) if parameters else ()
     if as_json:
-        print(json.dumps(_plain(model, image, anatomy, numbers), indent=1))
+        print(json.dumps(_as_json(model, image, summary, statistics), indent=1))
         return
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
-    console.print(_heading(model, image, anatomy, network, first), soft_wrap=True)
+    console = Console() if sys.stdout.isatty() else Console(width=_FILE_WIDTH)
+    console.print(_heading(model, image, summary, network, first), soft_wrap=True)
     if parameters:
-        console.print(f"Values: {origin}.", soft_wrap=True)
-    console.print(_parameter_table(numbers) if parameters else _layer_table(anatomy, flat=only is not None))
+        console.print(f"Values: {source}.", soft_wrap=True)
+    console.print(_parameter_table(statistics) if parameters else _layer_table(summary, flat=only is not None))
 
 
-def _without_weights(model: ZooModel) -> nn.Module:
-    """Shapes and counts need no numbers: on the meta device the largest network is there at once."""
+def _network_without_weights(model: ZooModel) -> nn.Module:
+    """Builds the network on the meta device, which is immediate: shapes and counts need no values."""
     try:
         with torch.device("meta"):
             return model.network().eval()
-    except NotImplementedError:  # torchvision's RegNets read numbers back from tensors while they are built
+    except NotImplementedError:  # torchvision's RegNets read values of tensors in their constructors
         return model.network().to("meta").eval()
 
 
-def _with_weights(model: ZooModel, word: str | None) -> tuple[nn.Module, str]:
-    """The network, and where its parameters come from, for people."""
+def _network_with_weights(model: ZooModel, source: str | None) -> tuple[nn.Module, str]:
+    """Returns the network with weights, and a description of their source."""
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         network = model.network().eval()
-    if word is None and model.bundled is None:
+    if source is None and model.bundled is None:
         return network, "untrained, as the initialisation leaves them with seed 0"
-    _, weights = choose(model, word or BUNDLED)
+    _, weights = select_weights(model, source or BUNDLED)
     network.load_state_dict(weights.state)
     return network, f"trained, {weights.source}" if weights.seed is None else f"untrained, random, seed {weights.seed}"
 
 
-def _view(network: nn.Module, part: nn.Module, image: Shape, only: Kind | None) -> Anatomy:
-    """The part's totals with the layers to be shown, which are described where they grew: in the whole network."""
-    whole, total = dissect(network, image), dissect(part, image)
+def _summarize_part(network: nn.Module, part: nn.Module, image: Shape, only: LayerKind | None) -> ModelSummary:
+    """Returns the totals of the part, and its layers as they are in the whole network: tracing changes classes."""
+    whole, total = summarize(network, image), summarize(part, image)
     shown = convolutions(part).keys() if only else dict(part.named_modules()).keys()
     layers = tuple(layer for layer in whole.layers if layer.name in shown)
-    return Anatomy(layers, total.output, total.parameters, total.multiply_adds)
+    return ModelSummary(layers, total.output, total.parameters, total.multiply_adds)
 
 
-def _parameters(network: nn.Module) -> tuple[Parameter, ...]:
-    return tuple(
-        Parameter(
-            name,
-            tuple(values.shape),
-            values.numel(),
-            values.mean().item(),
-            values.std(correction=0).item(),
-        )
-        for name, values in network.named_parameters()
-    )
+def _as_json(
+    model: ZooModel, image: Shape, summary: ModelSummary, statistics: tuple[ParameterStatistics, ...]
+) -> dict[str, Any]:
+    data = {"name": model.name, "family": model.family, "input": image, **asdict(summary)}
+    return {**data, "named_parameters": [asdict(each) for each in statistics]} if statistics else data
 
 
-def _plain(model: ZooModel, image: Shape, anatomy: Anatomy, numbers: tuple[Parameter, ...]) -> dict[str, Any]:
-    plain = {"name": model.name, "family": model.family, "input": image, **asdict(anatomy)}
-    return {**plain, "named_parameters": [asdict(number) for number in numbers]} if numbers else plain
-
-
-def _heading(model: ZooModel, image: Shape, anatomy: Anatomy, network: nn.Module, first: int | None) -> Text:
-    names = stages(network)
+def _heading(model: ZooModel, image: Shape, summary: ModelSummary, network: nn.Module, first: int | None) -> Text:
+    names = stage_names(network)
     part = f", stages 1 to {first} of {len(names)} (up to {names[first - 1]})" if first else ""
     return Text.assemble(
         (model.name, "bold"),
-        f" ({model.family}, {model.year}){part}: {_shape(image)} in, {_shape(anatomy.output)} out, "
-        f"{anatomy.parameters:,} parameters, {anatomy.multiply_adds:,} multiply-adds",
+        f" ({model.family}, {model.year}){part}: {_shape(image)} in, {_shape(summary.output)} out, "
+        f"{summary.parameters:,} parameters, {summary.multiply_adds:,} multiply-adds",
     )
 
 
-def _layer_table(anatomy: Anatomy, flat: bool) -> Table:
+def _layer_table(summary: ModelSummary, flat: bool) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
     table.add_column("layer", "total", overflow="fold")
-    for column, footer in (("kernel", ""), ("stride", ""), ("output", _shape(anatomy.output))):
+    for column, footer in (("kernel", ""), ("stride", ""), ("output", _shape(summary.output))):
         table.add_column(column, footer, overflow="fold")
-    for column, total in (("parameters", anatomy.parameters), ("multiply-adds", anatomy.multiply_adds)):
+    for column, total in (("parameters", summary.parameters), ("multiply-adds", summary.multiply_adds)):
         table.add_column(column, f"{total:,}", justify="right", no_wrap=True)
-    for layer in anatomy.layers:
+    for layer in summary.layers:
         table.add_row(
             _title(layer, flat),
-            _window(layer.kernel),
-            _window(layer.stride),
+            _size(layer.kernel),
+            _size(layer.stride),
             "\n".join(map(_shape, layer.outputs)) or "not run",
             f"{layer.parameters:,}" if layer.parameters else "",
             f"{layer.multiply_adds:,}" if layer.multiply_adds else "",
@@ -156,12 +136,12 @@ def _layer_table(anatomy: Anatomy, flat: bool) -> Table:
 
 
 def _title(layer: Layer, flat: bool) -> Text:
-    """The name in full, or its last part indented below what contains it; then the class."""
+    """Returns the full name, or its last part indented by depth; then the class."""
     name = layer.name if flat else "  " * layer.depth + layer.name.rpartition(".")[2]
     return Text.assemble(name, " ", (layer.kind, "cyan"))
 
 
-def _parameter_table(parameters: tuple[Parameter, ...]) -> Table:
+def _parameter_table(parameters: tuple[ParameterStatistics, ...]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", show_footer=True)
     table.add_column("parameter", "total", overflow="fold")
     table.add_column("shape", no_wrap=True)
@@ -179,7 +159,7 @@ def _parameter_table(parameters: tuple[Parameter, ...]) -> Table:
     return table
 
 
-def _window(size: tuple[int, int] | None) -> str:
+def _size(size: tuple[int, int] | None) -> str:
     return _shape(size) if size else ""
 
 

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo list`: what there is."""
+"""`linnaeus-zoo list`: lists the models of the zoo."""
 
 import json
 from typing import Annotated, Any
@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from linnaeus.models.registry import ZOO
-from linnaeus.models.weights.choice import FILE, RANDOM, available
+from linnaeus.models.weights.selection import FILE, RANDOM, available_sources
 from linnaeus.models.zoo_model import ZooModel
 
 _COLUMNS = ("name", "family", "year", "input", "parameters", "weights")
@@ -26,7 +26,7 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    """Narrow enough for a terminal of 80 columns: of the weights it names those that mean something."""
+    """Returns a table that fits 80 columns; it lists only the trained weights."""
     table = Table(box=None, padding=(0, 1, 0, 0))
     for key in _COLUMNS:
         table.add_column(key, justify="right" if key in _NUMBERS else "left", no_wrap=True)
@@ -46,11 +46,11 @@ def _describe(model: ZooModel) -> dict[str, Any]:
         "input": f"{spec.channels}x{spec.height}x{spec.width}",
         "classes": model.classes,
         "parameters": _parameters(model),
-        "weights": available(model),
+        "weights": available_sources(model),
     }
 
 
 def _parameters(model: ZooModel) -> int:
-    """Counts on the meta device: the whole zoo holds 1.5 billion numbers, which nobody needs for their count."""
+    """Counts on the meta device: the zoo has 1.5 billion parameters, whose values are not needed for the count."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in model.network().parameters())

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo train`."""
+"""`linnaeus-zoo train`: trains a network and writes weights, record and plot."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from linnaeus.models import training
 from linnaeus.models.registry import find
-from linnaeus.models.training import Course, Epoch, Material, Recipe, TrainingData
+from linnaeus.models.training import DataKind, Epoch, LabeledImages, Recipe, TrainingSetup
 from linnaeus.models.zoo_model import ZooModel
 
 _INTERRUPTED = 130
@@ -28,13 +28,13 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Weights file; default runs/NAME.pt.")] = None,
 ) -> None:
     """Trains a network; writes the weights and, beside them, the record as JSON and a plot of it."""
-    course = training.course_for(name)
+    setup = training.training_setup(name)
     model, target = find(name), _target(out, name)
-    recipe = replace(course.recipe, epochs=epochs or course.recipe.epochs, seed=seed)
-    learning, judging = _load(course, model, data)
+    recipe = replace(setup.recipe, epochs=epochs or setup.recipe.epochs, seed=seed)
+    training_data, test_data = _load(setup, model, data)
     history: list[Epoch] = []
     try:
-        _train_and_save(model, course, recipe, learning, judging, history, target)
+        _train_and_save(model, setup, recipe, training_data, test_data, history, target)
     except KeyboardInterrupt:
         done = f"{len(history)} of {recipe.epochs} epochs"
         typer.echo(f"linnaeus-zoo: interrupted after {done}; nothing was written to {target}", err=True)
@@ -43,7 +43,7 @@ def train(
 
 
 def _target(out: Path | None, name: str) -> Path:
-    """Where the weights go; says before the training, not after it, that they could not go there."""
+    """Returns the path of the weights; checks before the training that they can be written there."""
     target = out or Path("runs") / f"{name}.pt"
     if target.is_dir() or target.suffix in ("", ".json", ".png", ".txt"):
         raise ValueError(f"--out {target} must name a weights file such as runs/{name}.pt")
@@ -53,40 +53,48 @@ def _target(out: Path | None, name: str) -> Path:
     return target
 
 
-def _load(course: Course, model: ZooModel, data: Path) -> tuple[TrainingData, TrainingData]:
-    if course.material is Material.PICTURES:
-        return training.load_pictures(data, model.input)
+def _load(setup: TrainingSetup, model: ZooModel, data: Path) -> tuple[LabeledImages, LabeledImages]:
+    if setup.data is DataKind.IMAGE_FOLDERS:
+        return training.load_image_folders(data, model.input)
     return training.load_mnist(data, train=True), training.load_mnist(data, train=False)
 
 
 def _train_and_save(
     model: ZooModel,
-    course: Course,
+    setup: TrainingSetup,
     recipe: Recipe,
-    learning: TrainingData,
-    judging: TrainingData,
+    training_data: LabeledImages,
+    test_data: LabeledImages,
     history: list[Epoch],
     target: Path,
 ) -> None:
-    with _bar() as bar:
-        task = bar.add_task(model.name, total=recipe.epochs * recipe.steps_an_epoch(len(learning)))
+    with _progress_bar() as bar:
+        task = bar.add_task(model.name, total=recipe.epochs * recipe.steps_per_epoch(len(training_data)))
         network, _ = training.train(
-            model, learning, judging, recipe, _reporter(history, bar), lambda: bar.advance(task), course.build
+            model,
+            training_data,
+            test_data,
+            recipe,
+            _epoch_reporter(history, bar),
+            lambda: bar.advance(task),
+            setup.build,
         )
-    of_folder = course.material is Material.PICTURES
-    kept = training.record(model, recipe, history, "pictures" if of_folder else course.material.value)
-    training.save_run(target, network, kept, history, learning.labels if of_folder else None)
+    from_folders = setup.data is DataKind.IMAGE_FOLDERS
+    record = training.training_record(model, recipe, history, "pictures" if from_folders else setup.data.value)
+    training.save_run(target, network, record, history, training_data.labels if from_folders else None)
 
 
-def _bar() -> Progress:
-    """A bar on a terminal, nothing elsewhere: there the lines by epoch are all."""
+def _progress_bar() -> Progress:
+    """Returns a progress bar, which is shown on a terminal only."""
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"))
     times = (TimeElapsedColumn(), TextColumn("left:"), TimeRemainingColumn())
     return Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _reporter(history: list[Epoch], bar: Progress) -> Callable[[Epoch], None]:
+def _epoch_reporter(history: list[Epoch], bar: Progress) -> Callable[[Epoch], None]:
+    """Returns a callback that appends an epoch to the history and prints its metrics."""
+
     def report(epoch: Epoch) -> None:
         history.append(epoch)
         line = (

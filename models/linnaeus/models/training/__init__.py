@@ -1,28 +1,28 @@
-"""Trains zoo models and keeps the record: digits of MNIST, or a folder of pictures by class.
+"""Trains models of the zoo on MNIST or on folders of images by class.
 
-`data` makes what a network sees of either, `recipe` says how each network is trained, `loop` does it, and `history`
-puts the outcome on the disk. Nothing here prints or reads a command line.
+`datasets` prepares the images, `recipes` has the hyperparameters of each network, `loop` trains, and `run_files` writes
+weights, record and plot. Nothing here prints or parses a command line.
 """
 
-from linnaeus.models.training.data import Digits, PictureFolder, TrainingData, load_mnist, load_pictures
-from linnaeus.models.training.history import record, save_run
-from linnaeus.models.training.loop import AUXILIARY_WEIGHT, Epoch, evaluate, total_loss, train
-from linnaeus.models.training.recipe import Course, Material, Recipe, course_for
+from linnaeus.models.training.datasets import Digits, ImageFiles, LabeledImages, load_image_folders, load_mnist
+from linnaeus.models.training.loop import AUXILIARY_LOSS_WEIGHT, Epoch, evaluate, total_loss, train
+from linnaeus.models.training.recipes import DataKind, Recipe, TrainingSetup, training_setup
+from linnaeus.models.training.run_files import save_run, training_record
 
 __all__ = [
-    "AUXILIARY_WEIGHT",
-    "Course",
+    "AUXILIARY_LOSS_WEIGHT",
+    "TrainingSetup",
     "Digits",
     "Epoch",
-    "Material",
-    "PictureFolder",
+    "DataKind",
+    "ImageFiles",
     "Recipe",
-    "TrainingData",
-    "course_for",
+    "LabeledImages",
+    "training_setup",
     "evaluate",
     "load_mnist",
-    "load_pictures",
-    "record",
+    "load_image_folders",
+    "training_record",
     "save_run",
     "total_loss",
     "train",

@@ -1,4 +1,4 @@
-"""torchvision's weights, downloaded once and kept where torch.hub keeps them."""
+"""Downloads torchvision's weights into the cache of torch.hub."""
 
 import contextlib
 import dataclasses
@@ -11,40 +11,42 @@ from torch.hub import get_dir
 from torchvision.models import WeightsEnum
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.weights.fitting import fit
-from linnaeus.models.zoo_model import TrainedWeights, ZooModel
+from linnaeus.models.weights.state_dict_conversion import convert_state_dict
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 
-def downloaded_weights(
+def download_weights(
     model: ZooModel, classes: int | None = None, progress: bool = True
-) -> tuple[ZooModel, TrainedWeights]:
-    """Downloads torchvision's weights, with a progress bar, or takes them from the cache.
+) -> tuple[ZooModel, ModelWeights]:
+    """Downloads torchvision's weights with a progress bar, or takes them from the cache.
 
     Args:
-        model: whose weights to get.
-        classes: how many classes, if not as many as the model's own.
-        progress: whether to draw the bar on stderr.
+        model: the model whose weights to download.
+        classes: number of classes; the model's own if None.
+        progress: whether to draw the progress bar on stderr.
 
     Returns:
         The model with the input that these weights were trained for, and the weights.
 
     Raises:
-        ValueError: torchvision has none, or they do not fit.
-        OSError: they cannot be downloaded.
+        ValueError: if torchvision has no weights for the model, or they do not fit.
+        OSError: if they cannot be downloaded.
     """
     if model.download is None:
         raise ValueError(
             f"torchvision has no weights to download for {model.name}; say --weights random or --weights FILE"
         )
     published = model.download()
-    state = fit(_download(published, model.name, progress), model, classes or model.classes, str(published))
-    return _with_input_of(published, model), TrainedWeights(state, f"torchvision {published}")
+    state = convert_state_dict(
+        _download(published, model.name, progress), model, classes or model.classes, str(published)
+    )
+    return _with_published_input(published, model), ModelWeights(state, f"torchvision {published}")
 
 
 def _download(published: WeightsEnum, name: str, progress: bool) -> dict[str, torch.Tensor]:
     folder = Path(get_dir()) / "checkpoints"
     try:
-        # stdout is for the folders that are written
+        # stdout is for the paths of what is written
         with contextlib.redirect_stdout(sys.stderr):
             state: dict[str, torch.Tensor] = torch.hub.load_state_dict_from_url(
                 published.url, model_dir=str(folder), map_location="cpu", progress=progress, weights_only=True
@@ -58,8 +60,8 @@ def _download(published: WeightsEnum, name: str, progress: bool) -> dict[str, to
     return state
 
 
-def _with_input_of(published: WeightsEnum, model: ZooModel) -> ZooModel:
-    """Newer weights were trained for another resizing than older ones of the same network."""
+def _with_published_input(published: WeightsEnum, model: ZooModel) -> ZooModel:
+    """Returns the model with the input of these weights: weights of one network differ in the resizing they need."""
     preset = published.transforms()
     side = preset.crop_size[0]
     spec = InputSpec(model.input.channels, side, side, preset.resize_size[0], preset.interpolation.value)

@@ -11,7 +11,7 @@ from PIL import Image, ImageFile
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
 
 
-def mend_transparency(image: ImageFile.ImageFile) -> None:
+def fix_transparency(image: ImageFile.ImageFile) -> None:
     """Brings a PNG's transparent colour to 8 bits, as Pillow does with the samples, but not with that colour.
 
     Must be called after the header is read and before the pixels are: only then is the file's sample format known.
@@ -26,7 +26,7 @@ def mend_transparency(image: ImageFile.ImageFile) -> None:
         image.info["transparency"] = colour * _GREY_STEPS[sample_format]
 
 
-def recolour(image: Image.Image, mode: str) -> Image.Image:
+def convert_colour(image: Image.Image, mode: str) -> Image.Image:
     """Returns the picture in `mode`, L or RGB, laid over white where it is not opaque; itself, if it is so already."""
     if image.mode.startswith("I;16"):
         image = _eight_bit_grey(image)

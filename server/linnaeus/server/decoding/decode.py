@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import Image, WebPImagePlugin  # noqa: F401
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.colour import mend_transparency
+from linnaeus.server.decoding.colour import fix_transparency
 from linnaeus.server.decoding.exif_orientation import UPRIGHT
 from linnaeus.server.decoding.image_formats import ENCODED_FIELD, Container, open_container
-from linnaeus.server.decoding.resize_crop import fit
+from linnaeus.server.decoding.resize_crop import resize_and_crop
 from linnaeus.server.errors import InvalidImage
 from linnaeus.server.requests.picture import Picture, PreparedPixels, RawPixels
 
@@ -33,7 +33,7 @@ _RAW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 # Pillow does not promise what it raises on malicious bytes; these are its parsers' own errors and what Python raises
 # when they trust a number too much.
-_DAMAGE = (
+_DECODE_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -69,11 +69,11 @@ def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.ui
     if isinstance(image, PreparedPixels):
         return _rearrange(image, spec)
     if isinstance(image, RawPixels):
-        return fit(_wrap(image, max_pixels), UPRIGHT, spec)
+        return resize_and_crop(_wrap(image, max_pixels), UPRIGHT, spec)
     container = open_container(image.data)
     try:
-        return fit(_open(container, max_pixels), container.orientation, spec)
-    except _DAMAGE as error:
+        return resize_and_crop(_open(container, max_pixels), container.orientation, spec)
+    except _DECODE_ERRORS as error:
         raise InvalidImage(
             ENCODED_FIELD,
             f"the {container.format} file ({len(image.data)} bytes) is damaged, cut short or of an unsupported kind: "
@@ -81,7 +81,7 @@ def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.ui
         ) from error
 
 
-def as_they_are(image: Picture, spec: InputSpec) -> NDArray[numpy.uint8] | None:
+def model_input_view(image: Picture, spec: InputSpec) -> NDArray[numpy.uint8] | None:
     """The picture as the model sees it, if its bytes are that already; costs next to nothing.
 
     Returns:
@@ -123,7 +123,7 @@ def _open(container: Container, max_pixels: int) -> Image.Image:
     if image.tile and image.tile[0][0] == "bmp_rle":
         # Pillow unpacks these in Python, byte by byte: a kilobyte that claims 50 megapixels takes seconds.
         raise InvalidImage(ENCODED_FIELD, "the BMP file is run-length compressed: save it uncompressed, or as PNG")
-    mend_transparency(image)
+    fix_transparency(image)
     return image
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding.byte_resize import has_kernels, resize
-from linnaeus.server.decoding.colour import recolour
+from linnaeus.server.decoding.colour import convert_colour
 from linnaeus.server.decoding.exif_orientation import UPRIGHT, mirrors_x, mirrors_y, swaps_axes, turn_upright
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -55,7 +55,7 @@ class _Axis:
         return self.source >= 2 * _REDUCING_GAP * self.resized
 
 
-def fit(image: Image.Image, orientation: int, spec: InputSpec) -> NDArray[numpy.uint8]:
+def resize_and_crop(image: Image.Image, orientation: int, spec: InputSpec) -> NDArray[numpy.uint8]:
     """Returns the picture as the model sees it, uint8 [H, W, C], C-contiguous and writable; see `decode`.
 
     Works on the axes as stored and turns the small result, so that a photograph held upright costs no more. Columns
@@ -72,9 +72,9 @@ def fit(image: Image.Image, orientation: int, spec: InputSpec) -> NDArray[numpy.
     source = _draft(image, resized)
     x = _Axis(source[0], resized[0], _start(resized[0], cut[0], mirrors_x(orientation)), cut[0])
     y = _Axis(source[1], resized[1], _start(resized[1], cut[1], mirrors_y(orientation)), cut[1])
-    plain = recolour(image, "L" if spec.channels == 1 else "RGB")
+    plain = convert_colour(image, "L" if spec.channels == 1 else "RGB")
     resample = _with_torch if _suits_torch(x, y) else _with_pillow
-    return _turn(resample(plain, x, y, spec), orientation)
+    return _apply_orientation(resample(plain, x, y, spec), orientation)
 
 
 def _draft(image: Image.Image, resized: list[int]) -> tuple[float, float]:
@@ -120,7 +120,7 @@ def _with_pillow(plain: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDA
     return numpy.array(small).reshape(y.cut, x.cut, spec.channels)
 
 
-def _turn(small: NDArray[numpy.uint8], orientation: int) -> NDArray[numpy.uint8]:
+def _apply_orientation(small: NDArray[numpy.uint8], orientation: int) -> NDArray[numpy.uint8]:
     """Turns the stored pixels upright. Pillow is twice as quick at it as numpy, which knows nothing of pixels."""
     if orientation == UPRIGHT:
         return small

@@ -9,11 +9,11 @@ from linnaeus.server.requests.refusals import (
     no_device,
     too_late_to_admit,
 )
-from linnaeus.server.requests.request import Request, Work, WorkTicket
+from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket
 from linnaeus.server.scheduling import BatchQueue, LaneClosed, NoDevice, QueueClosed, QueueFull, TooLate
 
 
-def admit(queue: BatchQueue[Work], entry: Entry, request: Request, work: Work) -> WorkTicket:
+def admit(queue: BatchQueue[RequestPayload], entry: Entry, request: Request, payload: RequestPayload) -> RequestTicket:
     """Reserves a place for an image, before any work is done.
 
     Raises:
@@ -24,12 +24,12 @@ def admit(queue: BatchQueue[Work], entry: Entry, request: Request, work: Work) -
     try:
         return queue.admit(
             entry.lane,
-            work,
+            payload,
             request.deadline,
             request.priority,
             _size(request.image),
             request.caller,
-            is_decoded=work.pixels is not None,
+            is_decoded=payload.pixels is not None,
         )
     except QueueFull as full:
         message = f"model {entry.name} has {full.held} images waiting, as many as it may; try again later"

@@ -9,11 +9,11 @@ from linnaeus.server.requests.request import Request
 
 # The answers of many travel together, once the last image has ended. One that ended at the caller's deadline itself
 # would take the others' answers with it, so all end earlier: by a share of their time, which is never long.
-_TRAVEL_SHARE = 0.1
-_LONGEST_TRAVEL_SECONDS = 0.05
+_RESPONSE_SHARE = 0.1
+_LONGEST_RESPONSE_SECONDS = 0.05
 
 
-class Awaited:
+class OutcomeCollector:
     """The outcomes of many images, each at its place, that one caller waits for."""
 
     def __init__(self, count: int) -> None:
@@ -21,21 +21,21 @@ class Awaited:
         self._missing = count
         self._complete = asyncio.get_running_loop().create_future()
 
-    def settled(self, place: int, outcome: Outcome) -> None:
+    def set(self, place: int, outcome: Outcome) -> None:
         """An image has its outcome."""
         self._outcomes[place] = outcome
         self._missing -= 1
         if not self._missing and not self._complete.done():
             self._complete.set_result(None)
 
-    async def all(self) -> list[Outcome]:
+    async def wait(self) -> list[Outcome]:
         """Waits for the last one; returns at once if none is missing."""
         if self._missing:
             await self._complete
         return [outcome for outcome in self._outcomes if outcome is not None]
 
 
-def with_time_to_travel(requests: Sequence[Request], now: float) -> list[Request]:
+def with_response_margin(requests: Sequence[Request], now: float) -> list[Request]:
     """The same requests, whose deadlines leave time for the answer of all."""
     return [
         request if request.deadline is None else request._replace(deadline=_before(request.deadline, now))
@@ -43,7 +43,7 @@ def with_time_to_travel(requests: Sequence[Request], now: float) -> list[Request
     ]
 
 
-def raise_if_all_may_come_back(outcomes: Sequence[Outcome]) -> None:
+def raise_if_all_retryable(outcomes: Sequence[Outcome]) -> None:
     """Refuses a whole call of which no image was taken in, so that it is tried again as one.
 
     Raises:
@@ -56,4 +56,4 @@ def raise_if_all_may_come_back(outcomes: Sequence[Outcome]) -> None:
 
 
 def _before(deadline: float, now: float) -> float:
-    return deadline - min(max(deadline - now, 0.0) * _TRAVEL_SHARE, _LONGEST_TRAVEL_SECONDS)
+    return deadline - min(max(deadline - now, 0.0) * _RESPONSE_SHARE, _LONGEST_RESPONSE_SECONDS)

@@ -1,4 +1,4 @@
-"""One image under way, from the moment it is asked for until somebody is told its outcome.
+"""The state of one request, from its arrival until its outcome is delivered.
 
 It must not know who begins and ends it, nor how: see `in_flight`.
 """
@@ -8,44 +8,44 @@ from typing import TypeAlias
 
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Entry
-from linnaeus.server.requests.request import Classification, Ranked, Request, WorkTicket
+from linnaeus.server.requests.request import Classification, Request, RequestTicket, TimedRanking
 from linnaeus.server.runtime.model import Model
 
 # What became of one image among many.
 Outcome: TypeAlias = Classification | RequestError
 # Told once, perhaps before the image's `begin` returns; must not raise.
-Settled: TypeAlias = Callable[[Outcome], None]
+OutcomeCallback: TypeAlias = Callable[[Outcome], None]
 
 
-class Flight:
-    """One image under way, which its work takes for the future of its answer.
+class RequestState:
+    """One request in flight; implements `ResultFuture` for the payload of its ticket.
 
     Invariants:
-        1. `settled` is told once; never if the caller leaves.
+        1. `on_outcome` is told once; never if the caller cancels.
         2. Whatever comes after the end is ignored.
 
     Attributes:
         number: counts the engine's requests.
         request: what was asked for.
-        came_at: when, by the engine's clock.
-        settled: whom to tell.
-        is_over: whether it has its outcome, or its caller left.
+        arrived_at: when, by the engine's clock.
+        on_outcome: whom to tell.
+        is_done: whether it has its outcome, or its caller left.
         entry, model, ticket: once it is admitted.
-        call_off: ends the wait for its deadline.
-        mark: what the follower wants back at the end; None if it is not followed.
+        cancel_timer: ends the wait for its deadline.
+        record_context: what the record handler gets back at the end; None if the request is not sampled.
     """
 
     __slots__ = (
-        "_land",
-        "call_off",
-        "came_at",
+        "_complete",
+        "cancel_timer",
+        "arrived_at",
         "entry",
-        "is_over",
-        "mark",
+        "is_done",
+        "record_context",
         "model",
         "number",
         "request",
-        "settled",
+        "on_outcome",
         "ticket",
     )
 
@@ -53,30 +53,30 @@ class Flight:
         self,
         number: int,
         request: Request,
-        came_at: float,
-        settled: Settled,
-        land: Callable[["Flight", Ranked | RequestError], None],
+        arrived_at: float,
+        on_outcome: OutcomeCallback,
+        complete: Callable[["RequestState", TimedRanking | RequestError], None],
     ) -> None:
         self.number = number
         self.request = request
-        self.came_at = came_at
-        self.settled = settled
-        self.is_over = False
+        self.arrived_at = arrived_at
+        self.on_outcome = on_outcome
+        self.is_done = False
         self.entry: Entry | None = None
         self.model: Model | None = None
-        self.ticket: WorkTicket | None = None
-        self.call_off: Callable[[], None] | None = None
-        self.mark: object | None = None
-        self._land = land
+        self.ticket: RequestTicket | None = None
+        self.cancel_timer: Callable[[], None] | None = None
+        self.record_context: object | None = None
+        self._complete = complete
 
     def done(self) -> bool:
         """Whether it is over."""
-        return self.is_over
+        return self.is_done
 
-    def set_result(self, ranked: Ranked, /) -> None:
+    def set_result(self, ranked: TimedRanking, /) -> None:
         """Ends it with an answer."""
-        self._land(self, ranked)
+        self._complete(self, ranked)
 
     def set_exception(self, error: RequestError, /) -> None:
         """Ends it without one."""
-        self._land(self, error)
+        self._complete(self, error)

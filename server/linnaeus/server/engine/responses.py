@@ -3,54 +3,56 @@
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Entry
 from linnaeus.server.requests.request import (
-    Answer,
     Classification,
     ItemOutcome,
-    Ranked,
-    RequestReport,
-    WorkTicket,
+    RequestTicket,
+    RequestTimings,
+    ResultFuture,
+    TimedRanking,
 )
 from linnaeus.server.runtime.model import Model, Ranking
 
 
-def settle(answer: Answer, result: Ranked | RequestError) -> None:
+def complete(future: ResultFuture, result: TimedRanking | RequestError) -> None:
     """Gives the waiting caller its result, unless it has left."""
-    if answer.done():
+    if future.done():
         return
     if isinstance(result, RequestError):
-        answer.set_exception(result)
+        future.set_exception(result)
     else:
-        answer.set_result(result)
+        future.set_result(result)
 
 
-def ranked(item: ItemOutcome, ranking: Ranking) -> Ranked:
+def timed_ranking(item: ItemOutcome, ranking: Ranking) -> TimedRanking:
     """Says how long an image that was run had to wait; waiting for a decoder and for the device count together."""
     ticket, decode_seconds = item.ticket, item.ticket.payload.decode_seconds
     waited = ticket.taken_at - ticket.admitted_at - decode_seconds
-    return Ranked(ranking, item.batch_size, decode_seconds, waited, item.inference_seconds)
+    return TimedRanking(ranking, item.batch_size, decode_seconds, waited, item.inference_seconds)
 
 
-def report(ticket: WorkTicket, ranked: Ranked, finished_at: float, now: float) -> RequestReport:
+def request_timings(
+    ticket: RequestTicket, timed_ranking: TimedRanking, finished_at: float, now: float
+) -> RequestTimings:
     """What the metrics learn of one answered image; `now` and `finished_at` are the engine clock's times."""
-    return RequestReport(
-        decode_seconds=ranked.decode_seconds,
-        queue_seconds=ranked.queue_seconds,
-        inference_seconds=ranked.inference_seconds,
+    return RequestTimings(
+        decode_seconds=timed_ranking.decode_seconds,
+        queue_seconds=timed_ranking.queue_seconds,
+        inference_seconds=timed_ranking.inference_seconds,
         respond_seconds=now - finished_at,
         total_seconds=now - ticket.admitted_at,
         prediction_error_seconds=now - ticket.predicted_at,
     )
 
 
-def classification(entry: Entry, model: Model, ranked: Ranked) -> Classification:
+def classification(entry: Entry, model: Model, timed_ranking: TimedRanking) -> Classification:
     """Gives the ranking its labels."""
     return Classification(
-        ranked.ranking,
+        timed_ranking.ranking,
         model.labels,
         entry.name,
         entry.version,
-        ranked.batch_size,
-        ranked.decode_seconds,
-        ranked.queue_seconds,
-        ranked.inference_seconds,
+        timed_ranking.batch_size,
+        timed_ranking.decode_seconds,
+        timed_ranking.queue_seconds,
+        timed_ranking.inference_seconds,
     )

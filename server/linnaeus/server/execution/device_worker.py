@@ -1,4 +1,4 @@
-"""A stream of batches on a device: it pulls them, runs them and hands the outcomes back.
+"""A worker of batches on a device: it pulls them, runs them and hands the outcomes back.
 
 It must not know who waits for the answers, nor how they are spoken of on the wire.
 """
@@ -11,58 +11,67 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from linnaeus.server.errors import InternalFailure, RequestError
-from linnaeus.server.process.thread_priority import step_back
-from linnaeus.server.requests.lane import Lane
-from linnaeus.server.requests.refusals import too_late
-from linnaeus.server.requests.request import BatchOutcome, ItemOutcome, Work, WorkBatch, WorkTicket, lane_of
+from linnaeus.server.execution.failed_batch import FailedBatch, late_outcome, log_failure, model_label
+from linnaeus.server.process.thread_priority import lower_priority
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.request import (
+    BatchOutcome,
+    ItemOutcome,
+    RequestBatch,
+    RequestPayload,
+    RequestTicket,
+    lane_key_of,
+)
 from linnaeus.server.runtime.model import Model, OutOfMemory, Ranking
-from linnaeus.server.scheduling import BatchQueue, Stage
+from linnaeus.server.scheduling import BatchQueue
 
 logger = logging.getLogger(__name__)
 
 
-class Host(Protocol):
-    """What a stream asks of those around it; called from the stream's thread, must not block."""
+class WorkerContext(Protocol):
+    """What a worker asks of those around it; called from the worker's thread, must not block."""
 
-    def model(self, lane: Lane) -> Model:
-        """The lane's model on the stream's device."""
+    def model(self, lane: LaneKey) -> Model:
+        """The lane's model on the worker's device."""
 
-    def share_cores(self, batch: WorkBatch) -> None:
+    def share_cores(self, batch: RequestBatch) -> None:
         """A batch is about to run."""
 
-    def began(self, batch: WorkBatch) -> None:
+    def batch_started(self, batch: RequestBatch) -> None:
         """A batch was taken."""
 
-    def hand_back(self, batch: WorkBatch, outcome: BatchOutcome) -> None:
+    def batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
         """A batch is done with."""
 
-    def is_lost(self, batch: WorkBatch, failed: bool) -> bool:
+    def must_remove_device(self, batch: RequestBatch, failed: bool) -> bool:
         """Whether the device is beyond help, now that a batch went through or `failed` altogether."""
 
-    def lose(self, batch: WorkBatch) -> None:
+    def remove_device(self, batch: RequestBatch) -> None:
         """The device is to be taken out; the batch waits for another."""
 
 
-class DeviceStream:
+class DeviceWorker:
     """Runs batches, one at a time, until the queue is closed and empty or the device is lost.
 
     It has a thread of its own, or runs what waits on the thread of whoever asks. Several of them may share a device.
 
     Contract: every ticket that the queue hands out comes back in exactly one outcome, or goes back to the queue because
     the device is lost. A run that raises is logged, then its images are tried again one by one, so that only a guilty
-    one fails; one that needs more memory than there is, in halves. The stream goes on.
+    one fails; one that needs more memory than there is, in halves. The worker goes on.
 
     Args:
-        device: whose stream it is.
+        device: whose worker it is.
         queue: where batches come from.
-        host: whom it asks.
+        context: whom it asks.
         clock: the queue's clock.
     """
 
-    def __init__(self, device: str, queue: BatchQueue[Work], host: Host, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, device: str, queue: BatchQueue[RequestPayload], context: WorkerContext, clock: Callable[[], float]
+    ) -> None:
         self._device = device
         self._queue = queue
-        self._host = host
+        self._context = context
         self._clock = clock
 
     def start(self, loop: asyncio.AbstractEventLoop) -> "asyncio.Future[None]":
@@ -71,51 +80,51 @@ class DeviceStream:
         threading.Thread(target=self._pull, args=(loop, ended), name=f"linnaeus-{self._device}", daemon=True).start()
         return ended
 
-    def run_what_waits(self) -> bool:
+    def run_pending(self) -> bool:
         """Runs what the queue has for the device now, on the calling thread; returns whether there was anything."""
         batch = first = self._queue.take_nowait(self._device)
-        while batch is not None and (learn := self._serve(batch)) is not None:
+        while batch is not None and (learn := self._process(batch)) is not None:
             batch = self._queue.take_nowait(self._device, batch, learn)
         return first is not None
 
     def _pull(self, loop: asyncio.AbstractEventLoop, ended: "asyncio.Future[None]") -> None:
-        step_back()
+        lower_priority()
         batch = self._queue.take(self._device)
-        while batch is not None and (learn := self._serve(batch)) is not None:
+        while batch is not None and (learn := self._process(batch)) is not None:
             batch = self._queue.take(self._device, batch, learn)
         loop.call_soon_threadsafe(ended.set_result, None)
 
-    def _serve(self, batch: WorkBatch) -> bool | None:
+    def _process(self, batch: RequestBatch) -> bool | None:
         """Runs a batch and hands it back.
 
         Returns:
             Whether the time it took tells of the next ones; None if the device is lost.
         """
-        self._host.began(batch)
+        self._context.batch_started(batch)
         started = self._clock()
         ran = self._execute(batch)
         failures = sum(isinstance(item.result, InternalFailure) for item in ran)
         went_through = any(isinstance(item.result, Ranking) for item in ran)
-        if ran and self._host.is_lost(batch, failed=failures > 0 and not went_through):
-            self._host.hand_back(batch, self._outcome(batch, started, []))
-            self._host.lose(batch)
+        if ran and self._context.must_remove_device(batch, failed=failures > 0 and not went_through):
+            self._context.batch_finished(batch, self._outcome(batch, started, []))
+            self._context.remove_device(batch)
             return None
-        self._host.hand_back(batch, self._outcome(batch, started, ran))
+        self._context.batch_finished(batch, self._outcome(batch, started, ran))
         return not failures and all(item.batch_size == len(batch.tickets) for item in ran)
 
-    def _execute(self, batch: WorkBatch) -> list[ItemOutcome]:
+    def _execute(self, batch: RequestBatch) -> list[ItemOutcome]:
         if not batch.tickets:
             return []
-        self._host.share_cores(batch)
-        return self._run(self._host.model(lane_of(batch)), batch.tickets)
+        self._context.share_cores(batch)
+        return self._run(self._context.model(lane_key_of(batch)), batch.tickets)
 
-    def _outcome(self, batch: WorkBatch, started: float, ran: list[ItemOutcome]) -> BatchOutcome:
-        late = [self._late(ticket) for ticket in batch.late]
+    def _outcome(self, batch: RequestBatch, started: float, ran: list[ItemOutcome]) -> BatchOutcome:
+        late = [late_outcome(ticket, self._clock()) for ticket in batch.late]
         finished = self._clock()
         seconds = finished - started if ran else 0.0
-        return BatchOutcome(lane_of(batch), self._device, len(ran), seconds, late + ran, finished)
+        return BatchOutcome(lane_key_of(batch), self._device, len(ran), seconds, late + ran, finished)
 
-    def _run(self, model: Model, tickets: Sequence[WorkTicket], halves: bool = True) -> list[ItemOutcome]:
+    def _run(self, model: Model, tickets: Sequence[RequestTicket], halves: bool = True) -> list[ItemOutcome]:
         """Runs the tickets together; if that fails, in smaller parts.
 
         Args:
@@ -123,62 +132,21 @@ class DeviceStream:
             tickets: at least one.
             halves: whether tickets that do not fit into memory may be tried once more in halves.
         """
-        works = [ticket.payload for ticket in tickets]
+        payloads = [ticket.payload for ticket in tickets]
         started = self._clock()
         try:
-            rankings = model.run([work.content for work in works], max(work.top_k for work in works))
+            rankings = model.run([payload.content for payload in payloads], max(payload.top_k for payload in payloads))
             pairs = list(zip(tickets, rankings, strict=True))
         except Exception as error:  # the boundary: whatever a model raises must not end the thread
-            reference = _log_failure(model, tickets, error)
-            smaller = self._out_of_memory if isinstance(error, OutOfMemory) else self._failed
+            failed = FailedBatch(self._run, model, tickets, log_failure(model, tickets, error), self._clock)
+            rerun = failed.run_halves if isinstance(error, OutOfMemory) else failed.run_one_by_one
         else:
             seconds = self._clock() - started
             return [
                 ItemOutcome(ticket, _checked(model, ranking, ticket.payload.top_k), len(tickets), seconds)
                 for ticket, ranking in pairs
             ]
-        return smaller(model, tickets, reference, halves)  # out here the failed run's memory is free again
-
-    def _failed(self, model: Model, tickets: Sequence[WorkTicket], reference: str, halves: bool) -> list[ItemOutcome]:
-        if len(tickets) == 1:
-            message = f"model {_called(model)} failed on this image; the server's log has the cause under {reference}"
-            return [ItemOutcome(tickets[0], InternalFailure(message, reference), 1, 0.0)]
-        return [outcome for ticket in tickets for outcome in self._retry(model, [ticket], halves)]
-
-    def _out_of_memory(
-        self, model: Model, tickets: Sequence[WorkTicket], reference: str, halves: bool
-    ) -> list[ItemOutcome]:
-        middle = (len(tickets) + 1) // 2
-        if halves and middle < len(tickets):
-            parts = tickets[:middle], tickets[middle:]
-            return [outcome for part in parts for outcome in self._retry(model, part, halves=False)]
-        message = f"the device has too little memory left for model {_called(model)} (log reference {reference})"
-        return [ItemOutcome(ticket, InternalFailure(message, reference), 1, 0.0) for ticket in tickets]
-
-    def _retry(self, model: Model, tickets: Sequence[WorkTicket], halves: bool) -> list[ItemOutcome]:
-        """Runs those again that somebody still waits for, and that are not late by now."""
-        now = self._clock()
-        gone = [ticket for ticket in tickets if ticket.stage is Stage.GONE]
-        late = [ticket for ticket in tickets if ticket not in gone and not ticket.before(now)]
-        rest = [ticket for ticket in tickets if ticket not in gone and ticket not in late]
-        ended = [ItemOutcome(ticket, _GONE, 1, 0.0) for ticket in gone] + [self._late(ticket) for ticket in late]
-        return ended + (self._run(model, rest, halves) if rest else [])
-
-    def _late(self, ticket: WorkTicket) -> ItemOutcome:
-        return ItemOutcome(ticket, too_late(ticket, self._clock(), "waited for the device"), 0, 0.0)
-
-
-_GONE = RequestError("the caller left")
-
-
-def _log_failure(model: Model, tickets: Sequence[WorkTicket], error: Exception) -> str:
-    reference = uuid.uuid4().hex[:12]
-    logger.error("model %s failed on a batch of %d [%s]", _called(model), len(tickets), reference, exc_info=error)
-    return reference
-
-
-def _called(model: Model) -> str:
-    return f"{model.manifest.name}/{model.manifest.version}"
+        return rerun(halves)  # out here the memory of the failed run is free again
 
 
 def _checked(model: Model, ranking: Ranking, top_k: int) -> Ranking | RequestError:
@@ -186,7 +154,7 @@ def _checked(model: Model, ranking: Ranking, top_k: int) -> Ranking | RequestErr
     if ranking.is_finite:
         return Ranking(ranking.indices[:top_k], ranking.probabilities[:top_k])
     reference = uuid.uuid4().hex[:12]
-    logger.error("model %s gave probabilities that are no numbers [%s]", _called(model), reference)
+    logger.error("model %s gave probabilities that are no numbers [%s]", model_label(model), reference)
     return InternalFailure(
-        f"model {_called(model)} gave no numbers for this image (log reference {reference})", reference
+        f"model {model_label(model)} gave no numbers for this image (log reference {reference})", reference
     )

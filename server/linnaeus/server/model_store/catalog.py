@@ -9,15 +9,15 @@ from enum import Enum
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.specialization import Specialisation as Specialisation
+from linnaeus.server.runtime.specialisation import Specialisation as Specialisation
 
 _RETRY_SECONDS = 1.0
 _MOST_DIGITS = 18
 
 
-class State(Enum):
+class ModelState(Enum):
     """Where a model version stands."""
 
     LOADING = "loading"
@@ -45,7 +45,7 @@ class Entry:
 
     name: str
     version: int
-    state: State
+    state: ModelState
     reason: str = ""
     generation: int = 0
     model: Model | None = None
@@ -56,9 +56,9 @@ class Entry:
     specialisations: tuple[Specialisation, ...] = ()
 
     @property
-    def lane(self) -> Lane:
+    def lane(self) -> LaneKey:
         """Its key in the batch queue."""
-        return Lane(self.name, self.version, self.generation)
+        return LaneKey(self.name, self.version, self.generation)
 
     @property
     def manifest(self) -> Manifest | None:
@@ -89,13 +89,13 @@ class _Versions:
     def chosen(self) -> Entry:
         """What answers a request that names no version: the default if it is ready, else the highest that is."""
         named = self.entries.get(self.named(self.default)) if self.default else None
-        if named is not None and named.state is State.READY:
+        if named is not None and named.state is ModelState.READY:
             return named
         return max(self.entries.values(), key=_precedence)
 
 
 # Of several versions none of which is ready, the one that may soon be answers; then the one that says what is wrong.
-_PRECEDENCE = (State.UNLOADED, State.DRAINING, State.FAILED, State.LOADING, State.READY)
+_PRECEDENCE = (ModelState.UNLOADED, ModelState.DRAINING, ModelState.FAILED, ModelState.LOADING, ModelState.READY)
 
 
 def _precedence(entry: Entry) -> tuple[int, int]:
@@ -147,7 +147,7 @@ class Catalog:
     def is_default(self, entry: Entry) -> bool:
         """Whether it answers requests that name no version."""
         default = self._defaults.get(entry.name)
-        return default is not None and (default.version, default.state) == (entry.version, State.READY)
+        return default is not None and (default.version, default.state) == (entry.version, ModelState.READY)
 
     def knows(self, name: str) -> bool:
         """Whether any version has that name."""
@@ -182,14 +182,14 @@ class Catalog:
             InvalidArgument: see `find`.
         """
         entry = self.find(name, version)
-        if entry.state is State.READY and entry.model is not None:
+        if entry.state is ModelState.READY and entry.model is not None:
             return entry, entry.model
         called = f"{entry.name}/{entry.version}"
-        if entry.state is State.LOADING:
+        if entry.state is ModelState.LOADING:
             raise Unavailable(f"model {called} is loading; try again soon", _RETRY_SECONDS)
-        if entry.state is State.DRAINING:
+        if entry.state is ModelState.DRAINING:
             raise Unavailable(f"model {called} is being unloaded; ask for another version", _RETRY_SECONDS)
-        if entry.state is State.FAILED:
+        if entry.state is ModelState.FAILED:
             raise ModelNotFound(called, f"model {called} is not served, for it was refused at load: {entry.reason}")
         raise ModelNotFound(called, f"model {called} is not loaded: {entry.reason}")
 
@@ -198,7 +198,7 @@ class Catalog:
         self._defaults[name] = versions.chosen()
 
     def _only_name(self) -> str:
-        loaded = [name for name, default in self._defaults.items() if default.state is not State.UNLOADED]
+        loaded = [name for name, default in self._defaults.items() if default.state is not ModelState.UNLOADED]
         if len(loaded) != 1:
             raise InvalidArgument("model", f"model is empty, but must be one of: {self._names()}")
         return loaded[0]

@@ -16,7 +16,7 @@ from linnaeus.models.manifest import ManifestError, read_manifest
 from linnaeus.server.config.model_settings import CONFIG_FILE, ModelSettings
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store.repository import VersionFolder
-from linnaeus.server.process.thread_priority import step_back
+from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.runtime.device import CoreShare, release_freed_memory, resolve_devices
 from linnaeus.server.runtime.model import Model, load_model
 from linnaeus.server.scheduling import LaneLimits, LatencyTable
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Beside:
+class LoadContext:
     """What a version is loaded beside.
 
     Attributes:
@@ -41,7 +41,7 @@ class Beside:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedVersion:
     """A version on its devices, checked and warm.
 
     Attributes:
@@ -72,7 +72,7 @@ class Loader:
         self._clock = clock
         self._one_at_a_time = asyncio.Lock()
 
-    async def load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
+    async def load(self, folder: VersionFolder, chosen: ModelSettings, context: LoadContext) -> LoadedVersion:
         """Loads, checks and warms up a version on each of its devices.
 
         Raises:
@@ -81,22 +81,28 @@ class Loader:
         async with self._one_at_a_time:
             # A new thread each time: one that has stepped back cannot step forth again.
             thread = ThreadPoolExecutor(1, "linnaeus-load")
+            # Handed over in a list, not as the thread's result: a thread of low priority may sleep for seconds after
+            # it set its result, and would keep the models in memory until then.
+            loaded: list[LoadedVersion] = []
             try:
-                return await asyncio.get_running_loop().run_in_executor(thread, self._load, folder, chosen, beside)
+                await asyncio.get_running_loop().run_in_executor(
+                    thread, lambda: loaded.append(self._load(folder, chosen, context))
+                )
             finally:
                 thread.shutdown(wait=False)
+            return loaded.pop()
 
     async def release(self, models: list[Model]) -> None:
         """Takes models that nothing runs any more, ends their threads, and returns their memory."""
         await asyncio.to_thread(_release, models)
 
-    def _load(self, folder: VersionFolder, chosen: ModelSettings, beside: Beside) -> Loaded:
+    def _load(self, folder: VersionFolder, chosen: ModelSettings, context: LoadContext) -> LoadedVersion:
         started = self._clock()
         try:
             devices = {device: CoreShare(device, self._threads) for device in devices_of(chosen)}
-            is_same = bool(beside.old_sha256) and _digest(folder) == beside.old_sha256
-            size = chosen.max_batch_size or (beside.old_batch_size if is_same else 0)
-            models = load_on_each(folder, devices, size, beside.busy, chosen.cuda_graphs, chosen.precision)
+            is_same = bool(context.old_sha256) and _digest(folder) == context.old_sha256
+            size = chosen.max_batch_size or (context.old_batch_size if is_same else 0)
+            models = load_on_each(folder, devices, size, context.busy, chosen.cuda_graphs, chosen.precision)
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
         except Exception as error:  # the boundary: whatever a file makes torch raise must not end the control
@@ -104,7 +110,7 @@ class Loader:
             logger.error("loading %s/%d failed [%s]", folder.model, folder.version, reference, exc_info=error)
             kind = type(error).__name__
             raise ModelRefused(f"loading it failed with {kind} (log reference {reference})") from None
-        return Loaded(folder, chosen, tuple(models), self._clock() - started, is_same)
+        return LoadedVersion(folder, chosen, tuple(models), self._clock() - started, is_same)
 
 
 def devices_of(chosen: ModelSettings) -> list[Any]:
@@ -152,7 +158,7 @@ def load_on_each(
             clock = cores.take_one() if busy else cores.take_all()
             # What a GPU is given its orders by starts here, and steps back as whatever else computes, now or later.
             steps_back = (busy or device.type == "cuda") and not stepped_back
-            before_warm_up = step_back if steps_back else _nothing
+            before_warm_up = lower_priority if steps_back else _no_op
             models.append(
                 load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs, precision)
             )
@@ -163,7 +169,7 @@ def load_on_each(
     return models
 
 
-def lane_of(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
+def lane_parameters(models: Sequence[Model], chosen: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
     """What the queue is to know of a version: its limits, and how long its batches take on each device."""
     limits = LaneLimits(
         max_batch_size=min(model.max_batch_size for model in models),
@@ -185,10 +191,10 @@ def _give_one_core_to_short_runs(model: Model, cores: CoreShare, busy: bool) -> 
     alone = model.warm_up(False, cores.take_short(busy))
     if cores.are_short(alone[-1].seconds):
         model.is_short, model.timings = True, alone
-        model.is_brief = cores.is_brief(alone[0].seconds)
+        model.runs_inline = cores.runs_inline(alone[0].seconds)
 
 
-def log_ready(loaded: Loaded) -> None:
+def log_ready(loaded: LoadedVersion) -> None:
     """Says that a version is served, and how fast it is."""
     folder = loaded.folder
     for model in loaded.models:
@@ -204,7 +210,7 @@ def log_ready(loaded: Loaded) -> None:
         )
 
 
-def _nothing() -> None:
+def _no_op() -> None:
     """There is nobody to give way to, or it was done."""
 
 

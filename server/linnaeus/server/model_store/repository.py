@@ -19,7 +19,7 @@ _VERSION = re.compile(r"[1-9][0-9]{0,17}")
 _ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
 
 # Of each file its name, which file it is, its size and when it was last written: what changes when a file does.
-Stamp: TypeAlias = tuple[tuple[str, int, int, int], ...]
+FolderFingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -28,13 +28,13 @@ class VersionFolder:
 
     Attributes:
         model, version, path: as told.
-        stamp: of the files in it.
+        fingerprint: of the files in it.
     """
 
     model: str
     version: int
     path: Path
-    stamp: Stamp = field(default=(), compare=False)
+    fingerprint: FolderFingerprint = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,13 @@ class ModelFolder:
     Attributes:
         name, path: as told.
         versions: by number, growing.
-        config_stamp: of config.toml; empty if there is none.
+        config_fingerprint: of config.toml; empty if there is none.
     """
 
     name: str
     path: Path
     versions: dict[int, VersionFolder]
-    config_stamp: Stamp
+    config_fingerprint: FolderFingerprint
 
 
 def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
@@ -68,7 +68,7 @@ def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
     """
     if not root.is_dir():
         raise StartupError(f"the model repository {root} is not a folder; {_ADVICE}")
-    models = look(root)
+    models = list_model_folders(root)
     missing = wanted - set(models)
     if missing:
         raise StartupError(f"the model repository {root} has no model {', '.join(sorted(missing))}")
@@ -78,7 +78,7 @@ def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
     return [folder for folder in found if folder.versions]
 
 
-def look(root: Path) -> dict[str, ModelFolder]:
+def list_model_folders(root: Path) -> dict[str, ModelFolder]:
     """What the repository holds at this moment, by model; a folder that is gone by now holds nothing.
 
     Raises:
@@ -90,15 +90,15 @@ def look(root: Path) -> dict[str, ModelFolder]:
 
 def _model(path: Path) -> ModelFolder:
     versions = (
-        VersionFolder(path.name, int(each.name), each, tuple(_stamps(each)))
+        VersionFolder(path.name, int(each.name), each, tuple(_fingerprints(each)))
         for each in _listed(path)
         if _VERSION.fullmatch(each.name) and each.is_dir()
     )
-    config_stamp = tuple(stamp for stamp in _stamps(path) if stamp[0] == CONFIG_FILE)
-    return ModelFolder(path.name, path, {folder.version: folder for folder in sorted(versions)}, config_stamp)
+    config_fingerprint = tuple(fingerprint for fingerprint in _fingerprints(path) if fingerprint[0] == CONFIG_FILE)
+    return ModelFolder(path.name, path, {folder.version: folder for folder in sorted(versions)}, config_fingerprint)
 
 
-def _stamps(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+def _fingerprints(folder: Path) -> Iterator[tuple[str, int, int, int]]:
     for path in sorted(_listed(folder)):
         try:
             status = path.stat()

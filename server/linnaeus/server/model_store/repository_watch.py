@@ -7,18 +7,18 @@ is how clusters mount what they configure. Looking costs one `stat` a file and w
 import asyncio
 import logging
 
-from linnaeus.server.model_store.model_manager import Control
+from linnaeus.server.model_store.model_manager import ModelManager
 
 logger = logging.getLogger(__name__)
 
 
-async def watch(control: Control, seconds: float) -> None:
+async def watch(model_manager: ModelManager, seconds: float) -> None:
     """Follows the repository's changes until it is cancelled; a repository that cannot be read changes nothing."""
     trouble = ""
     while True:
         await asyncio.sleep(seconds)
         try:
-            await control.follow()
+            await model_manager.reconcile_changes()
             trouble = ""
         except OSError as error:
             if str(error) != trouble:

@@ -7,14 +7,14 @@ import asyncio
 import itertools
 
 from linnaeus.server.execution.device_pool import DevicePool
-from linnaeus.server.model_store.catalog import Catalog, Entry, State
-from linnaeus.server.model_store.loader import Loaded, Loader, lane_of
-from linnaeus.server.requests.lane import Lane
-from linnaeus.server.requests.request import Work
+from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
+from linnaeus.server.model_store.loader import LoadedVersion, Loader, lane_parameters
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.request import RequestPayload
 from linnaeus.server.scheduling import BatchQueue
 
 
-class Traffic:
+class VersionSwitch:
     """Puts versions before the calls and takes them away.
 
     Invariants:
@@ -29,41 +29,43 @@ class Traffic:
         loader: returns the memory.
     """
 
-    def __init__(self, catalog: Catalog, queue: BatchQueue[Work], devices: DevicePool, loader: Loader) -> None:
+    def __init__(
+        self, catalog: Catalog, queue: BatchQueue[RequestPayload], devices: DevicePool, loader: Loader
+    ) -> None:
         self._catalog = catalog
         self._queue = queue
         self._devices = devices
         self._loader = loader
         self._generations = itertools.count(1)
 
-    async def replace(self, old: Lane | None, loaded: Loaded) -> None:
+    async def replace(self, old: LaneKey | None, loaded: LoadedVersion) -> None:
         """Moves the calls of a version onto what was loaded; returns once the old generation's memory is free."""
-        self._catalog.put(self._begin(loaded, old if loaded.is_same else None))
+        self._catalog.put(self._start_generation(loaded, old if loaded.is_same else None))
         if old is not None:
-            await self._end(old)
+            await self._retire_generation(old)
 
-    async def remove(self, lane: Lane, reason: str) -> None:
+    async def remove(self, lane: LaneKey, reason: str) -> None:
         """Takes a version that is ready from the calls; returns once those in flight are answered and its memory free.
 
         Args:
             lane: its present generation.
             reason: why it is not loaded from now on.
         """
-        self._catalog.put(Entry(lane.model, lane.version, State.DRAINING, reason, lane.generation))
-        await self._end(lane)
-        self._catalog.put(Entry(lane.model, lane.version, State.UNLOADED, reason))
+        self._catalog.put(Entry(lane.model, lane.version, ModelState.DRAINING, reason, lane.generation))
+        await self._retire_generation(lane)
+        self._catalog.put(Entry(lane.model, lane.version, ModelState.UNLOADED, reason))
 
-    def _begin(self, loaded: Loaded, learn_from: Lane | None) -> Entry:
+    def _start_generation(self, loaded: LoadedVersion, learn_from: LaneKey | None) -> Entry:
         folder, models = loaded.folder, loaded.models
-        lane = Lane(folder.model, folder.version, next(self._generations))
-        limits, tables = lane_of(models, loaded.chosen)
+        lane = LaneKey(folder.model, folder.version, next(self._generations))
+        limits, tables = lane_parameters(models, loaded.chosen)
         for model in models:
-            self._devices.place(lane, model)
+            self._devices.add_model(lane, model)
         self._queue.open_lane(lane, limits, tables, learn_from)
         return Entry(
             name=lane.model,
             version=lane.version,
-            state=State.READY,
+            state=ModelState.READY,
             generation=lane.generation,
             model=models[0],
             devices=tuple(str(model.device) for model in models),
@@ -73,13 +75,13 @@ class Traffic:
             default_timeout_seconds=loaded.chosen.default_timeout_seconds,
         )
 
-    async def _end(self, lane: Lane) -> None:
+    async def _retire_generation(self, lane: LaneKey) -> None:
         loop = asyncio.get_running_loop()
-        emptied = asyncio.Event()
+        drained = asyncio.Event()
 
         def tell() -> None:
-            loop.call_soon_threadsafe(emptied.set)
+            loop.call_soon_threadsafe(drained.set)
 
         self._queue.close_lane(lane, tell)
-        await emptied.wait()
-        await self._loader.release(self._devices.remove(lane))
+        await drained.wait()
+        await self._loader.release(self._devices.remove_model(lane))

@@ -17,7 +17,7 @@ class DeviceGauges(Collector):
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Asks the devices; called on the thread of the scrape."""
         memory = self._engine.device_memory
-        yield _by_device("streams", "Batches that run side by side on the device.", self._engine.device_streams)
+        yield _by_device("streams", "Batches that run side by side on the device.", self._engine.device_workers)
         yield _by_device(
             "memory_reserved_bytes",
             "Memory of the device that this process holds, in use or kept for the next batch.",

@@ -11,7 +11,7 @@ from prometheus_client.samples import Sample
 from prometheus_client.utils import floatToGoString
 
 
-class Histogram:
+class HistogramSeries:
     """One series: how many values fell below each bound.
 
     One thread counts; a scrape on another may miss the value that is being counted just then, and no other.
@@ -34,7 +34,7 @@ class Histogram:
         return list(accumulate(self._counts)), self._total
 
 
-class Histograms(Collector):
+class HistogramFamily(Collector):
     """A family of them, one a combination of labels.
 
     The Prometheus client's own histograms take a lock for each value and look at every bound: for a small model, whose
@@ -54,14 +54,14 @@ class Histograms(Collector):
         self._help_text = help_text
         self._bounds = tuple(bounds)
         self._names = tuple(labels)
-        self._series: dict[tuple[str, ...], Histogram] = {}
+        self._series: dict[tuple[str, ...], HistogramSeries] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Histogram:
+    def labels(self, *values: str) -> HistogramSeries:
         """The series with these labels, which begins when it is first asked for."""
         found = self._series.get(values)
         if found is None:
-            found = self._series[values] = Histogram(self._bounds)
+            found = self._series[values] = HistogramSeries(self._bounds)
         return found
 
     def collect(self) -> Iterable[Metric]:

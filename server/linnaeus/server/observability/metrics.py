@@ -1,6 +1,6 @@
 """Prometheus metrics, on three hooks: calls (`CallObserver`), batches (`Observer`) and gauges read at a scrape."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,14 +11,12 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
-from linnaeus.server.model_store.catalog import Entry, State
 from linnaeus.server.observability.device_gauges import DeviceGauges
-from linnaeus.server.observability.histograms import Histograms
+from linnaeus.server.observability.engine_gauges import EngineGauges
+from linnaeus.server.observability.histograms import HistogramFamily
 from linnaeus.server.requests.request import BatchReport
 from linnaeus.server.rpc.interceptor import Method
 
@@ -42,7 +40,7 @@ class Metrics:
     def __init__(self, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, which few scrapers read
         self.registry = CollectorRegistry()
-        self._found: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
+        self._cached_series: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
@@ -110,110 +108,23 @@ class Metrics:
         """A version of a model that the repository holds was refused, or its config.toml was."""
         self._series(self._load_failures, model).inc()
 
-    def watch(self, engine: Engine) -> None:
+    def add_engine(self, engine: Engine) -> None:
         """Reads the engine's gauges at each scrape from now on."""
-        self.registry.register(_EngineGauges(engine))
+        self.registry.register(EngineGauges(engine))
         self.registry.register(DeviceGauges(engine))
 
     def _series(self, family: Counter, *labels: str) -> Counter:
         """A family's series with these labels; looking it up there checks every label again each time."""
-        found = self._found.get((family, labels))
+        found = self._cached_series.get((family, labels))
         if found is None:
-            found = self._found[family, labels] = family.labels(*labels)
+            found = self._cached_series[family, labels] = family.labels(*labels)
         return found
 
     def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> Histograms:
-        return Histograms(name, help_text, bounds, labels, self.registry)
-
-
-class _EngineGauges(Collector):
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        entries = self._engine.catalog.entries()
-        ready = [entry for entry in entries if entry.state is State.READY]
-        return [
-            _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._engine.in_flight}),
-            _gauge(
-                "linnaeus_device_ready",
-                "1 if batches run on the device, 0 if it failed and was taken out.",
-                ("device",),
-                {(name,): float(works) for name, works in self._engine.device_states.items()},
-            ),
-            _gauge(
-                "linnaeus_model_ready",
-                "1 if the version is served, 0 if it is to be and is not.",
-                _VERSION,
-                # What nobody wants served must not look like something that fails.
-                {_version(entry): float(entry in ready) for entry in entries if entry.state is not State.UNLOADED},
-            ),
-            _gauge(
-                "linnaeus_version_label_ready",
-                "1 if the version that the label names is served.",
-                ("model", "label"),
-                {
-                    (name, label): float((name, version) in {(entry.name, entry.version) for entry in ready})
-                    for name in {entry.name for entry in entries}
-                    for label, version in self._engine.catalog.labels(name).items()
-                },
-            ),
-            _gauge(
-                "linnaeus_model_load_seconds",
-                "Time to load and warm up.",
-                _VERSION,
-                {_version(entry): entry.load_seconds for entry in ready},
-            ),
-            _gauge(
-                "linnaeus_model_precision",
-                "1 for the precision that the version computes in on the device.",
-                (*_VERSION, "device", "precision"),
-                {
-                    (*_version(entry), made.device, made.precision): 1.0
-                    for entry in ready
-                    for made in entry.specialisations
-                },
-            ),
-            _gauge(
-                "linnaeus_queue_depth",
-                "Images decoding or waiting for a device.",
-                _VERSION,
-                {_version(entry): self._engine.queue_depth(entry.lane) for entry in ready},
-            ),
-            _gauge(
-                "linnaeus_prediction_margin_seconds",
-                "What is added to predictions now, so that nearly all of them hold.",
-                _VERSION,
-                {_version(entry): self._engine.foreseen(entry.lane).margin_seconds for entry in ready},
-            ),
-            _gauge(
-                "linnaeus_batch_expected_seconds",
-                "How long nearly all batches of that size take now, with nothing beside them.",
-                (*_VERSION, "device", "size"),
-                {
-                    (*_version(entry), device, str(size)): seconds
-                    for entry in ready
-                    for device, by_size in self._engine.batch_seconds(entry.lane).items()
-                    for size, seconds in by_size.items()
-                },
-            ),
-        ]
-
-
-def _version(entry: Entry) -> tuple[str, str]:
-    return entry.name, str(entry.version)
-
-
-def _gauge(
-    name: str, help_text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
-) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, help_text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+    def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> HistogramFamily:
+        return HistogramFamily(name, help_text, bounds, labels, self.registry)
 
 
 class MetricsServer:

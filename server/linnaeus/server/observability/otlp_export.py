@@ -26,7 +26,7 @@ _MOST_LINKS = 4096
 _NOISY = ("opentelemetry.exporter", "opentelemetry.sdk")
 
 
-class SpanSender:
+class OtlpTracerProvider:
     """Sends spans in batches, on a thread of its own; where there are too many, new ones push out the oldest.
 
     Args:
@@ -40,7 +40,7 @@ class SpanSender:
     def __init__(self, endpoint: str, release: str) -> None:
         for name in _NOISY:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._exporter = _Exporter(OTLPSpanExporter(endpoint=endpoint))
+        self._exporter = _LoggingExporter(OTLPSpanExporter(endpoint=endpoint))
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=_resource(release),
@@ -60,7 +60,7 @@ class SpanSender:
             closing.join(_GIVE_UP_SECONDS)
 
 
-class _Exporter(SpanExporter):
+class _LoggingExporter(SpanExporter):
     """Says in one line that spans are lost, and in another that they arrive again."""
 
     def __init__(self, exporter: OTLPSpanExporter) -> None:

@@ -5,6 +5,6 @@ _WORD = 1 << 64
 _STEP = 0x9E3779B97F4A7C15
 
 
-def is_chosen(number: int, share: float) -> bool:
+def is_sampled(number: int, share: float) -> bool:
     """Whether a number is among the share, from 0.0 (none) to 1.0 (all); always the same, and spread evenly."""
     return number * _STEP % _WORD < share * _WORD

@@ -1,4 +1,4 @@
-"""Who follows requests: the traces and the request log, as far as they are on.
+"""The record handlers that the settings turn on: traces and the request log.
 
 OpenTelemetry is imported where traces are on, and nowhere else.
 """
@@ -10,49 +10,49 @@ from urllib.parse import urlsplit
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.request_log import RequestLog
-from linnaeus.server.requests.request_record import Follower, Followers
+from linnaeus.server.requests.request_record import RecordHandler, RecordHandlers
 
 if TYPE_CHECKING:
-    from linnaeus.server.observability.otlp_export import SpanSender
+    from linnaeus.server.observability.otlp_export import OtlpTracerProvider
 
 
 class Telemetry:
     """What the settings turn on.
 
     Attributes:
-        follower: of the engine's requests; None if all is off.
+        record_handler: of the engine's requests; None if all is off.
 
     Raises:
         StartupError: traces cannot be sent like this.
     """
 
     def __init__(self, settings: Settings, release: str) -> None:
-        followers: list[Follower] = []
-        self._sender: SpanSender | None = None
+        handlers: list[RecordHandler] = []
+        self._tracer_provider: OtlpTracerProvider | None = None
         if settings.otel_endpoint:
-            spans, self._sender = _traces(settings, release)
-            followers.append(spans)
+            spans, self._tracer_provider = _traces(settings, release)
+            handlers.append(spans)
         if settings.request_log:
-            followers.append(RequestLog(settings.request_log))
-        several = Followers(*followers)
-        self.follower: Follower | None = followers[0] if len(followers) == 1 else several if followers else None
+            handlers.append(RequestLog(settings.request_log))
+        several = RecordHandlers(*handlers)
+        self.record_handler: RecordHandler | None = handlers[0] if len(handlers) == 1 else several if handlers else None
 
     async def close(self) -> None:
         """Sends what is left, for a bounded time."""
-        if self._sender is not None:
-            await asyncio.to_thread(self._sender.close)
+        if self._tracer_provider is not None:
+            await asyncio.to_thread(self._tracer_provider.close)
 
 
-def _traces(settings: Settings, release: str) -> "tuple[Follower, SpanSender]":
+def _traces(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTracerProvider]":
     _require_url(settings.otel_endpoint)
     try:
-        from linnaeus.server.observability.otlp_export import SpanSender
-        from linnaeus.server.observability.spans import Spans
+        from linnaeus.server.observability.otlp_export import OtlpTracerProvider
+        from linnaeus.server.observability.spans import SpanHandler
     except ModuleNotFoundError as error:
         message = f"otel_endpoint is set, but {error.name} is not installed: pip install 'linnaeus[otel]'"
         raise StartupError(message) from None
-    sender = SpanSender(settings.otel_endpoint, release)
-    return Spans(sender.tracer, settings.otel_sample), sender
+    provider = OtlpTracerProvider(settings.otel_endpoint, release)
+    return SpanHandler(provider.tracer, settings.otel_sample), provider
 
 
 def _require_url(endpoint: str) -> None:

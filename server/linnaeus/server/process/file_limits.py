@@ -8,7 +8,7 @@ _OWN = 256
 _MOST = 1 << 20
 
 
-def raise_limit() -> int:
+def raise_open_file_limit() -> int:
     """Raises the limit of open files as far as the system lets it, and returns it.
 
     The usual 1024 is kept low for programs that call `select`; nothing here does.
@@ -20,6 +20,6 @@ def raise_limit() -> int:
     return most
 
 
-def room_for_connections(limit: int) -> int:
+def connection_limit(limit: int) -> int:
     """Returns how many of so many open files may be connections."""
     return max(limit - _OWN, limit // 2, 1)

@@ -8,7 +8,7 @@ import threading
 _NICENESS = 5
 
 
-def step_back() -> None:
+def lower_priority() -> None:
     """From now on the calling thread, and those it starts, get less of a core that the event loop wants as well.
 
     The event loop needs little, but needs it at once: a call that waits for it loses its time before anybody has looked
@@ -22,7 +22,7 @@ def step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
 
 
-def give_way() -> None:
+def use_idle_scheduling() -> None:
     """From now on the calling thread runs only where no other wants to; nothing changes where that is impossible.
 
     On a CPU the model and the decoders want the same cores. An operation of a model that runs on several threads ends

@@ -23,7 +23,7 @@ from typing import Any, Protocol, TextIO
 from linnaeus.server.errors import StartupError
 
 
-class Trace(Protocol):
+class EventLog(Protocol):
     """Any thread may call it; it must not raise.
 
     Attributes:
@@ -39,7 +39,7 @@ class Trace(Protocol):
         """Whatever was noted can be read from now on."""
 
 
-class NoTrace:
+class NullEventLog:
     """Notes nothing."""
 
     is_on = False
@@ -51,7 +51,7 @@ class NoTrace:
         """Does nothing."""
 
 
-class FileTrace:
+class FileEventLog:
     """Writes to a file, which an earlier run's is replaced by.
 
     Raises:
@@ -80,6 +80,6 @@ class FileTrace:
             self._file.close()
 
 
-def open_trace(path: str) -> Trace:
-    """A trace to that file; none if there is no path."""
-    return FileTrace(Path(path)) if path else NoTrace()
+def open_event_log(path: str) -> EventLog:
+    """An event log in that file; none if there is no path."""
+    return FileEventLog(Path(path)) if path else NullEventLog()

@@ -1,7 +1,7 @@
 """The refusals that more than one folder sends to callers."""
 
 from linnaeus.server.errors import DeadlineExceeded, Unavailable
-from linnaeus.server.requests.request import WorkTicket
+from linnaeus.server.requests.request import RequestTicket
 from linnaeus.server.scheduling import TooLate
 
 DRAINING_RETRY_SECONDS = 1.0
@@ -14,7 +14,7 @@ def no_device(model: str) -> Unavailable:
     return Unavailable(message, DRAINING_RETRY_SECONDS)
 
 
-def too_late(ticket: WorkTicket, now: float, what_it_did: str) -> DeadlineExceeded:
+def too_late(ticket: RequestTicket, now: float, what_it_did: str) -> DeadlineExceeded:
     """What is said to whoever was admitted and cannot be answered in time after all."""
     deadline = now if ticket.deadline is None else ticket.deadline
     answer_at = max(ticket.predicted_at, now)

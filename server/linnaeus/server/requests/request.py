@@ -1,4 +1,4 @@
-"""What travels between the engine's rooms.
+"""What travels between the folders: a request, its payload in the scheduler, its outcome and its timings.
 
 What every image makes anew is a named tuple: a frozen dataclass takes three times as long to make.
 """
@@ -9,12 +9,14 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.errors import RequestError
-from linnaeus.server.requests.lane import Lane
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import Picture
-from linnaeus.server.requests.request_record import Run
+from linnaeus.server.requests.request_record import BatchRecord
 from linnaeus.server.runtime.model import Pixels, Ranking
 from linnaeus.server.scheduling import Batch, Ticket
-from linnaeus.server.scheduling import Foreseen as Foreseen  # these two are for those who speak with the engine
+from linnaeus.server.scheduling import (
+    PredictionError as PredictionError,  # these two are for those who speak with the engine
+)
 from linnaeus.server.scheduling import Priority as Priority
 
 
@@ -39,7 +41,7 @@ class Request(NamedTuple):
     caller: str = ""
 
 
-class Ranked(NamedTuple):
+class TimedRanking(NamedTuple):
     """One image's ranking with how it was made."""
 
     ranking: Ranking
@@ -107,13 +109,13 @@ class Classification(NamedTuple):
         return ScoredClasses(self.ranking, self.labels)
 
 
-class Answer(Protocol):
+class ResultFuture(Protocol):
     """Where an image's answer goes, as into a future."""
 
     def done(self) -> bool:
         """Whether there is one, or nobody wants it any more."""
 
-    def set_result(self, ranked: Ranked, /) -> None:
+    def set_result(self, ranked: TimedRanking, /) -> None:
         """Gives it."""
 
     def set_exception(self, error: RequestError, /) -> None:
@@ -121,30 +123,30 @@ class Answer(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class Work:
+class RequestPayload:
     """An image on its way through the engine.
 
-    `answer` belongs to the event loop; other threads only carry it.
+    `future` belongs to the event loop; other threads only carry it.
 
     Attributes:
         number: counts the engine's requests.
         image: the picture as it came.
         input: what the model takes.
         top_k: classes to return.
-        answer: what the caller waits for, or is told by.
+        future: what the caller waits for, or is told by.
         pixels: the picture decoded, uint8 [H, W, C]; None before.
         decode_seconds: how long that took.
-        run: that it is part of; None if it is not, or nobody follows requests.
+        batch: that it is part of; None if it is not, or no record handler is set.
     """
 
     number: int
     image: Picture
     input: InputSpec
     top_k: int
-    answer: Answer
+    future: ResultFuture
     pixels: Pixels | None = None
     decode_seconds: float = 0.0
-    run: Run | None = None
+    batch: BatchRecord | None = None
 
     @property
     def content(self) -> Pixels:
@@ -154,20 +156,20 @@ class Work:
         return self.pixels
 
 
-WorkTicket: TypeAlias = Ticket[Work]
-WorkBatch: TypeAlias = Batch[Work]
+RequestTicket: TypeAlias = Ticket[RequestPayload]
+RequestBatch: TypeAlias = Batch[RequestPayload]
 
 
-def lane_of(what: WorkTicket | WorkBatch) -> Lane:
+def lane_key_of(what: RequestTicket | RequestBatch) -> LaneKey:
     """The model's name, version and generation, which is what the engine calls its lanes."""
-    lane: Lane = what.lane  # type: ignore[assignment]  # to the queue any key would do
+    lane: LaneKey = what.lane  # type: ignore[assignment]  # to the queue any key would do
     return lane
 
 
 class ItemOutcome(NamedTuple):
     """What became of one image: a ranking from a run of `batch_size` images, or an error."""
 
-    ticket: WorkTicket
+    ticket: RequestTicket
     result: Ranking | RequestError
     batch_size: int
     inference_seconds: float
@@ -186,7 +188,7 @@ class BatchOutcome:
         finished_at: the clock's time when the device was done.
     """
 
-    lane: Lane
+    lane: LaneKey
     device: str
     size: int
     inference_seconds: float
@@ -194,7 +196,7 @@ class BatchOutcome:
     finished_at: float
 
 
-class RequestReport(NamedTuple):
+class RequestTimings(NamedTuple):
     """Where one answered image spent its time, in seconds.
 
     `prediction_error_seconds` is above 0 if the answer came later than predicted at admission.
@@ -212,13 +214,13 @@ class RequestReport(NamedTuple):
 class BatchReport:
     """What the metrics learn of one batch: its size, and the times of the images that were answered.
 
-    `inference_seconds` is how long the stream of that device was busy with it; 0.0 if there was no run.
+    `inference_seconds` is how long the worker of that device was busy with it; 0.0 if there was no run.
     """
 
     model: str
     version: int
     size: int
-    requests: list[RequestReport]
+    requests: list[RequestTimings]
     failed: int
     device: str
     inference_seconds: float

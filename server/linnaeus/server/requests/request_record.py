@@ -1,6 +1,6 @@
-"""What became of a request, for those who follow some of them: when it was where, and in which run.
+"""What became of a request, for record handlers: when it was at which stage, and in which batch.
 
-Knows neither spans nor logs, and holds nothing of a picture but its size. Where nobody follows, nothing here is made.
+Knows neither spans nor logs, and holds nothing of a picture but its size. Without a handler nothing here is made.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from linnaeus.server.scheduling import Priority
 
 
 @dataclass(slots=True, eq=False)
-class Run:
+class BatchRecord:
     """One batch on a device, as all its requests share it. Times are the engine clock's.
 
     Attributes:
@@ -33,8 +33,8 @@ class Run:
     succeeded: bool = False
 
 
-class Stage(NamedTuple):
-    """One part of a journey."""
+class StageTiming(NamedTuple):
+    """When one stage of a request began and ended."""
 
     name: str
     began_at: float
@@ -42,7 +42,7 @@ class Stage(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class RequestRecord:
     """A request that is over. Times are the engine clock's.
 
     Attributes:
@@ -52,7 +52,7 @@ class Journey:
         priority: of the request.
         image_bytes: the picture's size as it came.
         timeout_seconds: how long it could have taken; None for any time.
-        came_at, ended_at: the first and the last moment.
+        arrived_at, ended_at: the first and the last moment.
         decode_seconds: how long decoding took.
         decoded_at: when that was done; 0.0 if it never was.
         run: that it was part of; None if it never was.
@@ -65,13 +65,13 @@ class Journey:
     priority: Priority
     image_bytes: int
     timeout_seconds: float | None
-    came_at: float
+    arrived_at: float
     ended_at: float
     decode_seconds: float = 0.0
     decoded_at: float = 0.0
-    run: Run | None = None
+    batch: BatchRecord | None = None
 
-    def stages(self) -> Iterator[Stage]:
+    def stages(self) -> Iterator[StageTiming]:
         """Its stages in order, each beginning where the one before ended.
 
         They are `decoder_queue`, `decode`, `queue` (for a device) and `inference`. The last one is cut where the
@@ -79,49 +79,53 @@ class Journey:
         """
         if not self.decoded_at:
             return
-        decode_began_at = max(self.decoded_at - self.decode_seconds, self.came_at)
-        yield Stage("decoder_queue", self.came_at, decode_began_at)
-        yield Stage("decode", decode_began_at, self.decoded_at)
-        if self.run is None:
-            yield Stage("queue", self.decoded_at, self.ended_at)
+        decode_began_at = max(self.decoded_at - self.decode_seconds, self.arrived_at)
+        yield StageTiming("decoder_queue", self.arrived_at, decode_began_at)
+        yield StageTiming("decode", decode_began_at, self.decoded_at)
+        if self.batch is None:
+            yield StageTiming("queue", self.decoded_at, self.ended_at)
             return
-        yield Stage("queue", self.decoded_at, self.run.taken_at)
-        done_at = self.run.finished_at or self.ended_at  # a caller who left may have been faster than the device
-        yield Stage("inference", self.run.taken_at, min(done_at, self.ended_at))
+        yield StageTiming("queue", self.decoded_at, self.batch.taken_at)
+        done_at = self.batch.finished_at or self.ended_at  # a caller who left may have been faster than the device
+        yield StageTiming("inference", self.batch.taken_at, min(done_at, self.ended_at))
 
 
-class Follower(Protocol):
-    """Follows some of the requests. Called on the event loop's thread; must not raise or block."""
+class RecordHandler(Protocol):
+    """Takes the records of sampled requests. Called on the event loop's thread; must not raise or block."""
 
-    def meet(self, number: int) -> object | None:
-        """A request came, in the task of its call. Whatever is returned comes back at its end; None: not followed."""
+    def sample(self, number: int) -> object | None:
+        """Decides, in the task of the call, whether a request is recorded.
 
-    def ended(self, mark: object, journey: Journey) -> None:
-        """A request that is followed is over; `mark` is what `meet` returned."""
+        Returns:
+            The context that `request_ended` gets; None if the request is not recorded.
+        """
 
-    def ran(self, run: Run) -> None:
-        """A run is over, as are all its requests, unless a device that was lost gave them back."""
+    def request_ended(self, context: object, record: RequestRecord) -> None:
+        """A sampled request has ended; `context` is what `sample` returned."""
+
+    def batch_ended(self, batch: BatchRecord) -> None:
+        """A batch has run, and its requests have ended, unless a removed device gave them back."""
 
 
-class Followers:
-    """Several followers that follow the same engine."""
+class RecordHandlers:
+    """Several handlers of the same engine's records."""
 
-    def __init__(self, *followers: Follower) -> None:
-        self._followers = followers
+    def __init__(self, *handlers: RecordHandler) -> None:
+        self._handlers = handlers
 
-    def meet(self, number: int) -> object | None:
-        """A request came."""
-        marks = [follower.meet(number) for follower in self._followers]
-        return None if all(mark is None for mark in marks) else marks
+    def sample(self, number: int) -> object | None:
+        """Asks every handler."""
+        contexts = [handler.sample(number) for handler in self._handlers]
+        return None if all(context is None for context in contexts) else contexts
 
-    def ended(self, mark: object, journey: Journey) -> None:
-        """A request that is followed is over."""
-        if isinstance(mark, list):
-            for follower, own in zip(self._followers, mark, strict=True):
+    def request_ended(self, context: object, record: RequestRecord) -> None:
+        """Passes a record to each handler that sampled the request."""
+        if isinstance(context, list):
+            for handler, own in zip(self._handlers, context, strict=True):
                 if own is not None:
-                    follower.ended(own, journey)
+                    handler.request_ended(own, record)
 
-    def ran(self, run: Run) -> None:
-        """A run is over."""
-        for follower in self._followers:
-            follower.ran(run)
+    def batch_ended(self, batch: BatchRecord) -> None:
+        """Passes a batch to every handler."""
+        for handler in self._handlers:
+            handler.batch_ended(batch)

@@ -13,8 +13,8 @@ from linnaeus.server.rpc.messages import (
     to_prediction_error,
     to_request,
 )
-from linnaeus.server.rpc.stream_classify import Stream
-from linnaeus.server.security.authorization import Charge, free
+from linnaeus.server.rpc.stream_classify import ClassifyStream
+from linnaeus.server.security.authorization import Charge, no_charge
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -33,7 +33,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         limits: v1.ServerLimits,
         version: str,
         clock: Callable[[], float] = time.monotonic,
-        charge: Charge = free,
+        charge: Charge = no_charge,
     ) -> None:
         self._engine = engine
         self._charge = charge
@@ -62,7 +62,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
             model=to_model(entry, self._engine.catalog),
             labels=entry.model.labels,
             batch_latencies=to_latencies(self._engine.batch_seconds(entry.lane)),
-            prediction_error=to_prediction_error(self._engine.foreseen(entry.lane)),
+            prediction_error=to_prediction_error(self._engine.prediction_error(entry.lane)),
         )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
@@ -76,7 +76,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
     ) -> None:
         """Classifies images as they come; reads and writes through the context, both at once."""
         window = self._limits.stream_window
-        stream = Stream(self._engine, context, self._deadline(context), window, self._clock, self._charge)
+        stream = ClassifyStream(self._engine, context, self._deadline(context), window, self._clock, self._charge)
         await stream.serve()
 
     def _deadline(self, context: "Context") -> float | None:

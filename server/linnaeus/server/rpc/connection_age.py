@@ -8,7 +8,7 @@ ever never sees the server that was added an hour ago.
 _LONGEST_MILLISECONDS = 2**31 - 1
 
 
-def age_options(max_age_seconds: float, grace_seconds: float) -> list[tuple[str, int]]:
+def connection_age_options(max_age_seconds: float, grace_seconds: float) -> list[tuple[str, int]]:
     """Options of gRPC's that end connections in good order: GOAWAY first, so that no call is lost.
 
     gRPC varies the age by a tenth either way, so that callers who came together do not come back together.

@@ -20,61 +20,61 @@ _QUIET_SECONDS = 0.03
 _HOLD_SECONDS = 0.25
 
 
-class Door:
-    """Leads calls to their methods, and from `close` on to `turn_away`, which holds them until `release`.
+class CallDrainer:
+    """Passes calls to their methods, and from `hold_calls` on to `hold_and_refuse`, which holds them until `release`.
 
-    An open door costs a call nothing but one attribute: gRPC looks each method up by name in any case.
+    Before `hold_calls` a call costs nothing but one attribute: gRPC looks each method up by name in any case.
 
     Belongs to the event loop's thread.
     """
 
     def __init__(self) -> None:
-        self._rooms: list[_Room] = []
-        self._knocked = asyncio.Event()
+        self._handlers: list[_SwitchableHandler] = []
+        self._call_arrived = asyncio.Event()
         self._released = asyncio.Event()
 
-    def lead(self, methods: Any, held: Any) -> Any:
+    def wrap(self, methods: Any, held: Any) -> Any:
         """Returns a handler to add to the server.
 
         Args:
             methods: the service, as a generic handler.
-            held: the same methods, each with `turn_away` as its behaviour.
+            held: the same methods, each with `hold_and_refuse` as its behaviour.
         """
-        room = _Room(methods, held)
-        self._rooms.append(room)
-        return room
+        handler = _SwitchableHandler(methods, held)
+        self._handlers.append(handler)
+        return handler
 
-    def close(self) -> None:
+    def hold_calls(self) -> None:
         """Holds every call that comes from now on."""
-        for room in self._rooms:
-            room.close()
+        for handler in self._handlers:
+            handler.close()
 
-    async def settled(self, in_flight: "asyncio.Future[None]") -> None:
+    async def wait_quiet(self, in_flight: "asyncio.Future[None]") -> None:
         """Waits until the calls in flight have ended and no further one comes, or a quarter of a second at most."""
         loop = asyncio.get_running_loop()
         until = loop.time() + _HOLD_SECONDS
         await asyncio.wait({in_flight}, timeout=_HOLD_SECONDS)
         with contextlib.suppress(TimeoutError):
             while (left := until - loop.time()) > 0:
-                self._knocked.clear()
-                await asyncio.wait_for(self._knocked.wait(), min(_QUIET_SECONDS, left))
+                self._call_arrived.clear()
+                await asyncio.wait_for(self._call_arrived.wait(), min(_QUIET_SECONDS, left))
 
     def release(self) -> None:
         """Refuses what was held, and what still comes."""
         self._released.set()
 
-    async def turn_away(self, request: Any, context: Any) -> NoReturn:
+    async def hold_and_refuse(self, request: Any, context: Any) -> NoReturn:
         """Holds one call, of any kind, and refuses it.
 
         Raises:
             Unavailable: always.
         """
-        self._knocked.set()
+        self._call_arrived.set()
         await self._released.wait()
         raise Unavailable("the server is stopping; another one may answer at once", 0.0)
 
 
-class _Room:
+class _SwitchableHandler:
     """One service as a generic handler of gRPC: its methods, or later those that stand in for them.
 
     Attributes:

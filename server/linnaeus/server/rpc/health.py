@@ -18,11 +18,11 @@ class HealthServicer(health.aio.HealthServicer):
 
     def __init__(self) -> None:
         super().__init__()
-        self._over = asyncio.Event()
+        self._watches_ended = asyncio.Event()
 
     def end_watches(self) -> None:
         """Ends all watches, those that are still to come included."""
-        self._over.set()
+        self._watches_ended.set()
 
     async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
         """Tells the health now, and again whenever it changes.
@@ -31,12 +31,12 @@ class HealthServicer(health.aio.HealthServicer):
             Unavailable: the watches were ended.
         """
         watching = asyncio.ensure_future(super().Watch(request, context))
-        over = asyncio.ensure_future(self._over.wait())
+        ended = asyncio.ensure_future(self._watches_ended.wait())
         try:
-            await asyncio.wait({watching, over}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             watching.cancel()
-            over.cancel()
+            ended.cancel()
         await asyncio.wait({watching})
         if watching.cancelled():
             raise Unavailable("the server is stopping; watch another one", _RETRY_SECONDS)

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from linnaeus.server.rpc.interceptor import CallObserver, WatchedServer
+from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.listen_address import Address, listen
 
 # What a probe asks fits into a line.
@@ -33,7 +33,7 @@ class HealthPort:
             ("grpc.so_reuseport", 0),
         ]
         self._server = grpc.aio.server(options=options)
-        watched: Any = WatchedServer(self._server, observer)
+        watched: Any = InterceptedServer(self._server, observer)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, watched)
         self.port = listen(self._server, address)
 

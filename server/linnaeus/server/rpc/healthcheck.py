@@ -11,10 +11,10 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 
 # Addresses to listen on that are none to call.
-_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+_WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
-def check(settings: Settings, timeout_seconds: float) -> str:
+def check_health(settings: Settings, timeout_seconds: float) -> str:
     """Asks once for the health of the whole server.
 
     Args:
@@ -47,15 +47,15 @@ def _address(settings: Settings) -> str:
         StartupError: the port is not known beforehand, or only who has a certificate may ask there.
     """
     if settings.health_port >= 0:
-        return _joined("health_port", settings.health_host, settings.health_port)
+        return _host_and_port("health_port", settings.health_host, settings.health_port)
     if settings.tls_certificate:
         raise StartupError("the server speaks TLS; set LINNAEUS_HEALTH_PORT, where probes need no certificate")
-    return _joined("port", settings.host, settings.port)
+    return _host_and_port("port", settings.host, settings.port)
 
 
-def _joined(setting: str, host: str, port: int) -> str:
+def _host_and_port(setting: str, host: str, port: int) -> str:
     if not port:
         variable = f"LINNAEUS_{setting.upper()}"
         raise StartupError(f"{setting} is 0, so the port that the server took is not known here; set {variable}")
-    host = _EVERY_ADDRESS.get(host, host)
+    host = _WILDCARD_ADDRESSES.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

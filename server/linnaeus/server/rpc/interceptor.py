@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from linnaeus.server.errors import InternalFailure, RequestError
-from linnaeus.server.rpc.draining import Door
+from linnaeus.server.rpc.draining import CallDrainer
 from linnaeus.server.rpc.status import to_status
-from linnaeus.server.security.authorization import Guard
+from linnaeus.server.security.authorization import Authorizer
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 Behaviour: TypeAlias = Callable[..., Any]
 
 # By whether requests and responses are streams: the metrics' name, the handler's attribute, and what makes a handler.
-KINDS = {
+METHOD_KINDS = {
     (False, False): ("UNARY", "unary_unary", grpc.unary_unary_rpc_method_handler),
     (False, True): ("SERVER_STREAMING", "unary_stream", grpc.unary_stream_rpc_method_handler),
     (True, False): ("CLIENT_STREAMING", "stream_unary", grpc.stream_unary_rpc_method_handler),
@@ -50,7 +50,7 @@ class CallObserver(Protocol):
         """A call ended with the status code of that name."""
 
 
-class WatchedServer:
+class InterceptedServer:
     """Stands before a server where services are added, so that every call of theirs is watched.
 
     Each call is counted and timed, and an error of the engine becomes its status; one that is none of the engine's
@@ -62,17 +62,21 @@ class WatchedServer:
     Args:
         server: where the services are added.
         observer: hears of every call.
-        guard: asked before every call; None lets all pass, and costs nothing.
-        door: where calls are held while the server stops; None for services that answer to the end.
+        authorizer: asked before every call; None lets all pass, and costs nothing.
+        drainer: where calls are held while the server stops; None for services that answer to the end.
     """
 
     def __init__(
-        self, server: grpc.aio.Server, observer: CallObserver, guard: Guard | None = None, door: Door | None = None
+        self,
+        server: grpc.aio.Server,
+        observer: CallObserver,
+        authorizer: Authorizer | None = None,
+        drainer: CallDrainer | None = None,
     ) -> None:
         self._server = server
         self._observer = observer
-        self._guard = guard
-        self._door = door
+        self._authorizer = authorizer
+        self._drainer = drainer
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Passes them over: generated code adds the same methods by name, too."""
@@ -81,21 +85,21 @@ class WatchedServer:
         """Adds a service; called by the generated `add_…_to_server`."""
         wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
         generic: Any = grpc.method_handlers_generic_handler(service, wrapped)
-        if self._door is not None:
-            held = {name: self._hold(handler, service, name, self._door) for name, handler in handlers.items()}
-            generic = self._door.lead(generic, grpc.method_handlers_generic_handler(service, held))
+        if self._drainer is not None:
+            held = {name: self._wrap_held(handler, service, name, self._drainer) for name, handler in handlers.items()}
+            generic = self._drainer.wrap(generic, grpc.method_handlers_generic_handler(service, held))
         self._server.add_generic_rpc_handlers((generic,))
 
-    def _hold(self, handler: Any, service: str, name: str, door: Door) -> Any:
+    def _wrap_held(self, handler: Any, service: str, name: str, drainer: CallDrainer) -> Any:
         """The same method while the server stops; its requests are not even read into messages."""
-        kind, _, make = KINDS[handler.request_streaming, handler.response_streaming]
-        return make(self._single(door.turn_away, Method(service, name, kind)))
+        kind, _, make = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
+        return make(self._single(drainer.hold_and_refuse, Method(service, name, kind)))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
-        kind, attribute, make = KINDS[handler.request_streaming, handler.response_streaming]
+        kind, attribute, make = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
-        if self._guard is not None:
-            behaviour = self._guard.before(behaviour, service, name)
+        if self._authorizer is not None:
+            behaviour = self._authorizer.wrap(behaviour, service, name)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
         return make(
             wrap(behaviour, Method(service, name, kind)),
@@ -105,13 +109,13 @@ class WatchedServer:
 
     def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
         async def handle(request: Any, context: Any) -> Any:
-            around = _Around(self._observer, method, context)
-            with around:
+            call = _InterceptedCall(self._observer, method, context)
+            with call:
                 return await behaviour(request, context)
-            refusal = around.refuse()
+            refusal = call.refuse()
             # gRPC's context keeps the error that now comes, the error this frame, and the frame must not keep the
             # context: a circle of 60 objects and a picture a call, for the collector to walk along and break.
-            del request, context, around
+            del request, context, call
             await refusal
 
         return handle
@@ -120,19 +124,19 @@ class WatchedServer:
         self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
     ) -> Callable[..., AsyncIterator[Any]]:
         async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-            around = _Around(self._observer, method, context)
-            with around:
+            call = _InterceptedCall(self._observer, method, context)
+            with call:
                 async for response in behaviour(request, context):
                     yield response
                 return
-            refusal = around.refuse()
-            del request, context, around  # as above
+            refusal = call.refuse()
+            del request, context, call  # as above
             await refusal
 
         return handle
 
 
-class _Around:
+class _InterceptedCall:
     """One call: told when it begins and ends; an error that ends it is spoken in gRPC, by `refuse`."""
 
     __slots__ = ("_context", "_method", "_observer", "_refusal", "_started")
@@ -175,7 +179,7 @@ class _Around:
         self._observer.call_handled(self._method, code, time.perf_counter() - self._started)
 
 
-_OF_GRPC = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
+_GRPC_ERRORS = (grpc.aio.AbortError, grpc.aio.BaseError, grpc.aio.UsageError)
 
 
 def _code(error: BaseException, context: Any) -> str:
@@ -190,7 +194,7 @@ def _request_error(error: BaseException, method: Method) -> RequestError | None:
     """The error that the caller is told; None for what gRPC knows how to end."""
     if isinstance(error, RequestError):
         return error
-    if isinstance(error, Exception) and not isinstance(error, _OF_GRPC):
+    if isinstance(error, Exception) and not isinstance(error, _GRPC_ERRORS):
         # The boundary: faults of ours are logged here and named, not shown.
         return _internal(error, method)
     return None

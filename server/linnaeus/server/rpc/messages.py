@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 
 from linnaeus.server.errors import InvalidImage, RequestError
-from linnaeus.server.model_store.catalog import Catalog, Entry, Specialisation, State
+from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState, Specialisation
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
-from linnaeus.server.requests.request import Classification, Foreseen, Priority, Request
+from linnaeus.server.requests.request import Classification, PredictionError, Priority, Request
 from linnaeus.server.rpc.status import to_rpc_status
 from linnaeus.v1 import classifier_pb2 as v1
 
 _STATES = {
-    State.LOADING: v1.MODEL_STATE_LOADING,
-    State.READY: v1.MODEL_STATE_READY,
-    State.FAILED: v1.MODEL_STATE_FAILED,
-    State.DRAINING: v1.MODEL_STATE_DRAINING,
-    State.UNLOADED: v1.MODEL_STATE_UNLOADED,
+    ModelState.LOADING: v1.MODEL_STATE_LOADING,
+    ModelState.READY: v1.MODEL_STATE_READY,
+    ModelState.FAILED: v1.MODEL_STATE_FAILED,
+    ModelState.DRAINING: v1.MODEL_STATE_DRAINING,
+    ModelState.UNLOADED: v1.MODEL_STATE_UNLOADED,
 }
 
 
@@ -46,13 +46,13 @@ def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyRe
     response.model = answer.model
     response.version = answer.version
     response.image_id = image_id
-    _write(answer, response)
+    _write_classification(answer, response)
     return response
 
 
 def to_image_request(
     image: v1.Image,
-    asked: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
+    options: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
     deadline: float | None,
     caller: str,
 ) -> Request:
@@ -60,15 +60,15 @@ def to_image_request(
 
     Args:
         image: as it came.
-        asked: the message that says what is asked of it.
+        options: the message that says what is asked of it.
         deadline: the engine clock's time, None for never.
         caller: who asks, as gRPC knows them.
 
     Raises:
         InvalidImage: it holds no image.
     """
-    priority = _PRIORITIES.get(asked.priority, Priority.NORMAL)
-    return Request(_image(image), asked.model, asked.version, asked.top_k, deadline, priority, caller)
+    priority = _PRIORITIES.get(options.priority, Priority.NORMAL)
+    return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller)
 
 
 def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:
@@ -79,7 +79,7 @@ def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1
         return v1.ImageResult(image_id=image_id, error=error)
     result = v1.ImageResult()
     result.image_id = image_id
-    _write(outcome, result.classification)
+    _write_classification(outcome, result.classification)
     return result
 
 
@@ -118,12 +118,12 @@ def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
     return described
 
 
-def _specialisation(made: Specialisation) -> v1.Specialisation:
+def _specialisation(specialisation: Specialisation) -> v1.Specialisation:
     return v1.Specialisation(
-        device=made.device,
-        precision=made.precision,
-        precision_reason=made.reason,
-        memory_format=made.memory_format,
+        device=specialisation.device,
+        precision=specialisation.precision,
+        precision_reason=specialisation.reason,
+        memory_format=specialisation.memory_format,
     )
 
 
@@ -136,12 +136,12 @@ def to_latencies(seconds_by_device: Mapping[str, Mapping[int, float]]) -> list[v
     ]
 
 
-def to_prediction_error(foreseen: Foreseen) -> v1.PredictionError:
+def to_prediction_error(error: PredictionError) -> v1.PredictionError:
     """Describes how well answers are predicted."""
-    return v1.PredictionError(median_seconds=foreseen.median_error_seconds, margin_seconds=foreseen.margin_seconds)
+    return v1.PredictionError(median_seconds=error.median_error_seconds, margin_seconds=error.margin_seconds)
 
 
-def _write(answer: Classification, message: v1.ClassifyResponse | v1.Classification) -> None:
+def _write_classification(answer: Classification, message: v1.ClassifyResponse | v1.Classification) -> None:
     """Writes what both messages say of an image. Field by field, for that takes a third of a constructor's time."""
     message.batch_size = answer.batch_size
     timings, labels, add = message.timings, answer.labels, message.classes.add

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from linnaeus.server.model_store.catalog import Catalog, Entry
-from linnaeus.server.model_store.model_manager import Control
+from linnaeus.server.model_store.model_manager import ModelManager
 from linnaeus.server.rpc.messages import to_model
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -18,28 +18,28 @@ if TYPE_CHECKING:
 class ModelServicer(v1_grpc.ModelServiceServicer):
     """Translates; errors of the engine pass through to whoever watches the call."""
 
-    def __init__(self, control: Control, catalog: Catalog) -> None:
-        self._control = control
+    def __init__(self, model_manager: ModelManager, catalog: Catalog) -> None:
+        self._model_manager = model_manager
         self._catalog = catalog
 
     async def LoadModel(self, request: v1.LoadModelRequest, context: "Context") -> v1.LoadModelResponse:
         """Loads what is not served yet."""
-        return v1.LoadModelResponse(models=self._to_models(await self._control.load_model(request.model)))
+        return v1.LoadModelResponse(models=self._to_models(await self._model_manager.load_model(request.model)))
 
     async def UnloadModel(self, request: v1.UnloadModelRequest, context: "Context") -> v1.UnloadModelResponse:
         """Serves a version, or all, no longer."""
-        entries = await self._control.unload_model(request.model, request.version)
+        entries = await self._model_manager.unload_model(request.model, request.version)
         return v1.UnloadModelResponse(models=self._to_models(entries))
 
     async def ReloadModel(self, request: v1.ReloadModelRequest, context: "Context") -> v1.ReloadModelResponse:
         """Loads everything anew beside itself."""
-        return v1.ReloadModelResponse(models=self._to_models(await self._control.reload_model(request.model)))
+        return v1.ReloadModelResponse(models=self._to_models(await self._model_manager.reload_model(request.model)))
 
     async def SetDefaultVersion(
         self, request: v1.SetDefaultVersionRequest, context: "Context"
     ) -> v1.SetDefaultVersionResponse:
         """Says which version answers who names none."""
-        entry = self._control.set_default_version(request.model, request.version)
+        entry = self._model_manager.set_default_version(request.model, request.version)
         return v1.SetDefaultVersionResponse(model=to_model(entry, self._catalog))
 
     def _to_models(self, entries: Iterable[Entry]) -> list[v1.Model]:

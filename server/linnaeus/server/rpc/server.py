@@ -10,10 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
-from linnaeus.server.rpc.draining import Door
+from linnaeus.server.rpc.draining import CallDrainer
 from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
-from linnaeus.server.rpc.interceptor import CallObserver, WatchedServer
+from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.listen_address import listen
 from linnaeus.server.security.server_security import ServerSecurity
 
@@ -45,7 +45,7 @@ class Service:
 class RpcServer:
     """Listens, tells its health, and stops in steps.
 
-    Life: construct, `start`, `serving`, `lame_duck`, `stop`.
+    Life: construct, `start`, `set_serving`, `lame_duck`, `stop`.
 
     Attributes:
         port: where gRPC listens.
@@ -56,7 +56,7 @@ class RpcServer:
     def __init__(
         self,
         observer: CallObserver,
-        doors: ServerSecurity,
+        security: ServerSecurity,
         max_message_bytes: int,
         further_options: Sequence[tuple[str, int]] = (),
     ) -> None:
@@ -69,46 +69,46 @@ class RpcServer:
             ("grpc.keepalive_permit_without_calls", 1),
             ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
             ("grpc.max_concurrent_streams", _MOST_STREAMS),
-            ("grpc.max_allowed_incoming_connections", doors.max_connections),
+            ("grpc.max_allowed_incoming_connections", security.max_connections),
             *further_options,
         ]
         self._server = grpc.aio.server(options=options)
         self._observer = observer
-        self._door = Door()
-        self._doors = doors
+        self._drainer = CallDrainer()
+        self._security = security
         self._health = HealthServicer()
-        self._told_of = [""]  # the server as a whole
+        self._service_names = [""]  # the server as a whole
         self.is_serving = False
-        self.port = listen(self._server, doors.address, doors.certificates)
-        self._health_port = None if doors.health is None else HealthPort(doors.health, self._health, observer)
+        self.port = listen(self._server, security.address, security.certificates)
+        self._health_port = None if security.health is None else HealthPort(security.health, self._health, observer)
         self.health_port = None if self._health_port is None else self._health_port.port
 
     async def start(self, services: Sequence[Service]) -> None:
-        """Takes calls of these services, the most called first; the health is NOT_SERVING until `serving`."""
-        watched: Any = WatchedServer(self._server, self._observer, self._doors.guard, self._door)
+        """Takes calls of these services, the most called first; the health is NOT_SERVING until `set_serving`."""
+        watched: Any = InterceptedServer(self._server, self._observer, self._security.authorizer, self._drainer)
         for service in services:
             service.add(watched)
-        self._told_of += [service.name for service in services]
-        undisturbed: Any = WatchedServer(self._server, self._observer)
+        self._service_names += [service.name for service in services]
+        undisturbed: Any = InterceptedServer(self._server, self._observer)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, undisturbed)
-        reflected = reflection.aio.ReflectionServicer((*self._told_of[1:], SERVICE_NAME, reflection.SERVICE_NAME))
+        reflected = reflection.aio.ReflectionServicer((*self._service_names[1:], SERVICE_NAME, reflection.SERVICE_NAME))
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflected, watched)  # type: ignore[no-untyped-call]
-        await self._tell(_NOT_SERVING)
+        await self._set_status(_NOT_SERVING)
         await self._server.start()
         if self._health_port is not None:
             await self._health_port.start()
 
-    async def device(self, name: str, works: bool) -> None:
+    async def set_device_status(self, name: str, works: bool) -> None:
         """Tells of one device, as the health of the service `device/NAME`."""
         await self._health.set(f"device/{name}", _SERVING if works else _NOT_SERVING)
 
-    async def not_serving(self) -> None:
+    async def set_not_serving(self) -> None:
         """Tells the world that a model has no device left."""
-        await self._tell(_NOT_SERVING)
+        await self._set_status(_NOT_SERVING)
 
-    async def serving(self) -> None:
+    async def set_serving(self) -> None:
         """Tells the world that models are ready."""
-        await self._tell(_SERVING)
+        await self._set_status(_SERVING)
 
     async def lame_duck(self, seconds: float) -> None:
         """Tells the world to turn elsewhere, and answers whoever still comes for so long."""
@@ -127,27 +127,27 @@ class RpcServer:
         """
         self.is_serving = False
         await self._health.enter_graceful_shutdown()
-        self._door.close()
+        self._drainer.hold_calls()
         ended = asyncio.ensure_future(in_flight_ended)
-        await self._door.settled(ended)
+        await self._drainer.wait_quiet(ended)
         stopping = asyncio.create_task(self._server.stop(grace_seconds))
         await asyncio.sleep(0)  # the task has told the connections
-        self._door.release()
+        self._drainer.release()
         await asyncio.wait({ended}, timeout=grace_seconds)
         self._health.end_watches()
         await self._server.stop(_WRITE_SECONDS)
         await stopping
         if self._health_port is not None:
             await self._health_port.stop()
-        await _end(ended)
+        await _cancel(ended)
 
-    async def _tell(self, status: int) -> None:
+    async def _set_status(self, status: int) -> None:
         self.is_serving = status == _SERVING
-        for service in self._told_of:
+        for service in self._service_names:
             await self._health.set(service, status)
 
 
-async def _end(task: "asyncio.Future[None]") -> None:
+async def _cancel(task: "asyncio.Future[None]") -> None:
     """Ends what has not ended, and hears what it has to say."""
     task.cancel()
     await asyncio.wait({task})

@@ -1,6 +1,6 @@
 """StreamClassify: images as they come, answers as they are ready, and never more than a window of them in the server.
 
-Two tasks a stream and none an image: one reads and begins, the other writes what the engine has settled. They meet in
+Two tasks a stream and none an image: one reads and begins, the other writes the outcomes. They meet in
 the outbox.
 """
 
@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 import grpc
 
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.request_state import Flight, Outcome
+from linnaeus.server.engine.request_state import Outcome, RequestState
 from linnaeus.server.errors import InvalidImage, Overloaded, Unavailable
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
-from linnaeus.server.security.authorization import Charge, free
+from linnaeus.server.security.authorization import Charge, no_charge
 from linnaeus.v1 import classifier_pb2 as v1
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _RETRY_SECONDS = 1.0
 
 
-class Stream:
+class ClassifyStream:
     """One call of StreamClassify.
 
     Invariants:
@@ -50,7 +50,7 @@ class Stream:
         deadline: float | None,
         window: int,
         clock: Callable[[], float],
-        charge: Charge = free,
+        charge: Charge = no_charge,
     ) -> None:
         self._clock = clock
         self._charge = charge
@@ -58,11 +58,11 @@ class Stream:
         self._context = context
         self._deadline = deadline
         self._caller = context.peer()
-        self._places = asyncio.Semaphore(window)
-        self._held = 0  # read and not answered in writing
-        self._under_way: dict[int, Flight] = {}
-        self._outbox: deque[v1.StreamClassifyResponse] = deque()
-        self._news = asyncio.Event()
+        self._window = asyncio.Semaphore(window)
+        self._unanswered = 0  # read and not answered in writing
+        self._in_flight: dict[int, RequestState] = {}
+        self._responses: deque[v1.StreamClassifyResponse] = deque()
+        self._changed = asyncio.Event()
 
     async def serve(self) -> None:
         """Reads, answers and returns when the caller has sent its last image and has all answers.
@@ -73,14 +73,14 @@ class Stream:
         reading = asyncio.create_task(self._read())
         closing = asyncio.create_task(self._engine.closing.wait())
         try:
-            reading.add_done_callback(self._wake)
+            reading.add_done_callback(self._notify)
             closing.add_done_callback(lambda _: reading.cancel())
             await self._write(reading)
         finally:
             reading.cancel()
             closing.cancel()
-            for flight in self._under_way.values():
-                self._engine.leave(flight)
+            for state in self._in_flight.values():
+                self._engine.cancel(state)
         if not reading.cancelled():
             reading.result()
         else:
@@ -89,7 +89,7 @@ class Stream:
     async def _read(self) -> None:
         serial = 0
         while True:
-            await self._places.acquire()
+            await self._window.acquire()
             message = await self._context.read()
             if message is grpc.aio.EOF:
                 return
@@ -99,18 +99,18 @@ class Stream:
             self._begin(serial, message)
 
     def _begin(self, serial: int, message: v1.StreamClassifyRequest) -> None:
-        self._held += 1
-        settled = partial(self._settled, serial, message.correlation_id, message.image.id)
+        self._unanswered += 1
+        on_outcome = partial(self._on_outcome, serial, message.correlation_id, message.image.id)
         try:
             if serial > 1:
                 self._charge(self._context, 1)
             request = to_image_request(message.image, message, self._deadline_of(message), self._caller)
         except (InvalidImage, Overloaded) as error:
-            settled(error)
+            on_outcome(error)
             return
-        flight = self._engine.begin(request, settled)
-        if not flight.is_over:
-            self._under_way[serial] = flight
+        state = self._engine.begin(request, on_outcome)
+        if not state.is_done:
+            self._in_flight[serial] = state
 
     def _deadline_of(self, message: v1.StreamClassifyRequest) -> float | None:
         """When the image's time, or the stream's, is over; a time that is no number above 0 is none."""
@@ -119,26 +119,26 @@ class Stream:
         own = self._clock() + message.timeout_seconds
         return own if self._deadline is None else min(own, self._deadline)
 
-    def _settled(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
+    def _on_outcome(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
         """An image is done with; called by the engine."""
-        self._under_way.pop(serial, None)
+        self._in_flight.pop(serial, None)
         answer = v1.StreamClassifyResponse(correlation_id=correlation_id, result=to_image_result(outcome, image_id))
         if isinstance(outcome, Classification):
             answer.model, answer.version = outcome.model, outcome.version
-        self._outbox.append(answer)
-        self._news.set()
+        self._responses.append(answer)
+        self._changed.set()
 
     async def _write(self, reading: "asyncio.Task[None]") -> None:
         """Writes answers until nothing more is read and none is missing."""
         while True:
-            while self._outbox:
-                await self._context.write(self._outbox.popleft())
-                self._held -= 1
-                self._places.release()
-            if reading.done() and not self._held:
+            while self._responses:
+                await self._context.write(self._responses.popleft())
+                self._unanswered -= 1
+                self._window.release()
+            if reading.done() and not self._unanswered:
                 return
-            self._news.clear()
-            await self._news.wait()
+            self._changed.clear()
+            await self._changed.wait()
 
-    def _wake(self, _: object) -> None:
-        self._news.set()
+    def _notify(self, _: object) -> None:
+        self._changed.set()

@@ -13,7 +13,7 @@ from typing import Any
 
 import grpc
 
-from linnaeus.server.rpc.interceptor import KINDS, Behaviour
+from linnaeus.server.rpc.interceptor import METHOD_KINDS, Behaviour
 
 # W3C Trace Context: version, trace, parent, flags; later versions may go on after a further hyphen.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
@@ -22,7 +22,7 @@ _LONGEST = 512
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class CallContext:
     """Where an image comes from.
 
     Attributes:
@@ -42,17 +42,17 @@ class Origin:
         return self.traceparent[3:35]
 
 
-_UNKNOWN = Origin()
-_ORIGIN: ContextVar[Origin] = ContextVar("origin", default=_UNKNOWN)
+_NO_CALL = CallContext()
+_CURRENT_CALL: ContextVar[CallContext] = ContextVar("call", default=_NO_CALL)
 
 
-def current_origin() -> Origin:
-    """The origin of the call that is being served; an empty one outside of any."""
-    return _ORIGIN.get()
+def current_call() -> CallContext:
+    """Returns the context of the call that is being served; an empty one outside of any call."""
+    return _CURRENT_CALL.get()
 
 
-class OriginServer:
-    """Stands before a server where services are added, so that each call's origin is noted.
+class CallContextServer:
+    """Stands before a server where services are added, so that the context of each call is set.
 
         Service(name, noting_origins(add, has_tokens))
 
@@ -74,51 +74,51 @@ class OriginServer:
         self._server.add_registered_method_handlers(service, wrapped)
 
     def _wrap(self, handler: Any, method: str) -> Any:
-        _, attribute, make = KINDS[handler.request_streaming, handler.response_streaming]
+        _, attribute, make = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
-        note = self._note(method)
+        set_context = self._setter(method)
         wrap = _stream if inspect.isasyncgenfunction(behaviour) else _single
         return make(
-            wrap(behaviour, note),
+            wrap(behaviour, set_context),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
-    def _note(self, method: str) -> Callable[[Any], None]:
-        def note(context: Any) -> None:
-            _ORIGIN.set(_origin(context, method, self._has_tokens))
+    def _setter(self, method: str) -> Callable[[Any], None]:
+        def set_context(context: Any) -> None:
+            _CURRENT_CALL.set(_call_context(context, method, self._has_tokens))
 
-        return note
-
-
-def noting_origins(add: Callable[[Any], None], has_tokens: bool) -> Callable[[Any], None]:
-    """What adds the same service, each call's origin noted."""
-    return lambda server: add(OriginServer(server, has_tokens))
+        return set_context
 
 
-def _single(behaviour: Behaviour, note: Callable[[Any], None]) -> Behaviour:
+def with_call_context(add: Callable[[Any], None], has_tokens: bool) -> Callable[[Any], None]:
+    """Returns a function that adds the same service, with the context of each call set."""
+    return lambda server: add(CallContextServer(server, has_tokens))
+
+
+def _single(behaviour: Behaviour, set_context: Callable[[Any], None]) -> Behaviour:
     async def handle(request: Any, context: Any) -> Any:
-        note(context)
+        set_context(context)
         return await behaviour(request, context)
 
     return handle
 
 
-def _stream(behaviour: Behaviour, note: Callable[[Any], None]) -> Behaviour:
+def _stream(behaviour: Behaviour, set_context: Callable[[Any], None]) -> Behaviour:
     async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
-        note(context)
+        set_context(context)
         async for response in behaviour(request, context):
             yield response
 
     return handle
 
 
-def _origin(context: grpc.aio.ServicerContext[Any, Any], method: str, has_tokens: bool) -> Origin:
+def _call_context(context: grpc.aio.ServicerContext[Any, Any], method: str, has_tokens: bool) -> CallContext:
     metadata = context.invocation_metadata() or ()
     traceparent = _text(metadata, "traceparent")
     if not _TRACEPARENT.fullmatch(traceparent):
-        return Origin(method, _caller_kind(context, has_tokens))
-    return Origin(method, _caller_kind(context, has_tokens), traceparent, _text(metadata, "tracestate"))
+        return CallContext(method, _caller_kind(context, has_tokens))
+    return CallContext(method, _caller_kind(context, has_tokens), traceparent, _text(metadata, "tracestate"))
 
 
 def _caller_kind(context: Any, has_tokens: bool) -> str:

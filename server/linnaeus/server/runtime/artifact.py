@@ -10,9 +10,9 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.out_of_memory import is_out_of_memory, told
+from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
 from linnaeus.server.runtime.precision import FLOAT32
-from linnaeus.server.runtime.specialization import memory_format, specialise
+from linnaeus.server.runtime.specialisation import memory_format, specialise
 
 # What torch raises when a model fails: its own code, or what the model's author wrote.
 FAILURES = (RuntimeError, torch.jit.Error)
@@ -69,9 +69,9 @@ def refusal(error: Exception, what: str, device: torch.device) -> ModelRefused:
     if is_out_of_memory(error):
         return ModelRefused(
             f"{MODEL_FILE} does not fit into what memory is left on {device}; "
-            f"serve fewer models there, or set a smaller max_batch_size ({told(error)})"
+            f"serve fewer models there, or set a smaller max_batch_size ({error_summary(error)})"
         )
-    return ModelRefused(f"{MODEL_FILE} {what}: {told(error)}")
+    return ModelRefused(f"{MODEL_FILE} {what}: {error_summary(error)}")
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:

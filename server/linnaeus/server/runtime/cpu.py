@@ -7,9 +7,9 @@ from torch import Tensor
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.runner import Pixels, Ranked
+from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.staging import stage
-from linnaeus.server.runtime.topk import ranked
+from linnaeus.server.runtime.topk import scripted_top_k
 
 
 class CpuRunner:
@@ -27,7 +27,7 @@ class CpuRunner:
         self._largest = largest
         self._staging: list[_Staging] = []  # buffers that no run uses now
 
-    def run(self, images: Sequence[Pixels], k: int) -> Ranked:
+    def run(self, images: Sequence[Pixels], k: int) -> TopK:
         """Runs one batch to its end; see `Runner`."""
         staging = self._take_staging()
         try:
@@ -45,9 +45,9 @@ class CpuRunner:
         """Gives the buffers back; see `Runner`."""
         self._staging.clear()
 
-    def _run_staged(self, staged: Tensor, k: int) -> Ranked:
+    def _run_staged(self, staged: Tensor, k: int) -> TopK:
         with torch.inference_mode(), without_profiling():
-            values, indices = ranked(self._module(staged), k)
+            values, indices = scripted_top_k(self._module(staged), k)
             return indices.tolist(), values.tolist()
 
     def _take_staging(self) -> "_Staging":

@@ -14,62 +14,62 @@ from torch import Tensor
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.pipeline import PipelinedRunner
-from linnaeus.server.runtime.runner import Pixels, Ranked
+from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.topk import top_k
 
 # What brings a tensor's value to the processor, in TorchScript's words; a recording cannot wait for it.
-_ASKING = (
+_SYNCHRONIZING = (
     *(f"aten::{name}" for name in ("item", "Int", "Float", "Bool", "is_nonzero", "equal", "nonzero", "masked_select")),
     *(f"aten::{name}" for name in ("IntImplicit", "FloatImplicit", "ScalarImplicit", "tolist")),
 )
 # PyTorch records one graph at a time in a process.
-_recording = threading.Lock()
+_capture_lock = threading.Lock()
 # A recording that broke off leaves PyTorch's allocator with a reference to its graph, so that must outlive its model.
-_broken_off: list[torch.cuda.CUDAGraph] = []
+_failed_captures: list[torch.cuda.CUDAGraph] = []
 
 
-class CudaLine:
-    """Implements `Line`: a stream."""
+class CudaStream:
+    """Implements `CommandQueue`: a stream."""
 
     def __init__(self, device: torch.device) -> None:
         self.stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         # Its waiters sleep: by default they would spin, on cores that decoders want.
         self._done = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]
 
-    def do(self, order: Callable[[], object]) -> None:
+    def enqueue(self, order: Callable[[], object]) -> None:
         """Puts operations on the stream."""
         with torch.cuda.stream(self.stream):
             order()
 
-    def follow(self, other: "CudaLine") -> None:
+    def wait_for(self, other: "CudaStream") -> None:
         """Waits for another stream on the device, not here."""
         self.stream.wait_stream(other.stream)
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         """Sleeps until the stream is done."""
         self._done.record(self.stream)
         self._done.synchronize()
 
 
-class Cuda:
+class CudaAccelerator:
     """Implements `Accelerator`."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def enter(self) -> None:
+    def set_current(self) -> None:
         """Page-locked memory and events belong to the thread's current device."""
         torch.cuda.set_device(self._device)
 
-    def line(self) -> CudaLine:
+    def command_queue(self) -> CudaStream:
         """A stream of its own."""
-        return CudaLine(self._device)
+        return CudaStream(self._device)
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Page-locked memory: from any other, copies would not be asynchronous."""
         return torch.zeros(tuple(shape), dtype=dtype, pin_memory=True)
 
-    def memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def device_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """The device's memory, zeroed by the time this returns: other streams do not wait for the filling."""
         made = torch.zeros(tuple(shape), dtype=dtype, device=self._device)
         torch.cuda.current_stream(self._device).synchronize()
@@ -121,7 +121,7 @@ class CudaForward:
             values, indices = self._rank(pixels, k)
             return values.contiguous(), indices.contiguous()
 
-    def record(self, sizes: Sequence[int], image_shape: Sequence[int], device: torch.device) -> None:
+    def capture(self, sizes: Sequence[int], image_shape: Sequence[int], device: torch.device) -> None:
         """Records a graph for each size, all of which this thread has run; a batch of any other is run as before.
 
         The graphs run one after the other, so they share their memory, and their input. The largest comes first: the
@@ -131,9 +131,9 @@ class CudaForward:
             RuntimeError: the model cannot be recorded: it asks for a value on the way, which is seen beforehand, or
                 CUDA refuses.
         """
-        if asked := _asked_for(self._module.graph):
+        if asked := _synchronizing_operation(self._module.graph):
             raise RuntimeError(f"it asks for a tensor's value on the way ({asked})")
-        with _recording, torch.inference_mode(), without_profiling():
+        with _capture_lock, torch.inference_mode(), without_profiling():
             # PyTorch hands the same few streams out again and again, and whatever another model does on a stream that
             # records would be recorded: streams of this priority are for recordings alone.
             stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
@@ -141,21 +141,21 @@ class CudaForward:
                 pixels = torch.zeros((sizes[-1], *image_shape), dtype=torch.uint8, device=device)
                 self._rank(pixels[:1], self._classes)  # libraries set themselves up for a stream in the first run
             pool = torch.cuda.graph_pool_handle()
-            self._graphs = {size: self._record(pixels[:size], pool, stream) for size in reversed(sizes)}
+            self._graphs = {size: self._capture(pixels[:size], pool, stream) for size in reversed(sizes)}
 
     def close(self) -> None:
         """Frees the graphs; none of them runs any more."""
-        with _recording:  # nobody frees memory of one model's graphs while another's are made
+        with _capture_lock:  # nobody frees memory of one model's graphs while another's are made
             self._graphs.clear()
 
-    def _record(self, pixels: Tensor, pool: Any, stream: torch.cuda.Stream) -> _Graph:
+    def _capture(self, pixels: Tensor, pool: Any, stream: torch.cuda.Stream) -> _Graph:
         graph = torch.cuda.CUDAGraph()
         try:
             # Other models may be serving meanwhile: only this thread is held to what a recording allows.
             with torch.cuda.graph(graph, pool, stream, capture_error_mode="thread_local"):
                 answers = self._rank(pixels, self._classes)
         except BaseException:
-            _broken_off.append(graph)
+            _failed_captures.append(graph)
             raise
         return _Graph(graph, pixels, answers)
 
@@ -164,9 +164,9 @@ class CudaForward:
         return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)), k)
 
 
-def _asked_for(graph: Any) -> str:
+def _synchronizing_operation(graph: Any) -> str:
     """The first operation in a module's graph that brings a tensor's value to the processor; empty for none."""
-    for kind in _ASKING:
+    for kind in _SYNCHRONIZING:
         given = (value for node in graph.findAllNodes(kind) for value in node.inputs())
         if any(map(_is_on_the_device, given)):
             return kind
@@ -203,9 +203,11 @@ class CudaRunner:
         self._sizes = list(sizes)
         self._device = device
         self._forward = CudaForward(module, manifest.classes, layout)
-        self._pipeline = PipelinedRunner(Cuda(device), self._forward, self._image_shape, manifest.classes, self._sizes)
+        self._pipeline = PipelinedRunner(
+            CudaAccelerator(device), self._forward, self._image_shape, manifest.classes, self._sizes
+        )
 
-    def run(self, images: Sequence[Pixels], k: int) -> Ranked:
+    def run(self, images: Sequence[Pixels], k: int) -> TopK:
         """Runs one batch to its end; see `Runner`."""
         return self._pipeline.run(images, k)
 
@@ -218,10 +220,10 @@ class CudaRunner:
         """Ends the launcher, which frees the graphs and the page-locked memory; see `Runner`."""
         self._pipeline.close(self._forward.close)
 
-    def record_graphs(self) -> None:
+    def capture_graphs(self) -> None:
         """Runs every size it keeps by a recorded graph from now on; they must have been warmed up.
 
         Raises:
             RuntimeError: the model cannot be recorded; it runs as before.
         """
-        self._pipeline.on_launcher(partial(self._forward.record, self._sizes, self._image_shape, self._device))
+        self._pipeline.run_on_launcher(partial(self._forward.capture, self._sizes, self._image_shape, self._device))

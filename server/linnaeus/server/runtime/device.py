@@ -18,7 +18,7 @@ _SWITCH_SECONDS = 0.0005
 # Up to here it pays more to leave the other cores to the event loop than to make a run shorter.
 _SHORT_RUN_SECONDS = 0.003
 # Who comes while the event loop runs an image itself waits for so long at most.
-_BRIEF_RUN_SECONDS = 0.001
+_INLINE_RUN_SECONDS = 0.001
 _MOST_STREAMS = 4
 _STREAMS_OF_A_GPU = 2
 _MOST_DECODERS_OF_A_GPU = 4
@@ -63,7 +63,7 @@ def resolve_devices(names: str) -> list[torch.device]:
     return list(dict.fromkeys(devices))
 
 
-def answers(device: torch.device) -> bool:
+def is_responsive(device: torch.device) -> bool:
     """Whether a device still computes. One that has seen an illegal access fails at everything from then on.
 
     One that is only short of memory, which others may be using, does.
@@ -74,7 +74,7 @@ def answers(device: torch.device) -> bool:
         return is_out_of_memory(error)
 
 
-def default_streams(device: torch.device) -> int:
+def default_workers(device: torch.device) -> int:
     """How many batches are under way at once.
 
     On a CPU one a core, within reason, for each takes memory for its activations. On a GPU two: one is staged and
@@ -122,23 +122,23 @@ class CoreShare:
         self._threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 0
         self._is_free = not threads
 
-    def take(self, beside: int, is_short: bool = False) -> None:
+    def take(self, concurrent: int, is_short: bool = False) -> None:
         """Gives the calling thread its part, for its next run beside so many others.
 
         Args:
-            beside: how many others.
+            concurrent: how many others.
             is_short: whether the runs of its model are.
         """
         if self._threads:
-            torch.set_num_threads(1 if is_short else max(1, self._threads // (beside + 1)))
+            torch.set_num_threads(1 if is_short else max(1, self._threads // (concurrent + 1)))
 
     def are_short(self, largest_run_seconds: float) -> bool:
         """Whether a model's runs count as short, the largest of them taking so long."""
         return self._is_free and self._threads > 0 and largest_run_seconds <= _SHORT_RUN_SECONDS
 
-    def is_brief(self, run_seconds: float) -> bool:
+    def runs_inline(self, run_seconds: float) -> bool:
         """Whether the event loop may run a single image itself, that taking so long."""
-        return run_seconds <= _BRIEF_RUN_SECONDS
+        return run_seconds <= _INLINE_RUN_SECONDS
 
     def take_short(self, busy: bool) -> Callable[[], float]:
         """Gives the calling thread the core for short runs.

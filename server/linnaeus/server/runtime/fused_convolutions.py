@@ -6,8 +6,8 @@ them: the two become one convolution with a single number a channel, which is on
 are the same (docs/decisions/0006-fused-convolutions-and-streams.md and 0016-precision.md have the speeds).
 
 The rewriting works on TorchScript's own graph, through functions of torch that carry an underscore: where one is
-missing, or a graph holds what this room does not know, the module stays as it is. Weights keep torch's order here: see
-`weight_order`.
+missing, or a graph holds an unknown operation, the module stays as it is. Weights keep torch's order here: see
+`weight_layout`.
 """
 
 import itertools
@@ -96,8 +96,8 @@ def _norms_to_convolutions(graph: Graph) -> None:
     passes a positive factor on. A size that hardly differs from 0 stays, for dividing by it could overflow.
     """
     for node in list(graph.findAllNodes("aten::batch_norm")):
-        convolutions = _fed(node)
-        if convolutions and (known := _folded(node)):
+        convolutions = _consumers(node)
+        if convolutions and (known := _scale_and_shift(node)):
             scale, shift = known
             size = torch.where(scale.abs() < _SMALLEST_SIZE, 1.0, scale.abs())
             _replace_norm(graph, node, scale / size, shift / size)
@@ -105,7 +105,7 @@ def _norms_to_convolutions(graph: Graph) -> None:
                 _scale_inputs(graph, convolution, size)
 
 
-def _fed(node: Any) -> list[Any]:
+def _consumers(node: Any) -> list[Any]:
     """The convolutions behind a batch norm and its ReLU, if there is nothing else: what they take has four dimensions.
 
     Those with groups are left out: each of their weights belongs to some of the channels.
@@ -118,7 +118,7 @@ def _fed(node: Any) -> list[Any]:
     return plain if len(plain) == len(users) else []
 
 
-def _folded(node: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _scale_and_shift(node: Any) -> tuple[torch.Tensor, torch.Tensor] | None:
     """What a batch norm multiplies each channel by, and what it then adds, if both are known numbers."""
     weight, bias, mean, variance, training, _, epsilon, _ = [value.toIValue() for value in node.inputs()][1:]
     tensors = (weight, bias, mean, variance)

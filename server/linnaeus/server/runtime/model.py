@@ -17,13 +17,13 @@ from linnaeus.server.runtime.artifact import FAILURES, Artifact, load_module, re
 from linnaeus.server.runtime.calibration import drawn_pictures, recorded_pictures
 from linnaeus.server.runtime.device import release_freed_memory
 from linnaeus.server.runtime.out_of_memory import OutOfMemory as OutOfMemory
-from linnaeus.server.runtime.out_of_memory import is_out_of_memory, told
+from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
 from linnaeus.server.runtime.precision import AUTO, FLOAT32
-from linnaeus.server.runtime.precision_selection import Pictures, settle
+from linnaeus.server.runtime.precision_selection import ComparisonPictures, select_precision
 from linnaeus.server.runtime.runner import Pixels as Pixels
 from linnaeus.server.runtime.runner import Runner
-from linnaeus.server.runtime.runners import open_runner, record_graphs
-from linnaeus.server.runtime.specialization import fast_precisions, specialisation_of
+from linnaeus.server.runtime.runner_factory import capture_graphs, open_runner
+from linnaeus.server.runtime.specialisation import describe_specialisation, fast_precisions
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 
 # Beyond these no model gained anything worth the wait; a GPU needs more images to be busy.
@@ -62,7 +62,7 @@ class Model:
         device, max_batch_size, timings: as above.
         specialisation: how it was fitted to its device; set once, by `load_model`.
         is_short: whether its runs are so short that one core is enough for them; set once, before it serves.
-        is_brief: whether, besides, the event loop may run a single image itself; set once, before it serves.
+        runs_inline: whether, besides, the event loop may run a single image itself; set once, before it serves.
     """
 
     def __init__(
@@ -78,9 +78,9 @@ class Model:
         self.device = device
         self.max_batch_size = max_batch_size
         self.timings = timings
-        self.specialisation = specialisation_of(device, FLOAT32, "")
+        self.specialisation = describe_specialisation(device, FLOAT32, "")
         self.is_short = False
-        self.is_brief = False
+        self.runs_inline = False
         self._runner = runner
 
     def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
@@ -98,7 +98,7 @@ class Model:
             indices, probabilities = self._runner.run(images, k)
         except RuntimeError as error:
             if is_out_of_memory(error):
-                raise OutOfMemory(told(error)) from error
+                raise OutOfMemory(error_summary(error)) from error
             raise
         return [Ranking(*row) for row in zip(indices, probabilities, strict=True)]
 
@@ -119,7 +119,7 @@ class Model:
         spec = self.manifest.input
         self.run([numpy.zeros((spec.height, spec.width, spec.channels), numpy.uint8)] * count, 1)
 
-    def answer(self, images: Sequence[Pixels]) -> list[list[float]]:
+    def probabilities(self, images: Sequence[Pixels]) -> list[list[float]]:
         """Returns each picture's probabilities by class index.
 
         Args:
@@ -161,16 +161,16 @@ def load_model(
     artifact = read_artifact(folder)
     modules = _load_modules(artifact, device, precision)
     before_warm_up()  # before a runner starts threads: they are as whoever starts them
-    wish = _Wish(artifact, device, max_batch_size, clock, cuda_graphs)
-    opens = {name: partial(_Trying, wish, name, module) for name, module in modules.items()}
-    pictures = Pictures(recorded_pictures(artifact), drawn_pictures(artifact.manifest.input))
+    options = _LoadOptions(artifact, device, max_batch_size, clock, cuda_graphs)
+    opens = {name: partial(_Candidate, options, name, module) for name, module in modules.items()}
+    pictures = ComparisonPictures(recorded_pictures(artifact), drawn_pictures(artifact.manifest.input))
     try:
-        settled = settle(precision, opens, pictures, clock)
+        selected = select_precision(precision, opens, pictures, clock)
     except FAILURES as error:
         raise refusal(error, "fails at warm-up", device) from error
-    model = settled.model.model
-    model.specialisation = specialisation_of(device, settled.precision, settled.reason)
-    del settled, opens, modules  # the precisions that were not taken
+    model = selected.model.model
+    model.specialisation = describe_specialisation(device, selected.precision, selected.reason)
+    del selected, opens, modules  # the precisions that were not taken
     release_freed_memory()  # what the largest tries took
     return model
 
@@ -191,7 +191,7 @@ def _load_modules(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _LoadOptions:
     """What holds for a version in any precision; see `load_model`."""
 
     artifact: Artifact
@@ -201,39 +201,41 @@ class _Wish:
     cuda_graphs: bool
 
 
-class _Trying:
-    """Implements `Opened`: a model that may yet be given up for another precision."""
+class _Candidate:
+    """Implements `PrecisionCandidate`: a model that may yet be given up for another precision."""
 
-    def __init__(self, wish: _Wish, precision: str, module: torch.jit.ScriptModule | ModelRefused) -> None:
+    def __init__(self, options: _LoadOptions, precision: str, module: torch.jit.ScriptModule | ModelRefused) -> None:
         if isinstance(module, ModelRefused):
             raise module
-        self._wish = wish
-        largest = wish.max_batch_size or LARGEST_BATCH_TRIED[wish.device.type]
-        self._runner = open_runner(module, wish.artifact.manifest, wish.device, largest, precision)
-        self.model = Model(wish.artifact, wish.device, self._runner, largest)
+        self._options = options
+        largest = options.max_batch_size or LARGEST_BATCH_TRIED[options.device.type]
+        self._runner = open_runner(module, options.artifact.manifest, options.device, largest, precision)
+        self.model = Model(options.artifact, options.device, self._runner, largest)
 
     @property
     def max_batch_size(self) -> int:
-        """The largest batch; see `Opened`."""
+        """The largest batch; see `PrecisionCandidate`."""
         return self.model.max_batch_size
 
-    def answer(self, images: Sequence[Pixels]) -> list[list[float]]:
-        """Each picture's probabilities; see `Opened`. One by one: a large first batch may not fit into memory."""
-        return [answer for image in images for answer in self.model.answer([image])]
+    def probabilities(self, images: Sequence[Pixels]) -> list[list[float]]:
+        """Runs the pictures one by one, as a large first batch may not fit into memory; see `PrecisionCandidate`."""
+        return [answer for image in images for answer in self.model.probabilities([image])]
 
     def run_largest(self) -> None:
-        """Runs blank images; see `Opened`."""
+        """Runs blank images; see `PrecisionCandidate`."""
         self.model.run_blank(self.model.max_batch_size)
 
     def warm(self) -> None:
-        """Finds the batch to form, and records graphs if they are wanted; see `Opened`."""
-        wish, model = self._wish, self.model
-        timings = model.warm_up(wish.max_batch_size == 0, wish.clock)
+        """Finds the batch to form, and records graphs if they are wanted; see `PrecisionCandidate`."""
+        options, model = self._options, self.model
+        timings = model.warm_up(options.max_batch_size == 0, options.clock)
         self._runner.keep([timing.size for timing in timings])
-        if wish.cuda_graphs and record_graphs(self._runner):
-            timings = Model(wish.artifact, wish.device, self._runner, timings[-1].size).warm_up(False, wish.clock)
-        self.model = Model(wish.artifact, wish.device, self._runner, timings[-1].size, timings)
+        if options.cuda_graphs and capture_graphs(self._runner):
+            timings = Model(options.artifact, options.device, self._runner, timings[-1].size).warm_up(
+                False, options.clock
+            )
+        self.model = Model(options.artifact, options.device, self._runner, timings[-1].size, timings)
 
     def close(self) -> None:
-        """Ends the runner; see `Opened`."""
+        """Ends the runner; see `PrecisionCandidate`."""
         self._runner.close()

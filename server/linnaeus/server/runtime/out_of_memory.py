@@ -21,7 +21,7 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def told(error: Exception) -> str:
+def error_summary(error: Exception) -> str:
     """Returns the line of an error of torch that says what happened, without the advice that follows it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:

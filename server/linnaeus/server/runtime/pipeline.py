@@ -1,8 +1,8 @@
 """Batches on a device that works by itself: one is staged and sent while another computes.
 
-This room owns the order of things: who stages where, what waits for what, how a batch is padded and its answers handed
-back. What the device is it must not know: it is told by `Accelerator`, whose only one to serve with is CUDA; the tests
-bring one that puts everything off for as long as it may.
+This module owns the order of things: who stages where, what waits for what, how a batch is padded and its answers
+handed back. It must not know what the device is: an `Accelerator` drives it. CUDA is the only one to serve with; the
+tests bring one that puts everything off for as long as it may.
 
 A run takes a slot and fills its staging memory, which is the calling thread's work. Then the launcher gives the device
 its orders, and the calling thread waits for the answers. With two threads calling, one batch is staged and copied
@@ -23,7 +23,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from linnaeus.server.runtime.runner import Pixels, Ranked
+from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.staging import stage
 
 # Takes uint8 [N, H, W, C] on the device, where N is a size class, and k; gives values and indices, [N, k] each, in
@@ -31,16 +31,16 @@ from linnaeus.server.runtime.staging import stage
 Forward: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 
 
-class Line(Protocol):
+class CommandQueue(Protocol):
     """Orders that a device carries out in the order in which they were given, beside those of its other lines."""
 
-    def do(self, order: Callable[[], object]) -> None:
+    def enqueue(self, order: Callable[[], object]) -> None:
         """Gives an order: operations of torch. It may be carried out at once or at any time later."""
 
-    def follow(self, other: Any) -> None:
+    def wait_for(self, other: Any) -> None:
         """What is given from now on begins only when the other line has done all that it was given so far."""
 
-    def wait(self) -> None:
+    def synchronize(self) -> None:
         """Returns when all that was given so far is done; other threads run meanwhile.
 
         Raises:
@@ -51,16 +51,16 @@ class Line(Protocol):
 class Accelerator(Protocol):
     """A device that works by itself. Only the launcher calls it."""
 
-    def enter(self) -> None:
+    def set_current(self) -> None:
         """The calling thread is going to give orders."""
 
-    def line(self) -> Line:
+    def command_queue(self) -> CommandQueue:
         """A new line."""
 
     def staging(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Memory of the processor's that the device copies from and to by itself."""
 
-    def memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    def device_memory(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
         """Memory of the device's."""
 
 
@@ -80,12 +80,12 @@ class _Slot:
     """
 
     def __init__(
-        self, accelerator: Accelerator, computing: Line, forward: Forward, shape: Sequence[int], classes: int
+        self, accelerator: Accelerator, computing: CommandQueue, forward: Forward, shape: Sequence[int], classes: int
     ) -> None:
-        self._copying, self._computing = accelerator.line(), computing
+        self._copying, self._computing = accelerator.command_queue(), computing
         self._forward = forward
         self._staged = accelerator.staging(shape, torch.uint8)
-        self._sent = accelerator.memory(shape, torch.uint8)
+        self._sent = accelerator.device_memory(shape, torch.uint8)
         self._values = accelerator.staging((shape[0] * classes,), torch.float32)
         self._indices = accelerator.staging((shape[0] * classes,), torch.int64)
         self._held: list[tuple[Tensor, Tensor]] = []
@@ -102,26 +102,26 @@ class _Slot:
         # Held until they are fetched: the allocator knows of the computing line only, and would hand their memory on.
         answers: list[tuple[Tensor, Tensor]] = []
         self._held = answers
-        self._copying.do(partial(self._send, count))
-        self._computing.follow(self._copying)
-        self._computing.do(partial(self._compute, size, k, answers))
-        self._copying.follow(self._computing)
-        self._copying.do(partial(self._fetch, count, k, answers))
+        self._copying.enqueue(partial(self._send, count))
+        self._computing.wait_for(self._copying)
+        self._computing.enqueue(partial(self._compute, size, k, answers))
+        self._copying.wait_for(self._computing)
+        self._copying.enqueue(partial(self._fetch, count, k, answers))
 
-    def answers(self, count: int, k: int) -> Ranked:
+    def results(self, count: int, k: int) -> TopK:
         """Waits for them."""
-        self._copying.wait()
+        self._copying.synchronize()
         self._held = []
         indices, values = (each[: count * k].view(count, k) for each in (self._indices, self._values))
         return indices.tolist(), values.tolist()
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Waits for what a failed run may have left on its way; runs on the launcher.
 
         Raises:
             RuntimeError: the device failed.
         """
-        self._copying.wait()
+        self._copying.synchronize()
 
     def _send(self, count: int) -> None:
         self._sent[:count].copy_(self._staged[:count], non_blocking=True)
@@ -169,21 +169,21 @@ class PipelinedRunner:
         self._free: list[_Slot] = []  # slots that no run uses now
         self._launcher = ThreadPoolExecutor(1, "linnaeus-launcher")
         try:
-            self._launcher.submit(accelerator.enter).result()
-            self._computing: Line = self._launcher.submit(accelerator.line).result()
+            self._launcher.submit(accelerator.set_current).result()
+            self._computing: CommandQueue = self._launcher.submit(accelerator.command_queue).result()
             self.keep(sizes)
         except BaseException:
             self._launcher.shutdown()
             raise
 
-    def run(self, images: Sequence[Pixels], k: int) -> Ranked:
+    def run(self, images: Sequence[Pixels], k: int) -> TopK:
         """Runs one batch to its end; see `Runner`."""
         count = len(images)
         with self._slot() as slot:
             stage(images, slot.rows)
             size = self._sizes[bisect_left(self._sizes, count)]
             self._launcher.submit(slot.launch, count, size, k).result()
-            return slot.answers(count, k)
+            return slot.results(count, k)
 
     def keep(self, sizes: Sequence[int]) -> None:
         """Runs no others from now on, and makes the slots for them; see `Runner`."""
@@ -191,7 +191,7 @@ class PipelinedRunner:
         self._free.clear()
         self._free += [self._new_slot() for _ in range(self._in_flight)]
 
-    def on_launcher(self, work: Callable[[], object]) -> None:
+    def run_on_launcher(self, work: Callable[[], object]) -> None:
         """Has the launcher do something else with the model, and waits for it."""
         self._launcher.submit(work).result()
 
@@ -206,12 +206,12 @@ class PipelinedRunner:
         self._launcher.shutdown()
 
     def _clear(self, then: Callable[[], object]) -> None:
-        self._settle()
+        self._synchronize()
         self._free.clear()
         then()
 
-    def _settle(self) -> None:
-        for wait in (self._computing.wait, *(slot.settle for slot in self._free)):
+    def _synchronize(self) -> None:
+        for wait in (self._computing.synchronize, *(slot.synchronize for slot in self._free)):
             with suppress(RuntimeError):  # a lost device, or what a failed run has left
                 wait()
 

@@ -12,13 +12,13 @@ FLOAT32 = "float32"
 AUTO = "auto"
 PRECISIONS = (FLOAT32, "bfloat16", "float16")
 # The probabilities of a picture, by class index.
-Answer: TypeAlias = Sequence[float]
+Probabilities: TypeAlias = Sequence[float]
 
 _LARGEST_DIFFERENCE = 0.02
 # Less is noise, which would have a version change its answers' last digits from one start to the next.
 _WORTHWHILE_GAIN = 1.05
 _TIMED_ROUNDS = 5
-_SUREST = 8
+_MOST_CONFIDENT = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Choice:
     reason: str
 
 
-def compare(answers: Sequence[Answer], float32: Sequence[Answer]) -> Agreement:
+def compare(answers: Sequence[Probabilities], float32: Sequence[Probabilities]) -> Agreement:
     """Compares two answers to each of the same pictures."""
     pairs = list(zip(answers, float32, strict=True))
     same = sum(_top(ours) == _top(theirs) for ours, theirs in pairs)
@@ -85,7 +85,7 @@ def compare(answers: Sequence[Answer], float32: Sequence[Answer]) -> Agreement:
     return Agreement(same, len(pairs), max(differences) if all(map(math.isfinite, differences)) else math.nan)
 
 
-def surest(answers: Sequence[Answer]) -> list[int]:
+def most_confident(answers: Sequence[Probabilities]) -> list[int]:
     """The places of the pictures whose first class is furthest ahead of the second, in their order.
 
     Of drawn pictures only these are compared: a network may be unsure of what it has never seen the like of, and where
@@ -96,16 +96,16 @@ def surest(answers: Sequence[Answer]) -> list[int]:
         first, second = (sorted(answers[place], reverse=True) + [0.0])[:2]
         return first - second
 
-    return sorted(sorted(range(len(answers)), key=lead, reverse=True)[:_SUREST])
+    return sorted(sorted(range(len(answers)), key=lead, reverse=True)[:_MOST_CONFIDENT])
 
 
-def choose(float32_per_second: float, trials: Sequence[Trial]) -> Choice:
+def choose_precision(float32_per_second: float, trials: Sequence[Trial]) -> Choice:
     """Takes the fastest that agrees with float32; float32 itself where none is worth it."""
     fitting = [trial for trial in trials if trial.agreement is not None and trial.agreement.holds]
     best = max(fitting, key=lambda trial: trial.images_per_second, default=None)
     if best is not None and best.images_per_second >= _WORTHWHILE_GAIN * float32_per_second:
-        return Choice(best.precision, f"auto: {_told(best, float32_per_second)}")
-    told = "; ".join(_told(trial, float32_per_second) for trial in trials)
+        return Choice(best.precision, f"auto: {_describe(best, float32_per_second)}")
+    told = "; ".join(_describe(trial, float32_per_second) for trial in trials)
     return Choice(FLOAT32, f"auto: {told or 'the device computes in no other'}")
 
 
@@ -127,11 +127,11 @@ def images_per_second(
     return {name: size / best[name] for name, (size, _) in runs.items()}
 
 
-def _top(answer: Answer) -> int:
+def _top(answer: Probabilities) -> int:
     return max(range(len(answer)), key=lambda index: (answer[index], -index))
 
 
-def _told(trial: Trial, float32_per_second: float) -> str:
+def _describe(trial: Trial, float32_per_second: float) -> str:
     if trial.agreement is None:
         return f"{trial.precision} cannot be run ({trial.failure})"
     if not trial.agreement.holds:

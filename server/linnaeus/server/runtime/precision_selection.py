@@ -10,28 +10,28 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact import FAILURES
-from linnaeus.server.runtime.out_of_memory import told
+from linnaeus.server.runtime.out_of_memory import error_summary
 from linnaeus.server.runtime.precision import (
     FLOAT32,
     Agreement,
-    Answer,
+    Probabilities,
     Trial,
-    choose,
+    choose_precision,
     compare,
     images_per_second,
-    surest,
+    most_confident,
 )
 from linnaeus.server.runtime.runner import Pixels
 
 
-class Opened(Protocol):
+class PrecisionCandidate(Protocol):
     """A model that can run, in one precision."""
 
     @property
     def max_batch_size(self) -> int:
         """The largest batch."""
 
-    def answer(self, images: Sequence[Pixels]) -> Sequence[Answer]:
+    def probabilities(self, images: Sequence[Pixels]) -> Sequence[Probabilities]:
         """Each picture's probabilities, by class index."""
 
     def run_largest(self) -> None:
@@ -44,13 +44,13 @@ class Opened(Protocol):
         """Frees what batches needed; may be called twice."""
 
 
-M = TypeVar("M", bound=Opened)
+M = TypeVar("M", bound=PrecisionCandidate)
 # Opens a model, or raises what made that impossible.
-Opens: TypeAlias = Callable[[], M]
+OpenCandidate: TypeAlias = Callable[[], M]
 
 
 @dataclass(frozen=True, slots=True)
-class Pictures:
+class ComparisonPictures:
     """What answers are compared by: what the version recorded if it recorded any, or else the surest of drawn ones."""
 
     recorded: Sequence[Pixels]
@@ -63,15 +63,17 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Settled(Generic[M]):
-    """A model that is ready, in the precision that was settled on, and why it is that one."""
+class SelectedPrecision(Generic[M]):
+    """A model that is ready, in the precision that was selected, and why it is that one."""
 
     model: M
     precision: str
     reason: str
 
 
-def settle(wanted: str, opens: Mapping[str, Opens[M]], pictures: Pictures, clock: Callable[[], float]) -> Settled[M]:
+def select_precision(
+    wanted: str, opens: Mapping[str, OpenCandidate[M]], pictures: ComparisonPictures, clock: Callable[[], float]
+) -> SelectedPrecision[M]:
     """Opens, compares and warms up; whatever is not returned is closed.
 
     Args:
@@ -90,13 +92,13 @@ def settle(wanted: str, opens: Mapping[str, Opens[M]], pictures: Pictures, clock
         plain = _open(opens[FLOAT32], opened)
         if wanted == FLOAT32:
             plain.warm()
-            settled = Settled(plain, FLOAT32, "precision is float32")
+            selected = SelectedPrecision(plain, FLOAT32, "precision is float32")
         elif wanted in opens:
-            settled = _settle_wanted(wanted, opens[wanted], _Reference(plain, pictures), opened)
+            selected = _select_wanted(wanted, opens[wanted], _Reference(plain, pictures), opened)
         else:
-            settled = _settle_best(opens, _Reference(plain, pictures), clock, opened)
-        taken = settled.model
-        return settled
+            selected = _select_fastest(opens, _Reference(plain, pictures), clock, opened)
+        taken = selected.model
+        return selected
     finally:
         for each in opened:
             if each is not taken:
@@ -106,27 +108,29 @@ def settle(wanted: str, opens: Mapping[str, Opens[M]], pictures: Pictures, clock
 class _Reference(Generic[M]):
     """What float32 answers to the pictures that count."""
 
-    def __init__(self, plain: M, pictures: Pictures) -> None:
+    def __init__(self, plain: M, pictures: ComparisonPictures) -> None:
         self.plain = plain
         self.kind = pictures.kind
         self._images = list(pictures.recorded or pictures.drawn)
-        self._answers = list(plain.answer(self._images))
+        self._answers = list(plain.probabilities(self._images))
         if not pictures.recorded:
-            places = surest(self._answers)
+            places = most_confident(self._answers)
             self._images = [self._images[place] for place in places]
             self._answers = [self._answers[place] for place in places]
 
     def compare(self, other: M) -> Agreement:
         """How another precision compares with it."""
-        return compare(other.answer(self._images), self._answers)
+        return compare(other.probabilities(self._images), self._answers)
 
 
-def _open(opens: Opens[M], opened: list[M]) -> M:
+def _open(opens: OpenCandidate[M], opened: list[M]) -> M:
     opened.append(opens())
     return opened[-1]
 
 
-def _settle_wanted(wanted: str, opens: Opens[M], reference: _Reference[M], opened: list[M]) -> Settled[M]:
+def _select_wanted(
+    wanted: str, opens: OpenCandidate[M], reference: _Reference[M], opened: list[M]
+) -> SelectedPrecision[M]:
     model = _open(opens, opened)
     agreement = reference.compare(model)
     if not agreement.is_finite:
@@ -134,12 +138,12 @@ def _settle_wanted(wanted: str, opens: Opens[M], reference: _Reference[M], opene
             f"precision {wanted} gives answers that are no numbers, where float32's are; use another one"
         )
     model.warm()
-    return Settled(model, wanted, f"precision is {wanted} ({agreement}; {reference.kind})")
+    return SelectedPrecision(model, wanted, f"precision is {wanted} ({agreement}; {reference.kind})")
 
 
-def _settle_best(
-    opens: Mapping[str, Opens[M]], reference: _Reference[M], clock: Callable[[], float], opened: list[M]
-) -> Settled[M]:
+def _select_fastest(
+    opens: Mapping[str, OpenCandidate[M]], reference: _Reference[M], clock: Callable[[], float], opened: list[M]
+) -> SelectedPrecision[M]:
     reference.plain.warm()
     models = {FLOAT32: reference.plain}
     tried: list[Trial] = []
@@ -152,9 +156,9 @@ def _settle_best(
                 models[name] = model
             tried.append(Trial(name, agreement=agreement))
         except (ModelRefused, *FAILURES) as error:
-            tried.append(Trial(name, failure=told(error)))
+            tried.append(Trial(name, failure=error_summary(error)))
     rates = images_per_second({name: (each.max_batch_size, each.run_largest) for name, each in models.items()}, clock)
-    choice = choose(
+    choice = choose_precision(
         rates[FLOAT32], [replace(trial, images_per_second=rates.get(trial.precision, 0.0)) for trial in tried]
     )
-    return Settled(models[choice.precision], choice.precision, f"{choice.reason}; {reference.kind}")
+    return SelectedPrecision(models[choice.precision], choice.precision, f"{choice.reason}; {reference.kind}")

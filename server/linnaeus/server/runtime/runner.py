@@ -7,13 +7,13 @@ import numpy
 
 Pixels = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]
 # For each image its best classes and their probabilities, best first.
-Ranked: TypeAlias = tuple[list[list[int]], list[list[float]]]
+TopK: TypeAlias = tuple[list[list[int]], list[list[float]]]
 
 
 class Runner(Protocol):
     """Runs batches. Any thread may call anything, several at once."""
 
-    def run(self, images: Sequence[Pixels], k: int) -> Ranked:
+    def run(self, images: Sequence[Pixels], k: int) -> TopK:
         """Runs one batch to its end.
 
         Args:

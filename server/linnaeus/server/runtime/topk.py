@@ -21,4 +21,4 @@ def top_k(probabilities: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 # In one call: torch lets go of the interpreter's lock at each, and while the event loop works it comes back late.
-ranked = torch.jit.script(top_k)
+scripted_top_k = torch.jit.script(top_k)

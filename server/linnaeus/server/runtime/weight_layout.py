@@ -20,7 +20,7 @@ from linnaeus.server.runtime.fused_convolutions import FUSED, Graph
 logger = logging.getLogger(__name__)
 
 
-def order_weights(module: torch.jit.ScriptModule, images: Tensor) -> torch.jit.ScriptModule:
+def reorder_weights(module: torch.jit.ScriptModule, images: Tensor) -> torch.jit.ScriptModule:
     """Changes a frozen module in place, and returns it.
 
     Args:

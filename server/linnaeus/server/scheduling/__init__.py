@@ -1,15 +1,17 @@
 """The batch queue: standard library only, no torch, no gRPC, no asyncio; time comes from an injected clock.
 
-Rooms, each of which knows those before it only: `tickets`, `window`, `waiting`; what is learnt (`latency`, `drain`,
-`foresight`, `habits`); what is kept (`lanes`); what is decided (`policy`, `forecast`, `gate`); who carries it out
-(`ledger`). The door for threads is `queue`, `waking` says which of them sleep.
+Each module imports only those named before it: `tickets`, `sliding_quantile`, `deadline_queue`; measurements
+(`batch_latency`, `service_rate`, `prediction_margin`, `cancelling_callers`); data (`lanes`); decisions (`policy`,
+`completion_estimate`, `admission`); the state that they change (`fair_time`, `ticket_transitions`, `queue_state`,
+`running_batches`). Threads call `queue`, which adds the lock; `thread_wakeup` chooses the threads to wake.
 """
 
 from linnaeus.server.scheduling.batch_latency import LatencyTable
 from linnaeus.server.scheduling.lanes import LaneLimits
-from linnaeus.server.scheduling.queue import BatchQueue, Foreseen
+from linnaeus.server.scheduling.queue import BatchQueue, PredictionError
 from linnaeus.server.scheduling.tickets import (
     Batch,
+    DecodeTurn,
     LaneClosed,
     NoDevice,
     Priority,
@@ -18,13 +20,12 @@ from linnaeus.server.scheduling.tickets import (
     Stage,
     Ticket,
     TooLate,
-    Turn,
 )
 
 __all__ = [
     "Batch",
     "BatchQueue",
-    "Foreseen",
+    "PredictionError",
     "LaneClosed",
     "LaneLimits",
     "LatencyTable",
@@ -35,5 +36,5 @@ __all__ = [
     "Stage",
     "Ticket",
     "TooLate",
-    "Turn",
+    "DecodeTurn",
 ]

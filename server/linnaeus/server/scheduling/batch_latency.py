@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from math import exp, log
 
-from linnaeus.server.scheduling.sliding_quantile import Window
+from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
 
 # Machines slow down within moments: what ran in the last second tells of the next, and eight runs at least.
 _RECENT_SECONDS = 1.0
@@ -39,7 +39,7 @@ class LatencyTable:
         # Every request asks for a few sizes, and no two for the same: what can be kept for that is kept.
         self._shares: dict[int, list[tuple[int, float]]] = {}
         self._row_seconds: dict[tuple[int, int], float] = {}
-        self._paces = Window(_RECENT_SECONDS, _LEAST_RUNS)
+        self._paces = SlidingQuantile(_RECENT_SECONDS, _LEAST_RUNS)
 
     @property
     def sizes(self) -> list[int]:
@@ -51,23 +51,23 @@ class LatencyTable:
         """What one image of the largest batch costs, as measured before serving."""
         return self._alone[self._sizes[-1]] / self._sizes[-1]
 
-    def expected(self, size: int, beside: int, now: float) -> float:
+    def expected(self, size: int, concurrent: int, now: float) -> float:
         """Seconds that about half of such batches need at most."""
-        return self._shape(size, beside) * self._pace(0.5, now)
+        return self._shape(size, concurrent) * self._pace(0.5, now)
 
-    def longest(self, size: int, beside: int, now: float) -> float:
+    def longest(self, size: int, concurrent: int, now: float) -> float:
         """Seconds that nearly all such batches need at most; what promises are made with."""
-        return self._shape(size, beside) * self._pace(_HIGH_QUANTILE, now)
+        return self._shape(size, concurrent) * self._pace(_HIGH_QUANTILE, now)
 
-    def observe(self, size: int, beside: int, seconds: float, now: float) -> None:
+    def observe(self, size: int, concurrent: int, seconds: float, now: float) -> None:
         """Learns from a batch that has run."""
-        ratio = max(seconds, 1e-9) / self._shape(size, beside)
+        ratio = max(seconds, 1e-9) / self._shape(size, concurrent)
         self._paces.add(ratio, now)
         step = _SHAPE_STEP * log(ratio / self._paces.quantile(0.5))
         for row, share in _between(self._sizes, size):
-            moved = self._shift.get((row, beside), 0.0) * (1.0 - _SHAPE_LEAK * share) + step * share
-            self._shift[row, beside] = max(-_SHAPE_BOUND, min(_SHAPE_BOUND, moved))
-            self._row_seconds.pop((row, beside), None)
+            moved = self._shift.get((row, concurrent), 0.0) * (1.0 - _SHAPE_LEAK * share) + step * share
+            self._shift[row, concurrent] = max(-_SHAPE_BOUND, min(_SHAPE_BOUND, moved))
+            self._row_seconds.pop((row, concurrent), None)
 
     def _pace(self, quantile: float, now: float) -> float:
         pace = self._paces.quantile(quantile, otherwise=1.0)
@@ -77,7 +77,7 @@ class LatencyTable:
         kept: float = 0.5 ** (idle_seconds / _FORGETTING_HALF_LIFE_SECONDS)
         return 1.0 + (pace - 1.0) * kept
 
-    def _shape(self, size: int, beside: int) -> float:
+    def _shape(self, size: int, concurrent: int) -> float:
         """The rows around that size, joined by a straight line; beyond the largest, in proportion."""
         shares = self._shares.get(size)
         if shares is None:
@@ -85,12 +85,12 @@ class LatencyTable:
             shares = self._shares[size] = [(row, share * beyond) for row, share in _between(self._sizes, size)]
         seconds = 0.0
         for row, share in shares:
-            seconds += (self._row_seconds.get((row, beside)) or self._row(row, beside)) * share
+            seconds += (self._row_seconds.get((row, concurrent)) or self._row(row, concurrent)) * share
         return seconds
 
-    def _row(self, row: int, beside: int) -> float:
-        seconds = self._alone[row] * (beside + 1) * exp(self._shift.get((row, beside), 0.0))
-        self._row_seconds[row, beside] = seconds
+    def _row(self, row: int, concurrent: int) -> float:
+        seconds = self._alone[row] * (concurrent + 1) * exp(self._shift.get((row, concurrent), 0.0))
+        self._row_seconds[row, concurrent] = seconds
         return seconds
 
 

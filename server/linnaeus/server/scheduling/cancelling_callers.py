@@ -12,7 +12,7 @@ _QUANTILE = 0.9
 _LONGEST_SECONDS = 0.2
 
 
-class Habits:
+class CancellingCallers:
     """Work done for somebody who leaves is lost to everybody else.
 
     Nobody can tell whether a call will be cancelled. But whoever cancelled most of its last calls is likely to do so
@@ -25,12 +25,12 @@ class Habits:
     def __init__(self) -> None:
         self._callers: OrderedDict[str, _LastCalls] = OrderedDict()  # the one heard of last is last
 
-    def ended(self, caller: str, left_after_seconds: float | None) -> None:
+    def record(self, caller: str, cancelled_after_seconds: float | None) -> None:
         """A call of that caller ended; None if it stayed."""
         calls = self._callers.get(caller)
         if calls is None:
             calls = self._callers[caller] = _LastCalls()
-        calls.add(left_after_seconds)
+        calls.add(cancelled_after_seconds)
         self._callers.move_to_end(caller)
         if len(self._callers) > _REMEMBERED_CALLERS:
             self._callers.popitem(last=False)
@@ -38,32 +38,34 @@ class Habits:
     def hold_seconds(self, caller: str) -> float:
         """How long to wait before anything is done for the caller; 0 for nearly all."""
         calls = self._callers.get(caller)
-        return 0.0 if calls is None or not calls.leaves_usually else min(calls.left_within_seconds, _LONGEST_SECONDS)
+        if calls is None or not calls.cancels_usually:
+            return 0.0
+        return min(calls.cancels_within_seconds, _LONGEST_SECONDS)
 
 
 class _LastCalls:
     """A caller's last calls: after how many seconds it left each, None for one that it stayed for."""
 
-    __slots__ = ("_calls", "_left")
+    __slots__ = ("_calls", "_cancelled")
 
     def __init__(self) -> None:
         self._calls: deque[float | None] = deque()
-        self._left = 0  # counted as they come and go: every request asks
+        self._cancelled = 0  # counted as they come and go: every request asks
 
     @property
-    def leaves_usually(self) -> bool:
+    def cancels_usually(self) -> bool:
         """Whether it left most of them, of a few at least."""
-        return self._left >= _HABITUAL_SHARE * len(self._calls) and len(self._calls) >= _LEAST_CALLS
+        return self._cancelled >= _HABITUAL_SHARE * len(self._calls) and len(self._calls) >= _LEAST_CALLS
 
     @property
-    def left_within_seconds(self) -> float:
+    def cancels_within_seconds(self) -> float:
         """The time within which it left nearly all that it left; there must be one."""
         left = sorted(seconds for seconds in self._calls if seconds is not None)
         return left[int(_QUANTILE * (len(left) - 1))]
 
-    def add(self, left_after_seconds: float | None) -> None:
+    def add(self, cancelled_after_seconds: float | None) -> None:
         """Adds the newest one."""
-        self._calls.append(left_after_seconds)
-        self._left += left_after_seconds is not None
+        self._calls.append(cancelled_after_seconds)
+        self._cancelled += cancelled_after_seconds is not None
         if len(self._calls) > _REMEMBERED_CALLS:
-            self._left -= self._calls.popleft() is not None
+            self._cancelled -= self._calls.popleft() is not None

@@ -1,8 +1,8 @@
-"""When a newcomer would have its answer, if it were admitted now.
+"""When a candidate would have its answer, if it were admitted now.
 
-The estimate is a sum: the moment until a stream is free, the work that goes before the newcomer at the speed at which
-the devices work it off, and the run of the newcomer's own batch. Work is counted in seconds as measured before serving:
-decoding and running for a ticket that waits for a decoder, running alone for one that is decoded.
+The estimate is a sum: the time until a worker is free, the work that goes before the candidate at the speed at which
+the devices work it off, and the run of the candidate's own batch. Work is counted in seconds as measured before
+serving: decoding and running for a ticket that waits for a decoder, running alone for one that is decoded.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ _LEAST_SPEED = 1e-3
 _LEAST_WORK_SECONDS = 1e-9
 
 
-class Newcomer(Generic[Payload]):
+class Candidate(Generic[Payload]):
     """Who asks.
 
     Attributes:
@@ -36,88 +36,88 @@ class Newcomer(Generic[Payload]):
         self.ahead = _ahead(flow, due)
 
 
-class Prospect(NamedTuple):
-    """What awaits a newcomer, in seconds.
+class CompletionEstimate(NamedTuple):
+    """What awaits a candidate, in seconds.
 
     Attributes:
-        answer_in: from now until its answer, by the bare estimate.
-        run: how long its own batch will run, with those that go before it alone.
-        filling: how much longer that will run if others fill it, as far as there are any.
+        answer_in_seconds: from now until its answer, by the bare estimate.
+        run_seconds: how long its own batch will run, with those that go before it alone.
+        fill_seconds: how much longer that will run if others fill it, as far as there are any.
     """
 
-    answer_in: float
-    run: float
-    filling: float
+    answer_in_seconds: float
+    run_seconds: float
+    fill_seconds: float
 
 
-def foresee(
-    newcomer: Newcomer[Payload], lanes: Iterable[Lane[Payload]], devices: Sequence[Device[Payload]], now: float
-) -> Prospect:
-    """Looks ahead for a newcomer.
+def estimate_completion(
+    candidate: Candidate[Payload], lanes: Iterable[Lane[Payload]], devices: Sequence[Device[Payload]], now: float
+) -> CompletionEstimate:
+    """Looks ahead for a candidate.
 
     Args:
-        newcomer: who asks.
+        candidate: who asks.
         lanes: all of the queue's.
-        devices: those that may run the newcomer's lane, at least one.
+        devices: those that may run the candidate's lane, at least one.
         now: the clock's time.
     """
-    lane, own = newcomer.flow.lane, newcomer.flow
+    lane, own = candidate.flow.lane, candidate.flow
     others = [flow for each in lanes for flow in each.flows if flow.depth and flow is not own]
-    wait = _together(devices, [_work_before(newcomer, others, device) for device in devices])
-    runs = [_run_seconds(lane, newcomer.ahead + 1, device, now) for device in devices]
+    wait = _together(devices, [_work_before(candidate, others, device) for device in devices])
+    runs = [_run_seconds(lane, candidate.ahead + 1, device, now) for device in devices]
     soonest = min([_free_in(device, now) + run for device, run in zip(devices, runs, strict=True)])
     run, depth = min(runs), lane.depth
-    if depth == newcomer.ahead:
-        return Prospect(wait + soonest, run, 0.0)
+    if depth == candidate.ahead:
+        return CompletionEstimate(wait + soonest, run, 0.0)
     filled = min([_run_seconds(lane, depth + 1, device, now) for device in devices])
-    return Prospect(wait + soonest, run, max(filled - run, 0.0))
+    return CompletionEstimate(wait + soonest, run, max(filled - run, 0.0))
 
 
-def work_off_seconds(lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
+def backlog_seconds(lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
     """Seconds until all that the lane holds has been run, as far as its devices run nothing else."""
     return _together(devices, [sum(_work(flow, flow.depth, device) for flow in lane.flows) for device in devices])
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:
-    beside = min(len(device.running), device.streams - 1)
-    return lane.tables[device.name].longest(min(size, lane.limits.max_batch_size), beside, now)
+    concurrent = min(len(device.running), device.workers - 1)
+    return lane.tables[device.name].longest(min(size, lane.limits.max_batch_size), concurrent, now)
 
 
 def _together(devices: Sequence[Device[Payload]], works: Sequence[float]) -> float:
     """Seconds that devices need for work they share, from what each would have to do alone."""
     rate = 0.0
     for device, work in zip(devices, works, strict=True):
-        rate += max(device.drain.speed, _LEAST_SPEED) / max(work, _LEAST_WORK_SECONDS)
+        rate += max(device.service_rate.speed, _LEAST_SPEED) / max(work, _LEAST_WORK_SECONDS)
     return 1.0 / rate
 
 
 def _free_in(device: Device[Payload], now: float) -> float:
-    """Seconds until a stream is free."""
-    if len(device.running) < device.streams:
+    """Seconds until a worker is free."""
+    if len(device.running) < device.workers:
         return 0.0
     return max(min([batch.taken_at + batch.expected_seconds for batch in device.running]) - now, 0.0)
 
 
-def _work_before(newcomer: Newcomer[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]) -> float:
-    own = work = _work(newcomer.flow, newcomer.ahead, device) + newcomer.decode_seconds
+def _work_before(candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]) -> float:
+    own = work = _work(candidate.flow, candidate.ahead, device) + candidate.decode_seconds
     for other in others:
         if device.name in other.lane.tables:
-            work += _share_of(other, newcomer, own, device)
+            work += _share_of(other, candidate, own, device)
     return work
 
 
-def _share_of(other: Flow[Payload], newcomer: Newcomer[Payload], own_work: float, device: Device[Payload]) -> float:
-    """What another flow gets done before the newcomer: its fair share at least, and not much more."""
-    fair = own_work * other.weight / newcomer.flow.weight
-    urgent = _work(other, _more_urgent(other, newcomer), device)
+def _share_of(other: Flow[Payload], candidate: Candidate[Payload], own_work: float, device: Device[Payload]) -> float:
+    """What another flow gets done before the candidate: its fair share at least, and not much more."""
+    fair = own_work * other.weight / candidate.flow.weight
+    urgent = _work(other, _more_urgent(other, candidate), device)
     due_to_it = max(urgent, min(_work(other, other.depth, device), fair))
     return min(due_to_it, fair + FAIRNESS_SECONDS)
 
 
-def _more_urgent(other: Flow[Payload], newcomer: Newcomer[Payload]) -> int:
-    if other.priority != newcomer.flow.priority:
-        return other.depth if other.priority < newcomer.flow.priority else 0
-    return _ahead(other, newcomer.due)
+def _more_urgent(other: Flow[Payload], candidate: Candidate[Payload]) -> int:
+    if other.priority != candidate.flow.priority:
+        return other.depth if other.priority < candidate.flow.priority else 0
+    return _ahead(other, candidate.due)
 
 
 def _ahead(flow: Flow[Payload], due: float) -> int:

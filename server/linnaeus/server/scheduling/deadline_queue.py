@@ -8,7 +8,7 @@ from typing import Generic
 from linnaeus.server.scheduling.tickets import Payload, Ticket
 
 
-class Waiting(Generic[Payload]):
+class DeadlineQueue(Generic[Payload]):
     """Tickets sorted by when they are due, then by admission. Any of them may leave.
 
     Attributes:
@@ -41,5 +41,5 @@ class Waiting(Generic[Payload]):
         del self.entries[bisect_left(self.entries, (ticket.due, ticket.order))]
 
     def ahead_of(self, due: float) -> int:
-        """Counts those that go before a newcomer that is due then."""
+        """Counts those that go before a candidate that is due then."""
         return bisect_left(self.entries, (due, inf)) if self.entries else 0

@@ -9,10 +9,10 @@ from math import inf
 from typing import Generic
 
 from linnaeus.server.scheduling.batch_latency import LatencyTable
-from linnaeus.server.scheduling.deadline_queue import Waiting
-from linnaeus.server.scheduling.prediction_margin import Foresight
-from linnaeus.server.scheduling.service_rate import Drain
-from linnaeus.server.scheduling.sliding_quantile import Window
+from linnaeus.server.scheduling.deadline_queue import DeadlineQueue
+from linnaeus.server.scheduling.prediction_margin import PredictionMargin
+from linnaeus.server.scheduling.service_rate import ServiceRate
+from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
 from linnaeus.server.scheduling.tickets import Batch, Payload, Priority, Ticket
 
 _TIGHTEST_MEMORY_SECONDS = 10.0
@@ -33,7 +33,7 @@ class LaneLimits:
         weight: its part of a device that several lanes keep busy, against the other lanes' weights.
         priority_weights: what high, normal and low priority get of the lane, against one another, where more is asked
             for than a device can do.
-        instances: batches that may run at once on one device; 0 for as many as the device has streams.
+        instances: batches that may run at once on one device; 0 for as many as the device has workers.
     """
 
     max_batch_size: int
@@ -49,16 +49,16 @@ class Device(Generic[Payload]):
 
     Attributes:
         name: as the operator calls it.
-        streams: batches that run side by side at most.
+        workers: batches that run side by side at most.
         running: those that do.
-        drain: how fast it works.
+        service_rate: how fast it works.
     """
 
-    def __init__(self, name: str, streams: int) -> None:
+    def __init__(self, name: str, workers: int) -> None:
         self.name = name
-        self.streams = streams
+        self.workers = workers
         self.running: list[Batch[Payload]] = []
-        self.drain = Drain()
+        self.service_rate = ServiceRate()
 
     def runs(self, lane: "Lane[Payload]") -> int:
         """Counts the lane's batches that run."""
@@ -78,20 +78,20 @@ class Flow(Generic[Payload]):
         depth: tickets that no device has taken; counted as they come and go, for every request asks several times.
         running: tickets on a device.
         used: device seconds it has had, divided by its weight.
-        foresight: how far its predictions were off.
+        margin: how far its predictions were off.
     """
 
     lane: "Lane[Payload]"
     priority: Priority
     weight: float
     held: dict[int, Ticket[Payload]] = field(default_factory=dict)
-    undecoded: Waiting[Payload] = field(default_factory=Waiting)
-    decoded: Waiting[Payload] = field(default_factory=Waiting)
-    decoding: Waiting[Payload] = field(default_factory=Waiting)
+    undecoded: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
+    decoded: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
+    decoding: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
     depth: int = 0
     running: int = 0
     used: float = 0.0
-    foresight: Foresight = field(default_factory=Foresight)
+    margin: PredictionMargin = field(default_factory=PredictionMargin)
 
     @property
     def is_active(self) -> bool:
@@ -120,7 +120,7 @@ class Lane(Generic[Payload]):
         self.flows = [Flow[Payload](self, priority, limits.weight * weight) for priority, weight in weights]
         self.decode_seconds = 0.0
         self._decode_seconds_per_byte = 0.0
-        self._timeouts = Window(_TIGHTEST_MEMORY_SECONDS, least=0)
+        self._timeouts = SlidingQuantile(_TIGHTEST_MEMORY_SECONDS, least=0)
 
     @property
     def depth(self) -> int:
@@ -152,7 +152,7 @@ class Lane(Generic[Payload]):
         """The most urgent decoded ticket of each class."""
         return (flow.decoded.head for flow in self.flows if flow.decoded.entries)
 
-    def note_timeout(self, seconds: float, now: float) -> None:
+    def record_timeout(self, seconds: float, now: float) -> None:
         """A ticket came that had so much time, which would be enough if the lane were alone."""
         self._timeouts.add(seconds, now)
 
@@ -179,7 +179,7 @@ class Lane(Generic[Payload]):
         """What decoding so many bytes is likely to cost, in seconds."""
         return size * self._decode_seconds_per_byte
 
-    def note_decoding(self, size: int, seconds: float) -> None:
+    def record_decoding(self, size: int, seconds: float) -> None:
         """Decoding that many bytes took so long, shared by all decoders."""
         step = _DECODE_STEP if self.decode_seconds else 1.0
         self.decode_seconds += step * (seconds - self.decode_seconds)

@@ -9,7 +9,7 @@
 3.  *How long.* No batch is longer than half of the tightest time that calls of any model on the device were lately
     given, for a request that comes just after it began has to wait for it.
 4.  *When.* At once, with two exceptions. While a batch of the model runs on the device, another begins only when it is
-    full: what comes meanwhile rides together, instead of being torn into small batches by whichever stream is free.
+    full: what comes meanwhile rides together, instead of being torn into small batches by whichever worker is free.
     And an operator may ask for a delay. Both end at the last instant at which the earliest deadline still holds.
 
 Decoders ask the same policy whom to decode next, and decode little more than the devices are about to take: what is
@@ -29,12 +29,12 @@ from linnaeus.server.scheduling.tickets import Payload, Ticket
 FAIRNESS_SECONDS = 0.1
 # What a batch may take of the tightest time lately given.
 _LONGEST_PART = 0.5
-# Batches that decoders are ahead of each device. One is too few: the next stream would have to wait for its pictures.
+# Batches that decoders are ahead of each device. One is too few: the next worker would have to wait for its pictures.
 _DECODED_AHEAD = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Formed(Generic[Payload]):
+class BatchPlan(Generic[Payload]):
     """A batch as it should be: what to run, and what to drop."""
 
     flow: Flow[Payload]
@@ -52,7 +52,7 @@ class Policy(Generic[Payload]):
     def __init__(self, lanes: Mapping[object, Lane[Payload]]) -> None:
         self._lanes = lanes
 
-    def form(self, device: Device[Payload], now: float, draining: bool) -> Formed[Payload] | None:
+    def plan_batch(self, device: Device[Payload], now: float, draining: bool) -> BatchPlan[Payload] | None:
         """The batch that the device should run now; None if none is due."""
         due = [lane for lane in self._lanes_of(device) if self.due_in(lane, device, now, draining) <= 0]
         flow = _most_urgent((flow for lane in due for flow in lane.flows if flow.decoded), _decoded_head)
@@ -86,9 +86,9 @@ class Policy(Generic[Payload]):
         tightest = min(each.tightest_timeout(now) for each in self._lanes.values() if device.name in each.tables)
         if tightest == inf:
             return most
-        table, beside = lane.tables[device.name], len(device.running)
-        sizes = range(1, most + 1)
-        return max(bisect_right(sizes, tightest * _LONGEST_PART, key=lambda size: table.longest(size, beside, now)), 1)
+        table, concurrent = lane.tables[device.name], len(device.running)
+        allowed, sizes = tightest * _LONGEST_PART, range(1, most + 1)
+        return max(bisect_right(sizes, allowed, key=lambda size: table.longest(size, concurrent, now)), 1)
 
     def next_undecoded(self, devices: Mapping[str, Device[Payload]]) -> Flow[Payload] | None:
         """The flow whose first ticket should be decoded next; None if all is decoded that will soon be needed."""
@@ -98,25 +98,25 @@ class Policy(Generic[Payload]):
     def _lanes_of(self, device: Device[Payload]) -> list[Lane[Payload]]:
         return [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded]
 
-    def _fill(self, flow: Flow[Payload], device: Device[Payload], now: float) -> Formed[Payload]:
-        table, beside = flow.lane.tables[device.name], len(device.running)
+    def _fill(self, flow: Flow[Payload], device: Device[Payload], now: float) -> BatchPlan[Payload]:
+        table, concurrent = flow.lane.tables[device.name], len(device.running)
         most = self.largest_batch(flow.lane, device, now)
-        alone = now + table.expected(1, beside, now)
-        formed: Formed[Payload] = Formed(flow, [], [])
+        alone = now + table.expected(1, concurrent, now)
+        plan: BatchPlan[Payload] = BatchPlan(flow, [], [])
         earliest = inf
         for ticket in _in_order(flow):
             deadline = inf if ticket.deadline is None else ticket.deadline
             if _is_for_another(ticket, flow.lane, device, now):
                 continue
             if deadline < alone or deadline <= now:
-                formed.late.append(ticket)
+                plan.late.append(ticket)
                 continue
-            size = len(formed.tickets) + 1
+            size = len(plan.tickets) + 1
             earliest = min(earliest, deadline)
-            if size > most or (size > 1 and now + table.longest(size, beside, now) > earliest):
+            if size > most or (size > 1 and now + table.longest(size, concurrent, now) > earliest):
                 break
-            formed.tickets.append(ticket)
-        return formed
+            plan.tickets.append(ticket)
+        return plan
 
 
 def _most_urgent(
@@ -162,7 +162,7 @@ def _is_for_another(ticket: Ticket[Payload], lane: Lane[Payload], device: Device
 
 def _oldest(lane: Lane[Payload]) -> float:
     """When the first of a lane's decoded tickets came."""
-    return min(ticket.put_at for flow in lane.flows for ticket in flow.decoded)
+    return min(ticket.queued_at for flow in lane.flows for ticket in flow.decoded)
 
 
 def _has_instance(lane: Lane[Payload], device: Device[Payload]) -> bool:

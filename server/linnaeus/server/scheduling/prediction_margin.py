@@ -2,7 +2,7 @@
 
 from math import frexp
 
-from linnaeus.server.scheduling.sliding_quantile import Window
+from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
 
 _RECENT_SECONDS = 2.0
 _QUANTILE = 0.95
@@ -11,7 +11,7 @@ _SHORTEST = -10
 _LONGEST = 10
 
 
-class Foresight:
+class PredictionMargin:
     """The errors of a flow's predictions: when a ticket ended minus when it had been predicted to.
 
     Every ended ticket counts, and above all those that came too late, were dropped for it or whose callers gave up at
@@ -20,13 +20,13 @@ class Foresight:
 
     Errors are counted against the bare estimate, without the margin, so correcting cannot feed upon itself. Each ticket
     learns from those that had about as much time as it has, within a factor of two: whoever has much more is passed by
-    newcomers, which says nothing about those newcomers.
+    candidates, which says nothing about those candidates.
 
     Belongs to the queue's lock.
     """
 
     def __init__(self) -> None:
-        self._errors: dict[int | None, Window] = {}
+        self._errors: dict[int | None, SlidingQuantile] = {}
 
     def observe(self, error_seconds: float, timeout_seconds: float | None, now: float) -> None:
         """Learns from a ticket that had so much time (None: any) and has ended, or will not end before this."""
@@ -43,8 +43,8 @@ class Foresight:
         median = max((window.quantile(0.5) for window in windows), key=abs, default=0.0)
         return median, max((window.quantile(_QUANTILE) for window in windows), key=abs, default=0.0)
 
-    def _window(self, timeout_seconds: float | None) -> Window:
+    def _window(self, timeout_seconds: float | None) -> SlidingQuantile:
         magnitude = None if timeout_seconds is None else min(max(frexp(timeout_seconds)[1], _SHORTEST), _LONGEST)
         if magnitude not in self._errors:
-            self._errors[magnitude] = Window(_RECENT_SECONDS, least=0)
+            self._errors[magnitude] = SlidingQuantile(_RECENT_SECONDS, least=0)
         return self._errors[magnitude]

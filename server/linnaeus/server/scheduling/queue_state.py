@@ -1,30 +1,30 @@
-"""The queue's books: every ticket's place, kept by one caller at a time.
+"""The state of the queue: which ticket is where.
 
-`gate` says who is let in, `policy` who goes next and how many together. This room carries out what they say and tells
-the tables what came of it. It knows no locks and no clock: every call says what time it is.
+`admission` decides who is let in, `policy` who goes next and how many together. This module carries that out and feeds
+the latency tables with the result. It knows no locks and no clock: every call says what time it is.
 """
 
-import itertools
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from math import inf
 from typing import Generic
 
-from linnaeus.server.scheduling.admission import Arrival, Gate
+from linnaeus.server.scheduling.admission import Admission, Arrival
+from linnaeus.server.scheduling.fair_time import FairTime
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
-from linnaeus.server.scheduling.policy import Formed, Policy
+from linnaeus.server.scheduling.policy import Policy
+from linnaeus.server.scheduling.ticket_transitions import enqueue, remove_waiting, start
 from linnaeus.server.scheduling.tickets import (
-    Batch,
+    DecodeTurn,
     Payload,
     Stage,
     Ticket,
-    Turn,
 )
 
 # What a decoder takes at once: small pictures, whose handing over one by one would cost more than decoding them does.
-TURN_SECONDS = 0.0005
+DECODE_TURN_SECONDS = 0.0005
 
 
-class Ledger(Generic[Payload]):
+class QueueState(Generic[Payload]):
     """Lanes, devices and tickets. Not for several threads at once; see BatchQueue for the invariants.
 
     Args:
@@ -33,6 +33,7 @@ class Ledger(Generic[Payload]):
     Attributes:
         lanes, devices: by name.
         policy: what it asks.
+        fair_time: of the shares of the flows.
     """
 
     def __init__(self, decoders: int = 1) -> None:
@@ -40,9 +41,8 @@ class Ledger(Generic[Payload]):
         self.devices: dict[str, Device[Payload]] = {}
         self.policy: Policy[Payload] = Policy(self.lanes)
         self._decoders = decoders
-        self._batches = itertools.count(1)
-        self._fair_time = 0.0
-        self._gate: Gate[Payload] = Gate(self.lanes)
+        self.fair_time: FairTime[Payload] = FairTime()
+        self._admission: Admission[Payload] = Admission(self.lanes)
         self._closing: dict[Hashable, Callable[[], None]] = {}
 
     @property
@@ -51,7 +51,7 @@ class Ledger(Generic[Payload]):
         return not any(flow.is_active for lane in self.lanes.values() for flow in lane.flows)
 
     @property
-    def is_decoded(self) -> bool:
+    def has_nothing_to_decode(self) -> bool:
         """Whether no ticket waits for a decoder."""
         for lane in self.lanes.values():  # asked at every admission, so without a generator
             for flow in lane.flows:
@@ -60,24 +60,24 @@ class Ledger(Generic[Payload]):
         return True
 
     @property
-    def holds_back(self) -> bool:
+    def has_held_tickets(self) -> bool:
         """Whether any ticket is held back."""
         return any(flow.held for lane in self.lanes.values() for flow in lane.flows)
 
-    def close_lane(self, lane: Lane[Payload], emptied: Callable[[], None]) -> None:
+    def close_lane(self, lane: Lane[Payload], on_drained: Callable[[], None]) -> None:
         """See BatchQueue.close_lane."""
         lane.closing = True
-        self._closing[lane.name] = emptied
+        self._closing[lane.name] = on_drained
 
-    def remove_empty(self) -> None:
+    def remove_drained_lanes(self) -> None:
         """Removes the closing lanes that nothing is left of, and tells whoever waits for it."""
         for name in [name for name in self._closing if not self.lanes[name].is_active]:
             del self.lanes[name]
             self._closing.pop(name)()
 
-    def add_device(self, name: str, streams: int) -> None:
+    def add_device(self, name: str, workers: int) -> None:
         """Adds a device."""
-        self.devices[name] = Device(name, streams)
+        self.devices[name] = Device(name, workers)
 
     def devices_of(self, lane: Lane[Payload]) -> list[Device[Payload]]:
         """Those that may run it and are there."""
@@ -85,28 +85,28 @@ class Ledger(Generic[Payload]):
 
     def admit(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> Ticket[Payload]:
         """See BatchQueue.admit."""
-        ticket = self._gate.admit(arrival, lane, self.devices_of(lane), now)
+        ticket = self._admission.admit(arrival, lane, self.devices_of(lane), now)
         flow = self.flow(ticket)
-        self._level(flow)
+        self.fair_time.catch_up(flow)
         flow.depth += 1
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
-            _begin(flow, ticket, now)
+            start(flow, ticket, now)
         return ticket
 
-    def next_to_decode(self, now: float, draining: bool) -> Turn[Payload] | None:
+    def next_to_decode(self, now: float, draining: bool) -> DecodeTurn[Payload] | None:
         """What one decoder should decode now, if anything: one ticket, or as many small ones as a turn has time for."""
         self._release(now, draining)
-        turn: Turn[Payload] = Turn([], [])
+        turn: DecodeTurn[Payload] = DecodeTurn([], [])
         seconds = 0.0
         while (flow := self.policy.next_undecoded(self.devices)) is not None:
             ticket = flow.undecoded.head
-            if self._is_late(ticket, flow.lane, now):
+            if self._drop_if_late(ticket, flow.lane, now):
                 turn.late.append(ticket)
                 continue
             seconds += self._decoder_seconds(ticket)
-            if turn.tickets and seconds > TURN_SECONDS:
+            if turn.tickets and seconds > DECODE_TURN_SECONDS:
                 break
             flow.undecoded.remove(ticket)
             ticket.stage = Stage.DECODING
@@ -123,88 +123,34 @@ class Ledger(Generic[Payload]):
         """A ticket was decoded; says whether it waits for a device now."""
         lane = self.lanes.get(ticket.lane)
         if lane is not None and decode_seconds:
-            lane.note_decoding(ticket.size, decode_seconds)
+            lane.record_decoding(ticket.size, decode_seconds)
             ticket.decode_seconds = decode_seconds
         if ticket.stage is not Stage.DECODING:
             return False
         flow = self.flow(ticket)
         flow.decoding.remove(ticket)
-        _enqueue(flow, ticket, now)
+        enqueue(flow, ticket, now)
         return True
 
-    def abandon(self, ticket: Ticket[Payload], left: bool, now: float) -> Stage:
-        """Nobody wants it any more, because its caller `left` or for another reason; says where it stood."""
+    def cancel(self, ticket: Ticket[Payload], by_caller: bool, now: float) -> Stage:
+        """Cancels a ticket, for its caller (`by_caller`) or for another reason; returns the stage it was at."""
         stood = ticket.stage
-        if stood is Stage.GONE:
+        if stood is Stage.ENDED:
             return stood
-        if not ticket.before(now):  # waited in vain: an answer would come later still
-            self._learn(ticket, now, now)
-        elif left and ticket.caller:
-            self._gate.habits.ended(ticket.caller, now - ticket.admitted_at)
-        self._remove(ticket)
+        if not ticket.is_before_deadline(now):  # waited in vain: an answer would come later still
+            self._record_prediction(ticket, now, now)
+        elif by_caller and ticket.caller:
+            self._admission.cancelling_callers.record(ticket.caller, now - ticket.admitted_at)
+        self.remove(ticket)
         return stood
 
-    def answered(self, ticket: Ticket[Payload], now: float) -> None:
+    def mark_answered(self, ticket: Ticket[Payload], now: float) -> None:
         """Its caller has the answer."""
         if ticket.stage is Stage.TAKEN:
-            ticket.stage = Stage.GONE
-            self._learn(ticket, now, now)
+            ticket.stage = Stage.ENDED
+            self._record_prediction(ticket, now, now)
             if ticket.caller:
-                self._gate.habits.ended(ticket.caller, None)
-
-    def form(self, device: Device[Payload], now: float, draining: bool) -> Batch[Payload] | None:
-        """The batch that the device is to run now, if one is due."""
-        formed = self.policy.form(device, now, draining)
-        if formed is None:
-            if not self._is_backlogged(device):
-                device.drain.ran_dry()
-            return None
-        batch = self._batch(formed, device, now)
-        for ticket in batch.late:
-            self._drop(ticket, now + formed.flow.lane.tables[device.name].expected(1, batch.beside, now), now)
-        for ticket in batch.tickets:
-            flow = self.flow(ticket)
-            flow.decoded.remove(ticket)
-            flow.depth -= 1
-            flow.running += 1
-            ticket.stage, ticket.taken_at = Stage.TAKEN, now
-        if batch.tickets:
-            device.running.append(batch)
-        return batch
-
-    def finish(self, batch: Batch[Payload], now: float, learn: bool) -> None:
-        """The batch has run; `learn` says whether the time it took tells of the next ones."""
-        if not batch.tickets:
-            return
-        lane, seconds = self.lanes[batch.lane], now - batch.taken_at
-        for ticket in batch.tickets:
-            flow = lane.flows[ticket.priority]
-            flow.running -= 1
-            flow.used += seconds / len(batch.tickets) / flow.weight
-        self._pass_time(batch)
-        device = self.devices.get(batch.device)
-        if device is None:
-            return
-        device.running.remove(batch)
-        table = lane.tables[device.name]
-        if learn:
-            table.observe(len(batch.tickets), batch.beside, seconds, now)
-        work = sum(table.image_seconds + ticket.decode_seconds for ticket in batch.tickets)
-        device.drain.finished(work, now, self._is_backlogged(device))
-
-    def remove_device(self, name: str, unfinished: Batch[Payload] | None, now: float) -> list[Ticket[Payload]]:
-        """Takes a device out; returns the tickets that no other can run, which have left the ledger."""
-        self.devices.pop(name, None)
-        for lane in self.lanes.values():
-            lane.tables.pop(name, None)
-        if unfinished is not None:
-            self._give_back(unfinished, now)
-        stranded = [
-            ticket for lane in self.lanes.values() if not self.devices_of(lane) for ticket in _waiting_tickets(lane)
-        ]
-        for ticket in stranded:
-            self._remove(ticket)
-        return stranded
+                self._admission.cancelling_callers.record(ticket.caller, None)
 
     def is_stranded(self, ticket: Ticket[Payload]) -> bool:
         """Whether no device is left for a ticket that is being decoded."""
@@ -214,7 +160,7 @@ class Ledger(Generic[Payload]):
         """The flow that a ticket is of."""
         return self.lanes[ticket.lane].flows[ticket.priority]
 
-    def release_in(self, now: float) -> float | None:
+    def next_release_seconds(self, now: float) -> float | None:
         """Seconds until the first ticket that is held back is not any more; None if there is none."""
         ends = [
             now if lane.closing else ticket.held_until
@@ -230,95 +176,34 @@ class Ledger(Generic[Payload]):
             at_once = draining or flow.lane.closing
             for ticket in [ticket for ticket in flow.held.values() if at_once or ticket.held_until <= now]:
                 del flow.held[ticket.order]
-                _begin(flow, ticket, now)
+                start(flow, ticket, now)
 
     def _decoder_seconds(self, ticket: Ticket[Payload]) -> float:
         """What decoding a ticket will take one decoder; more than a turn, if nothing of its kind was ever decoded."""
         return ticket.decode_seconds * self._decoders or inf
 
-    def _give_back(self, batch: Batch[Payload], now: float) -> None:
-        """The batch could not be run: its tickets wait again."""
-        for ticket in batch.tickets:
-            flow = self.flow(ticket)
-            flow.running -= 1
-            if ticket.stage is Stage.TAKEN:
-                flow.depth += 1
-                _enqueue(flow, ticket, now)
-
-    def _batch(self, formed: Formed[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
-        beside, lane = len(device.running), formed.flow.lane
-        expected = lane.tables[device.name].expected(max(len(formed.tickets), 1), beside, now)
-        tickets, late = formed.tickets, formed.late
-        return Batch(next(self._batches), lane.name, device.name, tickets, late, beside, now, expected)
-
-    def _drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
+    def drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
         """Its answer would have come at that time, which is too late."""
-        self._learn(ticket, answer_at, now)
+        self._record_prediction(ticket, answer_at, now)
         ticket.predicted_at = answer_at
-        self._remove(ticket)
+        self.remove(ticket)
 
-    def _learn(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
+    def _record_prediction(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
         if ticket.lane not in self.lanes:
             return  # nobody will be promised anything by what it tells
-        self.flow(ticket).foresight.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
+        self.flow(ticket).margin.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
 
-    def _remove(self, ticket: Ticket[Payload]) -> None:
+    def remove(self, ticket: Ticket[Payload]) -> None:
+        """Takes a ticket out of its flow and ends it."""
         if ticket.stage is not Stage.TAKEN:  # one that is running is in no flow, and its lane may be gone by now
-            self._remove_waiting(ticket)
-        ticket.stage = Stage.GONE
+            remove_waiting(self.flow(ticket), ticket)
+        ticket.stage = Stage.ENDED
 
-    def _remove_waiting(self, ticket: Ticket[Payload]) -> None:
-        flow = self.flow(ticket)
-        flow.depth -= 1
-        if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
-            del flow.held[ticket.order]
-        elif ticket.stage is Stage.ADMITTED:
-            flow.undecoded.remove(ticket)
-        elif ticket.stage is Stage.DECODING:
-            flow.decoding.remove(ticket)
-        elif ticket.stage is Stage.QUEUED:
-            flow.decoded.remove(ticket)
-
-    def _is_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
+    def _drop_if_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
         """Whether decoding it is in vain; if so, it is gone."""
         runs = (lane.tables[device.name].expected(1, 0, now) for device in self.devices_of(lane))
         answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
-        if ticket.before(answer_at):
+        if ticket.is_before_deadline(answer_at):
             return False
-        self._drop(ticket, answer_at, now)
+        self.drop(ticket, answer_at, now)
         return True
-
-    def _level(self, flow: Flow[Payload]) -> None:
-        """A flow that was quiet starts level with the others: no credit for a rest, no debt for a time alone."""
-        if not flow.is_active:
-            flow.used = max(flow.used, self._fair_time)
-
-    def _pass_time(self, batch: Batch[Payload]) -> None:
-        """What the flow with the least use has had, of those at work when the batch had run; it never goes back."""
-        at_work = [flow for lane in self.lanes.values() for flow in lane.flows if flow.is_active]
-        at_work += [self.flow(ticket) for ticket in batch.tickets]
-        self._fair_time = max(self._fair_time, min(flow.used for flow in at_work))
-
-    def _is_backlogged(self, device: Device[Payload]) -> bool:
-        """Whether each of its free streams could have a full batch, were everything decoded."""
-        free = device.streams - len(device.running)
-        lanes = (lane for lane in self.lanes.values() if device.name in lane.tables)
-        return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)
-
-
-def _begin(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
-    """It goes to the decoders, or past them."""
-    if ticket.is_decoded:
-        _enqueue(flow, ticket, now)
-    else:
-        flow.undecoded.add(ticket)
-
-
-def _enqueue(flow: Flow[Payload], ticket: Ticket[Payload], now: float) -> None:
-    ticket.stage, ticket.put_at = Stage.QUEUED, now
-    flow.decoded.add(ticket)
-
-
-def _waiting_tickets(lane: Lane[Payload]) -> Iterable[Ticket[Payload]]:
-    waiting = ((flow.held.values(), flow.undecoded, flow.decoded) for flow in lane.flows)
-    return [ticket for kinds in waiting for kind in kinds for ticket in kind]

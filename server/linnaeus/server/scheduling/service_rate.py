@@ -8,7 +8,7 @@ _MEMORY_SECONDS = 0.5
 _LEAST_STRETCH_SECONDS = 0.02
 
 
-class Drain:
+class ServiceRate:
     """The speed at which a device drains its backlog, in seconds of work (as measured before serving) a second.
 
     It holds all that the table cannot know: batches side by side, decoders and calls on the same cores, other programs.
@@ -23,7 +23,7 @@ class Drain:
         self._since: float | None = None
         self._done_seconds = 0.0
 
-    def finished(self, work_seconds: float, now: float, backlogged: bool) -> None:
+    def batch_finished(self, work_seconds: float, now: float, backlogged: bool) -> None:
         """A batch worth that much has run; `backlogged` says whether a full one waits right now."""
         if self._since is not None:
             self._done_seconds += work_seconds
@@ -33,6 +33,6 @@ class Drain:
             self.speed += (1.0 - exp(-stretch / _MEMORY_SECONDS)) * (self._done_seconds / stretch - self.speed)
         self._since, self._done_seconds = (now if backlogged else None), 0.0
 
-    def ran_dry(self) -> None:
+    def backlog_ended(self) -> None:
         """The device found less than a full batch."""
         self._since = None

@@ -5,7 +5,7 @@ from collections import deque
 from math import ceil, inf
 
 
-class Window:
+class SlidingQuantile:
     """The values of the last seconds, and a few at least, however old.
 
     Belongs to the queue's lock.

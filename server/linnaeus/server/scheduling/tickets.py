@@ -1,4 +1,4 @@
-"""What travels through the queue: tickets, the batches made of them, and why one is turned away."""
+"""What travels through the queue: tickets, the batches made of them, and the refusals at admission."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -63,7 +63,7 @@ class Stage(Enum):
     DECODING = "decode"
     QUEUED = "queue"
     TAKEN = "inference"
-    GONE = "gone"
+    ENDED = "gone"
 
 
 @dataclass(slots=True, eq=False)
@@ -78,7 +78,7 @@ class Ticket(Generic[Payload]):
         due: what it is ordered by within its class: the deadline, or a late one for a ticket that has none.
         decode_seconds: what decoding it is expected to cost, later what it did cost, in processor seconds.
         size: of what is to be decoded, in bytes.
-        admitted_at, put_at, taken_at: when it was; 0.0 before.
+        admitted_at, queued_at, taken_at: when it was; 0.0 before.
         caller: who it is from, as far as is known; empty for unknown.
         is_decoded: whether it came as pixels that no decoder needs to see.
         held_until: before then nothing is done for it; see `cancelling_callers`.
@@ -101,7 +101,7 @@ class Ticket(Generic[Payload]):
     is_decoded: bool = False
     held_until: float = 0.0
     stage: Stage = Stage.ADMITTED
-    put_at: float = 0.0
+    queued_at: float = 0.0
     taken_at: float = 0.0
 
     @property
@@ -109,13 +109,13 @@ class Ticket(Generic[Payload]):
         """How much time it had when it was admitted; None for any."""
         return None if self.deadline is None else self.deadline - self.admitted_at
 
-    def before(self, now: float) -> bool:
+    def is_before_deadline(self, now: float) -> bool:
         """Whether the deadline is still to come."""
         return self.deadline is None or now < self.deadline
 
 
 @dataclass(frozen=True, slots=True)
-class Turn(Generic[Payload]):
+class DecodeTurn(Generic[Payload]):
     """What a decoder takes: tickets to decode, most urgent first, and those dropped because decoding them is in vain.
 
     At least one of the two is not empty.
@@ -134,7 +134,7 @@ class Batch(Generic[Payload]):
     Attributes:
         number: counts the queue's batches.
         lane, device: whose batch it is, and who runs it.
-        beside: batches that were running on the device when it was taken.
+        concurrent: batches that were running on the device when it was taken.
         taken_at: the clock's time of that.
         expected_seconds: how long it will run, by the latency table.
     """
@@ -144,6 +144,6 @@ class Batch(Generic[Payload]):
     device: str
     tickets: list[Ticket[Payload]]
     late: list[Ticket[Payload]]
-    beside: int
+    concurrent: int
     taken_at: float
     expected_seconds: float

@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias
 
 from linnaeus.server.errors import Overloaded, PermissionDenied, StartupError, Unauthenticated
-from linnaeus.server.security.caller_identity import caller_of
+from linnaeus.server.security.caller_identity import caller_identity
 from linnaeus.server.security.rate_limit import RateLimiter
-from linnaeus.server.security.reloaded_files import WatchedFiles
-from linnaeus.server.security.tokens import Holder, Right, holder_of, read_tokens
+from linnaeus.server.security.reloaded_files import ReloadedFiles
+from linnaeus.server.security.tokens import Holder, Right, find_holder, read_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -28,11 +28,11 @@ _ADMIN_METHODS = frozenset(
         ("inference.GRPCInferenceService", "RepositoryModelUnload"),
     }
 )
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _SCHEME = "bearer"
 
 
-def right_needed(service: str, method: str) -> Right | None:
+def required_right(service: str, method: str) -> Right | None:
     """Returns the right that a method needs: none for the health, at least `infer` for everything else."""
     if service == _HEALTH:
         return None
@@ -41,8 +41,8 @@ def right_needed(service: str, method: str) -> Right | None:
     return Right.INFER
 
 
-def free(context: Any, cost: float) -> None:
-    """The charge where nobody counts."""
+def no_charge(context: Any, cost: float) -> None:
+    """The `Charge` of a server without a rate limit."""
 
 
 class TokenFile:
@@ -59,26 +59,26 @@ class TokenFile:
     def __init__(self, path: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         try:
-            self._file = WatchedFiles([path], lambda contents: read_tokens(contents[0]), self._refused)
+            self._file = ReloadedFiles([path], lambda contents: read_tokens(contents[0]), self._refused)
         except (ValueError, OSError) as error:
             raise StartupError(f"the token file {path} cannot be used: {_reason(error)}") from None
 
     def holder(self, token: str) -> Holder | None:
         """Finds whose token it is; None for nobody's."""
         now = self._clock()
-        if now - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = now
-            if self._file.look():
+        if now - self._checked_at >= _CHECK_SECONDS:
+            self._checked_at = now
+            if self._file.reload_if_changed():
                 logger.info("the token file %s was read again: %d tokens", self._path, len(self._file.value))
-        return holder_of(token.encode("utf-8", "surrogateescape"), self._file.value)
+        return find_holder(token.encode("utf-8", "surrogateescape"), self._file.value)
 
     def _refused(self, error: Exception) -> None:
         logger.error("the token file %s cannot be used; the old tokens hold: %s", self._path, _reason(error))
 
 
-class Guard:
+class Authorizer:
     """Lets a call pass or refuses it.
 
     Invariants:
@@ -95,16 +95,16 @@ class Guard:
         self._tokens = tokens
         self._limiter = limiter
 
-    def before(self, behaviour: Callable[..., Any], service: str, method: str) -> Callable[..., Any]:
-        """Returns a method that asks the guard first, of the same kind."""
-        right = right_needed(service, method)
+    def wrap(self, behaviour: Callable[..., Any], service: str, method: str) -> Callable[..., Any]:
+        """Returns a method of the same kind that authorizes each call first."""
+        right = required_right(service, method)
         if right is None:
             return behaviour
         if inspect.isasyncgenfunction(behaviour):
             return self._stream(behaviour, right)
         return self._single(behaviour, right)
 
-    def admit(self, context: Any, right: Right) -> None:
+    def authorize(self, context: Any, right: Right) -> None:
         """Checks the caller of a call, and counts the call.
 
         Raises:
@@ -129,25 +129,25 @@ class Guard:
     def _charge(self, context: Any, holder: Holder | None, cost: float) -> None:
         if self._limiter is None:
             return
-        wait_seconds = self._limiter.take(caller_of(context) if holder is None else f"token:{holder.name}", cost)
+        wait_seconds = self._limiter.take(caller_identity(context) if holder is None else f"token:{holder.name}", cost)
         if wait_seconds:
             message = f"this caller may ask {self._limiter.rate:g} times a second; ask again in {wait_seconds:.3f} s"
             raise Overloaded(message, wait_seconds)
 
     def _single(self, behaviour: Callable[..., Any], right: Right) -> Callable[..., Any]:
-        async def guarded(request: Any, context: Any) -> Any:
-            self.admit(context, right)
+        async def authorized(request: Any, context: Any) -> Any:
+            self.authorize(context, right)
             return await behaviour(request, context)
 
-        return guarded
+        return authorized
 
     def _stream(self, behaviour: Callable[..., Any], right: Right) -> Callable[..., Any]:
-        async def guarded(request: Any, context: Any) -> AsyncIterator[Any]:
-            self.admit(context, right)
+        async def authorized(request: Any, context: Any) -> AsyncIterator[Any]:
+            self.authorize(context, right)
             async for response in behaviour(request, context):
                 yield response
 
-        return guarded
+        return authorized
 
 
 def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | None, right: Right) -> Holder:

@@ -8,15 +8,15 @@ from urllib.parse import unquote
 _SUBSCRIBER_BITS = 64
 
 
-def caller_of(context: Any) -> str:
+def caller_identity(context: Any) -> str:
     """Names the caller of a call, for the rate limit."""
     identities = context.peer_identities()
     if identities:
         return "certificate:" + b",".join(sorted(identities)).decode("utf-8", "replace")
-    return address_of(context.peer())
+    return peer_address(context.peer())
 
 
-def address_of(peer: str) -> str:
+def peer_address(peer: str) -> str:
     """Returns the address in gRPC's name of a peer, without the port; of IPv6, the network.
 
     Args:

@@ -9,10 +9,10 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 # What tells one content of a file from another: also where the file is replaced, or is a link that is moved.
-Stamp = tuple[int, int, int, int]
+FileFingerprint = tuple[int, int, int, int]
 
 
-class WatchedFiles(Generic[Value]):
+class ReloadedFiles(Generic[Value]):
     """The value of some files that belong together, as of their last change that could be read.
 
     Invariants:
@@ -40,27 +40,27 @@ class WatchedFiles(Generic[Value]):
         self._paths = tuple(paths)
         self._make = make
         self._refused = refused
-        self._stamps: tuple[Stamp | None, ...] = self._stamp()
+        self._fingerprints: tuple[FileFingerprint | None, ...] = self._fingerprint()
         self.value = make(self._read())
 
-    def look(self) -> bool:
+    def reload_if_changed(self) -> bool:
         """Looks whether the files changed, and reads them if so; says whether the value is a new one."""
-        stamps = self._stamp()
-        if stamps == self._stamps:
+        fingerprints = self._fingerprint()
+        if fingerprints == self._fingerprints:
             return False
         try:
             value = self._make(self._read())
         except (ValueError, OSError) as error:
-            self._stamps = stamps  # refused once; the next change is the next chance
+            self._fingerprints = fingerprints  # refused once; the next change is the next chance
             self._refused(error)
             return False
-        if self._stamp() != stamps:
+        if self._fingerprint() != fingerprints:
             return False  # in the middle of a change
-        self._stamps, self.value = stamps, value
+        self._fingerprints, self.value = fingerprints, value
         return True
 
-    def _stamp(self) -> tuple[Stamp | None, ...]:
-        return tuple(_stamp(path) for path in self._paths)
+    def _fingerprint(self) -> tuple[FileFingerprint | None, ...]:
+        return tuple(_fingerprint(path) for path in self._paths)
 
     def _read(self) -> list[bytes]:
         contents = []
@@ -70,7 +70,7 @@ class WatchedFiles(Generic[Value]):
         return contents
 
 
-def _stamp(path: str) -> Stamp | None:
+def _fingerprint(path: str) -> FileFingerprint | None:
     """None for a file that is not there."""
     try:
         found = os.stat(path)

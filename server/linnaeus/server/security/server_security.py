@@ -1,10 +1,18 @@
-"""Where a server listens, and what each call must pass."""
+"""Where a server listens and what each call must pass, from the settings to the objects that enforce it."""
 
+import logging
+import time
 from dataclasses import dataclass
 
-from linnaeus.server.security.authorization import Guard
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.errors import StartupError
+from linnaeus.server.process.file_limits import connection_limit, raise_open_file_limit
+from linnaeus.server.security.authorization import Authorizer, TokenFile
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.tls import Certificates
+from linnaeus.server.security.rate_limit import RateLimiter
+from linnaeus.server.security.tls import Certificates, TlsFiles
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,11 +24,72 @@ class ServerSecurity:
         max_connections: further ones are closed at once.
         health: of the port that only tells the health; None for no such port.
         certificates: None for no TLS.
-        guard: asked before every call; None lets all pass.
+        authorizer: asked before every call; None lets all pass.
     """
 
     address: Address
     max_connections: int
     health: Address | None = None
     certificates: Certificates | None = None
-    guard: Guard | None = None
+    authorizer: Authorizer | None = None
+
+
+def server_security(settings: Settings) -> ServerSecurity:
+    """Returns where the server listens and what each call must pass.
+
+    Raises:
+        StartupError: the settings contradict each other, a file cannot be used, or a lock is missing where other
+            machines reach the server.
+    """
+    _require_complete(settings)
+    address = Address(settings.host, settings.port)
+    _require_tls(settings, address)
+    return ServerSecurity(
+        address=address,
+        health=None if settings.health_port < 0 else Address(settings.health_host, settings.health_port),
+        certificates=_certificates(settings),
+        authorizer=_authorizer(settings),
+        max_connections=settings.max_connections or connection_limit(raise_open_file_limit()),
+    )
+
+
+def _require_complete(settings: Settings) -> None:
+    if bool(settings.tls_certificate) != bool(settings.tls_key):
+        raise StartupError("tls_certificate and tls_key belong together: name both or neither")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        raise StartupError("tls_client_ca asks clients for certificates, which takes tls_certificate and tls_key")
+
+
+def _require_tls(settings: Settings, address: Address) -> None:
+    """Without TLS nobody but this machine may come near, unless the operator says that it is all right."""
+    if settings.tls_certificate:
+        return
+    risks = []
+    if not address.is_loopback:
+        risks.append(f"listening on {address.host} without TLS lets everybody on the network read and change calls")
+    if settings.token_file:
+        risks.append("without TLS, tokens travel readable by all")
+    if risks and not settings.insecure:
+        raise StartupError(f"{risks[0]}; set tls_certificate and tls_key, or say --insecure if that is wanted")
+    for risk in risks:
+        logger.warning("insecure: %s", risk)
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    if not settings.tls_certificate:
+        return None
+    return Certificates(TlsFiles(settings.tls_certificate, settings.tls_key, settings.tls_client_ca))
+
+
+def _authorizer(settings: Settings) -> Authorizer | None:
+    """None where everybody may do everything: then no call pays for a lock."""
+    tokens = TokenFile(settings.token_file) if settings.token_file else None
+    limiter = rate_limiter(settings)
+    return None if tokens is None and limiter is None else Authorizer(tokens, limiter)
+
+
+def rate_limiter(settings: Settings) -> RateLimiter | None:
+    """Returns what holds each caller to its rate; None where there is no rate."""
+    if not settings.rate_limit:
+        return None
+    return RateLimiter(settings.rate_limit, max(settings.rate_burst or settings.rate_limit, 1.0), time.monotonic)

@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 
 from linnaeus.server.errors import StartupError
-from linnaeus.server.security.reloaded_files import WatchedFiles
+from linnaeus.server.security.reloaded_files import ReloadedFiles
 
 logger = logging.getLogger(__name__)
 
@@ -49,21 +49,21 @@ class Certificates:
         self._lock = threading.Lock()
         paths = [path for path in (files.certificate, files.key, files.client_ca) if path]
         try:
-            self._watched = WatchedFiles(paths, self._configuration, self._refused)
+            self._reloaded_files = ReloadedFiles(paths, self._configuration, self._refused)
         except (ValueError, OSError) as error:
             raise StartupError(f"TLS: {_reason(error)}") from None
         fetch: Any = self._fetch  # which may return None, unlike the stubs have it
         self.credentials = grpc.dynamic_ssl_server_credentials(
-            self._watched.value, fetch, require_client_authentication=bool(files.client_ca)
+            self._reloaded_files.value, fetch, require_client_authentication=bool(files.client_ca)
         )
 
     def _fetch(self) -> grpc.ServerCertificateConfiguration | None:
         """Called by the C core before each handshake; None for no change."""
         with self._lock:
-            if not self._watched.look():
+            if not self._reloaded_files.reload_if_changed():
                 return None
             logger.info("TLS: %s was read again", self._files.certificate)
-            return self._watched.value
+            return self._reloaded_files.value
 
     def _configuration(self, contents: list[bytes]) -> grpc.ServerCertificateConfiguration:
         """Checks what was read; the C core would only log, in words of its own, that a connection failed."""

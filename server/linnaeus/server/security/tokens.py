@@ -48,7 +48,7 @@ class Holder:
     digest: bytes = field(repr=False)
 
 
-class TokenFileWrong(ValueError):
+class TokenFileError(ValueError):
     """A token file cannot be used; the message names the line and never what stands in it."""
 
 
@@ -59,16 +59,16 @@ def read_tokens(content: bytes) -> tuple[Holder, ...]:
         TokenFileWrong: a line is not as it must be, or there is none.
     """
     if len(content) > _LONGEST_FILE_BYTES:
-        raise TokenFileWrong(f"it has more than {_LONGEST_FILE_BYTES} bytes")
+        raise TokenFileError(f"it has more than {_LONGEST_FILE_BYTES} bytes")
     holders = tuple(_holders(content))
     if not holders:
-        raise TokenFileWrong("it holds no token; write a line NAME RIGHT TOKEN for each caller")
+        raise TokenFileError("it holds no token; write a line NAME RIGHT TOKEN for each caller")
     if len({holder.digest for holder in holders}) < len(holders):
-        raise TokenFileWrong("it holds one token twice; give each line a token of its own")
+        raise TokenFileError("it holds one token twice; give each line a token of its own")
     return holders
 
 
-def holder_of(token: bytes, holders: Sequence[Holder]) -> Holder | None:
+def find_holder(token: bytes, holders: Sequence[Holder]) -> Holder | None:
     """Finds whose token it is; None for nobody's.
 
     Takes as long for any token: every digest is compared, each in constant time (about 0.2 microseconds a line).
@@ -85,7 +85,7 @@ def _holders(content: bytes) -> Iterator[Holder]:
     try:
         text = content.decode("ascii")
     except UnicodeDecodeError:
-        raise TokenFileWrong("it holds letters beyond ASCII") from None
+        raise TokenFileError("it holds letters beyond ASCII") from None
     for number, line in enumerate(text.splitlines(), 1):
         words = line.partition("#")[0].split()
         if words:
@@ -94,12 +94,12 @@ def _holders(content: bytes) -> Iterator[Holder]:
 
 def _holder(number: int, words: list[str]) -> Holder:
     if len(words) != 3:
-        raise TokenFileWrong(f"line {number} has {len(words)} words, but must be NAME RIGHT TOKEN")
+        raise TokenFileError(f"line {number} has {len(words)} words, but must be NAME RIGHT TOKEN")
     name, right, token = words
     if not _NAME.fullmatch(name):
-        raise TokenFileWrong(f"line {number}: the name must be at most 64 letters, digits and any of . _ @ -")
+        raise TokenFileError(f"line {number}: the name must be at most 64 letters, digits and any of . _ @ -")
     if right not in ("infer", "admin"):
-        raise TokenFileWrong(f"line {number}: the right must be infer or admin")
+        raise TokenFileError(f"line {number}: the right must be infer or admin")
     return Holder(name, Right[right.upper()], _digest(number, token))
 
 
@@ -108,7 +108,7 @@ def _digest(number: int, token: str) -> bytes:
     if hashed:
         return bytes.fromhex(hashed[1])
     if not _TOKEN.fullmatch(token) or len(token) < _SHORTEST_TOKEN:
-        raise TokenFileWrong(
+        raise TokenFileError(
             f"line {number}: the token must be sha256: and 64 hexadecimal digits, or at least {_SHORTEST_TOKEN} "
             "letters, digits and any of . _ ~ + / - ="
         )

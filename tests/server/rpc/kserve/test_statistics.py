@@ -2,15 +2,15 @@
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.requests.observer import Observers
-from linnaeus.server.requests.request import BatchReport, RequestReport
+from linnaeus.server.requests.request import BatchReport, RequestTimings
 from linnaeus.server.rpc.kserve.statistics import Statistics
 
 LANE = ("lenet", 3)
 
 
-def request(decode: float, queue: float, respond: float = 0.25) -> RequestReport:
+def request(decode: float, queue: float, respond: float = 0.25) -> RequestTimings:
     """Times are binary fractions, so that sums are exact."""
-    return RequestReport(decode, queue, 0.5, respond, decode + queue + 0.5 + respond, 0.0)
+    return RequestTimings(decode, queue, 0.5, respond, decode + queue + 0.5 + respond, 0.0)
 
 
 def pair(duration: kserve.StatisticDuration) -> tuple[int, float]:

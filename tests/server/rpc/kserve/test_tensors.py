@@ -18,14 +18,14 @@ def tensor(shape: list[int], **contents: object) -> kserve.ModelInferRequest.Inf
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=8))
 def test_elements_come_out_as_they_went_in_typed_and_raw(elements: list[bytes]) -> None:
-    raw = tensors.join(elements)
+    raw = tensors.raw_bytes(elements)
     assert len(raw) == sum(map(len, elements)) + 4 * len(elements)
     assert list(tensors.bytes_elements(tensor([len(elements)]), raw)) == elements
     assert list(tensors.bytes_elements(tensor([len(elements)], bytes_contents=elements), None)) == elements
 
 
 def test_an_element_follows_its_length_the_least_byte_first() -> None:
-    assert tensors.join([b"ab", b""]) == b"\x02\0\0\0ab\0\0\0\0"
+    assert tensors.raw_bytes([b"ab", b""]) == b"\x02\0\0\0ab\0\0\0\0"
 
 
 @given(st.binary(max_size=40), st.integers(1, 4))
@@ -35,7 +35,7 @@ def test_whatever_bytes_come_they_are_read_or_refused(raw: bytes, count: int) ->
     except InvalidImage as error:
         assert error.field == "inputs.image"
     else:
-        assert len(elements) == count and tensors.join(elements) == raw
+        assert len(elements) == count and tensors.raw_bytes(elements) == raw
 
 
 @pytest.mark.parametrize(

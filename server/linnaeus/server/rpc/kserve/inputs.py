@@ -6,8 +6,8 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import InvalidArgument, InvalidImage
 from linnaeus.server.requests.picture import EncodedImage, Picture, PreparedPixels
 from linnaeus.server.rpc.kserve import tensors
+from linnaeus.server.rpc.kserve.model_names import PIXELS_SUFFIX, ServedModel
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory
-from linnaeus.server.rpc.kserve.subjects import PIXELS_SUFFIX, Subject
 
 Tensor: TypeAlias = kserve.ModelInferRequest.InferInputTensor
 
@@ -15,30 +15,30 @@ Tensor: TypeAlias = kserve.ModelInferRequest.InferInputTensor
 MOST_IMAGES = 1024
 
 
-def pictures(message: kserve.ModelInferRequest, subject: Subject) -> list[Picture]:
+def read_pictures(message: kserve.ModelInferRequest, model: ServedModel) -> list[Picture]:
     """Reads the images of a request, in their order; at least one.
 
     Raises:
         InvalidArgument: the input is not the model's, or its contents do not fit its shape.
     """
-    tensor = _only_input(message, subject)
+    tensor = _only_input(message, model)
     raw = _raw_contents(message, tensor)
-    if subject.takes_pixels:
-        return _prepared(tensor, raw, subject)
-    _check_datatype(tensor, "BYTES", f"encoded pictures as they are; pixels go to {subject.entry.name}{PIXELS_SUFFIX}")
+    if model.takes_pixels:
+        return _prepared(tensor, raw, model)
+    _check_datatype(tensor, "BYTES", f"encoded pictures as they are; pixels go to {model.entry.name}{PIXELS_SUFFIX}")
     _check_shape(tensor, ([1], []), "n encoded pictures")
     return [EncodedImage(element) for element in tensors.bytes_elements(tensor, raw)]
 
 
-def _only_input(message: kserve.ModelInferRequest, subject: Subject) -> Tensor:
+def _only_input(message: kserve.ModelInferRequest, model: ServedModel) -> Tensor:
     tensors_sent = message.inputs
-    if len(tensors_sent) != 1 or tensors_sent[0].name != subject.input_name:
+    if len(tensors_sent) != 1 or tensors_sent[0].name != model.input_name:
         sent = ", ".join(repr(tensor.name[:40]) for tensor in tensors_sent[:4]) or "none"
-        wanted = f"model {subject.name} takes one input, {subject.input_name!r}"
+        wanted = f"model {model.name} takes one input, {model.input_name!r}"
         raise InvalidArgument("inputs", f"{wanted}, but the request holds {sent}")
     tensor = tensors_sent[0]
     if tensor.parameters:
-        refuse_shared_memory(tensor.parameters, f"inputs.{subject.input_name}")
+        refuse_shared_memory(tensor.parameters, f"inputs.{model.input_name}")
     return tensor
 
 
@@ -55,10 +55,10 @@ def _raw_contents(message: kserve.ModelInferRequest, tensor: Tensor) -> bytes | 
     return raw[0]
 
 
-def _prepared(tensor: Tensor, raw: bytes | None, subject: Subject) -> list[Picture]:
+def _prepared(tensor: Tensor, raw: bytes | None, model: ServedModel) -> list[Picture]:
     advice = "the pixels as they are, 0 to 255, neither scaled nor normalised: the model does that itself"
     _check_datatype(tensor, "UINT8", advice)
-    spec = subject.manifest.input
+    spec = model.manifest.input
     channels, height, width = spec.channels, spec.height, spec.width
     _check_shape(tensor, ([channels, height, width],), "n images of channels, height, width")
     data, size = tensors.uint8_bytes(tensor, raw), channels * height * width

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.model_store.catalog import Catalog, State
+from linnaeus.server.model_store.catalog import Catalog, ModelState
+from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
-from linnaeus.server.rpc.kserve.subjects import Subject
 
 SERVER_NAME = "linnaeus"
 PLATFORM = "pytorch_libtorch"  # what the protocol's clients call TorchScript
@@ -19,27 +19,27 @@ def server_metadata(release: str) -> kserve.ServerMetadataResponse:
     return kserve.ServerMetadataResponse(name=SERVER_NAME, version=release, extensions=EXTENSIONS)
 
 
-def model_metadata(catalog: Catalog, subject: Subject, version: str) -> kserve.ModelMetadataResponse:
+def model_metadata(catalog: Catalog, model: ServedModel, version: str) -> kserve.ModelMetadataResponse:
     """Describes a model.
 
     Args:
         catalog: what is served.
-        subject: the version meant.
+        model: the version meant.
         version: as it was asked for; empty lists all that are served.
     """
-    spec = subject.manifest
+    spec = model.manifest
     return kserve.ModelMetadataResponse(
-        name=subject.name,
-        versions=[subject.version] if version else _served(catalog, subject.entry.name),
+        name=model.name,
+        versions=[model.version] if version else _served_versions(catalog, model.entry.name),
         platform=PLATFORM,
-        inputs=[_tensor(subject.input_name, "UINT8" if subject.takes_pixels else "BYTES", subject.image_shape)],
+        inputs=[_tensor(model.input_name, "UINT8" if model.takes_pixels else "BYTES", model.image_shape)],
         outputs=[_tensor(OUTPUT_NAME, "FP32", [spec.classes])],
     )
 
 
-def _served(catalog: Catalog, model: str) -> list[str]:
+def _served_versions(catalog: Catalog, model: str) -> list[str]:
     entries = (entry for entry in catalog.entries() if entry.name == model)
-    return [str(entry.version) for entry in entries if entry.state is State.READY]
+    return [str(entry.version) for entry in entries if entry.state is ModelState.READY]
 
 
 def _tensor(name: str, datatype: str, of_one_image: Sequence[int]) -> kserve.ModelMetadataResponse.TensorMetadata:

@@ -9,13 +9,13 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.requests.request import Classification, ScoredClasses
 from linnaeus.server.rpc.kserve import tensors
+from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory, whole_number
-from linnaeus.server.rpc.kserve.subjects import Subject
 
 OUTPUT_NAME = "probabilities"
 
 
-class Wanted(NamedTuple):
+class RequestedOutput(NamedTuple):
     """What one requested output is to hold for each image.
 
     Attributes:
@@ -27,43 +27,48 @@ class Wanted(NamedTuple):
     as_text: bool
 
 
-def wanted(message: kserve.ModelInferRequest, subject: Subject) -> list[Wanted]:
+def requested_outputs(message: kserve.ModelInferRequest, model: ServedModel) -> list[RequestedOutput]:
     """Reads the requested outputs; a request that names none wants the probabilities.
 
     Raises:
         InvalidArgument: the model has no such output, or its parameters make no sense.
     """
     if not message.outputs:
-        return [Wanted(subject.manifest.classes, False)]
-    return [_wanted(output, subject) for output in message.outputs]
+        return [RequestedOutput(model.manifest.classes, False)]
+    return [_requested_output(output, model) for output in message.outputs]
 
 
-def response(
-    message: kserve.ModelInferRequest, subject: Subject, wants: Sequence[Wanted], answers: Sequence[Classification]
+def infer_response(
+    message: kserve.ModelInferRequest,
+    model: ServedModel,
+    requested: Sequence[RequestedOutput],
+    answers: Sequence[Classification],
 ) -> kserve.ModelInferResponse:
     """Writes the answers to a request's images, in their order; each has as many classes as any output wants."""
     made = kserve.ModelInferResponse()  # field by field, for that takes a third of a constructor's time
-    made.model_name = subject.name
-    made.model_version = subject.version
+    made.model_name = model.name
+    made.model_version = model.version
     made.id = message.id
-    for want in wants:
-        datatype, contents = ("BYTES", _texts) if want.as_text else ("FP32", _probabilities)
-        output = made.outputs.add()
-        output.name = OUTPUT_NAME
-        output.datatype = datatype
-        output.shape.extend((len(answers), want.classes))
-        made.raw_output_contents.append(contents(answers, want.classes))
+    for output in requested:
+        datatype, contents = ("BYTES", _texts) if output.as_text else ("FP32", _probabilities)
+        tensor = made.outputs.add()
+        tensor.name = OUTPUT_NAME
+        tensor.datatype = datatype
+        tensor.shape.extend((len(answers), output.classes))
+        made.raw_output_contents.append(contents(answers, output.classes))
     return made
 
 
-def _wanted(output: kserve.ModelInferRequest.InferRequestedOutputTensor, subject: Subject) -> Wanted:
+def _requested_output(
+    output: kserve.ModelInferRequest.InferRequestedOutputTensor, model: ServedModel
+) -> RequestedOutput:
     if output.name != OUTPUT_NAME:
-        message = f"model {subject.name} has one output, {OUTPUT_NAME!r}, but the request wants {output.name[:40]!r}"
+        message = f"model {model.name} has one output, {OUTPUT_NAME!r}, but the request wants {output.name[:40]!r}"
         raise InvalidArgument("outputs", message)
     refuse_shared_memory(output.parameters, f"outputs.{OUTPUT_NAME}")
     count = whole_number(output.parameters, "classification", f"outputs.{OUTPUT_NAME}.classification")
-    classes = subject.manifest.classes
-    return Wanted(min(count, classes) or classes, as_text=count > 0)
+    classes = model.manifest.classes
+    return RequestedOutput(min(count, classes) or classes, as_text=count > 0)
 
 
 def _probabilities(answers: Sequence[Classification], classes: int) -> bytes:
@@ -78,7 +83,7 @@ def _by_index(answer: Classification, classes: int) -> list[float]:
 
 
 def _texts(answers: Sequence[Classification], classes: int) -> bytes:
-    return tensors.join(text for answer in answers for text in _best(answer.classes, classes))
+    return tensors.raw_bytes(text for answer in answers for text in _best(answer.classes, classes))
 
 
 def _best(scored: ScoredClasses, count: int) -> list[bytes]:

@@ -42,12 +42,12 @@ def uint8_bytes(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes | 
     Raises:
         InvalidImage: there are more or fewer, one is above 255, or there are too many to be typed.
     """
-    elements = _narrow(tensor) if raw is None else raw
+    elements = _typed_bytes(tensor) if raw is None else raw
     _check_count(tensor, len(elements), "bytes", "send a byte for each channel of each pixel")
     return elements
 
 
-def join(elements: Iterable[bytes]) -> bytes:
+def raw_bytes(elements: Iterable[bytes]) -> bytes:
     """The raw contents of a BYTES tensor."""
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
@@ -65,15 +65,15 @@ def _split(tensor: kserve.ModelInferRequest.InferInputTensor, raw: bytes) -> lis
         begin = start + _LENGTH.size
         end = begin + _LENGTH.unpack_from(raw, start)[0] if begin <= len(raw) else begin
         if end > len(raw):
-            raise _unsound(tensor.name, f"end within element {len(elements)}")
+            raise _malformed(tensor.name, f"end within element {len(elements)}")
         elements.append(raw[begin:end])
         start = end
     if start < len(raw):
-        raise _unsound(tensor.name, f"go on after the {len(elements)} elements that its shape means")
+        raise _malformed(tensor.name, f"go on after the {len(elements)} elements that its shape means")
     return elements
 
 
-def _unsound(name: str, what_they_do: str) -> InvalidImage:
+def _malformed(name: str, what_they_do: str) -> InvalidImage:
     return InvalidImage(
         f"inputs.{name}",
         f"the raw contents of input {name} {what_they_do}: send each element's length in four bytes, the least first, "
@@ -81,7 +81,7 @@ def _unsound(name: str, what_they_do: str) -> InvalidImage:
     )
 
 
-def _narrow(tensor: kserve.ModelInferRequest.InferInputTensor) -> bytes:
+def _typed_bytes(tensor: kserve.ModelInferRequest.InferInputTensor) -> bytes:
     elements = tensor.contents.uint_contents
     if len(elements) > _MOST_TYPED:
         message = (

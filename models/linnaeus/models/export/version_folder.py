@@ -1,0 +1,133 @@
+"""Writes version folders of the model repository, each atomically."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from linnaeus.models.export.calibration_images import manifest_entry
+from linnaeus.models.manifest import (
+    CALIBRATION_FILE,
+    LABELS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    Check,
+    InputSpec,
+    Manifest,
+    Weights,
+    check_pixels,
+    to_json,
+)
+
+CHECK_SEED = "linnaeus check 1"
+# Float32 runs of one network on different processors differ by rounding.
+CHECK_TOLERANCE = 1e-3
+
+
+def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
+    """Returns the input of the manifest's check as uint8 [1, C, H, W]."""
+    pixels = torch.frombuffer(bytearray(check_pixels(spec, seed)), dtype=torch.uint8)
+    return pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2)
+
+
+def next_version(repository: Path, name: str) -> int:
+    """Returns the highest existing version plus one; 1 for a new model."""
+    folder = repository / name
+    existing = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
+    return max(existing, default=0) + 1
+
+
+def require_new_version(repository: Path, name: str, version: int) -> None:
+    """Checks, before any expensive work, that the version does not exist yet.
+
+    Raises:
+        FileExistsError: if it exists.
+    """
+    target = repository / name / str(version)
+    if target.exists():
+        raise FileExistsError(f"{target} is there already, and versions never change; choose another --version")
+
+
+@dataclass(frozen=True, slots=True)
+class VersionContent:
+    """The content of a version folder.
+
+    Attributes:
+        name, architecture, input, weights: as in the manifest.
+        labels: one label per class.
+        script: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes].
+        probabilities: its output for `check_input(input)`, by class index.
+        calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
+    """
+
+    name: str
+    architecture: str
+    input: InputSpec
+    labels: tuple[str, ...]
+    weights: Weights
+    script: torch.jit.ScriptModule
+    probabilities: tuple[float, ...]
+    calibration: bytes = b""
+
+
+def write_version(content: VersionContent, repository: Path, version: int) -> Path:
+    """Writes `<repository>/<name>/<version>` atomically and returns it.
+
+    Raises:
+        FileExistsError: if the version exists; versions are immutable.
+        ValueError: if the content violates a rule of the manifest.
+    """
+    require_new_version(repository, content.name, version)
+    target = repository / content.name / str(version)
+    repository.mkdir(parents=True, exist_ok=True)
+    # The server ignores names that begin with a dot, and so the incomplete folder.
+    partial = Path(tempfile.mkdtemp(prefix=".export-", dir=repository))
+    try:
+        _write_files(content, version, partial)
+        target.parent.mkdir(exist_ok=True)
+        partial.chmod(0o755)
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return target
+
+
+def _write_files(content: VersionContent, version: int, folder: Path) -> None:
+    content.script.save(str(folder / MODEL_FILE))
+    manifest = Manifest(
+        name=content.name,
+        version=version,
+        architecture=content.architecture,
+        task="image-classification",
+        input=content.input,
+        classes=len(content.labels),
+        weights=content.weights,
+        parameters=sum(parameter.numel() for parameter in content.script.parameters()),
+        sha256=_sha256(folder / MODEL_FILE),
+        torch_version=str(torch.__version__),
+        check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
+        calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
+    )
+    if content.calibration:
+        (folder / CALIBRATION_FILE).write_bytes(content.calibration)
+    (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in content.labels), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
+    _fsync(folder)
+
+
+def _sha256(path: Path) -> str:
+    """Returns the SHA-256 in hex; reads in chunks, because a VGG has half a gigabyte."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(folder: Path) -> None:
+    """Flushes the files to disk, so that the rename cannot become durable before them."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,54 @@
+"""The classifier that is exported: a network with normalization before it and softmax after it."""
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from linnaeus.models.zoo_model import ModelWeights, ZooModel
+
+# TorchScript is deprecated upstream but works, and this project serves it. All modules that use it import this one, so
+# the warning is silenced here only.
+warnings.filterwarnings("ignore", message=r".*torch\.jit.*", category=FutureWarning)
+
+
+class PixelClassifier(nn.Module):
+    """Maps uint8 [N, C, H, W] to float32 probabilities [N, classes].
+
+    It names no device and no dtype: pixels are cast to the dtype of the buffers, so that the server can move and cast
+    the module as a whole. The softmax is always computed in float32.
+    """
+
+    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.scale: Tensor
+        self.shift: Tensor
+        self.backbone = backbone
+        scale, shift = _scale_and_shift(mean, std)
+        self.register_buffer("scale", scale)
+        self.register_buffer("shift", shift)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Maps uint8 [N, C, H, W] to float32 [N, classes] whose rows sum to 1."""
+        normalized = pixels.to(self.scale.dtype) * self.scale + self.shift
+        return torch.softmax(self.backbone(normalized).to(torch.float32), dim=1)
+
+
+def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """Normalizes uint8 [N, C, H, W] to float32 of the same shape, the input of a backbone."""
+    scale, shift = _scale_and_shift(mean, std)
+    return pixels.to(torch.float32) * scale + shift
+
+
+def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+    """Returns (pixel / 255 - mean) / std as a factor and a summand, both float32 [1, C, 1, 1]."""
+    means = torch.tensor(mean).view(1, -1, 1, 1)
+    deviations = torch.tensor(std).view(1, -1, 1, 1)
+    return 1.0 / (255.0 * deviations), -means / deviations
+
+
+def eager_classifier(model: ZooModel, weights: ModelWeights, classes: int | None = None) -> PixelClassifier:
+    """Builds a model with weights, in evaluation mode; `classes` is the model's own number if None."""
+    backbone = model.build(classes or model.classes)
+    backbone.load_state_dict(weights.state)
+    return PixelClassifier(backbone, model.mean, model.std).eval()

@@ -1,0 +1,48 @@
+"""What is reported of a request: its record, its fields in the event log, the version that it names."""
+
+from linnaeus.server.engine.request_state import RequestState
+from linnaeus.server.errors import RequestError
+from linnaeus.server.model_store.catalog import Catalog, Entry
+from linnaeus.server.requests.request import Request, RequestPayload
+from linnaeus.server.requests.request_record import RequestRecord
+
+
+def record_of(state: RequestState, catalog: Catalog, outcome: str, now: float) -> RequestRecord:
+    """Returns the record of a request that ended at `now` with that outcome."""
+    request, ticket, entry = state.request, state.ticket, state.entry
+    model, version = named_version(catalog, request) if entry is None else (entry.name, entry.version)
+    deadline = request.deadline if ticket is None else ticket.deadline
+    return RequestRecord(
+        number=state.number,
+        model=model,
+        version=version,
+        outcome=outcome,
+        priority=request.priority,
+        image_bytes=len(request.image.data),
+        timeout_seconds=None if deadline is None else deadline - state.arrived_at,
+        arrived_at=state.arrived_at,
+        ended_at=now,
+        decode_seconds=0.0 if ticket is None else ticket.payload.decode_seconds,
+        decoded_at=0.0 if ticket is None else ticket.queued_at,
+        batch=None if ticket is None else ticket.payload.batch,
+    )
+
+
+def named_version(catalog: Catalog, request: Request) -> tuple[str, int]:
+    """Returns the model and the version that a request names: 0 for an unknown version, "" for an unknown model."""
+    try:
+        entry = catalog.find(request.model, request.version)
+    except RequestError:
+        return (request.model if catalog.knows(request.model) else "", 0)
+    return entry.name, entry.version
+
+
+def event_fields(entry: Entry, request: Request, payload: RequestPayload) -> dict[str, object]:
+    """Returns what the event log says of a request that is admitted or refused."""
+    return {
+        "request": payload.number,
+        "model": entry.name,
+        "version": entry.version,
+        "priority": request.priority.name.lower(),
+        "deadline": request.deadline,
+    }

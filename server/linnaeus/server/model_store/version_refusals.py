@@ -1,0 +1,57 @@
+"""What is told of versions that are refused: in the catalog, the log and the metrics."""
+
+import logging
+from dataclasses import replace
+
+from linnaeus.server.config.model_settings import CONFIG_FILE
+from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
+from linnaeus.server.model_store.reconciled_model import ReconciledModel
+from linnaeus.server.requests.observer import Observer
+
+logger = logging.getLogger(__name__)
+
+
+class VersionRefusals:
+    """Reports refused versions. Belongs to the event loop's thread.
+
+    Args:
+        catalog: gets the reasons.
+        observer: counts versions that are listed and missing.
+    """
+
+    def __init__(self, catalog: Catalog, observer: Observer) -> None:
+        self._catalog = catalog
+        self._observer = observer
+
+    def refuse(self, model: str, version: int, reason: str) -> None:
+        """Notes why a version was refused; one that is served goes on."""
+        entry = self._catalog.versions(model).get(version)
+        if entry is not None and entry.state is ModelState.READY:
+            logger.error("model %s/%d is served as before, for its reload is refused: %s", model, version, reason)
+            self._catalog.put(replace(entry, reason=f"served as before, for its reload was refused: {reason}"))
+        else:
+            logger.error("model %s/%d is refused: %s", model, version, reason)
+            self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
+
+    def refuse_missing(self, model: str, version: int) -> str:
+        """Reports a version that config.toml lists and the repository does not hold; returns the reason."""
+        reason = f"{CONFIG_FILE}: versions lists {version}, which the repository does not hold"
+        logger.error("model %s: %s", model, reason)
+        self._observer.load_failed(model)
+        return reason
+
+    def clear_reason(self, model: str, version: int, known: ReconciledModel) -> None:
+        """What was wrong with the settings of a version that goes on is over."""
+        entry = self._catalog.versions(model).get(version)
+        if entry is not None and entry.state is ModelState.READY and entry.reason and version not in known.refused:
+            self._catalog.put(replace(entry, reason=""))
+
+
+def log_unserved_names(model: str, known: ReconciledModel, ready: set[int]) -> None:
+    """Logs the labels and the default of a model that name a version which is not ready."""
+    for label, version in known.labels.items():
+        if version not in ready:
+            logger.error("label %s of model %s names version %d, which is not served", label, model, version)
+    default = known.default or known.configured_default
+    if default and not (ready & {known.labels.get(default), int(default) if default.isdecimal() else None}):
+        logger.error("default version %s of model %s is not served; the highest that is ready is", default, model)

@@ -1,0 +1,108 @@
+"""Gauges of the engine and its models, read at each scrape."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.model_store.catalog import Entry, ModelState
+
+_VERSION = ("model", "version")
+
+
+class EngineGauges(Collector):
+    """What an engine serves and how its queues stand."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Reads the engine; called on the thread of the scrape."""
+        entries = self._engine.catalog.entries()
+        ready = [entry for entry in entries if entry.state is ModelState.READY]
+        states = self._engine.device_states.items()
+        yield _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._engine.in_flight})
+        yield _gauge(
+            "linnaeus_device_ready",
+            "1 if batches run on the device, 0 if it failed and was taken out.",
+            ("device",),
+            {(name,): float(works) for name, works in states},
+        )
+        yield from self._served(entries, ready)
+        yield from self._queues(ready)
+
+    def _served(self, entries: Sequence[Entry], ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
+        """The versions: which are ready, and how they were loaded."""
+        yield _gauge(
+            "linnaeus_model_ready",
+            "1 if the version is served, 0 if it is to be and is not.",
+            _VERSION,
+            # What nobody wants served must not look like something that fails.
+            {_version(entry): float(entry in ready) for entry in entries if entry.state is not ModelState.UNLOADED},
+        )
+        yield _gauge(
+            "linnaeus_version_label_ready",
+            "1 if the version that the label names is served.",
+            ("model", "label"),
+            self._label_states(entries, ready),
+        )
+        yield _gauge(
+            "linnaeus_model_load_seconds",
+            "Time to load and warm up.",
+            _VERSION,
+            {_version(entry): entry.load_seconds for entry in ready},
+        )
+        yield _gauge(
+            "linnaeus_model_precision",
+            "1 for the precision that the version computes in on the device.",
+            (*_VERSION, "device", "precision"),
+            {(*_version(entry), made.device, made.precision): 1.0 for entry in ready for made in entry.specialisations},
+        )
+
+    def _label_states(self, entries: Sequence[Entry], ready: Sequence[Entry]) -> dict[tuple[str, ...], float]:
+        served = {(entry.name, entry.version) for entry in ready}
+        return {
+            (name, label): float((name, version) in served)
+            for name in {entry.name for entry in entries}
+            for label, version in self._engine.catalog.labels(name).items()
+        }
+
+    def _queues(self, ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
+        """The queues of the ready versions, and what is predicted of them."""
+        yield _gauge(
+            "linnaeus_queue_depth",
+            "Images decoding or waiting for a device.",
+            _VERSION,
+            {_version(entry): self._engine.queue_depth(entry.lane) for entry in ready},
+        )
+        yield _gauge(
+            "linnaeus_prediction_margin_seconds",
+            "What is added to predictions now, so that nearly all of them hold.",
+            _VERSION,
+            {_version(entry): self._engine.prediction_error(entry.lane).margin_seconds for entry in ready},
+        )
+        yield _gauge(
+            "linnaeus_batch_expected_seconds",
+            "How long nearly all batches of that size take now, with nothing beside them.",
+            (*_VERSION, "device", "size"),
+            {
+                (*_version(entry), device, str(size)): seconds
+                for entry in ready
+                for device, by_size in self._engine.batch_seconds(entry.lane).items()
+                for size, seconds in by_size.items()
+            },
+        )
+
+
+def _version(entry: Entry) -> tuple[str, str]:
+    return entry.name, str(entry.version)
+
+
+def _gauge(
+    name: str, help_text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]
+) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, help_text, labels=labels)
+    for key, value in values.items():
+        family.add_metric(key, value)
+    return family

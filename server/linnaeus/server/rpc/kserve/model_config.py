@@ -1,0 +1,70 @@
+"""What a client may want to know of a model before it sends; pure functions.
+
+A client reads `max_batch_size` as: the first number of every shape is that of images. The figure is that of the
+device's batches; a request may hold more images, for each of them is queued by itself.
+"""
+
+from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE
+from linnaeus.server.rpc.kserve.metadata import PLATFORM
+from linnaeus.server.rpc.kserve.model_infer import DEFAULT_PRIORITY, PRIORITIES
+from linnaeus.server.rpc.kserve.model_names import ServedModel
+from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
+
+
+def model_config(model: ServedModel) -> kserve.ModelConfig:
+    """Describes a model version."""
+    return kserve.ModelConfig(
+        name=model.name,
+        platform=PLATFORM,
+        backend="pytorch",
+        version_policy=kserve.ModelVersionPolicy(all=kserve.ModelVersionPolicy.All()),
+        max_batch_size=model.entry.max_batch_size,
+        input=[_input(model)],
+        output=[_output(model)],
+        dynamic_batching=_batching(model.entry.default_timeout_seconds),
+        default_model_filename=MODEL_FILE,
+        parameters={name: kserve.ModelParameter(string_value=value) for name, value in _parameters(model).items()},
+        model_transaction_policy=kserve.ModelTransactionPolicy(decoupled=False),
+    )
+
+
+def _input(model: ServedModel) -> kserve.ModelInput:
+    return kserve.ModelInput(
+        name=model.input_name,
+        data_type=kserve.TYPE_UINT8 if model.takes_pixels else kserve.TYPE_STRING,
+        format=kserve.ModelInput.FORMAT_NCHW if model.takes_pixels else kserve.ModelInput.FORMAT_NONE,
+        dims=model.image_shape,
+    )
+
+
+def _output(model: ServedModel) -> kserve.ModelOutput:
+    return kserve.ModelOutput(
+        name=OUTPUT_NAME,
+        data_type=kserve.TYPE_FP32,
+        dims=[model.manifest.classes],
+        label_filename=LABELS_FILE,
+    )
+
+
+def _batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatching:
+    return kserve.ModelDynamicBatching(
+        priority_levels=len(PRIORITIES),
+        default_priority_level=DEFAULT_PRIORITY,
+        default_queue_policy=kserve.ModelQueuePolicy(
+            timeout_action=kserve.ModelQueuePolicy.REJECT,
+            default_timeout_microseconds=round(default_timeout_seconds * 1e6),
+            allow_timeout_override=True,
+        ),
+    )
+
+
+def _parameters(model: ServedModel) -> dict[str, str]:
+    manifest = model.manifest
+    trained = "trained" if manifest.weights.trained else "untrained"
+    precisions = ", ".join(f"{made.precision} on {made.device}" for made in model.entry.specialisations)
+    return {
+        "architecture": manifest.architecture,
+        "weights": f"{trained} ({manifest.weights.source})",
+        "precision": precisions,
+    }

@@ -1,0 +1,151 @@
+"""Every shell command of the README and of docs/ runs as it stands, from a checkout, and ends with exit code 0.
+
+Only addresses are others, and load tests are shorter. What no test can run stands in `tests/pages.py`, with the reason;
+grpcurl, buf and the programs are run by `test_readme_calls`.
+"""
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from _pytest.mark import ParameterSet
+from tests.certificates import Authority
+from tests.pages import is_call, reason_not_to_run, shell_commands
+from tests.repositories import add_version
+from torchvision.models import resnet18
+
+from linnaeus.server.rpc.child_server import ServerProcess
+
+# Commands that take too long for the fast suite: networks are traced and exported, rates are tried one after the other.
+SLOW = re.compile(r"linnaeus-zoo (export|import|visualize|draw-regnet|inspect) |--search|--ramp|--compare")
+# As long as a load test needs to have something to show.
+SHORT = "--duration 400ms --warmup 100ms"
+TOKEN = secrets.token_hex(16)
+RUN = [
+    (page, command) for page, command in shell_commands() if reason_not_to_run(command) is None and not is_call(command)
+]
+
+Run = Callable[[str], "subprocess.CompletedProcess[str]"]
+
+
+def marked(page: Path, command: str) -> ParameterSet:
+    """A command as the parameters of a test, with the marker of what takes long."""
+    marks = [pytest.mark.slow] if SLOW.search(command) else []
+    return pytest.param(page, command, marks=marks, id=f"{page.stem}: {command}")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, pictures: Path) -> Path:
+    """Where the pages are followed."""
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+    shutil.copytree(pictures, tmp_path / "pictures")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def own_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """A server for what changes the models that are served: two versions of lenet, one with a label."""
+    root = tmp_path_factory.mktemp("changing")
+    for version in (1, 2):
+        add_version(repository / "lenet" / "1", root, "lenet", version)
+    (root / "lenet" / "config.toml").write_text("labels = { stable = 2 }\n", encoding="utf-8")
+    with ServerProcess("--repository", str(root)) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def secure(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Path]]:
+    """A server with TLS and a token, and the certificate of its authority."""
+    folder, authority = tmp_path_factory.mktemp("secure"), Authority()
+    certificate, key = authority.issue("localhost").write(folder)
+    (folder / "ca.pem").write_bytes(authority.certificate)
+    (folder / "tokens").write_text(f"reader infer {TOKEN}\n", encoding="utf-8")
+    tls = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--token-file", str(folder / "tokens")]
+    with ServerProcess("--repository", str(repository), *tls) as process:
+        yield process, folder / "ca.pem"
+
+
+def write_weights(folder: Path) -> None:
+    """Somebody's own weights, of three classes."""
+    torch.save(resnet18(num_classes=3).state_dict(), folder / "birds.pth")
+    (folder / "birds.txt").write_text("blackbird\nrobin\nwren\n", encoding="utf-8")
+
+
+def write_module(folder: Path) -> None:
+    """Somebody's own TorchScript."""
+    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
+    torch.jit.trace(network.eval(), torch.zeros(1, 3, 224, 224)).save(str(folder / "mine.pt"))
+    (folder / "mine.txt").write_text("dark\nbright\n", encoding="utf-8")
+
+
+@pytest.fixture
+def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -> Run:
+    """Runs a command in the checkout, against the server that suits it."""
+
+    def execute(command: str) -> "subprocess.CompletedProcess[str]":
+        environment = os.environ | {"no_proxy": "127.0.0.1,localhost", "HOME": str(checkout)}
+        environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
+        process = server
+        if re.search(r"models (load|reload|unload|default) ", command):
+            process = request.getfixturevalue("own_server")
+        elif "linnaeus:8001" in command:
+            process, authority = request.getfixturevalue("secure")
+            environment |= give_access(checkout, authority)
+        adapted = adapt(command, process)
+        return subprocess.run(
+            ["bash", "-ec", adapted],
+            cwd=checkout,
+            env=environment | {"LINNAEUS_SERVER": process.target},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+
+    return execute
+
+
+def give_access(checkout: Path, authority: Path) -> dict[str, str]:
+    """Puts what the secure server asks for where the commands name it; returns what makes its authority a usual one."""
+    shutil.copy(authority, checkout / "ca.pem")
+    (checkout / ".linnaeus-token").write_text(TOKEN, encoding="utf-8")
+    return {"GRPC_DEFAULT_SSL_ROOTS_FILE_PATH": str(authority)}
+
+
+def adapt(command: str, process: ServerProcess) -> str:
+    """The same command for a server of a test: another address, another token, less time."""
+    command = command.replace("linnaeus:8001", f"localhost:{process.port}").replace("TOKEN=...", f"TOKEN={TOKEN}")
+    if " load pictures" in command:
+        command = re.sub(r" --duration \w+", "", command) + f" {SHORT}"
+    return command
+
+
+@pytest.mark.parametrize(("page", "command"), [marked(page, command) for page, command in RUN])
+def test_a_command_of_a_page_does_its_work(run: Run, checkout: Path, page: Path, command: str) -> None:
+    if "birds.pth" in command:
+        write_weights(checkout)
+    if "mine.pt" in command:
+        write_module(checkout)
+    if "--compare" in command:
+        for name in ("before.json", "after.json"):
+            done = run(f".venv/bin/linnaeus-client load pictures/digits --model lenet --json {name}")
+            assert done.returncode == 0, done
+    done = run(command)
+    # A ramp and a search send more than the machine can do: what is refused then is no fault of the command.
+    overloads = "--ramp" in command or "--search" in command
+    assert done.returncode == 0 or (overloads and done.returncode == 1), done
+    assert "Traceback" not in done.stderr
+    assert done.stdout.strip()
+
+
+def test_the_pages_have_commands() -> None:
+    pages = {page.stem for page, _ in RUN}
+    assert pages >= {"README", "clients", "load-testing", "models", "operations", "troubleshooting"}
+    assert len(RUN) > 25

@@ -1,0 +1,118 @@
+"""`linnaeus-zoo export` and `list`: what is written, with which weights, and that nothing half-done stays."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from linnaeus.models.cli import app
+from linnaeus.models.export import version_folder
+from linnaeus.models.manifest import read_labels, read_manifest
+from linnaeus.models.registry import ZOO, find
+from linnaeus.models.weights.random_weights import random_weights
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def small_zoo(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A zoo of two: one with weights of its own and one without."""
+    for name in ZOO.keys() - {"lenet"}:
+        monkeypatch.delitem(ZOO, name)
+    monkeypatch.setitem(ZOO, "bare", replace(find("lenet"), name="bare", bundled=None))
+    return list(ZOO)
+
+
+def test_all_takes_bundled_weights_and_says_on_stderr_what_is_untrained(tmp_path: Path, small_zoo: list[str]) -> None:
+    done = run("export", "--all", "--repository", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert done.stdout.split() == [str(tmp_path / name / "1") for name in small_zoo]
+    assert done.stderr == "linnaeus-zoo: bare is untrained: random weights, seed 0\n"
+    trained = [read_manifest(tmp_path / name / "1").weights.trained for name in small_zoo]
+    assert trained == [True, False]
+
+
+def test_one_name_without_bundled_weights_is_refused_with_the_choices(tmp_path: Path, small_zoo: list[str]) -> None:
+    failed = run("export", "bare", "--repository", str(tmp_path))
+    assert "say --weights random, --weights DEFAULT or --weights FILE" in str(failed.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_random_weights_are_recorded_with_their_seed(tmp_path: Path) -> None:
+    for seed in ("7", "7", "8"):
+        run("export", "lenet", "--weights", "random", "--seed", seed, "--repository", str(tmp_path))
+    seen = [read_manifest(tmp_path / "lenet" / version) for version in "123"]
+    assert [(each.weights.source, each.weights.seed, each.weights.trained) for each in seen] == [
+        ("random", 7, False),
+        ("random", 7, False),
+        ("random", 8, False),
+    ]
+    answers = [each.check.probabilities for each in seen]
+    assert answers[0] == answers[1] != answers[2]
+
+
+def test_own_labels_give_the_classes(tmp_path: Path) -> None:
+    (tmp_path / "labels").write_text("cat\ndog\nbird\n")
+    state = random_weights(find("lenet"), 0, 3).state
+    torch.save(state, tmp_path / "mine.pt")
+    given = ["export", "lenet", "--labels", str(tmp_path / "labels"), "--repository", str(tmp_path / "repository")]
+    for weights in (str(tmp_path / "mine.pt"), "random"):
+        assert run(*given, "--weights", weights).exit_code == 0
+    for version, source in (("1", "mine.pt"), ("2", "random")):
+        folder = tmp_path / "repository" / "lenet" / version
+        assert read_manifest(folder).weights.source == source
+        assert read_labels(folder, 3) == ("cat", "dog", "bird")
+    assert "tells 10 classes apart, but there are 3 labels" in str(run(*given).exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name the models to export, or say --all, but not both"),
+        (["lenet", "--all"], "but not both"),
+        (["lenet", "bare", "--weights", "mine.pt"], "the file mine.pt fits one model at most"),
+        (["--all", "--weights", "DEFAULT"], "no weights to download for lenet, bare"),
+        (["--all", "--weights", "bundled"], "no weights come with bare"),
+        (["lenet", "--weights", "nowhere.pt"], "there is no weights file nowhere.pt"),
+    ],
+)
+def test_nonsense_is_refused_before_anything_is_written(
+    tmp_path: Path, small_zoo: list[str], arguments: list[str], message: str
+) -> None:
+    failed = run("export", *arguments, "--repository", str(tmp_path))
+    assert message in str(failed.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_crash_in_the_middle_of_all_leaves_what_was_whole_and_no_half_version(
+    tmp_path: Path, small_zoo: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flush = version_folder._fsync
+
+    def crash(folder: Path) -> None:
+        if '"bare"' in (folder / "manifest.json").read_text():
+            raise OSError("disk full")
+        flush(folder)
+
+    monkeypatch.setattr(version_folder, "_fsync", crash)
+    failed = run("export", "--all", "--repository", str(tmp_path))
+    assert "disk full" in str(failed.exception)
+    assert [path.name for path in tmp_path.iterdir()] == ["lenet"]
+    assert read_manifest(tmp_path / "lenet" / "1").classes == 10
+
+
+def test_export_makes_a_regnet_of_the_parameters_it_is_given(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
+    shape = ["--depth", "4", "--w0", "16", "--wa", "8", "--wm", "2", "--group-width", "8", "--se-ratio", "0.25"]
+    done = run_zoo("export", "regnet", *shape, "--weights", "random", "--repository", str(tmp_path))
+    assert done.output == f"{tmp_path / 'regnet' / '1'}\n", done.errors
+    manifest = json.loads((tmp_path / "regnet" / "1" / "manifest.json").read_text())
+    assert manifest["parameters"] < 200_000 and manifest["weights"] == {"source": "random", "seed": 0}
+    refused = run_zoo("export", "lenet", "--depth", "4", "--repository", str(tmp_path))
+    assert refused.exit_code == 1 and "shape the model regnet" in refused.errors

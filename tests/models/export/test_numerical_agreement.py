@@ -1,0 +1,148 @@
+"""What is exported and served computes what the network computes, for every name of the zoo and at any batch size.
+
+Each name is exported once. Then three things answer the same pictures: its network, the TorchScript that was written,
+and what the server makes of that (frozen, its convolutions rewritten, on all cores and on one). The wire is added by
+`tests/e2e/test_whole_zoo.py`.
+"""
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+from torch import Tensor
+
+from linnaeus.models.export.torchscript import export_torchscript
+from linnaeus.models.manifest import MODEL_FILE
+from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
+from linnaeus.models.registry import ZOO
+from linnaeus.models.weights.selection import select_weights
+from linnaeus.models.weights.synthetic_images import synthetic_images
+from linnaeus.models.zoo_model import ZooModel
+from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.device import without_profiling
+from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.runner_factory import open_runner
+
+TOLERANCE = 1e-5
+BATCHES = (1, 2, 7)
+CPU = torch.device("cpu")
+# Of each family the names with most multiplications. Their layers are those of smaller sisters, which run at full size:
+# vgg16c, resnet18 and resnet50, densenet121, regnet_x_3_2gf and regnet_y_3_2gf, densenet_100_12 and densenet_bc_100_12.
+# At half their height and width they take a quarter of the time; LINNAEUS_WHOLE_ZOO=1 runs them as they are.
+_HALVED = {
+    *("vgg16", "vgg19", "vgg16_bn"),
+    *("resnet34", "resnet101", "resnet152"),
+    *("densenet161", "densenet169", "densenet201"),
+    *("densenet_100_24", "densenet_bc_250_24", "densenet_bc_190_40"),
+    *("regnet_x_8gf", "regnet_x_16gf", "regnet_x_32gf"),
+    *("regnet_y_8gf", "regnet_y_16gf", "regnet_y_32gf"),
+}
+# The largest take half a minute on two quiet cores.
+pytestmark = pytest.mark.timeout(400)
+
+
+@dataclass(frozen=True)
+class Subject:
+    model: ZooModel
+    eager: PixelClassifier
+    script: torch.jit.ScriptModule
+    served: Model
+
+
+def of_affordable_size(model: ZooModel) -> ZooModel:
+    if model.name not in _HALVED or os.environ.get("LINNAEUS_WHOLE_ZOO"):
+        return model
+    spec = model.input
+    return replace(model, input=replace(spec, height=spec.height // 2, width=spec.width // 2, resize=spec.resize // 2))
+
+
+@contextmanager
+def nothing_drawn() -> Iterator[None]:
+    """Networks start with whatever lies in memory: to draw what the weights then replace takes the largest a second."""
+    drawing = [name for name in vars(torch.nn.init) if name.endswith("_") and not name.startswith("_")]
+    with mock.patch.multiple(torch.nn.init, **dict.fromkeys(drawing, lambda tensor, *_, **__: tensor)):
+        yield
+
+
+# One of each kind that runs in about a second; the others take minutes together.
+_QUICK = {"lenet", "lenet5", "mnist_cnn", "simple_cnn", "efficientnet_lite0", "resnet18", "regnet_x_400mf"}
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ZOO])
+def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
+    model = of_affordable_size(ZOO[request.param])
+    weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
+    with nothing_drawn():
+        artifact = read_artifact(export_torchscript(model, weights, tmp_path, 1))
+        eager = eager_classifier(model, weights)
+    yield Subject(
+        model,
+        eager,
+        torch.jit.load(str(artifact.folder / MODEL_FILE)),
+        # as `load_model` makes it, without the warm-up
+        Model(
+            artifact, CPU, open_runner(load_module(artifact, CPU), artifact.manifest, CPU, max(BATCHES)), max(BATCHES)
+        ),
+    )
+    # half a gigabyte of VGG, and pytest would keep the last three runs
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def all_cores() -> Iterator[int]:
+    """How many threads an operation has; the test may change it."""
+    threads = torch.get_num_threads()
+    yield threads
+    torch.set_num_threads(threads)
+
+
+def spoiled(subject: Subject, picture: Tensor) -> dict[str, Tensor]:
+    """Answers to wrong inputs: what the test must be able to see."""
+    colours = picture.flip(1) if subject.model.input.channels == 3 else 255 - picture
+    # pixels between 0 and 1, which the mean and deviation undo
+    mean = torch.tensor(subject.model.mean).view(1, -1, 1, 1)
+    deviation = torch.tensor(subject.model.std).view(1, -1, 1, 1)
+    raw = torch.softmax(subject.eager.backbone(picture / 255), 1)
+    assert not torch.equal(picture / 255, (picture / 255 - mean) / deviation)
+    return {"swapped colours": subject.eager(colours), "missing normalisation": raw}
+
+
+def served(subject: Subject, batch: Tensor) -> Tensor:
+    """What the server's model gives for uint8 [N, C, H, W], put back in the order of the classes."""
+    images = [picture.permute(1, 2, 0).numpy() for picture in batch]
+    rankings = subject.served.run(images, subject.model.classes)
+    answer = torch.full((len(batch), subject.model.classes), torch.nan)
+    for row, ranking in zip(answer, rankings, strict=True):
+        row[ranking.indices] = torch.tensor(ranking.probabilities)
+    return answer
+
+
+def agrees(answer: Callable[[Tensor], Tensor], batch: Tensor, expected: Tensor, sizes: tuple[int, ...]) -> None:
+    for size in sizes:
+        given = answer(batch[:size])
+        assert given.shape == expected[:size].shape and given.dtype == torch.float32, f"batch size {size}"
+        difference = float((given - expected[:size]).abs().max())
+        assert difference < TOLERANCE, f"batch size {size}: {difference:.2g}"
+        assert torch.equal(given.argmax(1), expected[:size].argmax(1)), f"batch size {size}"
+
+
+def test_network_torchscript_and_server_agree_at_batch_sizes_1_2_and_7(subject: Subject, all_cores: int) -> None:
+    batch = synthetic_images(subject.model.input, max(BATCHES), seed=11)
+    with torch.inference_mode(), without_profiling():
+        expected = subject.eager(batch)
+        wrong = spoiled(subject, batch[:1])
+        agrees(subject.script, batch, expected, BATCHES)
+    wrong["a neighbour's picture"] = expected[1:2]
+    for mistake, answer in wrong.items():
+        seen = float((answer - expected[:1]).abs().max())
+        assert seen > 100 * TOLERANCE, f"the test could not see {mistake}: {seen:.2g}"
+    agrees(lambda images: served(subject, images), batch, expected, BATCHES)
+    # as beside other batches, when each has a core: other kernels are chosen for it
+    torch.set_num_threads(1)
+    agrees(lambda images: served(subject, images), batch, expected, BATCHES[:-1])

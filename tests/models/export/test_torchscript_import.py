@@ -1,0 +1,179 @@
+"""A user's own TorchScript classifier comes into the repository's form, or is refused in one sentence."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from linnaeus.models.cli.import_model import import_
+from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+from linnaeus.models.export.version_folder import check_input
+from linnaeus.models.manifest import InputSpec, read_labels, read_manifest
+from linnaeus.models.pixel_classifier import normalize
+from linnaeus.server.runtime.artifact import load_module, read_artifact
+
+SPEC = InputSpec(channels=3, height=8, width=6, resize=9, interpolation="bicubic")
+OWN = ModelMetadata("mine", SPEC, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), ("a", "b", "c"))
+
+
+class Good(nn.Module):
+    """Three classes; batch norm, so that a forgotten `eval` shows."""
+
+    def __init__(self, classes: int = 3) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(96, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images)
+
+
+class Pair(Good):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        return self.layers(images), images
+
+
+class Scores(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images).unsqueeze(2)
+
+
+class Infinite(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images) / 0.0
+
+
+class Probabilities(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.softmax(self.layers(images), 1)
+
+
+class OneByOne(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images.reshape(1, 3, 8, 6))
+
+
+class Neighbours(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images - images.mean(0, keepdim=True))
+
+
+class OnTheProcessor(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images.to("cpu"))
+
+
+def scripted(network: nn.Module) -> torch.jit.ScriptModule:
+    return torch.jit.script(network)
+
+
+def traced(network: nn.Module) -> torch.jit.ScriptModule:
+    return torch.jit.trace(network.eval(), torch.zeros(1, 3, 8, 6))
+
+
+@pytest.mark.parametrize("compile", [scripted, traced])
+def test_the_server_gives_the_networks_own_probabilities(
+    tmp_path: Path, compile: Callable[[nn.Module], torch.jit.ScriptModule]
+) -> None:
+    compile(Good()).save(str(tmp_path / "model.pt"))
+    folder = import_torchscript(tmp_path / "model.pt", OWN, tmp_path / "repository", 4)
+    assert folder == tmp_path / "repository" / "mine" / "4"
+    manifest = read_manifest(folder)
+    assert (manifest.name, manifest.version, manifest.input, manifest.classes) == ("mine", 4, SPEC, 3)
+    assert (manifest.architecture, manifest.weights.source) == ("Good", "imported from model.pt")
+    assert manifest.weights.trained and manifest.parameters == sum(each.numel() for each in Good().parameters())
+    assert read_labels(folder, 3) == ("a", "b", "c")
+    pixels = torch.cat([check_input(SPEC, str(place)) for place in range(7)])
+    served = load_module(read_artifact(folder), torch.device("cpu"))
+    with torch.inference_mode():
+        expected = Good().eval()(normalize(pixels, OWN.mean, OWN.std)).softmax(1)
+        assert torch.allclose(served(pixels), expected, atol=1e-6)
+        assert (served(255 - pixels) - expected).abs().max() > 1e-3, "the test could not see a wrong input"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    network: nn.Module
+    message: str
+    compile: Callable[[nn.Module], torch.jit.ScriptModule] = scripted
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Refusal(Pair(), "gives a tuple, but must give one tensor"),
+        Refusal(Scores(), r"gives the shape \[1, 3, 1\] for 1 pictures, but must give \[1, classes\]"),
+        Refusal(Good(5), "tells 5 classes apart, but there are 3 labels"),
+        Refusal(Infinite(), "not finite"),
+        Refusal(Probabilities(), "gives probabilities, but logits are wanted"),
+        Refusal(OneByOne(), "fails for a batch of 2 pictures of 3x8x6"),
+        Refusal(Neighbours(), "answers differently when another picture is in the batch"),
+        Refusal(OnTheProcessor(), "has a device baked in: its graph names the device 'cpu'"),
+        Refusal(OnTheProcessor(), "has a device baked in", traced),
+        Refusal(Good(), "has a device baked in: a tensor of", lambda net: torch.jit.freeze(scripted(net.eval()))),
+    ],
+    ids=lambda case: type(case.network).__name__,
+)
+def test_what_is_no_classifier_is_refused_in_one_sentence(tmp_path: Path, case: Refusal) -> None:
+    case.compile(case.network).save(str(tmp_path / "model.pt"))
+    with pytest.raises(ValueError, match=case.message) as caught:
+        import_torchscript(tmp_path / "model.pt", OWN, tmp_path / "repository", 1)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_what_is_no_torchscript_is_refused_in_one_sentence(tmp_path: Path) -> None:
+    torch.save(Good().state_dict(), tmp_path / "weights.pt")
+    (tmp_path / "text.pt").write_text("no model")
+    for name in ("weights.pt", "text.pt"):
+        with pytest.raises(ValueError, match="is not TorchScript; save the model with") as caught:
+            import_torchscript(tmp_path / name, OWN, tmp_path, 1)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        import_torchscript(tmp_path / "nothing.pt", OWN, tmp_path, 1)
+
+
+def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
+    scripted(Good()).save(str(tmp_path / "model.pt"))
+    import_torchscript(tmp_path / "model.pt", OWN, tmp_path, 1)
+    with pytest.raises(FileExistsError, match="versions never change"):
+        import_torchscript(tmp_path / "model.pt", OWN, tmp_path, 1)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "message"),
+    [((0.5,), (0.2,) * 3, "--mean has 1 numbers, but there are 3"), ((0.5,) * 3, (0.2, 0, 0.2), "must be above 0")],
+)
+def test_normalisation_must_fit_the_channels(mean: tuple[float, ...], std: tuple[float, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ModelMetadata("mine", SPEC, mean, std, ("a",))
+
+
+def app() -> typer.Typer:
+    made = typer.Typer(pretty_exceptions_enable=False)
+    made.command("import")(import_)
+    made.command("other")(lambda: None)
+    return made
+
+
+def test_the_command_takes_everything_that_the_file_does_not_say(tmp_path: Path) -> None:
+    scripted(Good()).save(str(tmp_path / "model.pt"))
+    (tmp_path / "labels").write_text("a\nb\nc\n")
+    given = ["import", str(tmp_path / "model.pt"), "--name", "mine", "--labels", str(tmp_path / "labels")]
+    given += ["--mean", "0.5,0.4,0.3", "--std", "0.2,0.3,0.4", "--repository", str(tmp_path / "repository")]
+    done = CliRunner().invoke(app(), [*given, "--size", "8x6", "--resize", "9", "--interpolation", "bicubic"])
+    assert done.exit_code == 0, done.output
+    assert done.stdout == f"{tmp_path / 'repository' / 'mine' / '1'}\n"
+    assert read_manifest(tmp_path / "repository" / "mine" / "1").input == SPEC
+    for wrong, message in (
+        (["--size", "big"], "--size is 'big'"),
+        (["--size", "8x6", "--mean", "x"], "--mean is 'x'"),
+        (["--size", "8x6", "--name", "No Name"], "name is 'No Name'"),
+    ):
+        failed = CliRunner().invoke(app(), [*given, *wrong])
+        assert isinstance(failed.exception, ValueError) and message in str(failed.exception)

@@ -1,0 +1,52 @@
+"""Programs outside the virtual environment that some tests run: how each is found, and how a user gets it.
+
+A test names the program in a marker, `@pytest.mark.needs(program="chromium")`, and is skipped where it is missing.
+`make test` leaves all of these tests out; `make test-all` runs them.
+"""
+
+import ctypes.util
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+TRITON_CLIENT_PYTHON = ROOT / ".venv" / "tritonclient" / "bin" / "python"
+NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
+PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Whether a program is installed, and the reason of the skip where it is not."""
+
+    is_installed: Callable[[], bool]
+    reason: str
+
+
+def _on_path(command: str, package: str) -> Program:
+    reason = f"{command} is not installed (Debian: apt install {package})"
+    return Program(lambda: shutil.which(command) is not None, reason)
+
+
+PROGRAMS = {
+    "chromium": _on_path("chromium", "chromium"),
+    "h2load": _on_path("h2load", "nghttp2-client"),
+    "kubectl": _on_path("kubectl", "kubernetes-client"),
+    "prometheus": _on_path("prometheus", "prometheus"),
+    "promtool": _on_path("promtool", "prometheus"),
+    "node": Program(
+        lambda: shutil.which("node") is not None and NODE_PACKAGES.is_dir(),
+        "Node's gRPC packages are not installed (Debian: apt install nodejs npm; then make test-setup)",
+    ),
+    "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
+    "perf_analyzer": Program(
+        lambda: PERF_ANALYZER.exists() and ctypes.util.find_library("b64") is not None,
+        "perf_analyzer is not installed (make test-setup; Debian: apt install libb64-0d)",
+    ),
+    "grpcurl": Program(
+        lambda: shutil.which("grpcurl") is not None,
+        "not packaged: grpcurl, by Debian or a package registry (its releases have it; buf curl makes the same call)",
+    ),
+}

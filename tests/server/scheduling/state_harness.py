@@ -1,0 +1,53 @@
+"""The state of a small queue, which tests drive without threads; an image takes a tenth of a second."""
+
+from builders import new_lane
+
+from linnaeus.server.scheduling import Batch, Priority, Ticket
+from linnaeus.server.scheduling.admission import Arrival
+from linnaeus.server.scheduling.lanes import Lane
+from linnaeus.server.scheduling.queue_state import QueueState
+from linnaeus.server.scheduling.running_batches import RunningBatches
+
+HIGH, NORMAL, LOW = Priority
+
+
+class Harness:
+    """The state of a queue with lanes and devices of one letter each; the test says what time it is."""
+
+    def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1) -> None:
+        self.state: QueueState[str] = QueueState()
+        self.batches: RunningBatches[str] = RunningBatches(self.state)
+        self.lanes = lanes or (new_lane(),)
+        for lane in self.lanes:
+            self.state.lanes[lane.name] = lane
+        for name in devices:
+            self.state.add_device(name, workers)
+
+    def admit(
+        self,
+        payload: str = "",
+        deadline: float | None = None,
+        lane: int = 0,
+        priority: Priority = NORMAL,
+        size: int = 0,
+        caller: str = "",
+        now: float = 0.0,
+    ) -> Ticket[str]:
+        arrival = Arrival(payload, deadline, priority, size, caller)
+        return self.state.admit(arrival, self.lanes[lane], now)
+
+    def decode(self, now: float = 0.0, seconds: float = 0.0) -> None:
+        while (turn := self.state.next_to_decode(now, False)) is not None and turn.tickets:
+            for ticket in turn.tickets:
+                self.state.put(ticket, seconds, now)
+
+    def form(self, now: float = 0.0, device: str = "d") -> Batch[str] | None:
+        return self.batches.form_batch(self.state.devices[device], now, False)
+
+    def serve(self, now: float, seconds: float) -> str:
+        """Runs the next batch for so long; returns its lane."""
+        self.decode(now)
+        batch = self.form(now)
+        assert batch is not None
+        self.batches.finish_batch(batch, now + seconds, learn=True)
+        return str(batch.lane)

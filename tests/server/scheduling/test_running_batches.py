@@ -1,0 +1,80 @@
+"""Batches are formed, run, and given back where a device is removed. An image takes a tenth of a second."""
+
+import pytest
+from builders import late_payloads, new_lane, payloads
+from state_harness import Harness
+
+from linnaeus.server.scheduling import Priority, Stage
+
+HIGH, NORMAL, LOW = Priority
+
+
+def test_a_batch_says_what_it_expects_and_how_many_run_beside_it() -> None:
+    harness = Harness(new_lane("a", size=1), workers=2)
+    for _ in range(2):
+        harness.admit()
+    harness.decode()
+    first, second = harness.form(), harness.form()
+    assert first is not None and second is not None
+    assert [first.concurrent, second.concurrent] == [0, 1]
+    assert [first.expected_seconds, second.expected_seconds] == pytest.approx([0.1, 0.2])
+    assert second.number > first.number
+
+
+def test_what_is_late_when_a_batch_is_formed_is_never_run() -> None:
+    harness = Harness()
+    late = harness.admit("late", deadline=1.0)
+    harness.admit("good", deadline=3.0)
+    harness.decode()
+    batch = harness.form(1.2)
+    assert payloads(batch) == ["good"] and late_payloads(batch) == ["late"]
+    assert late.stage is Stage.ENDED and harness.lanes[0].depth == 0
+    assert late.predicted_at == pytest.approx(1.3)  # when its answer would have come
+
+
+def test_a_batch_of_late_ones_only_occupies_nothing() -> None:
+    harness = Harness()
+    harness.admit("late", deadline=1.0)
+    harness.decode()
+    batch = harness.form(1.2)
+    assert payloads(batch) == [] and batch is not None
+    assert not harness.state.devices["d"].running
+    harness.batches.finish_batch(batch, 9.0, learn=True)
+    assert harness.state.is_idle
+
+
+def test_what_is_given_back_waits_again_for_another_device() -> None:
+    harness = Harness(new_lane(devices="de"), devices="de")
+    kept, left = harness.admit("kept"), harness.admit("left")
+    harness.decode()
+    batch = harness.form(0.1)
+    assert batch is not None
+    harness.state.cancel(left, True, 0.2)
+    assert harness.batches.remove_device("d", batch, 0.3) == []
+    assert "d" not in harness.lanes[0].tables
+    assert kept.stage is Stage.QUEUED and harness.lanes[0].flows[NORMAL].running == 0
+    assert payloads(harness.form(0.4, "e")) == ["kept"]
+
+
+def test_removing_the_last_device_hands_out_what_nobody_can_run_but_leaves_other_models() -> None:
+    harness = Harness(new_lane("a"), new_lane("b", devices="de"), devices="de")
+    waiting, decoded = harness.admit("waiting"), harness.admit("decoded", deadline=4.0)
+    turn = harness.state.next_to_decode(0.0, False)
+    assert turn is not None and turn.tickets == [decoded]
+    harness.state.put(decoded, 0.0, 0.0)
+    other = harness.admit(lane=1)
+    stranded = harness.batches.remove_device("d", None, 0.0)
+    assert set(map(id, stranded)) == {id(waiting), id(decoded)}
+    assert waiting.stage is decoded.stage is Stage.ENDED and other.stage is Stage.ADMITTED
+    assert harness.batches.remove_device("d", None, 0.0) == []
+
+
+def test_a_batch_that_runs_on_a_removed_device_ends_in_order() -> None:
+    harness = Harness()
+    harness.admit()
+    harness.decode()
+    batch = harness.form()
+    assert batch is not None
+    harness.batches.remove_device("d", None, 0.0)
+    harness.batches.finish_batch(batch, 1.0, learn=True)
+    assert harness.lanes[0].flows[NORMAL].running == 0
