@@ -70,25 +70,25 @@ contract-release: $(INSTALLED) ## Keeps the contract of this version, which no l
 	@$(BIN)/python scripts/release_contract.py
 
 bench: $(INSTALLED) $(MODELS) $(BENCH_MODELS) ## Measures the served models against the same models in-process
-	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python -m benchmarks.serving
 
 bench-many: $(INSTALLED) $(MODELS) ## Measures one caller's single calls, batches and streams against each other
-	@$(BIN)/python benchmarks/many.py
+	@$(BIN)/python -m benchmarks.serving.batch_and_stream
 
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
-	@$(BIN)/python benchmarks/overload.py
+	@$(BIN)/python -m benchmarks.overload
 
 bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures against tritonserver
-	@$(BIN)/python benchmarks/peers.py
+	@$(BIN)/python -m benchmarks.peers
 
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
-	@$(BIN)/python benchmarks/reload.py
+	@$(BIN)/python -m benchmarks.stability.model_reload
 
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py
 
 soak: $(INSTALLED) $(MODELS) ## Serves a quarter of an hour at 80 % of capacity and looks for growth
-	@$(BIN)/python benchmarks/soak.py
+	@$(BIN)/python -m benchmarks.stability.soak
 
 container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh

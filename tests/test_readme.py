@@ -34,7 +34,7 @@ FOREIGN_FLAGS = {
     "gpus": "docker run",
     "help": "all",
     "http2-prior-knowledge": "buf curl",
-    "model": "benchmarks/overload.py",
+    "model": "benchmarks.overload",
     "protocol": "buf curl",
     "read-only": "docker run",
     "rm": "docker run",

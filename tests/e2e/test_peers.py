@@ -1,70 +1,103 @@
 """What `make bench-peers` sends is what Linnaeus understands, and what tritonserver understands where it is."""
 
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pytest
 
+from benchmarks.peers.measurement import Scenario, measure
+from benchmarks.peers.request_sets import (
+    RequestSet,
+    Samples,
+    WrongAnswer,
+    classify_batch_requests,
+    classify_requests,
+    kserve_requests,
+    kserve_stream_requests,
+    stream_classify_requests,
+)
+from benchmarks.peers.servers import LINNAEUS, RunningServer, agreed_classes, linnaeus, tritonserver
+from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
+from benchmarks.peers.workloads import LENET, load_samples
 from linnaeus.server.rpc.child_server import ServerProcess
 
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+SECONDS = 0.3
+LAST_DIGIT = 5
 
-import peers_load  # noqa: E402
-from peers_contenders import Contender, agreed, linnaeus, tritonserver  # noqa: E402
-from peers_contests import LENET, subject_of  # noqa: E402
-from peers_jobs import Subject, WrongAnswer, batch_job, classify_job, kserve_job, stream_job  # noqa: E402
-from peers_spells import Way, measure  # noqa: E402
-from peers_triton import Triton, Unavailable  # noqa: E402
-
-SECONDS = 0.05
+needs_h2load = pytest.mark.needs(program="h2load")
 
 
 @pytest.fixture(scope="module")
-def subject() -> Subject:
+def samples() -> Samples:
     """The bundled digits, which are named after what they show."""
-    subject = subject_of(LENET, Path())
-    return replace(subject, best=(0, 1, 2, 4, 7, 9))
+    return replace(load_samples(LENET, Path()), expected=(0, 1, 2, 4, 7, 9))
 
 
-JOBS = {
-    "KServe": kserve_job,
-    "KServe, many": lambda subject: kserve_job(subject, 7),
-    "KServe, streamed": lambda subject: kserve_job(subject, streaming=True),
-    "Classify": classify_job,
-    "ClassifyBatch": lambda subject: batch_job(subject, 7),
-    "StreamClassify": stream_job,
+@pytest.fixture
+def ours(server: ServerProcess, channel: grpc.Channel) -> RunningServer:
+    return RunningServer(LINNAEUS, server.target, server.child.pid, 0.0, channel)
+
+
+METHODS = [
+    pytest.param("KServe", marks=needs_h2load),
+    pytest.param("KServe, many", marks=needs_h2load),
+    "KServe, streamed",
+    pytest.param("Classify", marks=needs_h2load),
+    pytest.param("ClassifyBatch", marks=needs_h2load),
+    "StreamClassify",
+]
+REQUESTS: dict[str, Callable[[Samples], RequestSet]] = {
+    "KServe": kserve_requests,
+    "KServe, many": lambda samples: kserve_requests(samples, 7),
+    "KServe, streamed": kserve_stream_requests,
+    "Classify": classify_requests,
+    "ClassifyBatch": lambda samples: classify_batch_requests(samples, 7),
+    "StreamClassify": stream_classify_requests,
 }
 
 
-@pytest.mark.parametrize("how", JOBS)
-def test_linnaeus_names_every_digit_rightly(how: str, server: ServerProcess, subject: Subject) -> None:
-    assert peers_load.run(server.target, JOBS[how](subject), 4, SECONDS).latencies
+@pytest.mark.parametrize("method", METHODS)
+def test_linnaeus_names_every_digit_rightly(method: str, ours: RunningServer, samples: Samples) -> None:
+    requests = REQUESTS[method](samples)
+    for place in range(len(samples.images)):
+        measured = measure(Scenario(ours, method, requests, 4), SECONDS, place)
+        assert measured.rate > 0 and measured.p50 <= measured.p99 and measured.batch_size >= 1
+        if requests.streaming:  # all digits are in one run
+            break
 
 
-@pytest.mark.parametrize("how", JOBS)
-def test_a_wrong_name_is_noticed(how: str, server: ServerProcess, subject: Subject) -> None:
+@pytest.mark.parametrize("method", METHODS)
+def test_a_wrong_name_is_noticed(method: str, ours: RunningServer, samples: Samples) -> None:
+    wrong = replace(samples, expected=(0, 1, 2, 4, 7, 8))
     with pytest.raises(WrongAnswer):
-        peers_load.run(server.target, JOBS[how](replace(subject, best=(0, 1, 2, 4, 7, 8))), 8, SECONDS)
+        measure(Scenario(ours, method, REQUESTS[method](wrong), 8), SECONDS, LAST_DIGIT)
+
+
+def test_failed_calls_end_the_measurement(ours: RunningServer, samples: Samples) -> None:
+    unknown = replace(kserve_requests(replace(samples, model="unknown")), check=lambda place, answer: None)
+    with pytest.raises(grpc.RpcError, match="unknown"):
+        measure(Scenario(ours, "KServe", unknown, 4), SECONDS, 0)
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Iterator[Contender]:
+def theirs() -> Iterator[RunningServer]:
     if not LENET.version.exists():
         pytest.skip("there is no trained lenet; make bench-peers makes it")
     with ExitStack() as opened:
         try:
-            triton = Triton()
+            installation = TritonInstallation()
         except Unavailable as reason:
             pytest.skip(f"{reason}; make bench-peers installs it where it can")
-        yield opened.enter_context(tritonserver(triton, LENET.version, LENET.tuning, LENET.takes_pixels))
+        yield opened.enter_context(tritonserver(installation, LENET.version, LENET.tuning, LENET.takes_pixels))
 
 
-def test_both_name_the_same_digits_and_tell_their_batches(theirs: Contender, subject: Subject) -> None:
+@needs_h2load
+def test_both_name_the_same_digits_and_tell_their_batches(theirs: RunningServer, samples: Samples) -> None:
     with linnaeus(LENET.version) as ours:
-        assert agreed(subject, [theirs, ours]) == subject.best
-        for contender in (theirs, ours):
-            spell = measure(Way(contender, "KServe", kserve_job(subject), 16), SECONDS)
-            assert spell.rate > 0 and 1 <= spell.batch <= 16 and spell.p50 <= spell.p99
+        assert agreed_classes(samples, [theirs, ours]) == samples.expected
+        for server in (theirs, ours):
+            measured = measure(Scenario(server, "KServe", kserve_requests(samples), 16), SECONDS, 0)
+            assert measured.rate > 0 and 1 <= measured.batch_size <= 16 and measured.p50 <= measured.p99

@@ -1,0 +1,46 @@
+"""Processor time and memory of a process and its descendants, read from /proc."""
+
+import os
+from pathlib import Path
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PROC = Path("/proc")
+
+
+def processor_seconds(root: int) -> float:
+    """Returns the processor time that a process and its descendants have used since they started."""
+    return sum(sum(map(int, _stat_fields(pid)[11:13])) / _TICKS for pid in process_tree(root))
+
+
+def memory_bytes(root: int) -> int:
+    """Returns the resident memory of a process and its descendants; pages that they share count once."""
+    return sum(_proportional_set_bytes(pid) for pid in process_tree(root))
+
+
+def process_tree(root: int) -> list[int]:
+    """Returns the ids of a process and of its descendants that exist now."""
+    children: dict[int, list[int]] = {}
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and (fields := _stat_fields(int(entry.name))):
+            children.setdefault(int(fields[1]), []).append(int(entry.name))
+    found, waiting = list[int](), [root]
+    while waiting:
+        found.append(waiting.pop())
+        waiting += children.get(found[-1], [])
+    return found
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """Returns the fields of /proc/PID/stat behind the command's name, or an empty list if the process has ended."""
+    try:
+        return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _proportional_set_bytes(pid: int) -> int:
+    try:
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
