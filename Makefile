@@ -17,8 +17,9 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
-.PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto sync-client contract-release bench bench-many bench-overload bench-peers bench-reload \
-	container-test perf-analyzer soak clean help
+.PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto \
+	sync-client contract-release bench bench-many bench-overload bench-peers bench-reload container-test \
+	perf-analyzer soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22

@@ -20,7 +20,8 @@ from linnaeus.client.load.results import Measurement
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.rpc.child_server import ServerProcess
-from linnaeus.server.runtime.model import Model, load_model
+from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.model_loading import load_model
 
 ROUNDS = 9
 _SIZES = (1, 2, 4, 8, 16, 32)
