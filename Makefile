@@ -39,15 +39,17 @@ test-slow: $(INSTALLED) ## Runs the tests that take too long for `make test`
 	@$(PYTEST) -m "slow and not needs"
 
 test-clients: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
-	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') or needs(program='perf_analyzer')"
+	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \
+		or needs(program='perf_analyzer')"
 
 test-browser: $(INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium')"
 
-test-tools: $(INSTALLED) ## Runs the tests with Prometheus, nginx, kubectl and h2load
-	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='h2load') or needs(program='nginx')"
+test-tools: $(INSTALLED) .venv-peers/.installed ## Runs the tests with Prometheus, nginx, kubectl, h2load and tritonserver
+	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
+		or needs(program='nginx') or needs(program='h2load') or needs(program='tritonserver')"
 
-test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Installs all that tests use
+test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
 	@true
 
 lint: $(INSTALLED) ## Checks style, types and the contract

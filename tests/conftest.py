@@ -1,6 +1,7 @@
 """Data and models shared by all tests."""
 
 import gzip
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,12 @@ from linnaeus.models.training import Digits, load_mnist
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ("tests.skips",)
+
+
+def pytest_configure() -> None:
+    """Restores SIGINT, which the background jobs of a shell ignore, and with them the processes that tests start."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

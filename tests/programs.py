@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
+
 ROOT = Path(__file__).resolve().parent.parent
 TRITON_CLIENT_PYTHON = ROOT / ".venv" / "tritonclient" / "bin" / "python"
 NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
@@ -30,6 +32,14 @@ def _on_path(command: str, package: str) -> Program:
     return Program(lambda: shutil.which(command) is not None, reason)
 
 
+def _has_tritonserver() -> bool:
+    try:
+        TritonInstallation()
+    except Unavailable:
+        return False
+    return True
+
+
 PROGRAMS = {
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
@@ -46,6 +56,7 @@ PROGRAMS = {
         lambda: PERF_ANALYZER.exists() and ctypes.util.find_library("b64") is not None,
         "perf_analyzer is not installed (make test-setup; Debian: apt install libb64-0d)",
     ),
+    "tritonserver": Program(_has_tritonserver, "tritonserver is not installed (make test-setup)"),
     "grpcurl": Program(
         lambda: shutil.which("grpcurl") is not None,
         "not packaged: grpcurl, by Debian or a package registry (its releases have it; buf curl makes the same call)",

@@ -1,13 +1,12 @@
 """Imports between folders point downwards only, and the server has no import cycles."""
 
-import ast
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from tests.import_graph import MODULES, import_cycles, imports, imports_within, is_within
 
-ROOT = Path(__file__).resolve().parent.parent
 STANDARD_LIBRARY = frozenset(sys.stdlib_module_names)
 TORCH = {"torch", "torchvision"}
 # Optional, so only these modules may import it.
@@ -57,31 +56,6 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
 }
 
 
-def modules() -> dict[str, Path]:
-    found = {}
-    for root in ("proto", "server", "client", "models"):
-        for path in sorted((ROOT / root).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT / root).with_suffix("").parts)
-            found[name.removesuffix(".__init__")] = path
-    return found
-
-
-MODULES = modules()
-
-
-def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path} imports relatively"
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-
-
-def is_within(name: str, prefix: str) -> bool:
-    return name == prefix or name.startswith(f"{prefix}.")
-
-
 def layer_of(module: str) -> str | None:
     """Returns the server's folder or file that a module belongs to; None for the package itself and other roots."""
     return module.removeprefix(f"{SERVER}.").split(".")[0] if is_within(module, SERVER) and module != SERVER else None
@@ -96,34 +70,6 @@ def rule_of(module: str) -> tuple[set[str], set[str] | None]:
     order = list(LAYERS)
     reachable = {f"{SERVER}.{each}" for each in order[order.index(layer) :]}
     return reachable | OTHER_ROOTS.get(layer, set()), LAYERS[layer]
-
-
-def server_imports() -> dict[str, set[str]]:
-    """Returns the imports of each of the server's modules within the server."""
-    graph = {}
-    for module, path in MODULES.items():
-        if is_within(module, SERVER):
-            named = {name if name in MODULES else name.rpartition(".")[0] for name in imports(path)}
-            graph[module] = {name for name in named if name in MODULES and is_within(name, SERVER)}
-    return graph
-
-
-def import_cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """Returns the import cycles, each as a path from a module back to itself."""
-    found: list[list[str]] = []
-    done: set[str] = set()
-
-    def visit(module: str, path: list[str]) -> None:
-        if module in path:
-            found.append([*path[path.index(module) :], module])
-        elif module not in done:
-            for imported in sorted(graph[module]):
-                visit(imported, [*path, module])
-            done.add(module)
-
-    for module in graph:
-        visit(module, [])
-    return found
 
 
 def upward_imports(graph: Mapping[str, set[str]]) -> list[str]:
@@ -157,7 +103,7 @@ def test_every_folder_of_the_server_is_in_the_layer_table() -> None:
 
 
 def test_the_server_has_no_upward_imports_and_no_import_cycles(capsys: pytest.CaptureFixture[str]) -> None:
-    graph = server_imports()
+    graph = imports_within(SERVER)
     upwards, cycles = upward_imports(graph), import_cycles(graph)
     folders = {path.parent for module, path in MODULES.items() if is_within(module, SERVER)}
     with capsys.disabled():

@@ -91,14 +91,14 @@ def _minute(server: ServerProcess, model: str, images: tuple[Path, ...], rate: f
         metrics_url="",
         seed=number + 1,
     )
-    spell = run_single(plan, NoProgress()).measurements[0]
-    counts, latency = spell.counts, spell.latency
+    measurement = run_single(plan, NoProgress()).measurements[0]
+    counts, latency = measurement.counts, measurement.latency
     print(
         f"  minute {number + 1:2}: {counts.ok} of {counts.sent} answered, p50 {milliseconds(latency.p50)}, "
         f"p99 {milliseconds(latency.p99)}; {ProcessFootprint.of(server.child.pid)}",
         flush=True,
     )
-    return spell
+    return measurement
 
 
 def _findings(minutes: Sequence[Measurement], settled: Sequence[tuple[float, ProcessFootprint]]) -> list[Finding]:

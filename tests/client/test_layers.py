@@ -1,9 +1,10 @@
 """The client's folders import each other downwards only, and no two modules import each other in a circle."""
 
 import pytest
-from tests.test_layers import MODULES, below, circles, imports
+from tests.import_graph import import_cycles, imports_within
 
 CLIENT = "linnaeus.client"
+GRAPH = imports_within(CLIENT)
 
 # From the top down. Folders in one set must not import each other.
 LAYERS = (
@@ -35,26 +36,18 @@ def layer_of(module: str) -> str | None:
     return parts[0] or None
 
 
-def graph() -> dict[str, set[str]]:
-    """Returns the client's modules, each with those of them that it imports."""
-    modules = {module: path for module, path in MODULES.items() if below(module, CLIENT)}
-    found = {module: {name if name in modules else name.rpartition(".")[0] for name in imports(path)}
-             for module, path in modules.items()}  # fmt: skip
-    return {module: {name for name in names if name in modules} for module, names in found.items()}
-
-
 def test_every_folder_of_the_client_is_in_the_table() -> None:
-    assert {layer for module in graph() if (layer := layer_of(module))} == set(PLACES)
+    assert {layer for module in GRAPH if (layer := layer_of(module))} == set(PLACES)
 
 
-@pytest.mark.parametrize("module", sorted(graph()))
+@pytest.mark.parametrize("module", sorted(GRAPH))
 def test_the_client_imports_downwards_only(module: str) -> None:
     layer = layer_of(module)
-    for imported in graph()[module]:
+    for imported in GRAPH[module]:
         other = layer_of(imported)
         if layer is not None and other is not None and other != layer:
             assert PLACES[other] > PLACES[layer], f"{module} must not import {imported}"
 
 
 def test_no_import_of_the_client_goes_in_a_circle() -> None:
-    assert circles(graph()) == []
+    assert import_cycles(GRAPH) == []

@@ -1,7 +1,6 @@
 """What `make bench-peers` sends is what Linnaeus understands, and what tritonserver understands where it is."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from benchmarks.peers.request_sets import (
     stream_classify_requests,
 )
 from benchmarks.peers.servers import LINNAEUS, RunningServer, agreed_classes, linnaeus, tritonserver
-from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
+from benchmarks.peers.triton_installation import TritonInstallation
 from benchmarks.peers.workloads import LENET, load_samples
 from linnaeus.server.rpc.child_server import ServerProcess
 
@@ -83,20 +82,22 @@ def test_failed_calls_end_the_measurement(ours: RunningServer, samples: Samples)
 
 
 @pytest.fixture(scope="module")
-def theirs() -> Iterator[RunningServer]:
-    if not LENET.version.exists():
-        pytest.skip("there is no trained lenet; make bench-peers makes it")
-    with ExitStack() as opened:
-        try:
-            installation = TritonInstallation()
-        except Unavailable as reason:
-            pytest.skip(f"{reason}; make bench-peers installs it where it can")
-        yield opened.enter_context(tritonserver(installation, LENET.version, LENET.tuning, LENET.takes_pixels))
+def version(repository: Path) -> Path:
+    return repository / "lenet" / "1"
+
+
+@pytest.fixture(scope="module")
+def theirs(version: Path) -> Iterator[RunningServer]:
+    with tritonserver(TritonInstallation(), version, LENET.tuning, LENET.takes_pixels) as running:
+        yield running
 
 
 @needs_h2load
-def test_both_name_the_same_digits_and_tell_their_batches(theirs: RunningServer, samples: Samples) -> None:
-    with linnaeus(LENET.version) as ours:
+@pytest.mark.needs(program="tritonserver")
+def test_both_name_the_same_digits_and_report_their_batch_sizes(
+    theirs: RunningServer, version: Path, samples: Samples
+) -> None:
+    with linnaeus(version) as ours:
         assert agreed_classes(samples, [theirs, ours]) == samples.expected
         for server in (theirs, ours):
             measured = measure(Scenario(server, "KServe", kserve_requests(samples), 16), SECONDS, 0)
