@@ -16,7 +16,7 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 pytestmark = pytest.mark.needs(program="nginx")
 # A Unix socket needs no free port. Everything nginx writes lies in one folder.
 CONFIGURATION = """
-daemon off; master_process off; worker_processes 1; pid {folder}/pid; error_log {folder}/error.log;
+daemon off; master_process off; user root root; pid {folder}/pid; error_log {folder}/error.log;
 events {{ worker_connections 256; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
