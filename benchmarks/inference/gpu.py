@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from linnaeus.models.manifest import MODEL_FILE
-from linnaeus.server.runtime.artifact import Artifact, read_artifact
+from linnaeus.server.runtime.artifact_checks import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
 from linnaeus.server.runtime.model import Model, Pixels

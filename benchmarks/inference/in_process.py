@@ -19,7 +19,7 @@ from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.process.thread_priority import use_idle_scheduling
 from linnaeus.server.requests.picture import EncodedImage
-from linnaeus.server.runtime.artifact import read_artifact
+from linnaeus.server.runtime.artifact_checks import read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import CoreShare, configure_process
 from linnaeus.server.runtime.model import Model, Pixels

@@ -18,7 +18,7 @@ from PIL import Image
 
 from linnaeus.client import AsyncClient, Classification, Client, InvalidImage, LinnaeusError, ScoredClass, Timings
 from linnaeus.client.aio.many import classify_many as classify_many_aio
-from linnaeus.client.bulk.window import ReorderBuffer
+from linnaeus.client.bulk.concurrency_window import ReorderBuffer
 from linnaeus.client.sync.call_group import CallGroup
 from linnaeus.client.sync.many import classify_many
 

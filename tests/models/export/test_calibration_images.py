@@ -16,8 +16,8 @@ from linnaeus.models.export.torchscript_import import ModelMetadata, import_torc
 from linnaeus.models.manifest import InputSpec, read_manifest
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.requests.picture import EncodedImage
-from linnaeus.server.runtime.artifact import read_artifact
-from linnaeus.server.runtime.calibration import recorded_pictures
+from linnaeus.server.runtime.artifact_checks import read_artifact
+from linnaeus.server.runtime.calibration_images import recorded_pictures
 
 ROOT = Path(__file__).resolve().parents[3]
 DIGITS = ROOT / "pictures" / "digits"

@@ -23,7 +23,7 @@ from linnaeus.models.registry import ZOO
 from linnaeus.models.weights.selection import select_weights
 from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ZooModel
-from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.runner_factory import open_runner

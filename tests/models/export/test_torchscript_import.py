@@ -15,7 +15,7 @@ from linnaeus.models.export.torchscript_import import ModelMetadata, import_torc
 from linnaeus.models.export.version_folder import check_input
 from linnaeus.models.manifest import InputSpec, read_labels, read_manifest
 from linnaeus.models.pixel_classifier import normalize
-from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 
 SPEC = InputSpec(channels=3, height=8, width=6, resize=9, interpolation="bicubic")
 OWN = ModelMetadata("mine", SPEC, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), ("a", "b", "c"))

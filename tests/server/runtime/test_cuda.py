@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
-from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
 from linnaeus.server.runtime.model import Model, Pixels

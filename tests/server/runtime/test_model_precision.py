@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import read_artifact
-from linnaeus.server.runtime.calibration import generated_pictures
+from linnaeus.server.runtime.artifact_checks import read_artifact
+from linnaeus.server.runtime.calibration_images import generated_pictures
 from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.precision import (
     compare,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime import cuda, runner_factory
-from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.pipeline import PipelinedRunner

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory

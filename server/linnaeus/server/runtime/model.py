@@ -9,7 +9,7 @@ import numpy
 import torch
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.runtime.artifact import FAILURES, Artifact
+from linnaeus.server.runtime.artifact_checks import FAILURES, Artifact
 from linnaeus.server.runtime.out_of_memory import OutOfMemory as OutOfMemory
 from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
 from linnaeus.server.runtime.precision import FLOAT32

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import FAILURES, Artifact, load_module, read_artifact, refusal
-from linnaeus.server.runtime.calibration import generated_pictures, recorded_pictures
+from linnaeus.server.runtime.artifact_checks import FAILURES, Artifact, load_module, read_artifact, refusal
+from linnaeus.server.runtime.calibration_images import generated_pictures, recorded_pictures
 from linnaeus.server.runtime.device import release_freed_memory
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.precision import AUTO, FLOAT32

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import FAILURES
+from linnaeus.server.runtime.artifact_checks import FAILURES
 from linnaeus.server.runtime.out_of_memory import error_summary
 from linnaeus.server.runtime.precision import (
     FLOAT32,

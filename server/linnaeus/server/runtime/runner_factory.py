@@ -5,7 +5,7 @@ import logging
 import torch
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.runtime.artifact import FAILURES
+from linnaeus.server.runtime.artifact_checks import FAILURES
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
 from linnaeus.server.runtime.out_of_memory import error_summary

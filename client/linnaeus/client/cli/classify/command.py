@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.client.bulk.window import DEFAULT_CONCURRENCY
+from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY
 from linnaeus.client.cli.app import Server, Timeout, app, connection_of
 from linnaeus.client.cli.classify.classify_inputs import ClassifyOptions
 from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Inputs, read_standard_input

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import numpy
 
 from linnaeus.models.manifest import CALIBRATION_FILE, Calibration, InputSpec, check_pixels
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact import Artifact
+from linnaeus.server.runtime.artifact_checks import Artifact
 from linnaeus.server.runtime.runner import Pixels
 
 _GENERATED_COUNT = 32
