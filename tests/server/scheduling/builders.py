@@ -45,9 +45,10 @@ def new_ticket(
     priority: Priority = Priority.NORMAL,
     admitted_at: float = 0.0,
     due: float | None = None,
+    decode_seconds: float = 0.0,
 ) -> Ticket[str]:
     when = due if due is not None else 5.0 + admitted_at if deadline is None else deadline
-    return Ticket(lane.name, payload, deadline, priority, when, 0.0, 0, admitted_at, 0.0, next(_orders))
+    return Ticket(lane.name, payload, deadline, priority, when, None, decode_seconds, admitted_at, 0.0, next(_orders))
 
 
 def queued(lane: Lane[str], payload: str, *arguments: Any, queued_at: float = 0.0, **options: Any) -> Ticket[str]:
@@ -55,7 +56,7 @@ def queued(lane: Lane[str], payload: str, *arguments: Any, queued_at: float = 0.
     ticket = new_ticket(lane, payload, *arguments, **options)
     ticket.stage, ticket.queued_at = Stage.QUEUED, queued_at
     lane.flows[ticket.priority].decoded.add(ticket)
-    lane.flows[ticket.priority].depth += 1
+    lane.flows[ticket.priority].enter(ticket)
     return ticket
 
 
@@ -63,7 +64,7 @@ def undecoded(lane: Lane[str], payload: str, *arguments: Any, **options: Any) ->
     """Adds a ticket that waits for a decoder."""
     ticket = new_ticket(lane, payload, *arguments, **options)
     lane.flows[ticket.priority].undecoded.add(ticket)
-    lane.flows[ticket.priority].depth += 1
+    lane.flows[ticket.priority].enter(ticket)
     return ticket
 
 
@@ -72,7 +73,7 @@ def decoding(lane: Lane[str], payload: str, *arguments: Any, **options: Any) -> 
     ticket = new_ticket(lane, payload, *arguments, **options)
     ticket.stage = Stage.DECODING
     lane.flows[ticket.priority].decoding.add(ticket)
-    lane.flows[ticket.priority].depth += 1
+    lane.flows[ticket.priority].enter(ticket)
     return ticket
 
 

@@ -5,11 +5,15 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from linnaeus.server.scheduling import (
+    UNKNOWN_WORK,
     Batch,
     BatchQueue,
+    DecodeTurn,
+    DecodeWork,
     LaneLimits,
     LatencyTable,
     NoDevice,
@@ -28,6 +32,9 @@ class Call:
     sent_at: float
     deadline: float | None
     priority: Priority
+    caller: str = ""
+    work: DecodeWork = UNKNOWN_WORK
+    decode_seconds: float = 0.0
     outcome: str = ""
     ended_at: float = 0.0
     ticket: Ticket["Call"] | None = None
@@ -45,6 +52,26 @@ class SimulatedModel:
     decode_seconds: float = 0.0
 
 
+@dataclass(frozen=True)
+class Sender:
+    """How one caller's requests are.
+
+    Attributes:
+        name: the caller's identity.
+        timeout: seconds until the deadline; None for none.
+        patience: seconds after which it cancels; None if it waits.
+        work: what its images' headers say; None for what the model's images are like.
+        decode_seconds: how long decoding them takes in truth.
+    """
+
+    name: str = ""
+    timeout: float | None = None
+    priority: Priority = Priority.NORMAL
+    patience: float | None = None
+    work: DecodeWork | None = None
+    decode_seconds: float = 0.0
+
+
 @dataclass
 class Simulation:
     """A machine with workers that share its cores: with `concurrent` other batches a run takes that much longer.
@@ -53,6 +80,7 @@ class Simulation:
 
     Attributes:
         slowness: how much slower than at warm-up everything is, by time.
+        pause: from when until when the whole machine stands still.
         speeds: the speed of each device relative to the model's times, already measured at warm-up.
     """
 
@@ -62,6 +90,7 @@ class Simulation:
     devices: tuple[str, ...] = ("device",)
     limits: dict[str, LaneLimits] = field(default_factory=dict)
     slowness: Callable[[float], float] = lambda now: 1.0
+    pause: tuple[float, float] = (inf, inf)
     noise: float = 0.1
     seed: int = 1
     speeds: dict[str, float] = field(default_factory=dict)
@@ -69,7 +98,9 @@ class Simulation:
     def __post_init__(self) -> None:
         self.now = 0.0
         self.chance = random.Random(self.seed)
-        self.queue: BatchQueue[Call] = BatchQueue(lambda: self.now, self.decoders)
+        self.queue: BatchQueue[Call] = BatchQueue(
+            lambda: self.now, self.decoders, on_displaced=lambda ticket: self._dropped([ticket])
+        )
         for name, model in self.models.items():
             limits = self.limits.get(name) or LaneLimits(max(model.batch_seconds), 512)
             self.queue.open_lane(name, limits, {each: self._warm_up(model, each) for each in self.devices})
@@ -81,6 +112,7 @@ class Simulation:
         self._order = itertools.count()
         self._idle_workers = [device for device in self.devices for _ in range(self.workers)]
         self._idle_decoders = self.decoders
+        self._finished_turns: list[DecodeTurn[Call]] = []
         self._running = 0
         self._batches_on: dict[str, list[Batch[Call]]] = {}
 
@@ -97,8 +129,11 @@ class Simulation:
     def send(
         self, model: str, at: Iterable[float], timeout: float | None, priority: Priority = Priority.NORMAL
     ) -> None:
+        self.send_as(Sender(timeout=timeout, priority=priority), model, at)
+
+    def send_as(self, sender: Sender, model: str, at: Iterable[float]) -> None:
         for moment in at:
-            self._at(moment, self._arrive, model, timeout, priority)
+            self._at(moment, self._arrive, model, sender)
 
     def poisson(self, rate: float, start: float, end: float) -> list[float]:
         moments = []
@@ -109,7 +144,8 @@ class Simulation:
 
     def run(self) -> None:
         while self._events:
-            self.now, _, what, arguments = heapq.heappop(self._events)
+            moment, _, what, arguments = heapq.heappop(self._events)
+            self.now = self.pause[1] if self.pause[0] <= moment < self.pause[1] else max(moment, self.now)
             what(*arguments)
             self._pull()
 
@@ -126,37 +162,48 @@ class Simulation:
     def _at(self, moment: float, what: Callable[..., None], *arguments: Any) -> None:
         heapq.heappush(self._events, (moment, next(self._order), what, arguments))
 
-    def _arrive(self, model: str, timeout: float | None, priority: Priority) -> None:
-        call = Call(model, self.now, None if timeout is None else self.now + timeout, priority)
+    def _arrive(self, model: str, sender: Sender) -> None:
+        deadline = None if sender.timeout is None else self.now + sender.timeout
+        work = sender.work or DecodeWork(model, 200_000)
+        decode_seconds = sender.decode_seconds if sender.work else self.models[model].decode_seconds
+        call = Call(model, self.now, deadline, sender.priority, sender.name, work, decode_seconds)
         self.calls.append(call)
         try:
-            call.ticket = self.queue.admit(model, call, call.deadline, priority, size=1)
+            call.ticket = self.queue.admit(model, call, deadline, sender.priority, work, sender.name)
         except (TooLate, QueueFull, NoDevice) as refusal:
             call.outcome, call.ended_at = type(refusal).__name__, self.now
         else:
             if call.deadline is not None:
                 self._at(call.deadline, self._expire, call)
+            if sender.patience is not None:
+                self._at(self.now + sender.patience, self._expire, call)
 
     def _expire(self, call: Call) -> None:
-        """Cancels a call at its deadline."""
+        """Cancels a call at its deadline, or when its caller's patience ends."""
         if not call.outcome and call.ticket is not None:
             self.queue.cancel(call.ticket)
             call.outcome, call.ended_at = "expired", self.now
 
     def _pull(self) -> None:
-        while self._idle_decoders and (turn := self.queue.next_to_decode_nowait()) is not None:
+        while self._idle_decoders and (turn := self.queue.next_to_decode_nowait(self._finished_turn())) is not None:
             self._dropped(turn.late)
             if turn.tickets:
                 self._idle_decoders -= 1
                 stretch = self.slowness(self.now)
-                decoded = {each: self.models[str(each.lane)].decode_seconds * stretch for each in turn.tickets}
+                decoded = {each: each.payload.decode_seconds * stretch for each in turn.tickets}
                 seconds = sum(decoded.values()) * (1.0 + self._running / max(self.workers, 1))
-                self._at(self.now + seconds, self._decoded, decoded)
+                self._at(self.now + seconds, self._decoded, decoded, turn)
+            else:
+                self._finished_turns.append(turn)
         for device in list(self._idle_workers):
             self._take(device, None)
 
-    def _decoded(self, decoded: dict[Ticket[Call], float]) -> None:
+    def _finished_turn(self) -> DecodeTurn[Call] | None:
+        return self._finished_turns.pop() if self._finished_turns else None
+
+    def _decoded(self, decoded: dict[Ticket[Call], float], turn: DecodeTurn[Call]) -> None:
         self._idle_decoders += 1
+        self._finished_turns.append(turn)
         for stranded in self.queue.put(decoded):
             self.queue.cancel(stranded)
             self._dropped([stranded])

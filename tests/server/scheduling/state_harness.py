@@ -2,7 +2,7 @@
 
 from builders import new_lane
 
-from linnaeus.server.scheduling import Batch, Priority, Ticket
+from linnaeus.server.scheduling import Batch, DecodeWork, Priority, Ticket
 from linnaeus.server.scheduling.admission import Arrival
 from linnaeus.server.scheduling.lanes import Lane
 from linnaeus.server.scheduling.queue_state import QueueState
@@ -14,8 +14,8 @@ HIGH, NORMAL, LOW = Priority
 class Harness:
     """The state of a queue with lanes and devices named by letters; the test passes the time."""
 
-    def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1) -> None:
-        self.state: QueueState[str] = QueueState()
+    def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1, decoders: int = 1) -> None:
+        self.state: QueueState[str] = QueueState(decoders)
         self.batches: RunningBatches[str] = RunningBatches(self.state)
         self.lanes = lanes or (new_lane(),)
         for lane in self.lanes:
@@ -29,12 +29,12 @@ class Harness:
         deadline: float | None = None,
         lane: int = 0,
         priority: Priority = NORMAL,
-        size: int = 0,
+        work: DecodeWork | None = None,
         caller: str = "",
         now: float = 0.0,
     ) -> Ticket[str]:
-        arrival = Arrival(payload, deadline, priority, size, caller)
-        return self.state.admit(arrival, self.lanes[lane], now)
+        arrival = Arrival(payload, deadline, priority, work, caller)
+        return self.state.admit(arrival, self.lanes[lane], now).ticket
 
     def decode(self, now: float = 0.0, seconds: float = 0.0) -> None:
         while (turn := self.state.next_to_decode(now, False)) is not None and turn.tickets:

@@ -6,7 +6,7 @@ import pytest
 from builders import TENTH_AN_IMAGE, new_lane, payloads
 from state_harness import Harness
 
-from linnaeus.server.scheduling import NoDevice, Priority, QueueFull, TooLate
+from linnaeus.server.scheduling import UNKNOWN_WORK, DecodeWork, NoDevice, Priority, QueueFull, TooLate
 from linnaeus.server.scheduling.lanes import Lane
 
 HIGH, NORMAL, LOW = Priority
@@ -68,13 +68,21 @@ def test_a_lane_without_a_device_left_refuses() -> None:
         harness.admit()
 
 
-def test_decoding_is_estimated_from_the_measured_seconds_per_byte() -> None:
+def test_decoding_is_estimated_from_what_the_header_says_and_not_from_bytes() -> None:
     harness = Harness()
-    harness.admit(size=1000)
-    harness.decode(seconds=0.2)
-    assert harness.admit(size=500).decode_seconds == pytest.approx(0.1)
+    assert harness.admit(work=DecodeWork("WEBP", 50_000_000)).decode_seconds == pytest.approx(0.5, rel=0.01)
     with pytest.raises(TooLate):
-        harness.admit(size=4000, deadline=0.7)
+        harness.admit(work=DecodeWork("WEBP", 50_000_000), deadline=0.55)
+    harness.admit(work=DecodeWork("WEBP", 1_000_000), deadline=0.55)
+
+
+def test_pixels_that_need_no_decoder_are_charged_none() -> None:
+    harness = Harness()
+    harness.admit(work=DecodeWork("JPEG", 1_000_000))
+    harness.decode(seconds=0.5)
+    ticket = harness.admit(work=None, deadline=9.0)
+    assert ticket.decode_seconds == 0.0
+    assert ticket.predicted_at == pytest.approx(0.1 + 0.2)  # behind the first one, in a batch with it
 
 
 def test_a_slow_device_causes_no_refusal_if_a_free_faster_one_can_meet_the_deadline() -> None:
@@ -111,14 +119,13 @@ def unequal_lane() -> Lane[str]:
 def test_another_models_tickets_at_the_decoders_count_only_if_they_are_due_earlier() -> None:
     harness = Harness(new_lane("a"), new_lane("b"))
     for _ in range(2):
-        harness.admit(lane=1)
+        harness.admit(lane=1, work=UNKNOWN_WORK)
         assert harness.state.next_to_decode(0.0, False) is not None
     assert harness.admit(deadline=1.0).predicted_at == pytest.approx(0.1)
 
 
-def test_timeouts_are_recorded_for_refused_requests_that_an_empty_lane_could_answer_in_time() -> None:
+def test_timeouts_are_counted_for_refused_requests_that_an_empty_lane_could_answer_in_time() -> None:
     harness = Harness()
-    assert harness.lanes[0].tightest_timeout(0.0) == inf
     for _ in range(8):
         harness.admit()
     harness.decode()
@@ -126,16 +133,21 @@ def test_timeouts_are_recorded_for_refused_requests_that_an_empty_lane_could_ans
     for deadline in (0.5, 0.05):  # the device is busy for 0.8 s; even an empty lane could not answer within 0.05 s
         with pytest.raises(TooLate):
             harness.admit(deadline=deadline)
-    assert harness.lanes[0].tightest_timeout(0.0) == 0.5
+    assert [timeout for timeout, _ in harness.state.devices["d"].timeouts.up_to_timeout(0.0)] == [0.5, inf]
 
 
-def test_a_lane_full_of_low_priority_still_admits_higher_priorities_but_not_the_reverse() -> None:
-    harness = Harness(new_lane(max_queue_size=3))
-    for _ in range(3):
-        harness.admit(priority=LOW)
-    for priority in (NORMAL, NORMAL, HIGH):
-        harness.admit(priority=priority)
-    with pytest.raises(QueueFull) as refusal:
-        harness.admit(priority=NORMAL)
-    assert refusal.value.held == 6
-    harness.admit(priority=HIGH)
+def test_a_caller_that_used_more_than_its_share_is_ordered_behind_the_others_by_the_excess() -> None:
+    harness = Harness()
+    for caller, seconds in (("greedy", 0.8), ("modest", 0.2)):
+        ticket = harness.admit(caller=caller)
+        harness.state.record_use(ticket, seconds, 0.0)
+    assert harness.admit(caller="greedy", deadline=1.0).due == pytest.approx(1.3)
+    assert harness.admit(caller="modest", deadline=1.0).due == pytest.approx(1.0)
+    assert harness.admit(caller="newcomer", deadline=1.0).due == pytest.approx(1.0)
+    assert harness.admit(caller="greedy", deadline=9.0, now=3.0).due == pytest.approx(9.0, abs=0.04), "it is forgotten"
+
+
+def test_alone_a_caller_may_fill_the_queue() -> None:
+    harness = Harness(new_lane(max_queue_size=10))
+    for _ in range(10):
+        harness.admit(caller="only", deadline=2.0)

@@ -6,8 +6,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from linnaeus.server.scheduling import (
+    UNKNOWN_WORK,
     Batch,
     BatchQueue,
+    DecodeTurn,
+    DecodeWork,
     LaneLimits,
     LatencyTable,
     NoDevice,
@@ -22,6 +25,7 @@ from linnaeus.server.scheduling import (
 MAX_QUEUE_SIZE = 6
 WORKERS = 2
 LIMITS = {"a": LaneLimits(3, MAX_QUEUE_SIZE), "b": LaneLimits(2, MAX_QUEUE_SIZE, 0.3, instances=1)}
+WORKS = [DecodeWork("small", 100), DecodeWork("large", 10_000_000), UNKNOWN_WORK]
 # The device `e` runs only `a`.
 TABLES = {"a": "de", "b": "d"}
 
@@ -32,7 +36,9 @@ class AnyHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.queue: BatchQueue[int] = BatchQueue(self.clock)
+        self.displaced: list[Ticket[int]] = []
+        self.turn: DecodeTurn[int] | None = None
+        self.queue: BatchQueue[int] = BatchQueue(self.clock, on_displaced=self.displaced.append)
         for lane, limits in LIMITS.items():
             tables = {device: LatencyTable(TENTH_AN_IMAGE) for device in TABLES[lane]}
             self.queue.open_lane(lane, limits, tables)
@@ -56,35 +62,50 @@ class AnyHistory(RuleBasedStateMachine):
         timeout=st.none() | st.sampled_from([0.0, 0.05, 0.3, 0.5, 1.0, 3.0]),
         priority=st.sampled_from(Priority),
         caller=st.sampled_from(["", "somebody"]),
-        is_decoded=st.booleans(),
+        work=st.sampled_from([None, *WORKS]),
     )
     def admit(
-        self, lane: str, timeout: float | None, priority: Priority, caller: str = "", is_decoded: bool = False
+        self,
+        lane: str,
+        timeout: float | None,
+        priority: Priority,
+        caller: str = "",
+        work: DecodeWork | None = UNKNOWN_WORK,
     ) -> None:
-        waiting = [ticket.priority for ticket in self.waiting if ticket.lane == lane]
-        above = sum(each <= priority for each in waiting)  # tickets of a lower priority do not count
+        waiting = [ticket for ticket in self.waiting if ticket.lane == lane]
         deadline = None if timeout is None else self.clock.now + timeout
         try:
-            ticket = self.queue.admit(lane, self.admitted, deadline, priority, 100, caller, is_decoded)
+            ticket = self.queue.admit(lane, self.admitted, deadline, priority, work, caller)
         except QueueClosed:
             assert self.closed
         except NoDevice:
             assert not set(TABLES[lane]) & set(self.devices)
         except QueueFull as refusal:
-            assert refusal.held == len(waiting) and above >= MAX_QUEUE_SIZE  # more if a device's tickets were requeued
+            assert refusal.held == len(waiting) >= MAX_QUEUE_SIZE  # more if a device's tickets were requeued
+            assert all(ticket.priority <= priority for ticket in waiting), "a lower priority would have made room"
         except TooLate as refusal:
             assert timeout is not None and refusal.wait_seconds >= refusal.allowed_seconds
         else:
-            assert above < MAX_QUEUE_SIZE and not self.closed and timeout != 0.0
-            (self.decoded if is_decoded and not ticket.held_until else self.undecoded).append(ticket)
+            assert not self.closed and timeout != 0.0
+            assert len(self.displaced) == (len(waiting) >= MAX_QUEUE_SIZE), "only a full lane displaces, and one ticket"
+            self.end_displaced(waiting, priority)
+            (self.decoded if work is None and not ticket.held_until else self.undecoded).append(ticket)
             self.admitted += 1
 
     @invariant()
     def released_pixels_need_no_decoder(self) -> None:
         for ticket in [each for each in self.undecoded if each.stage is Stage.QUEUED]:
-            assert ticket.is_decoded
+            assert ticket.work is None
             self.undecoded.remove(ticket)
             self.decoded.append(ticket)
+
+    def end_displaced(self, waiting: list[Ticket[int]], priority: Priority) -> None:
+        while self.displaced:
+            ticket = self.displaced.pop()
+            assert ticket in waiting and ticket.priority >= priority
+            lowest = max(each.priority for each in waiting)
+            assert ticket.priority == lowest
+            self.end(ticket, next(kind for kind in (self.undecoded, self.decoding, self.decoded) if ticket in kind))
 
     @rule(lanes=st.sampled_from(["aaaa", "bbbbb", "abababab", "bba"]), timeout=st.sampled_from([None, 1.0, 3.0]))
     def burst(self, lanes: str, timeout: float | None) -> None:
@@ -97,7 +118,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @rule()
     def decode(self) -> None:
-        turn = self.queue.next_to_decode_nowait()
+        self.turn = turn = self.queue.next_to_decode_nowait(self.turn)
         if turn is None:
             return
         for ticket in turn.late:

@@ -28,7 +28,7 @@ class AnyClosing(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = FakeClock()
-        self.queue: BatchQueue[int] = BatchQueue(self.clock)
+        self.queue: BatchQueue[int] = BatchQueue(self.clock, on_displaced=lambda ticket: self.forget([ticket]))
         for device in "de":
             self.queue.add_device(device, 2)
         self.open: list[int] = []
@@ -63,7 +63,7 @@ class AnyClosing(RuleBasedStateMachine):
         lane = data.draw(st.integers(0, self.lanes - 1))
         deadline = None if timeout is None else self.clock.now + timeout
         try:
-            ticket = self.queue.admit(lane, self.admitted, deadline, Priority(self.admitted % 3), 100, caller)
+            ticket = self.queue.admit(lane, self.admitted, deadline, Priority(self.admitted % 3), caller=caller)
         except LaneClosed:
             assert lane not in self.open
         except (TooLate, QueueFull, NoDevice):

@@ -65,7 +65,7 @@ class Harness:
             self.queue.cancel(ticket)
 
     def admit(self, caller: str, deadline: float | None = None) -> Ticket[str]:
-        return self.queue.admit("m", caller, deadline, Priority.NORMAL, 1, caller)
+        return self.queue.admit("m", caller, deadline, Priority.NORMAL, caller=caller)
 
     def decodes(self) -> str | None:
         turn = self.queue.next_to_decode_nowait()

@@ -6,7 +6,7 @@ import pytest
 from builders import CallCounter, decode_all, decode_next, new_queue, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulation import SimulatedModel, Simulation
+from simulation import Sender, SimulatedModel, Simulation
 
 from linnaeus.server.scheduling import (
     BatchQueue,
@@ -154,7 +154,7 @@ def test_reloads_under_load_cause_no_failures(
         simulation.queue.close_lane(old, lambda: gone.append(old))
 
     def arrive() -> None:
-        simulation._arrive(f"m.{generation}", timeout, random.Random(simulation.now).choice(list(Priority)))
+        simulation._arrive(f"m.{generation}", Sender("", timeout, random.Random(simulation.now).choice(list(Priority))))
 
     for moment in reloads:
         simulation._at(moment, reload)

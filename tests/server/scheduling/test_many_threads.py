@@ -80,7 +80,7 @@ def test_with_many_threads_each_ticket_ends_once_and_all_threads_return(delay: f
     def call(caller: int) -> None:
         for number in range(each):
             name = f"{caller}.{number}"
-            ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3), size=1)
+            ticket = queue.admit("abc"[number % 3], name, None, Priority(number % 3))
             queue.notify()
             if number % 7 == 0:
                 ends.add_cancelled(ticket, queue.cancel(ticket))

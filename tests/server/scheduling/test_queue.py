@@ -77,9 +77,9 @@ def test_a_failed_batch_does_not_change_the_latency_table() -> None:
     assert queue.batch_seconds("a") == {"d": {1: 0.1}}
     put(queue, "2")
     batch = queue.take("d")
-    clock.now += 1.0
+    clock.now += 0.15
     queue.take_nowait("d", batch)
-    assert queue.batch_seconds("a") == {"d": {1: 1.0}}
+    assert queue.batch_seconds("a")["d"][1] == pytest.approx(0.15)
 
 
 def test_after_close_nothing_is_admitted_and_all_tickets_are_handed_out_without_delay() -> None:

@@ -4,7 +4,7 @@ import pytest
 from builders import late_payloads, new_lane, payloads
 from state_harness import Harness
 
-from linnaeus.server.scheduling import Priority, Stage
+from linnaeus.server.scheduling import UNKNOWN_WORK, Priority, Stage
 
 HIGH, NORMAL, LOW = Priority
 
@@ -58,11 +58,14 @@ def test_tickets_of_a_removed_devices_batch_wait_for_another_device() -> None:
 
 def test_removing_the_last_device_of_a_model_returns_its_tickets_only() -> None:
     harness = Harness(new_lane("a"), new_lane("b", devices="de"), devices="de")
-    waiting, decoded = harness.admit("waiting"), harness.admit("decoded", deadline=4.0)
+    waiting, decoded = (
+        harness.admit("waiting", work=UNKNOWN_WORK),
+        harness.admit("decoded", deadline=4.0, work=UNKNOWN_WORK),
+    )
     turn = harness.state.next_to_decode(0.0, False)
     assert turn is not None and turn.tickets == [decoded]
     harness.state.put(decoded, 0.0, 0.0)
-    other = harness.admit(lane=1)
+    other = harness.admit(lane=1, work=UNKNOWN_WORK)
     stranded = harness.batches.remove_device("d", None, 0.0)
     assert set(map(id, stranded)) == {id(waiting), id(decoded)}
     assert waiting.stage is decoded.stage is Stage.ENDED and other.stage is Stage.ADMITTED

@@ -1,10 +1,12 @@
 """Waiting workers and decoders are woken when there is work for them, and no thread is forgotten."""
 
+from itertools import count
+
 import pytest
 from blocked_thread import BlockedThread, queue_and_clock
-from builders import decode_next, new_queue, payloads, put
+from builders import new_queue, payloads, put
 
-from linnaeus.server.scheduling import BatchQueue, LaneLimits, LatencyTable
+from linnaeus.server.scheduling import DecodeWork, LaneLimits, LatencyTable
 
 
 def test_putting_a_ticket_wakes_a_waiting_worker() -> None:
@@ -67,31 +69,26 @@ def test_notify_wakes_a_waiting_decoder() -> None:
     assert decoder.result().tickets == [ticket]
 
 
-def record_decoding(queue: BatchQueue[str], seconds: float) -> None:
-    """Records how long decoding an image of one byte takes."""
-    ticket = queue.admit("a", "before", size=1)
-    assert decode_next(queue) is ticket
-    queue.put({ticket: seconds})
-    assert payloads(queue.take("d")) == ["before"]
+def work_of(seconds: float) -> DecodeWork:
+    """Returns work that is assumed to take about this long."""
+    return next(work for pixels in count(step=100) if (work := DecodeWork("", pixels)).assumed_seconds >= seconds)
 
 
 def test_small_images_are_decoded_several_per_turn_and_large_ones_one_by_one() -> None:
     for seconds, together in ((1e-4, ["1", "2", "3", "4"]), (2e-4, ["1", "2"]), (3e-4, ["1"]), (0.1, ["1"])):
         queue, _ = new_queue()
-        record_decoding(queue, seconds)
         for name in "1234":
-            queue.admit("a", name, size=1)
+            queue.admit("a", name, work=work_of(seconds))
         turn = queue.next_to_decode_nowait()
         assert turn is not None and [ticket.payload for ticket in turn.tickets] == together
 
 
 def test_a_small_image_is_left_to_a_busy_decoder_until_notify_is_repeated() -> None:
     queue, clock = queue_and_clock()
-    record_decoding(queue, 1e-4)
-    queue.admit("a", "at work", size=1)
+    queue.admit("a", "at work", work=work_of(1e-4))
     assert queue.next_to_decode() is not None  # this thread acts as a decoder that is busy
     other = BlockedThread(clock, queue.next_to_decode)
-    queue.admit("a", "small", size=1)
+    queue.admit("a", "small", work=work_of(1e-4))
     assert queue.notify()
     clock.now += 1.0  # the busy decoder is delayed
     assert not queue.notify()
@@ -99,11 +96,10 @@ def test_a_small_image_is_left_to_a_busy_decoder_until_notify_is_repeated() -> N
 
 
 def test_take_leaves_no_small_image_to_a_busy_decoder() -> None:
-    queue, clock = queue_and_clock({"d": 1}, size=1)
-    record_decoding(queue, 1e-4)
+    queue, clock = queue_and_clock({"d": 1})
     put(queue, "decoded")
     for name in ("at work", "small"):
-        queue.admit("a", name, size=1)
+        queue.admit("a", name, work=work_of(4e-4))
     turn = queue.next_to_decode()  # this thread acts as a decoder that is delayed; enough is decoded ahead for now
     assert turn is not None and [ticket.payload for ticket in turn.tickets] == ["at work"]
     other = BlockedThread(clock, queue.next_to_decode)
@@ -113,11 +109,10 @@ def test_take_leaves_no_small_image_to_a_busy_decoder() -> None:
 
 def test_a_large_image_wakes_another_decoder_at_once() -> None:
     queue, clock = queue_and_clock()
-    record_decoding(queue, 0.1)
-    queue.admit("a", "at work", size=1)
+    queue.admit("a", "at work", work=work_of(1e-4))
     assert queue.next_to_decode() is not None
     other = BlockedThread(clock, queue.next_to_decode)
-    queue.admit("a", "large", size=1)
+    queue.admit("a", "large", work=work_of(0.1))
     assert not queue.notify()
     assert payloads(other.result()) == ["large"]
 
@@ -125,7 +120,7 @@ def test_a_large_image_wakes_another_decoder_at_once() -> None:
 def test_admitted_pixels_wake_a_waiting_worker() -> None:
     queue, clock = queue_and_clock({"d": 1})
     worker = BlockedThread(clock, lambda: queue.take("d"))
-    queue.admit("a", "pixels", is_decoded=True)
+    queue.admit("a", "pixels", work=None)
     queue.notify()
     assert payloads(worker.result()) == ["pixels"]
 
@@ -138,7 +133,7 @@ def test_held_pixels_go_to_the_device_when_they_are_released() -> None:
         queue.cancel(cancelled)
     put(queue, "busy")
     first = queue.take_nowait("d")
-    held = queue.admit("a", "held", caller="canceller", is_decoded=True)
+    held = queue.admit("a", "held", caller="canceller", work=None)
     assert held.held_until > clock.now and queue.take_nowait("d", first) is None
     clock.now = held.held_until
     assert queue.next_to_decode_nowait() is None, "pixels need no decoder"

@@ -58,7 +58,8 @@ class DecoderThreads:
         lower_priority()
         if self._in_background:
             use_idle_scheduling()
-        while (turn := self._queue.next_to_decode()) is not None:
+        turn = None
+        while (turn := self._queue.next_to_decode(turn)) is not None:
             for ticket in turn.late:
                 self._on_failure(ticket, too_late(ticket, self._clock(), "waited for a decoder"))
             for ticket in self._queue.put(dict(self._decode_all(turn.tickets))):

@@ -8,6 +8,7 @@ takes the lock. Other folders call `queue`.
 """
 
 from linnaeus.server.scheduling.batch_latency import LatencyTable
+from linnaeus.server.scheduling.decode_costs import UNKNOWN_WORK, DecodeWork
 from linnaeus.server.scheduling.lanes import LaneLimits
 from linnaeus.server.scheduling.queue import BatchQueue, PredictionError
 from linnaeus.server.scheduling.tickets import (
@@ -26,6 +27,7 @@ from linnaeus.server.scheduling.tickets import (
 __all__ = [
     "Batch",
     "BatchQueue",
+    "DecodeWork",
     "PredictionError",
     "LaneClosed",
     "LaneLimits",
@@ -37,5 +39,6 @@ __all__ = [
     "Stage",
     "Ticket",
     "TooLate",
+    "UNKNOWN_WORK",
     "DecodeTurn",
 ]

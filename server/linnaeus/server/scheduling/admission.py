@@ -1,17 +1,25 @@
-"""Admission control: admits a request, or refuses it before any work is done for it."""
+"""Admission control: admits a request, or refuses it before any work is done for it.
+
+A request is admitted if its answer is expected before its deadline with a fifth of its waiting time to spare, and if
+the queue has room. Three rules keep callers from harming each other:
+
+- A full queue makes room for a higher priority by displacing the newest ticket of the lowest.
+- A queue that is full, or whose time is all promised, makes room for a caller of whom few tickets wait by displacing
+  the newest ticket of the caller of whom most wait.
+- An estimate that refuses is checked: once a second a lane in which nothing waits or runs admits a request that the
+  warm-up's times would allow, as a probe, and what the probe measures replaces what was learnt.
+"""
 
 import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NamedTuple
 
+from linnaeus.server.scheduling.caller_use import CallerUse
 from linnaeus.server.scheduling.cancelling_callers import CancellingCallers
-from linnaeus.server.scheduling.completion_estimate import (
-    Candidate,
-    CompletionEstimate,
-    backlog_seconds,
-    estimate_completion,
-)
+from linnaeus.server.scheduling.completion_estimate import Candidate, CompletionEstimate, CompletionEstimator
+from linnaeus.server.scheduling.decode_costs import DecodeCosts, DecodeWork
+from linnaeus.server.scheduling.displacement import ticket_in_the_way
 from linnaeus.server.scheduling.lanes import Device, Lane
 from linnaeus.server.scheduling.tickets import NoDevice, Payload, Priority, QueueFull, Ticket, TooLate
 
@@ -21,6 +29,7 @@ IMPLIED_TIMEOUT_SECONDS = 5.0
 # The share of its expected waiting time that a candidate must have to spare. If the queue's heads are always close to
 # their deadlines, batches become small; refusing a little earlier keeps batches full.
 _WAIT_RESERVE = 0.2
+_SECONDS_BETWEEN_PROBES = 1.0
 
 
 @dataclass(slots=True)  # not frozen: a frozen one takes three times as long to create, and every request creates one
@@ -30,9 +39,15 @@ class Arrival(Generic[Payload]):
     payload: Payload
     deadline: float | None
     priority: Priority
-    size: int
+    work: DecodeWork | None
     caller: str
-    is_decoded: bool = False
+
+
+class Admitted(NamedTuple, Generic[Payload]):
+    """A new ticket that is in no queue yet, and the ticket that must leave to make room for it."""
+
+    ticket: Ticket[Payload]
+    displaced: Ticket[Payload] | None
 
 
 class Admission(Generic[Payload]):
@@ -40,51 +55,90 @@ class Admission(Generic[Payload]):
 
     Args:
         lanes: the queue's lanes; the queue changes the mapping in place.
+        decoders: number of threads that share the decoding.
 
     Attributes:
         cancelling_callers: the callers that usually cancel; `QueueState` records how each ticket ends.
+        decode_costs: what decoding takes; `QueueState` records each decoding.
     """
 
-    def __init__(self, lanes: Mapping[Hashable, Lane[Payload]]) -> None:
+    def __init__(self, lanes: Mapping[Hashable, Lane[Payload]], decoders: int) -> None:
         self.cancelling_callers = CancellingCallers()
-        self._lanes = lanes
+        self.caller_use = CallerUse()
+        self.decode_costs = DecodeCosts()
+        self._estimator: CompletionEstimator[Payload] = CompletionEstimator(lanes, decoders)
         self._order = itertools.count()
 
     def admit(
         self, arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float
-    ) -> Ticket[Payload]:
-        """Returns a new ticket that is in no queue yet. `held_until` is set if the ticket is to be held back.
+    ) -> Admitted[Payload]:
+        """Admits a request. `held_until` is set if its ticket is to be held back.
 
         Raises:
             NoDevice, QueueFull, TooLate: see `BatchQueue.admit`.
         """
         deadline = arrival.deadline
-        _require_capacity(arrival, lane, devices, now)
+        if not devices:
+            raise NoDevice
+        if deadline is not None and deadline <= now:
+            raise TooLate(0.0, deadline - now)
         due = now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline
-        candidate = Candidate(lane.flows[arrival.priority], due, lane.expected_decode_seconds(arrival.size))
-        estimate = estimate_completion(candidate, self._lanes.values(), devices, now)
-        predicted = now + estimate.answer_in_seconds
-        if deadline is not None:
-            _require_in_time(candidate, estimate, deadline, now)
+        due += self.caller_use.excess_seconds(arrival.caller, now)
+        decode_seconds = 0.0 if arrival.work is None else self.decode_costs.expected(arrival.work, now)
+        candidate = Candidate(lane.flows[arrival.priority], due, decode_seconds)
+        estimate = self._estimator.estimate(candidate, devices, now)
+        _count_timeout(arrival, devices, estimate, now)
+        ticket = self._ticket(arrival, candidate, estimate, devices, now)
+        late = _lateness(arrival, candidate, estimate, now)
+        if late is None:
+            return Admitted(ticket, self._make_room(arrival, lane, devices))
+        if _is_probe(arrival, lane, devices, now):
+            lane.probed_at, ticket.is_probe = now, True
+            return Admitted(ticket, None)
+        raise late
+
+    def _ticket(
+        self,
+        arrival: Arrival[Payload],
+        candidate: Candidate[Payload],
+        estimate: CompletionEstimate,
+        devices: Sequence[Device[Payload]],
+        now: float,
+    ) -> Ticket[Payload]:
+        predicted = now + estimate.answer_seconds
         hold_seconds = self._hold_seconds(arrival, devices, predicted)
         # The policy may fill the batch with later tickets up to the deadline. This is no reason to refuse the request,
         # but the prediction includes it, so that a fuller batch does not count as a prediction error.
-        filling_seconds = min(estimate.fill_seconds, max(due - predicted, 0.0))
+        filling_seconds = min(estimate.fill_seconds, max(candidate.due - predicted, 0.0))
         return Ticket(
-            lane.name,
+            candidate.flow.lane.name,
             arrival.payload,
-            deadline,
+            arrival.deadline,
             arrival.priority,
-            due,
+            candidate.due,
+            arrival.work,
             candidate.decode_seconds,
-            arrival.size,
             admitted_at=now,
             predicted_at=predicted + hold_seconds + filling_seconds,
             order=next(self._order),
             caller=arrival.caller,
-            is_decoded=arrival.is_decoded,
             held_until=now + hold_seconds if hold_seconds else 0.0,
         )
+
+    def _make_room(
+        self, arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]]
+    ) -> Ticket[Payload] | None:
+        """Returns the ticket that must leave, or None if there is room.
+
+        Raises:
+            QueueFull: if the queue is full and none may be displaced.
+        """
+        if lane.depth < lane.limits.max_queue_size:
+            return None
+        displaced = ticket_in_the_way(lane, arrival.priority, arrival.caller)
+        if displaced is None:
+            raise QueueFull(lane.depth, self._estimator.backlog_seconds(lane, devices))
+        return displaced
 
     def _hold_seconds(self, arrival: Arrival[Payload], devices: Sequence[Device[Payload]], predicted: float) -> float:
         """Returns how long to hold a ticket back: 0 if the devices are idle or if holding would miss the deadline."""
@@ -94,29 +148,32 @@ class Admission(Generic[Payload]):
         return seconds if arrival.deadline is None or predicted + seconds <= arrival.deadline else 0.0
 
 
-def _require_capacity(
-    arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float
+def _count_timeout(
+    arrival: Arrival[Payload], devices: Sequence[Device[Payload]], estimate: CompletionEstimate, now: float
 ) -> None:
-    if not devices:
-        raise NoDevice
-    if arrival.deadline is not None and arrival.deadline <= now:
-        raise TooLate(0.0, arrival.deadline - now)
-    if lane.depth_at_or_above(arrival.priority) >= lane.limits.max_queue_size:
-        raise QueueFull(lane.depth, backlog_seconds(lane, devices))
+    """Counts the request's time towards the limit on batch durations, unless even an idle server could not meet it."""
+    timeout = None if arrival.deadline is None else arrival.deadline - now
+    if timeout is None or estimate.shortest_seconds <= timeout:
+        for device in devices:
+            device.timeouts.add(timeout, now)
 
 
-def _require_in_time(
-    candidate: Candidate[Payload],
-    estimate: CompletionEstimate,
-    deadline: float,
-    now: float,
-) -> None:
-    """Raises TooLate if the estimate plus the flow's margin is after the deadline."""
-    flow, timeout = candidate.flow, deadline - now
-    shortest = candidate.decode_seconds + estimate.run_seconds
-    if shortest <= timeout:  # in time if the lane were empty, so shorter batches would help
-        flow.lane.record_timeout(timeout, now)
-    expected = max(estimate.answer_in_seconds + flow.margin.margin_seconds(timeout, now), shortest)
+def _lateness(
+    arrival: Arrival[Payload], candidate: Candidate[Payload], estimate: CompletionEstimate, now: float
+) -> TooLate | None:
+    """Returns the refusal of a request whose answer is expected after its deadline; None if it is expected in time."""
+    if arrival.deadline is None:
+        return None
+    flow, timeout, shortest = candidate.flow, arrival.deadline - now, estimate.shortest_seconds
+    expected = max(estimate.answer_seconds + flow.margin.margin_seconds(timeout, now), shortest)
     expected += _WAIT_RESERVE * (expected - shortest)
-    if expected > timeout:
-        raise TooLate(expected, timeout)
+    return TooLate(expected, timeout) if expected > timeout else None
+
+
+def _is_probe(arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float) -> bool:
+    """Whether to admit a request although its answer is expected too late, to find out if that is still so."""
+    if arrival.deadline is None or lane.is_active or now < lane.probed_at + _SECONDS_BETWEEN_PROBES:
+        return False
+    decode_seconds = 0.0 if arrival.work is None else arrival.work.assumed_seconds
+    run_seconds = min(lane.tables[device.name].warm_up_seconds for device in devices)
+    return decode_seconds + run_seconds <= arrival.deadline - now

@@ -3,15 +3,9 @@
 from collections.abc import Mapping, Sequence
 from math import exp, log
 
-from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
+from linnaeus.server.scheduling.recent_ratio import RecentRatio
 
-# A machine can slow down within moments, so the pace covers only the last second, but at least eight runs.
-_RECENT_SECONDS = 1.0
-_MIN_RUNS = 8
 _HIGH_QUANTILE = 0.9
-# Without new runs the pace decays towards 1. Otherwise one slow moment could make admission refuse everything, and no
-# run would ever correct it.
-_FORGETTING_HALF_LIFE_SECONDS = 1.0
 # How fast the shape follows. It may be slow, because sudden changes slow down all sizes alike and belong to the pace.
 _SHAPE_STEP = 0.05
 _SHAPE_BOUND = log(4.0)
@@ -40,7 +34,7 @@ class LatencyTable:
         # Caches: every request looks up a few sizes.
         self._row_shares: dict[int, list[tuple[int, float]]] = {}
         self._row_seconds: dict[tuple[int, int], float] = {}
-        self._paces = SlidingQuantile(_RECENT_SECONDS, _MIN_RUNS)
+        self._pace = RecentRatio()
 
     @property
     def sizes(self) -> list[int]:
@@ -52,31 +46,30 @@ class LatencyTable:
         """Seconds per image in the largest batch, as measured at warm-up."""
         return self._seconds_alone[self._sizes[-1]] / self._sizes[-1]
 
+    @property
+    def warm_up_seconds(self) -> float:
+        """Seconds of a batch of one image that runs alone, as measured at warm-up."""
+        return self._seconds_alone[self._sizes[0]]
+
     def expected(self, size: int, concurrent: int, now: float) -> float:
         """Returns the median of the predicted seconds."""
-        return self._shape(size, concurrent) * self._pace(0.5, now)
+        return self._shape(size, concurrent) * self._pace.quantile(0.5, now)
 
     def longest(self, size: int, concurrent: int, now: float) -> float:
         """Returns the 90th percentile of the predicted seconds, on which admission relies."""
-        return self._shape(size, concurrent) * self._pace(_HIGH_QUANTILE, now)
+        return self._shape(size, concurrent) * self._pace.quantile(_HIGH_QUANTILE, now)
 
-    def observe(self, size: int, concurrent: int, seconds: float, now: float) -> None:
-        """Records the seconds that a batch took."""
+    def observe(self, size: int, concurrent: int, seconds: float, now: float, is_probe: bool = False) -> None:
+        """Records the seconds that a batch took; those of a probe replace what was learnt of the device's pace."""
         ratio = max(seconds, 1e-9) / self._shape(size, concurrent)
-        self._paces.add(ratio, now)
-        step = _SHAPE_STEP * log(ratio / self._paces.quantile(0.5))
+        if is_probe:
+            return self._pace.replace(ratio, now)
+        ratio = self._pace.observe(ratio, now)
+        step = _SHAPE_STEP * log(ratio / self._pace.quantile(0.5, now))
         for row, share in _interpolation(self._sizes, size):
             moved = self._log_corrections.get((row, concurrent), 0.0) * (1.0 - _SHAPE_LEAK * share) + step * share
             self._log_corrections[row, concurrent] = max(-_SHAPE_BOUND, min(_SHAPE_BOUND, moved))
             self._row_seconds.pop((row, concurrent), None)
-
-    def _pace(self, quantile: float, now: float) -> float:
-        pace = self._paces.quantile(quantile, default=1.0)
-        idle_seconds = self._paces.age(now) - _RECENT_SECONDS
-        if idle_seconds <= 0.0:
-            return pace
-        kept: float = 0.5 ** (idle_seconds / _FORGETTING_HALF_LIFE_SECONDS)
-        return 1.0 + (pace - 1.0) * kept
 
     def _shape(self, size: int, concurrent: int) -> float:
         """Returns the shape's seconds: interpolated between rows, proportional to the size beyond the largest row."""

@@ -1,19 +1,27 @@
-"""Estimates when a candidate would be answered if it were admitted now.
+"""Estimates when a candidate would be answered if it were admitted now: the half page that has all of it.
 
-The estimate is a sum: the time until a worker is free, the work that is done before the candidate at the rate at which
-the devices drain it, and the run of the candidate's own batch. Work is in seconds as measured at warm-up: decoding plus
-running for a ticket that waits for a decoder, running only for a decoded one.
+An answer comes after four times, which are added:
+
+1.  until a worker is free: the running batches end as the latency table expects;
+2.  the work that goes before the candidate, by the policy's order: decoding and running of its own flow's tickets that
+    are due earlier, and of other flows their fair share, or more where they are more urgent;
+3.  its own batch, with the tickets before it;
+4.  the margin, by which such estimates were too short lately.
+
+Three things are learnt, each in one place and by one rule: how long batches take (`batch_latency`), how long decoding
+takes (`decode_costs`), and the margin (`prediction_margin`). The rule: what was measured at warm-up, or is assumed, is
+corrected by the measurements of the last second; one measurement moves it by so much and no more, however far off it
+is; what nothing feeds is forgotten; and an idle lane that refuses is probed (`admission`). So no request and no pause
+can spoil an estimate for longer than about a second, and a change that lasts is followed within two.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Generic, NamedTuple
 
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
 from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS
 from linnaeus.server.scheduling.tickets import Payload
 
-# A device that stalls for a moment must not make an estimate infinite.
-_MIN_SPEED = 1e-3
 _MIN_WORK_SECONDS = 1e-9
 
 
@@ -23,7 +31,7 @@ class Candidate(Generic[Payload]):
     Attributes:
         flow: the flow that it would join.
         due: its place in that flow's order, as a time of the clock.
-        decode_seconds: how long decoding it takes, shared by all decoders.
+        decode_seconds: how long one decoder takes for it.
         ahead: tickets of its own flow that are due earlier.
     """
 
@@ -40,42 +48,87 @@ class CompletionEstimate(NamedTuple):
     """When a candidate would be answered, in seconds.
 
     Attributes:
-        answer_in_seconds: from now until the answer, without a margin.
-        run_seconds: duration of its own batch if only the tickets ahead of it join.
-        fill_seconds: how much longer that batch runs if the other waiting tickets of the lane join, too.
+        answer_seconds: from now until the answer, without the margin.
+        shortest_seconds: the same if nothing went before it.
+        fill_seconds: how much longer its batch runs if the other waiting tickets of the lane join, too.
     """
 
-    answer_in_seconds: float
-    run_seconds: float
+    answer_seconds: float
+    shortest_seconds: float
     fill_seconds: float
 
 
-def estimate_completion(
-    candidate: Candidate[Payload], lanes: Iterable[Lane[Payload]], devices: Sequence[Device[Payload]], now: float
-) -> CompletionEstimate:
-    """Estimates the completion of a candidate.
+class CompletionEstimator(Generic[Payload]):
+    """Estimates for the lanes of one queue. Guarded by the queue's lock.
 
     Args:
-        candidate: the request to estimate.
-        lanes: all lanes of the queue.
-        devices: the devices that may run the candidate's lane; at least one.
-        now: time of the clock, in seconds.
+        lanes: the queue's lanes; the queue changes the mapping in place.
+        decoders: number of threads that share the decoding.
     """
-    lane, own = candidate.flow.lane, candidate.flow
-    others = [flow for each in lanes for flow in each.flows if flow.depth and flow is not own]
-    wait = _shared_seconds(devices, [_work_before(candidate, others, device) for device in devices])
-    runs = [_run_seconds(lane, candidate.ahead + 1, device, now) for device in devices]
-    soonest = min([_seconds_until_free(device, now) + run for device, run in zip(devices, runs, strict=True)])
-    run, depth = min(runs), lane.depth
-    if depth == candidate.ahead:
-        return CompletionEstimate(wait + soonest, run, 0.0)
-    filled = min([_run_seconds(lane, depth + 1, device, now) for device in devices])
-    return CompletionEstimate(wait + soonest, run, max(filled - run, 0.0))
 
+    def __init__(self, lanes: Mapping[Hashable, Lane[Payload]], decoders: int) -> None:
+        self._lanes = lanes
+        self._decoders = decoders
 
-def backlog_seconds(lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
-    """Returns the seconds until everything in the lane has run, if its devices run nothing else."""
-    return _shared_seconds(devices, [sum(_work(flow, flow.depth, device) for flow in lane.flows) for device in devices])
+    def estimate(
+        self, candidate: Candidate[Payload], devices: Sequence[Device[Payload]], now: float
+    ) -> CompletionEstimate:
+        """Estimates the completion of a candidate.
+
+        Args:
+            candidate: the request to estimate.
+            devices: the devices that may run the candidate's lane; at least one.
+            now: time of the clock, in seconds.
+        """
+        lane, depth = candidate.flow.lane, candidate.flow.lane.depth
+        runs = [_run_seconds(lane, candidate.ahead + 1, device, now) for device in devices]
+        free = min([_seconds_until_free(device, now) + run for device, run in zip(devices, runs, strict=True)])
+        shortest, answer = candidate.decode_seconds + min(runs), self._wait_seconds(candidate, devices) + free
+        if depth == candidate.ahead:
+            return CompletionEstimate(max(answer, shortest), shortest, 0.0)
+        filled = min([_run_seconds(lane, depth + 1, device, now) for device in devices])
+        return CompletionEstimate(max(answer, shortest), shortest, max(filled - min(runs), 0.0))
+
+    def backlog_seconds(self, lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
+        """Returns the seconds until everything in the lane has run, if its devices run nothing else."""
+        works = [sum([self._work(flow, flow.depth, device) for flow in lane.flows]) for device in devices]
+        return _shared_seconds(works)
+
+    def _wait_seconds(self, candidate: Candidate[Payload], devices: Sequence[Device[Payload]]) -> float:
+        """Returns the seconds of the work before the candidate, and of its decoding."""
+        others = [
+            flow for lane in self._lanes.values() for flow in lane.flows if flow.depth and flow is not candidate.flow
+        ]
+        return _shared_seconds([self._work_before(candidate, others, device) for device in devices])
+
+    def _work_before(
+        self, candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]
+    ) -> float:
+        own = work = self._work(candidate.flow, candidate.ahead, device) + candidate.decode_seconds / self._decoders
+        for other in others:
+            if device.name in other.lane.tables:
+                work += self._work_before_of(other, candidate, own, device)
+        return work
+
+    def _work_before_of(
+        self, other: Flow[Payload], candidate: Candidate[Payload], own_work: float, device: Device[Payload]
+    ) -> float:
+        """Returns the seconds of another flow's work that run before the candidate.
+
+        That is at least the flow's fair share, and at most that share plus `FAIRNESS_SECONDS`.
+        """
+        fair = own_work * other.weight / candidate.flow.weight
+        urgent = self._work(other, _count_more_urgent(other, candidate), device)
+        served = max(urgent, min(self._work(other, other.depth, device), fair))
+        return min(served, fair + FAIRNESS_SECONDS)
+
+    def _work(self, flow: Flow[Payload], tickets: int, device: Device[Payload]) -> float:
+        """Returns the seconds that a flow's first `tickets` take; decoded tickets are assumed to come first."""
+        seconds = tickets * flow.lane.tables[device.name].image_seconds
+        decoded = len(flow.decoded.entries)
+        if tickets <= decoded or flow.depth == decoded:
+            return seconds
+        return seconds + flow.decode_seconds / self._decoders * (tickets - decoded) / (flow.depth - decoded)
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:
@@ -83,12 +136,9 @@ def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: f
     return lane.tables[device.name].longest(min(size, lane.limits.max_batch_size), concurrent, now)
 
 
-def _shared_seconds(devices: Sequence[Device[Payload]], works: Sequence[float]) -> float:
+def _shared_seconds(works: Sequence[float]) -> float:
     """Returns the seconds that devices need for work they share, given the seconds that each would need alone."""
-    rate = 0.0
-    for device, work in zip(devices, works, strict=True):
-        rate += max(device.service_rate.speed, _MIN_SPEED) / max(work, _MIN_WORK_SECONDS)
-    return 1.0 / rate
+    return 1.0 / sum([1.0 / max(work, _MIN_WORK_SECONDS) for work in works])
 
 
 def _seconds_until_free(device: Device[Payload], now: float) -> float:
@@ -96,27 +146,6 @@ def _seconds_until_free(device: Device[Payload], now: float) -> float:
     if len(device.running) < device.workers:
         return 0.0
     return max(min([batch.taken_at + batch.expected_seconds for batch in device.running]) - now, 0.0)
-
-
-def _work_before(candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]) -> float:
-    own = work = _work(candidate.flow, candidate.ahead, device) + candidate.decode_seconds
-    for other in others:
-        if device.name in other.lane.tables:
-            work += _work_before_of(other, candidate, own, device)
-    return work
-
-
-def _work_before_of(
-    other: Flow[Payload], candidate: Candidate[Payload], own_work: float, device: Device[Payload]
-) -> float:
-    """Returns the seconds of another flow's work that run before the candidate.
-
-    That is at least the flow's fair share, and at most that share plus `FAIRNESS_SECONDS`.
-    """
-    fair = own_work * other.weight / candidate.flow.weight
-    urgent = _work(other, _count_more_urgent(other, candidate), device)
-    served = max(urgent, min(_work(other, other.depth, device), fair))
-    return min(served, fair + FAIRNESS_SECONDS)
 
 
 def _count_more_urgent(other: Flow[Payload], candidate: Candidate[Payload]) -> int:
@@ -127,9 +156,3 @@ def _count_more_urgent(other: Flow[Payload], candidate: Candidate[Payload]) -> i
 
 def _count_ahead(flow: Flow[Payload], due: float) -> int:
     return flow.undecoded.count_before(due) + flow.decoding.count_before(due) + flow.decoded.count_before(due)
-
-
-def _work(flow: Flow[Payload], tickets: int, device: Device[Payload]) -> float:
-    """Returns the seconds that a flow's first `tickets` take; decoded tickets are assumed to come first."""
-    undecoded = max(tickets - len(flow.decoded.entries), 0)
-    return tickets * flow.lane.tables[device.name].image_seconds + undecoded * flow.lane.decode_seconds

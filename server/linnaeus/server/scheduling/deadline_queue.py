@@ -14,12 +14,14 @@ class DeadlineQueue(Generic[Payload]):
     Attributes:
         entries: (due, order, ticket), sorted. Callers that only count use it directly, which saves a call. The order is
             unique, so tickets themselves are never compared.
+        decode_seconds: processor seconds that decoding all of them is expected to take.
     """
 
-    __slots__ = ("entries",)
+    __slots__ = ("decode_seconds", "entries")
 
     def __init__(self) -> None:
         self.entries: list[tuple[float, int, Ticket[Payload]]] = []
+        self.decode_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -35,10 +37,12 @@ class DeadlineQueue(Generic[Payload]):
     def add(self, ticket: Ticket[Payload]) -> None:
         """Inserts a ticket."""
         insort(self.entries, (ticket.due, ticket.order, ticket))
+        self.decode_seconds += ticket.decode_seconds
 
     def remove(self, ticket: Ticket[Payload]) -> None:
         """Removes a ticket, which must be in the queue."""
         del self.entries[bisect_left(self.entries, (ticket.due, ticket.order))]
+        self.decode_seconds = self.decode_seconds - ticket.decode_seconds if self.entries else 0.0
 
     def count_before(self, due: float) -> int:
         """Returns the number of tickets that precede a candidate with this due time."""

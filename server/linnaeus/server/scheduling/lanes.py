@@ -12,13 +12,8 @@ from typing import Generic
 from linnaeus.server.scheduling.batch_latency import LatencyTable
 from linnaeus.server.scheduling.deadline_queue import DeadlineQueue
 from linnaeus.server.scheduling.prediction_margin import PredictionMargin
-from linnaeus.server.scheduling.service_rate import ServiceRate
-from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
 from linnaeus.server.scheduling.tickets import Batch, Payload, Priority, Ticket
-
-_TIMEOUT_MEMORY_SECONDS = 10.0
-_TIGHTEST_TIMEOUT_QUANTILE = 0.05
-_DECODE_STEP = 0.1
+from linnaeus.server.scheduling.timeout_rates import TimeoutRates
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +22,7 @@ class LaneLimits:
 
     Attributes:
         max_batch_size: maximum number of images in a batch.
-        max_queue_size: maximum number of tickets of one priority and those above it that no device has taken yet.
+        max_queue_size: maximum number of tickets that no device has taken yet.
         max_queue_delay_seconds: how long a batch that is not full waits for more images, counted from the arrival of
             its first image. With 0, the default, a free device never waits. A larger value trades latency at low load
             for fuller batches; more than the duration of one batch is never useful. The delay never makes a ticket miss
@@ -53,14 +48,14 @@ class Device(Generic[Payload]):
         name: the operator's name for it.
         workers: maximum number of batches that run at once.
         running: the batches that are running.
-        service_rate: how fast the device drains its backlog.
+        timeouts: how much time the recent requests for it gave, if it could ever meet that.
     """
 
     def __init__(self, name: str, workers: int) -> None:
         self.name = name
         self.workers = workers
         self.running: list[Batch[Payload]] = []
-        self.service_rate = ServiceRate()
+        self.timeouts = TimeoutRates()
 
     def runs(self, lane: "Lane[Payload]") -> int:
         """Returns how many batches of the lane are running."""
@@ -78,6 +73,7 @@ class Flow(Generic[Payload]):
         held: tickets that are held back, by their order.
         undecoded, decoding, decoded: tickets that wait for a decoder, are being decoded, or wait for a device.
         depth: tickets that no device has taken; kept as a counter, because every request reads it several times.
+        callers: the same by caller.
         running: tickets on a device.
         used: device seconds it has used, divided by its weight.
         margin: the errors of its recent predictions.
@@ -91,6 +87,7 @@ class Flow(Generic[Payload]):
     decoded: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
     decoding: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
     depth: int = 0
+    callers: dict[str, int] = field(default_factory=dict)
     running: int = 0
     used: float = 0.0
     margin: PredictionMargin = field(default_factory=PredictionMargin)
@@ -99,6 +96,23 @@ class Flow(Generic[Payload]):
     def is_active(self) -> bool:
         """Whether any of its tickets waits or runs."""
         return bool(self.running or self.depth)
+
+    @property
+    def decode_seconds(self) -> float:
+        """Processor seconds that decoding its undecoded tickets is expected to take."""
+        return self.undecoded.decode_seconds + self.decoding.decode_seconds
+
+    def enter(self, ticket: Ticket[Payload]) -> None:
+        """Counts a ticket that now waits."""
+        self.depth += 1
+        self.callers[ticket.caller] = self.callers.get(ticket.caller, 0) + 1
+
+    def leave(self, ticket: Ticket[Payload]) -> None:
+        """Counts a ticket that no longer waits: a device has taken it, or it has ended."""
+        self.depth -= 1
+        self.callers[ticket.caller] -= 1
+        if not self.callers[ticket.caller]:
+            del self.callers[ticket.caller]
 
 
 class Lane(Generic[Payload]):
@@ -109,7 +123,7 @@ class Lane(Generic[Payload]):
         limits: the lane's limits.
         tables: batch latencies, by the names of the devices that may run the lane.
         flows: one per priority, indexed by it.
-        decode_seconds: recent average seconds to decode one ticket, divided by the number of decoders.
+        probed_at: when it last admitted a probe.
         closing: whether it admits no more tickets and is removed once it is empty.
     """
 
@@ -120,9 +134,7 @@ class Lane(Generic[Payload]):
         self.tables = dict(tables)
         weights = zip(Priority, limits.priority_weights, strict=True)
         self.flows = [Flow[Payload](self, priority, limits.weight * weight) for priority, weight in weights]
-        self.decode_seconds = 0.0
-        self._decode_seconds_per_byte = 0.0
-        self._timeouts = SlidingQuantile(_TIMEOUT_MEMORY_SECONDS, min_count=0)
+        self.probed_at = -inf
 
     @property
     def depth(self) -> int:
@@ -146,44 +158,14 @@ class Lane(Generic[Payload]):
         """Whether any of its tickets waits or runs."""
         return any(flow.is_active for flow in self.flows)
 
-    def depth_at_or_above(self, priority: Priority) -> int:
-        """Returns the number of tickets of this priority or a higher one that no device has taken."""
-        return sum([flow.depth for flow in self.flows[: priority + 1]])
-
     def heads(self) -> Iterator[Ticket[Payload]]:
         """Yields the most urgent decoded ticket of each flow."""
         return (flow.decoded.head for flow in self.flows if flow.decoded.entries)
 
-    def record_timeout(self, seconds: float, now: float) -> None:
-        """Records the time that a request had until its deadline, if an otherwise empty lane could meet it."""
-        self._timeouts.add(seconds, now)
-
-    def tightest_timeout(self, now: float) -> float:
-        """Returns the 5th percentile of the recent timeouts; infinite if there were none.
-
-        A percentile instead of the minimum: one call that lost its time on the way to the server would otherwise keep
-        all batches small.
-        """
-        if self._timeouts.age(now) > _TIMEOUT_MEMORY_SECONDS:
-            return inf
-        return self._timeouts.quantile(_TIGHTEST_TIMEOUT_QUANTILE)
-
     def learn_from(self, other: "Lane[Payload]") -> None:
-        """Takes over the measurements of another lane of the same model: decoding, and batch latencies of equal sizes.
+        """Takes over the batch latencies of another lane of the same model where their sizes are equal.
 
         The latency tables are shared from then on, so batches of both lanes update them.
         """
-        self.decode_seconds = other.decode_seconds
-        self._decode_seconds_per_byte = other._decode_seconds_per_byte
         fitting = {name: table for name, table in other.tables.items() if name in self.tables}
         self.tables |= {name: table for name, table in fitting.items() if table.sizes == self.tables[name].sizes}
-
-    def expected_decode_seconds(self, size: int) -> float:
-        """Returns the expected seconds to decode `size` bytes, divided by the number of decoders."""
-        return size * self._decode_seconds_per_byte
-
-    def record_decoding(self, size: int, seconds: float) -> None:
-        """Records that decoding `size` bytes took `seconds`, divided by the number of decoders."""
-        step = _DECODE_STEP if self.decode_seconds else 1.0
-        self.decode_seconds += step * (seconds - self.decode_seconds)
-        self._decode_seconds_per_byte += step * (seconds / max(size, 1) - self._decode_seconds_per_byte)

@@ -6,29 +6,37 @@
 2.  *Batch contents.* A batch takes the flow's tickets by deadline, then the lane's other tickets by priority and
     deadline, as long as the latency table predicts that the earliest deadline among them holds. A ticket that would be
     late even in a batch of one is dropped instead of run.
-3.  *Batch size limit.* No batch takes longer than half of the tightest recent timeout of any lane on the device,
-    because a request that arrives just after a batch has started waits for its end.
+3.  *Batch size limit.* A request that arrives just after a batch has started waits for its end, so a batch should take
+    at most half of the time that a request gives. It is made shorter for requests that give less only if there are more
+    of them a second than images that the device would do less, and never so that it does less than half.
 4.  *Start time.* A batch starts at once, with two exceptions. While a batch of the lane runs on the device, another one
     starts only when it is full: otherwise the workers would split the arriving tickets into small batches. And the
     operator may configure a delay. Both end at the last moment at which the earliest deadline still holds.
 
-Decoders use the same order. They decode little more than the devices are about to take, so a ticket that is cancelled
-or expires early costs no decoding.
+Decoders use the same order, and decoding counts as use, too. They decode little more than the devices are about to
+take, so a ticket that is cancelled or expires early costs no decoding. As long as images come that are quickly decoded,
+one of several decoders is kept for them, so that no sender of huge ones can occupy all.
 """
 
-from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Generic
+from typing import Generic, NamedTuple
 
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
 from linnaeus.server.scheduling.tickets import Payload, Ticket
 
 # How far a flow may exceed its fair share, in device seconds, before less urgent flows precede it.
 FAIRNESS_SECONDS = 0.1
-# The longest batch, as a share of the tightest recent timeout.
+# The longest batch, as a share of a request's time.
 _MAX_SHARE_OF_TIMEOUT = 0.5
+# A few requests have lost their time on the way; so small a share of all makes no batch smaller.
+_SPARED_SHARE = 0.05
+# How much of a device's throughput may be lost to shorter batches.
+_MAX_LOSS = 0.5
+# An image that takes a decoder longer than this is not quickly decoded.
+LONG_DECODE_SECONDS = 0.05
 # How many full batches are decoded ahead for each device. One is too few: the next worker would wait for decoders.
 _DECODED_AHEAD_BATCHES = 1.5
 
@@ -57,8 +65,9 @@ class Policy(Generic[Payload]):
         due = [
             lane for lane in self._lanes_with_work(device) if self.seconds_until_due(lane, device, now, draining) <= 0
         ]
-        flow = _most_urgent((flow for lane in due for flow in lane.flows if flow.decoded), _decoded_head)
-        return None if flow is None else self._fill_batch(flow, device, now)
+        heads = [_Head(flow, flow.decoded.head) for lane in due for flow in lane.flows if flow.decoded.entries]
+        first = _most_urgent(heads)
+        return None if first is None else self._fill_batch(first.flow, device, now)
 
     def wait_seconds(self, device: Device[Payload], now: float) -> float | None:
         """Returns the seconds until a batch is due; None if none is due until the state changes."""
@@ -74,10 +83,10 @@ class Policy(Generic[Payload]):
             return inf
         if all(_should_wait_for_faster_device(head, lane, device, now) for head in lane.heads()):
             return inf
-        if draining or lane.closing or waiting >= self.largest_batch(lane, device, now):
-            return 0.0
         delay, waits_for_more = lane.limits.max_queue_delay_seconds, device.runs(lane)
-        if not delay and not waits_for_more:
+        if draining or lane.closing or not (delay or waits_for_more):
+            return 0.0
+        if waiting >= self.largest_batch(lane, device, now):
             return 0.0
         longest = lane.tables[device.name].longest(waiting, len(device.running), now)
         deadlines = [head.deadline for head in lane.heads() if head.deadline is not None]
@@ -86,25 +95,44 @@ class Policy(Generic[Payload]):
 
     def largest_batch(self, lane: Lane[Payload], device: Device[Payload], now: float) -> int:
         """Returns the maximum batch size of the lane under the limit on batch duration; at least 1."""
-        max_size = lane.limits.max_batch_size
-        tightest = min(each.tightest_timeout(now) for each in self._lanes.values() if device.name in each.tables)
-        if tightest == inf:
+        max_size, rates = lane.limits.max_batch_size, device.timeouts.up_to_timeout(now)
+        if max_size == 1 or not rates:
             return max_size
         table, concurrent = lane.tables[device.name], len(device.running)
-        allowed, sizes = tightest * _MAX_SHARE_OF_TIMEOUT, range(1, max_size + 1)
-        return max(bisect_right(sizes, allowed, key=lambda size: table.longest(size, concurrent, now)), 1)
+        most_images = max_size / table.expected(max_size, 0, now)
 
-    def next_undecoded(self, devices: Mapping[str, Device[Payload]]) -> Flow[Payload] | None:
-        """Returns the flow whose first ticket should be decoded next; None if enough is decoded ahead."""
+        def is_too_long(size: int) -> bool:
+            lost_images = most_images - size / table.expected(size, 0, now)
+            if lost_images > _MAX_LOSS * most_images:
+                return False
+            tightest = _tightest_timeout(rates, lost_images)
+            return table.longest(size, concurrent, now) > _MAX_SHARE_OF_TIMEOUT * tightest
+
+        return max(bisect_left(range(1, max_size + 1), True, key=is_too_long), 1)
+
+    def next_undecoded(self, devices: Mapping[str, Device[Payload]], may_be_long: bool) -> Ticket[Payload] | None:
+        """Returns the ticket that should be decoded next; None if enough is decoded ahead.
+
+        Args:
+            devices: the devices that are there.
+            may_be_long: whether it may take a decoder longer than `LONG_DECODE_SECONDS`.
+        """
         lanes = [lane for lane in self._lanes.values() if _needs_decoding(lane, devices)]
-        return _most_urgent((flow for lane in lanes for flow in lane.flows if flow.undecoded), _undecoded_head)
+        heads = [
+            _Head(flow, ticket)
+            for lane in lanes
+            for flow in lane.flows
+            if (ticket := _first_to_decode(flow, may_be_long)) is not None
+        ]
+        first = _most_urgent(heads)
+        return None if first is None else first.ticket
 
     def _lanes_with_work(self, device: Device[Payload]) -> list[Lane[Payload]]:
         return [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded_count]
 
     def _fill_batch(self, flow: Flow[Payload], device: Device[Payload], now: float) -> BatchPlan[Payload]:
         table, concurrent = flow.lane.tables[device.name], len(device.running)
-        max_size = self.largest_batch(flow.lane, device, now)
+        max_size = self.largest_batch(flow.lane, device, now) if flow.lane.decoded_count > 1 else 1
         earliest_end = now + table.expected(1, concurrent, now)
         plan: BatchPlan[Payload] = BatchPlan(flow, [], [])
         earliest_deadline = inf
@@ -112,7 +140,7 @@ class Policy(Generic[Payload]):
             deadline = inf if ticket.deadline is None else ticket.deadline
             if _should_wait_for_faster_device(ticket, flow.lane, device, now):
                 continue
-            if deadline < earliest_end or deadline <= now:
+            if deadline <= now or (deadline < earliest_end and not ticket.is_probe):
                 plan.late.append(ticket)
                 continue
             size = len(plan.tickets) + 1
@@ -123,28 +151,36 @@ class Policy(Generic[Payload]):
         return plan
 
 
-def _most_urgent(
-    flows: Iterable[Flow[Payload]], head: Callable[[Flow[Payload]], Ticket[Payload]]
-) -> Flow[Payload] | None:
-    """Returns the flow to serve first: within its fair share, then highest priority, then earliest due head."""
-    candidates = list(flows)
-    if len(candidates) < 2:
-        return candidates[0] if candidates else None
-    least = min(flow.used for flow in candidates)
+class _Head(NamedTuple, Generic[Payload]):
+    """The ticket of a flow that is to go first."""
 
-    def urgency(flow: Flow[Payload]) -> tuple[bool, int, float, int]:
-        is_ahead = (flow.used - least) * flow.weight > FAIRNESS_SECONDS
-        return is_ahead, flow.priority, head(flow).due, head(flow).order
-
-    return min(candidates, key=urgency)
+    flow: Flow[Payload]
+    ticket: Ticket[Payload]
 
 
-def _decoded_head(flow: Flow[Payload]) -> Ticket[Payload]:
-    return flow.decoded.head
+def _most_urgent(heads: Sequence[_Head[Payload]]) -> _Head[Payload] | None:
+    """Returns the head to serve first: within its flow's fair share, then highest priority, then earliest due."""
+    if len(heads) < 2:
+        return heads[0] if heads else None
+    least = min([flow.used for flow, _ in heads])
+
+    def urgency(head: _Head[Payload]) -> tuple[bool, int, float, int]:
+        is_ahead = (head.flow.used - least) * head.flow.weight > FAIRNESS_SECONDS
+        return is_ahead, head.flow.priority, head.ticket.due, head.ticket.order
+
+    return min(heads, key=urgency)
 
 
-def _undecoded_head(flow: Flow[Payload]) -> Ticket[Payload]:
-    return flow.undecoded.head
+def _first_to_decode(flow: Flow[Payload], may_be_long: bool) -> Ticket[Payload] | None:
+    if may_be_long or not flow.undecoded.entries:
+        return flow.undecoded.head if flow.undecoded.entries else None
+    return next((ticket for ticket in flow.undecoded if ticket.decode_seconds <= LONG_DECODE_SECONDS), None)
+
+
+def _tightest_timeout(rates: Sequence[tuple[float, float]], lost_images: float) -> float:
+    """Returns the shortest timeout for which `lost_images` a second may be given up; infinite if there is none."""
+    spared = max(lost_images, _SPARED_SHARE * rates[-1][1])
+    return next((timeout for timeout, rate in rates if rate > spared), inf)
 
 
 def _tickets_in_order(first: Flow[Payload]) -> Iterator[Ticket[Payload]]:

@@ -4,11 +4,15 @@ from math import frexp
 
 from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
 
-_RECENT_SECONDS = 2.0
+_RECENT_SECONDS = 1.0
 _QUANTILE = 0.95
 # Bounds of the timeout classes, as powers of two of a second.
 _SHORTEST = -10
 _LONGEST = 10
+# Errors that end within this time may have one cause: a long batch, a pause of the machine. Together they raise the
+# margin by at most this share of the timeout.
+_EVENT_SECONDS = 0.02
+_MAX_STEP = 0.1
 
 
 class PredictionMargin:
@@ -26,7 +30,7 @@ class PredictionMargin:
     """
 
     def __init__(self) -> None:
-        self._errors: dict[int | None, SlidingQuantile] = {}
+        self._errors: dict[int, _Errors] = {}
 
     def observe(self, error_seconds: float, timeout_seconds: float | None, now: float) -> None:
         """Records the error of a ticket that has ended, or that cannot end earlier.
@@ -36,21 +40,44 @@ class PredictionMargin:
             timeout_seconds: time until its deadline at admission; None for no deadline.
             now: time of the clock, in seconds.
         """
-        self._window(timeout_seconds).add(error_seconds, now)
+        self._class_of(timeout_seconds).add(error_seconds, now)
 
     def margin_seconds(self, timeout_seconds: float | None, now: float) -> float:
         """Returns the seconds to add to an estimate so that 95 % hold; negative if estimates are too pessimistic."""
-        window = self._window(timeout_seconds)
-        return window.quantile(_QUANTILE) if window.age(now) <= _RECENT_SECONDS else 0.0
+        return self._class_of(timeout_seconds).quantile(_QUANTILE, now)
 
     def worst(self, now: float) -> tuple[float, float]:
         """Returns the median error and the margin, each from the timeout class where it is furthest from 0."""
-        windows = [window for window in self._errors.values() if window.age(now) <= _RECENT_SECONDS]
-        median = max((window.quantile(0.5) for window in windows), key=abs, default=0.0)
-        return median, max((window.quantile(_QUANTILE) for window in windows), key=abs, default=0.0)
+        medians = [errors.quantile(0.5, now) for errors in self._errors.values()]
+        margins = [errors.quantile(_QUANTILE, now) for errors in self._errors.values()]
+        return max(medians, key=abs, default=0.0), max(margins, key=abs, default=0.0)
 
-    def _window(self, timeout_seconds: float | None) -> SlidingQuantile:
-        magnitude = None if timeout_seconds is None else min(max(frexp(timeout_seconds)[1], _SHORTEST), _LONGEST)
+    def _class_of(self, timeout_seconds: float | None) -> "_Errors":
+        magnitude = _LONGEST if timeout_seconds is None else min(max(frexp(timeout_seconds)[1], _SHORTEST), _LONGEST)
         if magnitude not in self._errors:
-            self._errors[magnitude] = SlidingQuantile(_RECENT_SECONDS, min_count=0)
+            self._errors[magnitude] = _Errors(_MAX_STEP * 2.0**magnitude)
         return self._errors[magnitude]
+
+
+class _Errors:
+    """The errors of the last second, in seconds.
+
+    Args:
+        max_step: how far above the present margin an error is taken for what it is, in seconds.
+    """
+
+    def __init__(self, max_step: float) -> None:
+        self._recent = SlidingQuantile(_RECENT_SECONDS, min_count=0)
+        self._max_step = max_step
+        self._bound = 0.0
+        self._event_ends_at = 0.0
+
+    def add(self, error: float, now: float) -> None:
+        if now >= self._event_ends_at:
+            self._bound = max(self.quantile(_QUANTILE, now), 0.0) + self._max_step
+            self._event_ends_at = now + _EVENT_SECONDS
+        self._recent.add(min(error, self._bound), now)
+
+    def quantile(self, share: float, now: float) -> float:
+        """Returns the error that this share of the recent ones does not exceed; 0 if there was none."""
+        return self._recent.quantile(share) if self._recent.age(now) <= _RECENT_SECONDS else 0.0

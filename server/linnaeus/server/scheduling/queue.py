@@ -19,6 +19,7 @@ from typing import Generic
 
 from linnaeus.server.scheduling.admission import Arrival
 from linnaeus.server.scheduling.batch_latency import LatencyTable
+from linnaeus.server.scheduling.decode_costs import UNKNOWN_WORK, DecodeWork
 from linnaeus.server.scheduling.lanes import Lane, LaneLimits
 from linnaeus.server.scheduling.queue_state import QueueState
 from linnaeus.server.scheduling.running_batches import RunningBatches
@@ -64,11 +65,18 @@ class BatchQueue(Generic[Payload]):
     Args:
         clock: monotonic time, in seconds.
         decoders: number of threads that call `next_to_decode`.
+        on_displaced: receives a ticket that had to leave a full lane, on the thread that called `admit`, without the
+            lock.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, decoders: int = 1) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        decoders: int = 1,
+        on_displaced: Callable[[Ticket[Payload]], None] = lambda ticket: None,
+    ) -> None:
         self._clock = clock
-        self._decoders = decoders
+        self._on_displaced = on_displaced
         self._state: QueueState[Payload] = QueueState(decoders)
         self._batches: RunningBatches[Payload] = RunningBatches(self._state)
         self._lock = threading.Lock()
@@ -139,9 +147,8 @@ class BatchQueue(Generic[Payload]):
         payload: Payload,
         deadline: float | None = None,
         priority: Priority = Priority.NORMAL,
-        size: int = 0,
+        work: DecodeWork | None = UNKNOWN_WORK,
         caller: str = "",
-        is_decoded: bool = False,
     ) -> Ticket[Payload]:
         """Admits a request before any work is done for it; the caller then calls `notify`.
 
@@ -150,16 +157,15 @@ class BatchQueue(Generic[Payload]):
             payload: what decoders and devices need.
             deadline: time of the clock after which the answer is useless; None for no deadline.
             priority: the priority class.
-            size: encoded size of the image, in bytes.
-            caller: identity of the caller, empty if unknown; callers that usually cancel are held back on a busy
-                device.
-            is_decoded: whether the payload needs no decoder.
+            work: what the image's header says of the work of decoding it; None if the payload needs no decoder.
+            caller: identity of the caller, empty if unknown; callers share a full queue, and those that usually cancel
+                are held back on a busy device.
 
         Raises:
             QueueClosed: if the queue is closed.
             LaneClosed: if the lane is closed or does not exist.
             NoDevice: if all devices of the lane have been removed.
-            QueueFull: if the lane is full.
+            QueueFull: if the lane is full, and no ticket in it may be displaced.
             TooLate: if the deadline has passed, or is before the expected answer.
         """
         with self._lock:
@@ -168,8 +174,11 @@ class BatchQueue(Generic[Payload]):
                 raise QueueClosed
             if opened is None or opened.closing:
                 raise LaneClosed
-            arrival = Arrival(payload, deadline, priority, size, caller, is_decoded)
-            return self._state.admit(arrival, opened, self._clock())
+            arrival = Arrival(payload, deadline, priority, work, caller)
+            ticket, displaced = self._state.admit(arrival, opened, self._clock())
+        if displaced is not None:
+            self._on_displaced(displaced)
+        return ticket
 
     def notify(self) -> bool:
         """Wakes decoders and workers for the tickets that were admitted; one call covers any number of tickets.
@@ -182,10 +191,15 @@ class BatchQueue(Generic[Payload]):
             self._worker_wakeup.wake()
             return self._decoder_wakeup.wake(may_defer=True)
 
-    def next_to_decode(self) -> DecodeTurn[Payload] | None:
-        """Blocks until there is something to decode, and returns it; None if the queue is closed and all is decoded."""
+    def next_to_decode(self, finished: DecodeTurn[Payload] | None = None) -> DecodeTurn[Payload] | None:
+        """Blocks until there is something to decode, and returns it; None if the queue is closed and all is decoded.
+
+        Args:
+            finished: the calling decoder's previous turn.
+        """
         with self._lock:
             self._decoder_wakeup.end_turn()
+            self._end_turn(finished)
             while (turn := self._next_to_decode()) is None:
                 if self._closed and self._state.has_nothing_to_decode:
                     self._decoder_wakeup.wake_all()  # the other decoders must return, too
@@ -195,9 +209,10 @@ class BatchQueue(Generic[Payload]):
             self._decoder_wakeup.wake()
             return turn
 
-    def next_to_decode_nowait(self) -> DecodeTurn[Payload] | None:
+    def next_to_decode_nowait(self, finished: DecodeTurn[Payload] | None = None) -> DecodeTurn[Payload] | None:
         """Returns what `next_to_decode` would return without blocking, or None."""
         with self._lock:
+            self._end_turn(finished)
             return self._next_to_decode()
 
     def put(self, decoded: Mapping[Ticket[Payload], float]) -> list[Ticket[Payload]]:
@@ -214,7 +229,7 @@ class BatchQueue(Generic[Payload]):
             stranded = [ticket for ticket in decoded if self._state.is_stranded(ticket)]
             devices: set[str] = set()
             for ticket, seconds in decoded.items():
-                if ticket not in stranded and self._state.put(ticket, seconds / self._decoders, now):
+                if ticket not in stranded and self._state.put(ticket, seconds, now):
                     devices.update(self._state.lanes[ticket.lane].tables)
             self._worker_wakeup.wake(devices)
             return stranded
@@ -315,6 +330,10 @@ class BatchQueue(Generic[Payload]):
             self._worker_wakeup.wake()  # a ticket that is no longer held may need no decoder
         self._state.remove_drained_lanes()
         return turn
+
+    def _end_turn(self, turn: DecodeTurn[Payload] | None) -> None:
+        if turn is not None:
+            self._state.end_turn(turn)
 
     def _finish_batch(self, batch: Batch[Payload] | None, learn: bool) -> None:
         if batch is not None:

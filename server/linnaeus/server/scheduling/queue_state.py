@@ -8,10 +8,11 @@ from collections.abc import Callable, Hashable
 from math import inf
 from typing import Generic
 
-from linnaeus.server.scheduling.admission import Admission, Arrival
+from linnaeus.server.scheduling.admission import Admission, Admitted, Arrival
+from linnaeus.server.scheduling.decode_costs import DecodeWork
 from linnaeus.server.scheduling.fair_time import FairTime
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
-from linnaeus.server.scheduling.policy import Policy
+from linnaeus.server.scheduling.policy import LONG_DECODE_SECONDS, Policy
 from linnaeus.server.scheduling.ticket_transitions import enqueue, remove_waiting, start
 from linnaeus.server.scheduling.tickets import (
     DecodeTurn,
@@ -23,6 +24,8 @@ from linnaeus.server.scheduling.tickets import (
 # Small images are handed to a decoder together, up to this much work: handing them over one by one would cost more than
 # decoding them.
 DECODE_TURN_SECONDS = 0.0005
+# One decoder is kept for images that are quickly decoded for so long after such an image has come.
+_QUICK_SECONDS = 2.0
 
 
 class QueueState(Generic[Payload]):
@@ -42,8 +45,10 @@ class QueueState(Generic[Payload]):
         self.devices: dict[str, Device[Payload]] = {}
         self.policy: Policy[Payload] = Policy(self.lanes)
         self._decoders = decoders
+        self._long_turns = 0
+        self._quick_at = -inf
         self.fair_time: FairTime[Payload] = FairTime()
-        self._admission: Admission[Payload] = Admission(self.lanes)
+        self._admission: Admission[Payload] = Admission(self.lanes, decoders)
         self._closing: dict[Hashable, Callable[[], None]] = {}
 
     @property
@@ -84,54 +89,82 @@ class QueueState(Generic[Payload]):
         """Returns the lane's devices that have not been removed."""
         return [self.devices[name] for name in lane.tables if name in self.devices]
 
-    def admit(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> Ticket[Payload]:
-        """Admits a request; see `BatchQueue.admit`."""
-        ticket = self._admission.admit(arrival, lane, self.devices_of(lane), now)
+    def admit(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> Admitted[Payload]:
+        """Admits a request, and removes the ticket that it displaces; see `BatchQueue.admit`."""
+        admitted = self._admission.admit(arrival, lane, self.devices_of(lane), now)
+        if admitted.displaced is not None:
+            self.remove(admitted.displaced)
+        ticket = admitted.ticket
+        if ticket.work is not None and ticket.decode_seconds <= LONG_DECODE_SECONDS:
+            self._quick_at = now
         flow = self.flow(ticket)
         self.fair_time.catch_up(flow)
-        flow.depth += 1
+        flow.enter(ticket)
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
             start(flow, ticket, now)
-        return ticket
+        return admitted
 
     def next_to_decode(self, now: float, draining: bool) -> DecodeTurn[Payload] | None:
         """Returns what one decoder should decode now: one ticket, or several small ones; None for nothing."""
         self._release_held(now, draining)
         turn: DecodeTurn[Payload] = DecodeTurn([], [])
         seconds = 0.0
-        while (flow := self.policy.next_undecoded(self.devices)) is not None:
-            ticket = flow.undecoded.head
+        while (ticket := self._next_undecoded(now)) is not None:
+            flow = self.flow(ticket)
             if self._drop_if_late(ticket, flow.lane, now):
                 turn.late.append(ticket)
                 continue
-            seconds += self._decoder_seconds(ticket)
+            seconds += ticket.decode_seconds
             if turn.tickets and seconds > DECODE_TURN_SECONDS:
                 break
+            turn.is_long = seconds > LONG_DECODE_SECONDS
             flow.undecoded.remove(ticket)
             ticket.stage = Stage.DECODING
             flow.decoding.add(ticket)
             turn.tickets.append(ticket)
+        self._long_turns += turn.is_long
         return turn if turn.tickets or turn.late else None
 
-    def next_decode_fits(self, seconds: float) -> bool | None:
+    def end_turn(self, turn: DecodeTurn[Payload]) -> None:
+        """Records that a decoder has come back from a turn, even if its tickets were cancelled meanwhile."""
+        self._long_turns -= turn.is_long
+
+    def _next_undecoded(self, now: float) -> Ticket[Payload] | None:
+        is_one_kept = now < self._quick_at + _QUICK_SECONDS
+        may_be_long = not is_one_kept or self._long_turns < max(self._decoders - 1, 1)
+        return self.policy.next_undecoded(self.devices, may_be_long)
+
+    def next_decode_fits(self, seconds: float, now: float) -> bool | None:
         """Returns whether decoding the next ticket takes at most `seconds`; None if nothing is to be decoded."""
-        flow = self.policy.next_undecoded(self.devices)
-        return None if flow is None else self._decoder_seconds(flow.undecoded.head) <= seconds
+        ticket = self._next_undecoded(now)
+        return None if ticket is None else ticket.decode_seconds <= seconds
 
     def put(self, ticket: Ticket[Payload], decode_seconds: float, now: float) -> bool:
         """Records that a ticket was decoded; returns whether it now waits for a device."""
-        lane = self.lanes.get(ticket.lane)
-        if lane is not None and decode_seconds:
-            lane.record_decoding(ticket.size, decode_seconds)
-            ticket.decode_seconds = decode_seconds
+        if ticket.work is not None and decode_seconds:
+            self._record_decoding(ticket, ticket.work, decode_seconds, now)
         if ticket.stage is not Stage.DECODING:
             return False
         flow = self.flow(ticket)
         flow.decoding.remove(ticket)
+        ticket.decode_seconds = decode_seconds
         enqueue(flow, ticket, now)
         return True
+
+    def _record_decoding(self, ticket: Ticket[Payload], work: DecodeWork, seconds: float, now: float) -> None:
+        """Learns what such images cost, and counts it as use of the devices' time, which decoders usually share."""
+        costs = self._admission.decode_costs
+        (costs.replace if ticket.is_probe else costs.observe)(work, seconds, now)
+        if ticket.lane in self.lanes:
+            self.record_use(ticket, seconds / self._decoders, now)
+
+    def record_use(self, ticket: Ticket[Payload], seconds: float, now: float) -> None:
+        """Records that a ticket used a device, or its share of the decoders, for `seconds`."""
+        flow = self.flow(ticket)
+        flow.used += seconds / flow.weight
+        self._admission.caller_use.record(ticket.caller, seconds, now)
 
     def cancel(self, ticket: Ticket[Payload], by_caller: bool, now: float) -> Stage:
         """Cancels a ticket; returns the stage it was at. See `BatchQueue.cancel`."""
@@ -179,10 +212,6 @@ class QueueState(Generic[Payload]):
                 del flow.held[ticket.order]
                 start(flow, ticket, now)
 
-    def _decoder_seconds(self, ticket: Ticket[Payload]) -> float:
-        """Returns the seconds one decoder needs for the ticket; infinite if nothing of its lane was decoded before."""
-        return ticket.decode_seconds * self._decoders or inf
-
     def drop(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
         """Ends a ticket whose answer would come at `answer_at`, after its deadline."""
         self._record_prediction(ticket, answer_at, now)
@@ -205,7 +234,7 @@ class QueueState(Generic[Payload]):
         """Drops the ticket if it would be late even in a batch of one; returns whether it was dropped."""
         runs = (lane.tables[device.name].expected(1, 0, now) for device in self.devices_of(lane))
         answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
-        if ticket.is_before_deadline(answer_at):
+        if ticket.is_before_deadline(now if ticket.is_probe else answer_at):
             return False
         self.drop(ticket, answer_at, now)
         return True

@@ -29,8 +29,6 @@ class RunningBatches(Generic[Payload]):
         """Returns the batch that the device is to run now; None if none is due."""
         plan = self._policy.plan_batch(device, now, draining)
         if plan is None:
-            if not self._is_backlogged(device):
-                device.service_rate.backlog_ended()
             return None
         batch = self._make_batch(plan, device, now)
         for ticket in batch.late:
@@ -38,7 +36,7 @@ class RunningBatches(Generic[Payload]):
         for ticket in batch.tickets:
             flow = self._state.flow(ticket)
             flow.decoded.remove(ticket)
-            flow.depth -= 1
+            flow.leave(ticket)
             flow.running += 1
             ticket.stage, ticket.taken_at = Stage.TAKEN, now
         if batch.tickets:
@@ -51,19 +49,16 @@ class RunningBatches(Generic[Payload]):
             return
         lane, seconds = self._lanes[batch.lane], now - batch.taken_at
         for ticket in batch.tickets:
-            flow = lane.flows[ticket.priority]
-            flow.running -= 1
-            flow.used += seconds / len(batch.tickets) / flow.weight
+            lane.flows[ticket.priority].running -= 1
+            self._state.record_use(ticket, seconds / len(batch.tickets), now)
         self._advance_fair_time(batch)
         device = self._devices.get(batch.device)
         if device is None:
             return
         device.running.remove(batch)
-        table = lane.tables[device.name]
         if learn:
-            table.observe(len(batch.tickets), batch.concurrent, seconds, now)
-        work = sum(table.image_seconds + ticket.decode_seconds for ticket in batch.tickets)
-        device.service_rate.batch_finished(work, now, self._is_backlogged(device))
+            is_probe = any(ticket.is_probe for ticket in batch.tickets)
+            lane.tables[device.name].observe(len(batch.tickets), batch.concurrent, seconds, now, is_probe)
 
     def remove_device(self, name: str, unfinished: Batch[Payload] | None, now: float) -> list[Ticket[Payload]]:
         """Removes a device; returns the tickets that no other device can run, which have left the queue."""
@@ -84,7 +79,7 @@ class RunningBatches(Generic[Payload]):
             flow = self._state.flow(ticket)
             flow.running -= 1
             if ticket.stage is Stage.TAKEN:
-                flow.depth += 1
+                flow.enter(ticket)
                 enqueue(flow, ticket, now)
 
     def _make_batch(self, plan: BatchPlan[Payload], device: Device[Payload], now: float) -> Batch[Payload]:
@@ -97,9 +92,3 @@ class RunningBatches(Generic[Payload]):
         active = [flow for lane in self._lanes.values() for flow in lane.flows if flow.is_active]
         active += [self._state.flow(ticket) for ticket in batch.tickets]
         self._state.fair_time.advance(active)
-
-    def _is_backlogged(self, device: Device[Payload]) -> bool:
-        """Whether the waiting tickets would fill a batch for each free worker, if they were decoded."""
-        free = device.workers - len(device.running)
-        lanes = (lane for lane in self._lanes.values() if device.name in lane.tables)
-        return any(lane.depth >= lane.limits.max_batch_size * max(free, 1) for lane in lanes)

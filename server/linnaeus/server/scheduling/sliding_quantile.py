@@ -37,6 +37,11 @@ class SlidingQuantile:
             _, expired = self._values.popleft()
             del self._sorted[bisect_left(self._sorted, expired)]
 
+    def clear(self) -> None:
+        """Forgets every value."""
+        self._values.clear()
+        self._sorted.clear()
+
     def age(self, now: float) -> float:
         """Returns the seconds since the newest value; infinite if there is none."""
         return now - self._values[-1][0] if self._values else inf

@@ -146,7 +146,7 @@ class DecoderWakeup(Generic[Payload]):
         now = self._clock()
         seconds = self._state.next_release_seconds(now)
         is_sooner = seconds is not None and now + seconds < self._waiting.wakes_at
-        is_small = self._state.next_decode_fits(DECODE_TURN_SECONDS)
+        is_small = self._state.next_decode_fits(DECODE_TURN_SECONDS, now)
         if may_defer and is_small and not is_sooner and self._any_decoder_returns_soon(now):
             return True
         if is_sooner or is_small is not None:

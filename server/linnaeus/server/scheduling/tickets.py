@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum
 from typing import Generic, TypeVar
 
+from linnaeus.server.scheduling.decode_costs import DecodeWork
+
 Payload = TypeVar("Payload")
 
 
@@ -76,11 +78,12 @@ class Ticket(Generic[Payload]):
         deadline: when the answer becomes useless; None for never.
         priority: the priority class.
         due: the order within the class: the deadline, or an implied one if there is none.
-        decode_seconds: CPU seconds of decoding divided by the number of decoders; expected, then measured.
-        size: encoded size of the image, in bytes.
+        work: what its header says of the work of decoding it; None if it needs no decoder.
+        decode_seconds: processor seconds of decoding; expected, then measured.
         admitted_at, queued_at, taken_at: when the ticket reached that stage; 0.0 before.
         caller: identity of the caller; empty if unknown.
-        is_decoded: whether it needs no decoder.
+        is_probe: whether it was admitted to find out if an estimate that refuses is still right; it is run although
+            it is expected to be late.
         held_until: the ticket is held back until then; see `cancelling_callers`.
         predicted_at: predicted time of the answer, set at admission and when the ticket is dropped.
         order: place in the order of admission; unique.
@@ -92,13 +95,13 @@ class Ticket(Generic[Payload]):
     deadline: float | None
     priority: Priority
     due: float
+    work: DecodeWork | None
     decode_seconds: float
-    size: int
     admitted_at: float
     predicted_at: float
     order: int
     caller: str = ""
-    is_decoded: bool = False
+    is_probe: bool = False
     held_until: float = 0.0
     stage: Stage = Stage.ADMITTED
     queued_at: float = 0.0
@@ -114,15 +117,19 @@ class Ticket(Generic[Payload]):
         return self.deadline is None or now < self.deadline
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class DecodeTurn(Generic[Payload]):
     """What a decoder takes at once: tickets to decode, most urgent first, and late tickets that were dropped.
 
     At least one of the two lists is not empty.
+
+    Attributes:
+        is_long: whether it is expected to occupy the decoder for long.
     """
 
     tickets: list[Ticket[Payload]]
     late: list[Ticket[Payload]]
+    is_long: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
