@@ -13,11 +13,9 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding.byte_resize import has_kernels, resize
 from linnaeus.server.decoding.colour import convert_colour
 from linnaeus.server.decoding.exif_orientation import UPRIGHT, mirrors_x, mirrors_y, swaps_axes, turn_upright
+from linnaeus.server.decoding.jpeg_scale import OVERSAMPLING, resized_size
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-# A JPEG may be decoded at 1/2, 1/4 or 1/8 if at least this many times the needed pixels remain on each axis.
-_OVERSAMPLING = 2
 
 # An image at least twice this many times too large is first box-averaged to at least this many times the needed
 # pixels: six times faster at 12 megapixels, with a mean difference of 0.2 levels. A JPEG decoded at a fraction is
@@ -71,8 +69,7 @@ def resize_and_crop(image: Image.Image, orientation: int, spec: InputSpec) -> ND
         uint8 [H, W, C], C-contiguous and writable.
     """
     crop = (spec.height, spec.width) if swaps_axes(orientation) else (spec.width, spec.height)
-    short = min(image.size)
-    resized = [int(spec.resize * length / short) for length in image.size]
+    resized = resized_size(*image.size, spec)
     source = _draft(image, resized)
     x = _Axis(source[0], resized[0], _start(resized[0], crop[0], mirrors_x(orientation)), crop[0])
     y = _Axis(source[1], resized[1], _start(resized[1], crop[1], mirrors_y(orientation)), crop[1])
@@ -81,12 +78,12 @@ def resize_and_crop(image: Image.Image, orientation: int, spec: InputSpec) -> ND
     return _apply_orientation(resample(opaque, x, y, spec), orientation)
 
 
-def _draft(image: Image.Image, resized: list[int]) -> tuple[float, float]:
+def _draft(image: Image.Image, resized: tuple[int, int]) -> tuple[float, float]:
     """Selects decoding at a fraction of the size for a large JPEG; returns the image's extent in decoded pixels.
 
     The extent may end within the last pixel: 1001 pixels at 1/2 are 500.5 of 501 pixels.
     """
-    drafted = image.draft(None, (_OVERSAMPLING * resized[0], _OVERSAMPLING * resized[1]))
+    drafted = image.draft(None, (OVERSAMPLING * resized[0], OVERSAMPLING * resized[1]))
     return image.size if drafted is None else drafted[1][2:]
 
 
