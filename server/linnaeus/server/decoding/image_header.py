@@ -57,11 +57,13 @@ def read_header(data: bytes) -> ImageHeader | None:
         if data.startswith(b"\xff\xd8\xff"):
             return _jpeg(data)
         if data.startswith(_PNG_START) and data.startswith(b"IHDR", 12):
-            return ImageHeader("PNG", *_PNG_SIZE.unpack_from(data, 16), "interlaced" if data[28] else "plain")
+            width, height = _PNG_SIZE.unpack_from(data, 16)
+            return ImageHeader("PNG", width, height, "interlaced" if data[28] else "plain")
         if data.startswith(b"RIFF"):
             return _webp(data)
         if data.startswith(b"GIF8"):
-            return ImageHeader("GIF", *_GIF_SIZE.unpack_from(data, 6), "plain")
+            width, height = _GIF_SIZE.unpack_from(data, 6)
+            return ImageHeader("GIF", width, height, "plain")
         return _bmp(data) if data.startswith(b"BM") else None
     except (struct.error, IndexError):  # the file is cut short within its header
         return None
@@ -113,6 +115,7 @@ def _webp_coding(data: bytes) -> str:
 
 def _bmp(data: bytes) -> ImageHeader:
     if data[14] == 12:  # OS/2's header, with sides of two bytes and no compression
-        return ImageHeader("BMP", *_BMP_CORE_SIZE.unpack_from(data, 18), "plain")
+        width, height = _BMP_CORE_SIZE.unpack_from(data, 18)
+        return ImageHeader("BMP", width, height, "plain")
     width, height = _BMP_SIZE.unpack_from(data, 18)
     return ImageHeader("BMP", abs(width), abs(height), "run-length" if data[30] in (1, 2) else "plain")
