@@ -10,7 +10,7 @@ import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from tests.server.decoding.image_files import exif, noise, photograph, refusal, run, save
 
 from linnaeus.server.errors import InvalidImage
@@ -100,13 +100,52 @@ def test_a_jpeg_segment_of_invalid_length_cannot_hide_metadata_from_the_parser(o
 
 @pytest.mark.parametrize(
     "error",
-    [EOFError, IndexError, KeyError, MemoryError, OSError, OverflowError, RuntimeError, SyntaxError, TypeError]
-    + [ValueError, ZeroDivisionError, AssertionError, AttributeError, struct.error, zlib.error]
-    + [Image.DecompressionBombError, UnidentifiedImageError],
+    [EOFError, IndexError, KeyError, OSError, OverflowError, SyntaxError, TypeError, ValueError, ZeroDivisionError]
+    + [AssertionError, AttributeError, struct.error, zlib.error, Image.DecompressionBombError, UnidentifiedImageError],
 )
-def test_every_error_of_pillow_becomes_a_refusal(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", ["open", "load"])
+def test_every_error_of_pillow_about_the_data_becomes_a_refusal(
+    error: type[Exception], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error("deep inside")
 
-    monkeypatch.setattr(Image, "open", fail)
-    assert "deep inside" not in str(refusal(save(photograph(9, 9), "BMP")))
+    data = save(photograph(9, 9), "BMP")
+    monkeypatch.setattr(*((Image, "open") if step == "open" else (ImageFile.ImageFile, "load")), fail)
+    assert "deep inside" not in str(refusal(data))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(24, "Too many open files"),
+        OSError("out of memory when reading image file"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+@pytest.mark.parametrize("place", ["open", "load"])
+def test_want_of_memory_or_files_is_not_blamed_on_the_file(
+    error: Exception, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    data = save(photograph(9, 9), "BMP")
+    monkeypatch.setattr(*((Image, "open") if place == "open" else (ImageFile.ImageFile, "load")), fail)
+    with pytest.raises(type(error)) as caught:
+        run(data)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("name", ["open_container", "read_image", "select_scale", "resize_and_crop"])
+@pytest.mark.parametrize("error", [AttributeError, TypeError, ValueError, KeyError, RuntimeError, MemoryError])
+def test_a_fault_of_our_own_is_not_blamed_on_the_file(
+    name: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error("a mistake of ours")
+
+    monkeypatch.setattr(f"linnaeus.server.decoding.decode.{name}", fail)
+    with pytest.raises(error, match="a mistake of ours"):
+        run(save(photograph(9, 9), "JPEG"))
