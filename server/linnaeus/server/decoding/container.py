@@ -28,6 +28,7 @@ class Container:
         place: left and top of the frame within the canvas, whose other pixels are transparent; None if the frame
             covers the canvas.
         masked: of a BMP whose pixels are divided by masks, where they are; Pillow does not open it.
+        sent_bytes: length of the file as it was sent, for messages.
     """
 
     format: str
@@ -36,6 +37,7 @@ class Container:
     canvas: tuple[int, int] = (0, 0)
     place: tuple[int, int] | None = None
     masked: MaskedPixels | None = None
+    sent_bytes: int = 0
 
 
 def too_many(format: str, limit: int, parts: str) -> InvalidImage:

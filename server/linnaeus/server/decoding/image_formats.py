@@ -1,5 +1,7 @@
 """Recognises the format of an encoded image by its first bytes, and parses its container. Decodes no pixels."""
 
+from dataclasses import replace
+
 from linnaeus.server.decoding.bmp_container import open_bmp
 from linnaeus.server.decoding.container import ENCODED_FIELD, Container
 from linnaeus.server.decoding.gif_container import SIGNATURES, open_gif
@@ -10,13 +12,17 @@ from linnaeus.server.errors import InvalidImage
 
 
 def open_container(data: bytes) -> Container:
-    """Parses a JPEG (or MPO), PNG, GIF, WebP or BMP file.
+    """Parses a JPEG (or MPO), PNG, GIF, WebP or BMP file, recognised by its first bytes.
 
     Raises:
         InvalidImage: if the data is empty or in another format, or has more parts than its format's limit.
     """
     if not data:
         raise InvalidImage(ENCODED_FIELD, "the picture is empty (0 bytes): send a whole image file")
+    return replace(_open(data), sent_bytes=len(data))
+
+
+def _open(data: bytes) -> Container:
     if data.startswith(b"\xff\xd8\xff"):
         return open_jpeg(data)
     if data.startswith(SIGNATURE):

@@ -48,7 +48,7 @@ _early_ends = LimitedLog(logging.getLogger(__name__), logging.WARNING)
 Prepared = TypeVar("Prepared")
 
 
-class _DamagedFile(InvalidImage):
+class DamagedFile(InvalidImage):
     """Pillow cannot decode the file."""
 
 
@@ -70,13 +70,13 @@ def read_image(
     """
     try:
         return _read(container, max_pixels, prepare)
-    except _DamagedFile:
+    except DamagedFile:
         if container.format != "JPEG":
             raise
         image, prepared = _read(replace(container, data=container.data + END_OF_IMAGE), max_pixels, prepare)
         if misses_much(image, container.data):
             raise
-    _early_ends.log("decoded a JPEG of %d bytes that ends early; its last rows may be missing", len(container.data))
+    _early_ends.log("decoded a JPEG of %d bytes that ends early; its last rows may be missing", container.sent_bytes)
     return image, prepared
 
 
@@ -126,8 +126,8 @@ def _blaming_the_file(container: Container) -> Iterator[None]:
 
 
 def _damaged(container: Container) -> InvalidImage:
-    return _DamagedFile(
+    return DamagedFile(
         ENCODED_FIELD,
-        f"the {container.format} file ({len(container.data)} bytes) is damaged, cut short or of an unsupported kind: "
+        f"the {container.format} file ({container.sent_bytes} bytes) is damaged, cut short or of an unsupported kind: "
         "send the whole file, or save it anew as an ordinary JPEG or PNG",
     )
