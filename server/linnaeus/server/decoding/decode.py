@@ -13,14 +13,19 @@ from PIL import Image
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding.exif_orientation import UPRIGHT
 from linnaeus.server.decoding.image_formats import open_container
+from linnaeus.server.decoding.image_header import read_header
 from linnaeus.server.decoding.picture_size import check_size
 from linnaeus.server.decoding.pillow_reader import read_image
 from linnaeus.server.decoding.resize_crop import resize_and_crop, select_scale
 from linnaeus.server.errors import InvalidImage
+from linnaeus.server.process.freed_memory import FreedMemory
 from linnaeus.server.requests.picture import Picture, PreparedPixels, RawPixels
 
 # Prepared pixels up to this size are transposed while the batch is staged; larger ones would delay the device.
 _MAX_VIEW_BYTES = 1 << 14
+# Pixels whose memory is worth giving back: 32 MB, decoded.
+_LARGE_PIXELS = 8_000_000
+_freed_memory = FreedMemory()
 _RAW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -47,7 +52,11 @@ def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.ui
     if isinstance(image, RawPixels):
         picture = _image_from_pixels(image, max_pixels)
         return resize_and_crop(picture, select_scale(picture, spec), UPRIGHT, spec)
-    return _decode_file(image.data, spec, max_pixels)
+    try:
+        return _decode_file(image.data, spec, max_pixels)
+    finally:
+        if _is_large(image.data):
+            _freed_memory.note()
 
 
 def model_input_view(image: Picture, spec: InputSpec) -> NDArray[numpy.uint8] | None:
@@ -88,6 +97,11 @@ def _decode_file(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[numpy
     container = open_container(data)
     image, scaling = read_image(container, max_pixels, lambda image: select_scale(image, spec))
     return resize_and_crop(image, scaling, container.orientation, spec)
+
+
+def _is_large(data: bytes) -> bool:
+    header = read_header(data)
+    return header is not None and header.width * header.height > _LARGE_PIXELS
 
 
 def _image_from_pixels(pixels: RawPixels, max_pixels: int) -> Image.Image:
