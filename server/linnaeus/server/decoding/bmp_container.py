@@ -8,6 +8,7 @@ from linnaeus.server.errors import InvalidImage
 
 _HEADER = struct.Struct("<IiiHHI")  # its size, width, height, planes, bits, compression
 _START = 14
+_COLOURS = slice(46, 50)
 _HAS_MASKS = (52, 56, 108, 124)
 _HAS_ALPHA_MASK = (56, 108, 124)
 _HONOURS_ALPHA_WITHOUT_MASKS = (108, 124)
@@ -32,7 +33,7 @@ def open_bmp(data: bytes) -> Container:
     canvas = (abs(width), abs(height))
     masks = _masks(data, size, bits, compression)
     if masks is None:
-        return Container("BMP", data, canvas=canvas)
+        return Container("BMP", _with_possible_palette(data, bits), canvas=canvas)
     after = _START + size + (0 if size in _HAS_MASKS else 12 if compression == _MASKS else 16)
     offset = int.from_bytes(data[10:14], "little") or after
     pixels = MaskedPixels(offset, width, abs(height), height < 0, bits, masks)
@@ -48,3 +49,9 @@ def _masks(data: bytes, size: int, bits: int, compression: int) -> tuple[int, in
     if bits not in (16, 32) or compression not in (_MASKS, _MASKS_WITH_ALPHA) or size not in (40, *_HAS_MASKS):
         return None
     return red, green, blue, alpha if size in _HAS_ALPHA_MASK or compression == _MASKS_WITH_ALPHA else 0
+
+
+def _with_possible_palette(data: bytes, bits: int) -> bytes:
+    """Lets the depth tell the number of colours, if the header has an impossible one; Pillow would read them all."""
+    colours = int.from_bytes(data[_COLOURS], "little")
+    return data if bits > 8 or colours <= 1 << bits else data[: _COLOURS.start] + bytes(4) + data[_COLOURS.stop :]

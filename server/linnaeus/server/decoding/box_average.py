@@ -53,6 +53,8 @@ def _average(image: Image.Image, mode: str, part: tuple[int, int, int, int], fac
     left, top, right, bottom = part
     if factor == (1, 1):
         return convert_colour(image if part == (0, 0, *image.size) else image.crop(part), mode)
+    if image.mode == mode and not image.has_transparency_data:
+        return image.reduce(factor, part)
     small = Image.new(mode, (-(-(right - left) // factor[0]), -(-(bottom - top) // factor[1])))
     rows = max(1, _STRIP_PIXELS // ((right - left) * factor[1])) * factor[1]
     for start in range(top, bottom, rows):
