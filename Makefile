@@ -19,7 +19,7 @@ PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 .PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto \
 	sync-client contract-release bench bench-many bench-overload bench-peers bench-reload container-test \
-	perf-analyzer soak clean help
+	perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -89,6 +89,9 @@ bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under lo
 
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py
+
+fuzz-images: $(INSTALLED) ## Decodes COUNT mutated pictures of seed SEED: crashes, hangs, processor time, memory
+	@$(BIN)/python -m tests.fuzz.images --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
 
 soak: $(INSTALLED) $(MODELS) ## Serves a quarter of an hour at 80 % of capacity and looks for growth
 	@$(BIN)/python -m benchmarks.stability.soak

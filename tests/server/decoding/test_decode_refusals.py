@@ -12,7 +12,7 @@ from PIL import Image
 from tests.server.decoding.image_files import MAX_PIXELS, SMALL, noise, photograph, png, refusal, run, save
 
 from linnaeus.server.decoding.decode import decode
-from linnaeus.server.decoding.image_formats import MAX_JPEG_SCANS
+from linnaeus.server.decoding.jpeg_container import MAX_SCANS
 from linnaeus.server.errors import InvalidImage
 from linnaeus.server.requests.picture import RawPixels
 
@@ -90,7 +90,7 @@ def test_a_limit_above_pillows_own_causes_no_warning() -> None:
 def test_a_jpeg_with_too_many_scans_is_refused() -> None:
     data = save(photograph(64, 64), "JPEG", progressive=True)
     last_scan = data[data.rindex(b"\xff\xda") : -2]
-    assert "scans" in str(refusal(data[:-2] + last_scan * MAX_JPEG_SCANS + b"\xff\xd9"))
+    assert "scans" in str(refusal(data[:-2] + last_scan * MAX_SCANS + b"\xff\xd9"))
 
 
 def test_data_after_a_jpeg_does_not_count_as_scans() -> None:

@@ -36,6 +36,19 @@ def convert_colour(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def place_on_white(frame: Image.Image, canvas: tuple[int, int], place: tuple[int, int]) -> Image.Image:
+    """Returns an RGB image of the canvas's size that is white where the frame does not cover it.
+
+    Args:
+        frame: of any mode, its pixels decoded.
+        canvas: width and height in pixels.
+        place: left and top of the frame.
+    """
+    whole = Image.new("RGB", canvas, "white")
+    whole.paste(convert_colour(frame, "RGB"), place)
+    return whole
+
+
 def _over_white(image: Image.Image) -> Image.Image:
     rgba = image.convert("RGBA")
     composite = Image.new("RGB", image.size, "white")

@@ -4,51 +4,29 @@ Owns the accepted image formats and the steps of preprocessing. Must not know mo
 or gRPC. Any thread may call it, concurrently: calls share no state.
 """
 
-import io
 import math
-import struct
-import zlib
 
 import numpy
 from numpy.typing import NDArray
-
-# Imported explicitly: otherwise the first WebP file makes Pillow import all of its format plugins.
-from PIL import Image, WebPImagePlugin  # noqa: F401
+from PIL import Image
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.colour import fix_transparency
 from linnaeus.server.decoding.exif_orientation import UPRIGHT
-from linnaeus.server.decoding.image_formats import ENCODED_FIELD, Container, open_container
-from linnaeus.server.decoding.resize_crop import resize_and_crop
+from linnaeus.server.decoding.image_formats import open_container
+from linnaeus.server.decoding.image_header import read_header
+from linnaeus.server.decoding.picture_size import check_size
+from linnaeus.server.decoding.pillow_reader import read_image
+from linnaeus.server.decoding.resize_crop import resize_and_crop, select_scale
 from linnaeus.server.errors import InvalidImage
+from linnaeus.server.process.freed_memory import FreedMemory
 from linnaeus.server.requests.picture import Picture, PreparedPixels, RawPixels
-
-# `decode` applies the caller's limit to every header. Pillow's limit is process-wide and raises a warning, which a
-# thread cannot suppress for itself, so it is disabled once, at import, before any thread decodes.
-Image.MAX_IMAGE_PIXELS = None
 
 # Prepared pixels up to this size are transposed while the batch is staged; larger ones would delay the device.
 _MAX_VIEW_BYTES = 1 << 14
+# Pixels whose memory is worth giving back: 32 MB, decoded.
+_LARGE_PIXELS = 8_000_000
+_freed_memory = FreedMemory()
 _RAW_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
-
-# Pillow does not document what it raises on malformed data. These are the errors of its parsers, and those that Python
-# raises when a parser trusts an invalid number.
-_DECODE_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    Image.DecompressionBombError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
 
 
 def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.uint8]:
@@ -72,16 +50,13 @@ def decode(image: Picture, spec: InputSpec, max_pixels: int) -> NDArray[numpy.ui
     if isinstance(image, PreparedPixels):
         return _to_channels_last(image, spec)
     if isinstance(image, RawPixels):
-        return resize_and_crop(_image_from_pixels(image, max_pixels), UPRIGHT, spec)
-    container = open_container(image.data)
+        picture = _image_from_pixels(image, max_pixels)
+        return resize_and_crop(picture, select_scale(picture, spec), UPRIGHT, spec)
     try:
-        return resize_and_crop(_read_header(container, max_pixels), container.orientation, spec)
-    except _DECODE_ERRORS as error:
-        raise InvalidImage(
-            ENCODED_FIELD,
-            f"the {container.format} file ({len(image.data)} bytes) is damaged, cut short or of an unsupported kind: "
-            "send the whole file, or save it anew as an ordinary JPEG or PNG",
-        ) from error
+        return _decode_file(image.data, spec, max_pixels)
+    finally:
+        if _is_large(image.data):
+            _freed_memory.note()
 
 
 def model_input_view(image: Picture, spec: InputSpec) -> NDArray[numpy.uint8] | None:
@@ -118,16 +93,15 @@ def _to_channels_last(pixels: PreparedPixels, spec: InputSpec) -> NDArray[numpy.
     return numpy.array(numpy.frombuffer(pixels.data, numpy.uint8).reshape(wanted).transpose(1, 2, 0), order="C")
 
 
-def _read_header(container: Container, max_pixels: int) -> Image.Image:
-    """Opens an image without decoding its pixels; Pillow decodes them on first access."""
-    _check_size(ENCODED_FIELD, container.canvas, max_pixels)
-    image = Image.open(io.BytesIO(container.data), formats=(container.format,))
-    _check_size(ENCODED_FIELD, image.size, max_pixels)
-    if image.tile and image.tile[0][0] == "bmp_rle":
-        # Pillow decodes these in Python, byte by byte: one kilobyte that declares 50 megapixels takes seconds.
-        raise InvalidImage(ENCODED_FIELD, "the BMP file is run-length compressed: save it uncompressed, or as PNG")
-    fix_transparency(image)
-    return image
+def _decode_file(data: bytes, spec: InputSpec, max_pixels: int) -> NDArray[numpy.uint8]:
+    container = open_container(data)
+    image, scaling = read_image(container, max_pixels, lambda image: select_scale(image, spec))
+    return resize_and_crop(image, scaling, container.orientation, spec)
+
+
+def _is_large(data: bytes) -> bool:
+    header = read_header(data)
+    return header is not None and header.width * header.height > _LARGE_PIXELS
 
 
 def _image_from_pixels(pixels: RawPixels, max_pixels: int) -> Image.Image:
@@ -139,7 +113,7 @@ def _image_from_pixels(pixels: RawPixels, max_pixels: int) -> Image.Image:
     for name, length in (("height", pixels.height), ("width", pixels.width)):
         if length < 1:
             raise InvalidImage(f"image.pixels.{name}", f"{name} is {length}, but must be at least 1")
-    _check_size("image.pixels", (pixels.width, pixels.height), max_pixels)
+    check_size("image.pixels", (pixels.width, pixels.height), max_pixels)
     expected = pixels.height * pixels.width * pixels.channels
     if len(pixels.data) != expected:
         raise InvalidImage(
@@ -149,13 +123,3 @@ def _image_from_pixels(pixels: RawPixels, max_pixels: int) -> Image.Image:
         )
     mode = _RAW_MODES[pixels.channels]
     return Image.frombuffer(mode, (pixels.width, pixels.height), pixels.data, "raw", mode, 0, 1)
-
-
-def _check_size(field: str, size: tuple[int, int], max_pixels: int) -> None:
-    width, height = size
-    if width * height > max_pixels:
-        raise InvalidImage(
-            field,
-            f"the picture has {width} x {height} = {width * height} pixels, but at most {max_pixels} are allowed: "
-            "make it smaller",
-        )

@@ -1,6 +1,7 @@
 """Reads the EXIF orientation and applies it. Must not know file formats.
 
-Pillow's reader is not used, because it warns about malformed EXIF; here malformed EXIF means "as stored".
+Pillow's reader is not used, because it warns about malformed EXIF; here malformed EXIF means "as stored". So does what
+browsers ignore: an orientation that is not one SHORT.
 """
 
 import struct
@@ -10,7 +11,8 @@ from PIL import Image
 UPRIGHT = 1
 _TAG = 0x0112
 _BYTE_ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
-_LONG = 4  # the tag's type should be SHORT; some cameras write LONG
+_SHORT = 3
+_MAX_ENTRIES = 1000
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -26,10 +28,10 @@ def read_orientation(exif: bytes) -> int:
     """Returns the orientation, 1 (upright) to 8, of an EXIF block; 1 if it has none or is malformed.
 
     Args:
-        exif: a TIFF header and its directories, optionally preceded by `Exif` and two zero bytes; may be empty.
+        exif: a TIFF header and its directories; may be empty.
     """
     try:
-        value = _first_directory_value(exif.removeprefix(b"Exif\0\0"))
+        value = _first_directory_value(exif)
     except (struct.error, KeyError):
         return UPRIGHT
     return value if value in _TURNS else UPRIGHT
@@ -59,9 +61,8 @@ def _first_directory_value(tiff: bytes) -> int | None:
     order = _BYTE_ORDERS[tiff[:4]]
     (start,) = struct.unpack_from(order + "I", tiff, 4)
     (count,) = struct.unpack_from(order + "H", tiff, start)
-    for entry in range(start + 2, start + 2 + 12 * count, 12):
-        tag, kind = struct.unpack_from(order + "HH", tiff, entry)
+    for entry in range(start + 2, start + 2 + 12 * min(count, _MAX_ENTRIES), 12):
+        tag, kind, values, value = struct.unpack_from(order + "HHIH", tiff, entry)
         if tag == _TAG:
-            (value,) = struct.unpack_from(order + ("I" if kind == _LONG else "H"), tiff, entry + 8)
-            return int(value)
+            return int(value) if (kind, values) == (_SHORT, 1) else None
     return None

@@ -1,4 +1,4 @@
-"""Preprocesses an opened image for a model: reduced decoding, colour conversion, resize, center crop, orientation.
+"""Preprocesses an image for a model: reduced decoding, colour conversion, resize, center crop, orientation.
 
 Owns the geometry and the choice between torch and Pillow; must not know containers, limits or malformed files.
 """
@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from linnaeus.models.manifest import InputSpec
+from linnaeus.server.decoding.box_average import REDUCING_GAP, shrink
 from linnaeus.server.decoding.byte_resize import has_kernels, resize
 from linnaeus.server.decoding.colour import convert_colour
 from linnaeus.server.decoding.exif_orientation import UPRIGHT, mirrors_x, mirrors_y, swaps_axes, turn_upright
+from linnaeus.server.decoding.jpeg_scale import OVERSAMPLING, resized_size
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-# A JPEG may be decoded at 1/2, 1/4 or 1/8 if at least this many times the needed pixels remain on each axis.
-_OVERSAMPLING = 2
-
-# An image at least twice this many times too large is first box-averaged to at least this many times the needed
-# pixels: six times faster at 12 megapixels, with a mean difference of 0.2 levels. A JPEG decoded at a fraction is
-# never that large.
-_REDUCING_GAP = 3.0
 
 # torch resizes the whole image, Pillow only the part that the crop keeps. torch is five times faster, so it may resize
 # up to this many times the pixels kept; an extreme strip could be thousands of times as long as wide.
@@ -53,17 +47,39 @@ class _Axis:
     @property
     def is_far_too_long(self) -> bool:
         """Whether the axis is box-averaged before it is resampled."""
-        return self.source >= 2 * _REDUCING_GAP * self.resized
+        return self.source >= 2 * REDUCING_GAP * self.resized
 
 
-def resize_and_crop(image: Image.Image, orientation: int, spec: InputSpec) -> NDArray[numpy.uint8]:
-    """Decodes and preprocesses an opened image; see `decode`.
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """How an image becomes smaller.
+
+    Attributes:
+        extent: width and height of the image in decoded pixels; it may end within the last pixel: 1001 pixels at 1/2
+            are 500.5 of 501 pixels.
+        resized: width and height after resizing, in pixels.
+    """
+
+    extent: tuple[float, float]
+    resized: tuple[int, int]
+
+
+def select_scale(image: Image.Image, spec: InputSpec) -> Scaling:
+    """Selects decoding at a fraction of the size for a large JPEG; call it before the pixels are decoded."""
+    resized = resized_size(*image.size, spec)
+    drafted = image.draft(None, (OVERSAMPLING * resized[0], OVERSAMPLING * resized[1]))
+    return Scaling(image.size if drafted is None else drafted[1][2:], resized)
+
+
+def resize_and_crop(image: Image.Image, scaling: Scaling, orientation: int, spec: InputSpec) -> NDArray[numpy.uint8]:
+    """Preprocesses a decoded image; see `decode`.
 
     Resizes the axes as stored and rotates the small result, so that a rotated photograph costs no more than an upright
     one. Columns and rows are then filtered in the opposite order, a mean difference of 0.2 levels.
 
     Args:
-        image: the image, its pixels not decoded yet.
+        image: the image with its pixels.
+        scaling: what `select_scale` returned for it.
         orientation: EXIF orientation, 1 to 8.
         spec: shape and preprocessing of the model's input.
 
@@ -71,23 +87,12 @@ def resize_and_crop(image: Image.Image, orientation: int, spec: InputSpec) -> ND
         uint8 [H, W, C], C-contiguous and writable.
     """
     crop = (spec.height, spec.width) if swaps_axes(orientation) else (spec.width, spec.height)
-    short = min(image.size)
-    resized = [int(spec.resize * length / short) for length in image.size]
-    source = _draft(image, resized)
-    x = _Axis(source[0], resized[0], _start(resized[0], crop[0], mirrors_x(orientation)), crop[0])
-    y = _Axis(source[1], resized[1], _start(resized[1], crop[1], mirrors_y(orientation)), crop[1])
-    opaque = convert_colour(image, "L" if spec.channels == 1 else "RGB")
+    extent, resized = scaling.extent, scaling.resized
+    x = _Axis(extent[0], resized[0], _start(resized[0], crop[0], mirrors_x(orientation)), crop[0])
+    y = _Axis(extent[1], resized[1], _start(resized[1], crop[1], mirrors_y(orientation)), crop[1])
+    mode = "L" if spec.channels == 1 else "RGB"
     resample = _resample_with_torch if _is_faster_with_torch(x, y) else _resample_with_pillow
-    return _apply_orientation(resample(opaque, x, y, spec), orientation)
-
-
-def _draft(image: Image.Image, resized: list[int]) -> tuple[float, float]:
-    """Selects decoding at a fraction of the size for a large JPEG; returns the image's extent in decoded pixels.
-
-    The extent may end within the last pixel: 1001 pixels at 1/2 are 500.5 of 501 pixels.
-    """
-    drafted = image.draft(None, (_OVERSAMPLING * resized[0], _OVERSAMPLING * resized[1]))
-    return image.size if drafted is None else drafted[1][2:]
+    return _apply_orientation(resample(image, mode, x, y, spec), orientation)
 
 
 def _start(resized: int, crop: int, mirrored: bool) -> int:
@@ -107,9 +112,9 @@ def _is_faster_with_torch(x: _Axis, y: _Axis) -> bool:
     )
 
 
-def _resample_with_torch(image: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
+def _resample_with_torch(image: Image.Image, mode: str, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
     # A copy, because Pillow's memory is read-only and torch warns about read-only arrays.
-    pixels = numpy.array(image).reshape(image.height, image.width, spec.channels)
+    pixels = numpy.array(convert_colour(image, mode)).reshape(image.height, image.width, spec.channels)
     resized = resize(pixels, (x.source, y.source), (x.resized, y.resized), spec.interpolation)
     # Cropped as rows of bytes: numpy copies a crop of whole pixels twenty times as slowly.
     rows = resized.reshape(y.resized, x.resized * spec.channels)
@@ -117,11 +122,11 @@ def _resample_with_torch(image: Image.Image, x: _Axis, y: _Axis, spec: InputSpec
     return numpy.array(rows[y.start : y.start + y.crop, left:right]).reshape(y.crop, x.crop, spec.channels)
 
 
-def _resample_with_pillow(image: Image.Image, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
+def _resample_with_pillow(image: Image.Image, mode: str, x: _Axis, y: _Axis, spec: InputSpec) -> NDArray[numpy.uint8]:
     """Resizes and crops in one step: only the part that the crop keeps is computed."""
-    box = (x.kept[0], y.kept[0], x.kept[1], y.kept[1])
-    small = image.resize((x.crop, y.crop), _FILTERS[spec.interpolation], box=box, reducing_gap=_REDUCING_GAP)
-    return numpy.array(small).reshape(y.crop, x.crop, spec.channels)
+    size = (x.crop, y.crop)
+    small, box = shrink(image, mode, (x.kept[0], y.kept[0], x.kept[1], y.kept[1]), size, spec.interpolation)
+    return numpy.array(small.resize(size, _FILTERS[spec.interpolation], box=box)).reshape(y.crop, x.crop, spec.channels)
 
 
 def _apply_orientation(small: NDArray[numpy.uint8], orientation: int) -> NDArray[numpy.uint8]:

@@ -1,6 +1,5 @@
 """Devices, and the settings of torch and the C library that hold for the whole process."""
 
-import ctypes
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -10,6 +9,7 @@ import torch
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.process.cores import usable_cores
+from linnaeus.server.process.freed_memory import libc_function, return_freed_memory
 from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 
 # After a call into torch a worker waits at most this long for the interpreter lock while the event loop holds it.
@@ -186,9 +186,7 @@ def release_freed_memory() -> None:
         empty_host_cache = getattr(torch.accelerator, "empty_host_cache", None)  # missing in the oldest supported torch
         if empty_host_cache is not None:
             empty_host_cache()
-    malloc_trim = _libc_function("malloc_trim")
-    if malloc_trim is not None:
-        malloc_trim(0)
+    return_freed_memory()
 
 
 def _keep_freed_memory() -> None:
@@ -197,7 +195,7 @@ def _keep_freed_memory() -> None:
     By default every block above 32 MiB is mapped anew, and its pages are faulted in and zeroed at each run: a batch of
     32 took three times as long (docs/decisions/0004-batch-size.md).
     """
-    mallopt = _libc_function("mallopt")
+    mallopt = libc_function("mallopt")
     if mallopt is not None:
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
@@ -214,11 +212,3 @@ def _configure_cudnn() -> None:
     """
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
-
-
-def _libc_function(name: str) -> Callable[..., int] | None:
-    """Returns a function of glibc; None under other C libraries, whose allocators work differently."""
-    if not sys.platform.startswith("linux"):
-        return None
-    function: Callable[..., int] | None = getattr(ctypes.CDLL(None), name, None)
-    return function
