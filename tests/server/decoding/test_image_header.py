@@ -11,8 +11,10 @@ from PIL import Image
 from tests.server.decoding.image_files import PHOTO, exif, photograph, png_chunk, save
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.decoding.decode_work import DecodeWork, decode_work
+from linnaeus.server.decoding.decode_work import decode_work, picture_work
 from linnaeus.server.decoding.image_header import ImageHeader, read_header
+from linnaeus.server.requests.picture import EncodedImage, RawPixels
+from linnaeus.server.scheduling import DecodeWork
 
 PICTURE = photograph(70, 50)
 EXIF = exif(6)
@@ -136,3 +138,14 @@ def test_a_webp_of_a_few_bytes_states_its_many_pixels() -> None:
 def test_a_png_chunk_before_the_header_chunk_is_not_taken_for_it() -> None:
     data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"tEXt", bytes(40)) + save(PICTURE, "PNG")[8:]
     assert read_header(data) is None
+
+
+def test_a_picture_with_more_pixels_than_allowed_is_no_work_since_it_is_refused_before_it_is_decoded() -> None:
+    image = EncodedImage(HEADERS["PNG", "plain"])
+    assert picture_work(image, PHOTO, 70 * 50) == DecodeWork("PNG plain", 70 * 50)
+    assert picture_work(image, PHOTO, 70 * 50 - 1) == DecodeWork("PNG plain", 0)
+
+
+def test_raw_pixels_are_counted_whatever_shape_they_claim() -> None:
+    assert picture_work(RawPixels(b"x" * 300, 10, 10, 3), PHOTO, 1000) == DecodeWork("pixels", 100)
+    assert picture_work(RawPixels(b"x" * 300, -1, 2**40, 0), PHOTO, 1000).pixels == 300

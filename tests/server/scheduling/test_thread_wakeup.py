@@ -74,9 +74,18 @@ def work_of(seconds: float) -> DecodeWork:
     return next(work for pixels in count(step=100) if (work := DecodeWork("", pixels)).assumed_seconds >= seconds)
 
 
+def record_decoding(queue: BatchQueue[str], seconds: float) -> None:
+    """Records that decoding such an image takes about as long as is assumed."""
+    ticket = queue.admit("a", "before", work=work_of(seconds))
+    assert decode_next(queue) is ticket
+    queue.put({ticket: seconds})
+    assert payloads(queue.take("d")) == ["before"]
+
+
 def test_small_images_are_decoded_several_per_turn_and_large_ones_one_by_one() -> None:
     for seconds, together in ((1e-4, ["1", "2", "3", "4"]), (2e-4, ["1", "2"]), (3e-4, ["1"]), (0.1, ["1"])):
         queue, _ = new_queue()
+        record_decoding(queue, seconds)
         for name in "1234":
             queue.admit("a", name, work=work_of(seconds))
         turn = queue.next_to_decode_nowait()
@@ -85,6 +94,7 @@ def test_small_images_are_decoded_several_per_turn_and_large_ones_one_by_one() -
 
 def test_a_small_image_is_left_to_a_busy_decoder_until_notify_is_repeated() -> None:
     queue, clock = queue_and_clock()
+    record_decoding(queue, 1e-4)
     queue.admit("a", "at work", work=work_of(1e-4))
     assert queue.next_to_decode() is not None  # this thread acts as a decoder that is busy
     other = BlockedThread(clock, queue.next_to_decode)

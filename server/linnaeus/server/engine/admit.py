@@ -2,7 +2,6 @@
 
 from linnaeus.server.errors import Overloaded, Unavailable
 from linnaeus.server.model_store.catalog import Entry
-from linnaeus.server.requests.picture import Picture
 from linnaeus.server.requests.refusals import (
     DRAINING_RETRY_SECONDS,
     SHORTEST_RETRY_SECONDS,
@@ -10,11 +9,20 @@ from linnaeus.server.requests.refusals import (
     too_late_to_admit,
 )
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket
-from linnaeus.server.scheduling import BatchQueue, LaneClosed, NoDevice, QueueClosed, QueueFull, TooLate
+from linnaeus.server.scheduling import BatchQueue, DecodeWork, LaneClosed, NoDevice, QueueClosed, QueueFull, TooLate
 
 
-def admit(queue: BatchQueue[RequestPayload], entry: Entry, request: Request, payload: RequestPayload) -> RequestTicket:
+def admit(
+    queue: BatchQueue[RequestPayload], entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None
+) -> RequestTicket:
     """Admits a request to the queue, before any work is done for it, and returns its ticket.
+
+    Args:
+        queue: the queue.
+        entry: the model version.
+        request: the request.
+        payload: what decoders and devices need.
+        work: the work of decoding; None if the payload has its pixels.
 
     Raises:
         Overloaded: if the model's queue is full.
@@ -27,9 +35,8 @@ def admit(queue: BatchQueue[RequestPayload], entry: Entry, request: Request, pay
             payload,
             request.deadline,
             request.priority,
-            _size(request.image),
+            work,
             request.caller,
-            is_decoded=payload.pixels is not None,
         )
     except QueueFull as full:
         message = f"model {entry.name} has {full.held} images waiting, as many as it may; try again later"
@@ -43,7 +50,3 @@ def admit(queue: BatchQueue[RequestPayload], entry: Entry, request: Request, pay
         raise Unavailable(message, SHORTEST_RETRY_SECONDS) from None
     except QueueClosed:
         raise Unavailable("the server is stopping; try another one", DRAINING_RETRY_SECONDS) from None
-
-
-def _size(image: Picture) -> int:
-    return len(image.data)

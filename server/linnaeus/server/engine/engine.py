@@ -25,6 +25,7 @@ from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.requests.event_log import EventLog, NullEventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
+from linnaeus.server.requests.refusals import displaced
 from linnaeus.server.requests.request import Classification, Request, RequestPayload
 from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.device import default_decoders, resolve_devices
@@ -68,7 +69,9 @@ class Engine:
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
         event_log = event_log or NullEventLog()
         decoders = settings.decode_threads or default_decoders(devices)
-        self._queue: BatchQueue[RequestPayload] = BatchQueue(clock, decoders)
+        self._queue: BatchQueue[RequestPayload] = BatchQueue(
+            clock, decoders, on_displaced=lambda ticket: delivery.fail(ticket, displaced(ticket))
+        )
         delivery = ResultDelivery(self._queue, observer, event_log, clock, record_handler)
         in_background = settings.decode_priority == "background"
         self._decoders = DecoderThreads(
@@ -77,7 +80,14 @@ class Engine:
         self._devices = self._device_pool(settings, delivery)
         dispatcher = Dispatcher(self._queue, self._devices.run_inline, clock)
         self._requests = InFlightRequests(
-            self.catalog, self._queue, dispatcher, observer, event_log, clock, record_handler
+            self.catalog,
+            self._queue,
+            dispatcher,
+            observer,
+            event_log,
+            clock,
+            settings.max_image_pixels,
+            record_handler,
         )
         loader = Loader(settings.intra_op_threads, clock)
         version_switch = VersionSwitch(self.catalog, self._queue, self._devices, loader)

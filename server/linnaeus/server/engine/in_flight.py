@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Sequence
 
 from linnaeus.server.decoding.decode import model_input_view
+from linnaeus.server.decoding.decode_work import picture_work
 from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.dispatch import Dispatcher
@@ -23,7 +24,7 @@ from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket, TimedRanking
 from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.scheduling import BatchQueue, Stage
+from linnaeus.server.scheduling import BatchQueue, DecodeWork, Stage
 
 
 class InFlightRequests:
@@ -36,6 +37,7 @@ class InFlightRequests:
         observer: receives rejections and cancellations.
         event_log: receives the admission and the end of each request.
         clock: the queue's clock, in seconds.
+        max_image_pixels: largest allowed width x height of an image.
         record_handler: receives records of sampled requests; None for no records.
 
     Attributes:
@@ -50,9 +52,11 @@ class InFlightRequests:
         observer: Observer,
         event_log: EventLog,
         clock: Callable[[], float],
+        max_image_pixels: int,
         record_handler: RecordHandler | None = None,
     ) -> None:
         self.in_flight = 0
+        self._max_image_pixels = max_image_pixels
         self._catalog = catalog
         self._queue = queue
         self._dispatcher = dispatcher
@@ -109,15 +113,16 @@ class InFlightRequests:
             state,
             model_input_view(request.image, spec),
         )
-        ticket = self._admit(entry, with_default_deadline(request, entry, state.arrived_at), payload)
+        work = picture_work(request.image, spec, self._max_image_pixels) if payload.pixels is None else None
+        ticket = self._admit(entry, with_default_deadline(request, entry, state.arrived_at), payload, work)
         state.entry, state.model, state.ticket = entry, model, ticket
         state.cancel_timer = self._schedule_expiry(ticket)
         self.in_flight += 1
         self._dispatcher.request_admitted(self.in_flight, _inline_device(model, payload))
 
-    def _admit(self, entry: Entry, request: Request, payload: RequestPayload) -> RequestTicket:
+    def _admit(self, entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None) -> RequestTicket:
         try:
-            ticket = admit(self._queue, entry, request, payload)
+            ticket = admit(self._queue, entry, request, payload, work)
         except RequestError as error:
             if self._event_log.is_on:
                 fields = event_fields(entry, request, payload)

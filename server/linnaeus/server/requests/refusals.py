@@ -1,17 +1,27 @@
 """Refusals that more than one folder returns to callers."""
 
-from linnaeus.server.errors import DeadlineExceeded, Unavailable
-from linnaeus.server.requests.request import RequestTicket
+from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
+from linnaeus.server.requests.request import RequestTicket, lane_key_of
 from linnaeus.server.scheduling import TooLate
 
 DRAINING_RETRY_SECONDS = 1.0
 SHORTEST_RETRY_SECONDS = 0.01
+DISPLACED_RETRY_SECONDS = 0.1
 
 
 def no_device(model: str) -> Unavailable:
     """Returns the refusal of a request for a model whose devices have all been removed."""
     message = f"every device that runs model {model} has failed; try another server"
     return Unavailable(message, DRAINING_RETRY_SECONDS)
+
+
+def displaced(ticket: RequestTicket) -> Overloaded:
+    """Returns the refusal of an admitted request that made room for another one."""
+    message = (
+        f"the queue of model {lane_key_of(ticket).model} is full, and the image made room for one of a higher priority "
+        "or of a caller with fewer images waiting; try again later"
+    )
+    return Overloaded(message, DISPLACED_RETRY_SECONDS)
 
 
 def too_late(ticket: RequestTicket, now: float, what_happened: str) -> DeadlineExceeded:

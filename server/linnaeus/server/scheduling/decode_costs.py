@@ -47,6 +47,10 @@ class DecodeCosts:
         ratio = self._ratios.get(_size_class(work))
         return work.assumed_seconds * (1.0 if ratio is None else ratio.quantile(0.5, now))
 
+    def is_measured(self, work: DecodeWork) -> bool:
+        """Whether an image of this kind and size was ever decoded."""
+        return _size_class(work) in self._ratios
+
     def observe(self, work: DecodeWork, seconds: float, now: float) -> None:
         """Records the processor seconds that decoding took."""
         self._ratio(work).observe(seconds / work.assumed_seconds, now)

@@ -117,7 +117,7 @@ class QueueState(Generic[Payload]):
                 turn.late.append(ticket)
                 continue
             seconds += ticket.decode_seconds
-            if turn.tickets and seconds > DECODE_TURN_SECONDS:
+            if turn.tickets and (seconds > DECODE_TURN_SECONDS or not self._is_measured(ticket)):
                 break
             turn.is_long = seconds > LONG_DECODE_SECONDS
             flow.undecoded.remove(ticket)
@@ -139,7 +139,10 @@ class QueueState(Generic[Payload]):
     def next_decode_fits(self, seconds: float, now: float) -> bool | None:
         """Returns whether decoding the next ticket takes at most `seconds`; None if nothing is to be decoded."""
         ticket = self._next_undecoded(now)
-        return None if ticket is None else ticket.decode_seconds <= seconds
+        return None if ticket is None else ticket.decode_seconds <= seconds and self._is_measured(ticket)
+
+    def _is_measured(self, ticket: Ticket[Payload]) -> bool:
+        return ticket.work is None or self._admission.decode_costs.is_measured(ticket.work)
 
     def put(self, ticket: Ticket[Payload], decode_seconds: float, now: float) -> bool:
         """Records that a ticket was decoded; returns whether it now waits for a device."""
