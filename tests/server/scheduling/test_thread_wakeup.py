@@ -4,9 +4,9 @@ from itertools import count
 
 import pytest
 from blocked_thread import BlockedThread, queue_and_clock
-from builders import new_queue, payloads, put
+from builders import decode_next, new_queue, payloads, put
 
-from linnaeus.server.scheduling import DecodeWork, LaneLimits, LatencyTable
+from linnaeus.server.scheduling import BatchQueue, DecodeWork, LaneLimits, LatencyTable
 
 
 def test_putting_a_ticket_wakes_a_waiting_worker() -> None:
