@@ -133,6 +133,17 @@ class QueueState(Generic[Payload]):
         enqueue(flow, ticket, now)
         return True
 
+    def give_back(self, ticket: Ticket[Payload]) -> bool:
+        """Makes a ticket wait for a decoder again, unless it was cancelled; returns False if it has no device left."""
+        if self.is_stranded(ticket):
+            return False
+        if ticket.stage is Stage.DECODING:
+            flow = self.flow(ticket)
+            flow.decoding.remove(ticket)
+            flow.undecoded.add(ticket)
+            ticket.stage = Stage.ADMITTED
+        return True
+
     def cancel(self, ticket: Ticket[Payload], by_caller: bool, now: float) -> Stage:
         """Cancels a ticket; returns the stage it was at. See `BatchQueue.cancel`."""
         stage = ticket.stage
