@@ -58,6 +58,7 @@ def _record_every_event(metrics: Metrics) -> None:
     metrics.batch(BatchReport("lenet", 1, 1, [RequestTimings(0, 0, 0, 0, 0, 0)], 1, "cpu", 0.1))
     metrics.rejected("lenet", rejection_reason(DeadlineExceeded("late", 0.1)))
     metrics.cancelled("lenet", "queue")
+    metrics.thread_failed("decoder")
     metrics.load_failed("lenet")
 
 

@@ -15,11 +15,13 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
 from linnaeus.server.model_store.catalog import ModelState
-from linnaeus.server.model_store.repository_watch import watch
+from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.signals import stop_on_signals
+from linnaeus.server.process.supervised_task import keep_running
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc import classifier, model_service
@@ -38,21 +40,29 @@ logger = logging.getLogger(__name__)
 
 
 async def run_server(settings: Settings) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes the requests in flight.
+    """Serves until SIGTERM or SIGINT, or until a part that it needs keeps failing; then finishes what is in flight.
 
     Raises:
         StartupError: if the server cannot start.
+        ServerFailed: if a part that it needs kept failing.
     """
     stop = stop_on_signals()  # first, so that a signal that arrives during the start is not lost
     security = server_security(settings)
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
+    loop = asyncio.get_running_loop()
+    supervisor = Supervisor(metrics.thread_failed, on_fatal=lambda part: loop.call_soon_threadsafe(stop.set))
+    supervisor.watch_process(loop)
     event_log = open_event_log(settings.trace)
     statistics = Statistics()
-    telemetry = Telemetry(settings, release)
+    telemetry = Telemetry(settings, release, supervisor)
     engine = Engine(
-        settings, Observers(metrics, statistics), event_log=event_log, record_handler=telemetry.record_handler
+        settings,
+        Observers(metrics, statistics),
+        event_log=event_log,
+        record_handler=telemetry.record_handler,
+        supervisor=supervisor,
     )
     metrics.add_engine(engine)
     metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
@@ -66,13 +76,14 @@ async def run_server(settings: Settings) -> None:
     await rpc_server.start(services)
     _log_ports(rpc_server, metrics_server)
     try:
-        await _serve_until(stop, engine, rpc_server, settings)
+        await _serve_until(stop, engine, rpc_server, settings, supervisor)
     finally:
         await rpc_server.stop(engine.close(), settings.drain_seconds)
         metrics_server.close()
         event_log.close()
         await telemetry.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
+    supervisor.raise_if_ended()
 
 
 def _services(
@@ -109,7 +120,9 @@ def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
     logger.info("listening: %s", sentence, extra={"event": {"event": "listening", **ports}})
 
 
-async def _serve_until(stop: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:
+async def _serve_until(
+    stop: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings, supervisor: Supervisor
+) -> None:
     """Loads the models, then serves until `stop` is set.
 
     If `stop` is set while models load, no lame-duck phase follows: the server has never reported SERVING.
@@ -124,9 +137,10 @@ async def _serve_until(stop: asyncio.Event, engine: Engine, rpc_server: RpcServe
         gc.freeze()  # loaded models are permanent: excludes them from garbage collections while serving
         await _publish_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
-        tasks = [asyncio.create_task(_publish_health_changes(engine, rpc_server))]
+        background = {"health": partial(_publish_health_changes, engine, rpc_server)}
         if settings.model_control == "watch":
-            tasks.append(asyncio.create_task(watch(engine.model_manager, settings.watch_seconds)))
+            background[WATCH_PART] = partial(watch, engine.model_manager, settings.watch_seconds, supervisor)
+        tasks = [asyncio.create_task(keep_running(part, work, supervisor)) for part, work in background.items()]
         await stop_signal
         for each in tasks:
             each.cancel()
@@ -137,10 +151,11 @@ async def _serve_until(stop: asyncio.Event, engine: Engine, rpc_server: RpcServe
 
 
 async def _publish_health_changes(engine: Engine, rpc_server: RpcServer) -> None:
+    """Publishes the health now, as after a fault, and whenever it changes."""
     while True:
-        await engine.health_changed.wait()
         engine.health_changed.clear()
         await _publish_health(engine, rpc_server)
+        await engine.health_changed.wait()
 
 
 async def _publish_health(engine: Engine, rpc_server: RpcServer) -> None:

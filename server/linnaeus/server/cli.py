@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal, get_origin
 import typer
 
 from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings, help_texts, read_settings
-from linnaeus.server.errors import StartupError
+from linnaeus.server.errors import ServerFailed, StartupError
 from linnaeus.server.observability.logs import configure_logs
+from linnaeus.server.process.ending import end_process_if_threads_remain
 from linnaeus.server.process.openmp import limit_spinning
 
 
@@ -44,6 +45,7 @@ def _serve(settings: Settings) -> None:
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run_server(settings))
+    end_process_if_threads_remain(0)
 
 
 def _signature() -> inspect.Signature:
@@ -84,13 +86,14 @@ def _flags(setting: Field[Any]) -> tuple[str, ...]:
 
 
 def main() -> None:
-    """Runs the command line; prints a `StartupError` as one line on standard error and exits with code 1."""
+    """Runs the command line; prints why the server cannot run as one line on standard error and exits with code 1."""
     serve.__signature__ = _signature()  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(serve)
     app.command()(healthcheck)
     try:
         app(prog_name="linnaeus-server")
-    except StartupError as error:
+    except (StartupError, ServerFailed) as error:
         print(f"linnaeus-server: {error}", file=sys.stderr)
+        end_process_if_threads_remain(1)
         sys.exit(1)

@@ -2,6 +2,7 @@
 
     LinnaeusError
     ├── StartupError             the server cannot start: settings, ports, repository
+    ├── ServerFailed             the server stopped, because a part that it needs kept failing
     ├── ModelRefused             a version folder fails a check and is not served
     └── RequestError             one call gets no answer
         ├── InvalidArgument      a field of the request is invalid
@@ -27,6 +28,10 @@ class LinnaeusError(Exception):
 
 class StartupError(LinnaeusError):
     """The server cannot start."""
+
+
+class ServerFailed(LinnaeusError):
+    """The server stopped, because a part that it needs kept failing."""
 
 
 class ModelRefused(LinnaeusError):

@@ -15,6 +15,7 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.server.errors import InternalFailure
 from linnaeus.server.execution import device_pool
 from linnaeus.server.execution.device_pool import DevicePool
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket
 from linnaeus.server.runtime.device import CoreShare
@@ -77,6 +78,8 @@ class PoolHarness:
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
         self.stranded: queue.Queue[list[RequestTicket]] = queue.Queue()
         self.removed_devices: queue.Queue[str] = queue.Queue()
+        self.lost: queue.Queue[list[RequestTicket]] = queue.Queue()
+        self.faults: list[str] = []
         self.max_batch_size = max_batch_size
         self.on_removal: Callable[[], None] = lambda: None
         self.pool = DevicePool(
@@ -88,6 +91,8 @@ class PoolHarness:
             on_batch_finished=self._on_batch_finished,
             on_stranded=self.stranded.put,
             on_device_removed=self._on_device_removed,
+            on_batch_lost=lambda tickets, error: self.lost.put(tickets),
+            supervisor=Supervisor(self.faults.append),
         )
 
     def _on_batch_finished(self, batch: RequestBatch, outcome: BatchOutcome) -> None:
@@ -278,6 +283,8 @@ async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyP
         lambda batch, outcome: None,
         pool.stranded.put,
         pool.removed_devices.put,
+        lambda tickets, error: None,
+        Supervisor(),
     )
     model = ScriptedModel(FakeDevice("a", computes=False), is_well=False)
     several.add_model(LANE, model)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import pytest
 from tests.server.execution.worker_harness import LANE, NOT_FINITE, POISON, WorkerHarness
 
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure
-from linnaeus.server.execution.device_worker import DeviceWorker
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.server.scheduling import Stage
 
@@ -48,7 +47,7 @@ def test_share_cores_gets_the_number_of_concurrent_batches(device: WorkerHarness
 def test_run_pending_runs_batches_on_the_calling_thread_and_returns_whether_any_ran(device: WorkerHarness) -> None:
     threads: list[int] = []
     device.fake.before = lambda: threads.append(threading.get_ident())
-    worker = DeviceWorker("fake:0", device.queue, device, lambda: device.now)
+    worker = device.worker()
     assert not worker.run_pending()
     for pixel in (1, 2, 3, 4, 5):
         device.put(pixel)
@@ -61,7 +60,7 @@ def test_run_pending_runs_batches_on_the_calling_thread_and_returns_whether_any_
 def test_run_pending_stops_once_the_device_is_removed(device: WorkerHarness) -> None:
     device.must_be_removed = True
     device.put(POISON)
-    worker = DeviceWorker("fake:0", device.queue, device, lambda: device.now)
+    worker = device.worker()
     assert worker.run_pending()
     assert device.removed.get(timeout=60).tickets and not device.outcome().items
     assert not worker.run_pending()

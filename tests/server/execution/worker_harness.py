@@ -9,8 +9,9 @@ from typing import Any
 import numpy
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.errors import RequestError
+from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.execution.device_worker import DeviceWorker
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket
 from linnaeus.server.runtime.model import OutOfMemory, Ranking
@@ -72,7 +73,10 @@ class WorkerHarness:
         self.started: list[int] = []
         self.failed_flags: list[bool] = []
         self.must_be_removed = False
-        self.removed: queue.Queue[RequestBatch] = queue.Queue()
+        self.faults: list[str] = []
+        self.escaped: list[RequestBatch] = []
+        self.lost: queue.Queue[tuple[RequestBatch, InternalFailure]] = queue.Queue()
+        self.removed: queue.Queue[RequestBatch | None] = queue.Queue()
         self.second_workers_batch: RequestBatch | None = None
         self.loop = asyncio.new_event_loop()
         self.ended: asyncio.Future[None] | None = None
@@ -82,7 +86,10 @@ class WorkerHarness:
         self.queue.open_lane(LANE, limits, {name: LatencyTable({1: 0.01, 4: 0.02}) for name in devices})
 
     def start(self) -> None:
-        self.ended = DeviceWorker("fake:0", self.queue, self, lambda: self.now).start(self.loop)
+        self.ended = self.worker().start(self.loop)
+
+    def worker(self) -> DeviceWorker:
+        return DeviceWorker("fake:0", self.queue, self, lambda: self.now, Supervisor(self.faults.append))
 
     def model(self, lane: tuple[str, int]) -> Any:
         assert lane == LANE
@@ -102,7 +109,14 @@ class WorkerHarness:
         self.failed_flags.append(failed)
         return failed and self.must_be_removed
 
-    def remove_device(self, batch: RequestBatch) -> None:
+    def must_remove_after_escape(self, batch: RequestBatch) -> bool:
+        self.escaped.append(batch)
+        return self.must_be_removed
+
+    def batch_lost(self, batch: RequestBatch, error: InternalFailure) -> None:
+        self.lost.put((batch, error))
+
+    def remove_device(self, batch: RequestBatch | None) -> None:
         self.queue.remove_device("fake:0", batch)
         self.removed.put(batch)
 

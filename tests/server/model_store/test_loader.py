@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 import pytest
 import torch
+from tests.server.injected_faults import FailsFirst, refuse_threads
 
 from linnaeus.server.config.model_settings import ModelSettings
 from linnaeus.server.config.settings import Settings
@@ -20,6 +21,7 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store import loader as loader_module
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.device import CoreShare
@@ -170,18 +172,29 @@ async def test_a_model_whose_device_is_missing_is_refused_and_the_others_are_ser
     await engine.close()
 
 
+@pytest.mark.parametrize("error", [ZeroDivisionError, SystemExit])
 async def test_any_error_of_torch_during_a_load_refuses_the_version(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: type[BaseException]
 ) -> None:
-    def load_model(*_: Any) -> Any:
-        raise ZeroDivisionError("secret")
-
-    monkeypatch.setattr(loader_module, "load_model", load_model)
-    loader = loader_module.Loader(1, lambda: 0.0)
+    faults: list[str] = []
+    monkeypatch.setattr(loader_module, "load_model", FailsFirst(None, error))  # type: ignore[arg-type]
+    loader = loader_module.Loader(1, lambda: 0.0, Supervisor(faults.append))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
-    with pytest.raises(ModelRefused, match=r"^loading it failed with ZeroDivisionError \(log reference (\w+)\)$"):
+    with pytest.raises(ModelRefused, match=rf"^loading it failed with {error.__name__} \(log reference (\w+)\)$"):
         await loader.load(folder, settings_for(devices=("cpu",)), loader_module.LoadContext())
-    assert "secret" in caplog.text
+    assert "loading lenet/1 failed [" in caplog.text and "injected" in caplog.text and faults == ["loader"]
+
+
+async def test_a_load_for_which_no_thread_can_be_started_refuses_the_version(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults: list[str] = []
+    loader = loader_module.Loader(1, lambda: 0.0, Supervisor(faults.append))
+    folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
+    refuse_threads(monkeypatch)
+    with pytest.raises(ModelRefused, match=r"^loading it failed with RuntimeError \(log reference (\w+)\)$"):
+        await loader.load(folder, settings_for(devices=("cpu",)), loader_module.LoadContext())
+    assert faults == ["loader"]
 
 
 async def test_a_load_beside_served_models_uses_one_core_and_the_batch_size_of_the_same_model(
@@ -197,7 +210,7 @@ async def test_a_load_beside_served_models_uses_one_core_and_the_batch_size_of_t
         return real(path, device, size or 1, clock, before_warm_up)
 
     monkeypatch.setattr(loader_module, "load_model", load_model)
-    loader = loader_module.Loader(2, lambda: 0.0)
+    loader = loader_module.Loader(2, lambda: 0.0, Supervisor())
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     settings = settings_for(devices=("cpu",), max_batch_size=0)
     first = await loader.load(folder, settings, loader_module.LoadContext())

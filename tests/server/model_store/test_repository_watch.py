@@ -8,6 +8,7 @@ import pytest
 
 from linnaeus.server.model_store import repository
 from linnaeus.server.model_store.repository_watch import watch
+from linnaeus.server.process.supervisor import Supervisor
 
 
 class FakeModelManager:
@@ -29,14 +30,16 @@ class FakeModelManager:
 async def test_neither_an_unreadable_repository_nor_an_internal_failure_ends_the_watch(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    gone = OSError("gone")
+    gone, faults = OSError("gone"), list[str]()
     model_manager: Any = FakeModelManager(None, gone, gone, None, gone, ZeroDivisionError("a fault"))
-    watching = asyncio.create_task(watch(model_manager, 0.0))
+    watching = asyncio.create_task(watch(model_manager, 0.0, Supervisor(faults.append)))
     await asyncio.wait_for(model_manager.done.wait(), 60)
     watching.cancel()
     messages = [record.getMessage() for record in caplog.records]
     unreadable = "the repository cannot be followed, what is served stays as it is: gone"
-    assert messages == [unreadable, unreadable, "following the repository failed"], "a repeated error is logged once"
+    assert messages[:2] == [unreadable, unreadable], "a repeated error is logged once"
+    assert len(messages) == 3 and messages[2].startswith("following the repository failed [")
+    assert faults == ["repository_watch"]
 
 
 def test_a_listing_has_only_versions_and_their_files(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ async def test_the_watch_sleeps_between_checks(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(asyncio, "sleep", sleep)
     model_manager: Any = FakeModelManager(None)
-    watching = asyncio.create_task(watch(model_manager, 7.0))
+    watching = asyncio.create_task(watch(model_manager, 7.0, Supervisor()))
     await asyncio.wait_for(model_manager.done.wait(), 60)
     watching.cancel()
     assert waited[:2] == [7.0, 7.0]

@@ -1,5 +1,6 @@
 """A scrape shows estimates, batches, models and devices."""
 
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -126,6 +127,16 @@ async def test_a_scrape_shows_failed_loads_ready_labels_and_no_unloaded_versions
     assert ready == [1, 0]
     assert [value("linnaeus_model_ready", {"model": "m", "version": version}) for version in "123"] == [1, 0, None]
     await engine.close()
+
+
+def test_faults_are_counted_from_any_thread() -> None:
+    metrics = Metrics("0")
+    threads = [threading.Thread(target=metrics.thread_failed, args=("decoder",)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert metrics.registry.get_sample_value("linnaeus_thread_failures_total", {"thread": "decoder"}) == 4
 
 
 def test_the_busy_time_of_a_device_is_summed() -> None:

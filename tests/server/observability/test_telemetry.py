@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.otlp_collector import TIMEOUT_SECONDS, Collector, run_collector
+from tests.server.injected_faults import FailsFirst, refuse_threads
 
 from linnaeus.server.config.settings import Settings, read_settings
 from linnaeus.server.errors import StartupError
@@ -22,6 +24,7 @@ from linnaeus.server.observability.otlp_export import OtlpTracerProvider
 from linnaeus.server.observability.sampling import is_sampled
 from linnaeus.server.observability.spans import SpanHandler
 from linnaeus.server.observability.telemetry import Telemetry
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.request import Priority
 from linnaeus.server.requests.request_record import BatchRecord, RequestRecord
 
@@ -75,7 +78,8 @@ def test_without_telemetry_there_is_no_record_handler_and_opentelemetry_is_not_i
         "import sys, linnaeus.server.app\n"
         "from linnaeus.server.config.settings import Settings\n"
         "from linnaeus.server.observability.telemetry import Telemetry\n"
-        "print(Telemetry(Settings(), '0').record_handler, [name for name in sys.modules if 'opentelemetry' in name])"
+        "handler = Telemetry(Settings(), '0', None).record_handler\n"
+        "print(handler, [name for name in sys.modules if 'opentelemetry' in name])"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "None []\n"
 
@@ -89,7 +93,7 @@ def test_a_missing_extra_is_a_startup_error_with_its_remedy(monkeypatch: pytest.
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
     with pytest.raises(StartupError, match=r"is not installed: pip install 'linnaeus\[otel\]'"):
-        Telemetry(Settings(otel_endpoint="http://collector:4317"), "0")
+        Telemetry(Settings(otel_endpoint="http://collector:4317"), "0", Supervisor())
 
 
 @pytest.mark.parametrize(
@@ -98,7 +102,7 @@ def test_a_missing_extra_is_a_startup_error_with_its_remedy(monkeypatch: pytest.
 )
 def test_an_invalid_endpoint_is_refused_without_quoting_it(endpoint: str) -> None:
     with pytest.raises(StartupError, match="otel_endpoint must be") as refused:
-        Telemetry(Settings(otel_endpoint=endpoint), "0")
+        Telemetry(Settings(otel_endpoint=endpoint), "0", Supervisor())
     assert "key" not in str(refused.value)
 
 
@@ -161,7 +165,7 @@ def test_a_failing_collector_is_logged_once_and_its_recovery_once(
 ) -> None:
     caplog.set_level(logging.INFO)
     collector.refuses = True
-    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider = OtlpTracerProvider(collector.endpoint, "0", Supervisor())
     for _ in range(3):
         provider.tracer.start_span("lost").end()
         assert collector.refused.acquire(timeout=TIMEOUT_SECONDS)
@@ -173,9 +177,34 @@ def test_a_failing_collector_is_logged_once_and_its_recovery_once(
     assert events == ["traces_lost", "traces_sent"]
 
 
+def test_a_fault_of_the_export_does_not_end_it(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    faults: list[str] = []
+    fault = FailsFirst(OTLPSpanExporter.export, SystemExit)
+    monkeypatch.setattr(OTLPSpanExporter, "export", lambda exporter, spans: fault(exporter, spans))
+    provider = OtlpTracerProvider(collector.endpoint, "0", Supervisor(faults.append))
+    provider.tracer.start_span("lost").end()
+    assert fault.raised.wait(TIMEOUT_SECONDS)
+    provider.tracer.start_span("sent").end()
+    collector.wait_for(lambda spans: [span.name for span in spans] == ["sent"])
+    provider.close()
+    assert faults == ["trace_export"] and "trace export failed [" in caplog.text
+
+
+async def test_closing_without_a_thread_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    faults: list[str] = []
+    telemetry = Telemetry(Settings(otel_endpoint="http://127.0.0.1:1"), "0", Supervisor(faults.append))
+    with monkeypatch.context() as limited:
+        refuse_threads(limited)
+        await telemetry.close()
+    assert faults == ["trace_export"]
+    await telemetry.close()
+
+
 def test_closing_exports_the_remaining_spans(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "3600000")
-    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider = OtlpTracerProvider(collector.endpoint, "0", Supervisor())
     provider.tracer.start_span("last").end()
     provider.close()
     assert [span.name for span in collector.spans] == ["last"]
@@ -186,7 +215,7 @@ def test_closing_takes_a_bounded_time_if_the_collector_does_not_answer(
 ) -> None:
     collector.released.clear()
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
-    provider = OtlpTracerProvider(collector.endpoint, "0")
+    provider = OtlpTracerProvider(collector.endpoint, "0", Supervisor())
     provider.tracer.start_span("stuck").end()
     assert collector.entered.wait(TIMEOUT_SECONDS)
     began = time.monotonic()

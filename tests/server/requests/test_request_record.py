@@ -14,6 +14,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import InvalidImage, ModelNotFound
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import NullEventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
@@ -105,7 +106,7 @@ async def test_images_returned_by_a_removed_device_have_no_batch_record(observer
     lane = LaneKey("lenet", 1, 1)
     ticket = Ticket(lane, payload, None, Priority.NORMAL, 1.0, 0.0, 0, 1.0, 2.0, 1)
     batch = Batch(9, lane, "cpu", [ticket], [], 0, 5.0, 0.1)
-    delivery = ResultDelivery(queue, observer, NullEventLog(), lambda: 6.0, handler)
+    delivery = ResultDelivery(queue, observer, NullEventLog(), lambda: 6.0, Supervisor(), handler)
     delivery.batch_started(batch)
     assert payload.batch is not None and (payload.batch.number, payload.batch.size, payload.batch.taken_at) == (
         9,

@@ -16,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from late_device import LateDevice
+from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 from torch import Tensor, nn
 
 from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
@@ -268,6 +269,32 @@ def test_close_waits_for_the_device_frees_memory_on_the_launcher_and_ends_it() -
     assert pending == [0], "a second time does nothing"
     del runner, network
     assert forward() is None
+
+
+@pytest.mark.parametrize("error", FAULTS)
+def test_a_fault_on_the_launcher_reaches_its_batch_and_the_launcher_goes_on(error: type[BaseException]) -> None:
+    network = Network()
+    fault = FailsFirst(network, error)
+    runner = pipeline(LateDevice(is_eager=True), fault)
+    with pytest.raises(error, match="injected"):
+        runner.run(make_images(2), 1)
+    images = make_images(2)
+    assert is_right(runner.run(images, 1), images, 1)
+    runner.close()
+
+
+def test_the_launcher_is_a_daemon_so_that_a_device_that_hangs_does_not_outlive_the_server() -> None:
+    device = LateDevice()
+    runner = pipeline(device, Network())
+    (launcher,) = (thread for thread in threading.enumerate() if thread.ident in device.threads)
+    assert launcher.daemon and launcher.name == "linnaeus-launcher"
+    runner.close()
+
+
+def test_a_runner_without_a_thread_fails_to_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_threads(monkeypatch)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        pipeline(LateDevice(), Network())
 
 
 def test_a_runner_that_fails_to_open_leaves_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:

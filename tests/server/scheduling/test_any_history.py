@@ -31,7 +31,7 @@ TABLES = {"a": "de", "b": "d"}
 
 
 class AnyHistory(RuleBasedStateMachine):
-    """Random arrivals, decoding, cancellations, batches, failures, a lost device, and the closing of the queue."""
+    """Random arrivals, decoding, tickets given back, cancellations, batches, a lost device, the end of the queue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -145,6 +145,17 @@ class AnyHistory(RuleBasedStateMachine):
             self.ended.append(ticket)
         else:
             self.decoded.append(ticket)
+
+    @precondition(lambda self: self.decoding)
+    @rule(data=st.data())
+    def give_back(self, data: st.DataObject) -> None:
+        ticket = self.decoding.pop(data.draw(st.integers(0, len(self.decoding) - 1)))
+        if self.queue.give_back([ticket]):
+            assert not set(TABLES[str(ticket.lane)]) & set(self.devices)
+            self.queue.cancel(ticket)
+            self.ended.append(ticket)
+        else:
+            self.undecoded.append(ticket)
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())

@@ -1,28 +1,32 @@
-"""The threads that decode images: each takes the most urgent one, decodes it and queues it for the devices.
+"""The threads that decode images: each takes the most urgent ones, decodes them and queues them for the devices.
 
 This module must not know callers or gRPC.
 """
 
-import logging
-import threading
 import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 from linnaeus.server.decoding.decode import decode
-from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.decoding.decoder_turn import DecoderTurn
+from linnaeus.server.errors import InternalFailure, RequestError, StartupError
+from linnaeus.server.process.supervised_thread import SupervisedThread
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.process.thread_priority import lower_priority, use_idle_scheduling
-from linnaeus.server.requests.refusals import no_device, too_late
-from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
+from linnaeus.server.requests.request import RequestPayload, RequestTicket
 from linnaeus.server.scheduling import BatchQueue
 
-logger = logging.getLogger(__name__)
+# The name of decoders in reports of faults.
+DECODER_PART = "decoder"
 
 
 class DecoderThreads:
     """A pool of decoder threads, which end once the queue is closed and nothing is left to decode.
 
-    Invariant: every ticket taken from the queue is either queued for the devices or passed to `on_failure`.
+    Invariants:
+        1. Every ticket taken from the queue is queued for the devices, given back, passed to `on_failure`, or has ended
+           already.
+        2. A fault outside an image's decoding is reported, and every ticket that it left in the turn is passed to
+           `on_failure`. A fault without a turn restarts the thread; if it keeps failing, the server ends.
 
     Args:
         queue: source and destination of the tickets.
@@ -31,6 +35,7 @@ class DecoderThreads:
         in_background: whether the threads run only when no other thread needs the processor.
         max_image_pixels: largest allowed width x height of an image.
         clock: the queue's clock, in seconds.
+        supervisor: receives faults outside an image's decoding.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class DecoderThreads:
         in_background: bool,
         max_image_pixels: int,
         clock: Callable[[], float],
+        supervisor: Supervisor,
     ) -> None:
         self._queue = queue
         self._on_failure = on_failure
@@ -48,38 +54,70 @@ class DecoderThreads:
         self._in_background = in_background
         self._max_image_pixels = max_image_pixels
         self._clock = clock
+        self._supervisor = supervisor
 
     def start(self) -> None:
-        """Starts the threads."""
-        for _ in range(self._threads):
-            threading.Thread(target=self._run, name="linnaeus-decode", daemon=True).start()
+        """Starts the threads.
 
-    def _run(self) -> None:
+        Raises:
+            StartupError: if the process may have no more threads.
+        """
+        for started in range(self._threads):
+            try:
+                self._thread().start()
+            except RuntimeError as error:
+                sentence = f"only {started} of {self._threads} decoder threads can be started ({error})"
+                raise StartupError(f"{sentence}: raise the limit of processes, or set fewer decode_threads") from None
+
+    def _thread(self) -> SupervisedThread:
+        return SupervisedThread(
+            "linnaeus-decode",
+            DECODER_PART,
+            self._run,
+            self._supervisor,
+            give_up=lambda: self._supervisor.end_server(DECODER_PART),
+            prepare=self._prepare,
+        )
+
+    def _prepare(self) -> None:
         lower_priority()
         if self._in_background:
             use_idle_scheduling()
-        turn = None
-        while (turn := self._queue.next_to_decode(turn)) is not None:
-            for ticket in turn.late:
-                self._on_failure(ticket, too_late(ticket, self._clock(), "waited for a decoder"))
-            for ticket in self._queue.put(dict(self._decode_all(turn.tickets))):
-                self._on_failure(ticket, no_device(lane_key_of(ticket)[0]))
 
-    def _decode_all(self, tickets: Iterable[RequestTicket]) -> Iterator[tuple[RequestTicket, float]]:
-        """Decodes tickets one by one; yields each success with its processor time in seconds."""
-        for ticket in tickets:
+    def _run(self) -> None:
+        taken = None
+        while (taken := self._queue.next_to_decode(taken)) is not None:
+            turn = DecoderTurn(taken, self._queue, self._decode, self._fail, self._clock)
             try:
-                yield ticket, self._decode(ticket.payload)
-            except RequestError as error:
-                self._on_failure(ticket, error)
-            except Exception as error:  # an internal failure must reach the caller and must not end the thread
-                reference = uuid.uuid4().hex[:12]
-                logger.error("decoding failed [%s]", reference, exc_info=error)
-                self._on_failure(ticket, InternalFailure(f"decoding failed (log reference {reference})", reference))
+                turn.run()
+            except BaseException as error:  # no fault may end the decoder and leave callers without an answer
+                self._fail_rest(turn, error)
 
-    def _decode(self, payload: RequestPayload) -> float:
-        """Decodes into the payload; returns the processor time in seconds."""
+    def _fail_rest(self, turn: DecoderTurn, error: BaseException) -> None:
+        """Fails what a fault left of a turn."""
+        failure = self._internal_failure(error)
+        for ticket in turn.unfinished():
+            self._fail(ticket, failure)
+
+    def _fail(self, ticket: RequestTicket, error: RequestError) -> None:
+        try:
+            self._on_failure(ticket, error)
+        except BaseException as fault:  # the other tickets of the turn go on
+            self._supervisor.report(DECODER_PART, fault)
+            self._queue.cancel(ticket, by_caller=False)  # else the queue would wait for it for ever
+
+    def _decode(self, payload: RequestPayload) -> float | RequestError:
+        """Decodes into the payload; returns the processor time in seconds, or the error that its caller gets."""
         started, processor_started = self._clock(), time.thread_time()
-        payload.pixels = decode(payload.image, payload.input, self._max_image_pixels)
+        try:
+            payload.pixels = decode(payload.image, payload.input, self._max_image_pixels)
+        except RequestError as error:
+            return error
+        except BaseException as error:  # also SystemExit of a library: it must reach the caller, not end the thread
+            return self._internal_failure(error)
         payload.decode_seconds = self._clock() - started
         return time.thread_time() - processor_started
+
+    def _internal_failure(self, error: BaseException) -> InternalFailure:
+        reference = self._supervisor.report(DECODER_PART, error)
+        return InternalFailure(f"decoding failed (log reference {reference})", reference)

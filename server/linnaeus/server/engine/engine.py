@@ -22,6 +22,7 @@ from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.model_manager import ModelManager
 from linnaeus.server.model_store.version_switch import VersionSwitch
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog, NullEventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
@@ -45,6 +46,7 @@ class Engine:
         clock: monotonic time in seconds; every deadline is a time of this clock.
         event_log: receives events; None for no log.
         record_handler: receives records of sampled requests; None for no records, which then cost nothing.
+        supervisor: receives faults that escaped from threads and tasks; None for one that only logs them.
 
     Attributes:
         catalog: the model versions and their states.
@@ -60,6 +62,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
         event_log: EventLog | None = None,
         record_handler: RecordHandler | None = None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.catalog = Catalog()
         self.health_changed = asyncio.Event()
@@ -68,16 +71,17 @@ class Engine:
         self._loop = asyncio.get_running_loop()
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
         event_log = event_log or NullEventLog()
+        supervisor = supervisor or Supervisor()
         decoders = settings.decode_threads or default_decoders(devices)
         self._queue: BatchQueue[RequestPayload] = BatchQueue(
             clock, decoders, on_displaced=lambda ticket: delivery.fail(ticket, displaced(ticket))
         )
-        delivery = ResultDelivery(self._queue, observer, event_log, clock, record_handler)
+        delivery = ResultDelivery(self._queue, observer, event_log, clock, supervisor, record_handler)
         in_background = settings.decode_priority == "background"
         self._decoders = DecoderThreads(
-            self._queue, delivery.fail, decoders, in_background, settings.max_image_pixels, clock
+            self._queue, delivery.fail, decoders, in_background, settings.max_image_pixels, clock, supervisor
         )
-        self._devices = self._device_pool(settings, delivery)
+        self._devices = self._device_pool(settings, delivery, supervisor)
         dispatcher = Dispatcher(self._queue, self._devices.run_inline, clock)
         self._requests = InFlightRequests(
             self.catalog,
@@ -87,12 +91,13 @@ class Engine:
             event_log,
             clock,
             settings.max_image_pixels,
+            supervisor,
             record_handler,
         )
-        loader = Loader(settings.intra_op_threads, clock)
+        loader = Loader(settings.intra_op_threads, clock, supervisor)
         version_switch = VersionSwitch(self.catalog, self._queue, self._devices, loader)
         self.model_manager = ModelManager(
-            settings, self.catalog, version_switch, loader, observer, self.health_changed.set
+            settings, self.catalog, version_switch, loader, observer, supervisor, self.health_changed.set
         )
 
     @property
@@ -203,7 +208,7 @@ class Engine:
         self._queue.close()
         await self._devices.wait_closed()
 
-    def _device_pool(self, settings: Settings, delivery: ResultDelivery) -> DevicePool:
+    def _device_pool(self, settings: Settings, delivery: ResultDelivery, supervisor: Supervisor) -> DevicePool:
         return DevicePool(
             self._queue,
             settings.streams,
@@ -213,6 +218,8 @@ class Engine:
             on_batch_finished=delivery.batch_finished,
             on_stranded=delivery.fail_stranded,
             on_device_removed=self._on_device_removed,
+            on_batch_lost=delivery.fail_lost,
+            supervisor=supervisor,
         )
 
     def _on_device_removed(self, device: str) -> None:

@@ -18,6 +18,7 @@ from linnaeus.server.engine.request_reports import event_fields, named_version, 
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Catalog, Entry
+from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.observer import Observer, rejection_reason
 from linnaeus.server.requests.refusals import too_late
@@ -25,6 +26,9 @@ from linnaeus.server.requests.request import Request, RequestPayload, RequestTic
 from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.scheduling import BatchQueue, DecodeWork, Stage
+
+# The name of the reports on requests, to metrics, traces and logs, in reports of faults.
+REPORT_PART = "request_reports"
 
 
 class InFlightRequests:
@@ -38,6 +42,8 @@ class InFlightRequests:
         event_log: receives the admission and the end of each request.
         clock: the queue's clock, in seconds.
         max_image_pixels: largest allowed width x height of an image.
+        supervisor: receives faults of the observer, the event log and the record handler: none of them may cost a
+            caller its answer.
         record_handler: receives records of sampled requests; None for no records.
 
     Attributes:
@@ -53,6 +59,7 @@ class InFlightRequests:
         event_log: EventLog,
         clock: Callable[[], float],
         max_image_pixels: int,
+        supervisor: Supervisor,
         record_handler: RecordHandler | None = None,
     ) -> None:
         self.in_flight = 0
@@ -63,6 +70,7 @@ class InFlightRequests:
         self._observer = observer
         self._event_log = event_log
         self._clock = clock
+        self._supervisor = supervisor
         self._record_handler = record_handler
         self._loop = asyncio.get_running_loop()
         self._numbers = itertools.count(1)
@@ -82,8 +90,12 @@ class InFlightRequests:
         """Cancels a request: its image is not run, unless it already was, and `on_outcome` is not called."""
         if state.is_done or state.entry is None or state.ticket is None:
             return
-        self._observer.cancelled(state.entry.name, self._queue.cancel(state.ticket).value)
+        name, stage = state.entry.name, self._queue.cancel(state.ticket)
         self._end(state, "cancelled")
+        try:
+            self._observer.cancelled(name, stage.value)
+        except ESCAPES as error:
+            self._supervisor.report(REPORT_PART, error)
 
     def require_answerable(self, requests: Sequence[Request]) -> None:
         """Checks every request of a call before any is started; counts all as rejected if one is invalid.
@@ -158,16 +170,21 @@ class InFlightRequests:
 
     def _end(self, state: RequestState, outcome: str) -> None:
         state.is_done = True
-        if state.record_context is not None and self._record_handler is not None:
-            self._record_handler.request_ended(
-                state.record_context, record_of(state, self._catalog, outcome, self._clock())
-            )
         if state.cancel_timer is not None:  # it was admitted
             state.cancel_timer()
             self.in_flight -= 1
+        try:
+            self._report_end(state, outcome)
+        except ESCAPES as error:
+            self._supervisor.report(REPORT_PART, error)
         # The ticket refers to the request: without this, the cycle would keep the image and an unloaded model alive.
         state.entry = state.model = state.ticket = state.cancel_timer = None
-        self._event_log.write("ended", self._clock(), request=state.number, outcome=outcome)
+
+    def _report_end(self, state: RequestState, outcome: str) -> None:
+        now = self._clock()
+        self._event_log.write("ended", now, request=state.number, outcome=outcome)
+        if state.record_context is not None and self._record_handler is not None:
+            self._record_handler.request_ended(state.record_context, record_of(state, self._catalog, outcome, now))
 
     def _record_unstarted(self, request: Request, outcome: str, arrived_at: float) -> None:
         """Records a request that was refused with all others of its call."""
@@ -182,8 +199,11 @@ class InFlightRequests:
     def _reject(self, request: Request, error: RequestError, arrived_at: float) -> str:
         """Reports a rejected request to the observer; returns the reason."""
         reason = rejection_reason(error)
-        name, version = named_version(self._catalog, request)
-        self._observer.rejected(name, reason, version, self._clock() - arrived_at)
+        try:
+            name, version = named_version(self._catalog, request)
+            self._observer.rejected(name, reason, version, self._clock() - arrived_at)
+        except ESCAPES as fault:
+            self._supervisor.report(REPORT_PART, fault)
         return reason
 
 

@@ -8,32 +8,42 @@ from collections.abc import Callable, Iterable
 
 from linnaeus.server.engine import responses
 from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.observer import Observer, rejection_reason
 from linnaeus.server.requests.refusals import no_device
 from linnaeus.server.requests.request import (
     BatchOutcome,
     BatchReport,
+    ItemOutcome,
     RequestBatch,
     RequestPayload,
     RequestTicket,
+    RequestTimings,
     lane_key_of,
 )
 from linnaeus.server.requests.request_record import BatchRecord, RecordHandler
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.server.scheduling import BatchQueue
 
+# The name of the delivery in reports of faults.
+DELIVERY_PART = "result_delivery"
+
 
 class ResultDelivery:
     """A channel from other threads to the event loop. Any thread may call its public methods.
 
-    All results of a batch are delivered in one callback of the event loop.
+    Invariants:
+        1. All results of a batch are delivered in one callback of the event loop.
+        2. A request gets its error even if the queue or the event log fails meanwhile; what raised goes to the caller.
+        3. A fault at the delivery of one result is reported, fails that request and no other.
 
     Args:
         queue: the queue of admitted requests.
         observer: receives each batch, on the event loop.
         event_log: receives the events of batches and dropped requests.
         clock: the queue's clock, in seconds.
+        supervisor: receives faults of the delivery.
         record_handler: receives records of batches; None for no records.
     """
 
@@ -43,20 +53,25 @@ class ResultDelivery:
         observer: Observer,
         event_log: EventLog,
         clock: Callable[[], float],
+        supervisor: Supervisor,
         record_handler: RecordHandler | None = None,
     ) -> None:
         self._queue = queue
         self._observer = observer
         self._event_log = event_log
         self._clock = clock
+        self._supervisor = supervisor
         self._record_handler = record_handler
         self._loop = asyncio.get_running_loop()
 
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
         """Ends a request whose image will not reach a device."""
-        self._queue.cancel(ticket, by_caller=False)
-        self._event_log.write("dropped", self._clock(), request=ticket.payload.number, reason=rejection_reason(error))
-        self._loop.call_soon_threadsafe(responses.complete, ticket.payload.future, error)
+        try:
+            self._queue.cancel(ticket, by_caller=False)
+            number = ticket.payload.number
+            self._event_log.write("dropped", self._clock(), request=number, reason=rejection_reason(error))
+        finally:
+            self._loop.call_soon_threadsafe(self._complete, ticket, error)
 
     def batch_started(self, batch: RequestBatch) -> None:
         """Logs a batch that is about to run, and opens its record."""
@@ -81,22 +96,19 @@ class ResultDelivery:
     def fail_stranded(self, tickets: Iterable[RequestTicket]) -> None:
         """Ends requests that no device is left for."""
         for ticket in tickets:
-            self._loop.call_soon_threadsafe(
-                responses.complete, ticket.payload.future, no_device(lane_key_of(ticket).model)
-            )
+            self._loop.call_soon_threadsafe(self._complete, ticket, no_device(lane_key_of(ticket).model))
+
+    def fail_lost(self, tickets: Iterable[RequestTicket], error: InternalFailure) -> None:
+        """Ends the requests of a batch whose outcome could not be handled; answers them whatever fails next."""
+        tickets = list(tickets)
+        for ticket in tickets:
+            self._loop.call_soon_threadsafe(self._complete, ticket, error)
+        for ticket in tickets:
+            self._queue.cancel(ticket, by_caller=False)
 
     def _deliver(self, outcome: BatchOutcome, record: BatchRecord | None) -> None:
         now = self._clock()
-        reports = []
-        for item in outcome.items:
-            if item.ticket.payload.future.done():
-                continue  # the request expired or was cancelled
-            if isinstance(item.result, Ranking):
-                ranked = responses.timed_ranking(item, item.result)
-                responses.complete(item.ticket.payload.future, ranked)
-                reports.append(responses.request_timings(item.ticket, ranked, outcome.finished_at, now))
-            else:
-                responses.complete(item.ticket.payload.future, item.result)
+        reports = [timings for item in outcome.items if (timings := self._deliver_item(item, outcome, now))]
         self._queue.mark_answered([item.ticket for item in outcome.items])
         failed = sum(isinstance(item.result, InternalFailure) for item in outcome.items)
         lane = outcome.lane
@@ -106,6 +118,34 @@ class ResultDelivery:
         self._observer.batch(report)
         if record is not None and self._record_handler is not None:
             self._record_handler.batch_ended(record)
+
+    def _deliver_item(self, item: ItemOutcome, outcome: BatchOutcome, now: float) -> RequestTimings | None:
+        """Completes one request; returns the timings of an answer, None for an error."""
+        ticket = item.ticket
+        if ticket.payload.future.done():
+            return None  # the request expired or was cancelled
+        try:
+            if isinstance(item.result, Ranking):
+                ranked = responses.timed_ranking(item, item.result)
+                responses.complete(ticket.payload.future, ranked)
+                return responses.request_timings(ticket, ranked, outcome.finished_at, now)
+            responses.complete(ticket.payload.future, item.result)
+        except ESCAPES as error:
+            self._delivery_failed(ticket, error)
+        return None
+
+    def _complete(self, ticket: RequestTicket, error: RequestError) -> None:
+        """Completes a request that got no answer."""
+        try:
+            responses.complete(ticket.payload.future, error)
+        except ESCAPES as fault:
+            self._delivery_failed(ticket, fault)
+
+    def _delivery_failed(self, ticket: RequestTicket, error: BaseException) -> None:
+        """Reports a fault at the delivery of a result, and fails its request unless it has ended."""
+        reference = self._supervisor.report(DELIVERY_PART, error)
+        failure = InternalFailure(f"the server failed on this answer (log reference {reference})", reference)
+        responses.complete(ticket.payload.future, failure)
 
 
 def _open_record(batch: RequestBatch) -> None:

@@ -5,8 +5,11 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
+from linnaeus.server.errors import InternalFailure, ModelRefused
 from linnaeus.server.execution.device_health import DeviceHealth
-from linnaeus.server.execution.device_worker import DeviceWorker
+from linnaeus.server.execution.device_worker import WORKER_PART, DeviceWorker
+from linnaeus.server.process.daemon_threads import run_in_thread
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import BatchOutcome, RequestBatch, RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.runtime.device import CoreShare, default_workers, is_responsive
@@ -35,6 +38,8 @@ class DevicePool:
         on_batch_finished: receives each batch and its outcome; called on the thread that ran it.
         on_stranded: receives the tickets that no device is left for; called on a thread of the removed device.
         on_device_removed: receives the name of a removed device, once; called on a thread of that device.
+        on_batch_lost: receives the tickets of a batch whose outcome could not be handled, and their error.
+        supervisor: receives faults of the workers.
     """
 
     def __init__(
@@ -47,6 +52,8 @@ class DevicePool:
         on_batch_finished: Callable[[RequestBatch, BatchOutcome], None],
         on_stranded: Callable[[list[RequestTicket]], None],
         on_device_removed: Callable[[str], None],
+        on_batch_lost: Callable[[list[RequestTicket], InternalFailure], None],
+        supervisor: Supervisor,
     ) -> None:
         self._queue = queue
         self._workers = workers
@@ -56,6 +63,8 @@ class DevicePool:
         self.batch_finished = on_batch_finished
         self.on_stranded = on_stranded
         self.on_device_removed = on_device_removed
+        self.on_batch_lost = on_batch_lost
+        self._supervisor = supervisor
         self.health = DeviceHealth()
         self._devices: dict[str, _PooledDevice] = {}
         self._workers_ended: list[asyncio.Future[None]] = []
@@ -77,7 +86,11 @@ class DevicePool:
         return {name: memory for name, memory in found.items() if memory is not None}
 
     def add_model(self, lane: LaneKey, model: Model) -> None:
-        """Adds a model to its device; starts the device's workers with the first model. Event loop's thread only."""
+        """Adds a model to its device; starts the device's workers with the first model. Event loop's thread only.
+
+        Raises:
+            ModelRefused: if the process may have no more threads; the device is not added then.
+        """
         name = str(model.device)
         if name not in self._devices:
             self._devices[name] = self._add_device(name, model.device)
@@ -90,14 +103,21 @@ class DevicePool:
         return [model for model in found if model is not None]
 
     def run_inline(self, name: str) -> bool:
-        """Runs the batches that wait for a device on the calling thread; returns whether there were any."""
+        """Runs the batches that wait for a device on the calling thread; returns whether there were any.
+
+        After a fault outside a batch it returns False, so that the device's own workers are woken.
+        """
         pooled = self._devices.get(name)
-        return pooled is not None and DeviceWorker(name, self._queue, pooled, self._clock).run_pending()
+        try:
+            return pooled is not None and self._worker(name, pooled).run_pending()
+        except BaseException as error:  # also SystemExit, which would end the event loop
+            self._supervisor.report(WORKER_PART, error)
+            return False
 
     async def wait_closed(self) -> None:
         """Waits until all workers end, which they do once the queue is closed and empty; then closes the models."""
         await asyncio.gather(*(asyncio.shield(each) for each in self._workers_ended))
-        await asyncio.to_thread(self._close_models)
+        await run_in_thread("linnaeus-close", self._close_models)
 
     def _close_models(self) -> None:
         for pooled in list(self._devices.values()):
@@ -109,10 +129,18 @@ class DevicePool:
         pooled = _PooledDevice(self, self._queue, name, device, CoreShare(device, self._intra_op_threads), workers)
         self._queue.add_device(name, workers)
         loop = asyncio.get_running_loop()
-        self._workers_ended += [
-            DeviceWorker(name, self._queue, pooled, self._clock).start(loop) for _ in range(workers)
-        ]
+        try:
+            for _ in range(workers):
+                self._workers_ended.append(self._worker(name, pooled).start(loop))
+        except RuntimeError as error:
+            self._queue.remove_device(name)  # ends the workers that were started
+            reference = self._supervisor.report(WORKER_PART, error)
+            sentence = f"the {workers} threads of device {name} cannot be started ({error}; log reference {reference})"
+            raise ModelRefused(f"{sentence}: raise the limit of processes, or set fewer streams") from None
         return pooled
+
+    def _worker(self, name: str, pooled: "_PooledDevice") -> DeviceWorker:
+        return DeviceWorker(name, self._queue, pooled, self._clock, self._supervisor)
 
 
 class _PooledDevice:
@@ -158,9 +186,17 @@ class _PooledDevice:
             return False  # the model runs a blank image, so the batch's images were at fault
         return self._pool.health.record_failure(self._name, batch.lane)
 
-    def remove_device(self, batch: RequestBatch) -> None:
+    def must_remove_after_escape(self, batch: RequestBatch) -> bool:
+        return self.is_removed or self._pool.health.record_failure(self._name, batch.lane)
+
+    def batch_lost(self, batch: RequestBatch, error: InternalFailure) -> None:
+        self._pool.on_batch_lost([*batch.late, *batch.tickets], error)
+
+    def remove_device(self, batch: RequestBatch | None) -> None:
         is_first, self.is_removed = not self.is_removed, True  # set before the callbacks, which may read `states`
-        self._pool.on_stranded(self._queue.remove_device(self._name, batch))
-        if is_first:
-            logger.error("device %s keeps failing and is taken out", self._name)
-            self._pool.on_device_removed(self._name)
+        try:
+            self._pool.on_stranded(self._queue.remove_device(self._name, batch))
+        finally:
+            if is_first:
+                logger.error("device %s keeps failing and is taken out", self._name)
+                self._pool.on_device_removed(self._name)

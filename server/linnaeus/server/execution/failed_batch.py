@@ -79,7 +79,7 @@ def late_outcome(ticket: RequestTicket, now: float) -> ItemOutcome:
     return ItemOutcome(ticket, too_late(ticket, now, "waited for the device"), 0, 0.0)
 
 
-def log_failure(model: Model, tickets: Sequence[RequestTicket], error: Exception) -> str:
+def log_failure(model: Model, tickets: Sequence[RequestTicket], error: BaseException) -> str:
     """Logs a run that raised; returns its log reference."""
     reference = uuid.uuid4().hex[:12]
     logger.error("model %s failed on a batch of %d [%s]", full_name(model), len(tickets), reference, exc_info=error)

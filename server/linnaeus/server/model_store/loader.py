@@ -11,9 +11,7 @@ event loop must wait, and longer the less processor time the load gets.
 
 import asyncio
 import logging
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +20,8 @@ from linnaeus.models.manifest import ManifestError, read_manifest
 from linnaeus.server.config.model_settings import CONFIG_FILE, ModelSettings
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.process.daemon_threads import run_in_thread
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.runtime.device import CoreShare, release_freed_memory, resolve_devices
 from linnaeus.server.runtime.model import Model
@@ -29,6 +29,9 @@ from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.scheduling import LaneLimits, LatencyTable
 
 logger = logging.getLogger(__name__)
+
+# The name of loads in reports of faults.
+LOADER_PART = "loader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +72,19 @@ class LoadedVersion:
 class Loader:
     """Loads one version at a time, on a thread for each load. Called on the event loop's thread.
 
-    Cancelling `load` does not stop the loading thread.
+    Cancelling `load` does not stop the loading thread, nor does a load that hangs keep the process from ending. A fault
+    is reported and refuses the version, whatever it is.
 
     Args:
         intra_op_threads: torch threads of one operation on a CPU; 0 for one per core.
         clock: monotonic time in seconds.
+        supervisor: receives faults of loads.
     """
 
-    def __init__(self, intra_op_threads: int, clock: Callable[[], float]) -> None:
+    def __init__(self, intra_op_threads: int, clock: Callable[[], float], supervisor: Supervisor) -> None:
         self._threads = intra_op_threads
         self._clock = clock
+        self._supervisor = supervisor
         self._lock = asyncio.Lock()
 
     async def load(self, folder: VersionFolder, settings: ModelSettings, context: LoadContext) -> LoadedVersion:
@@ -94,21 +100,18 @@ class Loader:
         """
         async with self._lock:
             # A new thread for each load: a thread that lowered its priority cannot raise it again.
-            thread = ThreadPoolExecutor(1, "linnaeus-load")
             # Returned in a list, not as the thread's result: a thread of low priority may sleep for seconds after it
             # set its result, and would keep the models in memory until then.
             loaded: list[LoadedVersion] = []
             try:
-                await asyncio.get_running_loop().run_in_executor(
-                    thread, lambda: loaded.append(self._load(folder, settings, context))
-                )
-            finally:
-                thread.shutdown(wait=False)
+                await run_in_thread("linnaeus-load", lambda: loaded.append(self._load(folder, settings, context)))
+            except RuntimeError as error:  # the process may have no more threads
+                raise self._refusal(folder, error) from None
             return loaded.pop()
 
     async def release(self, models: list[Model]) -> None:
         """Closes models that are no longer run and frees their memory; empties the list."""
-        await asyncio.to_thread(_release, models)
+        await run_in_thread("linnaeus-release", lambda: _release(models))
 
     def _load(self, folder: VersionFolder, settings: ModelSettings, context: LoadContext) -> LoadedVersion:
         started = self._clock()
@@ -119,12 +122,13 @@ class Loader:
             models = load_on_each(folder, devices, size, context.busy, settings.cuda_graphs, settings.precision)
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
-        except Exception as error:  # torch may raise anything on a malformed file: that refuses the version
-            reference = uuid.uuid4().hex[:12]
-            logger.error("loading %s/%d failed [%s]", folder.model, folder.version, reference, exc_info=error)
-            kind = type(error).__name__
-            raise ModelRefused(f"loading it failed with {kind} (log reference {reference})") from None
+        except BaseException as error:  # torch may raise anything on a malformed file: that refuses the version
+            raise self._refusal(folder, error) from None
         return LoadedVersion(folder, settings, tuple(models), self._clock() - started, is_same)
+
+    def _refusal(self, folder: VersionFolder, error: BaseException) -> ModelRefused:
+        reference = self._supervisor.report(LOADER_PART, error, f"loading {folder.model}/{folder.version}")
+        return ModelRefused(f"loading it failed with {type(error).__name__} (log reference {reference})")
 
 
 def devices_of(settings: ModelSettings) -> list[Any]:

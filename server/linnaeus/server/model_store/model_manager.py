@@ -8,21 +8,34 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.errors import InvalidArgument, ModelNotFound, NotLoaded, StartupError, Unavailable
+from linnaeus.server.errors import (
+    InvalidArgument,
+    ModelNotFound,
+    NotLoaded,
+    RequestError,
+    StartupError,
+    Unavailable,
+)
 from linnaeus.server.model_store import repository
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.reconciler import LoadScope, Reconciler
 from linnaeus.server.model_store.repository import ModelFolder
 from linnaeus.server.model_store.version_switch import VersionSwitch
+from linnaeus.server.process.daemon_threads import run_in_thread
+from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.observer import Observer
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
+
+# The name of operations on models in reports of faults.
+MANAGER_PART = "model_manager"
 
 _STOPPING_RETRY_SECONDS = 1.0
 _UNLOADED = "it was unloaded; load it to have it served"
@@ -47,6 +60,7 @@ class ModelManager:
         version_switch: puts versions into service and takes them out of it.
         loader: loads versions.
         observer: receives failed loads.
+        supervisor: receives faults of operations whose caller left.
         on_change: called after each operation that may have changed the served versions.
     """
 
@@ -57,6 +71,7 @@ class ModelManager:
         version_switch: VersionSwitch,
         loader: Loader,
         observer: Observer,
+        supervisor: Supervisor,
         on_change: Callable[[], None],
     ) -> None:
         self._root = settings.repository
@@ -64,6 +79,7 @@ class ModelManager:
         self._is_explicit = settings.model_control == "explicit"
         self._catalog = catalog
         self._reconciler = Reconciler(settings, catalog, version_switch, loader, observer)
+        self._supervisor = supervisor
         self._on_change = on_change
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._requested: set[str] = set()
@@ -72,7 +88,7 @@ class ModelManager:
         self._closed = False
 
     async def start(self) -> None:
-        """Loads the initial versions, one at a time; a refused version does not stop the others.
+        """Loads the initial versions, one at a time; neither a refused version nor a fault stops the others.
 
         Raises:
             StartupError: if the repository is missing or empty, or does not have a model that `--models` names.
@@ -81,7 +97,10 @@ class ModelManager:
             self._requested.add(folder.name)
             self._reconciler.register(folder, ModelState.LOADING)
         for name in sorted(self._requested):
-            await self._reconcile(name, LoadScope.CHANGED)
+            try:
+                await self._reconcile(name, LoadScope.CHANGED)
+            except ESCAPES as error:
+                self._fail_loading(name, error)
 
     async def load_model(self, model: str) -> list[Entry]:
         """Loads the versions that a model's config.toml selects, except unchanged ones that are served.
@@ -148,7 +167,7 @@ class ModelManager:
         Raises:
             OSError: if the repository cannot be read, or is empty although models were loaded; nothing is done then.
         """
-        folders = await asyncio.to_thread(repository.list_model_folders, self._root)
+        folders = await self._list_folders()
         if not any(folder.versions for folder in folders.values()) and self._requested:
             raise OSError(f"{self._root} is empty, as if it were not mounted")
         names = self._requested if self._wanted or self._is_explicit else self._requested | set(folders)
@@ -173,8 +192,19 @@ class ModelManager:
             self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
         return repository.scan(self._root, self._wanted) if self._wanted else []
 
+    def _fail_loading(self, model: str, error: BaseException) -> None:
+        """Reports a fault at the start of a model, and marks its versions that are not loaded as failed."""
+        reference = self._supervisor.report(MANAGER_PART, error, f"loading {model}")
+        reason = f"loading it failed with {type(error).__name__} (log reference {reference})"
+        for version, entry in list(self._catalog.versions(model).items()):
+            if entry.state is ModelState.LOADING:
+                self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
+
+    async def _list_folders(self) -> dict[str, ModelFolder]:
+        return await run_in_thread("linnaeus-scan", partial(repository.list_model_folders, self._root))
+
     async def _load(self, model: str, scope: LoadScope) -> list[Entry]:
-        folder = (await asyncio.to_thread(repository.list_model_folders, self._root)).get(_require_name(model))
+        folder = (await self._list_folders()).get(_require_name(model))
         if folder is None or not folder.versions:
             missing = "no version of model" if folder else "no model"
             raise ModelNotFound(model[:80], f"the repository has {missing} {model[:80]!r}; see what its folder holds")
@@ -199,7 +229,7 @@ class ModelManager:
     async def _reconcile(self, model: str, scope: LoadScope) -> dict[str, str]:
         async with self._locks[model]:
             # Scanned here, with the lock held: the folder may have changed while waiting for it.
-            folder = (await asyncio.to_thread(repository.list_model_folders, self._root)).get(model)
+            folder = (await self._list_folders()).get(model)
             refusals = await self._reconciler.reconcile(model, folder, scope)
         self._on_change()
         return refusals
@@ -217,12 +247,19 @@ class ModelManager:
         except asyncio.CancelledError:
             if task.cancelled():
                 raise _stopping_error() from None
+            task.add_done_callback(self._report_unawaited)
             raise
 
     def _on_task_done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # marks it as retrieved, in case the caller cancelled
+
+    def _report_unawaited(self, task: asyncio.Task[Any]) -> None:
+        """Reports the fault of an operation whose caller left; nobody else would see it."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, RequestError):
+            self._supervisor.report(MANAGER_PART, error)
 
 
 def _stopping_error() -> Unavailable:

@@ -6,9 +6,9 @@ No frame of this module may refer to an entry while it awaits the end of that ve
 whose memory must be free by then.
 """
 
-import asyncio
 import logging
 from enum import Enum
+from functools import partial
 
 from linnaeus.server.config.model_settings import CONFIG_FILE, ModelSettings, model_settings
 from linnaeus.server.config.settings import Settings
@@ -19,6 +19,7 @@ from linnaeus.server.model_store.reconciled_model import Attempt, ReconciledMode
 from linnaeus.server.model_store.repository import ModelFolder, VersionFolder
 from linnaeus.server.model_store.version_refusals import VersionRefusals, log_unserved_names
 from linnaeus.server.model_store.version_switch import VersionSwitch
+from linnaeus.server.process.daemon_threads import run_in_thread
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
 
@@ -95,7 +96,9 @@ class Reconciler:
         reconciled = self._reconciled.setdefault(model, ReconciledModel())
         reconciled.fingerprints, reconciled.config_fingerprint = fingerprints_of(folder), folder.config_fingerprint
         try:
-            settings = await asyncio.to_thread(model_settings, folder.path, self._server_settings)
+            settings = await run_in_thread(
+                "linnaeus-settings", partial(model_settings, folder.path, self._server_settings)
+            )
         except ModelRefused as error:
             return self._refuse_settings(folder, str(error))
         if scope is not LoadScope.CHANGED:

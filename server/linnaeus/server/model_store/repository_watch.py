@@ -8,16 +8,22 @@ import asyncio
 import logging
 
 from linnaeus.server.model_store.model_manager import ModelManager
+from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 
 logger = logging.getLogger(__name__)
 
 
-async def watch(model_manager: ModelManager, seconds: float) -> None:
+# The name of the watch in reports of faults.
+WATCH_PART = "repository_watch"
+
+
+async def watch(model_manager: ModelManager, seconds: float, supervisor: Supervisor) -> None:
     """Reconciles the repository's changes until cancelled; while it cannot be read, the served versions stay.
 
     Args:
         model_manager: loads and unloads versions.
         seconds: interval between two checks.
+        supervisor: receives faults; none of them ends the watch.
     """
     last_error = ""
     while True:
@@ -29,5 +35,5 @@ async def watch(model_manager: ModelManager, seconds: float) -> None:
             if str(error) != last_error:
                 last_error = str(error)
                 logger.error("the repository cannot be followed, what is served stays as it is: %s", last_error)
-        except Exception as error:  # an internal failure must not end the watch
-            logger.error("following the repository failed", exc_info=error)
+        except ESCAPES as error:
+            supervisor.report(WATCH_PART, error, "following the repository")

@@ -6,6 +6,7 @@ Belongs to the event loop's thread. This module must not know why a version is l
 import asyncio
 import itertools
 
+from linnaeus.server.errors import ModelRefused
 from linnaeus.server.execution.device_pool import DevicePool
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.loader import LoadedVersion, Loader, lane_parameters
@@ -44,8 +45,18 @@ class VersionSwitch:
         Args:
             old: lane of the generation to replace; None if the version is not in service.
             loaded: the loaded version.
+
+        Raises:
+            ModelRefused: if a device's workers cannot be started; the version's models are closed then.
         """
-        self._catalog.put(self._start_generation(loaded, old if loaded.is_same else None))
+        lane = LaneKey(loaded.folder.model, loaded.folder.version, next(self._generations))
+        try:
+            entry = self._start_generation(lane, loaded, old if loaded.is_same else None)
+        except ModelRefused:
+            self._devices.remove_model(lane)
+            await self._loader.release(list(loaded.models))
+            raise
+        self._catalog.put(entry)
         if old is not None:
             await self._retire_generation(old)
 
@@ -60,9 +71,8 @@ class VersionSwitch:
         await self._retire_generation(lane)
         self._catalog.put(Entry(lane.model, lane.version, ModelState.UNLOADED, reason))
 
-    def _start_generation(self, loaded: LoadedVersion, learn_from: LaneKey | None) -> Entry:
-        folder, models = loaded.folder, loaded.models
-        lane = LaneKey(folder.model, folder.version, next(self._generations))
+    def _start_generation(self, lane: LaneKey, loaded: LoadedVersion, learn_from: LaneKey | None) -> Entry:
+        models = loaded.models
         limits, tables = lane_parameters(models, loaded.settings)
         for model in models:
             self._devices.add_model(lane, model)

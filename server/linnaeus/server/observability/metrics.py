@@ -34,7 +34,7 @@ class Metrics:
     """All metrics of one server, in their own registry.
 
     Implements the engine's `Observer` and the RPC layer's `CallObserver`. Counters and histograms belong to the event
-    loop's thread.
+    loop's thread, except in `thread_failed`.
 
     Args:
         version: the server's release.
@@ -69,6 +69,9 @@ class Metrics:
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
         self._load_failures = self._counter("linnaeus_model_load_failures", "Loads that were refused.", "model")
         self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
+        self._thread_failures = self._counter(
+            "linnaeus_thread_failures", "Faults that escaped from the work of a thread or task.", "thread"
+        )
         self._device_busy = self._counter(
             "linnaeus_device_busy_seconds", "Time in which streams of the device ran batches, added up.", "device"
         )
@@ -113,6 +116,10 @@ class Metrics:
     def load_failed(self, model: str) -> None:
         """Counts a refused version, or a refused config.toml, of a model in the repository."""
         self._series(self._load_failures, model).inc()
+
+    def thread_failed(self, part: str) -> None:
+        """Counts a fault that escaped from a part of the server. Any thread may call it."""
+        self._thread_failures.labels(part).inc()
 
     def add_engine(self, engine: Engine) -> None:
         """Adds the gauges of an engine and its devices to the registry."""

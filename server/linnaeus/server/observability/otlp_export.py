@@ -15,8 +15,12 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Tracer
 
+from linnaeus.server.process.supervisor import Supervisor
+
 logger = logging.getLogger(__name__)
 
+# The name of the export in reports of faults.
+EXPORT_PART = "trace_export"
 _SERVICE_NAME = "linnaeus"
 _FLUSH_SECONDS = 2.0
 _GIVE_UP_SECONDS = 1.0
@@ -32,15 +36,16 @@ class OtlpTracerProvider:
     Args:
         endpoint: the collector, http://HOST:PORT or https://HOST:PORT.
         release: the server's release.
+        supervisor: receives faults of the export.
 
     Attributes:
         tracer: creates spans. All of them are exported: sampling is up to the caller.
     """
 
-    def __init__(self, endpoint: str, release: str) -> None:
+    def __init__(self, endpoint: str, release: str, supervisor: Supervisor) -> None:
         for name in _SILENCED_LOGGERS:
             logging.getLogger(name).setLevel(logging.CRITICAL)
-        self._exporter = _LoggingExporter(OTLPSpanExporter(endpoint=endpoint))
+        self._exporter = _LoggingExporter(OTLPSpanExporter(endpoint=endpoint), supervisor)
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=_resource(release),
@@ -51,7 +56,11 @@ class OtlpTracerProvider:
         self.tracer: Tracer = self._provider.get_tracer(_SERVICE_NAME, release)
 
     def close(self) -> None:
-        """Exports the remaining spans. Blocks for at most 3 s."""
+        """Exports the remaining spans. Blocks for at most 3 s.
+
+        Raises:
+            RuntimeError: if the process may have no more threads.
+        """
         closing = threading.Thread(target=self._provider.shutdown, name="linnaeus-spans-close", daemon=True)
         closing.start()
         closing.join(_FLUSH_SECONDS)
@@ -61,15 +70,23 @@ class OtlpTracerProvider:
 
 
 class _LoggingExporter(SpanExporter):
-    """An exporter that logs one line when spans are lost and one when the collector accepts them again."""
+    """An exporter that logs one line when spans are lost and one when the collector accepts them again.
 
-    def __init__(self, exporter: OTLPSpanExporter) -> None:
+    A fault is reported and does not end OpenTelemetry's background thread.
+    """
+
+    def __init__(self, exporter: OTLPSpanExporter, supervisor: Supervisor) -> None:
         self._exporter = exporter
+        self._supervisor = supervisor
         self._is_accepting = True
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Exports the spans; called on the background thread."""
-        result = self._exporter.export(spans)
+        try:
+            result = self._exporter.export(spans)
+        except BaseException as error:
+            self._supervisor.report(EXPORT_PART, error)
+            result = SpanExportResult.FAILURE
         is_accepting = result is SpanExportResult.SUCCESS
         if is_accepting and not self._is_accepting:
             logger.info("the collector takes traces again", extra=_event("traces_sent"))

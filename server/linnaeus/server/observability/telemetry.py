@@ -3,13 +3,14 @@
 OpenTelemetry is an optional dependency, so it is imported only if traces are enabled.
 """
 
-import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.request_log import RequestLog
+from linnaeus.server.process.daemon_threads import run_in_thread
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.request_record import RecordHandler, RecordHandlers
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Telemetry:
     Args:
         settings: the server's settings.
         release: the server's release.
+        supervisor: receives faults of the export.
 
     Attributes:
         record_handler: the handler of the engine's request records; None if all telemetry is disabled.
@@ -30,11 +32,12 @@ class Telemetry:
         StartupError: if the endpoint is invalid, or OpenTelemetry is not installed.
     """
 
-    def __init__(self, settings: Settings, release: str) -> None:
+    def __init__(self, settings: Settings, release: str, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
         handlers: list[RecordHandler] = []
         self._tracer_provider: OtlpTracerProvider | None = None
         if settings.otel_endpoint:
-            span_handler, self._tracer_provider = _tracing(settings, release)
+            span_handler, self._tracer_provider = _tracing(settings, release, supervisor)
             handlers.append(span_handler)
         if settings.request_log:
             handlers.append(RequestLog(settings.request_log))
@@ -43,11 +46,15 @@ class Telemetry:
 
     async def close(self) -> None:
         """Exports the remaining spans, for a bounded time."""
-        if self._tracer_provider is not None:
-            await asyncio.to_thread(self._tracer_provider.close)
+        if self._tracer_provider is None:
+            return
+        try:
+            await run_in_thread("linnaeus-telemetry", self._tracer_provider.close)
+        except RuntimeError as error:  # the process may have no more threads: the spans are lost
+            self._supervisor.report("trace_export", error)
 
 
-def _tracing(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTracerProvider]":
+def _tracing(settings: Settings, release: str, supervisor: Supervisor) -> "tuple[RecordHandler, OtlpTracerProvider]":
     _require_url(settings.otel_endpoint)
     try:
         from linnaeus.server.observability.otlp_export import OtlpTracerProvider
@@ -55,7 +62,7 @@ def _tracing(settings: Settings, release: str) -> "tuple[RecordHandler, OtlpTrac
     except ModuleNotFoundError as error:
         message = f"otel_endpoint is set, but {error.name} is not installed: pip install 'linnaeus[otel]'"
         raise StartupError(message) from None
-    provider = OtlpTracerProvider(settings.otel_endpoint, release)
+    provider = OtlpTracerProvider(settings.otel_endpoint, release, supervisor)
     return SpanHandler(provider.tracer, settings.otel_sample), provider
 
 

@@ -10,12 +10,12 @@ the other computes; batches compute one after the other, each at full speed.
 
 All calls into the model are made by the launcher, one thread per runner, including warm-up: cuDNN's choice for a batch
 size is cached per thread (PyTorch's plan caches are thread-local), so a thread that was not warmed up would choose
-again while serving.
+again while serving. What a call raises goes to the thread that waits for it; the launcher goes on. It is a daemon, so a
+device that hangs does not keep the process from ending.
 """
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +23,7 @@ from typing import Any, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
+from linnaeus.server.process.daemon_threads import DaemonExecutor
 from linnaeus.server.runtime.runner import Pixels, TopK
 from linnaeus.server.runtime.staging import stage
 
@@ -173,7 +174,7 @@ class PipelinedRunner:
         self._sizes = list(sizes)
         self._in_flight = in_flight
         self._free: list[_Slot] = []  # free slots
-        self._launcher = ThreadPoolExecutor(1, "linnaeus-launcher")
+        self._launcher = DaemonExecutor("linnaeus-launcher")
         try:
             self._launcher.submit(accelerator.set_current).result()
             self._compute_queue: CommandQueue = self._launcher.submit(accelerator.command_queue).result()
@@ -188,7 +189,7 @@ class PipelinedRunner:
         with self._slot() as slot:
             stage(images, slot.rows)
             size = self._sizes[bisect_left(self._sizes, count)]
-            self._launcher.submit(slot.launch, count, size, k).result()
+            self._launcher.submit(partial(slot.launch, count, size, k)).result()
             return slot.results(count, k)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
@@ -208,7 +209,7 @@ class PipelinedRunner:
             cleanup: called on the launcher once none of the model's operations is pending.
         """
         with suppress(RuntimeError):  # already closed
-            self._launcher.submit(self._free_slots, cleanup)
+            self._launcher.submit(partial(self._free_slots, cleanup))
         self._launcher.shutdown()
 
     def _free_slots(self, cleanup: Callable[[], object]) -> None:

@@ -234,6 +234,17 @@ class BatchQueue(Generic[Payload]):
             self._worker_wakeup.wake(devices)
             return stranded
 
+    def give_back(self, tickets: Iterable[Ticket[Payload]]) -> list[Ticket[Payload]]:
+        """Returns tickets from `next_to_decode` that the caller has not begun to the queue, for any decoder to take.
+
+        Returns:
+            The tickets that no device is left for; they stay in the queue until they are cancelled.
+        """
+        with self._lock:
+            stranded = [ticket for ticket in tickets if not self._state.give_back(ticket)]
+            self._decoder_wakeup.wake()
+            return stranded
+
     def cancel(self, ticket: Ticket[Payload], by_caller: bool = True) -> Stage:
         """Cancels a ticket.
 

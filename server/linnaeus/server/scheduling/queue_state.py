@@ -156,6 +156,17 @@ class QueueState(Generic[Payload]):
         enqueue(flow, ticket, now)
         return True
 
+    def give_back(self, ticket: Ticket[Payload]) -> bool:
+        """Makes a ticket wait for a decoder again, unless it was cancelled; returns False if it has no device left."""
+        if self.is_stranded(ticket):
+            return False
+        if ticket.stage is Stage.DECODING:
+            flow = self.flow(ticket)
+            flow.decoding.remove(ticket)
+            flow.undecoded.add(ticket)
+            ticket.stage = Stage.ADMITTED
+        return True
+
     def _record_decoding(self, ticket: Ticket[Payload], work: DecodeWork, seconds: float, now: float) -> None:
         """Learns what such images cost, and counts it as use of the devices' time, which decoders usually share."""
         costs = self._admission.decode_costs

@@ -59,7 +59,11 @@ class Priority(IntEnum):
 
 
 class Stage(Enum):
-    """The stage of a ticket. It only advances, except that a ticket of a removed device returns to QUEUED."""
+    """The stage of a ticket.
+
+    It only advances, except that a ticket of a removed device returns to QUEUED, and one that a decoder gives back to
+    ADMITTED.
+    """
 
     ADMITTED = "admitted"
     DECODING = "decode"
