@@ -157,6 +157,13 @@ def test_a_pngs_transparent_colour_becomes_white(
     assert run(tall, InputSpec(1, 2, 2, 2, "bilinear"))[0, :, 0].tolist() == expected
 
 
+@pytest.mark.parametrize("transparency", [bytes(300), b"\xff" * 299 + b"\0"])
+def test_a_pngs_transparency_of_more_colours_than_a_palette_has_means_nothing(transparency: bytes) -> None:
+    data = save(photograph(24, 24).quantize(16), "PNG")
+    start = data.index(b"IDAT") - 4
+    assert numpy.array_equal(run(data[:start] + png_chunk(b"tRNS", transparency) + data[start:]), run(data))
+
+
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_the_first_frame_of_an_animation_is_used(format: str) -> None:
     first, second = photograph(24, 24).quantize(64).convert("RGB"), Image.new("RGB", (24, 24), "red")

@@ -18,7 +18,7 @@ from tests.server.decoding.crafted_files import (
     webp_canvas,
     webp_frame,
 )
-from tests.server.decoding.image_files import Pixels, difference, exif, photograph, png_chunk, run, save
+from tests.server.decoding.image_files import Pixels, difference, exif, photograph, png_chunk, refusal, run, save
 
 from linnaeus.models.manifest import InputSpec
 
@@ -76,6 +76,13 @@ def test_only_the_first_frame_of_a_webp_is_read() -> None:
     canvas, loop = webp_canvas(2, WIDTH, HEIGHT), (b"ANIM", bytes(6))
     data = riff(canvas, loop, webp_frame(0, 0, PICTURE), (b"ANMF", b"broken"), (b"XMP ", b"<" * 99))
     assert numpy.array_equal(run(data, WHOLE), middle(numpy.asarray(PICTURE)))
+
+
+def test_a_webp_that_is_cut_in_a_later_frame_is_refused() -> None:
+    canvas, loop = webp_canvas(2, WIDTH, HEIGHT), (b"ANIM", bytes(6))
+    data = riff(canvas, loop, webp_frame(0, 0, PICTURE), webp_frame(0, 0, PICTURE))
+    assert numpy.array_equal(run(data + b"more", WHOLE), middle(numpy.asarray(PICTURE)))
+    assert "cut short" in str(refusal(data[:-2]))
 
 
 def scanlines(image: Image.Image) -> bytes:

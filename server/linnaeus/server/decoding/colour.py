@@ -10,15 +10,22 @@ from PIL import Image, ImageFile
 
 # Factors that scale 2 and 4 bit grey samples to 8 bits.
 _GREY_STEPS = {"L;2": 85, "L;4": 17}
+_MOST_PALETTE_COLOURS = 256
 
 
 def fix_transparency(image: ImageFile.ImageFile) -> None:
     """Scales a PNG's transparent colour to 8 bits; Pillow scales the samples but not this colour.
 
+    A transparency of more colours than a palette can have is dropped, as libpng does it; Pillow fails on it later.
+
     Must be called after the header is read and before the pixels are decoded, while the file's sample format is known.
     """
     colour = image.info.get("transparency")
     if colour is None or image.format != "PNG" or not image.tile:
+        return
+    entries = len(colour) if isinstance(colour, bytes) else colour + 1 if image.mode == "P" else 0
+    if entries > _MOST_PALETTE_COLOURS:
+        del image.info["transparency"]
         return
     sample_format = image.tile[0][3]
     if sample_format == "RGB;16B":

@@ -25,9 +25,11 @@ def open_webp(data: bytes) -> Container:
     """Returns the first picture with its canvas, whose size Pillow would read only after it has allocated memory.
 
     Raises:
-        InvalidImage: if the file has no size, or more than `MAX_CHUNKS` chunks.
+        InvalidImage: if the file has no size, is shorter than it says, or has more than `MAX_CHUNKS` chunks.
     """
     canvas = _canvas(data)
+    if int.from_bytes(data[4:8], "little") + 8 > len(data):  # browsers show nothing, though the first frame is whole
+        raise _cut_short()
     if data[12:16] != b"VP8X":
         length = int.from_bytes(data[16:20], "little")
         return Container("WEBP", _riff(data[12 : 20 + length + length % 2]), canvas=canvas)
@@ -71,4 +73,8 @@ def _canvas(data: bytes) -> tuple[int, int]:
         return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
     if kind == b"VP8 " and len(body) == 10:
         return int.from_bytes(body[6:8], "little") & 0x3FFF, int.from_bytes(body[8:10], "little") & 0x3FFF
-    raise InvalidImage(ENCODED_FIELD, "the WebP file is cut short or damaged at its start: send the whole file")
+    raise _cut_short()
+
+
+def _cut_short() -> InvalidImage:
+    return InvalidImage(ENCODED_FIELD, "the WebP file is cut short or damaged: send the whole file")
