@@ -15,6 +15,7 @@ from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings, help_t
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.process.standard_streams import open_closed_streams
 
 
 def serve(context: typer.Context, **chosen: Any) -> None:
@@ -85,6 +86,7 @@ def _flags(setting: Field[Any]) -> tuple[str, ...]:
 
 def main() -> None:
     """Runs the command line; prints a `StartupError` as one line on standard error and exits with code 1."""
+    open_closed_streams()
     serve.__signature__ = _signature()  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(serve)
