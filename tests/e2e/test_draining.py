@@ -26,6 +26,7 @@ CALLERS = 32
 CALLS_BEFORE = 10
 CALLS_AFTER = 20
 
+CLASSIFY = "/linnaeus.v1.ClassifierService/Classify"
 PLAIN_CALLERS = 16
 PLAIN_OPTIONS = [
     ("grpc.lb_policy_name", "round_robin"),
@@ -165,6 +166,62 @@ def wait_for_answers(answered: list[int], calls: "list[Future[None]]") -> None:
 def wait_for_calls(server: ServerProcess) -> None:
     """Waits until every caller has found a server that was started again."""
     wait_for_metric(server, "grpc_server_handled_total", lambda calls: calls >= 20 * PLAIN_CALLERS)
+
+
+def test_a_request_that_is_still_being_sent_when_the_server_stops_is_answered(repository: Path, digit: bytes) -> None:
+    request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
+    may_send = threading.Event()
+
+    def slowly() -> Iterator[v1.ClassifyRequest]:
+        may_send.wait(60)
+        yield request
+
+    arguments = ["--repository", str(repository), "--models", "lenet"]
+    with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
+        begin = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString)
+        slow = begin.future(slowly(), timeout=60)
+        # The server has received that call once it answers the next one of the same connection.
+        ClassifierServiceStub(channel).Classify(request, timeout=60)
+        process.child.send_signal(signal.SIGTERM)
+        wait_until_closed(process.port)
+        may_send.set()
+        assert slow.result(60).classes[0].label == "4"
+        assert process.child.wait(60) == 0
+
+
+def wait_until_closed(port: int) -> None:
+    """Waits until the port is closed; the test's timeout bounds the wait."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 10).close()
+        except ConnectionError:  # refused, or reset if the port was closed meanwhile
+            return
+
+
+def test_callers_that_neither_send_nor_read_do_not_delay_the_stop_for_long(repository: Path, digit: bytes) -> None:
+    ended = threading.Event()
+    image = v1.StreamClassifyRequest(image=v1.Image(encoded=digit), model="lenet", top_k=10)
+
+    def without_end(message: object) -> Iterator[object]:
+        yield message
+        ended.wait(110)
+
+    arguments = ["--repository", str(repository), "--models", "lenet", "--drain-seconds", "1000"]
+    with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
+        stub = ClassifierServiceStub(channel)
+        idle = stub.StreamClassify(without_end(image))
+        next(idle)
+        unread = stub.StreamClassify(iter([image] * 5000))  # more answers than gRPC buffers
+        begin = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString)
+        unsent = begin.future(each for each in without_end(None) if each is not None)
+        wait_for_metric(process, "linnaeus_request_seconds_count", lambda answered: answered >= 100)
+        try:
+            process.child.send_signal(signal.SIGTERM)
+            assert process.child.wait(60) == 0
+        finally:
+            ended.set()
+            for call in (idle, unread, unsent):
+                call.cancel()
 
 
 @pytest.mark.parametrize(("second", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
