@@ -15,6 +15,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import DeadlineExceeded
 from linnaeus.server.execution import device_pool
 from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.requests.event_log import NullEventLog
 from linnaeus.server.requests.observer import rejection_reason
 from linnaeus.server.requests.request import BatchReport, RequestTimings
 from linnaeus.server.rpc.interceptor import Method
@@ -42,6 +43,7 @@ async def _scrape(repository: Path) -> str:
     metrics = Metrics("0")
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
     metrics.add_engine(engine)
+    metrics.add_event_log(NullEventLog())
     await engine.load()
     _record_every_event(metrics)
     with pytest.MonkeyPatch.context() as patch:  # works without a GPU

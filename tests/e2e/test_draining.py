@@ -3,15 +3,21 @@
 import asyncio
 import json
 import signal
+import socket
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.e2e.callers import wait_for_metric
 
 from linnaeus.client import AsyncClient
+from linnaeus.kserve import grpc_service_pb2 as kserve_pb2
+from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
@@ -19,6 +25,15 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 CALLERS = 32
 CALLS_BEFORE = 10
 CALLS_AFTER = 20
+
+CLASSIFY = "/linnaeus.v1.ClassifierService/Classify"
+PLAIN_CALLERS = 16
+PLAIN_OPTIONS = [
+    ("grpc.lb_policy_name", "round_robin"),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.enable_retries", 0),
+    ("grpc.max_reconnect_backoff_ms", 200),  # so that the test need not wait long until a server is found again
+]
 
 Classify = Callable[[bytes], Awaitable[object]]
 
@@ -95,6 +110,120 @@ def test_no_call_fails_while_one_of_two_servers_is_stopped(
     assert stopped_server.child.wait(60) == 0
 
 
+def test_no_call_of_a_plain_client_fails_while_each_of_two_servers_is_restarted(repository: Path, digit: bytes) -> None:
+    """The client has no retry policy and asks for no health: it only sends a call after each answer."""
+    ports = [free_port(), free_port()]
+    servers = [start(repository, port) for port in ports]
+    request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
+    stopped, answered = threading.Event(), [0] * PLAIN_CALLERS
+
+    def call(caller: int) -> None:
+        with grpc.insecure_channel("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports), PLAIN_OPTIONS) as channel:
+            stub = ClassifierServiceStub(channel)
+            while not stopped.is_set():
+                stub.Classify(request, timeout=60)
+                answered[caller] += 1
+
+    try:
+        for server in servers:
+            server.wait_for("serving")
+        with ThreadPoolExecutor(PLAIN_CALLERS) as callers:
+            calls = [callers.submit(call, each) for each in range(PLAIN_CALLERS)]
+            try:
+                for place, port in enumerate(ports):
+                    wait_for_answers(answered, calls)
+                    assert servers[place].stop() == 0
+                    servers[place] = start(repository, port)
+                    servers[place].wait_for("serving")
+                    wait_for_calls(servers[place])
+            finally:
+                stopped.set()
+            for each in calls:
+                each.result(60)
+    finally:
+        for server in servers:
+            server.kill()
+
+
+def start(repository: Path, port: int) -> ServerProcess:
+    options = ["--models", "lenet", "--max-batch-size", "8"]
+    return ServerProcess("--repository", str(repository), *options, port=port)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def wait_for_answers(answered: list[int], calls: "list[Future[None]]") -> None:
+    """Waits until each caller has got further answers, or one has failed; the test's timeout bounds the wait."""
+    before = list(answered)
+    while any(now < then + 20 for now, then in zip(answered, before, strict=True)):
+        assert not any(each.done() for each in calls)
+        time.sleep(0.01)
+
+
+def wait_for_calls(server: ServerProcess) -> None:
+    """Waits until every caller has found a server that was started again."""
+    wait_for_metric(server, "grpc_server_handled_total", lambda calls: calls >= 20 * PLAIN_CALLERS)
+
+
+def test_a_request_that_is_still_being_sent_when_the_server_stops_is_answered(repository: Path, digit: bytes) -> None:
+    request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
+    may_send = threading.Event()
+
+    def slowly() -> Iterator[v1.ClassifyRequest]:
+        may_send.wait(60)
+        yield request
+
+    arguments = ["--repository", str(repository), "--models", "lenet"]
+    with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
+        begin = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString)
+        slow = begin.future(slowly(), timeout=60)
+        # The server has received that call once it answers the next one of the same connection.
+        ClassifierServiceStub(channel).Classify(request, timeout=60)
+        process.child.send_signal(signal.SIGTERM)
+        wait_until_closed(process.port)
+        may_send.set()
+        assert slow.result(60).classes[0].label == "4"
+        assert process.child.wait(60) == 0
+
+
+def wait_until_closed(port: int) -> None:
+    """Waits until the port is closed; the test's timeout bounds the wait."""
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 10).close()
+        except ConnectionError:  # refused, or reset if the port was closed meanwhile
+            return
+
+
+def test_callers_that_neither_send_nor_read_do_not_delay_the_stop_for_long(repository: Path, digit: bytes) -> None:
+    ended = threading.Event()
+    image = v1.StreamClassifyRequest(image=v1.Image(encoded=digit), model="lenet", top_k=10)
+
+    def without_end(message: object) -> Iterator[object]:
+        yield message
+        ended.wait(110)
+
+    arguments = ["--repository", str(repository), "--models", "lenet", "--drain-seconds", "1000"]
+    with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
+        stub = ClassifierServiceStub(channel)
+        idle = stub.StreamClassify(without_end(image))
+        next(idle)
+        unread = stub.StreamClassify(iter([image] * 5000))  # more answers than gRPC buffers
+        begin = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString)
+        unsent = begin.future(each for each in without_end(None) if each is not None)
+        wait_for_metric(process, "linnaeus_request_seconds_count", lambda answered: answered >= 100)
+        try:
+            process.child.send_signal(signal.SIGTERM)
+            assert process.child.wait(60) == 0
+        finally:
+            ended.set()
+            for call in (idle, unread, unsent):
+                call.cancel()
+
+
 @pytest.mark.parametrize(("second", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_lame_duck_answers_reports_not_serving_and_exits_at_a_second_signal(
     repository: Path, digit: bytes, second: signal.Signals, exit_code: int
@@ -109,6 +238,10 @@ def test_a_lame_duck_answers_reports_not_serving_and_exits_at_a_second_signal(
         assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
         process.child.send_signal(signal.SIGTERM)
         assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        kserve = kserve_grpc.GRPCInferenceServiceStub(channel)
+        assert not kserve.ServerReady(kserve_pb2.ServerReadyRequest(), timeout=30).ready
+        assert not kserve.ModelReady(kserve_pb2.ModelReadyRequest(name="lenet"), timeout=30).ready
+        assert kserve.ServerLive(kserve_pb2.ServerLiveRequest(), timeout=30).live
         health = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=30)
         assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
         request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")

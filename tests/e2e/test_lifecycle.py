@@ -137,7 +137,7 @@ def _wait_until_in_flight(server: ServerProcess, count: int) -> None:
 
 def test_a_signal_while_loading_gives_exit_code_0(repository: Path) -> None:
     server = ServerProcess("--repository", str(repository))
-    server.wait_for("listening")
+    server.wait_for("loading")
     assert server.stop() == 0
 
 

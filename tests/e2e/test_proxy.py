@@ -1,7 +1,10 @@
-"""A reverse proxy between caller and server changes neither answers nor errors."""
+"""A reverse proxy between caller and server changes neither answers nor errors, and loses no call at a stop."""
 
 import subprocess
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -21,27 +24,39 @@ events {{ worker_connections 256; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
+  upstream servers {{ {servers} keepalive 32; }}
   server {{
     listen unix:{folder}/socket http2; client_max_body_size 64m;
-    location / {{ grpc_pass grpc://{target}; }}
+    location / {{ grpc_pass grpc://servers; }}
   }}
 }}
 """
 
 
-@pytest.fixture
-def through_nginx(server: ServerProcess, tmp_path: Path) -> Iterator[ClassifierServiceStub]:
-    configuration = tmp_path / "nginx.conf"
-    configuration.write_text(CONFIGURATION.format(folder=tmp_path, target=server.target), encoding="utf-8")
-    command = ["nginx", "-p", str(tmp_path), "-c", str(configuration), "-e", str(tmp_path / "error.log")]
+CALLERS = 8
+
+
+@contextmanager
+def nginx(folder: Path, *targets: str) -> Iterator[str]:
+    """Runs nginx before these servers; yields its address."""
+    configuration = folder / "nginx.conf"
+    servers = " ".join(f"server {target};" for target in targets)
+    configuration.write_text(CONFIGURATION.format(folder=folder, servers=servers), encoding="utf-8")
+    command = ["nginx", "-p", str(folder), "-c", str(configuration), "-e", str(folder / "error.log")]
     process = subprocess.Popen(command)
     try:
-        with grpc.insecure_channel(f"unix:{tmp_path}/socket") as channel:
+        with grpc.insecure_channel(f"unix:{folder}/socket") as channel:
             grpc.channel_ready_future(channel).result(timeout=60)
-            yield ClassifierServiceStub(channel)
+        yield f"unix:{folder}/socket"
     finally:
         process.terminate()
         process.wait(timeout=30)
+
+
+@pytest.fixture
+def through_nginx(server: ServerProcess, tmp_path: Path) -> Iterator[ClassifierServiceStub]:
+    with nginx(tmp_path, server.target) as address, grpc.insecure_channel(address) as channel:
+        yield ClassifierServiceStub(channel)
 
 
 def test_nginx_passes_single_calls_and_streams_on(
@@ -64,3 +79,32 @@ def test_nginx_passes_the_details_of_an_error_on(through_nginx: ClassifierServic
     assert raised.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     status = rpc_status.from_call(raised.value)
     assert status is not None and any(each.Is(error_details_pb2.BadRequest.DESCRIPTOR) for each in status.details)
+
+
+def test_no_call_through_nginx_fails_while_one_of_two_servers_is_stopped(
+    server: ServerProcess, repository: Path, pictures: Path, tmp_path: Path
+) -> None:
+    image = v1.Image(encoded=(pictures / "digits" / "7.png").read_bytes())
+    request, calling = v1.ClassifyRequest(image=image, model="lenet"), threading.Barrier(CALLERS + 1)
+
+    def call(address: str) -> None:
+        """Makes calls until the server has ended, and some more; raises what any of them raises."""
+        with grpc.insecure_channel(address, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+            stub = ClassifierServiceStub(channel)
+            stub.Classify(request, timeout=60)
+            calling.wait(60)
+            while stopped.child.poll() is None:
+                stub.Classify(request, timeout=60)
+            for _ in range(10):
+                stub.Classify(request, timeout=60)
+
+    with (
+        ServerProcess("--repository", str(repository), "--models", "lenet") as stopped,
+        nginx(tmp_path, stopped.target, server.target) as address,
+        ThreadPoolExecutor(CALLERS) as callers,
+    ):
+        calls = [callers.submit(call, address) for _ in range(CALLERS)]
+        calling.wait(60)
+        assert stopped.stop() == 0
+        for each in calls:
+            each.result(60)

@@ -7,7 +7,6 @@ test_overload.py.
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from tests.e2e.callers import wait_for_metric
-from tests.e2e.synthetic_models import image_with_work, request, write_model
+from tests.e2e.synthetic_models import image_with_work, picture, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -28,12 +27,8 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 Detail = TypeVar("Detail", bound=Message)
 
-CLASSIFY = "/linnaeus.v1.ClassifierService/Classify"
-# The duration of the run that keeps a stopping server alive for one more call.
-BUSY_SECONDS = 1.0
 MODELS = {
     "broken": {"config": "maximum_batch_size = 1\n"},
-    "busy": {"config": "max_batch_size = 1\n", "work_unit_seconds": BUSY_SECONDS / 255},
     "fragile": {"config": "max_batch_size = 1\n", "fragile": True},
     "late": {"config": "max_batch_size = 1\n"},
 }
@@ -64,10 +59,12 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     for name, options in MODELS.items():
         write_model(models, name, **options)
     with _blocked_read(models / "late" / "1" / "labels.txt") as unblock:
-        server = ServerProcess("--repository", str(models), "--streams", "1", "--drain-seconds", "100")
+        server = ServerProcess(
+            "--repository", str(models), "--streams", "1", "--drain-seconds", "100", "--listen-early"
+        )
         try:
             server.wait_for("listening")
-            wait_for_metric(server, "linnaeus_model_ready", lambda count: count == 2)
+            wait_for_metric(server, "linnaeus_model_ready", lambda count: count == 1)
             yield _collect_errors(server, unblock)
         finally:
             server.kill()
@@ -104,40 +101,22 @@ def _error(stub: ClassifierServiceStub, message: v1.ClassifyRequest) -> grpc.Rpc
 
 
 def _error_while_stopping(server: ServerProcess, channel: grpc.Channel) -> grpc.RpcError:
-    """Returns the error of a call that arrived before SIGTERM and whose message arrived after it.
+    """Returns the error of a stream that is open when the server stops."""
+    ended = threading.Event()
 
-    The server has received the call once it runs the next one of the same connection; it admits nothing once its port
-    is closed; and it does not end before that next call is answered.
-    """
-    stopped = threading.Event()
+    def images() -> Iterator[v1.StreamClassifyRequest]:
+        yield v1.StreamClassifyRequest(image=picture(), model="late")
+        ended.wait(60)
 
-    def message() -> Iterator[v1.ClassifyRequest]:
-        stopped.wait(60)
-        yield request("late")
-
-    slow = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString).future(
-        message(), timeout=60
-    )
-    busy = ClassifierServiceStub(channel).Classify.future(request("busy", image_with_work(255)), timeout=60)
+    stream = ClassifierServiceStub(channel).StreamClassify(images(), timeout=60)
     try:
-        wait_for_metric(server, "linnaeus_in_flight", lambda count: count == 1)
+        next(stream)
         server.child.send_signal(signal.SIGTERM)
-        _wait_until_closed(server.port)
+        with pytest.raises(grpc.RpcError) as raised:
+            next(stream)
     finally:
-        stopped.set()
-    error = slow.exception(60)
-    busy.result(60)
-    assert isinstance(error, grpc.RpcError)
-    return error
-
-
-def _wait_until_closed(port: int) -> None:
-    """Waits until the port is closed; the test's timeout bounds the wait."""
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 10).close()
-        except ConnectionError:  # refused, or reset if the port was closed meanwhile
-            return
+        ended.set()
+    return raised.value
 
 
 def _detail(error: grpc.RpcError, kind: type[Detail]) -> Detail:
@@ -163,7 +142,7 @@ def test_a_loading_model_is_unavailable_with_a_retry_delay_and_served_once_loade
 
 def test_a_stopping_server_is_unavailable_with_a_retry_delay(record: Record) -> None:
     assert record.stopping.code() is grpc.StatusCode.UNAVAILABLE
-    assert record.stopping.details() == "the server is stopping; try another one"
+    assert record.stopping.details() == "the server is stopping; open the stream at another one"
     assert 0 < _retry_seconds(record.stopping) <= 10
     assert record.exit_code == 0
 

@@ -4,9 +4,9 @@ This is the only module that constructs components of several folders. It implem
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
-from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
@@ -18,6 +18,7 @@ from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
+from linnaeus.server.observability.probes import Probes
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.signals import stop_on_signals
 from linnaeus.server.process.supervised_task import keep_running
@@ -37,6 +38,9 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 logger = logging.getLogger(__name__)
+
+# For a batch that still runs after its calls were cancelled.
+_LAST_BATCH_SECONDS = 1.0
 
 
 async def run_server(settings: Settings) -> None:
@@ -65,20 +69,25 @@ async def run_server(settings: Settings) -> None:
         supervisor=supervisor,
     )
     metrics.add_engine(engine)
-    metrics_server = MetricsServer(metrics.registry, settings.metrics_host, settings.metrics_port)
+    metrics.add_event_log(event_log)
     charge = security.authorizer.charge if security.authorizer else no_charge
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options)
-    services = _services(engine, settings, release, statistics, lambda: rpc_server.is_serving, charge)
+    probes = Probes(asyncio.get_running_loop(), lambda: rpc_server.unready_reason)
+    metrics_server = MetricsServer(metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
+    services = _services(engine, settings, release, statistics, rpc_server, charge)
     if telemetry.record_handler is not None:
         has_tokens = bool(settings.token_file)
         services = [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
     await rpc_server.start(services)
-    _log_ports(rpc_server, metrics_server)
+    ports = _Ports(rpc_server, metrics_server)
+    ports.log_loading()
     try:
-        await _serve_until(stop, engine, rpc_server, settings, supervisor)
+        if settings.listen_early:
+            await ports.listen()
+        await _serve_until(stop, engine, rpc_server, ports, metrics, settings, supervisor)
     finally:
-        await rpc_server.stop(engine.close(), settings.drain_seconds)
+        await _stop(engine, rpc_server, settings.drain_seconds)
         metrics_server.close()
         event_log.close()
         await telemetry.close()
@@ -91,7 +100,7 @@ def _services(
     settings: Settings,
     release: str,
     statistics: Statistics,
-    is_ready: Callable[[], bool],
+    rpc_server: RpcServer,
     charge: Charge,
 ) -> list[Service]:
     limits = v1.ServerLimits(
@@ -102,7 +111,13 @@ def _services(
     )
     servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
     kserve_servicer = inference.InferenceServicer(
-        engine, statistics, release, is_ready, model_manager=engine.model_manager, charge=charge
+        engine,
+        statistics,
+        release,
+        is_ready=lambda: rpc_server.is_serving,
+        is_stopping=lambda: rpc_server.is_stopping,
+        model_manager=engine.model_manager,
+        charge=charge,
     )
     models = model_service.ModelServicer(engine.model_manager, engine.catalog)
     return [
@@ -112,18 +127,52 @@ def _services(
     ]
 
 
-def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
-    ports = {"port": rpc_server.port, "metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
-    sentence = f"gRPC on port {rpc_server.port}, metrics on port {metrics_server.port}"
-    if rpc_server.health_port is not None:
-        sentence += f", health alone on port {rpc_server.health_port}"
-    logger.info("listening: %s", sentence, extra={"event": {"event": "listening", **ports}})
+class _Ports:
+    """Opens the port of gRPC, and logs what listens where."""
+
+    def __init__(self, rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
+        self._rpc_server = rpc_server
+        self._further = {"metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
+        self._sentence = f"metrics on port {metrics_server.port}"
+        if rpc_server.health_port is not None:
+            self._sentence += f", health alone on port {rpc_server.health_port}"
+
+    def log_loading(self) -> None:
+        """Logs the ports that are open while the models load."""
+        event = {"event": "loading", **self._further}
+        logger.info("loading the models: %s", self._sentence, extra={"event": event})
+
+    async def listen(self) -> None:
+        """Opens the port of gRPC, unless it is open."""
+        if self._rpc_server.is_listening:
+            return
+        await self._rpc_server.listen()
+        event = {"event": "listening", "port": self._rpc_server.port, **self._further}
+        sentence = f"gRPC on port {self._rpc_server.port}, {self._sentence}"
+        logger.info("listening: %s", sentence, extra={"event": event})
+
+
+async def _stop(engine: Engine, rpc_server: RpcServer, grace_seconds: float) -> None:
+    """Answers the calls in flight, for `grace_seconds` at most, and ends the engine's threads."""
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + grace_seconds
+    await rpc_server.stop(engine, grace_seconds)
+    # All calls are answered or cancelled; what may still run are batches whose results nobody waits for.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(ends_at - loop.time(), _LAST_BATCH_SECONDS)):
+            await engine.close()
 
 
 async def _serve_until(
-    stop: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings, supervisor: Supervisor
+    stop: asyncio.Event,
+    engine: Engine,
+    rpc_server: RpcServer,
+    ports: _Ports,
+    metrics: Metrics,
+    settings: Settings,
+    supervisor: Supervisor,
 ) -> None:
-    """Loads the models, then serves until `stop` is set.
+    """Loads the models, listens, then serves until `stop` is set.
 
     If `stop` is set while models load, no lame-duck phase follows: the server has never reported SERVING.
     """
@@ -135,9 +184,10 @@ async def _serve_until(
         if settings.model_control != "explicit":
             _require_a_model(engine)
         gc.freeze()  # loaded models are permanent: excludes them from garbage collections while serving
+        await ports.listen()
         await _publish_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
-        background = {"health": partial(_publish_health_changes, engine, rpc_server)}
+        background = {"health": partial(_publish_changes, engine, rpc_server, metrics)}
         if settings.model_control == "watch":
             background[WATCH_PART] = partial(watch, engine.model_manager, settings.watch_seconds, supervisor)
         tasks = [asyncio.create_task(keep_running(part, work, supervisor)) for part, work in background.items()]
@@ -150,12 +200,15 @@ async def _serve_until(
     loading.cancel()  # the engine finishes the model that is loading and starts no further one
 
 
-async def _publish_health_changes(engine: Engine, rpc_server: RpcServer) -> None:
-    """Publishes the health now, as after a fault, and whenever it changes."""
+async def _publish_changes(engine: Engine, rpc_server: RpcServer, metrics: Metrics) -> None:
+    """Publishes the health now, as after a fault, and whenever it may have changed; drops metrics of gone versions."""
     while True:
         engine.health_changed.clear()
         await _publish_health(engine, rpc_server)
-        await engine.health_changed.wait()
+        next_drop_seconds = metrics.drop_unserved(engine.catalog.entries())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(next_drop_seconds):
+                await engine.health_changed.wait()
 
 
 async def _publish_health(engine: Engine, rpc_server: RpcServer) -> None:
@@ -164,10 +217,12 @@ async def _publish_health(engine: Engine, rpc_server: RpcServer) -> None:
     for name, is_working in states.items():
         await rpc_server.set_device_status(name, is_working)
     ready = (entry for entry in engine.catalog.entries() if entry.state is ModelState.READY)
-    if all(any(states[name] for name in entry.devices) for entry in ready):
-        await rpc_server.set_serving()
+    stranded = [entry.lane for entry in ready if not any(states[name] for name in entry.devices)]
+    if stranded:
+        names = ", ".join(f"{lane.model}/{lane.version}" for lane in stranded)
+        await rpc_server.set_not_serving(f"no device is left that runs {names}")
     else:
-        await rpc_server.set_not_serving()
+        await rpc_server.set_serving()
 
 
 def _require_a_model(engine: Engine) -> None:

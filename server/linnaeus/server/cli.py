@@ -16,6 +16,7 @@ from linnaeus.server.errors import ServerFailed, StartupError
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.ending import end_process_if_threads_remain
 from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.process.standard_streams import open_closed_streams
 
 
 def serve(context: typer.Context, **chosen: Any) -> None:
@@ -87,6 +88,7 @@ def _flags(setting: Field[Any]) -> tuple[str, ...]:
 
 def main() -> None:
     """Runs the command line; prints why the server cannot run as one line on standard error and exits with code 1."""
+    open_closed_streams()
     serve.__signature__ = _signature()  # type: ignore[attr-defined]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(serve)

@@ -43,6 +43,17 @@ def test_a_wrong_value_is_one_clear_line_and_exit_code_1() -> None:
     ("wrong", "message"),
     [
         ({"port": -1}, "port is -1, but must be at least 0"),
+        ({"port": 70000}, "port is 70000, but must be at most 65535"),
+        ({"metrics_port": 65536}, "metrics_port is 65536, but must be at most 65535"),
+        ({"metrics_port": -1}, "metrics_port is -1, but must be at least 0"),
+        ({"health_port": 70000}, "health_port is 70000, but must be at most 65535"),
+        ({"health_port": -2}, "health_port is -2, but must be at least -1"),
+        ({"port": 8002}, "port and metrics_port are both 8002, but must be different ports"),
+        (
+            {"port": 9, "health_port": 9, "host": "0.0.0.0"},
+            "port and health_port are both 9, but must be different ports",
+        ),
+        ({"health_port": 8002}, "metrics_port and health_port are both 8002, but must be different ports"),
         ({"max_queue_delay_seconds": float("nan")}, "max_queue_delay_seconds is nan"),
         ({"max_queue_delay_seconds": float("inf")}, "max_queue_delay_seconds is inf"),
         ({"default_timeout_seconds": float("inf")}, "default_timeout_seconds is inf"),
@@ -52,6 +63,12 @@ def test_a_wrong_value_is_one_clear_line_and_exit_code_1() -> None:
 def test_a_wrong_setting_names_itself(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(StartupError, match=message):
         read_settings(**wrong)
+
+
+def test_ports_may_be_equal_where_they_are_free_ones_unused_or_of_different_addresses() -> None:
+    Settings(port=0, metrics_port=0, health_port=0)
+    Settings(health_port=-1)
+    Settings(port=9, metrics_port=9, metrics_host="127.0.0.2")
 
 
 def test_models_are_separated_by_commas() -> None:

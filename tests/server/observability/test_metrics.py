@@ -11,9 +11,12 @@ from tests.repositories import add_version
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.errors import Unavailable
+from linnaeus.server.errors import RequestError, Unavailable
 from linnaeus.server.execution import device_pool
+from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.observability.unserved_versions import KEEP_SECONDS, MAX_KEPT
+from linnaeus.server.requests.event_log import NullEventLog
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import BatchReport, Request, RequestTimings
 
@@ -71,8 +74,9 @@ async def serving(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
     await engine.close()
 
 
-def digit_request() -> Request:
-    return Request(RawPixels(numpy.zeros(28 * 28, numpy.uint8).tobytes(), 28, 28, 1), model="lenet")
+def digit_request(model: str = "lenet", version: str = "") -> Request:
+    pixels = RawPixels(numpy.zeros(28 * 28, numpy.uint8).tobytes(), 28, 28, 1)
+    return Request(pixels, model=model, version=version)
 
 
 async def test_a_scrape_shows_expected_batch_times_and_the_prediction_margin(serving: Any) -> None:
@@ -154,3 +158,78 @@ async def test_a_cpu_has_samples_for_workers_and_none_for_memory(serving: Any) -
     assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
     assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
     assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None
+
+
+def test_the_lost_lines_of_the_event_log_are_counted() -> None:
+    metrics, event_log = Metrics("0"), NullEventLog()
+    metrics.add_event_log(event_log)
+    event_log.lost_lines = 3
+    assert metrics.registry.get_sample_value("linnaeus_trace_lost_lines_total") == 3
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record_version(metrics: Metrics, model: str, version: int) -> None:
+    metrics.batch(BatchReport(model, version, 1, batch_report(0.0).requests, 1, "cpu", 0.03))
+    metrics.rejected(model, "deadline", version)
+    metrics.cancelled(model, "queue")
+    metrics.load_failed(model)
+
+
+def series(metrics: Metrics) -> set[tuple[str, str]]:
+    """Returns model and version of all samples that have a model; the version is empty if they have none."""
+    labels = [sample.labels for family in metrics.registry.collect() for sample in family.samples]
+    return {(each["model"], each.get("version", "")) for each in labels if "model" in each}
+
+
+def test_series_of_unloaded_versions_are_dropped_after_a_while() -> None:
+    clock = Clock()
+    metrics = Metrics("0", clock)
+    for version in (1, 2):
+        record_version(metrics, "a", version)
+    record_version(metrics, "gone", 1)
+    metrics.rejected("", "not_found")
+    entries = [Entry("a", 1, ModelState.UNLOADED), Entry("a", 2, ModelState.READY)]
+    assert metrics.drop_unserved(entries) == KEEP_SECONDS
+    before = series(metrics)
+    clock.now = KEEP_SECONDS - 1
+    assert metrics.drop_unserved(entries) == 1
+    assert series(metrics) == before
+    clock.now = KEEP_SECONDS
+    assert metrics.drop_unserved(entries) is None
+    assert series(metrics) == {("a", "2"), ("a", ""), ("_other", "")}
+
+
+def test_a_version_that_is_served_again_keeps_its_series() -> None:
+    clock = Clock()
+    metrics = Metrics("0", clock)
+    record_version(metrics, "a", 1)
+    metrics.drop_unserved([Entry("a", 1, ModelState.UNLOADED)])
+    metrics.drop_unserved([Entry("a", 1, ModelState.READY)])
+    clock.now = KEEP_SECONDS
+    assert metrics.drop_unserved([Entry("a", 1, ModelState.UNLOADED)]) == KEEP_SECONDS
+    assert ("a", "1") in series(metrics)
+
+
+def test_a_thousand_versions_leave_a_bounded_number_of_series() -> None:
+    metrics = Metrics("0", Clock())
+    for version in range(1, 1001):
+        record_version(metrics, "a", version)
+        metrics.drop_unserved([Entry("a", version, ModelState.READY)])
+    versions = {version for model, version in series(metrics) if version}
+    assert len(versions) == MAX_KEPT + 1 and "1000" in versions
+
+
+async def test_names_that_callers_choose_make_no_series(serving: Any) -> None:
+    engine, metrics = serving
+    for number in range(20):
+        with pytest.raises(RequestError):
+            await engine.classify(digit_request(model=f"unknown-{number}"))
+        with pytest.raises(RequestError):
+            await engine.classify(digit_request(version=str(100 + number)))
+    assert series(metrics) <= {("lenet", "1"), ("lenet", ""), ("_other", "")}

@@ -3,6 +3,7 @@
 import errno
 import io
 import json
+import os
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -69,24 +70,39 @@ def test_a_file_that_cannot_be_written_fails_the_start_with_one_sentence(tmp_pat
     assert "\n" not in str(refusal.value)
 
 
-class FullDisk(io.StringIO):
-    """A file whose writes fail; counts them."""
+class FillingDisk(io.RawIOBase):
+    """A file on a disk with so many bytes free."""
 
-    attempts = 0
+    def __init__(self, free: int) -> None:
+        self.free = free
+        self.content = b""
 
-    def write(self, text: str) -> int:
-        self.attempts += 1
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def write(self, line: Any) -> int:
+        written = bytes(line)[: self.free]
+        if not written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.free -= len(written)
+        self.content += written
+        return len(written)
 
 
-def test_a_full_disk_raises_no_error() -> None:
-    disk = FullDisk()
+def test_a_full_disk_raises_no_error_and_is_logged_once_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    disk = FillingDisk(free=70)  # one line, and a part of the second
     path: Any = SimpleNamespace(open=lambda *_, **__: disk)
     event_log = FileEventLog(path)
-    event_log.write("ended", 1.0)
-    event_log.write("ended", 2.0)
+    for number in range(4):
+        event_log.write("ended", 1.0, request=number, outcome="answered")
+    assert event_log.lost_lines == 3
+    disk.free = 1000
+    for number in range(4, 6):
+        event_log.write("ended", 1.0, request=number, outcome="answered")
     event_log.close()
-    assert disk.attempts == 2 and disk.closed
+    whole = [json.loads(line)["request"] for line in disk.content.decode().splitlines() if line.endswith("}")]
+    assert whole == [0, 4, 5] and disk.closed
+    messages = [record.getMessage() for record in caplog.records]
+    assert len(messages) == 2
+    assert "loses lines: No space left on device" in messages[0]
+    assert "is written again; it lost 3 lines in all" in messages[1]
 
 
 def test_without_a_path_nothing_is_written() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.rpc.connection_age import connection_age_options
@@ -50,11 +51,10 @@ async def channel(servicer: RecordingServicer) -> AsyncIterator[grpc.aio.Channel
     server = RpcServer(Metrics("0"), security, 1 << 20, connection_age_options(0.2, 0))
     add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)
     await server.start([Service("linnaeus.v1.ClassifierService", add)])
+    await server.listen()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as grpc_channel:
         yield grpc_channel
-    in_flight_ended = asyncio.get_running_loop().create_future()
-    in_flight_ended.set_result(None)
-    await server.stop(in_flight_ended, 1)
+    await server.stop(IdleEngine(), 1)
 
 
 async def call_until_reconnected(stub: Any, servicer: RecordingServicer, times: int) -> int:

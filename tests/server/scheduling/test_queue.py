@@ -82,6 +82,17 @@ def test_a_failed_batch_does_not_change_the_latency_table() -> None:
     assert queue.batch_seconds("a")["d"][1] == pytest.approx(0.15)
 
 
+def test_after_drain_no_batch_waits_for_more_and_tickets_are_still_admitted() -> None:
+    queue, _ = new_queue(max_queue_delay_seconds=0.5)
+    put(queue, "before")
+    assert queue.take_nowait("d") is None
+    queue.drain()
+    first = queue.take("d")
+    assert payloads(first) == ["before"]
+    put(queue, "after")
+    assert payloads(queue.take("d", first)) == ["after"]
+
+
 def test_after_close_nothing_is_admitted_and_all_tickets_are_handed_out_without_delay() -> None:
     queue, _ = new_queue(max_queue_delay_seconds=0.5)
     put(queue, "queued")

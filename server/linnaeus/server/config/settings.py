@@ -11,11 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from linnaeus.server.config.ports import require_different_ports
 from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
 
 ENVIRONMENT_PREFIX = "LINNAEUS_"
 AtLeastOne = Annotated[int, Field(ge=1)]
+Port = Annotated[int, Field(ge=0, le=65535)]
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
@@ -40,8 +42,11 @@ class Settings:
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
     host: str = "127.0.0.1"
     """Address that gRPC listens on."""
-    port: NonNegativeInt = 8001
+    port: Port = 8001
     """Port that gRPC listens on; 0 takes a free one and logs it."""
+    listen_early: bool = False
+    """Whether gRPC listens before the models are ready and refuses calls until then; else it listens once each is ready
+    or refused."""
     insecure: bool = False
     """Whether gRPC may listen without TLS where other machines reach it, and take tokens in the clear."""
     tls_certificate: str = ""
@@ -61,13 +66,13 @@ class Settings:
     open files, less 256."""
     health_host: str = "127.0.0.1"
     """Address that the health-only port listens on."""
-    health_port: Annotated[int, Field(ge=-1)] = -1
+    health_port: Annotated[int, Field(ge=-1, le=65535)] = -1
     """Port that answers grpc.health.v1 only, without TLS or token, for probes; 0 takes a free one and logs it. -1:
     none."""
     metrics_host: str = "127.0.0.1"
     """Address that the metrics listen on."""
-    metrics_port: NonNegativeInt = 8002
-    """Port that GET /metrics listens on; 0 takes a free one and logs it."""
+    metrics_port: Port = 8002
+    """Port that answers GET /metrics, /livez and /readyz by HTTP; 0 takes a free one and logs it."""
     max_batch_size: NonNegativeInt = 0
     """Images in one batch at most. 0: found at warm-up, where throughput stops growing."""
     max_queue_size: AtLeastOne = 512
@@ -116,6 +121,16 @@ class Settings:
     """text or json."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if two ports are the same."""
+        require_different_ports(
+            [
+                ("port", self.host, self.port),
+                ("metrics_port", self.metrics_host, self.metrics_port),
+                ("health_port", self.health_host, self.health_port),
+            ]
+        )
 
     @property
     def wanted_models(self) -> frozenset[str]:

@@ -37,7 +37,8 @@ from linnaeus.server.scheduling import BatchQueue, PredictionError
 class Engine:
     """A server, without its network interface, of the models of one repository.
 
-    Life cycle: construct, `load` (the models become ready one by one), any number of `classify` calls, `close`.
+    Life cycle: construct, `load` (the models become ready one by one), any number of `classify` calls, `drain`,
+    `close`.
     Belongs to the event loop's thread, except where a method states otherwise.
 
     Args:
@@ -52,7 +53,7 @@ class Engine:
         catalog: the model versions and their states.
         model_manager: loads and unloads versions.
         health_changed: set whenever a device is removed or the served versions change.
-        closing: set by `close`, before requests are refused; long-lived streams end on it.
+        closing: set by `drain`, before requests are refused; long-lived streams end on it.
     """
 
     def __init__(
@@ -201,10 +202,15 @@ class Engine:
         """Cancels a request: its image is not run, unless it already was, and `on_outcome` is not called."""
         self._requests.cancel(state)
 
-    async def close(self) -> None:
-        """Refuses new requests, finishes the admitted ones, then ends all threads. May be called twice."""
+    def drain(self) -> None:
+        """Ends streams and pending loads, and lets no batch wait for more images; requests are still admitted."""
         self.closing.set()
         self.model_manager.close()
+        self._queue.drain()
+
+    async def close(self) -> None:
+        """Refuses new requests, finishes the admitted ones, then ends all threads. May be called twice."""
+        self.drain()
         self._queue.close()
         await self._devices.wait_closed()
 

@@ -70,6 +70,14 @@ class HistogramFamily(Collector):
             series = self._series[values] = HistogramSeries(self._bounds)
         return series
 
+    def label_values(self) -> list[tuple[str, ...]]:
+        """Returns the label values of every series."""
+        return list(self._series)
+
+    def remove(self, *values: str) -> None:
+        """Drops the series with these label values, if there is one."""
+        self._series.pop(values, None)
+
     def collect(self) -> Iterable[Metric]:
         """Returns the samples of every series; called on the scrape's thread."""
         family = Metric(self._name, self._help_text, "histogram")

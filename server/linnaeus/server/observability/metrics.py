@@ -1,6 +1,7 @@
 """The Prometheus metrics of a server: of calls (`CallObserver`), of requests and batches (`Observer`), and gauges."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -12,9 +13,13 @@ from prometheus_client import (
 )
 
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.engine_gauges import EngineGauges
+from linnaeus.server.observability.event_log_counter import EventLogCounter
 from linnaeus.server.observability.histograms import HistogramFamily
+from linnaeus.server.observability.unserved_versions import Unserved
+from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.request import BatchReport
 from linnaeus.server.rpc.interceptor import Method
 
@@ -36,14 +41,17 @@ class Metrics:
     Implements the engine's `Observer` and the RPC layer's `CallObserver`. Counters and histograms belong to the event
     loop's thread, except in `thread_failed`.
 
+    Label values come from the server, never from callers: names of models in the repository, and of methods that exist.
+
     Args:
         version: the server's release.
+        clock: monotonic time, in seconds.
 
     Attributes:
         registry: the registry of all metrics.
     """
 
-    def __init__(self, version: str) -> None:
+    def __init__(self, version: str, clock: Callable[[], float] = time.monotonic) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the series of each counter, and few scrapers read them
         self.registry = CollectorRegistry()
         self._cached_series: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
@@ -75,6 +83,8 @@ class Metrics:
         self._device_busy = self._counter(
             "linnaeus_device_busy_seconds", "Time in which streams of the device ran batches, added up.", "device"
         )
+        self._unserved_versions: Unserved[tuple[str, str]] = Unserved(clock)
+        self._unserved_models: Unserved[str] = Unserved(clock)
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
 
     def call_started(self, method: Method) -> None:
@@ -125,6 +135,59 @@ class Metrics:
         """Adds the gauges of an engine and its devices to the registry."""
         self.registry.register(EngineGauges(engine))
         self.registry.register(DeviceGauges(engine))
+
+    def add_event_log(self, event_log: EventLog) -> None:
+        """Adds the counter of the event log's lost lines to the registry."""
+        self.registry.register(EventLogCounter(event_log))
+
+    def drop_unserved(self, entries: Sequence[Entry]) -> float | None:
+        """Drops the series of versions and models that have not been served for a while.
+
+        Args:
+            entries: the catalog's entries.
+
+        Returns:
+            The seconds until there is more to drop; None if all series are of what is served.
+        """
+        loaded = [entry for entry in entries if entry.state not in (ModelState.UNLOADED, ModelState.FAILED)]
+        served_versions = {(entry.name, str(entry.version)) for entry in loaded}
+        recorded_versions = {(name, version) for name, version, *_ in self._label_values(self._version_families)}
+        for key in self._unserved_versions.update(recorded_versions, served_versions):
+            self._drop(self._version_families, key)
+        # A model of which every load was refused keeps its counters while it is in the repository.
+        known_models = {entry.name for entry in entries if entry.state is not ModelState.UNLOADED}
+        recorded_models = {name for name, *_ in self._label_values(self._model_families)} - {_UNKNOWN_MODEL}
+        for model in self._unserved_models.update(recorded_models, known_models):
+            self._drop(self._model_families, (model,))
+        waits = (self._unserved_versions.seconds_to_next(), self._unserved_models.seconds_to_next())
+        return min((seconds for seconds in waits if seconds is not None), default=None)
+
+    @property
+    def _version_families(self) -> tuple[HistogramFamily | Counter, ...]:
+        """The metrics whose labels begin with model and version."""
+        histograms = (self._stage_seconds, self._request_seconds, self._prediction_error, self._batch_size)
+        return (*histograms, self._failed)
+
+    @property
+    def _model_families(self) -> tuple[HistogramFamily | Counter, ...]:
+        """The metrics whose labels begin with model, and have no version."""
+        return (self._rejected, self._cancelled, self._load_failures)
+
+    def _label_values(self, families: Iterable[HistogramFamily | Counter]) -> Iterable[tuple[str, ...]]:
+        """Yields the label values of every series of these metrics."""
+        for family in families:
+            if isinstance(family, HistogramFamily):
+                yield from family.label_values()
+        yield from (labels for family, labels in self._cached_series if family in families)
+
+    def _drop(self, families: Iterable[HistogramFamily | Counter], prefix: tuple[str, ...]) -> None:
+        """Drops the series of these metrics whose label values begin with `prefix`."""
+        for family in families:
+            for labels in list(self._label_values((family,))):
+                if labels[: len(prefix)] == prefix:
+                    family.remove(*labels)
+                    if isinstance(family, Counter):
+                        del self._cached_series[family, labels]
 
     def _series(self, family: Counter, *labels: str) -> Counter:
         """Returns a counter's series from a cache: `Counter.labels` checks every label at each call."""

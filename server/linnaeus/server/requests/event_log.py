@@ -11,16 +11,22 @@ Every line has `event` and `at`. The events and their further fields:
 
 Lines are in the order of writing, which may differ slightly from the order of `at`. Times are seconds of the engine's
 clock (CLOCK_MONOTONIC, shared by all processes of a machine). Writing has a cost; the log is off unless a file is
-configured. This module must not depend on the engine.
+configured. A line that cannot be written, as on a full disk, is counted and lost; requests go on. This module must not
+depend on the engine.
 """
 
 import contextlib
+import errno
 import json
+import logging
+import os
 import threading
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from linnaeus.server.errors import StartupError
+
+logger = logging.getLogger(__name__)
 
 
 class EventLog(Protocol):
@@ -28,9 +34,11 @@ class EventLog(Protocol):
 
     Attributes:
         is_on: whether events are written; if not, callers skip the work of collecting fields.
+        lost_lines: number of lines that could not be written.
     """
 
     is_on: bool
+    lost_lines: int
 
     def write(self, event: str, at: float, **fields: Any) -> None:
         """Writes one event."""
@@ -43,6 +51,7 @@ class NullEventLog:
     """An event log that discards every event."""
 
     is_on = False
+    lost_lines = 0
 
     def write(self, event: str, at: float, **fields: Any) -> None:
         """Does nothing."""
@@ -54,6 +63,9 @@ class NullEventLog:
 class FileEventLog:
     """An event log in a file; an existing file is replaced.
 
+    The first line that is lost is logged, and the first one that is written after it; no line is torn or mixed with
+    another one.
+
     Raises:
         StartupError: if the file cannot be opened for writing.
     """
@@ -61,23 +73,57 @@ class FileEventLog:
     is_on = True
 
     def __init__(self, path: Path) -> None:
+        self._path = path
+        self.lost_lines = 0
+        self._is_losing = False
+        self._torn = False
         try:
-            self._file: TextIO = path.open("w", encoding="utf-8", buffering=1)
+            # Unbuffered: a buffer would keep, and write later, half of what a full disk refused.
+            self._file = path.open("wb", buffering=0)
         except OSError as error:
             raise StartupError(f"trace is {path}, which cannot be written: {error.strerror}") from None
         self._lock = threading.Lock()
 
     def write(self, event: str, at: float, **fields: Any) -> None:
         """Writes one event; does nothing after `close`."""
-        line = json.dumps({"event": event, "at": at, **fields})
-        with self._lock, contextlib.suppress(OSError):  # a full disk must not fail a request
+        line = json.dumps({"event": event, "at": at, **fields}).encode() + b"\n"
+        with self._lock:
             if not self._file.closed:
-                self._file.write(line + "\n")
+                self._write_line(line)
 
     def close(self) -> None:
         """Closes the file."""
         with self._lock, contextlib.suppress(OSError):
             self._file.close()
+
+    def _write_line(self, line: bytes) -> None:
+        # After a line that is there in part only, the next one begins on a line of its own.
+        whole = b"\n" + line if self._torn else line
+        try:
+            written = self._file.write(whole)
+        except OSError as error:
+            self._lose(error.strerror or str(error))
+            return
+        if written == len(whole):
+            self._recover()
+            return
+        self._torn = self._torn or bool(written)
+        self._lose(os.strerror(errno.ENOSPC))
+
+    def _lose(self, reason: str) -> None:
+        self.lost_lines += 1
+        if not self._is_losing:
+            self._is_losing = True
+            fields = {"event": "trace_lost", "file": str(self._path)}
+            logger.error("the trace %s loses lines: %s", self._path, reason, extra={"event": fields})
+
+    def _recover(self) -> None:
+        self._torn = False
+        if self._is_losing:
+            self._is_losing = False
+            fields = {"event": "trace_written", "file": str(self._path), "lost_lines": self.lost_lines}
+            sentence = "the trace %s is written again; it lost %d lines in all"
+            logger.warning(sentence, self._path, self.lost_lines, extra={"event": fields})
 
 
 def open_event_log(path: str) -> EventLog:

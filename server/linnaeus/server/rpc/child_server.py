@@ -1,4 +1,4 @@
-"""A server as a child process on free ports, for demonstrations, tests and benchmarks.
+"""A server as a child process, on free ports unless told otherwise, for demonstrations, tests and benchmarks.
 
     with ServerProcess("--repository", "model-repository") as server:
         client = Client(server.target)
@@ -23,10 +23,11 @@ class ServerProcess:
     Args:
         arguments: further command-line arguments.
         start_seconds: the maximum time until the server serves.
+        port: the gRPC port to listen on; 0 for a free one.
 
     Attributes:
-        port: the gRPC port; 0 until the server listens.
-        metrics_port: the metrics port; 0 until the server listens.
+        port: the gRPC port; 0 until the server listens on it, which by default is when its models are ready.
+        metrics_port: the metrics port; 0 until the server loads its models.
         logs: the log so far, one parsed object per event; a line that is not JSON is stored under `message`.
         child: the process.
 
@@ -34,7 +35,7 @@ class ServerProcess:
         RuntimeError: on entry, if the server ends or times out before it serves; the message has its last log lines.
     """
 
-    def __init__(self, *arguments: str, start_seconds: float = 120.0) -> None:
+    def __init__(self, *arguments: str, start_seconds: float = 120.0, port: int = 0) -> None:
         self.port = 0
         self.metrics_port = 0
         self.logs: list[dict[str, Any]] = []
@@ -42,7 +43,7 @@ class ServerProcess:
         self._changed = threading.Condition()
         self._ended = False
         command = [sys.executable, "-m", "linnaeus.server", *arguments]
-        options = ["--port", "0", "--metrics-port", "0", "--log-format", "json"]
+        options = ["--port", str(port), "--metrics-port", "0", "--log-format", "json"]
         self.child = subprocess.Popen(
             command + options, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
         )
@@ -116,8 +117,8 @@ class ServerProcess:
 
     def _append(self, entry: dict[str, Any]) -> None:
         with self._changed:
-            if entry.get("event") == "listening":
-                self.port, self.metrics_port = entry["port"], entry["metrics_port"]
+            self.port = entry.get("port", self.port)
+            self.metrics_port = entry.get("metrics_port", self.metrics_port)
             self.logs.append(entry)
             self._changed.notify_all()
 

@@ -69,7 +69,7 @@ class InterceptedServer:
         server: the gRPC server that the intercepted services are added to.
         observer: notified of every call.
         authorizer: authorizes every call; None allows all calls at no cost.
-        drainer: holds calls while the server stops; None for services that answer until the end.
+        drainer: holds answers while the server stops; None for services whose answers are never held.
     """
 
     def __init__(
@@ -90,22 +90,15 @@ class InterceptedServer:
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Adds a service with intercepted methods; called by the generated `add_…_to_server`."""
         wrapped = {name: self._wrap(handler, service, name) for name, handler in handlers.items()}
-        generic: Any = grpc.method_handlers_generic_handler(service, wrapped)
-        if self._drainer is not None:
-            held = {name: self._wrap_held(handler, service, name, self._drainer) for name, handler in handlers.items()}
-            generic = self._drainer.wrap(generic, grpc.method_handlers_generic_handler(service, held))
-        self._server.add_generic_rpc_handlers((generic,))
-
-    def _wrap_held(self, handler: Any, service: str, name: str, drainer: CallDrainer) -> Any:
-        """Returns a handler that holds and refuses the method's calls, without deserializing their requests."""
-        kind, _, make_handler = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
-        return make_handler(self._single(drainer.hold_and_refuse, Method(service, name, kind)))
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
         kind, attribute, make_handler = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
         behaviour = getattr(handler, attribute)
         if self._authorizer is not None:
             behaviour = self._authorizer.wrap(behaviour, service, name)
+        if self._drainer is not None:
+            behaviour = self._drainer.wrap(behaviour)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
         return make_handler(
             wrap(behaviour, Method(service, name, kind)),

@@ -1,9 +1,9 @@
 """The gRPC server: its services, health, reflection, connection limits, and the steps of its stop."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -15,16 +15,20 @@ from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.listen_address import listen
+from linnaeus.server.security.reserved_port import ReservedPort
 from linnaeus.server.security.server_security import ServerSecurity
 
-# Time to write the last answers on a busy machine. Calls that would never end, and calls whose request is still being
-# received, are cancelled after it; health watches have already ended.
+# Time to write the last answers on a busy machine, and to receive the rest of a request, once no request is in the
+# engine. Calls that would never end are cancelled after it, such as those of callers that do not read their answers.
 _WRITE_SECONDS = 5.0
+_RECHECK_SECONDS = 0.05
 _MIN_PING_INTERVAL_MILLISECONDS = 5_000
 # A connection whose handshake takes longer is closed; gRPC's default is two minutes.
 _HANDSHAKE_MILLISECONDS = 20_000
 # Concurrent calls of one connection, above any queue or load test; a client holds further calls back.
 _MAX_CONCURRENT_STREAMS = 4096
+_LOADING = "the models are loading"
+_STOPPING = "the server is stopping"
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -42,11 +46,22 @@ class Service:
     add: Callable[[Any], None]
 
 
+class Drainable(Protocol):
+    """What answers the calls."""
+
+    @property
+    def in_flight(self) -> int:
+        """Number of requests admitted and not yet ended."""
+
+    def drain(self) -> None:
+        """Ends streams that would never end by themselves; requests are still admitted."""
+
+
 class RpcServer:
     """The gRPC server of the application.
 
-    Lifecycle: construct (opens the ports), `start`, `set_serving`, `lame_duck`, `stop`. Belongs to the event loop's
-    thread.
+    Lifecycle: construct (reserves the port), `start` (the health port answers), `listen` (callers can connect),
+    `set_serving`, `lame_duck`, `stop`. Belongs to the event loop's thread; any thread may read `unready_reason`.
 
     Args:
         observer: notified of every call.
@@ -57,7 +72,9 @@ class RpcServer:
     Attributes:
         port: the port of all services.
         health_port: the port of the separate health server; None if there is none.
-        is_serving: whether the last reported health is SERVING.
+        unready_reason: why the published health is NOT_SERVING, in a sentence; empty if it is SERVING.
+        is_listening: whether callers can connect to the port.
+        is_stopping: whether the server is in its lame-duck time or stops.
 
     Raises:
         StartupError: if a port cannot be opened.
@@ -88,13 +105,16 @@ class RpcServer:
         self._security = security
         self._health = HealthServicer()
         self._service_names = [""]  # "" is the health of the whole server
-        self.is_serving = False
-        self.port = listen(self._server, security.address, security.certificates)
+        self.is_listening = False
+        self.unready_reason = _LOADING
+        self.is_stopping = False
+        self._reserved = ReservedPort(security.address)
+        self.port = self._reserved.address.port
         self._health_port = None if security.health is None else HealthPort(security.health, self._health, observer)
         self.health_port = None if self._health_port is None else self._health_port.port
 
     async def start(self, services: Sequence[Service]) -> None:
-        """Starts to accept calls; the health is NOT_SERVING until `set_serving`.
+        """Adds the services, and starts the health port; the health is NOT_SERVING until `set_serving`.
 
         Args:
             services: the services, most frequently called first.
@@ -104,68 +124,102 @@ class RpcServer:
             service.add(intercepted)
         self._service_names += [service.name for service in services]
         always_open: Any = InterceptedServer(self._server, self._observer)
+        not_drained: Any = InterceptedServer(self._server, self._observer, self._security.authorizer)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, always_open)
         reflection_servicer = reflection.aio.ReflectionServicer(
             (*self._service_names[1:], SERVICE_NAME, reflection.SERVICE_NAME)
         )
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_servicer, intercepted)  # type: ignore[no-untyped-call]
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_servicer, not_drained)  # type: ignore[no-untyped-call]
         await self._set_status(_NOT_SERVING)
-        await self._server.start()
         if self._health_port is not None:
             await self._health_port.start()
+
+    async def listen(self) -> None:
+        """Opens the port, and starts to accept calls.
+
+        Raises:
+            StartupError: if the port cannot be opened.
+        """
+        self.port = listen(self._server, self._reserved.address, self._security.certificates)
+        self._reserved.release()
+        await self._server.start()
+        self.is_listening = True
 
     async def set_device_status(self, name: str, is_working: bool) -> None:
         """Publishes the health of a device as that of the service `device/NAME`."""
         await self._health.set(f"device/{name}", _SERVING if is_working else _NOT_SERVING)
 
-    async def set_not_serving(self) -> None:
-        """Publishes NOT_SERVING, because a model has no working device."""
-        await self._set_status(_NOT_SERVING)
+    @property
+    def is_serving(self) -> bool:
+        """Whether the published health is SERVING."""
+        return not self.unready_reason
+
+    async def set_not_serving(self, reason: str) -> None:
+        """Publishes NOT_SERVING, for a reason in a sentence, such as a model that has no working device."""
+        if not self.is_stopping:
+            self.unready_reason = reason
+            await self._set_status(_NOT_SERVING)
 
     async def set_serving(self) -> None:
         """Publishes SERVING: models are ready."""
-        await self._set_status(_SERVING)
+        if not self.is_stopping:
+            self.unready_reason = ""
+            await self._set_status(_SERVING)
 
     async def lame_duck(self, seconds: float) -> None:
         """Publishes NOT_SERVING for good, and keeps answering new calls for `seconds`."""
-        await self._health.enter_graceful_shutdown()
+        await self._publish_stopping()
         await asyncio.sleep(seconds)
 
-    async def stop(self, in_flight_ended: Awaitable[None], grace_seconds: float) -> None:
-        """Publishes NOT_SERVING, accepts no new calls, waits for the calls in flight, and closes the ports.
+    async def stop(self, engine: Drainable, grace_seconds: float) -> None:
+        """Publishes NOT_SERVING, answers the calls that have arrived, and closes the ports.
 
-        A call that arrives during the stop is refused with UNAVAILABLE once its connection has received GOAWAY; see
-        `draining`. Health watches do not delay the stop.
+        A caller that waits for its answers learns before its last one that the server stops, and sends no further call;
+        see `draining`. Health watches do not delay the stop.
 
         Args:
-            in_flight_ended: completes once the calls in flight have their answers.
+            engine: is drained once no further call can arrive.
             grace_seconds: the time after which the calls in flight are cancelled.
         """
-        self.is_serving = False
-        await self._health.enter_graceful_shutdown()
-        self._drainer.hold_calls()
-        ended = asyncio.ensure_future(in_flight_ended)
-        await self._drainer.wait_quiet(ended)
-        stopping = asyncio.create_task(self._server.stop(grace_seconds))
-        await asyncio.sleep(0)  # runs the task up to the point where it has sent GOAWAY
-        self._drainer.release()
-        await asyncio.wait({ended}, timeout=grace_seconds)
+        await self._publish_stopping()
+        if self.is_listening:
+            await self._drain(engine, asyncio.get_running_loop().time() + grace_seconds)
         self._health.end_watches()
-        await self._server.stop(_WRITE_SECONDS)
-        await stopping
+        self._reserved.release()
         if self._health_port is not None:
             await self._health_port.stop()
-        await _cancel(ended)
+
+    async def _drain(self, engine: Drainable, ends_at: float) -> None:
+        await self._drainer.settle()
+        stopping = asyncio.create_task(self._server.stop(_seconds_until(ends_at)))
+        await asyncio.sleep(0)  # runs the task up to the point where it has sent GOAWAY
+        self._drainer.release()
+        engine.drain()
+        self._health.end_watches()
+        write_ends_at = await self._wait_answered(engine, stopping)
+        await self._server.stop(_seconds_until(min(ends_at, write_ends_at)))
+        await stopping
+
+    async def _wait_answered(self, engine: Drainable, stopping: "asyncio.Task[None]") -> float:
+        """Waits until no call is in flight that the engine works for; returns when the last answers must be written."""
+        loop = asyncio.get_running_loop()
+        ended = asyncio.create_task(self._drainer.wait_ended())
+        write_ends_at = loop.time() + _WRITE_SECONDS
+        while not (ended.done() or stopping.done()) and loop.time() < write_ends_at:
+            await asyncio.wait({ended, stopping}, timeout=_RECHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if engine.in_flight or ended.done():
+                write_ends_at = loop.time() + _WRITE_SECONDS
+        ended.cancel()
+        return write_ends_at
+
+    async def _publish_stopping(self) -> None:
+        self.is_stopping, self.unready_reason = True, _STOPPING
+        await self._health.enter_graceful_shutdown()
 
     async def _set_status(self, status: int) -> None:
-        self.is_serving = status == _SERVING
         for service in self._service_names:
             await self._health.set(service, status)
 
 
-async def _cancel(task: "asyncio.Future[None]") -> None:
-    """Cancels a task, and raises its error if it has failed."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.result()
+def _seconds_until(ends_at: float) -> float:
+    return max(ends_at - asyncio.get_running_loop().time(), 0.0)

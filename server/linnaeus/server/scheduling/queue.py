@@ -60,7 +60,8 @@ class BatchQueue(Generic[Payload]):
         5. While a batch of a lane runs on a device, the device takes another one of it only when that is full, or at
             the last moment that a deadline allows.
         6. After `close`, `take` hands out all tickets that were put or are still to be decoded, then returns None.
-        7. After `close_lane`, the lane's tickets are served without delay; then the lane is removed.
+        7. After `drain`, no batch waits for more tickets.
+        8. After `close_lane`, the lane's tickets are served without delay; then the lane is removed.
 
     Args:
         clock: monotonic time, in seconds.
@@ -82,6 +83,7 @@ class BatchQueue(Generic[Payload]):
         self._lock = threading.Lock()
         self._worker_wakeup = WorkerWakeup(self._lock, self._state, clock)
         self._decoder_wakeup = DecoderWakeup(self._lock, self._state, clock)
+        self._draining = False
         self._closed = False
 
     def add_device(self, name: str, workers: int) -> None:
@@ -328,15 +330,21 @@ class BatchQueue(Generic[Payload]):
             tables = self._state.lanes[lane].tables.items()
             return {name: {size: table.longest(size, 0, now) for size in table.sizes} for name, table in tables}
 
-    def close(self) -> None:
-        """Stops admission; the tickets in the queue are still served."""
+    def drain(self) -> None:
+        """Serves tickets without further delay from now on; admission goes on."""
         with self._lock:
-            self._closed = True
+            self._draining = True
+            self._wake_all()
+
+    def close(self) -> None:
+        """Stops admission; the tickets in the queue are still served, without further delay."""
+        with self._lock:
+            self._draining = self._closed = True
             self._wake_all()
 
     def _next_to_decode(self) -> DecodeTurn[Payload] | None:
         are_held = self._state.has_held_tickets
-        turn = self._state.next_to_decode(self._clock(), self._closed)
+        turn = self._state.next_to_decode(self._clock(), self._draining)
         if are_held:
             self._worker_wakeup.wake()  # a ticket that is no longer held may need no decoder
         self._state.remove_drained_lanes()
@@ -355,7 +363,7 @@ class BatchQueue(Generic[Payload]):
 
     def _form_batch(self, name: str) -> Batch[Payload] | None:
         device = self._state.devices[name]
-        batch = self._batches.form_batch(device, self._clock(), self._closed)
+        batch = self._batches.form_batch(device, self._clock(), self._draining)
         self._state.remove_drained_lanes()
         if batch is None:
             return None

@@ -49,4 +49,4 @@ class TimeoutRates:
 
 def _rounded(timeout_seconds: float) -> float:
     bounded = min(max(timeout_seconds, _SHORTEST_SECONDS), _LONGEST_SECONDS)
-    return 2.0 ** (int((log2(bounded) + 10) * _CLASSES_PER_OCTAVE) / _CLASSES_PER_OCTAVE - 10)
+    return float(2.0 ** (int((log2(bounded) + 10) * _CLASSES_PER_OCTAVE) / _CLASSES_PER_OCTAVE - 10))

@@ -40,10 +40,15 @@ class RecordingEngine:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.requests: list[Request] = []
+        self.lost_devices: set[str] = set()
 
     @property
     def catalog(self) -> Catalog:
         return self.engine.catalog
+
+    @property
+    def device_states(self) -> dict[str, bool]:
+        return {name: works and name not in self.lost_devices for name, works in self.engine.device_states.items()}
 
     async def classify(self, request: Request) -> Classification:
         self.requests.append(request)
@@ -73,6 +78,7 @@ class Served:
     native: Any
     engine: RecordingEngine
     health: list[bool] = field(default_factory=lambda: [True])
+    stopping: list[bool] = field(default_factory=lambda: [False])
 
     @property
     def last(self) -> Request:
@@ -89,10 +95,17 @@ async def served(repository: Path) -> AsyncIterator[Served]:
     inner_engine = Engine(settings, statistics)
     await inner_engine.load()
     inner_engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "manifest.json is missing"))
-    engine, health = RecordingEngine(inner_engine), [True]
+    engine, health, stopping = RecordingEngine(inner_engine), [True], [False]
     server = grpc.aio.server()
     intercepted: Any = InterceptedServer(server, NullCallObserver())
-    servicer = InferenceServicer(engine, statistics, "9.9", lambda: health[0], inner_engine.model_manager)  # type: ignore[arg-type]
+    servicer = InferenceServicer(
+        engine,  # type: ignore[arg-type]
+        statistics,
+        "9.9",
+        is_ready=lambda: health[0],
+        model_manager=inner_engine.model_manager,
+        is_stopping=lambda: stopping[0],
+    )
     kserve_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, intercepted)
     v1_grpc.add_ClassifierServiceServicer_to_server(
         ClassifierServicer(inner_engine, v1.ServerLimits(), "9.9"), intercepted
@@ -101,7 +114,7 @@ async def served(repository: Path) -> AsyncIterator[Served]:
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         infer = kserve_grpc.GRPCInferenceServiceStub(channel)
-        yield Served(infer, v1_grpc.ClassifierServiceStub(channel), engine, health)
+        yield Served(infer, v1_grpc.ClassifierServiceStub(channel), engine, health, stopping)
     await server.stop(None)
     await inner_engine.close()
 
@@ -434,3 +447,17 @@ async def test_a_model_whose_own_name_ends_in_pixels_keeps_its_name() -> None:
     assert engine_model_name(catalog, "mine.pixels") == "mine"
     catalog.put(Entry("mine.pixels", 1, ModelState.LOADING))
     assert engine_model_name(catalog, "mine.pixels") == "mine.pixels"
+
+
+async def test_a_lame_duck_and_a_model_without_device_are_not_ready_for_calls(served: Served) -> None:
+    async def is_ready() -> bool:
+        return bool((await served.infer.ModelReady(kserve.ModelReadyRequest(name="lenet"))).ready)
+
+    assert await is_ready()
+    served.stopping[0] = True
+    assert not await is_ready()
+    served.stopping[0] = False
+    served.engine.lost_devices.add("cpu")
+    assert not await is_ready()
+    served.engine.lost_devices.clear()
+    assert await is_ready()

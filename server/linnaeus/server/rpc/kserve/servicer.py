@@ -42,6 +42,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         is_ready: returns whether the server's health is SERVING.
         model_manager: loads and unloads models.
         clock: the engine's clock.
+        is_stopping: returns whether the server is in its lame-duck time or stops.
         charge: charges the images of a call beyond the first; authorization has already charged that.
     """
 
@@ -54,7 +55,9 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         model_manager: ModelControl,
         clock: Callable[[], float] = time.monotonic,
         charge: Charge = no_charge,
+        is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self._is_stopping = is_stopping
         self._charge = charge
         self._engine = engine
         self._statistics = statistics
@@ -100,12 +103,16 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         return kserve.ServerReadyResponse(ready=self._is_ready())
 
     async def ModelReady(self, request: kserve.ModelReadyRequest, context: "Context") -> kserve.ModelReadyResponse:
-        """Returns whether a version is served."""
+        """Returns whether calls for a version should be sent here: it is served, by a device, and goes on to be."""
+        if self._is_stopping():
+            return kserve.ModelReadyResponse(ready=False)
         try:
             entry = self._catalog.find(model_names.engine_model_name(self._catalog, request.name), request.version)
         except RequestError:
             return kserve.ModelReadyResponse(ready=False)
-        return kserve.ModelReadyResponse(ready=entry.state is ModelState.READY)
+        states = self._engine.device_states
+        has_device = any(states.get(name, False) for name in entry.devices)
+        return kserve.ModelReadyResponse(ready=entry.state is ModelState.READY and has_device)
 
     async def ServerMetadata(
         self, request: kserve.ServerMetadataRequest, context: "Context"
