@@ -271,19 +271,3 @@ def test_an_invalid_token_file_is_a_startup_error(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(StartupError, match="empty cannot be used: it holds no token"):
         TokenFile(str(tmp_path / "empty"))
-
-
-def test_without_an_authorizer_methods_are_not_wrapped_for_authorization() -> None:
-    class RecordingServer:
-        def add_generic_rpc_handlers(self, handlers: Any) -> None:
-            self.handler = handlers[0]
-
-    plain, authorized = RecordingServer(), RecordingServer()
-    for server, authorizer in ((plain, None), (authorized, Authorizer(None, None))):
-        intercepted: Any = InterceptedServer(server, NullCallObserver(), authorizer)  # type: ignore[arg-type]
-        v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), intercepted)
-    names = []
-    for server in (plain, authorized):
-        handler: Any = server.handler._method_handlers["/linnaeus.v1.ClassifierService/Classify"].unary_unary
-        names.append({cell.cell_contents.__qualname__ for cell in handler.__closure__ if callable(cell.cell_contents)})
-    assert "Servicer.Classify" in names[0] and "Servicer.Classify" not in names[1]
