@@ -78,6 +78,9 @@ class RpcServer:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
             *COMPRESSION_OPTIONS,
+            # A call that is not read yet holds 64 KiB. With probing, gRPC lets it send megabytes on a fast connection.
+            # A message that is read gets a window of its size either way.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.so_reuseport", 0),  # otherwise two servers could accidentally share a port's calls
             # Clients detect a dead server by keepalive pings, linnaeus.client every 10 s during calls. With gRPC's
             # defaults (five minutes apart, none without calls) the server would close their connections as ping floods.

@@ -109,6 +109,7 @@ class ByteBudget:
 
     Attributes:
         held_bytes: the bytes of all reservations.
+        message_bytes, total_bytes, caller_bytes: as given.
 
     Raises:
         ValueError: if not even one message fits into the budget or the share.
@@ -128,8 +129,8 @@ class ByteBudget:
         self.message_bytes = message_bytes
         self.held_bytes = 0
         self.clock = clock
-        self._total_bytes = total_bytes
-        self._caller_bytes = caller_bytes
+        self.total_bytes = total_bytes
+        self.caller_bytes = caller_bytes
         self._grace_seconds = grace_seconds
         self._patience_seconds = patience_seconds
         self._accounts: dict[str, _Account] = {}
@@ -164,8 +165,8 @@ class ByteBudget:
 
     def _has_room(self, account: _Account) -> bool:
         return (
-            self.held_bytes + self.message_bytes <= self._total_bytes
-            and account.held_bytes + self.message_bytes <= self._caller_bytes
+            self.held_bytes + self.message_bytes <= self.total_bytes
+            and account.held_bytes + self.message_bytes <= self.caller_bytes
         )
 
     def _grant(self, account: _Account) -> Reservation:
@@ -208,12 +209,12 @@ class ByteBudget:
 
     def _queue(self, account: _Account) -> None:
         """Lets a caller take its turn, unless its own share is used up."""
-        if account.held_bytes + self.message_bytes <= self._caller_bytes:
+        if account.held_bytes + self.message_bytes <= self.caller_bytes:
             self._next[account] = None
 
     def _give_out(self) -> None:
         """Gives room to one call of each waiting caller in turn, for as long as there is room."""
-        while self._next and self.held_bytes + self.message_bytes <= self._total_bytes:
+        while self._next and self.held_bytes + self.message_bytes <= self.total_bytes:
             account, _ = self._next.popitem(last=False)
             account.waiting.popleft().set_result(self._grant(account))
             if account.waiting:
