@@ -212,6 +212,15 @@ async def test_a_cancelled_call_is_counted_as_deadline_exceeded_if_its_deadline_
         def time_remaining(self) -> float:
             return remaining_seconds
 
+        def peer(self) -> str:
+            return "ipv4:192.0.2.1:5000"
+
+        def peer_identities(self) -> None:
+            return None
+
+        async def read(self) -> bytes:
+            return b""
+
     class Server:
         def add_generic_rpc_handlers(self, handlers: tuple[grpc.ServiceRpcHandler]) -> None:
             self.handlers = handlers
@@ -226,7 +235,7 @@ async def test_a_cancelled_call_is_counted_as_deadline_exceeded_if_its_deadline_
     method = grpc.unary_unary_rpc_method_handler(behaviour)
     InterceptedServer(server, calls).add_registered_method_handlers("service", {"Classify": method})  # type: ignore[arg-type]
     with pytest.raises(asyncio.CancelledError):
-        await server.handlers[0].service(Details()).unary_unary(None, Context())
+        await server.handlers[0].service(Details()).stream_unary(None, Context())
     assert await calls.handled() == [("Classify", "UNARY", code)]
 
 

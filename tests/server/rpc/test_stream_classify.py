@@ -11,6 +11,7 @@ from tests.server.rpc.call_observers import QueueingCallObserver
 from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.requests.request import Classification, Priority, Request
+from linnaeus.server.rpc import stream_classify
 from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.stream_classify import ClassifyStream
@@ -109,7 +110,7 @@ async def test_responses_come_in_order_of_completion_with_correlation_and_image_
 
 async def test_the_earlier_of_an_image_s_and_the_stream_s_deadline_holds(stub: Any, engine: PendingEngine) -> None:
     limited, unlimited = stub.StreamClassify(timeout=600), stub.StreamClassify()
-    for place, seconds in enumerate((5.0, 0.0, 9000.0, -1.0, float("nan"))):
+    for place, seconds in enumerate((5.0, 0.0, 9000.0)):
         await limited.write(stream_request(place, timeout_seconds=seconds))
         await engine.wait_begun(place + 1)
         engine.complete(place)
@@ -117,10 +118,44 @@ async def test_the_earlier_of_an_image_s_and_the_stream_s_deadline_holds(stub: A
     own, *rest = [request.deadline or 0.0 for request, _ in engine.begun]
     assert own == 1005.0 and len(set(rest)) == 1 and 1300.0 < rest[0] <= 1602.0
     await unlimited.write(stream_request(9, timeout_seconds=5.0))
-    await engine.wait_begun(6)
-    assert engine.begun[5][0].deadline == 1005.0
+    await engine.wait_begun(4)
+    assert engine.begun[3][0].deadline == 1005.0
     limited.cancel()
     unlimited.cancel()
+
+
+@pytest.mark.parametrize("seconds", [-1.0, -1e-300, float("nan"), float("inf"), float("-inf")])
+async def test_a_timeout_that_is_no_finite_number_of_at_least_zero_is_refused(
+    stub: Any, engine: PendingEngine, seconds: float
+) -> None:
+    call = stub.StreamClassify(timeout=PATIENCE_SECONDS)
+    await call.write(stream_request(1, timeout_seconds=seconds))
+    error = (await call.read()).result.error
+    assert (error.code, error.message[:15]) == (3, "timeout_seconds") and engine.begun == []
+    await call.write(stream_request(2))
+    await engine.wait_begun(1)  # the stream goes on
+    call.cancel()
+
+
+@pytest.mark.parametrize("place", ["begin", "to_image_result"])
+async def test_a_fault_after_an_image_was_counted_ends_the_stream_at_once(
+    stub: Any,
+    engine: PendingEngine,
+    calls: QueueingCallObserver,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:
+    def fail(*arguments: object) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(*((engine, place) if place == "begin" else (stream_classify, place)), fail)
+    call = stub.StreamClassify()
+    await call.write(stream_request(1))
+    if place != "begin":
+        await engine.wait_begun(1)
+        engine.complete(0)
+    assert await asyncio.wait_for(call.code(), PATIENCE_SECONDS) is grpc.StatusCode.INTERNAL
+    assert await code_of_ended_call(calls) == "INTERNAL"
 
 
 async def test_an_image_that_arrives_during_the_stop_is_not_begun(engine: PendingEngine) -> None:
@@ -129,7 +164,8 @@ async def test_an_image_that_arrives_during_the_stop_is_not_begun(engine: Pendin
             engine.closing.set()
             return stream_request(1)
 
-    stream = ClassifyStream(engine, Late(), None, WINDOW, lambda: 1000.0)  # type: ignore[arg-type]
+    late = Late()
+    stream = ClassifyStream(engine, late, late, None, WINDOW, lambda: 1000.0)  # type: ignore[arg-type]
     with pytest.raises(Unavailable):
         await asyncio.wait_for(stream.serve(), PATIENCE_SECONDS)
     assert engine.begun == []
@@ -226,7 +262,7 @@ async def _answers(call: Any, count: int) -> list[int]:
 
 
 class SlowReader:
-    """A stand-in for the call's context: endless images, and each write waits for the test's permission."""
+    """A stand-in for the call's context and messages: endless images, each write waits for the test's permission."""
 
     def __init__(self) -> None:
         self.written: list[int] = []
@@ -235,6 +271,9 @@ class SlowReader:
 
     def peer(self) -> str:
         return "slow reader"
+
+    def take_hold(self) -> None:
+        return None
 
     async def read(self) -> Any:
         self._number += 1
@@ -247,7 +286,7 @@ class SlowReader:
 
 async def test_a_stream_whose_responses_are_not_read_stops_reading_images(engine: PendingEngine) -> None:
     context = SlowReader()
-    stream = asyncio.create_task(ClassifyStream(engine, context, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
+    stream = asyncio.create_task(ClassifyStream(engine, context, context, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
     for written in range(5):
         await engine.wait_begun(WINDOW + written)
         engine.complete(written)
@@ -268,7 +307,7 @@ async def test_an_image_without_content_counts_towards_the_window(engine: Pendin
             return stream_request(self._number, image=v1.Image())
 
     context = Empty()
-    stream = asyncio.create_task(ClassifyStream(engine, context, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
+    stream = asyncio.create_task(ClassifyStream(engine, context, context, None, WINDOW, lambda: 1000.0).serve())  # type: ignore[arg-type]
     for _ in range(50):
         await asyncio.sleep(0)
     assert context._number == WINDOW and context.written == []
@@ -281,5 +320,7 @@ async def test_an_exception_while_reading_ends_the_stream_with_that_exception(en
         async def read(self) -> Any:
             raise OSError("broken")
 
+    broken = Broken()
+    stream = ClassifyStream(engine, broken, broken, None, WINDOW, lambda: 1000.0)  # type: ignore[arg-type]
     with pytest.raises(OSError, match="broken"):
-        await asyncio.wait_for(ClassifyStream(engine, Broken(), None, WINDOW, lambda: 1000.0).serve(), PATIENCE_SECONDS)  # type: ignore[arg-type]
+        await asyncio.wait_for(stream.serve(), PATIENCE_SECONDS)

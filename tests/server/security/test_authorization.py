@@ -14,12 +14,15 @@ from grpc_status import rpc_status
 from tests.server.rpc.call_observers import NullCallObserver
 
 from linnaeus.server.errors import StartupError
+from linnaeus.server.requests.request import Classification, Request
+from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.status import PUSHBACK_KEY
+from linnaeus.server.runtime.model import Ranking
 from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.token_file import TokenFile
-from linnaeus.server.security.tokens import Right
+from linnaeus.server.security.tokens import PRIORITY_NAMES, Right
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -265,25 +268,48 @@ async def test_a_batch_is_charged_for_its_images(token_file: Path, clock: Clock)
     await server.stop(None)
 
 
+@pytest.mark.parametrize(
+    ("of_server", "of_token", "claimed", "given"),
+    [
+        ("high", "high", "high", "high"),
+        ("high", "normal", "high", "normal"),
+        ("low", "high", "high", "low"),
+        ("normal", "low", "normal", "low"),
+        ("high", "normal", "low", "low"),
+    ],
+)
+async def test_a_claimed_priority_is_lowered_to_the_cap_of_server_and_token(
+    tmp_path: Path, clock: Clock, of_server: str, of_token: str, claimed: str, given: str
+) -> None:
+    class Engine:
+        async def classify(self, request: Request) -> Classification:
+            priorities.append(request.priority.name.lower())
+            return Classification(Ranking([], []), [], "m", 1, 1, 0.0, 0.0, 0.0)
+
+        async def classify_many(self, requests: list[Request]) -> list[Classification]:
+            return [await self.classify(request) for request in requests]
+
+    priorities: list[str] = []
+    (tmp_path / "tokens").write_text(f"camera infer {INFER} max_priority={of_token}\n")
+    tokens, server = TokenFile(str(tmp_path / "tokens"), clock), grpc.aio.server()
+    authorizer = Authorizer(tokens, None, PRIORITY_NAMES[of_server])
+    servicer = ClassifierServicer(Engine(), v1.ServerLimits(max_batch_images=9), "0")  # type: ignore[arg-type]
+    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver(), authorizer))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub: Any = v1_grpc.ClassifierServiceStub(channel)
+        claim = {"priority": f"PRIORITY_{claimed.upper()}"}
+        image = v1.Image(encoded=b"x")
+        await stub.Classify(v1.ClassifyRequest(image=image, **claim), metadata=bearer(INFER))
+        await stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[image], **claim), metadata=bearer(INFER))
+    await server.stop(None)
+    assert priorities == [given, given]
+
+
 def test_an_invalid_token_file_is_a_startup_error(tmp_path: Path) -> None:
     with pytest.raises(StartupError, match="nowhere cannot be used: No such file"):
         TokenFile(str(tmp_path / "nowhere"))
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(StartupError, match="empty cannot be used: it holds no token"):
         TokenFile(str(tmp_path / "empty"))
-
-
-def test_without_an_authorizer_methods_are_not_wrapped_for_authorization() -> None:
-    class RecordingServer:
-        def add_generic_rpc_handlers(self, handlers: Any) -> None:
-            self.handler = handlers[0]
-
-    plain, authorized = RecordingServer(), RecordingServer()
-    for server, authorizer in ((plain, None), (authorized, Authorizer(None, None))):
-        intercepted: Any = InterceptedServer(server, NullCallObserver(), authorizer)  # type: ignore[arg-type]
-        v1_grpc.add_ClassifierServiceServicer_to_server(Servicer(), intercepted)
-    names = []
-    for server in (plain, authorized):
-        handler: Any = server.handler._method_handlers["/linnaeus.v1.ClassifierService/Classify"].unary_unary
-        names.append({cell.cell_contents.__qualname__ for cell in handler.__closure__ if callable(cell.cell_contents)})
-    assert "Servicer.Classify" in names[0] and "Servicer.Classify" not in names[1]

@@ -10,7 +10,7 @@ from tests.certificates import Authority
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.server_security import rate_limiter, server_security
+from linnaeus.server.security.server_security import byte_budget, rate_limiter, server_security
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +84,28 @@ def test_the_default_burst_is_one_second_of_the_rate(chosen: dict[str, Any], bur
     limiter = rate_limiter(Settings(**chosen))
     assert limiter is not None and limiter.take("caller", burst) == 0.0
     assert limiter.take("caller") > 0.0
+
+
+def test_the_bytes_in_flight_follow_from_the_memory_and_the_largest_message() -> None:
+    def totals(memory_bytes: int, **chosen: int) -> tuple[int, int]:
+        budget = byte_budget(Settings(max_message_bytes=1024, **chosen), memory_bytes)
+        return budget.total_bytes, budget.caller_bytes
+
+    assert totals(80_000) == (20_000, 10_000)
+    assert totals(0) == (4096, 2048)
+    assert totals(80_000, max_bytes_in_flight=5000) == (5000, 2500)
+    assert totals(80_000, max_bytes_in_flight=1024) == (1024, 1024)
+    assert totals(80_000, max_bytes_in_flight_per_caller=1500) == (20_000, 1500)
+
+
+@pytest.mark.parametrize("name", ["max_bytes_in_flight", "max_bytes_in_flight_per_caller"])
+def test_a_budget_below_the_largest_message_is_a_startup_error(name: str) -> None:
+    with pytest.raises(StartupError, match=f"{name} is 1023, but must hold one message of max_message_bytes, 1024"):
+        byte_budget(Settings(max_message_bytes=1024, **{name: 1023}), 1 << 30)
+
+
+def test_a_cap_of_the_priority_needs_an_authorizer() -> None:
+    assert server_security(Settings(max_priority="normal")).authorizer is not None
 
 
 def test_the_health_port_has_its_own_address() -> None:

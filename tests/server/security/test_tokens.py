@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.tokens import Right, TokenFileError, find_holder, read_tokens
 
 PLAIN = "plain-token-0123456789"
@@ -43,6 +44,19 @@ def test_exactly_the_tokens_of_the_file_are_valid(written: list[str], data: st.D
     other = data.draw(st.one_of(tokens, st.sampled_from(written).map(lambda token: token[:-1]), st.text(max_size=20)))
     if other not in written:
         assert find_holder(other.encode("utf-8", "surrogatepass"), holders) is None
+
+
+@pytest.mark.parametrize("name", ["high", "normal", "low"])
+def test_a_token_may_have_a_highest_priority(name: str) -> None:
+    lines = f"a infer {'x' * 16} max_priority={name}  # why\nb infer {'y' * 16}\n"
+    capped, other = read_tokens(lines.encode())
+    assert (capped.max_priority.name.lower(), other.max_priority) == (name, Priority.HIGH)
+
+
+@pytest.mark.parametrize("word", ["max_priority", "max_priority=", "max_priority=urgent", "priority=low", "low"])
+def test_a_wrong_fourth_word_is_refused(word: str) -> None:
+    with pytest.raises(TokenFileError, match="line 1 has 4 words, but the last may only be one of max_priority=high"):
+        read_tokens(f"a infer {'x' * 16} {word}".encode())
 
 
 def test_the_right_admin_includes_infer() -> None:

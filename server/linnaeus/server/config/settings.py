@@ -61,6 +61,8 @@ class Settings:
     """Calls a second that one caller may make. 0: as many as it likes."""
     rate_burst: NonNegativeInt = 0
     """Calls that one caller may make at once after a rest. 0: what --rate-limit gives in a second."""
+    max_priority: Literal["high", "normal", "low"] = "high"
+    """Highest priority of any caller's requests; higher claims are lowered to it. A token may have a lower one."""
     max_connections: NonNegativeInt = 0
     """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have
     open files, less 256."""
@@ -96,6 +98,11 @@ class Settings:
     """Height times width of a picture at most, read from its header."""
     max_message_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
     """A request message at most, in bytes."""
+    max_bytes_in_flight: NonNegativeInt = 0
+    """Bytes of request messages in the server at most, each counted as --max-message-bytes until it is there. 0: a
+    quarter of the memory."""
+    max_bytes_in_flight_per_caller: NonNegativeInt = 0
+    """The same for one caller: a token, a certificate or an address. 0: half of --max-bytes-in-flight."""
     max_batch_images: AtLeastOne = 256
     """Images in one ClassifyBatch call at most."""
     stream_window: AtLeastOne = 64

@@ -5,9 +5,11 @@ early in each period, and then all threads would be throttled until the next per
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from math import ceil, inf
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from linnaeus.server.process.control_groups import groups, read, upwards
 
 _ROOT = Path("/")
 
@@ -25,27 +27,15 @@ def usable_cores(root: Path = _ROOT) -> int:
 
 def _quotas(root: Path) -> Iterator[float]:
     """Yields the quotas, in cores, of the process's control groups and their ancestors, of cgroup v1 and v2."""
-    for controllers, group in _groups(root):
+    for controllers, group in groups(root):
         if not controllers:
-            folders = _upwards(root / "sys/fs/cgroup", group)
-            yield from (quota for folder in folders if (quota := _quota(_read(folder / "cpu.max"))) is not None)
+            folders = upwards(root / "sys/fs/cgroup", group)
+            yield from (quota for folder in folders if (quota := _quota(read(folder / "cpu.max"))) is not None)
         elif "cpu" in controllers.split(","):
-            for folder in _upwards(root / "sys/fs/cgroup/cpu", group):
-                values = (_read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
+            for folder in upwards(root / "sys/fs/cgroup/cpu", group):
+                values = (read(folder / f"cpu.cfs_{name}_us") for name in ("quota", "period"))
                 if (quota := _quota(" ".join(values))) is not None:
                     yield quota
-
-
-def _groups(root: Path) -> Iterable[tuple[str, PurePosixPath]]:
-    """Returns the controllers and the path of each control group of the process; version 2 has no controllers."""
-    lines = (line.split(":", 2) for line in _read(root / "proc/self/cgroup").splitlines())
-    return [(line[1], PurePosixPath(line[2])) for line in lines if len(line) == 3]
-
-
-def _upwards(mount: Path, group: PurePosixPath) -> Iterator[Path]:
-    """Yields the folders of a group and its ancestors; in a container the mounted root is often the group itself."""
-    for part in (group, *group.parents):
-        yield mount / str(part).lstrip("/")
 
 
 def _quota(text: str) -> float | None:
@@ -55,10 +45,3 @@ def _quota(text: str) -> float | None:
     except ValueError:  # "max", or no such file
         return None
     return quota / period if quota > 0 and period > 0 else None
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii")
-    except (OSError, UnicodeDecodeError):
-        return ""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.rpc.classify_batch import classify_batch
@@ -15,6 +15,7 @@ from linnaeus.server.rpc.messages import (
 )
 from linnaeus.server.rpc.stream_classify import ClassifyStream
 from linnaeus.server.security.authorization import Charge, no_charge
+from linnaeus.server.security.current_caller import current_caller
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -53,7 +54,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         """Classifies one image."""
         remaining_seconds = context.time_remaining()
         deadline = None if remaining_seconds is None else self._clock() + remaining_seconds
-        answer = await self._engine.classify(to_request(request, deadline, context.peer()))
+        answer = await self._engine.classify(to_request(request, deadline, context.peer(), current_caller()))
         return to_classify_response(answer, request.image.id)
 
     async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
@@ -82,9 +83,11 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
     async def StreamClassify(  # type: ignore[override]  # gRPC also accepts a coroutine that writes
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"
     ) -> None:
-        """Classifies images as they arrive; reads and writes concurrently, through the context."""
+        """Classifies images as they arrive; reads and writes concurrently."""
         window = self._limits.stream_window
-        stream = ClassifyStream(self._engine, context, self._deadline(context), window, self._clock, self._charge)
+        messages: Any = request_iterator  # `RequestMessages`, see `InterceptedServer`
+        deadline = self._deadline(context)
+        stream = ClassifyStream(self._engine, context, messages, deadline, window, self._clock, self._charge)
         await stream.serve()
 
     def _deadline(self, context: "Context") -> float | None:

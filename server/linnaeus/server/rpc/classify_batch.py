@@ -7,6 +7,7 @@ from linnaeus.server.engine.request_state import Outcome
 from linnaeus.server.errors import InvalidArgument, InvalidImage
 from linnaeus.server.requests.request import Classification, Request
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
+from linnaeus.server.security.current_caller import Caller, current_caller
 from linnaeus.v1 import classifier_pb2 as v1
 
 
@@ -26,7 +27,8 @@ async def classify_batch(
         RequestError: if the whole call fails; see the contract.
     """
     _check_count(len(message.images), max_images)
-    requests = [_read(image, message, deadline, caller) for image in message.images]
+    claimant = current_caller()
+    requests = [_read(image, message, deadline, caller, claimant) for image in message.images]
     outcomes_of_valid = iter(await engine.classify_many([each for each in requests if isinstance(each, Request)]))
     outcomes: list[Outcome] = [each if isinstance(each, InvalidImage) else next(outcomes_of_valid) for each in requests]
     return _response(message, outcomes)
@@ -39,10 +41,10 @@ def _check_count(count: int, max_images: int) -> None:
 
 
 def _read(
-    image: v1.Image, message: v1.ClassifyBatchRequest, deadline: float | None, caller: str
+    image: v1.Image, message: v1.ClassifyBatchRequest, deadline: float | None, caller: str, claimant: Caller
 ) -> Request | InvalidImage:
     try:
-        return to_image_request(image, message, deadline, caller)
+        return to_image_request(image, message, deadline, caller, claimant)
     except InvalidImage as error:
         return error
 

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, TypeAlias
 
@@ -14,8 +15,13 @@ import grpc
 
 from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.rpc.draining import CallDrainer
+from linnaeus.server.rpc.limited_log import LimitedLog
+from linnaeus.server.rpc.request_messages import RequestMessages
 from linnaeus.server.rpc.status import to_status
-from linnaeus.server.security.authorization import Authorizer
+from linnaeus.server.security.authorization import Authorizer, required_right
+from linnaeus.server.security.byte_budget import ByteBudget
+from linnaeus.server.security.caller_identity import caller_identity
+from linnaeus.server.security.current_caller import Caller, set_current_caller
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +35,10 @@ METHOD_KINDS = {
     (True, False): ("CLIENT_STREAMING", "stream_unary", grpc.stream_unary_rpc_method_handler),
     (True, True): ("BIDI_STREAMING", "stream_stream", grpc.stream_stream_rpc_method_handler),
 }
+# gRPC's own handler of a single request reads the whole message first, whoever sent it. A handler of a stream reads
+# when it is told to; on the wire there is no difference.
+_DEFERRED_HANDLERS = {False: grpc.stream_unary_rpc_method_handler, True: grpc.stream_stream_rpc_method_handler}
+_DEFAULT_MESSAGE_BYTES, _DEFAULT_TOTAL_BYTES = 32 * 1024 * 1024, 1024 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +71,19 @@ class InterceptedServer:
 
         v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, observer))
 
-    Each call is observed. A `RequestError` becomes its status; any other exception becomes INTERNAL with a reference to
-    the log, never a traceback. A method is wrapped once, when its service is added: gRPC's own interceptors cost each
-    call a coroutine and a new handler.
+    Each call is observed. Its token, right, rate and memory are checked by its metadata alone, before its message is
+    read. A `RequestError` becomes its status; any other exception becomes INTERNAL with a reference to the log, never a
+    traceback. A method is wrapped once, when its service is added: gRPC's own interceptors cost each call a coroutine
+    and a new handler.
+
+    Behaviours of methods with a stream of requests get `RequestMessages` in place of gRPC's iterator.
 
     Args:
         server: the gRPC server that the intercepted services are added to.
         observer: notified of every call.
         authorizer: authorizes every call; None allows all calls at no cost.
         drainer: holds answers while the server stops; None for services whose answers are never held.
+        budget: bounds the bytes of request messages; None for 1 GiB, 32 MiB a message.
     """
 
     def __init__(
@@ -78,11 +92,14 @@ class InterceptedServer:
         observer: CallObserver,
         authorizer: Authorizer | None = None,
         drainer: CallDrainer | None = None,
+        budget: ByteBudget | None = None,
     ) -> None:
         self._server = server
         self._observer = observer
         self._authorizer = authorizer
         self._drainer = drainer
+        self._budget = budget or ByteBudget(_DEFAULT_MESSAGE_BYTES, _DEFAULT_TOTAL_BYTES, _DEFAULT_TOTAL_BYTES)
+        self._log = LimitedLog(logger)
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Does nothing: generated code also adds the same methods by `add_registered_method_handlers`."""
@@ -93,46 +110,78 @@ class InterceptedServer:
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, wrapped),))
 
     def _wrap(self, handler: Any, service: str, name: str) -> Any:
-        kind, attribute, make_handler = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
-        behaviour = getattr(handler, attribute)
-        if self._authorizer is not None:
-            behaviour = self._authorizer.wrap(behaviour, service, name)
+        kind, attribute, _ = METHOD_KINDS[handler.request_streaming, handler.response_streaming]
+        behaviour, method = getattr(handler, attribute), Method(service, name, kind)
         if self._drainer is not None:
             behaviour = self._drainer.wrap(behaviour)
+        open_call = self._call_opener(method, handler.request_deserializer)
         wrap = self._stream if inspect.isasyncgenfunction(behaviour) else self._single
-        return make_handler(
-            wrap(behaviour, Method(service, name, kind)),
-            request_deserializer=handler.request_deserializer,
+        return _DEFERRED_HANDLERS[handler.response_streaming](
+            wrap(behaviour, method, open_call, handler.request_streaming),
             response_serializer=handler.response_serializer,
         )
 
-    def _single(self, behaviour: Callable[..., Awaitable[Any]], method: Method) -> Behaviour:
-        async def handle(request: Any, context: Any) -> Any:
+    def _call_opener(self, method: Method, deserializer: Callable[[bytes], Any] | None) -> "_OpenCall":
+        """Returns a function that checks a call by its metadata and returns its messages, of which none is read yet."""
+        right, name = required_right(method.service, method.name), f"{method.service}/{method.name}"
+        authorize = None if self._authorizer is None or right is None else partial(self._authorizer.authorize, right)
+
+        def open_call(context: Any) -> RequestMessages:
+            caller = Caller(caller_identity(context)) if authorize is None else authorize(context)
+            set_current_caller(caller)
+            return RequestMessages(context, name, deserializer, self._budget, caller.identity, self._log)
+
+        return open_call
+
+    def _single(
+        self, behaviour: Callable[..., Awaitable[Any]], method: Method, open_call: "_OpenCall", streams_requests: bool
+    ) -> Behaviour:
+        async def handle(_: Any, context: Any) -> Any:
             call = _InterceptedCall(self._observer, method, context)
             with call:
-                return await behaviour(request, context)
+                messages = open_call(context)
+                try:
+                    request = messages if streams_requests else await messages.read_only()
+                    return await behaviour(request, context)
+                finally:
+                    messages.release()
+                    # See below; a refused call must not keep its message either.
+                    request = messages = None  # type: ignore[assignment]
             refusal = call.refuse()
             # gRPC's context refers to the error raised next, and the error to this frame. If the frame referred to the
             # context, each refused call would leave a reference cycle of 60 objects and an image to the collector.
-            del request, context, call
+            del _, context, call
             await refusal
 
         return handle
 
     def _stream(
-        self, behaviour: Callable[..., AsyncIterator[Any]], method: Method
+        self,
+        behaviour: Callable[..., AsyncIterator[Any]],
+        method: Method,
+        open_call: "_OpenCall",
+        streams_requests: bool,
     ) -> Callable[..., AsyncIterator[Any]]:
-        async def handle(request: Any, context: Any) -> AsyncIterator[Any]:
+        async def handle(_: Any, context: Any) -> AsyncIterator[Any]:
             call = _InterceptedCall(self._observer, method, context)
             with call:
-                async for response in behaviour(request, context):
-                    yield response
-                return
+                messages = open_call(context)
+                try:
+                    request = messages if streams_requests else await messages.read_only()
+                    async for response in behaviour(request, context):
+                        yield response
+                    return
+                finally:
+                    messages.release()
+                    request = messages = None  # type: ignore[assignment]
             refusal = call.refuse()
-            del request, context, call  # as above
+            del _, context, call  # as above
             await refusal
 
         return handle
+
+
+_OpenCall: TypeAlias = Callable[[Any], RequestMessages]
 
 
 class _InterceptedCall:

@@ -7,6 +7,7 @@ from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState, Spec
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Classification, PredictionError, Priority, Request
 from linnaeus.server.rpc.status import to_rpc_status
+from linnaeus.server.security.current_caller import Caller
 from linnaeus.v1 import classifier_pb2 as v1
 
 _STATES = {
@@ -25,18 +26,19 @@ _PRIORITIES = {
 }
 
 
-def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: str) -> Request:
+def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: str, claimant: Caller) -> Request:
     """Converts a ClassifyRequest.
 
     Args:
         message: the request message.
         deadline: on the engine's clock; None for no deadline.
         caller: gRPC's name of the caller's address.
+        claimant: bounds the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
-    priority = _PRIORITIES.get(message.priority, Priority.NORMAL)
+    priority = claimant.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
     return Request(_image(message.image), message.model, message.version, message.top_k, deadline, priority, caller)
 
 
@@ -55,6 +57,7 @@ def to_image_request(
     options: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
     deadline: float | None,
     caller: str,
+    claimant: Caller,
 ) -> Request:
     """Converts one image of a batch or a stream.
 
@@ -63,11 +66,12 @@ def to_image_request(
         options: the message with the image's model, version, top k and priority.
         deadline: on the engine's clock; None for no deadline.
         caller: gRPC's name of the caller's address.
+        claimant: bounds the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
-    priority = _PRIORITIES.get(options.priority, Priority.NORMAL)
+    priority = claimant.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
     return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller)
 
 

@@ -13,7 +13,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from linnaeus.server.rpc.draining import CallDrainer
 from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
+from linnaeus.server.rpc.inflation import COMPRESSION_OPTIONS
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
+from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import listen
 from linnaeus.server.security.reserved_port import ReservedPort
 from linnaeus.server.security.server_security import ServerSecurity
@@ -29,6 +31,9 @@ _HANDSHAKE_MILLISECONDS = 20_000
 _MAX_CONCURRENT_STREAMS = 4096
 _LOADING = "the models are loading"
 _STOPPING = "the server is stopping"
+# Messages of health checks that one caller may send at once, and how long they may take while others wait.
+_HEALTH_MESSAGES = 2
+_HEALTH_GRACE_SECONDS = 0.1
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -89,6 +94,10 @@ class RpcServer:
     ) -> None:
         options = [
             ("grpc.max_receive_message_length", max_message_bytes),
+            *COMPRESSION_OPTIONS,
+            # A call that is not read yet holds 64 KiB. With probing, gRPC lets it send megabytes on a fast connection.
+            # A message that is read gets a window of its size either way.
+            ("grpc.http2.bdp_probe", 0),
             ("grpc.so_reuseport", 0),  # otherwise two servers could accidentally share a port's calls
             # Clients detect a dead server by keepalive pings, linnaeus.client every 10 s during calls. With gRPC's
             # defaults (five minutes apart, none without calls) the server would close their connections as ping floods.
@@ -102,6 +111,9 @@ class RpcServer:
         self._server = grpc.aio.server(options=options)
         self._observer = observer
         self._drainer = CallDrainer()
+        # Health checks, which need no token, must not wait for other calls. Their messages are tiny and come at once.
+        share = _HEALTH_MESSAGES * max_message_bytes
+        self._health_budget = ByteBudget(max_message_bytes, 2 * share, share, _HEALTH_GRACE_SECONDS)
         self._security = security
         self._health = HealthServicer()
         self._service_names = [""]  # "" is the health of the whole server
@@ -119,12 +131,17 @@ class RpcServer:
         Args:
             services: the services, most frequently called first.
         """
-        intercepted: Any = InterceptedServer(self._server, self._observer, self._security.authorizer, self._drainer)
+        security = self._security
+        intercepted: Any = InterceptedServer(
+            self._server, self._observer, security.authorizer, self._drainer, security.byte_budget
+        )
         for service in services:
             service.add(intercepted)
         self._service_names += [service.name for service in services]
-        always_open: Any = InterceptedServer(self._server, self._observer)
-        not_drained: Any = InterceptedServer(self._server, self._observer, self._security.authorizer)
+        always_open: Any = InterceptedServer(self._server, self._observer, budget=self._health_budget)
+        not_drained: Any = InterceptedServer(
+            self._server, self._observer, self._security.authorizer, budget=self._health_budget
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, always_open)
         reflection_servicer = reflection.aio.ReflectionServicer(
             (*self._service_names[1:], SERVICE_NAME, reflection.SERVICE_NAME)

@@ -1,10 +1,10 @@
-"""The mapping of `RequestError`s to canonical status codes and google.rpc details."""
+"""The mapping of `RequestError`s to canonical status codes and google.rpc details, bounded in size."""
 
 import math
 from typing import NamedTuple
 
 import grpc
-from google.protobuf import any_pb2, duration_pb2
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -21,6 +21,7 @@ from linnaeus.server.errors import (
     Unauthenticated,
     Unavailable,
 )
+from linnaeus.server.rpc.status_size import MAX_DETAIL_BYTES, MAX_MESSAGE_BYTES, bounded_detail, shortened
 
 DOMAIN = "linnaeus"
 # Trailing metadata key of the server's pushback, which takes precedence over a retry policy's backoff.
@@ -42,17 +43,16 @@ def to_status(error: RequestError, remaining_seconds: float | None = None) -> St
         error: the error.
         remaining_seconds: the time until the call's deadline; None for no deadline.
     """
-    status = rpc_status.to_status(to_rpc_status(error))
+    status = rpc_status.to_status(to_rpc_status(error))  # both parts are bounded there
     return Status(status.code, status.details, (*status.trailing_metadata, *_pushback(error, remaining_seconds)))
 
 
 def to_rpc_status(error: RequestError) -> status_pb2.Status:
     """Returns the status of a failed call, or of one image of a batch or stream, as a message."""
-    code, detail = _code_and_detail(error)
-    packed = any_pb2.Any(
-        type_url=f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", value=detail.SerializeToString()
-    )
-    return status_pb2.Status(code=code, message=str(error), details=[packed])
+    message = shortened(str(error), MAX_MESSAGE_BYTES)
+    code, detail = _code_and_detail(error, message)
+    details = bounded_detail(detail, MAX_DETAIL_BYTES)
+    return status_pb2.Status(code=code, message=message, details=details)
 
 
 def _pushback(error: RequestError, remaining_seconds: float | None) -> tuple[tuple[str, str], ...]:
@@ -68,14 +68,14 @@ def _pushback(error: RequestError, remaining_seconds: float | None) -> tuple[tup
     return ((PUSHBACK_KEY, str(math.ceil(error.retry_after_seconds * 1000))),)
 
 
-def _code_and_detail(error: RequestError) -> tuple[int, Message]:
+def _code_and_detail(error: RequestError, text: str) -> tuple[int, Message]:
     match error:
         case InvalidArgument():
-            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=str(error))
+            violation = error_details_pb2.BadRequest.FieldViolation(field=error.field, description=text)
             return code_pb2.INVALID_ARGUMENT, error_details_pb2.BadRequest(field_violations=[violation])
         case ModelNotFound():
             return code_pb2.NOT_FOUND, error_details_pb2.ResourceInfo(
-                resource_type="linnaeus.v1.Model", resource_name=error.resource, description=str(error)
+                resource_type="linnaeus.v1.Model", resource_name=error.resource, description=text
             )
         case Unauthenticated():
             return code_pb2.UNAUTHENTICATED, error_details_pb2.ErrorInfo(

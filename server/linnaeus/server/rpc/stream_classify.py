@@ -8,16 +8,20 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 import grpc
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome, RequestState
-from linnaeus.server.errors import InvalidImage, Overloaded, Unavailable
+from linnaeus.server.errors import InvalidArgument, Overloaded, RequestError, Unavailable
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
+from linnaeus.server.rpc.request_messages import RequestMessages
 from linnaeus.server.security.authorization import Charge, no_charge
+from linnaeus.server.security.byte_budget import Reservation
+from linnaeus.server.security.current_caller import current_caller
 from linnaeus.v1 import classifier_pb2 as v1
 
 if TYPE_CHECKING:
@@ -33,11 +37,13 @@ class ClassifyStream:
         - at most `window` images have been read and not been answered, so a caller that does not read responses stops
           the reading of its images;
         - every image that was read is answered exactly once, unless the call is cancelled or its deadline passes;
-        - when the call has ended, none of its requests is left in the engine, and none of its tasks.
+        - when the call has ended, none of its requests is left in the engine, none of its tasks, and no bytes held;
+        - a fault while an image is begun or answered ends the call with its error.
 
     Args:
         engine: classifies the images.
-        context: the call's context.
+        context: the call's context, for writing.
+        messages: the call's messages.
         deadline: the call's deadline on the engine's clock; None for no deadline.
         window: the maximum number of unanswered images; at least 1.
         clock: the engine's clock.
@@ -48,6 +54,7 @@ class ClassifyStream:
         self,
         engine: Engine,
         context: "Context",
+        messages: RequestMessages,
         deadline: float | None,
         window: int,
         clock: Callable[[], float],
@@ -57,12 +64,16 @@ class ClassifyStream:
         self._charge = charge
         self._engine = engine
         self._context = context
+        self._messages = messages
         self._deadline = deadline
         self._caller = context.peer()
+        self._claimant = current_caller()
         self._window = asyncio.Semaphore(window)
-        self._unanswered = 0  # images that were read and whose response is not written
+        # What images hold that were read and whose response is not written, by their number.
+        self._unanswered: dict[int, Reservation | None] = {}
         self._in_flight: dict[int, RequestState] = {}
-        self._responses: deque[v1.StreamClassifyResponse] = deque()
+        self._responses: deque[tuple[int, v1.StreamClassifyResponse]] = deque()
+        self._fault: Exception | None = None
         self._changed = asyncio.Event()
 
     async def serve(self) -> None:
@@ -82,6 +93,10 @@ class ClassifyStream:
             closing.cancel()
             for state in self._in_flight.values():
                 self._engine.cancel(state)
+            for hold in self._unanswered.values():
+                _release(hold)
+        if self._fault is not None:
+            raise self._fault
         if not reader.cancelled():
             reader.result()
         else:
@@ -91,22 +106,24 @@ class ClassifyStream:
         serial = 0
         while True:
             await self._window.acquire()
-            message = await self._context.read()
+            message = await self._messages.read()
             if message is grpc.aio.EOF:
                 return
             if self._engine.closing.is_set():
                 raise asyncio.CancelledError  # leaves the image to another server
             serial += 1
             self._begin(serial, message)
+            del message  # would be kept while the stream waits for the next one
 
     def _begin(self, serial: int, message: v1.StreamClassifyRequest) -> None:
-        self._unanswered += 1
+        self._unanswered[serial] = self._messages.take_hold()
         on_outcome = partial(self._on_outcome, serial, message.correlation_id, message.image.id)
         try:
             if serial > 1:
                 self._charge(self._context, 1)
-            request = to_image_request(message.image, message, self._deadline_of(message), self._caller)
-        except (InvalidImage, Overloaded) as error:
+            deadline = self._deadline_of(message)
+            request = to_image_request(message.image, message, deadline, self._caller, self._claimant)
+        except (InvalidArgument, Overloaded) as error:
             on_outcome(error)
             return
         state = self._engine.begin(request, on_outcome)
@@ -114,32 +131,59 @@ class ClassifyStream:
             self._in_flight[serial] = state
 
     def _deadline_of(self, message: v1.StreamClassifyRequest) -> float | None:
-        """Returns the earlier of the image's and the call's deadline; a timeout that is not above 0 is no timeout."""
-        if not message.timeout_seconds > 0.0:
+        """Returns the earlier of the image's and the call's deadline; a timeout of 0 is none.
+
+        Raises:
+            InvalidArgument: if the timeout is below 0, infinite or not a number.
+        """
+        seconds = message.timeout_seconds
+        if seconds == 0.0:
             return self._deadline
-        deadline = self._clock() + message.timeout_seconds
+        if not 0.0 < seconds < inf:
+            text = f"timeout_seconds is {seconds}, but must be a finite number of at least 0; 0 means none"
+            raise InvalidArgument("timeout_seconds", text)
+        deadline = self._clock() + seconds
         return deadline if self._deadline is None else min(deadline, self._deadline)
 
     def _on_outcome(self, serial: int, correlation_id: int, image_id: str, outcome: Outcome) -> None:
-        """Queues the response of an image; called by the engine when its request is done."""
+        """Queues the response of an image; called by the engine when its request is done, which nothing may disturb."""
         self._in_flight.pop(serial, None)
-        response = v1.StreamClassifyResponse(correlation_id=correlation_id, result=to_image_result(outcome, image_id))
-        if isinstance(outcome, Classification):
-            response.model, response.version = outcome.model, outcome.version
-        self._responses.append(response)
+        try:
+            self._responses.append((serial, _response(correlation_id, image_id, outcome)))
+        except Exception as fault:
+            self._fault = fault
         self._changed.set()
 
     async def _write(self, reader: "asyncio.Task[None]") -> None:
-        """Writes responses until the reader has ended and every image that it read is answered."""
+        """Writes responses until the reader has ended and every image that it read is answered, or something failed."""
         while True:
             while self._responses:
-                await self._context.write(self._responses.popleft())
-                self._unanswered -= 1
+                serial, response = self._responses.popleft()
+                await self._context.write(response)
+                _release(self._unanswered.pop(serial))
                 self._window.release()
-            if reader.done() and not self._unanswered:
+            if self._fault is not None or (reader.done() and (not self._unanswered or _has_failed(reader))):
                 return
             self._changed.clear()
             await self._changed.wait()
 
     def _notify(self, _: object) -> None:
         self._changed.set()
+
+
+def _response(correlation_id: int, image_id: str, outcome: Outcome) -> v1.StreamClassifyResponse:
+    response = v1.StreamClassifyResponse(correlation_id=correlation_id, result=to_image_result(outcome, image_id))
+    if isinstance(outcome, Classification):
+        response.model, response.version = outcome.model, outcome.version
+    return response
+
+
+def _has_failed(reader: "asyncio.Task[None]") -> bool:
+    """Returns whether the reader ended by a fault of the server; a refusal waits for the answers of earlier images."""
+    error = None if reader.cancelled() else reader.exception()
+    return error is not None and not isinstance(error, RequestError)
+
+
+def _release(hold: Reservation | None) -> None:
+    if hold is not None:
+        hold.release()

@@ -3,12 +3,13 @@
 Parses no token file, computes no rates, and maps no error to a gRPC status.
 """
 
-import inspect
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from linnaeus.server.errors import Overloaded, PermissionDenied, Unauthenticated
+from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.caller_identity import caller_identity
+from linnaeus.server.security.current_caller import Caller, current_caller
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.token_file import TokenFile
 from linnaeus.server.security.tokens import Right, TokenHolder
@@ -53,37 +54,35 @@ class Authorizer:
     Args:
         tokens: the accepted tokens; None accepts calls without a token.
         limiter: the rate limit per caller; None for no limit.
+        max_priority: the highest priority of any caller; a token's own may be lower.
     """
 
-    def __init__(self, tokens: TokenFile | None, limiter: RateLimiter | None) -> None:
+    def __init__(
+        self, tokens: TokenFile | None, limiter: RateLimiter | None, max_priority: Priority = Priority.HIGH
+    ) -> None:
         self._tokens = tokens
         self._limiter = limiter
+        self._max_priority = max_priority
 
-    def wrap(self, behaviour: Callable[..., Any], service: str, method: str) -> Callable[..., Any]:
-        """Returns a behaviour of the same kind that first authorizes the call.
+    def authorize(self, right: Right, context: Any) -> Caller:
+        """Checks the caller's token and charges one image; returns the caller.
 
         Args:
-            behaviour: the method's implementation, a coroutine function or an async generator function.
-            service: the full name of the service.
-            method: the name of the method.
-        """
-        right = required_right(service, method)
-        if right is None:
-            return behaviour
-        if inspect.isasyncgenfunction(behaviour):
-            return self._stream(behaviour, right)
-        return self._single(behaviour, right)
-
-    def authorize(self, context: Any, right: Right) -> None:
-        """Checks the caller's token and charges one image.
+            right: the right that the method requires.
+            context: the call's context, of which only the metadata and the connection are used.
 
         Raises:
             Unauthenticated: if the call carries no known token.
             PermissionDenied: if the token lacks the right.
             Overloaded: if the caller exceeds its rate limit.
         """
-        holder = None if self._tokens is None else _holder(self._tokens, context.invocation_metadata(), right)
-        self._charge(context, holder, 1.0)
+        if self._tokens is None:
+            caller = Caller(caller_identity(context), self._max_priority)
+        else:
+            holder = _holder(self._tokens, context.invocation_metadata(), right)
+            caller = Caller(holder.identity, max(holder.max_priority, self._max_priority))
+        self._take(caller.identity, 1.0)
+        return caller
 
     def charge(self, context: Any, cost: float) -> None:
         """Charges the images of an authorized call beyond the first, such as the rest of a batch.
@@ -91,35 +90,16 @@ class Authorizer:
         Raises:
             Overloaded: if the caller exceeds its rate limit.
         """
-        if self._limiter is None or cost <= 0:
-            return
-        token = None if self._tokens is None else _token(context.invocation_metadata())
-        holder = None if self._tokens is None or token is None else self._tokens.holder(token)
-        self._charge(context, holder, cost)
+        if cost > 0:
+            self._take(current_caller().identity, cost)
 
-    def _charge(self, context: Any, holder: TokenHolder | None, cost: float) -> None:
+    def _take(self, identity: str, cost: float) -> None:
         if self._limiter is None:
             return
-        caller = caller_identity(context) if holder is None else f"token:{holder.name}"
-        wait_seconds = self._limiter.take(caller, cost)
+        wait_seconds = self._limiter.take(identity, cost)
         if wait_seconds:
             message = f"this caller may ask {self._limiter.rate:g} times a second; ask again in {wait_seconds:.3f} s"
             raise Overloaded(message, wait_seconds)
-
-    def _single(self, behaviour: Callable[..., Any], right: Right) -> Callable[..., Any]:
-        async def authorized(request: Any, context: Any) -> Any:
-            self.authorize(context, right)
-            return await behaviour(request, context)
-
-        return authorized
-
-    def _stream(self, behaviour: Callable[..., Any], right: Right) -> Callable[..., Any]:
-        async def authorized(request: Any, context: Any) -> AsyncIterator[Any]:
-            self.authorize(context, right)
-            async for response in behaviour(request, context):
-                yield response
-
-        return authorized
 
 
 def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | None, right: Right) -> TokenHolder:

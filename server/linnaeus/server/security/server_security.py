@@ -7,13 +7,20 @@ from dataclasses import dataclass
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.process.file_limits import connection_limit, raise_open_file_limit
+from linnaeus.server.process.memory import usable_memory_bytes
+from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer
+from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.tls import Certificates, TlsFiles
 from linnaeus.server.security.token_file import TokenFile
+from linnaeus.server.security.tokens import PRIORITY_NAMES
 
 logger = logging.getLogger(__name__)
+
+# Messages that may be received at once on a machine with little memory.
+_MIN_MESSAGES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +33,7 @@ class ServerSecurity:
         health: the address of the separate health port; None for no such port.
         certificates: the server's certificates; None for no TLS.
         authorizer: checks each call; None if every call is allowed.
+        byte_budget: bounds the request messages in the server; None for a default.
     """
 
     address: Address
@@ -33,6 +41,7 @@ class ServerSecurity:
     health: Address | None = None
     certificates: Certificates | None = None
     authorizer: Authorizer | None = None
+    byte_budget: ByteBudget | None = None
 
 
 def server_security(settings: Settings) -> ServerSecurity:
@@ -50,6 +59,7 @@ def server_security(settings: Settings) -> ServerSecurity:
         health=None if settings.health_port < 0 else Address(settings.health_host, settings.health_port),
         certificates=_certificates(settings),
         authorizer=_authorizer(settings),
+        byte_budget=byte_budget(settings, usable_memory_bytes()),
         max_connections=settings.max_connections or connection_limit(raise_open_file_limit()),
     )
 
@@ -83,10 +93,31 @@ def _certificates(settings: Settings) -> Certificates | None:
 
 
 def _authorizer(settings: Settings) -> Authorizer | None:
-    """Returns None if there are neither tokens nor a rate limit, so that calls skip the check."""
+    """Returns None if there is nothing to check and no priority to lower, so that calls skip it."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
-    limiter = rate_limiter(settings)
-    return None if tokens is None and limiter is None else Authorizer(tokens, limiter)
+    limiter, max_priority = rate_limiter(settings), PRIORITY_NAMES[settings.max_priority]
+    if tokens is None and limiter is None and max_priority is Priority.HIGH:
+        return None
+    return Authorizer(tokens, limiter, max_priority)
+
+
+def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
+    """Returns the budget of request messages.
+
+    Args:
+        settings: the settings, of which 0 stands for a share of the memory.
+        memory_bytes: the memory that the process may use.
+
+    Raises:
+        StartupError: if not even one message fits into the budget, or into a caller's share.
+    """
+    least = settings.max_message_bytes
+    total = settings.max_bytes_in_flight or max(memory_bytes // 4, _MIN_MESSAGES * least)
+    share = settings.max_bytes_in_flight_per_caller or max(total // 2, least)
+    for name, size in (("max_bytes_in_flight", total), ("max_bytes_in_flight_per_caller", share)):
+        if size < least:
+            raise StartupError(f"{name} is {size}, but must hold one message of max_message_bytes, {least}")
+    return ByteBudget(least, total, share)
 
 
 def rate_limiter(settings: Settings) -> RateLimiter | None:

@@ -7,7 +7,9 @@ The file has one line per token; a # starts a comment:
     # name     right   token
     camera-3   infer   sha256:2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b
     operator   admin   the-token-itself-if-the-file-is-kept-well
+    backfill   infer   another-token-0123456789   max_priority=low
 
+The optional last word bounds the priority that the caller's requests may claim: high, normal or low.
 A name may have several lines, so that an old and a new token are valid at the same time.
 """
 
@@ -18,12 +20,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from linnaeus.server.scheduling import Priority
+
 # RFC 6750, section 2.1: the token after "Bearer".
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _DIGEST = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _MIN_TOKEN_LENGTH = 16
 _MAX_FILE_BYTES = 1 << 20
+# The names of priorities in the token file and in the settings.
+PRIORITY_NAMES = {priority.name.lower(): priority for priority in Priority}
 
 
 class Right(IntEnum):
@@ -41,11 +47,18 @@ class TokenHolder:
         name: the name in the file; may be logged.
         right: the highest right that the token gives.
         digest: SHA-256 of the token, 32 bytes.
+        max_priority: the highest priority of the caller's requests; higher claims are lowered to it.
     """
 
     name: str
     right: Right
     digest: bytes = field(repr=False)
+    max_priority: Priority = Priority.HIGH
+
+    @property
+    def identity(self) -> str:
+        """The name under which the caller's calls and bytes are counted."""
+        return f"token:{self.name}"
 
 
 class TokenFileError(ValueError):
@@ -94,14 +107,23 @@ def _holders(content: bytes) -> Iterator[TokenHolder]:
 
 
 def _holder(number: int, words: list[str]) -> TokenHolder:
-    if len(words) != 3:
+    if len(words) not in (3, 4):
         raise TokenFileError(f"line {number} has {len(words)} words, but must be NAME RIGHT TOKEN")
-    name, right, token = words
+    name, right, token, *caps = words
     if not _NAME.fullmatch(name):
         raise TokenFileError(f"line {number}: the name must be at most 64 letters, digits and any of . _ @ -")
     if right not in ("infer", "admin"):
         raise TokenFileError(f"line {number}: the right must be infer or admin")
-    return TokenHolder(name, Right[right.upper()], _digest(number, token))
+    max_priority = _max_priority(number, caps[0]) if caps else Priority.HIGH
+    return TokenHolder(name, Right[right.upper()], _digest(number, token), max_priority)
+
+
+def _max_priority(number: int, word: str) -> Priority:
+    key, _, name = word.partition("=")
+    if key != "max_priority" or name not in PRIORITY_NAMES:
+        choices = ", ".join(f"max_priority={each}" for each in PRIORITY_NAMES)
+        raise TokenFileError(f"line {number} has 4 words, but the last may only be one of {choices}")
+    return PRIORITY_NAMES[name]
 
 
 def _digest(number: int, token: str) -> bytes:

@@ -1,5 +1,6 @@
 """GRPCInferenceService over a real connection with a real engine, beside ClassifierService: both answer alike."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -49,6 +50,10 @@ class RecordingEngine:
     @property
     def device_states(self) -> dict[str, bool]:
         return {name: works and name not in self.lost_devices for name, works in self.engine.device_states.items()}
+
+    @property
+    def closing(self) -> asyncio.Event:
+        return self.engine.closing
 
     async def classify(self, request: Request) -> Classification:
         self.requests.append(request)
@@ -339,6 +344,37 @@ async def test_an_invalid_request_is_refused_and_does_not_reach_the_engine(
     code, message = await refusal(served.infer.ModelInfer(request_))
     assert code is grpc.StatusCode.INVALID_ARGUMENT and expected in message
     assert len(served.engine.requests) == count_before
+
+
+@pytest.mark.parametrize("name", ["priority", "timeout"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"string_param": "1"},
+        {"bool_param": True},
+        {"double_param": 1.0},
+        {"int64_param": -1},
+        {"uint64_param": 1 << 63},
+        {"uint64_param": (1 << 64) - 1},
+        {},
+    ],
+)
+async def test_a_parameter_that_is_no_whole_number_is_refused_by_its_name(
+    served: Served, digits: list[bytes], name: str, value: dict[str, Any]
+) -> None:
+    request = encoded_request(digits[:1], parameters={name: kserve.InferParameter(**value)})
+    code, message = await refusal(served.infer.ModelInfer(request))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT and message.startswith(f"parameters.{name} must be a whole number")
+
+
+async def test_a_response_cannot_be_made_much_larger_than_its_request(served: Served, digits: list[bytes]) -> None:
+    code, message = await refusal(
+        served.infer.ModelInfer(encoded_request(digits[:1], outputs=[{"name": "probabilities"}] * 5))
+    )
+    assert (code, message[:25]) == (grpc.StatusCode.INVALID_ARGUMENT, "the request wants 5 outpu")
+    four_thousand = {**classification_output(10), "outputs": classification_output(10)["outputs"] * 4}
+    code, message = await refusal(served.infer.ModelInfer(encoded_request(digits[:1] * 1024, **four_thousand)))
+    assert code is grpc.StatusCode.INVALID_ARGUMENT and "asks for 40960 texts" in message
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelMetadata", "ModelConfig", "ModelStatistics"])

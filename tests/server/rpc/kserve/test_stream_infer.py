@@ -7,7 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.server.errors import ModelNotFound
+from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.rpc.kserve import stream_infer
 from linnaeus.server.rpc.kserve.stream_infer import InferStream
 
@@ -23,6 +23,9 @@ class RequestStream:
         for number in range(self.count):
             self.read += 1
             yield kserve.ModelInferRequest(id=str(number))
+
+    def take_hold(self) -> None:
+        return None
 
 
 class HeldAnswers:
@@ -54,7 +57,7 @@ async def echo(request: kserve.ModelInferRequest) -> kserve.ModelInferResponse:
 
 async def test_responses_come_in_the_order_of_requests() -> None:
     answers = HeldAnswers()
-    responses = InferStream(aiter(RequestStream(3)), answers.infer).responses()
+    responses = InferStream(RequestStream(3), answers.infer, asyncio.Event()).responses()
     first = asyncio.create_task(anext(responses))
     await run_pending_tasks()
     assert set(answers.begun) == {"0", "1", "2"}  # all have started before the first is answered
@@ -69,7 +72,7 @@ async def test_responses_come_in_the_order_of_requests() -> None:
 
 
 async def test_every_response_is_marked_as_the_last_of_its_request() -> None:
-    responses = [response async for response in InferStream(aiter(RequestStream(2)), echo).responses()]
+    responses = [response async for response in InferStream(RequestStream(2), echo, asyncio.Event()).responses()]
     assert [each.infer_response.parameters["triton_final_response"].bool_param for each in responses] == [True, True]
 
 
@@ -79,7 +82,7 @@ async def test_a_failed_request_has_its_error_and_the_stream_continues() -> None
             raise ModelNotFound("x", "there is no model 'x'")
         return await echo(request)
 
-    responses = [response async for response in InferStream(aiter(RequestStream(3)), infer).responses()]
+    responses = [response async for response in InferStream(RequestStream(3), infer, asyncio.Event()).responses()]
     assert [response.error_message for response in responses] == ["", "there is no model 'x'", ""]
     assert [response.infer_response.id for response in responses] == ["0", "1", "2"]
 
@@ -93,7 +96,7 @@ async def test_an_unexpected_exception_ends_the_stream_and_cancels_its_requests(
         return await answers.infer(request)
 
     with pytest.raises(ZeroDivisionError):
-        _ = [response async for response in InferStream(aiter(RequestStream(3)), infer).responses()]
+        _ = [response async for response in InferStream(RequestStream(3), infer, asyncio.Event()).responses()]
     await run_pending_tasks()
     assert sorted(answers.cancelled) == sorted(answers.begun)
 
@@ -103,7 +106,7 @@ async def test_a_stream_whose_responses_are_not_read_has_a_bounded_number_of_req
 ) -> None:
     monkeypatch.setattr(stream_infer, "_MAX_IN_FLIGHT", 4)
     requests = RequestStream(1000)
-    async with aclosing(InferStream(aiter(requests), echo).responses()) as responses:
+    async with aclosing(InferStream(requests, echo, asyncio.Event()).responses()) as responses:
         assert (await anext(responses)).infer_response.id == "0"
         for _ in range(50):
             await run_pending_tasks()
@@ -116,7 +119,7 @@ async def test_a_stream_whose_responses_are_not_read_has_a_bounded_number_of_req
 async def test_cancelling_the_stream_cancels_its_requests_and_tasks() -> None:
     answers = HeldAnswers()
     before = asyncio.all_tasks()
-    async with aclosing(InferStream(aiter(RequestStream(3)), answers.infer).responses()) as responses:
+    async with aclosing(InferStream(RequestStream(3), answers.infer, asyncio.Event()).responses()) as responses:
         waiting = asyncio.create_task(anext(responses))
         await run_pending_tasks()
         waiting.cancel()
@@ -128,11 +131,31 @@ async def test_cancelling_the_stream_cancels_its_requests_and_tasks() -> None:
 
 
 async def test_a_broken_connection_ends_the_stream_with_its_error() -> None:
-    async def broken() -> AsyncIterator[kserve.ModelInferRequest]:
-        yield kserve.ModelInferRequest(id="0")
-        raise ConnectionResetError
+    class Broken(RequestStream):
+        async def __aiter__(self) -> AsyncIterator[kserve.ModelInferRequest]:
+            yield kserve.ModelInferRequest(id="0")
+            raise ConnectionResetError
 
-    responses = InferStream(broken(), echo).responses()
+    responses = InferStream(Broken(1), echo, asyncio.Event()).responses()
     assert (await anext(responses)).infer_response.id == "0"
     with pytest.raises(ConnectionResetError):
         await anext(responses)
+
+
+async def test_a_stopping_server_answers_the_requests_that_it_read_and_ends_the_stream_as_unavailable() -> None:
+    class Endless(RequestStream):
+        async def __aiter__(self) -> AsyncIterator[kserve.ModelInferRequest]:
+            yield kserve.ModelInferRequest(id="0")
+            await asyncio.Event().wait()  # the caller keeps the stream open
+
+    answers, closing = HeldAnswers(), asyncio.Event()
+    responses = InferStream(Endless(1), answers.infer, closing).responses()
+    first = asyncio.create_task(anext(responses))
+    await run_pending_tasks()
+    closing.set()
+    await run_pending_tasks()
+    assert not first.done()
+    answers.begun["0"].set()
+    assert (await first).infer_response.id == "0"
+    with pytest.raises(Unavailable, match="another"):
+        await asyncio.wait_for(anext(responses), 60)

@@ -8,6 +8,7 @@ from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.rpc.kserve import inputs, model_names, outputs
 from linnaeus.server.rpc.kserve.classify_images import classify_images
 from linnaeus.server.rpc.kserve.parameters import whole_number
+from linnaeus.server.security.current_caller import current_caller
 
 # The protocol's priority levels, from 1, the highest. Level 0 is the default; levels beyond the last mean the last.
 PRIORITIES = (Priority.HIGH, Priority.NORMAL, Priority.LOW)
@@ -39,6 +40,7 @@ async def infer(
     model = model_names.resolve(engine.catalog, message.model_name, message.model_version)
     requested = outputs.requested_outputs(message, model)
     images = inputs.read_images(message, model)
+    outputs.check_size(requested, len(images))
     charge(len(images))
     priority = Priority.NORMAL
     if message.parameters:  # looking up each parameter costs as much as reading a tensor
@@ -50,7 +52,7 @@ async def infer(
         version=model.version,
         top_k=max([output.classes for output in requested]),
         deadline=deadline,
-        priority=priority,
+        priority=current_caller().capped(priority),
         caller=caller,
     )
     classifications = await classify_images(engine, images, template, model.input_name)

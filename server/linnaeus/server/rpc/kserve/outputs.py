@@ -13,6 +13,10 @@ from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory, whole_number
 
 OUTPUT_NAME = "probabilities"
+# Per request: a model has one output, in two forms, and each that is asked for is written by itself.
+_MAX_OUTPUTS = 4
+# Per response: writing one as text takes about 2 microseconds of the event loop, which delays other calls.
+_MAX_TEXTS = 1 << 15
 
 
 class RequestedOutput(NamedTuple):
@@ -32,11 +36,27 @@ def requested_outputs(message: kserve.ModelInferRequest, model: ServedModel) -> 
     """Returns the requested outputs; a request without outputs gets the probabilities.
 
     Raises:
-        InvalidArgument: if the model has no such output, or a parameter is invalid.
+        InvalidArgument: if the model has no such output, there are too many, or a parameter is invalid.
     """
     if not message.outputs:
         return [RequestedOutput(model.manifest.classes, False)]
+    if len(message.outputs) > _MAX_OUTPUTS:
+        text = f"the request wants {len(message.outputs)} outputs, but {_MAX_OUTPUTS} are the most: name one once"
+        raise InvalidArgument("outputs", text)
     return [_requested_output(output, model) for output in message.outputs]
+
+
+def check_size(requested: Sequence[RequestedOutput], images: int) -> None:
+    """Checks the size of a response before its images are classified.
+
+    Raises:
+        InvalidArgument: if too many classes are wanted as text.
+    """
+    texts = images * sum(output.classes for output in requested if output.as_text)
+    if texts > _MAX_TEXTS:
+        field = f"outputs.{OUTPUT_NAME}.classification"
+        text = f"{field} asks for {texts} texts in all, but {_MAX_TEXTS} are the most: ask for fewer classes or images"
+        raise InvalidArgument(field, text)
 
 
 def infer_response(

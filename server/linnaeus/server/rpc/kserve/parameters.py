@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import InvalidArgument
 
+_MAX_INTEGER = (1 << 63) - 1
+
 
 def whole_number(parameters: Mapping[str, kserve.InferParameter], name: str, field: str) -> int:
     """Returns an integer parameter, sent signed or unsigned; 0 if it is missing.
@@ -15,14 +17,14 @@ def whole_number(parameters: Mapping[str, kserve.InferParameter], name: str, fie
         field: the parameter's path in the request, for the error.
 
     Raises:
-        InvalidArgument: if the parameter is not an integer of at least 0.
+        InvalidArgument: if the parameter is not an integer from 0 to 2^63 - 1.
     """
     if name not in parameters:
         return 0
     kind = parameters[name].WhichOneof("parameter_choice")
     value: int = getattr(parameters[name], kind) if kind in ("int64_param", "uint64_param") else -1
-    if value < 0:
-        raise InvalidArgument(field, f"{field} must be a whole number of at least 0")
+    if not 0 <= value <= _MAX_INTEGER:
+        raise InvalidArgument(field, f"{field} must be a whole number from 0 to {_MAX_INTEGER}, sent as an integer")
     return value
 
 

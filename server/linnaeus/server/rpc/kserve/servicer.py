@@ -89,7 +89,12 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         self, request_iterator: AsyncIterator[kserve.ModelInferRequest], context: "Context"
     ) -> AsyncIterator[kserve.ModelStreamInferResponse]:
         """Classifies the images of a stream of requests."""
-        stream = InferStream(request_iterator, lambda request: self._infer(request, context, already_charged=0))
+        messages: Any = request_iterator  # `RequestMessages`, see `InterceptedServer`
+
+        async def infer_one(request: kserve.ModelInferRequest) -> kserve.ModelInferResponse:
+            return await self._infer(request, context, already_charged=0)
+
+        stream = InferStream(messages, infer_one, self._engine.closing)
         async with aclosing(stream.responses()) as responses:
             async for response in responses:
                 yield response

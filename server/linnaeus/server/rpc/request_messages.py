@@ -1,0 +1,120 @@
+"""The request messages of one call: bounded in memory while they are received and held, inflated and parsed.
+
+gRPC hands every message over as its bytes, and begins to receive one only when it is asked to. So a call can be refused
+before its message is read, and a message that does not parse is an error like any other.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from google.protobuf.message import DecodeError
+
+from linnaeus.server.errors import InvalidArgument
+from linnaeus.server.rpc.inflation import inflated, is_gzip
+from linnaeus.server.rpc.limited_log import LimitedLog
+from linnaeus.server.security.byte_budget import ByteBudget, Reservation
+
+# gRPC may tell that the caller cancelled a moment after it has reported the end of the messages.
+_CANCELLATION_SECONDS = 0.01
+
+
+class RequestMessages:
+    """The messages of one call, to be read one after the other or iterated over.
+
+    A message holds its bytes in the budget until the next one is read, or until whoever took its hold releases it.
+
+    Args:
+        context: the call's context.
+        method: the full name of the method, for the log.
+        deserializer: parses the messages; None leaves them as bytes.
+        budget: bounds the bytes.
+        caller: the name under which they are counted.
+        log: gets a line of messages that cannot be parsed.
+    """
+
+    __slots__ = ("_budget", "_caller", "_context", "_deserializer", "_hold", "_log", "_method")
+
+    def __init__(
+        self,
+        context: Any,
+        method: str,
+        deserializer: Callable[[bytes], Any] | None,
+        budget: ByteBudget,
+        caller: str,
+        log: LimitedLog,
+    ) -> None:
+        self._context = context
+        self._method = method
+        self._deserializer = deserializer
+        self._budget = budget
+        self._caller = caller
+        self._log = log
+        self._hold: Reservation | None = None
+
+    def __aiter__(self) -> "RequestMessages":
+        return self
+
+    async def __anext__(self) -> Any:
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            raise StopAsyncIteration
+        return message
+
+    async def read(self) -> Any:
+        """Returns the next message; `grpc.aio.EOF` after the last.
+
+        Raises:
+            InvalidArgument: if the message cannot be inflated or parsed.
+            Overloaded: if there is no room for the message, or the call has to give way to others.
+        """
+        self.release()
+        self._hold = await self._budget.reserve(self._caller)
+        content = await self._receive(self._hold)
+        if content is grpc.aio.EOF:
+            self.release()
+            return content
+        if is_gzip(content):
+            content = await inflated(content, self._budget.message_bytes)
+        self._hold.received(len(content))
+        return content if self._deserializer is None else self._parse(self._deserializer, content)
+
+    async def read_only(self) -> Any:
+        """Returns the message of a call that has one.
+
+        Raises:
+            InvalidArgument: if the caller ends its request without a message, or as `read`.
+            Overloaded: as `read`.
+        """
+        message = await self.read()
+        if message is grpc.aio.EOF:
+            await asyncio.sleep(_CANCELLATION_SECONDS)  # a caller that cancelled is not told anything
+            raise InvalidArgument("request", "the call ended without its message; send exactly one")
+        return message
+
+    def take_hold(self) -> Reservation | None:
+        """Hands the bytes of the message that was read last over to the caller of this method, who releases them."""
+        hold, self._hold = self._hold, None
+        return hold
+
+    def release(self) -> None:
+        """Releases what is held, unless it was taken; called at the end of the call, too."""
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
+
+    async def _receive(self, hold: Reservation) -> Any:
+        try:
+            return await self._context.read()
+        except asyncio.CancelledError:
+            hold.raise_if_ended()
+            raise
+
+    def _parse(self, deserializer: Callable[[bytes], Any], content: bytes) -> Any:
+        try:
+            return deserializer(content)
+        except (DecodeError, ValueError):
+            message = f"the message of {len(content)} bytes is no valid request of {self._method}"
+            self._log.warning(message)
+            raise InvalidArgument("request", f"{message}; build it from the server's contract") from None
