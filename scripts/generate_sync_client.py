@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "client" / "linnaeus" / "client"
-MODULES = ("client.py", "connection.py", "hedged_call.py")
+MODULES = ("client.py", "connection.py", "hedged_call.py", "refused_call.py")
 HEADER = "# Generated from ../aio/{name} by `make sync-client`. Do not edit.\n"
 
 CODE = (
@@ -21,8 +21,9 @@ CODE = (
     (r"\btuple\(check_images\(images\)\)", "check_images(images)"),  # no other thread iterates over them
     (r"\breturn method\(", "return method.future("),  # an attempt of a hedged call; others are awaited
     (r"\bawait ", ""),
-    (r"\basyncio\.sleep\b", "time.sleep"),
-    (r"\bimport asyncio\b", "import time"),
+    (r"\bAwaitable\[(\w+)\]", r"\1"),
+    (r"\bimport Awaitable, ", "import "),
+    (r"\bimport asyncio\n", ""),
     (r"\bfrom linnaeus\.client\.aio\.lock import Lock\b", "from threading import Lock"),
     (r"\bAsyncClient\b", "Client"),
     (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),

@@ -15,6 +15,7 @@ from linnaeus.client.transport.channel_options import ChannelOptions, channel_op
 from linnaeus.client.transport.deadlines import Deadline, check_timeout
 from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging, parse_hedging
 from linnaeus.client.transport.message_size import MessageLimit
+from linnaeus.client.transport.refusals import RetryBudget
 from linnaeus.client.transport.tls import Tls, parse_tls
 from linnaeus.client.transport.tokens import call_metadata
 from linnaeus.v1 import classifier_pb2 as messages
@@ -37,6 +38,7 @@ class ClientConfig:
         credentials: None for a plain connection.
         metadata: sent with every call; holds the token.
         hedger: None if calls are not hedged.
+        retry_budget: of the calls that a server refused.
     """
 
     addresses: Addresses
@@ -46,6 +48,7 @@ class ClientConfig:
     credentials: grpc.ChannelCredentials | None
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
     hedger: Hedger | None
+    retry_budget: RetryBudget = field(default_factory=RetryBudget)
 
     @property
     def hedges(self) -> HedgeCounts:

@@ -65,7 +65,27 @@ class PermissionDenied(LinnaeusError):
 
 
 class Overloaded(LinnaeusError):
-    """The server's queue is full, or the caller exceeds its rate limit; see `retry_after_seconds`."""
+    """The server's queue is full, or the caller exceeds its rate limit; see `retry_after_seconds`.
+
+    Attributes:
+        pushback_seconds: the server's `grpc-retry-pushback-ms`, which comes before `retry_after_seconds`; negative if
+            the call must not be sent again, None if the server sent none.
+    """
+
+    def __init__(
+        self, message: str, *, details: tuple[Mapping[str, Any], ...] = (), pushback_seconds: float | None = None
+    ) -> None:
+        super().__init__(message, details=details)
+        self.pushback_seconds = pushback_seconds
+
+    @property
+    def resend_after_seconds(self) -> float | None:
+        """The wait before the client sends the call again, in seconds from now; None if it must not.
+
+        A refusal without a wait is not the server's own: gRPC and proxies have the same status for what is too large.
+        """
+        wait_seconds = self.retry_after_seconds if self.pushback_seconds is None else self.pushback_seconds
+        return None if wait_seconds is None or wait_seconds < 0 else wait_seconds
 
 
 class DeadlineExceeded(LinnaeusError):

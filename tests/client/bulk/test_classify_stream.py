@@ -64,7 +64,8 @@ def test_every_image_is_sent_once_over_one_stream_and_the_outcomes_are_in_order(
     assert [(outcome.index, outcome.source) for outcome in outcomes] == list(enumerate(pictures(300)))
     assert len(streams) == 1 and set(sent(stub).values()) == {1}
     request = stub.requests[7]
-    assert (request.model, request.version, request.top_k, request.timeout_seconds) == ("m", "2", 1, 50.0)
+    assert (request.model, request.version, request.top_k) == ("m", "2", 1)
+    assert 0 < request.timeout_seconds <= 50
     assert request.priority == messages.PRIORITY_LOW
     first = outcomes[0].unwrap()
     assert (first.top.label, first.model, first.version, first.batch_size) == ("tabby, tabby cat", "m", 2, 4)
@@ -246,7 +247,7 @@ def test_closing_the_client_ends_the_images_in_flight(stub):
 @settings(max_examples=25, deadline=None)
 @given(
     count=st.integers(0, 40),
-    concurrency=st.integers(1, 8),
+    concurrency=st.integers(1, 4),  # an image is sent at most four times, once for each answer before it
     life=st.integers(1, 9),
     bad=st.sets(st.integers(0, 39)),
     send=st.sampled_from([call_blocking, call_asyncio]),
@@ -263,3 +264,50 @@ def test_every_image_has_one_outcome_whatever_fails(count, concurrency, life, ba
     outcomes = send(shared_stub.target, pictures(count), concurrency=concurrency)
     assert [outcome.source for outcome in outcomes] == pictures(count)
     assert {outcome.index for outcome in outcomes if not outcome.ok} == {number for number in bad if number < count}
+
+
+def test_an_image_that_ends_its_streams_is_sent_four_times_at_most(classify_stream, stub):
+    """Others are answered, so that each stream is followed by another one. Who was always beside it fails with it."""
+
+    def fragile(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
+        for request in requests:
+            if request.image.encoded == b"deadly":
+                killed.append(request)
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the server has died")
+            yield stub.stream_answer(request)
+
+    killed: list[Any] = []
+    stub.on_stream = fragile
+    outcomes = classify_stream([*pictures(3), b"deadly", *pictures(100)], concurrency=2)
+    failed = [outcome.source for outcome in outcomes if not outcome.ok]
+    assert b"deadly" in failed and len(failed) <= 2
+    assert len(killed) == 4 and max(sent(stub).values()) <= 4
+
+
+def test_an_image_that_is_sent_again_has_only_the_rest_of_its_time(classify_stream, stub):
+    attempts: list[float] = []
+
+    def slow(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
+        attempts.append(next(requests).timeout_seconds)
+        context.set_trailing_metadata((("grpc-retry-pushback-ms", "200"),))
+        context.abort(grpc.StatusCode.UNAVAILABLE, "stopping")
+
+    stub.on_stream = slow
+    (outcome,) = classify_stream([b"x"], timeout_seconds=20)
+    assert isinstance(outcome.error, Unavailable)
+    assert len(attempts) == 4
+    assert all(earlier - later >= 0.2 for earlier, later in itertools.pairwise(attempts))
+
+
+def test_a_stream_that_is_refused_is_opened_again_when_the_server_says(classify_stream, stub):
+    """So does a server whose rate limit a caller exceeds."""
+    refusals = iter([True, True])
+
+    def refuse(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
+        if next(refusals, False):
+            context.set_trailing_metadata((("grpc-retry-pushback-ms", "10"),))
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "ask again in 0.010 s")
+        return map(stub.stream_answer, requests)
+
+    stub.on_stream = refuse
+    assert [outcome.source for outcome in classify_stream(pictures(20)) if outcome.ok] == pictures(20)

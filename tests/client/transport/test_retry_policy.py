@@ -15,7 +15,7 @@ from linnaeus.v1 import classifier_pb2 as messages
 
 Code = grpc.StatusCode
 MEGABYTE = 1_000_000
-RETRIED = [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED, Code.CANCELLED]
+RETRIED = [Code.UNAVAILABLE, Code.CANCELLED]
 
 
 def call_blocking(target: Any, image: bytes = b"a picture", **settings: Any) -> None:
@@ -106,12 +106,22 @@ def test_a_retry_waits_as_long_as_the_server_says_within_the_one_deadline(stub, 
     assert first - second > 1.25
 
 
-def test_retries_end_with_the_deadline(stub, call, fail_first):
-    """The server asks for a wait of an hour."""
-    fail_first(1, Code.RESOURCE_EXHAUSTED, pushback_milliseconds="3600000")
-    with pytest.raises(DeadlineExceeded):
+@pytest.mark.parametrize(
+    ("code", "error"), [(Code.UNAVAILABLE, DeadlineExceeded), (Code.RESOURCE_EXHAUSTED, Overloaded)]
+)
+def test_retries_end_with_the_deadline(stub, call, fail_first, code, error):
+    """The server asks for a wait of an hour; its own refusal is reported at once."""
+    fail_first(1, code, pushback_milliseconds="3600000")
+    with pytest.raises(error):
         call(stub.target, timeout_seconds=2.0)
     assert len(stub.images) == 1
+
+
+def test_all_attempts_share_one_deadline(stub, call, fail_first):
+    fail_first(3, Code.RESOURCE_EXHAUSTED, pushback_milliseconds="300")
+    call(stub.target, timeout_seconds=20)
+    assert len(stub.seconds_remaining) == 4
+    assert stub.seconds_remaining[0] - stub.seconds_remaining[-1] > 0.4  # gRPC rounds up on the wire
 
 
 def test_retry_info_alone_does_not_change_the_wait_but_is_in_the_error(stub):

@@ -17,11 +17,12 @@ from linnaeus.client.aio.connection import Connection
 from linnaeus.client.aio.hedged_call import hedged_call
 from linnaeus.client.aio.lock import Lock
 from linnaeus.client.aio.many import Images, classify_many, folder_images
+from linnaeus.client.aio.refused_call import refused_call
 from linnaeus.client.aio.stream import classify_stream
 from linnaeus.client.bulk.batch import Batch
+from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.bulk.stream_messages import DEFAULT_STREAM_CONCURRENCY
-from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, make_config
 from linnaeus.client.errors import LinnaeusError, ServerFailure
 from linnaeus.client.images.image_source import ImageSource
@@ -53,8 +54,9 @@ class AsyncClient:
         - many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - cancelling a task cancels its call, at the server too;
-        - a call that the server did not execute is retried up to three times within its timeout: if a server cannot be
-          reached or stops, or if its queue is full and it says when to retry. Other failures are not retried;
+        - a call that changes nothing is retried up to three times within its timeout if a server cannot be reached or
+          stops, and as often if the server refuses it and says when to retry. Other failures are not retried;
+        - a call that loads, unloads or chooses models is sent once;
         - a request that is too large is refused before it is sent.
 
     Args:
@@ -99,6 +101,7 @@ class AsyncClient:
         self._connection: Connection | None = None
         self._is_closed = False
         self._limit_query = Lock()
+        self._calls = CallGroup()
 
     async def __aenter__(self) -> Self:
         return self
@@ -112,6 +115,7 @@ class AsyncClient:
         """Closes the connection; calls in flight end with an error. May be called twice."""
         with self._connection_lock:
             self._is_closed = True
+        self._calls.cancel()
         if self._connection is not None:
             await self._connection.close()
 
@@ -188,7 +192,7 @@ class AsyncClient:
         """
         request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
         connection = await self._connect()
-        response = await self._call(connection.models.LoadModel, request, deadline)
+        response = await self._send(connection.models.LoadModel, request, deadline)
         return read_models(response.models)
 
     async def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
@@ -204,7 +208,7 @@ class AsyncClient:
         """
         request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
         connection = await self._connect()
-        response = await self._call(connection.models.ReloadModel, request, deadline)
+        response = await self._send(connection.models.ReloadModel, request, deadline)
         return read_models(response.models)
 
     async def unload_model(
@@ -221,7 +225,7 @@ class AsyncClient:
         """
         request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
         connection = await self._connect()
-        response = await self._call(connection.models.UnloadModel, request, deadline)
+        response = await self._send(connection.models.UnloadModel, request, deadline)
         return read_models(response.models)
 
     async def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
@@ -238,7 +242,7 @@ class AsyncClient:
         """
         request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
         connection = await self._connect()
-        response = await self._call(connection.models.SetDefaultVersion, request, deadline)
+        response = await self._send(connection.models.SetDefaultVersion, request, deadline)
         return read_listed_model(response.model)
 
     def classify_many(
@@ -333,10 +337,10 @@ class AsyncClient:
         batch = Batch(self._config, tuple(check_images(images)), options, deadline)
         await self._prefetch_limits(deadline)
         while (request := await asyncio.to_thread(batch.next_request)) is not None:
-            await asyncio.sleep(batch.delay_seconds)
+            await self._calls.pause(batch.delay_seconds)
             try:
                 connection = await self._connect()
-                batch.handle_response(await self._call(connection.classifier.ClassifyBatch, request, deadline))
+                batch.handle_response(await self._send(connection.classifier.ClassifyBatch, request, deadline))
             except LinnaeusError as error:
                 batch.handle_error(error)
         return batch.outcomes
@@ -457,8 +461,8 @@ class AsyncClient:
         connection = await self._connect()
         method = connection.classifier.Classify if calls is None else calls.wrap(connection.classifier.Classify)
         if self._config.hedger is None:
-            return await self._call(method, request, deadline)
-        return await self._call_hedged(method, request, deadline, self._config.hedger)
+            return await self._call(method, request, deadline, calls)
+        return await self._call_hedged(method, request, deadline, self._config.hedger, calls)
 
     async def _check_server_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
         """Checks a large request against the server's limit, which is queried once for all calls.
@@ -521,14 +525,43 @@ class AsyncClient:
             return self._connection
 
     async def _call(
+        self,
+        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        deadline: Deadline,
+        calls: CallGroup | None = None,
+    ) -> Response:
+        """Makes a call that changes nothing."""
+        send, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
+        return await refused_call(send, pause, self._config.retry_budget, deadline, send_again=send)
+
+    async def _call_hedged(
+        self,
+        method: ClassifyMethod,
+        request: messages.ClassifyRequest,
+        deadline: Deadline,
+        hedger: Hedger,
+        calls: CallGroup | None,
+    ) -> messages.ClassifyResponse:
+        """Makes a call with a second attempt if the first is late. A server that refuses it gets no second ones."""
+        send = partial(self._send_hedged, method, request, deadline, hedger)
+        send_again, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
+        return await refused_call(send, pause, self._config.retry_budget, deadline, send_again=send_again)
+
+    async def _pause(self, calls: CallGroup | None, seconds: float) -> bool:
+        """Waits before a call is sent again; returns False if the call or the client is closed."""
+        return await (calls or self._calls).pause(seconds) and not self._is_closed
+
+    async def _send(
         self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
+        """Sends a request once; gRPC retries what `retry_policy` names."""
         try:
             return await method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
         except grpc.RpcError as failure:
             raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
 
-    async def _call_hedged(
+    async def _send_hedged(
         self, method: ClassifyMethod, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
     ) -> messages.ClassifyResponse:
         def send() -> Any:

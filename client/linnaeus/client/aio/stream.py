@@ -12,18 +12,19 @@ from linnaeus.client.aio.call_group import CallGroup
 from linnaeus.client.aio.connection import Connection
 from linnaeus.client.aio.many import Images, classify_many
 from linnaeus.client.bulk.outcome import Outcome
-from linnaeus.client.bulk.stream_messages import StreamEnd, read_stream_response, stream_end, stream_request
+from linnaeus.client.bulk.stream_messages import StreamEnd, StreamRetries, read_stream_response, stream_request
 from linnaeus.client.config import ClientConfig
 from linnaeus.client.errors import LinnaeusError, Unavailable
 from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import Classification
+from linnaeus.client.transport.deadlines import Deadline
+from linnaeus.client.transport.refusals import MAX_SENDS
 from linnaeus.v1 import classifier_pb2 as messages
 
 # Builds an image's request.
 Build = Callable[[ImageSource], Awaitable[messages.ClassifyRequest]]
 # Opens a stream that sends the messages of the iterator; returns gRPC's call.
 OpenStream = Callable[[AsyncIterator[messages.StreamClassifyRequest]], Any]
-_SendQueue = asyncio.Queue[messages.StreamClassifyRequest | None]
 
 
 async def classify_stream(
@@ -65,21 +66,27 @@ async def classify_stream(
         await stream.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Pending:
-    """A message without an answer."""
+    """A message, until it has an answer; `sends` counts how often it was sent."""
 
     message: messages.StreamClassifyRequest
+    deadline: Deadline
     answer: "asyncio.Future[Classification]"
+    sends: int = 0
+
+
+_SendQueue = asyncio.Queue[_Pending | None]
 
 
 class Stream:
     """Sends images over one stream, or over another one if that is lost.
 
     Invariants:
-        - every image has an answer or an error, at the latest at its deadline;
-        - an image that was answered is never sent again; one without an answer is, if its stream is lost after it had
-          answered others;
+        - every image has an answer or an error, at the latest at its deadline, which the server knows however often
+          the image is sent;
+        - an image that was answered is never sent again; one without an answer is sent at most `MAX_SENDS` times, so
+          that an image that ends streams does so no more often;
         - after `close` no task is left, and the call is cancelled at the server.
 
     Args:
@@ -92,11 +99,12 @@ class Stream:
         self._config = config
         self._open_stream = open_stream
         self._timeout_seconds = timeout_seconds
+        self._retries = StreamRetries(config, timeout_seconds)
         self._last_id = 0
         self._pending: dict[int, _Pending] = {}
-        self._to_send: _SendQueue = asyncio.Queue()
-        self._receiver: asyncio.Task[None] | None = None
-        self._is_open = False
+        self._to_send: _SendQueue | None = None  # None while no stream is open
+        self._runner: asyncio.Task[None] | None = None
+        self._is_running = False
 
     async def classify(self, request: messages.ClassifyRequest) -> Classification:
         """Sends an image and waits for its answer.
@@ -106,12 +114,14 @@ class Stream:
         """
         self._last_id += 1
         correlation_id = self._last_id
-        message = stream_request(request, correlation_id, self._timeout_seconds)
-        pending = _Pending(message, asyncio.get_running_loop().create_future())
+        answer = asyncio.get_running_loop().create_future()
+        pending = _Pending(stream_request(request, correlation_id), Deadline.after(self._timeout_seconds), answer)
         self._pending[correlation_id] = pending
-        if not self._is_open:
-            self._open()
-        self._to_send.put_nowait(message)
+        if self._to_send is not None:
+            _put(self._to_send, pending)
+        elif not self._is_running:
+            self._is_running = True
+            self._runner = asyncio.create_task(self._run())
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await pending.answer
@@ -122,35 +132,43 @@ class Stream:
 
     async def close(self) -> None:
         """Cancels the stream, at the server too."""
-        if self._receiver is not None:
-            self._receiver.cancel()
-            await asyncio.gather(self._receiver, return_exceptions=True)
+        if self._runner is not None:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
 
-    def _open(self) -> None:
-        self._is_open = True
-        self._to_send = asyncio.Queue()
-        call = self._open_stream(_messages(self._to_send))
-        self._receiver = asyncio.create_task(self._receive(call, self._to_send))
+    async def _run(self) -> None:
+        """Opens one stream after another, until one ends and leaves no image to send again."""
+        try:
+            while self._unanswered():
+                end = self._retries.stream_end(await self._receive())
+                self._fail(end)
+                if self._unanswered():
+                    await asyncio.sleep(end.resend_after_seconds or 0.0)
+        except (asyncio.CancelledError, grpc.aio.UsageError):
+            self._fail(StreamEnd(None, Unavailable("the client was closed before there was an answer")))
+        finally:
+            self._is_running = False
 
-    async def _receive(self, call: Any, to_send: _SendQueue) -> None:
-        was_answered, failure = False, None
+    async def _receive(self) -> grpc.RpcError | None:
+        """Sends the images without an answer over a stream and receives until it ends; returns its error."""
+        to_send: _SendQueue = asyncio.Queue()
+        call = self._open_stream(_messages(to_send))
+        for pending in self._unanswered():
+            _put(to_send, pending)
+        self._to_send = to_send
         try:
             async for response in call:
-                was_answered = True
                 self._handle_response(response)
         except grpc.RpcError as error:
-            failure = error
-        except asyncio.CancelledError:
-            self._handle_end(StreamEnd(False, Unavailable("the client was closed before there was an answer")))
-            raise
+            return error
         finally:
+            self._to_send = None
             call.cancel()
             to_send.put_nowait(None)  # ends gRPC's task, which waits for another message
-        self._handle_end(
-            stream_end(self._config, failure, was_answered=was_answered, timeout_seconds=self._timeout_seconds)
-        )
+        return None
 
     def _handle_response(self, response: messages.StreamClassifyResponse) -> None:
+        self._retries.record_answer()
         pending = self._pending.get(response.correlation_id)
         if pending is None or pending.answer.done():
             return  # its deadline has passed
@@ -160,26 +178,24 @@ class Stream:
         else:
             pending.answer.set_result(answer)
 
-    def _handle_end(self, end: StreamEnd) -> None:
-        self._is_open = False
-        unanswered = [pending for pending in self._pending.values() if not pending.answer.done()]
-        if end.resend and self._has_resent(unanswered):
-            return
-        for pending in unanswered:
-            pending.answer.set_exception(end.error)
+    def _unanswered(self) -> list[_Pending]:
+        return [pending for pending in self._pending.values() if not pending.answer.done()]
 
-    def _has_resent(self, unanswered: list[_Pending]) -> bool:
-        """Sends the images over another stream; returns False if the client is closed."""
-        if unanswered:
-            try:
-                self._open()
-            except grpc.aio.UsageError:
-                return False
-            for pending in unanswered:
-                self._to_send.put_nowait(pending.message)
-        return True
+    def _fail(self, end: StreamEnd) -> None:
+        """Ends the images that are not sent again."""
+        for pending in self._unanswered():
+            if end.resend_after_seconds is None or pending.sends >= MAX_SENDS:
+                pending.answer.set_exception(end.error)
+
+
+def _put(to_send: _SendQueue, pending: _Pending) -> None:
+    pending.sends += 1
+    to_send.put_nowait(pending)
 
 
 async def _messages(to_send: _SendQueue) -> AsyncGenerator[messages.StreamClassifyRequest, None]:
-    while (message := await to_send.get()) is not None:
-        yield message
+    """Yields each message when gRPC is ready to send it, with the time that its image has left by then."""
+    while (pending := await to_send.get()) is not None:
+        if not pending.answer.done():
+            pending.message.timeout_seconds = pending.deadline.remaining_seconds
+            yield pending.message

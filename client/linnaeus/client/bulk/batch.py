@@ -19,8 +19,6 @@ from linnaeus.client.transport.deadlines import Deadline
 from linnaeus.client.transport.message_size import DEFAULT_MESSAGE_BYTES
 from linnaeus.v1 import classifier_pb2 as messages
 
-# As often as gRPC itself sends a call: see `retry_policy`.
-_MAX_ATTEMPTS = 4
 # The tag and the length of each image in the message.
 _FIELD_BYTES = 8
 
@@ -29,7 +27,7 @@ _FIELD_BYTES = 8
 class _Image:
     pending: PendingImage
     request: messages.ClassifyRequest
-    attempts: int = 0
+    sends: int = 0
 
 
 class Batch:
@@ -69,17 +67,18 @@ class Batch:
     @property
     def delay_seconds(self) -> float:
         """The wait before the request that `next_request` returned; above 0 for a retry that the server delayed."""
-        if not self._sent[0].attempts:
+        if self._sent[0].sends == 1:
             return 0.0
         return max(self._retry_at_seconds - self._deadline.clock(), 0.0)
 
     def next_request(self) -> messages.ClassifyBatchRequest | None:
         """Returns the next request; None if every image has an outcome."""
-        self._sent = list(self._take())
-        if not self._sent and self._refused:
+        taken = list(self._take())
+        if not taken and self._refused:
             self._unsent.extend(self._refused)
             self._refused = []
-            self._sent = list(self._take())
+            taken = list(self._take())
+        self._sent = [replace(image, sends=image.sends + 1) for image in taken]
         if not self._sent:
             return None
         first = self._sent[0].request
@@ -101,9 +100,16 @@ class Batch:
             self._handle_result(image, result, response)
 
     def handle_error(self, error: LinnaeusError) -> None:
-        """Processes the failure of the last request: every image in it has this error."""
+        """Processes the failure of the last request.
+
+        Every image in it has this error, or is sent again if the server refused them all. gRPC has already sent an
+        unavailable server the request again.
+        """
         for image in self._sent:
-            self._end(image.pending, error)
+            if isinstance(error, Overloaded):
+                self._handle_failure(image, error)
+            else:
+                self._end(image.pending, error)
 
     def _take(self) -> Iterator[_Image]:
         """Yields the images that fit into the next request."""
@@ -137,10 +143,16 @@ class Batch:
         self, image: _Image, result: messages.ImageResult, response: messages.ClassifyBatchResponse
     ) -> None:
         try:
-            self._end(image.pending, self._read(result, response))
+            answer = self._read(result, response)
         except LinnaeusError as error:
-            if not self._schedule_retry(image, error):
-                self._end(image.pending, error)
+            self._handle_failure(image, error)
+        else:
+            self._config.retry_budget.record_answer()
+            self._end(image.pending, answer)
+
+    def _handle_failure(self, image: _Image, error: LinnaeusError) -> None:
+        if not self._schedule_retry(image, error):
+            self._end(image.pending, error)
 
     def _read(self, result: messages.ImageResult, response: messages.ClassifyBatchResponse) -> Classification:
         if result.WhichOneof("outcome") != "classification":
@@ -149,13 +161,21 @@ class Batch:
 
     def _schedule_retry(self, image: _Image, error: LinnaeusError) -> bool:
         """Schedules a retry if the server refused the image and said when to send it again, within the deadline."""
-        delay_seconds = error.retry_after_seconds
-        may_retry = isinstance(error, Overloaded | Unavailable) and image.attempts + 1 < _MAX_ATTEMPTS
-        if not may_retry or delay_seconds is None or delay_seconds >= self._deadline.remaining_seconds:
+        wait_seconds = _wait_seconds(error)
+        budget = self._config.retry_budget
+        delay_seconds = budget.delay_seconds(wait_seconds, sends=image.sends, deadline=self._deadline)
+        if delay_seconds is None:
             return False
-        self._refused.append(replace(image, attempts=image.attempts + 1))
+        self._refused.append(image)
         self._retry_at_seconds = max(self._retry_at_seconds, self._deadline.clock() + delay_seconds)
         return True
 
     def _end(self, pending: PendingImage, answer: Classification | LinnaeusError) -> None:
         self._outcomes[pending.index] = pending.outcome(answer)
+
+
+def _wait_seconds(error: LinnaeusError) -> float | None:
+    """Returns the wait after which the server takes an image that it refused; None if it must not be sent again."""
+    if isinstance(error, Overloaded):
+        return error.resend_after_seconds
+    return error.retry_after_seconds if isinstance(error, Unavailable) else None

@@ -10,6 +10,9 @@ from google.rpc import error_details_pb2, status_pb2
 # The metadata key of a google.rpc.Status: https://grpc.io/docs/guides/error/#richer-error-model
 DETAILS_KEY = "grpc-status-details-bin"
 
+# The metadata key of a server's wait before a retry; negative for no retry.
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
 Detail = dict[str, Any]
 
 
@@ -30,6 +33,22 @@ def read_details(trailer: Iterable[Any] | None) -> tuple[Detail, ...]:
         return unpack_details(status_pb2.Status.FromString(packed).details)
     except DecodeError:
         return ()
+
+
+def read_pushback(trailer: Iterable[Any] | None) -> float | None:
+    """Reads the server's wait before a retry.
+
+    Returns:
+        The wait in seconds; negative if there must be no retry, which a malformed wait means, too. None if there is
+        none.
+    """
+    pushback = next((value for key, value in trailer or () if key == PUSHBACK_KEY), None)
+    if pushback is None:
+        return None
+    try:
+        return int(pushback) / 1000
+    except ValueError:
+        return -1.0
 
 
 def unpack_details(packed: Iterable[PackedMessage]) -> tuple[Detail, ...]:

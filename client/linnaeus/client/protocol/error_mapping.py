@@ -21,7 +21,7 @@ from linnaeus.client.errors import (
     Unauthenticated,
     Unavailable,
 )
-from linnaeus.client.protocol.error_details import Detail, read_details, unpack_details
+from linnaeus.client.protocol.error_details import Detail, read_details, read_pushback, unpack_details
 from linnaeus.v1 import classifier_pb2 as messages
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -41,8 +41,11 @@ def error_from_rpc(failure: grpc.RpcError, *, target: str, timeout_seconds: floa
         target: the server's address, for the message.
         timeout_seconds: the call's timeout, for the message.
     """
-    details = read_details(failure.trailing_metadata())
-    return _error(failure.code(), failure.details() or "", details, target, timeout_seconds)
+    trailer = failure.trailing_metadata()
+    error = _error(failure.code(), failure.details() or "", read_details(trailer), target, timeout_seconds)
+    if isinstance(error, Overloaded):
+        error.pushback_seconds = read_pushback(trailer)
+    return error
 
 
 def error_from_image(error: messages.ImageError, *, target: str, timeout_seconds: float) -> LinnaeusError:

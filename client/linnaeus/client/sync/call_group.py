@@ -1,4 +1,4 @@
-"""The calls of one `classify_many`, so that they can be cancelled together.
+"""Calls that are cancelled together: those of one `classify_many`, or of one client.
 
 A thread that waits for a call cannot be stopped; its call can be cancelled.
 """
@@ -16,13 +16,14 @@ class CallGroup:
     """Calls that are cancelled together. Any thread may use it.
 
     Invariants:
-        - after `cancel`, every call made through `wrap` is cancelled, even one that begins later.
+        - after `cancel`, every call made through `wrap` is cancelled, even one that begins later;
+        - after `cancel`, no thread is left in `pause`.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._in_flight: set[Any] = set()
-        self._is_cancelled = False
+        self._cancelled = threading.Event()
 
     def wrap(
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]"
@@ -33,16 +34,20 @@ class CallGroup:
     def cancel(self) -> None:
         """Cancels the calls in flight, at the server too, and every call that begins from now on."""
         with self._lock:
-            self._is_cancelled = True
+            self._cancelled.set()
             in_flight = tuple(self._in_flight)
         for call in in_flight:
             call.cancel()
+
+    def pause(self, seconds: float) -> bool:
+        """Waits before a call is sent again; returns False, at once, if the calls are cancelled."""
+        return not self._cancelled.wait(seconds)
 
     def add(self, call: Any) -> None:
         """Adds a grpc.Future; it is removed when it is done."""
         with self._lock:
             self._in_flight.add(call)
-            is_cancelled = self._is_cancelled
+            is_cancelled = self._cancelled.is_set()
         call.add_done_callback(self._remove)
         if is_cancelled:
             call.cancel()

@@ -3,7 +3,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,9 +13,9 @@ from typing import Any, Self, TypeAlias, TypeVar
 import grpc
 
 from linnaeus.client.bulk.batch import Batch
+from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.bulk.stream_messages import DEFAULT_STREAM_CONCURRENCY
-from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, make_config
 from linnaeus.client.errors import LinnaeusError, ServerFailure
 from linnaeus.client.images.image_source import ImageSource
@@ -28,6 +27,7 @@ from linnaeus.client.sync.call_group import CallGroup
 from linnaeus.client.sync.connection import Connection
 from linnaeus.client.sync.hedged_call import hedged_call
 from linnaeus.client.sync.many import Images, classify_many, folder_images
+from linnaeus.client.sync.refused_call import refused_call
 from linnaeus.client.sync.stream import classify_stream
 from linnaeus.client.transport.deadlines import Deadline
 from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging
@@ -51,8 +51,9 @@ class Client:
     Invariants:
         - any thread may use the client; many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
-        - a call that the server did not execute is retried up to three times within its timeout: if a server cannot be
-          reached or stops, or if its queue is full and it says when to retry. Other failures are not retried;
+        - a call that changes nothing is retried up to three times within its timeout if a server cannot be reached or
+          stops, and as often if the server refuses it and says when to retry. Other failures are not retried;
+        - a call that loads, unloads or chooses models is sent once;
         - a request that is too large is refused before it is sent.
 
     Args:
@@ -97,6 +98,7 @@ class Client:
         self._connection: Connection | None = None
         self._is_closed = False
         self._limit_query = Lock()
+        self._calls = CallGroup()
 
     def __enter__(self) -> Self:
         return self
@@ -110,6 +112,7 @@ class Client:
         """Closes the connection; calls in flight end with an error. May be called twice."""
         with self._connection_lock:
             self._is_closed = True
+        self._calls.cancel()
         if self._connection is not None:
             self._connection.close()
 
@@ -186,7 +189,7 @@ class Client:
         """
         request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
         connection = self._connect()
-        response = self._call(connection.models.LoadModel, request, deadline)
+        response = self._send(connection.models.LoadModel, request, deadline)
         return read_models(response.models)
 
     def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
@@ -202,7 +205,7 @@ class Client:
         """
         request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
         connection = self._connect()
-        response = self._call(connection.models.ReloadModel, request, deadline)
+        response = self._send(connection.models.ReloadModel, request, deadline)
         return read_models(response.models)
 
     def unload_model(
@@ -219,7 +222,7 @@ class Client:
         """
         request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
         connection = self._connect()
-        response = self._call(connection.models.UnloadModel, request, deadline)
+        response = self._send(connection.models.UnloadModel, request, deadline)
         return read_models(response.models)
 
     def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
@@ -236,7 +239,7 @@ class Client:
         """
         request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
         connection = self._connect()
-        response = self._call(connection.models.SetDefaultVersion, request, deadline)
+        response = self._send(connection.models.SetDefaultVersion, request, deadline)
         return read_listed_model(response.model)
 
     def classify_many(
@@ -327,10 +330,10 @@ class Client:
         batch = Batch(self._config, check_images(images), options, deadline)
         self._prefetch_limits(deadline)
         while (request := batch.next_request()) is not None:
-            time.sleep(batch.delay_seconds)
+            self._calls.pause(batch.delay_seconds)
             try:
                 connection = self._connect()
-                batch.handle_response(self._call(connection.classifier.ClassifyBatch, request, deadline))
+                batch.handle_response(self._send(connection.classifier.ClassifyBatch, request, deadline))
             except LinnaeusError as error:
                 batch.handle_error(error)
         return batch.outcomes
@@ -450,8 +453,8 @@ class Client:
         connection = self._connect()
         method = connection.classifier.Classify if calls is None else calls.wrap(connection.classifier.Classify)
         if self._config.hedger is None:
-            return self._call(method, request, deadline)
-        return self._call_hedged(method, request, deadline, self._config.hedger)
+            return self._call(method, request, deadline, calls)
+        return self._call_hedged(method, request, deadline, self._config.hedger, calls)
 
     def _check_server_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
         """Checks a large request against the server's limit, which is queried once for all calls.
@@ -514,14 +517,43 @@ class Client:
             return self._connection
 
     def _call(
+        self,
+        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        request: Request,
+        deadline: Deadline,
+        calls: CallGroup | None = None,
+    ) -> Response:
+        """Makes a call that changes nothing."""
+        send, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
+        return refused_call(send, pause, self._config.retry_budget, deadline, send_again=send)
+
+    def _call_hedged(
+        self,
+        method: ClassifyMethod,
+        request: messages.ClassifyRequest,
+        deadline: Deadline,
+        hedger: Hedger,
+        calls: CallGroup | None,
+    ) -> messages.ClassifyResponse:
+        """Makes a call with a second attempt if the first is late. A server that refuses it gets no second ones."""
+        send = partial(self._send_hedged, method, request, deadline, hedger)
+        send_again, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
+        return refused_call(send, pause, self._config.retry_budget, deadline, send_again=send_again)
+
+    def _pause(self, calls: CallGroup | None, seconds: float) -> bool:
+        """Waits before a call is sent again; returns False if the call or the client is closed."""
+        return (calls or self._calls).pause(seconds) and not self._is_closed
+
+    def _send(
         self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
     ) -> Response:
+        """Sends a request once; gRPC retries what `retry_policy` names."""
         try:
             return method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
         except grpc.RpcError as failure:
             raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
 
-    def _call_hedged(
+    def _send_hedged(
         self, method: ClassifyMethod, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
     ) -> messages.ClassifyResponse:
         def send() -> Any:

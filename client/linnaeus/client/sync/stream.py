@@ -13,26 +13,27 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any
 
 import grpc
 
-from linnaeus.client.bulk.outcome import Outcome, PendingImage
-from linnaeus.client.bulk.stream_messages import StreamEnd, read_stream_response, stream_end, stream_request
 from linnaeus.client.bulk.concurrency_window import Window
+from linnaeus.client.bulk.outcome import Outcome, PendingImage
+from linnaeus.client.bulk.stream_messages import StreamEnd, StreamRetries, read_stream_response, stream_request
 from linnaeus.client.config import ClientConfig
-from linnaeus.client.errors import LinnaeusError
+from linnaeus.client.errors import LinnaeusError, Unavailable
 from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.results import Classification
 from linnaeus.client.sync.connection import Connection
 from linnaeus.client.sync.many import Images, Start, run_window
+from linnaeus.client.transport.deadlines import Deadline
+from linnaeus.client.transport.refusals import MAX_SENDS
 from linnaeus.v1 import classifier_pb2 as messages
 
 # Builds an image's request.
 Build = Callable[[ImageSource], messages.ClassifyRequest]
 # Opens a stream that sends the messages of the iterator; returns gRPC's call.
 OpenStream = Callable[[Iterator[messages.StreamClassifyRequest]], Any]
-_SendQueue: TypeAlias = "SimpleQueue[messages.StreamClassifyRequest | None]"
 
 
 def classify_stream(
@@ -73,26 +74,31 @@ def _opened(stream: "Stream") -> Iterator[Start]:
         stream.close()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class _Pending:
-    """A message without an answer."""
+    """A message, until it has an answer; `sends` counts how often it was sent."""
 
     image: PendingImage
     message: messages.StreamClassifyRequest
-    ends_at_seconds: float
+    deadline: Deadline
     outcome: "Future[Outcome]"
+    sends: int = 0
 
     def end(self, answer: Classification | LinnaeusError) -> None:
         self.outcome.set_result(self.image.outcome(answer))
+
+
+_SendQueue = SimpleQueue[_Pending | None]
 
 
 class Stream:
     """Sends images over one stream, or over another one if that is lost.
 
     Invariants:
-        - every image that was started has one outcome, at the latest at its deadline;
-        - an image that was answered is never sent again; one without an answer is, if its stream is lost after it had
-          answered others;
+        - every image that was started has one outcome, at the latest at its deadline, which the server knows however
+          often the image is sent;
+        - an image that was answered is never sent again; one without an answer is sent at most `MAX_SENDS` times, so
+          that an image that ends streams does so no more often;
         - after `close` no thread is left, and the call is cancelled at the server.
 
     Args:
@@ -107,10 +113,12 @@ class Stream:
         self._open_stream = open_stream
         self._build = build
         self._timeout_seconds = timeout_seconds
+        self._retries = StreamRetries(config, timeout_seconds)
         self._changed = threading.Condition()
         self._pending: dict[int, _Pending] = {}
         self._call: Any = None
-        self._to_send: _SendQueue = SimpleQueue()
+        self._to_send: _SendQueue | None = None  # None while no stream is open
+        self._is_running = False
         self._is_closed = False
         self._threads: list[threading.Thread] = []
         self._start_thread(self._expire)
@@ -119,18 +127,20 @@ class Stream:
         """Reads an image and sends it; each index occurs once."""
         future = Future[Outcome]()
         try:
-            message = stream_request(self._build(image.source), image.index, self._timeout_seconds)
+            message = stream_request(self._build(image.source), image.index)
         except LinnaeusError as error:
             future.set_result(image.outcome(error))
             return future
-        ends_at_seconds = time.monotonic() + self._timeout_seconds
+        pending = _Pending(image, message, Deadline.after(self._timeout_seconds), future)
         with self._changed:
-            self._pending[image.index] = _Pending(image, message, ends_at_seconds, future)
+            self._pending[image.index] = pending
             if len(self._pending) == 1:
                 self._changed.notify_all()
-            if self._call is None:
-                self._open()
-            self._to_send.put(message)
+            if self._to_send is not None:
+                _put(self._to_send, pending)
+            elif not self._is_running:
+                self._is_running = True
+                self._start_thread(self._run)
         return future
 
     def close(self) -> None:
@@ -140,70 +150,92 @@ class Stream:
             self._changed.notify_all()
             if self._call is not None:
                 self._call.cancel()
-            self._to_send.put(None)
             threads = tuple(self._threads)
         for thread in threads:
             thread.join()
 
-    def _start_thread(self, target: Callable[..., None], *arguments: Any) -> None:
+    def _start_thread(self, target: Callable[[], None]) -> None:
         self._threads = [thread for thread in self._threads if thread.is_alive()]
-        thread = threading.Thread(target=target, args=arguments, name="linnaeus-classify-stream", daemon=True)
+        thread = threading.Thread(target=target, name="linnaeus-classify-stream", daemon=True)
         self._threads.append(thread)
         thread.start()
 
-    def _open(self) -> None:
-        self._to_send = SimpleQueue()
-        self._call = self._open_stream(iter(self._to_send.get, None))
-        self._start_thread(self._receive, self._call, self._to_send)
+    def _run(self) -> None:
+        """Opens one stream after another, until one ends and leaves no image to send again."""
+        while (to_send := self._open()) is not None:
+            failure = self._receive()
+            to_send.put(None)  # ends gRPC's thread, which waits for another message
+            self._handle_end(self._retries.stream_end(failure))
 
-    def _receive(self, call: Any, to_send: _SendQueue) -> None:
-        was_answered, failure = False, None
+    def _open(self) -> _SendQueue | None:
+        """Opens a stream for the images without an answer; returns None if there are none or the client is closed."""
+        with self._changed:
+            if self._pending and not self._is_closed:
+                to_send: _SendQueue = SimpleQueue()
+                try:
+                    self._call = self._open_stream(_messages(to_send))
+                except (RuntimeError, ValueError):
+                    self._is_closed = True
+                else:
+                    for pending in self._pending.values():
+                        _put(to_send, pending)
+                    self._to_send = to_send
+                    return to_send
+            self._is_running = False
+            self._end(Unavailable("the client was closed before there was an answer"), list(self._pending.values()))
+            return None
+
+    def _receive(self) -> grpc.RpcError | None:
+        """Receives until the stream ends; returns its error."""
         try:
-            for response in call:
-                was_answered = True
+            for response in self._call:
                 self._handle_response(response)
         except grpc.RpcError as error:
-            failure = error
-        to_send.put(None)  # ends gRPC's thread, which waits for another message
-        self._handle_end(
-            stream_end(self._config, failure, was_answered=was_answered, timeout_seconds=self._timeout_seconds)
-        )
+            return error
+        return None
 
     def _handle_response(self, response: messages.StreamClassifyResponse) -> None:
+        self._retries.record_answer()
         with self._changed:
             pending = self._pending.pop(response.correlation_id, None)
         if pending is not None:  # else its deadline has passed
             pending.end(read_stream_response(self._config, response, self._timeout_seconds))
 
     def _handle_end(self, end: StreamEnd) -> None:
+        """Ends the images that are not sent again, and waits before the others are."""
         with self._changed:
-            self._call = None
-            if end.resend and not self._is_closed and self._has_resent():
-                return
-            unanswered = list(self._pending.values())
-            self._pending.clear()
-        for pending in unanswered:
-            pending.end(end.error)
+            self._call = self._to_send = None
+            delay_seconds = None if self._is_closed else end.resend_after_seconds
+            is_final = delay_seconds is None
+            self._end(end.error, [each for each in self._pending.values() if is_final or each.sends >= MAX_SENDS])
+            if self._pending:
+                self._changed.wait_for(lambda: self._is_closed, delay_seconds)
 
-    def _has_resent(self) -> bool:
-        """Sends the images without an answer over another stream; returns False if the client is closed."""
-        if self._pending:
-            try:
-                self._open()
-            except (RuntimeError, ValueError):
-                return False
-            for pending in self._pending.values():
-                self._to_send.put(pending.message)
-        return True
+    def _end(self, error: LinnaeusError, images: list[_Pending]) -> None:
+        for pending in images:
+            del self._pending[pending.image.index]
+            pending.end(error)
 
     def _expire(self) -> None:
         """Ends each image whose deadline has passed. All have the same timeout, so the oldest expires first."""
         with self._changed:
             while not self._is_closed:
                 oldest = next(iter(self._pending.values()), None)
-                remaining_seconds = None if oldest is None else oldest.ends_at_seconds - time.monotonic()
+                remaining_seconds = None if oldest is None else oldest.deadline.ends_at_seconds - time.monotonic()
                 if oldest is None or remaining_seconds is None or remaining_seconds > 0:
                     self._changed.wait(remaining_seconds)
                     continue
-                del self._pending[oldest.image.index]
-                oldest.end(self._config.deadline_error(self._timeout_seconds))
+                self._end(self._config.deadline_error(self._timeout_seconds), [oldest])
+
+
+def _put(to_send: _SendQueue, pending: _Pending) -> None:
+    pending.sends += 1
+    to_send.put(pending)
+
+
+def _messages(to_send: _SendQueue) -> Iterator[messages.StreamClassifyRequest]:
+    """Yields each message when gRPC is ready to send it, with the time that its image has left by then."""
+    while (pending := to_send.get()) is not None:
+        if not pending.outcome.done():
+            pending.message.timeout_seconds = pending.deadline.remaining_seconds
+            yield pending.message

@@ -13,12 +13,14 @@ _MIN_RECEIVED_BYTES = 4 * MEBIBYTE
 _RETRY_METADATA_BYTES = 64 * 1024
 
 # A peer that is gone without closing the connection is noticed within 15 s of a call's silence, in time for a retry
-# within the default timeout. Pings are sent only while calls are open, and gRPC's own limit of two pings without data
-# stays: servers that know nothing of this client are not flooded.
+# within the default timeout. gRPC's defaults stay: pings are sent only while calls are open, and only two without data
+# between them, so that servers that know nothing of this client are not flooded. The keepalive timeout becomes the
+# kernel's TCP_USER_TIMEOUT, for a machine that is gone; the ping's, by default a minute, is for a process that stands
+# still.
 _KEEPALIVE: ChannelOptions = [
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.ping_timeout_ms", 5_000),
 ]
 # A server that comes back is found within 10 s; gRPC's default is two minutes.
 _RECONNECTION: ChannelOptions = [
@@ -36,8 +38,7 @@ def channel_options(addresses: Addresses, limit: MessageLimit, tls: Tls | None) 
         ("grpc.service_config_disable_resolution", 1),
         # By default a request above 256 KiB is silently never retried.
         ("grpc.per_rpc_retry_buffer_size", max_bytes + _RETRY_METADATA_BYTES),
-        # Requests are checked before they are sent, with a better message: see `message_size`.
-        ("grpc.max_send_message_length", -1),
+        # gRPC limits no request; `message_size` checks them before they are sent.
         ("grpc.max_receive_message_length", max(max_bytes, _MIN_RECEIVED_BYTES)),
         # A proxy set for the web in the environment must not intercept calls to a service next door.
         ("grpc.enable_http_proxy", 0),

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2_grpc
 
-from linnaeus.server.rpc.inflation import COMPRESSION_OPTIONS
+from linnaeus.server.rpc.connection_options import connection_options
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import Address, listen
@@ -35,13 +35,7 @@ class HealthPort:
     """
 
     def __init__(self, address: Address, servicer: health_pb2_grpc.HealthServicer, observer: CallObserver) -> None:
-        options = [
-            ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
-            *COMPRESSION_OPTIONS,
-            ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
-            ("grpc.so_reuseport", 0),
-        ]
-        self._server = grpc.aio.server(options=options)
+        self._server = grpc.aio.server(options=connection_options(_MAX_REQUEST_BYTES, _MAX_CONNECTIONS))
         budget = ByteBudget(_MAX_REQUEST_BYTES, _MAX_BYTES, _MAX_BYTES)
         intercepted: Any = InterceptedServer(self._server, observer, budget=budget)
         health_pb2_grpc.add_HealthServicer_to_server(servicer, intercepted)

@@ -10,10 +10,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import SERVICE_NAME
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from linnaeus.server.rpc.connection_options import connection_options
 from linnaeus.server.rpc.draining import CallDrainer
 from linnaeus.server.rpc.health import HealthServicer
 from linnaeus.server.rpc.health_port import HealthPort
-from linnaeus.server.rpc.inflation import COMPRESSION_OPTIONS
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import listen
@@ -24,11 +24,6 @@ from linnaeus.server.security.server_security import ServerSecurity
 # engine. Calls that would never end are cancelled after it, such as those of callers that do not read their answers.
 _WRITE_SECONDS = 5.0
 _RECHECK_SECONDS = 0.05
-_MIN_PING_INTERVAL_MILLISECONDS = 5_000
-# A connection whose handshake takes longer is closed; gRPC's default is two minutes.
-_HANDSHAKE_MILLISECONDS = 20_000
-# Concurrent calls of one connection, above any queue or load test; a client holds further calls back.
-_MAX_CONCURRENT_STREAMS = 4096
 _LOADING = "the models are loading"
 _STOPPING = "the server is stopping"
 # Messages of health checks that one caller may send at once, and how long they may take while others wait.
@@ -92,23 +87,8 @@ class RpcServer:
         max_message_bytes: int,
         further_options: Sequence[tuple[str, int]] = (),
     ) -> None:
-        options = [
-            ("grpc.max_receive_message_length", max_message_bytes),
-            *COMPRESSION_OPTIONS,
-            # A call that is not read yet holds 64 KiB. With probing, gRPC lets it send megabytes on a fast connection.
-            # A message that is read gets a window of its size either way.
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.so_reuseport", 0),  # otherwise two servers could accidentally share a port's calls
-            # Clients detect a dead server by keepalive pings, linnaeus.client every 10 s during calls. With gRPC's
-            # defaults (five minutes apart, none without calls) the server would close their connections as ping floods.
-            ("grpc.http2.min_recv_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MILLISECONDS),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),
-            ("grpc.max_concurrent_streams", _MAX_CONCURRENT_STREAMS),
-            ("grpc.max_allowed_incoming_connections", security.max_connections),
-            *further_options,
-        ]
-        self._server = grpc.aio.server(options=options)
+        options = connection_options(max_message_bytes, security.max_connections)
+        self._server = grpc.aio.server(options=[*options, *further_options])
         self._observer = observer
         self._drainer = CallDrainer()
         # Health checks, which need no token, must not wait for other calls. Their messages are tiny and come at once.

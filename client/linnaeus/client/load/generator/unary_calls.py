@@ -21,7 +21,6 @@ CHANNEL_OPTIONS = [
     # Without this, channels to one address share one connection.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
-    ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
 ]
 
