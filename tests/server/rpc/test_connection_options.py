@@ -15,6 +15,7 @@ from tests.programs import NODE_PACKAGES
 from tests.server.rpc.call_observers import NullCallObserver, QueueingCallObserver
 from tests.server.rpc.frames import connected, relayed
 from tests.server.rpc.held_servicer import HeldServicer
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.rpc import connection_options
@@ -62,11 +63,10 @@ async def running(
     server = RpcServer(calls, security, max_message_bytes, options)
     add = partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)
     await server.start([Service("linnaeus.v1.ClassifierService", add)])
+    await server.listen()
     yield Running(server, servicer, calls)
     servicer.may_end.set()
-    ended = asyncio.get_running_loop().create_future()
-    ended.set_result(None)
-    await server.stop(ended, 1)
+    await server.stop(IdleEngine(), 1)
 
 
 def classify(channel: grpc.aio.Channel, **options: Any) -> Any:
