@@ -54,6 +54,16 @@ def test_a_wrong_setting_names_itself(wrong: dict[str, Any], message: str) -> No
         read_settings(**wrong)
 
 
+NUMBERS = [each.name for each in fields(Settings) if type(each.default) in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [10**22, -2, float("nan"), float("inf"), 1e300, True, "1"])
+def test_no_setting_takes_a_number_out_of_range_or_something_else(name: str, value: object) -> None:
+    with pytest.raises(StartupError, match=rf"^{name} is .{{1,200}}$"):
+        read_settings(**{name: value})
+
+
 def test_models_are_separated_by_commas() -> None:
     assert Settings(models=" a, b ,").wanted_models == {"a", "b"}
     assert Settings().wanted_models == frozenset()
