@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, NotLoaded, StartupError, Unavailable
-from linnaeus.server.model_store import repository
+from linnaeus.server.model_store import not_found, repository
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.ignored_folders import IgnoredFolders
 from linnaeus.server.model_store.loader import Loader
@@ -182,7 +182,8 @@ class ModelManager:
         folder = (await asyncio.to_thread(repository.list_model_folders, self._root)).get(_require_name(model))
         if folder is None or not folder.versions:
             missing = "no version of model" if folder else "no model"
-            raise ModelNotFound(model[:80], f"the repository has {missing} {model[:80]!r}; see what its folder holds")
+            message = f"the repository has {missing} {not_found.quoted(model)}; see what its folder holds"
+            raise ModelNotFound(not_found.shortened(model), message)
         self._requested.add(model)
         self._unloaded.discard(model)
         refusals = await self._reconcile(model, scope)

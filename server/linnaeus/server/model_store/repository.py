@@ -23,6 +23,8 @@ from linnaeus.server.errors import StartupError
 
 # What somebody may have meant as a version: with a sign, a "v", a point, spaces, or digits of other scripts.
 _LOOKS_LIKE_VERSION = re.compile(r"\s*[vV+-]?\d[\d_.,]*\s*")
+_NO_VERSION = "a version is a positive number of at most 18 digits from 0 to 9"
+_NO_MODEL = "the name of a model is text in UTF-8 without control characters"
 # Other files in a version folder, such as those that rsync is writing, change nothing of what is served.
 _ARTIFACT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, LABELS_FILE, CALIBRATION_FILE})
 
@@ -59,7 +61,7 @@ class ModelFolder:
         path: path of the folder.
         versions: version folders by number, in ascending order.
         config_fingerprint: fingerprint of config.toml; empty if there is none.
-        ignored: names of folders that look like versions and are none.
+        ignored: sentences about folders that look like a version or a model and are none.
     """
 
     name: str
@@ -105,13 +107,15 @@ def list_model_folders(root: Path) -> dict[str, ModelFolder]:
 
 
 def _model(path: Path) -> ModelFolder:
+    if not path.name.isprintable():  # neither a protocol's message nor a log can hold the name
+        return ModelFolder(path.name, path, {}, (), (f"folder {path.name!r} is ignored: {_NO_MODEL}",))
     found, ignored = defaultdict[int, list[Path]](list), []
     for each in sorted(_listed(path)):
         version = version_of_folder(each.name)
         if version is not None and each.is_dir():
             found[version].append(each)
         elif _LOOKS_LIKE_VERSION.fullmatch(each.name) and each.is_dir():
-            ignored.append(each.name)
+            ignored.append(f"folder {each.name!r} of model {path.name} is ignored: {_NO_VERSION}")
     versions = {version: _version(path.name, version, found[version]) for version in sorted(found)}
     return ModelFolder(path.name, path, versions, tuple(_fingerprints(path, {CONFIG_FILE})), tuple(ignored))
 
