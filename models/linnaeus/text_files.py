@@ -18,14 +18,12 @@ class TextFileError(ValueError):
 
 
 def read_text_file(path: Path) -> str:
-    """Reads a regular file; a pipe is refused, since reading it may never end.
+    """Reads a file.
 
     Raises:
-        TextFileError: if the file is not regular, has more than `MAX_TEXT_BYTES`, or is not UTF-8.
+        TextFileError: if it has more than `MAX_TEXT_BYTES`, or is not UTF-8.
         OSError: if it cannot be read.
     """
-    if path.exists() and not path.is_file():
-        raise TextFileError("it is not a regular file")
     with path.open("rb") as file:
         content = file.read(MAX_TEXT_BYTES + 1)
     if len(content) > MAX_TEXT_BYTES:

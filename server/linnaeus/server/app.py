@@ -30,7 +30,8 @@ from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.security.authorization import Charge, no_charge
-from linnaeus.server.security.server_security import server_security
+from linnaeus.server.security.listen_address import Address
+from linnaeus.server.security.server_security import ServerSecurity, server_security
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -64,7 +65,7 @@ async def run_server(settings: Settings) -> None:
         has_tokens = bool(settings.token_file)
         services = [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
     await rpc_server.start(services)
-    _log_ports(rpc_server, metrics_server)
+    _log_ports(rpc_server, metrics_server, security)
     try:
         await _serve_until(stop, engine, rpc_server, settings)
     finally:
@@ -101,12 +102,16 @@ def _services(
     ]
 
 
-def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
+def _log_ports(rpc_server: RpcServer, metrics_server: MetricsServer, security: ServerSecurity) -> None:
     ports = {"port": rpc_server.port, "metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
-    sentence = f"gRPC on port {rpc_server.port}, metrics on port {metrics_server.port}"
-    if rpc_server.health_port is not None:
-        sentence += f", health alone on port {rpc_server.health_port}"
+    sentence = f"gRPC on {_port_or_file(security.address, rpc_server.port)}, metrics on port {metrics_server.port}"
+    if security.health is not None:
+        sentence += f", health alone on {_port_or_file(security.health, rpc_server.health_port)}"
     logger.info("listening: %s", sentence, extra={"event": {"event": "listening", **ports}})
+
+
+def _port_or_file(address: Address, port: int | None) -> str:
+    return str(address) if address.is_socket_file else f"port {port}"
 
 
 async def _serve_until(stop: asyncio.Event, engine: Engine, rpc_server: RpcServer, settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
 from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Images, Port, Seconds, Threads
 from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
@@ -39,8 +40,9 @@ class Settings:
     """How often --model-control watch looks through the repository, which may be on a network."""
     device: str = "auto"
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
-    host: str = "127.0.0.1"
-    """Address that gRPC listens on."""
+    host: GrpcHost = "127.0.0.1"
+    """Address that gRPC listens on: an IP address, a host name, :: for all of IPv6 and IPv4, or unix:/PATH for a socket
+    file."""
     port: Port = 8001
     """Port that gRPC listens on; 0 takes a free one and logs it."""
     insecure: bool = False
@@ -60,13 +62,13 @@ class Settings:
     max_connections: Connections = 0
     """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have
     open files, less 256."""
-    health_host: str = "127.0.0.1"
-    """Address that the health-only port listens on."""
+    health_host: GrpcHost = "127.0.0.1"
+    """Address that the health-only port listens on, as --host. A socket file needs no --health-port."""
     health_port: Annotated[int, Field(ge=-1, le=65_535)] = -1
     """Port that answers grpc.health.v1 only, without TLS or token, for probes; 0 takes a free one and logs it. -1:
     none."""
-    metrics_host: str = "127.0.0.1"
-    """Address that the metrics listen on."""
+    metrics_host: TcpHost = "127.0.0.1"
+    """Address that the metrics listen on; :: for all of IPv6 and IPv4."""
     metrics_port: Port = 8002
     """Port that GET /metrics listens on; 0 takes a free one and logs it."""
     max_batch_size: BatchSize = 0
@@ -117,6 +119,11 @@ class Settings:
     """text or json."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """debug, info, warning or error."""
+
+    @property
+    def has_health_port(self) -> bool:
+        """Whether there is a health-only port, or a socket file in its place."""
+        return self.health_port >= 0 or is_socket_file(self.health_host)
 
     @property
     def wanted_models(self) -> frozenset[str]:

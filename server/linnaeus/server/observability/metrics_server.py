@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, start_http_server
 
 from linnaeus.server.errors import StartupError
+from linnaeus.server.security.listen_address import bindable_host
 
 
 class MetricsServer:
@@ -22,7 +23,7 @@ class MetricsServer:
 
     def __init__(self, registry: CollectorRegistry, host: str, port: int) -> None:
         try:
-            self._server, self._thread = start_http_server(port, host, registry)
+            self._server, self._thread = start_http_server(port, bindable_host(host), registry)
         except OSError as error:
             raise StartupError(f"the metrics cannot listen on {host}:{port}: {error.strerror or error}") from None
         self.port: int = self._server.server_port
