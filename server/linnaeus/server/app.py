@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 
-from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
@@ -26,6 +25,7 @@ from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
+from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
@@ -97,7 +97,7 @@ def _services(
     models = model_service.ModelServicer(engine.model_manager, engine.catalog)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
-        Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, kserve_servicer)),
+        Service(inference.NAME, partial(add_inference_service, kserve_servicer)),
         Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
     ]
 

@@ -3,8 +3,8 @@
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
+from linnaeus.server.rpc.health import HealthServicer, add_health
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.listen_address import Address, listen
 
@@ -31,7 +31,7 @@ class HealthPort:
         StartupError: if the port cannot be opened.
     """
 
-    def __init__(self, address: Address, servicer: health_pb2_grpc.HealthServicer, observer: CallObserver) -> None:
+    def __init__(self, address: Address, servicer: HealthServicer, observer: CallObserver) -> None:
         options = [
             ("grpc.max_receive_message_length", _MAX_REQUEST_BYTES),
             ("grpc.max_allowed_incoming_connections", _MAX_CONNECTIONS),
@@ -39,7 +39,7 @@ class HealthPort:
         ]
         self._server = grpc.aio.server(options=options)
         intercepted: Any = InterceptedServer(self._server, observer)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, intercepted)
+        add_health(servicer, intercepted)
         self.port = listen(self._server, address)
 
     async def start(self) -> None:
