@@ -73,7 +73,7 @@ class ReconciledModel:
 def _is_written(before: FolderFingerprint | None, now: Mapping[int, FolderFingerprint], version: int) -> bool:
     """Returns whether a version's files changed since the last scan, within the same folder."""
     current = now.get(version)
-    return bool(before and current) and before != current and before[0] == current[0]
+    return before is not None and current is not None and before != current and before[0] == current[0]
 
 
 def fingerprints_of(folder: ModelFolder) -> dict[int, FolderFingerprint]:

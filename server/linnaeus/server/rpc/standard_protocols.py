@@ -12,7 +12,7 @@ from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.descriptor import FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FieldDescriptorProto, FileDescriptorProto
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 _V1ALPHA, _V1 = "grpc.reflection.v1alpha", "grpc.reflection.v1"
@@ -25,15 +25,14 @@ def describe_services(names: Iterable[str]) -> descriptor_pool.DescriptorPool:
     A name without a descriptor is left out.
     """
     pool, added = descriptor_pool.DescriptorPool(), set[str]()
-    health, reflection = _health_file(), _reflection_v1_file()
-    pool.AddSerializedFile(health.SerializeToString())
-    pool.AddSerializedFile(reflection.SerializeToString())
-    added |= {health.name, reflection.name}
-    default = descriptor_pool.Default()  # type: ignore[no-untyped-call]
+    for file in (_health_file(), _reflection_v1_file()):
+        pool.AddSerializedFile(file.SerializeToString())
+        added.add(file.name)
+    default = descriptor_pool.Default()
     for name in names:
         with contextlib.suppress(KeyError):
             _add(pool, default.FindFileContainingSymbol(name), added)
-    _add(pool, reflection_pb2.DESCRIPTOR, added)
+    _add(pool, default.FindFileContainingSymbol(reflection.SERVICE_NAME), added)
     return pool
 
 

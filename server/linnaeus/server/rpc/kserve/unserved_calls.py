@@ -39,7 +39,9 @@ def add_inference_service(servicer: InferenceServicer, server: Any) -> None:
     """
     kserve_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
     # Without a deserializer: what such a request holds does not matter.
-    handlers = {name: grpc.unary_unary_rpc_method_handler(_refuse(reason)) for name, reason in REASONS.items()}
+    handlers: dict[str, Any] = {
+        name: grpc.unary_unary_rpc_method_handler(_refuse(reason)) for name, reason in REASONS.items()
+    }
     server.add_registered_method_handlers(NAME, handlers)
 
 
