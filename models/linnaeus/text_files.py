@@ -39,11 +39,16 @@ def decode_text(content: bytes) -> str:
     """
     check_encoding(content)
     try:
-        return content.removeprefix(codecs.BOM_UTF8).decode("utf-8")
+        return without_mark(content).decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         wrong = f"byte 0x{content[error.start]:02x} in line {line}"
         raise TextFileError(f"it is not UTF-8 ({wrong}); save it as UTF-8") from None
+
+
+def without_mark(content: bytes) -> bytes:
+    """Returns the content without a leading byte order mark of UTF-8."""
+    return content.removeprefix(codecs.BOM_UTF8)
 
 
 def check_encoding(content: bytes) -> None:

@@ -49,7 +49,7 @@ def changed(**fields: Any) -> str:
 
 @given(
     name=st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True),
-    version=st.integers(1, 2**62),
+    version=st.integers(1, 10**18 - 1),
     probabilities=st.lists(st.floats(0, 1), min_size=1, max_size=20),
     source=st.text(),
 )
@@ -75,6 +75,10 @@ def test_a_written_manifest_is_read_back_unchanged(
         (changed(sha256=None), "sha256 must be of type str"),
         (changed(version=True), "version must be of type int"),
         (changed(version=0), "version is 0, but must be a positive integer"),
+        (
+            changed(version=10**18),
+            "version is 1000000000000000000, but must be a positive integer of at most 18 digits",
+        ),
         (changed(colour="red"), "colour is not a known field"),
         (changed(task="segmentation"), "task is 'segmentation'"),
         (changed(format=2), "format is 2, but this release reads format 1"),

@@ -140,8 +140,8 @@ class Manifest:
             raise ValueError(f"format is {self.format}, but this release reads format {FORMAT}")
         if not _MODEL_NAME.fullmatch(self.name):
             raise ValueError(f"name is {self.name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
-        if self.version < 1:
-            raise ValueError(f"version is {self.version}, but must be a positive integer")
+        if not 1 <= self.version < 10**18:
+            raise ValueError(f"version is {self.version}, but must be a positive integer of at most 18 digits")
         if self.task != "image-classification":
             raise ValueError(f"task is {self.task!r}, but must be 'image-classification'")
         if self.classes < 1:

@@ -138,6 +138,14 @@ def test_a_certificate_without_its_key_is_refused():
             Tls(**half)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_certificate(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(grpc, "ssl_channel_credentials", lambda **files: given.update(files))
+    (tmp_path / "ca.pem").write_bytes(b"\xef\xbb\xbf-----BEGIN")
+    Tls(ca=tmp_path / "ca.pem").credentials()
+    assert given["root_certificates"] == b"-----BEGIN"
+
+
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"tls: the file for ca cannot be read \(.*missing\.pem"):
         Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))

@@ -77,6 +77,15 @@ def bindable_host(host: str) -> str:
     return _WILDCARD_IPV4 if host == _WILDCARD_IPV6 and not _has_ipv6() else host
 
 
+def socket_family(host: str) -> socket.AddressFamily:
+    """Returns the family of the first address of a host.
+
+    Raises:
+        OSError: if the host is unknown.
+    """
+    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0][0]
+
+
 def accept_ipv4_too(listener: socket.socket) -> None:
     """Lets a socket that will be bound to `::` take connections over IPv4, whatever the machine's default is."""
     if listener.family == socket.AF_INET6:

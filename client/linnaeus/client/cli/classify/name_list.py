@@ -4,11 +4,10 @@ Names are bytes to the system, so they need not be UTF-8. Of the encodings of te
 spoil every name.
 """
 
-import codecs
 import os
 from collections.abc import Iterator
 
-from linnaeus.text_files import TextFileError, check_encoding
+from linnaeus.text_files import TextFileError, check_encoding, without_mark
 
 # Sixteen times the longest path that Linux opens; a longer line is no name, and would be held in memory.
 _MAX_NAME_BYTES = 65_536
@@ -49,5 +48,5 @@ class NameList:
         if not self._has_begun:
             self._has_begun = True
             check_encoding(line)
-            line = line.removeprefix(codecs.BOM_UTF8)
+            line = without_mark(line)
         return os.fsdecode(line.rstrip(b"\r\n"))
