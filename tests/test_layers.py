@@ -37,6 +37,7 @@ LAYERS: dict[str, set[str] | None] = {
 # What a layer may import from the other roots.
 OTHER_ROOTS: dict[str, set[str]] = {
     "app": {"linnaeus.v1", "linnaeus.kserve"},
+    **dict.fromkeys(("config", "security"), {"linnaeus.text_files"}),
     "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest"},
     **dict.fromkeys(("model_store", "decoding", "requests", "runtime"), {"linnaeus.models.manifest"}),
 }
@@ -46,9 +47,10 @@ OTHER_ROOTS: dict[str, set[str]] = {
 RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
-    "linnaeus.models": ({"linnaeus.models"}, GRPC),
-    "linnaeus.models.manifest": (set(), None),
-    "linnaeus.client": ({"linnaeus.client", "linnaeus.v1"}, TORCH),
+    "linnaeus.text_files": (set(), None),
+    "linnaeus.models": ({"linnaeus.models", "linnaeus.text_files"}, GRPC),
+    "linnaeus.models.manifest": ({"linnaeus.text_files"}, None),
+    "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.text_files"}, TORCH),
     "linnaeus.server.config.version_policy": (set(), None),
     "linnaeus.server.decoding.byte_resize": (set(), GRPC | {"torchvision"}),
     "linnaeus.server.observability.logs": (set(), None),

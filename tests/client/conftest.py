@@ -284,7 +284,7 @@ def pictures(tmp_path) -> Callable[..., list[str]]:
 
     def make(*names: str) -> list[str]:
         for name in names:
-            (tmp_path / name).write_bytes(name.encode())
+            (tmp_path / name).write_bytes(os.fsencode(name))
         return [str(tmp_path / name) for name in names]
 
     return make

@@ -50,7 +50,7 @@ def test_the_dockerfile_needs_no_buildkit() -> None:
 def test_the_images_environment_has_only_known_settings_and_no_secrets() -> None:
     known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}" for setting in fields(Settings)}
     baked = dict(re.findall(r"(LINNAEUS_[A-Z_]+)=(\S+)", DOCKERFILE))
-    assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "0.0.0.0"
+    assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "::"  # IPv6 and IPv4
     assert set(baked) <= known
     assert not [name for name in baked if re.search("TOKEN|KEY|SECRET|PASSWORD|CERT", name)]
 

@@ -93,7 +93,7 @@ def test_all_probes_use_grpc_on_the_health_port(container: dict[str, Any]) -> No
         assert container[probe]["grpc"] == {"port": ports["health"]}
     health_port = int(settings["LINNAEUS_HEALTH_PORT"])
     assert ports == {"grpc": Settings().port, "metrics": Settings().metrics_port, "health": health_port}
-    assert settings["LINNAEUS_HEALTH_HOST"] == "0.0.0.0"  # the node probes the pod's address
+    assert settings["LINNAEUS_HEALTH_HOST"] == "::"  # IPv6 and IPv4: the node probes the pod's address
 
 
 def test_selectors_and_port_names_match(

@@ -5,6 +5,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +20,10 @@ from linnaeus.models.manifest import (
     Weights,
     check_pixels,
     from_json,
+    read_labels,
+    read_manifest,
     to_json,
+    version_of_folder,
 )
 
 SPEC = InputSpec(channels=1, height=2, width=3, resize=4, interpolation="bilinear")
@@ -45,7 +49,7 @@ def changed(**fields: Any) -> str:
 
 @given(
     name=st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,63}", fullmatch=True),
-    version=st.integers(1, 2**62),
+    version=st.integers(1, 10**18 - 1),
     probabilities=st.lists(st.floats(0, 1), min_size=1, max_size=20),
     source=st.text(),
 )
@@ -71,6 +75,10 @@ def test_a_written_manifest_is_read_back_unchanged(
         (changed(sha256=None), "sha256 must be of type str"),
         (changed(version=True), "version must be of type int"),
         (changed(version=0), "version is 0, but must be a positive integer"),
+        (
+            changed(version=10**18),
+            "version is 1000000000000000000, but must be a positive integer of at most 18 digits",
+        ),
         (changed(colour="red"), "colour is not a known field"),
         (changed(task="segmentation"), "task is 'segmentation'"),
         (changed(format=2), "format is 2, but this release reads format 1"),
@@ -84,11 +92,64 @@ def test_a_written_manifest_is_read_back_unchanged(
         ),
         (changed(check={"seed": "s", "tolerance": 0.1, "probabilities": [0.5, "x"]}), r"check.probabilities\[1\]"),
         (json.dumps({}), "architecture is missing"),
+        ("[" * 100_000, "manifest.json is not valid JSON"),
+        (changed(classes=10**22), "check.probabilities has 2 entries for 10000000000000000000000 classes"),
+        *(
+            (changed(check={"seed": "s", "tolerance": wrong, "probabilities": [0.5, 0.5]}), "check.tolerance must be")
+            for wrong in (float("nan"), float("inf"), 10**400, True, "1", None)
+        ),
     ],
 )
 def test_the_invalid_field_is_named(text: str, message: str) -> None:
     with pytest.raises(ManifestError, match=message):
         from_json(text)
+
+
+def test_a_manifest_from_windows_is_read_as_it_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(b"\xef\xbb\xbf" + to_json(GOOD).replace("\n", "\r\n").encode())
+    assert read_manifest(tmp_path) == GOOD
+    (tmp_path / "manifest.json").write_bytes(to_json(GOOD).encode("utf-16"))
+    with pytest.raises(ManifestError, match=r"^manifest.json cannot be read: it is UTF-16"):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "{end}", "{end}{end}", "{end} {end}\t{end}"])
+def test_labels_from_any_editor_are_read_as_they_are_meant(tmp_path: Path, mark: str, end: str, last: str) -> None:
+    labels = ("cat", " dog, hound ", "thé\u2028\u2029\x85", "a\tb")
+    (tmp_path / "labels.txt").write_bytes((mark + end.join(labels) + last.format(end=end)).encode())
+    assert read_labels(tmp_path, 4) == labels
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"cat\n\ndog\n", "labels.txt line 2 is empty, but must be the label of class 1"),
+        (b"cat\nd\0g\n", "labels.txt cannot be read: it holds NUL in line 2"),
+        (b"cat\ndog\x0b\n", r"labels.txt line 2 holds the control character U\+000B"),
+        (b"cat\x0cdog\nx", r"labels.txt line 1 holds the control character U\+000C"),
+        (b"cat\rdog\r", r"labels.txt line 1 holds the control character U\+000D"),
+        (b"cat\n\x1b[2Jdog\n", r"labels.txt line 2 holds the control character U\+001B"),
+        ("cat\ndog\n".encode("utf-16"), "labels.txt cannot be read: it is UTF-16"),
+        ("cat\nthé\n".encode("latin-1"), "labels.txt cannot be read: it is not UTF-8"),
+        (b"cat\n", "labels.txt has 1 lines, but manifest.json says classes is 2"),
+        (b"", "labels.txt has 0 lines"),
+    ],
+)
+def test_labels_that_are_no_labels_are_refused_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "labels.txt").write_bytes(content)
+    with pytest.raises(ManifestError, match=f"^{message}"):
+        read_labels(tmp_path, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("1", 1), ("0001", 1), ("010", 10), ("9" * 18, 10**18 - 1), (f"{'0' * 200}7", 7)]
+    + [(name, None) for name in ("", "0", "000", "-1", "+1", "1 ", " 1", "1_0", "１", "²", "1.0", "v1", "9" * 19)],
+)
+def test_a_folder_is_a_version_if_it_has_ascii_digits_only(name: str, version: int | None) -> None:
+    assert version_of_folder(name) == version
 
 
 def test_weights_from_random_are_untrained() -> None:

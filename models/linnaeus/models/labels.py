@@ -4,6 +4,9 @@ from pathlib import Path
 
 from torchvision.models import EfficientNet_B0_Weights
 
+from linnaeus.models.manifest import parse_labels
+from linnaeus.text_files import TextFileError, read_text_file
+
 
 def digits() -> tuple[str, ...]:
     """Returns the ten digits."""
@@ -21,21 +24,20 @@ def cifar10() -> tuple[str, ...]:
 
 
 def read_label_file(path: Path) -> tuple[str, ...]:
-    """Reads one label per line from a UTF-8 text file; ignores blank lines at the end.
+    """Reads one label per line from a UTF-8 text file; ignores blank lines at the end, and spaces around a label.
 
     Raises:
-        ValueError: if the file is empty, has an empty line between labels, or is not UTF-8.
+        ValueError: if the file is empty, has an empty line between labels or a control character, or is not UTF-8.
         OSError: if the file cannot be read.
     """
     try:
-        # utf-8-sig: a byte-order mark is not part of the first label
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(f"the labels in {path} are not UTF-8: {error}") from error
-    labels = tuple(line.strip() for line in lines)
+        text = read_text_file(path)
+    except TextFileError as error:
+        raise ValueError(f"the labels in {path} cannot be read: {error}") from None
+    try:
+        labels = tuple(label.strip() for label in parse_labels(text))
+    except ValueError as error:
+        raise ValueError(f"{path} {error}") from None
     if not labels:
         raise ValueError(f"there are no labels in {path}")
-    for number, label in enumerate(labels, 1):
-        if not label:
-            raise ValueError(f"{path} line {number} is empty, but must be the label of class {number - 1}")
     return labels

@@ -1,10 +1,10 @@
-"""The manifest of a version folder, the only module that the server and the zoo share.
+"""The manifest and the labels of a version folder, which the server and the zoo share.
 
-It imports the standard library only, and so needs no torch. A version folder contains
+It imports the standard library and `linnaeus.text_files` only, and so needs no torch. A version folder contains
 
     <model>/<version>/model.pt        TorchScript: uint8 [N, C, H, W] to float32 probabilities [N, classes]
     <model>/<version>/manifest.json   this manifest
-    <model>/<version>/labels.txt      one label per line, UTF-8, by class index
+    <model>/<version>/labels.txt      one label per line, UTF-8, by class index; see `parse_labels`
     <model>/<version>/calibration.bin optional: images on which precisions are compared, uint8 [N, H, W, C]
 
 The manifest is validated strictly: an unknown, missing or ill-typed field is an error that names the field.
@@ -13,11 +13,15 @@ The manifest is validated strictly: an unknown, missing or ill-typed field is an
 import dataclasses
 import hashlib
 import json
+import math
 import re
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from linnaeus.text_files import TextFileError, lines_of, read_text_file
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
@@ -29,6 +33,11 @@ _MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 # Squares along each side of the checkerboard of `check_pixels`.
 _SQUARES = 4
 _INTERPOLATIONS = ("bilinear", "bicubic")
+# ASCII's, which move a terminal's cursor or end a line, but the tab. All other characters may stand in a label, U+0085,
+# U+2028 and U+2029 too: they are no line ends here.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# A version is an int64 in the protocols.
+_VERSION_FOLDER = re.compile(r"0*([1-9][0-9]{0,17})")
 
 
 class ManifestError(ValueError):
@@ -131,8 +140,8 @@ class Manifest:
             raise ValueError(f"format is {self.format}, but this release reads format {FORMAT}")
         if not _MODEL_NAME.fullmatch(self.name):
             raise ValueError(f"name is {self.name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
-        if self.version < 1:
-            raise ValueError(f"version is {self.version}, but must be a positive integer")
+        if not 1 <= self.version < 10**18:
+            raise ValueError(f"version is {self.version}, but must be a positive integer of at most 18 digits")
         if self.task != "image-classification":
             raise ValueError(f"task is {self.task!r}, but must be 'image-classification'")
         if self.classes < 1:
@@ -172,7 +181,7 @@ def from_json(text: str) -> Manifest:
     """
     try:
         data = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ManifestError(f"{MANIFEST_FILE} is not valid JSON: {error}") from None
     try:
         return typing.cast(Manifest, _build(Manifest, data, ""))
@@ -193,23 +202,61 @@ def read_labels(folder: Path, classes: int) -> tuple[str, ...]:
     """Reads a version folder's labels, one for each class.
 
     Raises:
-        ManifestError: if the file is missing or unreadable, has another number of lines, or an empty line.
+        ManifestError: if the file is missing or unreadable, has another number of lines, or violates `check_labels`.
     """
-    labels = tuple(_read_text(folder / LABELS_FILE).splitlines())
+    text = _read_text(folder / LABELS_FILE)
+    try:
+        labels = parse_labels(text)
+    except ValueError as error:
+        raise ManifestError(f"{LABELS_FILE} {error}") from None
     if len(labels) != classes:
         raise ManifestError(f"{LABELS_FILE} has {len(labels)} lines, but {MANIFEST_FILE} says classes is {classes}")
+    return labels
+
+
+def parse_labels(text: str) -> tuple[str, ...]:
+    """Returns the labels in a text of one label per line; ignores blank lines at the end.
+
+    Raises:
+        ValueError: as `check_labels`.
+    """
+    lines = lines_of(text)
+    while lines and not lines[-1].strip():
+        lines.pop()
+    check_labels(lines)
+    return tuple(lines)
+
+
+def check_labels(labels: Sequence[str]) -> None:
+    """Checks that each label can be a line of its own.
+
+    Raises:
+        ValueError: if a label is blank or has a control character; the message begins with its line.
+    """
     for number, label in enumerate(labels, 1):
         if not label.strip():
-            raise ManifestError(f"{LABELS_FILE} line {number} is empty")
-    return labels
+            raise ValueError(f"line {number} is empty, but must be the label of class {number - 1}")
+        control = _CONTROL.search(label)
+        if control:
+            code = f"U+{ord(control[0]):04X}"
+            raise ValueError(f"line {number} holds the control character {code}; labels hold none but tabs")
+
+
+def version_of_folder(name: str) -> int | None:
+    """Returns the version that a folder's name stands for, such as 1 for `1` and `0001`; None if it is not a version.
+
+    A version is written with ASCII digits only, is positive and has at most 18 digits after leading zeros.
+    """
+    match = _VERSION_FOLDER.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return read_text_file(path)
     except FileNotFoundError:
         raise ManifestError(f"{path.name} is missing") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, TextFileError) as error:
         raise ManifestError(f"{path.name} cannot be read: {error}") from None
 
 
@@ -242,11 +289,21 @@ def _convert(hint: typing.Any, value: object, where: str) -> object:
         if not isinstance(value, list):
             raise ValueError(f"{where} must be a list")
         return tuple(_convert(hint.__args__[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
-    if hint is float and type(value) is int:
-        return float(value)
+    if hint is float and type(value) in (int, float):
+        return _finite(typing.cast(float, value), where)
     if type(value) is not hint:
         raise ValueError(f"{where} must be of type {hint.__name__}, but is {value!r:.60}")
     return value
+
+
+def _finite(value: float, where: str) -> float:
+    """Converts to float; raises ValueError for NaN, infinity, and integers beyond float's range."""
+    try:
+        if math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise ValueError(f"{where} must be a finite number, but is {value!r:.60}")
 
 
 def _join(where: str, name: str) -> str:

@@ -10,7 +10,6 @@ import logging
 from functools import partial
 from importlib.metadata import version
 
-from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
@@ -29,11 +28,13 @@ from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
+from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.security.authorization import Charge, no_charge
-from linnaeus.server.security.server_security import server_security
+from linnaeus.server.security.listen_address import Address
+from linnaeus.server.security.server_security import ServerSecurity, server_security
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
@@ -80,7 +81,7 @@ async def run_server(settings: Settings) -> None:
         has_tokens = bool(settings.token_file)
         services = [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
     await rpc_server.start(services)
-    ports = _Ports(rpc_server, metrics_server)
+    ports = _Ports(rpc_server, metrics_server, security)
     ports.log_loading()
     try:
         if settings.listen_early:
@@ -122,7 +123,7 @@ def _services(
     models = model_service.ModelServicer(engine.model_manager, engine.catalog)
     return [
         Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
-        Service(inference.NAME, partial(kserve_grpc.add_GRPCInferenceServiceServicer_to_server, kserve_servicer)),
+        Service(inference.NAME, partial(add_inference_service, kserve_servicer)),
         Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
     ]
 
@@ -130,12 +131,13 @@ def _services(
 class _Ports:
     """Opens the port of gRPC, and logs what listens where."""
 
-    def __init__(self, rpc_server: RpcServer, metrics_server: MetricsServer) -> None:
+    def __init__(self, rpc_server: RpcServer, metrics_server: MetricsServer, security: ServerSecurity) -> None:
         self._rpc_server = rpc_server
+        self._address = security.address
         self._further = {"metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
         self._sentence = f"metrics on port {metrics_server.port}"
-        if rpc_server.health_port is not None:
-            self._sentence += f", health alone on port {rpc_server.health_port}"
+        if security.health is not None:
+            self._sentence += f", health alone on {_port_or_file(security.health, rpc_server.health_port)}"
 
     def log_loading(self) -> None:
         """Logs the ports that are open while the models load."""
@@ -148,8 +150,12 @@ class _Ports:
             return
         await self._rpc_server.listen()
         event = {"event": "listening", "port": self._rpc_server.port, **self._further}
-        sentence = f"gRPC on port {self._rpc_server.port}, {self._sentence}"
+        sentence = f"gRPC on {_port_or_file(self._address, self._rpc_server.port)}, {self._sentence}"
         logger.info("listening: %s", sentence, extra={"event": event})
+
+
+def _port_or_file(address: Address, port: int | None) -> str:
+    return str(address) if address.is_socket_file else f"port {port}"
 
 
 async def _stop(engine: Engine, rpc_server: RpcServer, grace_seconds: float) -> None:

@@ -176,6 +176,12 @@ def test_a_malformed_address_is_refused_with_an_example(target):
         Client(target)
 
 
+@pytest.mark.parametrize("target", ["::1", "::1:8001", "fe80::1%eth0:8001"])
+def test_an_ipv6_address_without_brackets_gets_a_hint(target):
+    with pytest.raises(ValueError, match=r"stands in brackets, as in \[::1\]:8001$"):
+        Client(target)
+
+
 @pytest.mark.parametrize("target", ["http://localhost:8001", "https://localhost", "grpc://localhost:8001"])
 def test_a_web_address_has_its_own_message(target):
     with pytest.raises(ValueError, match="without a scheme"):

@@ -9,7 +9,7 @@ from tests.certificates import Authority
 from linnaeus.client import AsyncClient, Client, PermissionDenied, Unauthenticated, Unavailable
 from linnaeus.client.transport.addresses import parse_addresses
 from linnaeus.client.transport.tls import Tls
-from linnaeus.client.transport.tokens import call_metadata
+from linnaeus.client.transport.tokens import call_metadata, read_token
 from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 TOKEN = "abc.DEF-123_~+/=="
@@ -138,6 +138,14 @@ def test_a_certificate_without_its_key_is_refused():
             Tls(**half)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_certificate(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(grpc, "ssl_channel_credentials", lambda **files: given.update(files))
+    (tmp_path / "ca.pem").write_bytes(b"\xef\xbb\xbf-----BEGIN")
+    Tls(ca=tmp_path / "ca.pem").credentials()
+    assert given["root_certificates"] == b"-----BEGIN"
+
+
 def test_a_file_that_is_missing_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"tls: the file for ca cannot be read \(.*missing\.pem"):
         Client("localhost:8001", tls=Tls(ca=tmp_path / "missing.pem"))
@@ -161,6 +169,16 @@ async def test_a_token_may_come_from_a_file(stub, make_answer, tmp_path, content
     async with AsyncClient(stub.target, token_file=str(tmp_path / "token")) as client:
         await client.classify(b"a picture")
     assert sent == [f"Bearer {TOKEN}"] * 2
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n", b"\r\n\r\n"])
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+def test_a_token_file_from_windows_is_read_as_it_is_meant(tmp_path, mark, end):
+    (tmp_path / "token").write_bytes(mark + TOKEN.encode() + end)
+    assert read_token(None, tmp_path / "token") == TOKEN
+    (tmp_path / "token").write_bytes(TOKEN.encode("utf-16"))
+    with pytest.raises(ValueError, match="one token and nothing else: it is UTF-16"):
+        read_token(None, tmp_path / "token")
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """A version folder is written atomically and never overwritten."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from linnaeus.models.export import version_folder
 from linnaeus.models.export.torchscript import export_torchscript
-from linnaeus.models.export.version_folder import next_version
+from linnaeus.models.export.version_folder import VersionContent, next_version, require_new_version, write_version
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import find
 
@@ -37,3 +38,20 @@ def test_a_version_is_never_overwritten(repository: Path) -> None:
     assert (repository / "lenet" / "1" / "model.pt").read_bytes() == before
     assert next_version(repository, "lenet") == 2
     assert next_version(repository, "unknown") == 1
+
+
+def test_a_folder_with_leading_zeros_is_the_same_version(tmp_path: Path) -> None:
+    for name in ("0003", "９", "+8", "7 ", "9" * 30):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    assert next_version(tmp_path, "m") == 4
+    with pytest.raises(FileExistsError, match=r"0003 is there already"):
+        require_new_version(tmp_path, "m", 3)
+
+
+@pytest.mark.parametrize("label", ["", " ", "a\nb", "a\rb", "\x1b[2J", "a\0b"])
+def test_labels_that_the_server_would_refuse_are_not_written(tmp_path: Path, label: str) -> None:
+    nothing: Any = None
+    content = VersionContent("m", "M", nothing, ("cat", label), nothing, nothing, ())
+    with pytest.raises(ValueError, match=r"^labels.txt line 2 "):
+        write_version(content, tmp_path / "repository", 1)
+    assert not (tmp_path / "repository").exists()

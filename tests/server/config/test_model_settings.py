@@ -107,18 +107,32 @@ def test_what_the_file_does_not_name_is_as_the_server_says(tmp_path: Path) -> No
         ),
         ("precision = 16", "config.toml: precision is 16, but must be 'float32', 'bfloat16', 'float16' or 'auto'"),
         ("cuda_graphs = 1", "config.toml: cuda_graphs is 1, but must be true or false"),
-        ("weight = 0", "config.toml: weight is 0, but must be greater than 0"),
-        ("weight = -2.5", "weight is -2.5, but must be greater than 0"),
+        ("weight = 0", "config.toml: weight is 0, but must be at least 0.000001"),
+        ("weight = -2.5", "weight is -2.5, but must be at least 0.000001"),
         ("weight = inf", "weight is inf, but must be finite"),
         ("weight = nan", "weight is nan, but must be finite"),
         ("weight = '1'", "weight is '1', but must be a number"),
         ("priority_weights = 3", "config.toml: priority_weights is 3, but must be a table of high, normal and low"),
         ("priority_weights = {high = 3}", "priority_weights.normal is missing"),
         ("priority_weights = {high=3,normal=2,low=1,other=1}", "priority_weights.other is unknown"),
-        ("priority_weights = {high=3,normal=2,low=0}", "priority_weights.low is 0, but must be greater than 0"),
+        ("priority_weights = {high=3,normal=2,low=0}", "priority_weights.low is 0, but must be at least 0.000001"),
         ("priority_weights = {high=3,normal=true,low=1}", "priority_weights.normal is True, but must be a number"),
         ("max_queue_size = ", "config.toml cannot be read: "),
-        (b"\xff\xfe", "config.toml cannot be read: "),
+        (b"\xff\xfe", "config.toml cannot be read: it is UTF-16"),
+        (b"m\0a\0x\0", "config.toml cannot be read: it holds NUL"),
+        (f"max_batch_size = {10**22}", f"config.toml: max_batch_size is {10**22}, but must be at most 1024"),
+        ("max_batch_size = 20_000", "config.toml: max_batch_size is 20000, but must be at most 1024"),
+        (
+            f"max_batch_size = 0x{'f' * 9_000}",
+            "config.toml: max_batch_size has a number of more than a thousand digits",
+        ),
+        (f"versions = [0x{'f' * 9_000}]", "config.toml: versions has a number of more than a thousand digits"),
+        (f"max_batch_size = {'9' * 5_000}", "config.toml cannot be read: "),
+        (f"versions = {'[' * 5_000}", "config.toml cannot be read: "),
+        ("max_queue_delay_seconds = 1e300", "max_queue_delay_seconds is 1e+300, but must be at most 31536000"),
+        (f"default_timeout_seconds = {'9' * 400}", "default_timeout_seconds is 999"),
+        ("weight = 1e-320", "weight is 1e-320, but must be at least 0.000001"),
+        ("priority_weights = {high=1e300,normal=2,low=1}", "priority_weights.high is 1e+300, but must be at most"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_key(tmp_path: Path, text: str | bytes, said: str) -> None:
@@ -127,6 +141,30 @@ def test_what_is_wrong_is_named_with_its_key(tmp_path: Path, text: str | bytes, 
     assert str(refusal.value).startswith("config.toml")
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+NOT_NUMBERS = {"devices", "priority_weights", "cuda_graphs", "precision", "versions", "labels", "default_version"}
+NUMBERS = [key for key in KEYS if key not in NOT_NUMBERS]
+
+
+@pytest.mark.parametrize("key", NUMBERS)
+@pytest.mark.parametrize("value", [str(10**22), "-1", "nan", "inf", "1e999", "true", '"1"', "[]"])
+def test_no_key_takes_a_number_out_of_range_or_something_else(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ModelRefused, match=rf"^config\.toml: {key}[. ].{{1,200}}$"):
+        chosen(tmp_path, f"{key} = {value}")
+
+
+@pytest.mark.parametrize("value", [10**22, "nan", "inf", "-1", '"1"', "true"])
+def test_no_version_is_a_number_out_of_range(tmp_path: Path, value: object) -> None:
+    for text in (f"versions = [{value}]", f"default_version = {value}", f"labels = {{ stable = {value} }}"):
+        with pytest.raises(ModelRefused, match=rf"^config\.toml: {text.split()[0]}[. ].{{1,200}}$"):
+            chosen(tmp_path, text)
+
+
+def test_a_file_from_windows_is_read_as_it_is_meant(tmp_path: Path) -> None:
+    written = b"\xef\xbb\xbfmax_batch_size = 3\r\nversions = [1]\r\n"
+    settings = chosen(tmp_path, written)
+    assert settings.max_batch_size == 3 and settings.versions.listed == {1}
 
 
 def test_a_file_that_is_a_folder_is_named(tmp_path: Path) -> None:

@@ -71,6 +71,16 @@ def test_ports_may_be_equal_where_they_are_free_ones_unused_or_of_different_addr
     Settings(port=9, metrics_port=9, metrics_host="127.0.0.2")
 
 
+NUMBERS = [each.name for each in fields(Settings) if type(each.default) in (int, float)]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [10**22, -2, float("nan"), float("inf"), 1e300, True, "1"])
+def test_no_setting_takes_a_number_out_of_range_or_something_else(name: str, value: object) -> None:
+    with pytest.raises(StartupError, match=rf"^{name} is .{{1,200}}$"):
+        read_settings(**{name: value})
+
+
 def test_models_are_separated_by_commas() -> None:
     assert Settings(models=" a, b ,").wanted_models == {"a", "b"}
     assert Settings().wanted_models == frozenset()

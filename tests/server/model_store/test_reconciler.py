@@ -93,8 +93,97 @@ async def test_an_incomplete_folder_is_loaded_again_once_it_changes(source: Path
             await engine.model_manager.reconcile_changes()
             assert await answering_version(engine) == (1, "one") and states(engine)[2] is ModelState.FAILED
         shutil.copy(whole / "model.pt", root / "m" / "2")
-        await engine.model_manager.reconcile_changes()
+        for _ in range(2):  # the second scan finds that nobody writes to it any more
+            await engine.model_manager.reconcile_changes()
         assert await answering_version(engine) == (2, "two")
+
+
+@pytest.mark.parametrize("last", ["model.pt", "manifest.json", "labels.txt"])
+async def test_a_copy_into_place_is_refused_until_it_is_whole_then_served_and_logged_once(
+    source: Path,
+    root: Path,
+    observer: Any,
+    last: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    whole = add_version(source, root.parent / f"{root.name}-aside", "m", 2, "two ")
+    content = (whole / last).read_bytes()
+    async with running(root, observer) as engine:
+        shutil.copytree(whole, root / "m" / ".2", ignore=lambda *_: [last])
+        (root / "m" / ".2").rename(root / "m" / "2")
+        await engine.model_manager.reconcile_changes()
+        loads = BlockedFunction(monkeypatch, loader, "load_model")
+        loads.opened.set()
+        with (root / "m" / "2" / last).open("wb") as file:
+            for start in range(0, len(content), len(content) // 10 + 1):
+                file.write(content[start : start + len(content) // 10 + 1])
+                file.flush()
+                await engine.model_manager.reconcile_changes()
+                assert await answering_version(engine) == (1, "one") and states(engine)[2] is ModelState.FAILED
+        assert loads.calls == 0, "nothing is read while the file grows"
+        await engine.model_manager.reconcile_changes()
+        assert await answering_version(engine) == (2, "two") and loads.calls == 1
+    said = [record.getMessage() for record in caplog.records if "m/2" in record.getMessage()]
+    assert said == [f"model m/2 is refused: {last} is missing"]
+
+
+async def test_a_copy_that_pauses_is_logged_once(
+    source: Path, root: Path, observer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = add_version(source, root.parent / f"{root.name}-aside", "m", 2, "two ")
+    content = (whole / "model.pt").read_bytes()
+    async with running(root, observer) as engine:
+        shutil.copytree(whole, root / "m" / "2")
+        for size in (100, 1_000, 10_000):
+            (root / "m" / "2" / "model.pt").write_bytes(content[:size])
+            for _ in range(3):
+                await engine.model_manager.reconcile_changes()
+            assert states(engine)[2] is ModelState.FAILED and "copied whole" in engine.catalog.find("m", "2").reason
+        assert caplog.text.count("m/2 is refused") == 1
+        with pytest.raises(NotLoaded):
+            await engine.model_manager.load_model("m")
+        assert caplog.text.count("m/2 is refused") == 2, "who asks is told"
+        (root / "m" / "2" / "model.pt").write_bytes(content)
+        for _ in range(2):
+            await engine.model_manager.reconcile_changes()
+        assert await answering_version(engine) == (2, "two")
+
+
+async def test_a_served_version_that_is_overwritten_in_place_goes_on_until_the_copy_is_whole(
+    source: Path, root: Path, observer: Any
+) -> None:
+    whole = add_version(source, root.parent / f"{root.name}-aside", "m", 1, "anew ")
+    async with running(root, observer) as engine:
+        (root / "m" / "1" / "model.pt").write_bytes(b"half")
+        shutil.copy(whole / "labels.txt", root / "m" / "1")
+        for _ in range(3):
+            await engine.model_manager.reconcile_changes()
+            assert await answering_version(engine) == (1, "one") and states(engine)[1] is ModelState.READY
+        shutil.copy(whole / "model.pt", root / "m" / "1")
+        for _ in range(2):
+            await engine.model_manager.reconcile_changes()
+        assert await answering_version(engine) == (1, "anew") and engine.catalog.find("m", "1").reason == ""
+
+
+async def test_leading_zeros_are_no_part_of_a_version_and_two_folders_of_one_version_are_refused(
+    source: Path, root: Path, observer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_version(source, root, "m", 2, "two ").rename(root / "m" / "0002")
+    (root / "m" / "２").mkdir()
+    async with running(root, observer) as engine:
+        assert await answering_version(engine) == (2, "two") and await answering_version(engine, "0002") == (2, "two")
+        assert caplog.text.count("folder '２' of model m is ignored") == 1
+        add_version(source, root, "m", 2, "other ")
+        for _ in range(2):
+            await engine.model_manager.reconcile_changes()
+        assert await answering_version(engine) == (2, "two")
+        reason = "the folders '0002', '2' are all version 2; keep one of them"
+        assert engine.catalog.find("m", "2").reason.endswith(reason) and caplog.text.count(reason) == 1
+        shutil.rmtree(root / "m" / "0002")
+        await engine.model_manager.reconcile_changes()
+        assert await answering_version(engine) == (2, "other") and engine.catalog.find("m", "2").reason == ""
+        assert caplog.text.count("is ignored") == 1
 
 
 async def test_a_removed_folder_is_unloaded_but_an_empty_repository_is_an_error(

@@ -1,6 +1,7 @@
 """Tests of the repository watch and of scanning the repository."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -43,21 +44,36 @@ async def test_neither_an_unreadable_repository_nor_an_internal_failure_ends_the
 
 
 def test_a_listing_has_only_versions_and_their_files(tmp_path: Path) -> None:
-    for name in ("1", "10", "01", "0", ".2", "three"):
+    for name in ("1", "0010", "0", ".2", "three", "+7", "７", "v7", "7.0", "9" * 19):
         (tmp_path / "m" / name).mkdir(parents=True)
     (tmp_path / "m" / "4").write_text("no folder")
-    (tmp_path / "m" / "10" / "labels.txt").write_text("a")
+    (tmp_path / "m" / "0010" / "labels.txt").write_text("a")
+    (tmp_path / "m" / "0010" / ".model.pt.rsync").write_text("a")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no folder")
     seen = repository.list_model_folders(tmp_path)
     assert {name: list(folder.versions) for name, folder in seen.items()} == {"m": [1, 10], "empty": []}
-    assert [fingerprint[0] for fingerprint in seen["m"].versions[10].fingerprint] == ["labels.txt"]
-    (tmp_path / "m" / "10" / "labels.txt").write_text("ab")
+    assert [fingerprint[0] for fingerprint in seen["m"].versions[10].fingerprint] == ["0010", "labels.txt"]
+    ignored = [sentence.split()[1] for sentence in seen["m"].ignored]
+    assert ignored == ["'+7'", "'0'", "'7.0'", f"'{'9' * 19}'", "'v7'", "'７'"]
+    (tmp_path / "m" / "0010" / "labels.txt").write_text("ab")
     (tmp_path / "m" / "config.toml").write_text("")
     anew = repository.list_model_folders(tmp_path)
     assert anew["m"].versions[10].fingerprint != seen["m"].versions[10].fingerprint
     assert anew["m"].versions[1].fingerprint == seen["m"].versions[1].fingerprint
     assert seen["m"].config_fingerprint == () and len(anew["m"].config_fingerprint) == 1
+
+
+def test_a_model_whose_name_no_message_can_hold_is_ignored_with_a_sentence(tmp_path: Path) -> None:
+    for name in (b"new\nline", b"\xff", "ж".encode()):
+        (tmp_path / os.fsdecode(name) / "1").mkdir(parents=True)
+    seen = repository.list_model_folders(tmp_path)
+    assert [name for name, folder in seen.items() if folder.versions] == ["ж"]
+    assert seen["new\nline"].ignored == (
+        r"folder 'new\nline' is ignored: the name of a model is text in UTF-8 without "
+        "control characters",
+    )
+    assert r"folder '\udcff' is ignored" in seen["\udcff"].ignored[0]
 
 
 def test_an_unreadable_model_folder_does_not_count_as_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

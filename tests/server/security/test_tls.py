@@ -70,6 +70,15 @@ async def check(target: str, ca: bytes, own: Pair | None = None) -> grpc.StatusC
     return grpc.StatusCode.OK
 
 
+async def test_files_from_windows_encrypt_as_they_are_meant(
+    files: TlsFiles, authority: Authority, tmp_path: Path
+) -> None:
+    for path in (files.certificate, files.key):
+        Path(path).write_bytes(b"\xef\xbb\xbf" + Path(path).read_bytes().replace(b"\n", b"\r\n"))
+    async for address in _serve(files):
+        assert await check(address, authority.certificate) is grpc.StatusCode.OK
+
+
 def replace(content: bytes, path: str) -> None:
     """Replaces a file atomically, as Kubernetes does."""
     Path(path + ".new").write_bytes(content)

@@ -59,6 +59,20 @@ def test_a_wrong_fourth_word_is_refused(word: str) -> None:
         read_tokens(f"a infer {'x' * 16} {word}".encode())
 
 
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_token_file_from_windows_is_read_as_it_is_meant(mark: bytes, end: bytes) -> None:
+    holders = read_tokens(
+        mark + end.join([b"camera infer one-token-0123456789", b"# end", b"x admin other-token-0123456"])
+    )
+    assert [holder.name for holder in holders] == ["camera", "x"]
+
+
+def test_a_token_file_in_utf_16_is_refused_by_name() -> None:
+    with pytest.raises(TokenFileError, match="it is UTF-16"):
+        read_tokens("camera infer one-token-0123456789".encode("utf-16"))
+
+
 def test_the_right_admin_includes_infer() -> None:
     assert Right.ADMIN > Right.INFER
 

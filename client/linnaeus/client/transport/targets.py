@@ -41,7 +41,8 @@ def check_host_and_port(target: str) -> str:
         raise ValueError(f"the server's address is HOST:PORT without a scheme, such as localhost:8001, not {target!r}")
     match = _HOST_AND_PORT.fullmatch(target)
     if match is None:
-        raise ValueError(f"the server's address must be HOST:PORT, such as localhost:8001, not {target!r}")
+        hint = "; an IPv6 address stands in brackets, as in [::1]:8001" if target.count(":") > 1 else ""
+        raise ValueError(f"the server's address must be HOST:PORT, such as localhost:8001, not {target!r}{hint}")
     if not 1 <= int(match["port"]) <= _MAX_PORT:
         raise ValueError(f"the port in {target!r} must be from 1 to {_MAX_PORT}")
     return target

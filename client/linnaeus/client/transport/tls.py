@@ -6,6 +6,8 @@ from typing import TypeAlias
 
 import grpc
 
+from linnaeus.text_files import without_mark
+
 Pem: TypeAlias = str | os.PathLike[str] | bytes  # a path, or a file's content
 
 
@@ -70,6 +72,6 @@ def _content(name: str, pem: Pem | None) -> bytes | None:
         return pem
     try:
         with open(pem, "rb") as file:
-            return file.read()
+            return without_mark(file.read())  # gRPC's library finds no certificate behind a byte order mark
     except (OSError, TypeError, ValueError) as error:
         raise ValueError(f"tls: the file for {name} cannot be read ({error})") from None

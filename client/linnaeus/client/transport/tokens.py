@@ -5,6 +5,7 @@ import re
 
 from linnaeus.client.transport.addresses import Addresses
 from linnaeus.client.transport.tls import Tls
+from linnaeus.text_files import TextFileError, decode_text
 
 # RFC 6750, 2.1: what may follow "Bearer".
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -26,10 +27,13 @@ def read_token(token: str | None, token_file: str | os.PathLike[str] | None) -> 
             content = file.read(_MAX_TOKEN_BYTES + 1)
     except OSError as error:
         raise ValueError(f"the file for token_file cannot be read ({error})") from None
-    stripped = content.strip()
-    if len(content) > _MAX_TOKEN_BYTES or not _TOKEN.fullmatch(stripped.decode("ascii", "replace")):
+    try:
+        found = decode_text(content[:_MAX_TOKEN_BYTES]).strip()
+    except TextFileError as error:
+        raise ValueError(f"{os.fspath(token_file)} must hold one token and nothing else: {error}") from None
+    if len(content) > _MAX_TOKEN_BYTES or not _TOKEN.fullmatch(found):
         raise ValueError(f"{os.fspath(token_file)} must hold one token and nothing else")
-    return stripped.decode("ascii")
+    return found
 
 
 def call_metadata(token: str | None, addresses: Addresses, tls: Tls | None) -> tuple[tuple[str, str], ...]:

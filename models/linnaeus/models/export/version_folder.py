@@ -20,8 +20,10 @@ from linnaeus.models.manifest import (
     InputSpec,
     Manifest,
     Weights,
+    check_labels,
     check_pixels,
     to_json,
+    version_of_folder,
 )
 
 CHECK_SEED = "linnaeus check 1"
@@ -38,7 +40,7 @@ def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
 def next_version(repository: Path, name: str) -> int:
     """Returns the highest existing version plus one; 1 for a new model."""
     folder = repository / name
-    existing = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
+    existing = [version_of_folder(entry.name) or 0 for entry in folder.iterdir()] if folder.is_dir() else []
     return max(existing, default=0) + 1
 
 
@@ -48,9 +50,10 @@ def require_new_version(repository: Path, name: str, version: int) -> None:
     Raises:
         FileExistsError: if it exists.
     """
-    target = repository / name / str(version)
-    if target.exists():
-        raise FileExistsError(f"{target} is there already, and versions never change; choose another --version")
+    folder = repository / name
+    for entry in folder.iterdir() if folder.is_dir() else ():
+        if version_of_folder(entry.name) == version:
+            raise FileExistsError(f"{entry} is there already, and versions never change; choose another --version")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,7 @@ def write_version(content: VersionContent, repository: Path, version: int) -> Pa
         ValueError: if the content violates a rule of the manifest.
     """
     require_new_version(repository, content.name, version)
+    _require_labels(content.labels)
     target = repository / content.name / str(version)
     repository.mkdir(parents=True, exist_ok=True)
     # The server ignores names that begin with a dot, and so the incomplete folder.
@@ -95,6 +99,13 @@ def write_version(content: VersionContent, repository: Path, version: int) -> Pa
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return target
+
+
+def _require_labels(labels: tuple[str, ...]) -> None:
+    try:
+        check_labels(labels)
+    except ValueError as error:
+        raise ValueError(f"{LABELS_FILE} {error}") from None
 
 
 def _write_files(content: VersionContent, version: int, folder: Path) -> None:

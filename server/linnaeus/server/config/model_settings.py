@@ -9,37 +9,36 @@ from dataclasses import field, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import (
-    ConfigDict,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PlainValidator,
-    PositiveFloat,
-    ValidationError,
-)
+from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
-from linnaeus.server.config.settings import AtLeastOne, Settings
+from linnaeus.server.config.ranges import BatchSize, Images, Seconds, Threads
+from linnaeus.server.config.settings import Settings
 from linnaeus.server.config.validation import explain
 from linnaeus.server.config.version_policy import VersionPolicy, read_default, read_labels, read_policy
 from linnaeus.server.errors import ModelRefused
+from linnaeus.text_files import read_text_file
 
 CONFIG_FILE = "config.toml"
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False)
+# Python shows no integer of more than 4,300 digits.
+_MAX_BITS = 4_096
+# Shares are relative: further apart, the smaller one is never served.
+Weight = Annotated[float, Field(ge=1e-6, le=1e6)]
 
 
 class PriorityWeights(NamedTuple):
     """Shares of an overloaded model that its high, normal and low priority get, relative to one another."""
 
-    high: PositiveFloat
-    normal: PositiveFloat
-    low: PositiveFloat
+    high: Weight
+    normal: Weight
+    low: Weight
 
 
 def _read_devices(value: Any) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and value and all(isinstance(each, str) and each for each in value):
         return tuple(value)
-    raise ValueError(f'devices is {value!r}, but must be a list of names, such as ["cuda:0", "cuda:1"]')
+    raise ValueError(f'devices is {value!r:.100}, but must be a list of names, such as ["cuda:0", "cuda:1"]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
@@ -63,13 +62,13 @@ class ModelSettings:
         pydantic.ValidationError: if a value is of the wrong type or outside its range.
     """
 
-    max_batch_size: NonNegativeInt
-    max_queue_size: AtLeastOne
-    max_queue_delay_seconds: NonNegativeFloat
-    default_timeout_seconds: NonNegativeFloat
+    max_batch_size: BatchSize
+    max_queue_size: Images
+    max_queue_delay_seconds: Seconds
+    default_timeout_seconds: Seconds
     devices: Annotated[tuple[str, ...], PlainValidator(_read_devices)]
-    instances: NonNegativeInt = 0
-    weight: PositiveFloat = 1.0
+    instances: Threads = 0
+    weight: Weight = 1.0
     priority_weights: PriorityWeights = PriorityWeights(10.0, 1.0, 0.1)
     cuda_graphs: bool = False
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
@@ -97,7 +96,7 @@ def model_settings(model_folder: Path, settings: Settings) -> ModelSettings:
     chosen = _read(model_folder / CONFIG_FILE)
     for key in chosen:
         if key not in KEYS:
-            raise ModelRefused(f"{CONFIG_FILE}: {key} is no setting of a model; there are: {', '.join(KEYS)}")
+            raise ModelRefused(f"{CONFIG_FILE}: {key!s:.64} is no setting of a model; there are: {', '.join(KEYS)}")
     inherited = {key: getattr(settings, key) for key in SHARED_KEYS} | {"devices": (settings.device,)}
     try:
         return ModelSettings(**(inherited | chosen))
@@ -107,8 +106,19 @@ def model_settings(model_folder: Path, settings: Settings) -> ModelSettings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_text_file(path))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: text, TOML, or too many digits
         raise ModelRefused(f"{CONFIG_FILE} cannot be read: {error}") from None
+    for key, value in values.items():
+        if _holds_endless_number(value):
+            raise ModelRefused(f"{CONFIG_FILE}: {key} has a number of more than a thousand digits")
+    return values
+
+
+def _holds_endless_number(value: Any) -> bool:
+    """Returns whether a value holds a number that no message could show, such as a hexadecimal one of 10,000 digits."""
+    if isinstance(value, dict | list):
+        return any(map(_holds_endless_number, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and value.bit_length() > _MAX_BITS

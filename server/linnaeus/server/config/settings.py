@@ -8,16 +8,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
 from linnaeus.server.config.ports import require_different_ports
+from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Images, Port, Seconds, Threads
 from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
 
 ENVIRONMENT_PREFIX = "LINNAEUS_"
-AtLeastOne = Annotated[int, Field(ge=1)]
-Port = Annotated[int, Field(ge=0, le=65535)]
+Connections = Annotated[int, Field(ge=0, le=LARGEST_INT32)]
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
 
@@ -36,12 +37,13 @@ class Settings:
     model_control: Literal["watch", "start", "explicit"] = "watch"
     """watch: follow the repository's changes; start: serve what it holds then; explicit: serve what --models names. All
     obey ModelService."""
-    watch_seconds: Annotated[float, Field(ge=0.1)] = 2.0
+    watch_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 2.0
     """How often --model-control watch looks through the repository, which may be on a network."""
     device: str = "auto"
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
-    host: str = "127.0.0.1"
-    """Address that gRPC listens on."""
+    host: GrpcHost = "127.0.0.1"
+    """Address that gRPC listens on: an IP address, a host name, :: for all of IPv6 and IPv4, or unix:/PATH for a socket
+    file."""
     port: Port = 8001
     """Port that gRPC listens on; 0 takes a free one and logs it."""
     listen_early: bool = False
@@ -57,63 +59,63 @@ class Settings:
     """File with the authorities, in PEM, that clients' certificates must come from; empty asks for none."""
     token_file: str = ""
     """File with a line NAME RIGHT TOKEN for each caller; empty lets anybody call."""
-    rate_limit: NonNegativeFloat = 0.0
+    rate_limit: Annotated[float, Field(ge=0, le=1e9)] = 0.0
     """Calls a second that one caller may make. 0: as many as it likes."""
-    rate_burst: NonNegativeInt = 0
+    rate_burst: Annotated[int, Field(ge=0, le=1_000_000_000)] = 0
     """Calls that one caller may make at once after a rest. 0: what --rate-limit gives in a second."""
     max_priority: Literal["high", "normal", "low"] = "high"
     """Highest priority of any caller's requests; higher claims are lowered to it. A token may have a lower one."""
-    max_connections: NonNegativeInt = 0
+    max_connections: Connections = 0
     """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have
     open files, less 256."""
-    health_host: str = "127.0.0.1"
-    """Address that the health-only port listens on."""
-    health_port: Annotated[int, Field(ge=-1, le=65535)] = -1
+    health_host: GrpcHost = "127.0.0.1"
+    """Address that the health-only port listens on, as --host. A socket file needs no --health-port."""
+    health_port: Annotated[int, Field(ge=-1, le=65_535)] = -1
     """Port that answers grpc.health.v1 only, without TLS or token, for probes; 0 takes a free one and logs it. -1:
     none."""
-    metrics_host: str = "127.0.0.1"
-    """Address that the metrics listen on."""
+    metrics_host: TcpHost = "127.0.0.1"
+    """Address that the metrics listen on; :: for all of IPv6 and IPv4."""
     metrics_port: Port = 8002
     """Port that answers GET /metrics, /livez and /readyz by HTTP; 0 takes a free one and logs it."""
-    max_batch_size: NonNegativeInt = 0
-    """Images in one batch at most. 0: found at warm-up, where throughput stops growing."""
-    max_queue_size: AtLeastOne = 512
+    max_batch_size: BatchSize = 0
+    """Images in one batch at most, up to 1024. 0: found at warm-up, where throughput stops growing."""
+    max_queue_size: Images = 512
     """Images a model version may hold, decoding or waiting; more are refused with RESOURCE_EXHAUSTED."""
-    max_queue_delay_seconds: NonNegativeFloat = 0.0
+    max_queue_delay_seconds: Seconds = 0.0
     """How long a batch that is not full waits for more. 0: a free device never waits."""
-    default_timeout_seconds: NonNegativeFloat = 0.0
+    default_timeout_seconds: Seconds = 0.0
     """How long a call that sets no deadline may take. 0: as long as it needs."""
-    decode_threads: NonNegativeInt = 0
+    decode_threads: Threads = 0
     """Threads that decode pictures. 0: one a core, beside a GPU at most 4."""
     decode_priority: Literal["normal", "background"] = "normal"
     """normal, or background: decoders take only what every other thread of the machine leaves them, which may pay where
     one batch runs on all cores."""
-    streams: NonNegativeInt = 0
+    streams: Threads = 0
     """Batches side by side on the device, each on its part of the cores. 0: on a CPU one a core, at most 4; on a GPU 2,
     one of which computes."""
-    intra_op_threads: NonNegativeInt = 0
+    intra_op_threads: Threads = 0
     """Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core, but one for a model whose
     batches take a few milliseconds."""
-    max_image_pixels: AtLeastOne = 50_000_000
+    max_image_pixels: Annotated[int, Field(ge=1, le=LARGEST_INT32)] = 50_000_000
     """Height times width of a picture at most, read from its header."""
-    max_message_bytes: Annotated[int, Field(ge=1024)] = 32 * 1024 * 1024
+    max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024
     """A request message at most, in bytes."""
-    max_bytes_in_flight: NonNegativeInt = 0
+    max_bytes_in_flight: Bytes = 0
     """Bytes of request messages in the server at most, each counted as --max-message-bytes until it is there. 0: a
     quarter of the memory."""
-    max_bytes_in_flight_per_caller: NonNegativeInt = 0
+    max_bytes_in_flight_per_caller: Bytes = 0
     """The same for one caller: a token, a certificate or an address. 0: half of --max-bytes-in-flight."""
-    max_batch_images: AtLeastOne = 256
+    max_batch_images: Images = 256
     """Images in one ClassifyBatch call at most."""
-    stream_window: AtLeastOne = 64
+    stream_window: Images = 64
     """Images of one stream in the server at once; no more is read until an answer is written."""
-    lame_duck_seconds: NonNegativeFloat = 0.0
+    lame_duck_seconds: Seconds = 0.0
     """How long calls are still taken after SIGTERM, while the health says NOT_SERVING and callers turn elsewhere."""
-    drain_seconds: NonNegativeFloat = 30.0
+    drain_seconds: Seconds = 30.0
     """How long calls in flight may take to finish after SIGTERM."""
-    max_connection_age_seconds: NonNegativeFloat = 0.0
+    max_connection_age_seconds: Seconds = 0.0
     """After about this long a connection is asked to reconnect, so that callers spread over new servers. 0: never."""
-    max_connection_grace_seconds: NonNegativeFloat = 0.0
+    max_connection_grace_seconds: Seconds = 0.0
     """How long calls of a connection that was asked may still take. 0: as long as they need."""
     trace: str = ""
     """File that gets a line of JSON for each thing that happens to a request or a batch; empty for none."""
@@ -138,6 +140,11 @@ class Settings:
                 ("health_port", self.health_host, self.health_port),
             ]
         )
+
+    @property
+    def has_health_port(self) -> bool:
+        """Whether there is a health-only port, or a socket file in its place."""
+        return self.health_port >= 0 or is_socket_file(self.health_host)
 
     @property
     def wanted_models(self) -> frozenset[str]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.errors import InvalidArgument, ModelNotFound, Unavailable
+from linnaeus.server.errors import Unavailable
+from linnaeus.server.model_store import not_found
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.specialisation import Specialisation as Specialisation
@@ -177,13 +178,14 @@ class Catalog:
         """
         model = name or self._only_name()
         if model not in self._models:
-            raise ModelNotFound(model[:80], f"there is no model {model[:80]!r}; there are: {self._names()}")
+            raise not_found.unknown_model(model, self._served())
         if not version:
             return self._defaults[model]
         versions = self._models[model]
         entry = versions.entries.get(versions.number_of(version))
         if entry is None:
-            raise _not_found(model, version, versions)
+            ready = [number for number, each in versions.entries.items() if each.state is ModelState.READY]
+            raise not_found.unknown_version(model, version, ready, versions.labels)
         return entry
 
     def resolve(self, name: str, version: str) -> tuple[Entry, Model]:
@@ -201,16 +203,15 @@ class Catalog:
         entry = self.find(name, version)
         if entry.state is ModelState.READY and entry.model is not None:
             return entry, entry.model
-        full_name = f"{entry.name}/{entry.version}"
+        full_name = f"{not_found.shortened(entry.name)}/{entry.version}"
         if entry.state is ModelState.LOADING:
             raise Unavailable(f"model {full_name} is loading; try again soon", _RETRY_SECONDS)
         if entry.state is ModelState.DRAINING:
             raise Unavailable(f"model {full_name} is being unloaded; ask for another version", _RETRY_SECONDS)
         if entry.state is ModelState.FAILED:
-            raise ModelNotFound(
-                full_name, f"model {full_name} is not served, for it was refused at load: {entry.reason}"
-            )
-        raise ModelNotFound(full_name, f"model {full_name} is not loaded: {entry.reason}")
+            why = "is not served, for it was refused at load: "
+            raise not_found.not_served(entry.name, entry.version, why, entry.reason)
+        raise not_found.not_served(entry.name, entry.version, "is not loaded: ", entry.reason)
 
     def _set(self, name: str, versions: _Versions) -> None:
         self._models = {**self._models, name: versions}
@@ -219,22 +220,9 @@ class Catalog:
     def _only_name(self) -> str:
         loaded = [name for name, default in self._defaults.items() if default.state is not ModelState.UNLOADED]
         if len(loaded) != 1:
-            raise InvalidArgument("model", f"model is empty, but must be one of: {self._names()}")
+            raise not_found.missing_name(self._served())
         return loaded[0]
 
-    def _names(self) -> str:
-        return ", ".join(sorted(self._models)) or "none"
-
-
-def _not_found(model: str, version: str, versions: _Versions) -> ModelNotFound | InvalidArgument:
-    if version in versions.labels:
-        message = f"label {version} of model {model} names version {versions.labels[version]}, which is not there"
-        return ModelNotFound(f"{model}/{version}", message)
-    if not _is_well_formed(version):
-        return InvalidArgument("version", f"version is {version!r:.40}, but must be a number, a label or empty")
-    names = ", ".join([*map(str, sorted(versions.entries)), *sorted(versions.labels)])
-    return ModelNotFound(f"{model}/{version:.20}", f"model {model} has no version {version:.20}; there are: {names}")
-
-
-def _is_well_formed(version: str) -> bool:
-    return version.isascii() and version.replace("-", "").replace("_", "").isalnum() and version[0] != "-"
+    def _served(self) -> list[str]:
+        """Returns the names of the models that have a version that is ready, sorted."""
+        return sorted(name for name, default in self._defaults.items() if default.state is ModelState.READY)

@@ -20,8 +20,9 @@ from linnaeus.server.errors import (
     StartupError,
     Unavailable,
 )
-from linnaeus.server.model_store import repository
+from linnaeus.server.model_store import not_found, repository
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
+from linnaeus.server.model_store.ignored_folders import IgnoredFolders
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.reconciler import LoadScope, Reconciler
 from linnaeus.server.model_store.repository import ModelFolder
@@ -84,6 +85,7 @@ class ModelManager:
         self._locks: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._requested: set[str] = set()
         self._unloaded: set[str] = set()
+        self._ignored = IgnoredFolders()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -170,11 +172,12 @@ class ModelManager:
         folders = await self._list_folders()
         if not any(folder.versions for folder in folders.values()) and self._requested:
             raise OSError(f"{self._root} is empty, as if it were not mounted")
+        self._ignored.report(folders.values())
         names = self._requested if self._wanted or self._is_explicit else self._requested | set(folders)
         for name in sorted(names):
             if name in self._unloaded and name in folders:
                 continue  # an operator unloaded it
-            if self._reconciler.has_changed(name, folders.get(name)):
+            if self._reconciler.notice(name, folders.get(name)):
                 await self._run_to_end(self._reconcile(name, LoadScope.CHANGED))
 
     def close(self) -> None:
@@ -184,11 +187,13 @@ class ModelManager:
             task.cancel()
 
     def _folders_at_start(self) -> list[ModelFolder]:
+        if not self._root.is_dir():
+            raise StartupError(f"the model repository {self._root} is not a folder; {repository.ADVICE}")
+        folders = repository.list_model_folders(self._root)
+        self._ignored.report(folders.values())
         if not self._is_explicit:
             return repository.scan(self._root, self._wanted)
-        if not self._root.is_dir():
-            raise StartupError(f"the model repository {self._root} is not a folder")
-        for folder in repository.list_model_folders(self._root).values():
+        for folder in folders.values():
             self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
         return repository.scan(self._root, self._wanted) if self._wanted else []
 
@@ -207,7 +212,8 @@ class ModelManager:
         folder = (await self._list_folders()).get(_require_name(model))
         if folder is None or not folder.versions:
             missing = "no version of model" if folder else "no model"
-            raise ModelNotFound(model[:80], f"the repository has {missing} {model[:80]!r}; see what its folder holds")
+            message = f"the repository has {missing} {not_found.quoted(model)}; see what its folder holds"
+            raise ModelNotFound(not_found.shortened(model), message)
         self._requested.add(model)
         self._unloaded.discard(model)
         refusals = await self._reconcile(model, scope)

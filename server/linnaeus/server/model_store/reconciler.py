@@ -15,7 +15,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.loader import LoadContext, Loader, log_ready
-from linnaeus.server.model_store.reconciled_model import Attempt, ReconciledModel, fingerprints_of
+from linnaeus.server.model_store.reconciled_model import Attempt, ReconciledModel
 from linnaeus.server.model_store.repository import ModelFolder, VersionFolder
 from linnaeus.server.model_store.version_refusals import VersionRefusals, log_unserved_names
 from linnaeus.server.model_store.version_switch import VersionSwitch
@@ -69,15 +69,12 @@ class Reconciler:
         for version in folder.versions:
             self._catalog.put(Entry(folder.name, version, state, reason))
 
-    def has_changed(self, model: str, folder: ModelFolder | None) -> bool:
-        """Returns whether a model's folder changed since its last reconciliation; None if the folder does not exist."""
+    def notice(self, model: str, folder: ModelFolder | None) -> bool:
+        """Takes a scan of a model's folder, None if it does not exist; returns whether to reconcile the model now."""
         if folder is None or not folder.versions:
             return self._catalog.knows(model)
         reconciled = self._reconciled.get(model)
-        return reconciled is None or (reconciled.config_fingerprint, reconciled.fingerprints) != (
-            folder.config_fingerprint,
-            fingerprints_of(folder),
-        )
+        return reconciled is None or reconciled.notice(folder)
 
     async def reconcile(self, model: str, folder: ModelFolder | None, scope: LoadScope) -> dict[str, str]:
         """Loads the versions that are wanted, then unloads those that are not.
@@ -94,7 +91,7 @@ class Reconciler:
             await self._remove_model(model)
             return {}
         reconciled = self._reconciled.setdefault(model, ReconciledModel())
-        reconciled.fingerprints, reconciled.config_fingerprint = fingerprints_of(folder), folder.config_fingerprint
+        reconciled.begin(folder)
         try:
             settings = await run_in_thread(
                 "linnaeus-settings", partial(model_settings, folder.path, self._server_settings)
@@ -157,10 +154,14 @@ class Reconciler:
         try:
             await self._load(folder, settings)
         except ModelRefused as error:
-            self._refusals.refuse(folder.model, folder.version, str(error))
+            reason = str(error)
+            is_known = scope is LoadScope.CHANGED and reconciled.reported.get(folder.version) == reason
+            reconciled.reported[folder.version] = reason
+            self._refusals.refuse(folder.model, folder.version, reason, logging.DEBUG if is_known else logging.ERROR)
             self._observer.load_failed(folder.model)
-            return str(error)
+            return reason
         reconciled.refused.discard(folder.version)
+        reconciled.reported.pop(folder.version, None)
         return ""
 
     async def _load(self, folder: VersionFolder, settings: ModelSettings) -> None:
@@ -169,6 +170,9 @@ class Reconciler:
         Raises:
             ModelRefused: if it is refused; a version that is served stays in service.
         """
+        if folder.rivals:
+            names = ", ".join(map(repr, (folder.path.name, *folder.rivals)))
+            raise ModelRefused(f"the folders {names} are all version {folder.version}; keep one of them")
         lane, context = self._load_context(folder)
         if lane is None:
             self._catalog.put(Entry(folder.model, folder.version, ModelState.LOADING))

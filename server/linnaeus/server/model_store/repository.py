@@ -5,20 +5,32 @@ repository. Symbolic links in the repository are followed: a user who may create
 """
 
 import re
-from collections.abc import Iterator, Set
+from collections import defaultdict
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
+from linnaeus.models.manifest import (
+    CALIBRATION_FILE,
+    LABELS_FILE,
+    MANIFEST_FILE,
+    MODEL_FILE,
+    version_of_folder,
+)
 from linnaeus.server.config.model_settings import CONFIG_FILE
 from linnaeus.server.errors import StartupError
 
-# Canonical positive integers: "1" and "01" would be two folders for one version.
-_VERSION = re.compile(r"[1-9][0-9]{0,17}")
+# What somebody may have meant as a version: with a sign, a "v", a point, spaces, or digits of other scripts.
+_LOOKS_LIKE_VERSION = re.compile(r"\s*[vV+-]?\d[\d_.,]*\s*")
+_NO_VERSION = "a version is a positive number of at most 18 digits from 0 to 9"
+_NO_MODEL = "the name of a model is text in UTF-8 without control characters"
+# Other files in a version folder, such as those that rsync is writing, change nothing of what is served.
+_ARTIFACT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, LABELS_FILE, CALIBRATION_FILE})
 
-_ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
+ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
 
-# Name, inode, size in bytes and modification time in nanoseconds of each file.
+# Name, inode, size in bytes and modification time in nanoseconds of each file; of a folder, name and inode.
 FolderFingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
 
 
@@ -29,13 +41,15 @@ class VersionFolder:
     Attributes:
         model, version: name of the model and number of the version.
         path: path of the folder.
-        fingerprint: fingerprint of its files.
+        fingerprint: fingerprint of the folder and of its files.
+        rivals: names of further folders that stand for the same version, such as `0001` beside `1`.
     """
 
     model: str
     version: int
     path: Path
     fingerprint: FolderFingerprint = field(default=(), compare=False)
+    rivals: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +61,21 @@ class ModelFolder:
         path: path of the folder.
         versions: version folders by number, in ascending order.
         config_fingerprint: fingerprint of config.toml; empty if there is none.
+        ignored: sentences about folders that look like a version or a model and are none.
     """
 
     name: str
     path: Path
     versions: dict[int, VersionFolder]
     config_fingerprint: FolderFingerprint
+    ignored: tuple[str, ...] = ()
 
 
 def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
     """Lists the model folders below `root` that have at least one version, sorted by name.
 
     Skips folders whose names begin with a dot, because they are being written, and everything in a model folder whose
-    name is not a positive integer.
+    name is not a positive integer; leading zeros are allowed.
 
     Args:
         root: the repository.
@@ -69,14 +85,14 @@ def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
         StartupError: if `root` is not a folder, a wanted model is missing, or there is no version at all.
     """
     if not root.is_dir():
-        raise StartupError(f"the model repository {root} is not a folder; {_ADVICE}")
+        raise StartupError(f"the model repository {root} is not a folder; {ADVICE}")
     models = list_model_folders(root)
     missing = wanted - set(models)
     if missing:
         raise StartupError(f"the model repository {root} has no model {', '.join(sorted(missing))}")
     found = [folder for name, folder in models.items() if not wanted or name in wanted]
     if not any(folder.versions for folder in found):
-        raise StartupError(f"the model repository {root} holds no version folder; {_ADVICE}")
+        raise StartupError(f"the model repository {root} holds no version folder; {ADVICE}")
     return [folder for folder in found if folder.versions]
 
 
@@ -91,22 +107,41 @@ def list_model_folders(root: Path) -> dict[str, ModelFolder]:
 
 
 def _model(path: Path) -> ModelFolder:
-    versions = (
-        VersionFolder(path.name, int(each.name), each, tuple(_fingerprints(each)))
-        for each in _listed(path)
-        if _VERSION.fullmatch(each.name) and each.is_dir()
-    )
-    config_fingerprint = tuple(fingerprint for fingerprint in _fingerprints(path) if fingerprint[0] == CONFIG_FILE)
-    return ModelFolder(path.name, path, {folder.version: folder for folder in sorted(versions)}, config_fingerprint)
+    if not path.name.isprintable():  # neither a protocol's message nor a log can hold the name
+        return ModelFolder(path.name, path, {}, (), (f"folder {path.name!r} is ignored: {_NO_MODEL}",))
+    found, ignored = defaultdict[int, list[Path]](list), []
+    for each in sorted(_listed(path)):
+        version = version_of_folder(each.name)
+        if version is not None and each.is_dir():
+            found[version].append(each)
+        elif _LOOKS_LIKE_VERSION.fullmatch(each.name) and each.is_dir():
+            ignored.append(f"folder {each.name!r} of model {path.name} is ignored: {_NO_VERSION}")
+    versions = {version: _version(path.name, version, found[version]) for version in sorted(found)}
+    return ModelFolder(path.name, path, versions, tuple(_fingerprints(path, {CONFIG_FILE})), tuple(ignored))
 
 
-def _fingerprints(folder: Path) -> Iterator[tuple[str, int, int, int]]:
-    for path in sorted(_listed(folder)):
+def _version(model: str, version: int, paths: Sequence[Path]) -> VersionFolder:
+    """Describes the folders of one version; there should be one."""
+    fingerprint = [each for path in paths for each in (_fingerprint(path), *_fingerprints(path, _ARTIFACT_FILES))]
+    rivals = tuple(path.name for path in paths[1:])
+    return VersionFolder(model, version, paths[0], tuple(fingerprint), rivals)
+
+
+def _fingerprint(folder: Path) -> tuple[str, int, int, int]:
+    """Returns name and inode of a folder: a folder that is renamed into place is another one, and whole."""
+    try:
+        return folder.name, folder.stat().st_ino, 0, 0
+    except FileNotFoundError:
+        return folder.name, 0, 0, 0
+
+
+def _fingerprints(folder: Path, names: Set[str]) -> Iterator[tuple[str, int, int, int]]:
+    for name in sorted(names):
         try:
-            status = path.stat()
-        except FileNotFoundError:
-            continue  # removed during the scan, or a dangling link
-        yield path.name, status.st_ino, status.st_size, status.st_mtime_ns
+            status = (folder / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # not there, removed during the scan, or a dangling link
+        yield name, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _listed(folder: Path) -> list[Path]:

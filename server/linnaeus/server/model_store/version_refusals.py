@@ -23,14 +23,14 @@ class VersionRefusals:
         self._catalog = catalog
         self._observer = observer
 
-    def refuse(self, model: str, version: int, reason: str) -> None:
+    def refuse(self, model: str, version: int, reason: str, level: int = logging.ERROR) -> None:
         """Records why a version was refused; a version that is served stays READY."""
         entry = self._catalog.versions(model).get(version)
         if entry is not None and entry.state is ModelState.READY:
-            logger.error("model %s/%d is served as before, for its reload is refused: %s", model, version, reason)
+            logger.log(level, "model %s/%d is served as before, for its reload is refused: %s", model, version, reason)
             self._catalog.put(replace(entry, reason=f"served as before, for its reload was refused: {reason}"))
         else:
-            logger.error("model %s/%d is refused: %s", model, version, reason)
+            logger.log(level, "model %s/%d is refused: %s", model, version, reason)
             self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
 
     def refuse_missing(self, model: str, version: int) -> str:

@@ -16,6 +16,7 @@ from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.probes import Probes
 from linnaeus.server.process.supervised_thread import SupervisedThread
 from linnaeus.server.process.supervisor import Supervisor
+from linnaeus.server.security.listen_address import accept_ipv4_too, bindable_host
 
 logger = logging.getLogger(__name__)
 
@@ -129,12 +130,14 @@ class _Server(socketserver.ThreadingMixIn, WSGIServer):
 
     def __init__(self, host: str, port: int) -> None:
         self._free = threading.Semaphore(_MAX_CONNECTIONS)
+        host = bindable_host(host)
         resolved = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         self.address_family, *_, name = resolved[0]
         super().__init__((str(name[0]), port), _Handler)
 
     def server_bind(self) -> None:
-        """Binds without the look-up of the host's name, which may take seconds."""
+        """Binds without the look-up of the host's name, which may take seconds; a socket for IPv6 takes IPv4 too."""
+        accept_ipv4_too(self.socket)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
         self.setup_environ()

@@ -3,9 +3,9 @@
 from typing import Any
 
 import grpc
-from grpc_health.v1 import health_pb2_grpc
 
 from linnaeus.server.rpc.connection_options import connection_options
+from linnaeus.server.rpc.health import HealthServicer, add_health
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import Address, listen
@@ -34,11 +34,11 @@ class HealthPort:
         StartupError: if the port cannot be opened.
     """
 
-    def __init__(self, address: Address, servicer: health_pb2_grpc.HealthServicer, observer: CallObserver) -> None:
+    def __init__(self, address: Address, servicer: HealthServicer, observer: CallObserver) -> None:
         self._server = grpc.aio.server(options=connection_options(_MAX_REQUEST_BYTES, _MAX_CONNECTIONS))
         budget = ByteBudget(_MAX_REQUEST_BYTES, _MAX_BYTES, _MAX_BYTES)
         intercepted: Any = InterceptedServer(self._server, observer, budget=budget)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, intercepted)
+        add_health(servicer, intercepted)
         self.port = listen(self._server, address)
 
     async def start(self) -> None:

@@ -7,11 +7,13 @@ settings, so that both commands work with the same environment.
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from linnaeus.server.config.hosts import is_socket_file
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 
-# Listen addresses that cannot be connected to, and the addresses to use instead.
-_WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+# Listen addresses that cannot be connected to, and the addresses to use instead. A server on :: takes IPv4 as well, and
+# every machine has 127.0.0.1, with IPv6 or without.
+_WILDCARD_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}
 
 
 def check_health(settings: Settings, timeout_seconds: float) -> str:
@@ -46,7 +48,7 @@ def _address(settings: Settings) -> str:
     Raises:
         StartupError: if the port is chosen at the server's start, or requires TLS.
     """
-    if settings.health_port >= 0:
+    if settings.has_health_port:
         return _host_and_port("health_port", settings.health_host, settings.health_port)
     if settings.tls_certificate:
         raise StartupError("the server speaks TLS; set LINNAEUS_HEALTH_PORT, where probes need no certificate")
@@ -54,6 +56,8 @@ def _address(settings: Settings) -> str:
 
 
 def _host_and_port(setting: str, host: str, port: int) -> str:
+    if is_socket_file(host):
+        return host
     if not port:
         variable = f"LINNAEUS_{setting.upper()}"
         raise StartupError(f"{setting} is 0, so the port that the server took is not known here; set {variable}")

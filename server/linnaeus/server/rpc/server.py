@@ -6,15 +6,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import SERVICE_NAME
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2
 
 from linnaeus.server.rpc.connection_options import connection_options
 from linnaeus.server.rpc.draining import CallDrainer
-from linnaeus.server.rpc.health import HealthServicer
+from linnaeus.server.rpc.health import HealthServicer, add_health
 from linnaeus.server.rpc.health_port import HealthPort
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
+from linnaeus.server.rpc.reflection import add_reflection
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import listen
 from linnaeus.server.security.reserved_port import ReservedPort
@@ -122,11 +121,8 @@ class RpcServer:
         not_drained: Any = InterceptedServer(
             self._server, self._observer, self._security.authorizer, budget=self._health_budget
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, always_open)
-        reflection_servicer = reflection.aio.ReflectionServicer(
-            (*self._service_names[1:], SERVICE_NAME, reflection.SERVICE_NAME)
-        )
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(reflection_servicer, not_drained)  # type: ignore[no-untyped-call]
+        add_health(self._health, always_open)
+        add_reflection(self._service_names[1:], not_drained)
         await self._set_status(_NOT_SERVING)
         if self._health_port is not None:
             await self._health_port.start()

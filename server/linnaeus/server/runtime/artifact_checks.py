@@ -7,7 +7,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from linnaeus.models.manifest import MODEL_FILE, Manifest, ManifestError, check_pixels, read_labels, read_manifest
+from linnaeus.models.manifest import (
+    MODEL_FILE,
+    Manifest,
+    ManifestError,
+    check_pixels,
+    read_labels,
+    read_manifest,
+    version_of_folder,
+)
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
@@ -79,7 +87,7 @@ def refusal(error: Exception, what: str, device: torch.device) -> ModelRefused:
 def _check_names(folder: Path, manifest: Manifest) -> None:
     if manifest.name != folder.parent.name:
         raise ModelRefused(f"manifest.json: name is {manifest.name!r}, but the folder is {folder.parent.name!r}")
-    if str(manifest.version) != folder.name:
+    if manifest.version != version_of_folder(folder.name):
         raise ModelRefused(f"manifest.json: version is {manifest.version}, but the folder is {folder.name!r}")
 
 
@@ -92,8 +100,10 @@ def _check_digest(path: Path, manifest: Manifest) -> None:
     except OSError as error:
         raise ModelRefused(f"{path.name} cannot be read: {error}") from None
     if digest != manifest.sha256:
+        # Without the digest that it has: the sentence stays the same while the file is being copied.
         raise ModelRefused(
-            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {path.name} has {digest:.12}…; export the model anew"
+            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {path.name} has another; wait until it is copied "
+            "whole, or export the model anew"
         )
 
 

@@ -56,7 +56,7 @@ def server_security(settings: Settings) -> ServerSecurity:
     _require_tls(settings, address)
     return ServerSecurity(
         address=address,
-        health=None if settings.health_port < 0 else Address(settings.health_host, settings.health_port),
+        health=Address(settings.health_host, settings.health_port) if settings.has_health_port else None,
         certificates=_certificates(settings),
         authorizer=_authorizer(settings),
         byte_budget=byte_budget(settings, usable_memory_bytes()),
@@ -78,7 +78,7 @@ def _require_tls(settings: Settings, address: Address) -> None:
     risks = []
     if not address.is_loopback:
         risks.append(f"listening on {address.host} without TLS lets everybody on the network read and change calls")
-    if settings.token_file:
+    if settings.token_file and not address.is_socket_file:
         risks.append("without TLS, tokens travel readable by all")
     if risks and not settings.insecure:
         raise StartupError(f"{risks[0]}; set tls_certificate and tls_key, or say --insecure if that is wanted")

@@ -13,6 +13,7 @@ import grpc
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.reloaded_files import ReloadedFiles
+from linnaeus.text_files import without_mark
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +72,8 @@ class Certificates:
     def _configuration(self, contents: list[bytes]) -> grpc.ServerCertificateConfiguration:
         """Checks the files first: of invalid ones the C core would only log that a connection failed."""
         _check(self._files)
-        certificate, key, *client_ca = contents
+        # OpenSSL, which checked them, skips a byte order mark; the C core's BoringSSL finds nothing behind it.
+        certificate, key, *client_ca = map(without_mark, contents)
         return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
 
     def _log_error(self, error: Exception) -> None:

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from linnaeus.server.scheduling import Priority
+from linnaeus.text_files import TextFileError, decode_text, lines_of
 
 # RFC 6750, section 2.1: the token after "Bearer".
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -97,10 +98,12 @@ def find_holder(token: bytes, holders: Sequence[TokenHolder]) -> TokenHolder | N
 
 def _holders(content: bytes) -> Iterator[TokenHolder]:
     try:
-        text = content.decode("ascii")
-    except UnicodeDecodeError:
-        raise TokenFileError("it holds letters beyond ASCII") from None
-    for number, line in enumerate(text.splitlines(), 1):
+        text = decode_text(content)
+    except TextFileError as error:
+        raise TokenFileError(str(error)) from None
+    if not text.isascii():
+        raise TokenFileError("it holds letters beyond ASCII")
+    for number, line in enumerate(lines_of(text), 1):
         words = line.partition("#")[0].split()
         if words:
             yield _holder(number, words)

@@ -11,7 +11,7 @@ import threading
 import grpc
 import pytest
 
-from linnaeus.client.cli.classify import output_formats
+from linnaeus.client.cli.classify import name_list, output_formats
 from linnaeus.client.cli.classify.progress_bar import progress_bar
 
 PROGRAM = "import sys; from linnaeus.client.cli import main; main(sys.argv[1:])"
@@ -149,6 +149,70 @@ def test_a_list_comes_after_the_files_and_may_name_folders(run_command, pictures
     (tmp_path / "list").write_text(f"{third}\n\n{tmp_path}\n")
     output = run_command("classify", first, "--from-file", tmp_path / "list", "--output", "csv").output
     assert [row["file"] for row in rows(output)] == [first, third, first, second, third]
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+def test_a_list_from_windows_is_read_as_it_is_meant(run_command, pictures, feed, pipe):
+    files = pictures("a.jpg", "b\u2028c.jpg")
+    feed(("\ufeff" + "".join(f"{file}\r\n" for file in files)).encode(), pipe=pipe)
+    answers = json.loads(run_command("classify", "--from-file", "-", "--json").output)
+    assert [answer["picture"] for answer in answers] == files
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("cat.jpg\ndog.jpg\n".encode("utf-16"), "NUL, as UTF-16"),
+        (b"cat.jpg\0dog.jpg\0", "NUL, as UTF-16 and find -print0"),
+        ("c\n".encode("utf-16")[:2] + b"at.jpg\n", "it is UTF-16"),
+        (b"c" * 101, "a line of more than 100 bytes"),
+    ],
+)
+def test_a_list_that_is_none_is_one_line_and_does_not_affect_the_files(
+    run_command, pictures, feed, pipe, content, said, monkeypatch
+):
+    monkeypatch.setattr(name_list, "_MAX_NAME_BYTES", 100)
+    (cat,) = pictures("cat.jpg")
+    feed(content, pipe=pipe)
+    ending = run_command("classify", cat, "--from-file", "-", "--output", "csv")
+    assert ending.exit_code == 1 and [row["file"] for row in rows(ending.output)] == [cat, "-"]
+    assert ending.errors.startswith("linnaeus-client: -: it ") and said in ending.errors
+    assert ending.errors.count("\n") == 1
+
+
+STRANGE = ["new\nline.jpg", "return\r.jpg", "-dash.jpg", "-", 'quote".jpg', "\udcff.jpg", "\u2028.jpg", "\ufeff.jpg"]
+
+
+@pytest.mark.parametrize("stream", [[], ["--stream"]], ids=["calls", "stream"])
+@pytest.mark.parametrize("output", ["table", "csv", "jsonl", "json"])
+def test_a_strange_file_name_is_one_row_in_every_form(run_command, pictures, tmp_path, monkeypatch, stream, output):
+    pictures(*STRANGE)
+    monkeypatch.chdir(tmp_path)
+    ending = run_command("classify", "--output", output, *stream, "--", *(f"./{name}" for name in STRANGE))
+    assert (ending.exit_code, ending.errors) == (0, "")
+    if output == "csv":
+        names = [row["file"] for row in csv.DictReader(io.StringIO(ending.output, newline=""))]
+    elif output == "table":
+        names = ending.output.split("\n")[2:-1]
+        assert len(names) == len(STRANGE)
+        return
+    else:
+        text = ending.output if output == "json" else f"[{','.join(ending.output.splitlines())}]"
+        names = [answer["picture"] for answer in json.loads(text)]
+    assert [name.replace("\\", "") for name in names] == [
+        f"./{name}".replace("\udcff", "udcff" if output == "csv" else "\udcff") for name in STRANGE
+    ]
+
+
+def test_a_dash_in_a_list_is_a_file(run_command, pictures, tmp_path, monkeypatch):
+    pictures("-", "-dash.jpg")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "names").write_text("-\n-dash.jpg\n")
+    ending = run_command("classify", "--from-file", "names", "--output", "csv", "--sort-into", "sorted")
+    assert [row["file"] for row in rows(ending.output)] == ["./-", "-dash.jpg"]
+    for row in rows(ending.output):
+        assert (tmp_path / row["copied_to"]).read_bytes() == (tmp_path / row["file"]).read_bytes() != b""
 
 
 def test_the_names_of_a_pipe_are_classified_before_it_ends(stub, pictures, start_python, patience_seconds):

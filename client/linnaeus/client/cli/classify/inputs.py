@@ -1,7 +1,7 @@
 """The images that the command line names: files, folders, standard input, and lists of names.
 
-Expands the arguments into paths; the client opens the files. A folder that cannot be listed is recorded as a failure
-and does not affect the other arguments.
+Expands the arguments into paths; the client opens the files. A folder that cannot be listed, or a list that is no text,
+is recorded as a failure and does not affect the other arguments.
 """
 
 import asyncio
@@ -12,9 +12,11 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from linnaeus.client.cli.classify.name_list import NameList
 from linnaeus.client.errors import InvalidImage
 from linnaeus.client.images.folders import image_paths
 from linnaeus.client.transport.message_size import MAX_MESSAGE_BYTES
+from linnaeus.text_files import TextFileError
 
 STANDARD_INPUT = "-"
 _CHUNK_BYTES = 65_536
@@ -30,7 +32,7 @@ class Inputs:
         names: a file with one path a line; `-` for standard input; None for no such file.
         recursive: whether folders include their subfolders.
         standard_input: the image that `-` in `arguments` stands for.
-        failures: the folders that could not be listed; complete after the iteration.
+        failures: the folders and the list that could not be read; complete after the iteration.
     """
 
     arguments: Sequence[str]
@@ -48,17 +50,25 @@ class Inputs:
         if self.names is not None and not _is_regular_file(self.names):
             return None
         copy = Inputs(self.arguments, self.names, self.recursive)  # keeps `failures` of this object empty
-        listed = sum(1 for name in _lines_of_file(self.names) for _ in copy._expand(name))
-        return sum(1 for _ in copy._from_arguments()) + listed
+        count = sum(1 for _ in copy._from_arguments())
+        with contextlib.suppress(TextFileError):  # the iteration reports it
+            for name in _names_of_file(self.names):
+                count += sum(1 for _ in copy._expand(name))
+        return count
 
     async def __aiter__(self) -> AsyncIterator[str | bytes]:
         """Yields paths as they were given, and the content of standard input."""
         for source in self._from_arguments():
             yield source
-        if self.names is not None:
-            async for line in _lines(self.names):
-                for source in self._expand(line):
+        if self.names is None:
+            return
+        try:
+            async for name in _names(self.names):
+                # Elsewhere a dash means standard input; in a list it can only be a file.
+                for source in self._expand(os.path.join(os.curdir, name) if name == STANDARD_INPUT else name):
                     yield source
+        except TextFileError as error:
+            self.failures.append((self.names, InvalidImage(f"{self.names}: {error}")))
 
     def _from_arguments(self) -> Iterator[str | bytes]:
         for argument in self.arguments:
@@ -91,30 +101,29 @@ def _is_regular_file(names: str) -> bool:
     return names != STANDARD_INPUT and os.path.isfile(names)
 
 
-def _lines_of_file(names: str | None) -> Iterator[str]:
-    if names is not None:
-        with open(names, "rb") as file:
-            yield from filter(None, map(_decode, file))
+def _names_of_file(path: str | None) -> Iterator[str]:
+    if path is None:
+        return
+    names = NameList()
+    with open(path, "rb") as file:
+        while piece := file.read(_CHUNK_BYTES):
+            yield from names.read(piece)
+    yield from names.end()
 
 
-def _decode(line: bytes) -> str:
-    return os.fsdecode(line.rstrip(b"\r\n"))
-
-
-async def _lines(names: str) -> AsyncIterator[str]:
-    if _is_regular_file(names):
-        for name in _lines_of_file(names):
+async def _names(path: str) -> AsyncIterator[str]:
+    if _is_regular_file(path):
+        for name in _names_of_file(path):
             yield name
         return
-    descriptor = sys.stdin.fileno() if names == STANDARD_INPUT else os.open(names, os.O_RDONLY)
-    rest = b""
+    descriptor = sys.stdin.fileno() if path == STANDARD_INPUT else os.open(path, os.O_RDONLY)
+    names = NameList()
     async with contextlib.aclosing(_chunks(descriptor)) as chunks:
         async for chunk in chunks:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for name in filter(None, map(_decode, lines)):
+            for name in names.read(chunk):
                 yield name
-    if rest:
-        yield _decode(rest)
+    for name in names.end():
+        yield name
 
 
 async def _chunks(descriptor: int) -> AsyncGenerator[bytes, None]:

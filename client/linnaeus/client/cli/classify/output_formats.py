@@ -5,10 +5,11 @@ are. In every format, failures are also lines on stderr.
 """
 
 import csv
+import io
 import json
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Protocol
 
@@ -114,20 +115,26 @@ class CsvWriter:
 
     def __init__(self, *, with_copies: bool) -> None:
         self._with_copies = with_copies
-        self._write_row: Callable[[list[object]], object] = csv.writer(sys.stdout, lineterminator="\n").writerow
-        self._write_row([*CSV_COLUMNS, *(["copied_to"] if with_copies else [])])
+        _write_csv_row([*CSV_COLUMNS, *(["copied_to"] if with_copies else [])])
 
     def write(self, outcome: CommandOutcome) -> None:
         """Writes the rows of one image."""
         copied_to = getattr(outcome, "copied_to", None) or ""
         for row in _csv_rows(outcome):
-            self._write_row([*row, *([copied_to] if self._with_copies else [])])
+            _write_csv_row([*row, *([copied_to] if self._with_copies else [])])
         sys.stdout.flush()
         _write_failure(outcome)
 
     def close(self) -> None:
         """Flushes the heading, in case there was no row."""
         sys.stdout.flush()
+
+
+def _write_csv_row(row: list[object]) -> None:
+    """Writes one row, which ends with LF; a name with a line's end is quoted, as RFC 4180 has it."""
+    line = io.StringIO(newline="")
+    csv.writer(line, lineterminator="\r\n").writerow(row)  # quotes what its own line end contains, so CR as well
+    sys.stdout.write(line.getvalue().removesuffix("\r\n") + "\n")
 
 
 def _csv_rows(outcome: CommandOutcome) -> Iterator[list[object]]:

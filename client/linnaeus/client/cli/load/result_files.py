@@ -7,6 +7,7 @@ from typing import Any
 
 from linnaeus.client.load.measurement.histograms import Histogram
 from linnaeus.client.load.results import Run
+from linnaeus.text_files import read_text_file
 
 
 def check_writable(path: Path) -> None:
@@ -51,13 +52,13 @@ def read_run(path: Path) -> Run:
         ValueError: if the file cannot be read or holds no result. The message names it and says why.
     """
     try:
-        run = Run.from_dict(_parse_object(path.read_text(encoding="utf-8")))
+        run = Run.from_dict(_parse_object(read_text_file(path)))
         for measurement in run.measurements:
             Histogram.from_text(measurement.latency.histogram)
         return run
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror or error}") from None
-    except (ValueError, AttributeError) as error:
+    except (ValueError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is no result of a load test: {error}") from None
 
 
