@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.attack.gzip_bombs import GzipBombs, gzip_zeros
 from benchmarks.attack.hostile_load import HostileLoad
 from benchmarks.attack.image_bombs import BOMBS, webp_of_34_bytes
 from benchmarks.attack.paced_calls import Message, PacedCalls
 from benchmarks.attack.rapid_resets import RapidResets
+from benchmarks.attack.raw_bodies import gzip_bomb, unfinished_bodies
 from benchmarks.attack.slow_readers import SlowReaders
 from benchmarks.common.images import FOLDER, digits
 from benchmarks.overload.environment import LARGE_MODEL, SMALL_MODEL
@@ -19,9 +19,6 @@ CLASSIFY, STREAM = SERVICE + "Classify", SERVICE + "StreamClassify"
 _BOMBS_A_SECOND = 2.0
 _SHORT_DEADLINE_SECONDS = 0.002
 _CANCELLED_WITHIN_SECONDS = 0.050
-_BODY_BYTES = 30_000_000
-# As gzip writes it just below the 65,535 bytes that may be sent at once.
-_UNFOLDED_BYTES = 60_000_000
 _ID_CHARACTERS = 16_384
 
 
@@ -83,14 +80,6 @@ def _high_priority() -> HostileLoad:
     return PacedCalls(messages=(message,), rate=200.0)
 
 
-def _gzip() -> HostileLoad:
-    return GzipBombs(CLASSIFY, gzip_zeros(_UNFOLDED_BYTES), rate=8.0)
-
-
-def _large_bodies() -> HostileLoad:
-    return PacedCalls(messages=_to_large_model(bytes(_BODY_BYTES)), rate=10.0)
-
-
 def _malformed() -> HostileLoad:
     """No protobuf, a name that is no UTF-8, a cut message, and what is a message but no call that can be answered."""
     cut = _classify(_photograph(), LARGE_MODEL)[:1000]
@@ -125,8 +114,13 @@ _ATTACKS = (
     ),
     Attack("short-deadlines", "deadlines of 2 ms on lenet, 500 a second", _short_deadlines),
     Attack("high-priority", "photographs of high priority without deadline, 200 a second", _high_priority),
-    Attack("gzip", "messages of 58 kB that unfold to 60 MB, 8 a second", _gzip),
-    Attack("large-bodies", "bodies of 30 MB without a token, 10 a second", _large_bodies, without_token=True),
+    Attack("gzip", "messages of 0.4 MB that unfold to 400 MB, 1 a second", partial(gzip_bomb, CLASSIFY, 400, 1.0)),
+    Attack(
+        "large-bodies",
+        "30 MB of a body that does not end, without a token, 10 a second",
+        partial(unfinished_bodies, CLASSIFY, 30, 10.0),
+        without_token=True,
+    ),
     Attack("malformed", "malformed messages, 1,000 a second", _malformed),
     Attack("resets", "HTTP/2 streams that are reset at once, 2,000 a second", _resets),
     Attack("slow-readers", "32 streams on lenet that read 2 answers a second of 16 kB", _slow_readers),

@@ -71,10 +71,11 @@ def gif_bombs() -> tuple[bytes, ...]:
 
 
 def bmp_bombs() -> tuple[bytes, ...]:
-    """Returns run-length coded BMPs: long runs, runs of one pixel, and one that ends before its first pixel."""
+    """Returns a BMP of 1 bit a pixel, and run-length coded ones: long runs, runs of one pixel, and no run at all."""
     long_runs = b"".join(b"\xff\x01" * (_SIDE // 255) + bytes([_SIDE % 255, 1]) + b"\0\0" for _ in range(_SIDE))
     short_runs = (b"\x01\x01" * _SIDE + b"\0\0") * 100
-    return bmp_of_runs(long_runs), bmp_of_runs(short_runs), bmp_of_runs(b"")
+    plain = _saved(Image.new("1", (_SIDE, _SIDE)), "BMP")
+    return plain, bmp_of_runs(long_runs), bmp_of_runs(short_runs), bmp_of_runs(b"")
 
 
 BOMBS: Mapping[str, Callable[[], tuple[bytes, ...]]] = {

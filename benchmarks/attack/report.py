@@ -11,7 +11,7 @@ _MIB = 1 << 20
 _HEAD = (
     "attack",
     "server",
-    "good in time",
+    "good in time (before)",
     ": control",
     "p50",
     "p99",
@@ -89,7 +89,7 @@ def _cells(row: Row) -> Sequence[str]:
     return (
         row.attack,
         row.server,
-        f"{row.share:.2f}",
+        f"{row.share:.2f} ({measured.before.share or 0.0:.2f})",
         "" if row.of_control is None else f"{row.of_control:.2f}",
         _milliseconds(measured.during.p50),
         _milliseconds(measured.during.p99),

@@ -1,6 +1,6 @@
 """Hostile loads do what they say: to a server that only counts, so that nothing is attacked."""
 
-import gzip
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -10,10 +10,11 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from benchmarks.attack.gzip_bombs import GzipBombs, gzip_zeros
 from benchmarks.attack.hostile_load import Target, send
+from benchmarks.attack.http2_frames import message_prefix
 from benchmarks.attack.paced_calls import Message, PacedCalls
 from benchmarks.attack.rapid_resets import RapidResets
+from benchmarks.attack.raw_bodies import RawBodies, gzip_bomb, unfinished_bodies
 from benchmarks.attack.slow_readers import SlowReaders
 
 SECONDS = 0.3
@@ -29,9 +30,9 @@ class Service:
         self.tokens: set[str | None] = set()
         self.cancelled = threading.Semaphore(0)
 
-    def echo(self, message: bytes, context: grpc.ServicerContext) -> bytes:
-        self._note("Echo", message, context)
-        return message
+    def answer(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        self._note("Answer", message, context)
+        return b"answer"
 
     def wait(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         self._note("Wait", message, context)
@@ -54,7 +55,7 @@ class Service:
 
 @contextmanager
 def serving(service: Service) -> Iterator[Target]:
-    unary = {"Echo": service.echo, "Wait": service.wait}
+    unary = {"Answer": service.answer, "Wait": service.wait}
     methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in unary.items()}
     methods["EchoEach"] = grpc.stream_stream_rpc_method_handler(service.echo_each)
     with ThreadPoolExecutor(8) as pool:
@@ -82,7 +83,7 @@ def message(method: str, content: bytes = b"hostile") -> Message:
 
 
 def test_paced_calls_are_sent_in_turn_at_their_rate_with_the_token(service: Service, target: Target) -> None:
-    load = PacedCalls(messages=(message("Echo", b"a"), message("Echo", b"b"), message("Nothing")), rate=100.0)
+    load = PacedCalls(messages=(message("Answer", b"a"), message("Answer", b"b"), message("Nothing")), rate=100.0)
     calls = send(load, target, SECONDS)
     assert calls.ended == {"OK": 20, "UNIMPLEMENTED": 10}
     assert service.messages == {b"a", b"b"} and service.tokens == {f"Bearer {TOKEN}"}
@@ -90,12 +91,12 @@ def test_paced_calls_are_sent_in_turn_at_their_rate_with_the_token(service: Serv
 
 
 def test_a_limit_ends_an_attack_before_its_time(service: Service, target: Target) -> None:
-    assert send(PacedCalls(messages=(message("Echo"),), rate=1000.0, limit=1), target, SECONDS).ended == {"OK": 1}
-    assert service.calls == {"Echo": 1}
+    assert send(PacedCalls(messages=(message("Answer"),), rate=1000.0, limit=1), target, SECONDS).ended == {"OK": 1}
+    assert service.calls == {"Answer": 1}
 
 
 def test_a_caller_without_a_token_sends_none(service: Service, target: Target) -> None:
-    send(PacedCalls(messages=(message("Echo"),), rate=1000.0, limit=1), Target(target.address), SECONDS)
+    send(PacedCalls(messages=(message("Answer"),), rate=1000.0, limit=1), Target(target.address), SECONDS)
     assert service.tokens == {None}
 
 
@@ -108,17 +109,39 @@ def test_paced_calls_end_at_their_deadline_or_are_cancelled(service: Service, ta
 
 def test_a_reset_call_is_whole_and_cancelled(service: Service, target: Target) -> None:
     calls = send(RapidResets(message("Wait"), rate=200.0), target, SECONDS)
-    assert calls.ended["connections"] == 1 and calls.ended["reset"] >= 0.2 * SECONDS * 200
+    assert (
+        calls.ended["connections"] == 1
+        and not calls.ended["reset without body"]
+        and calls.ended["reset"] >= 0.2 * SECONDS * 200
+    )
     # A call that was cancelled before its handler began is never handled; one that was begun is told.
     for _ in range(service.calls["Wait"]):
         assert service.cancelled.acquire(timeout=30)
 
 
-def test_a_gzip_bomb_unfolds_to_its_size(service: Service, target: Target) -> None:
-    compressed = gzip_zeros(1_000_000)
-    assert len(compressed) < 1_100 and gzip.decompress(compressed) == bytes(1_000_000)
-    send(GzipBombs("/test.Service/Echo", compressed, rate=10.0), target, SECONDS)
-    assert service.messages == {bytes(1_000_000)} and service.calls == {"Echo": 3}
+def test_a_gzip_bomb_unfolds_to_a_thousand_times_its_size(service: Service, target: Target) -> None:
+    load = gzip_bomb("/test.Service/Answer", 1, rate=10.0)
+    assert len(load.body) < 1_100
+    assert send(load, target, SECONDS).ended == {"ended by the server": 3}
+    assert service.messages == {bytes(1_000_000)} and service.calls == {"Answer": 3}
+
+
+def test_a_body_larger_than_the_first_window_is_sent_as_the_server_grants_it(service: Service, target: Target) -> None:
+    content = random.Random(1).randbytes(300_000)
+    body = message_prefix(len(content)) + content
+    send(RawBodies(path="/test.Service/Answer", body=body, rate=5.0), target, SECONDS)
+    assert service.messages == {content}
+
+
+def test_an_unfinished_body_is_never_a_message(service: Service, target: Target) -> None:
+    load = unfinished_bodies("/test.Service/Answer", 1, rate=10.0)
+    assert send(load, target, SECONDS).ended == {"unanswered": 3}
+    assert not service.calls
+
+
+def test_a_call_that_the_server_ends_early_ends_the_body(service: Service, target: Target) -> None:
+    load = unfinished_bodies("/test.Service/Nothing", 3, rate=10.0)
+    assert send(load, target, SECONDS).ended == {"ended by the server": 3}
 
 
 def test_slow_readers_write_on_while_they_read_little(service: Service, target: Target) -> None:
