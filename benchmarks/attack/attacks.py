@@ -97,7 +97,7 @@ def _slow_readers() -> HostileLoad:
     """The id comes back with each answer, so that few answers fill what gRPC holds of them."""
     image = v1.Image(encoded=_digit(), id="x" * _ID_CHARACTERS)
     content = v1.StreamClassifyRequest(image=image, model=SMALL_MODEL).SerializeToString()
-    return SlowReaders(Message(STREAM, content), streams=32, read_seconds=0.5, most_messages=1000)
+    return SlowReaders(Message(STREAM, content), streams=32, read_seconds=0.5, most_messages=200)
 
 
 def _cancel_storm() -> HostileLoad:
@@ -123,7 +123,9 @@ _ATTACKS = (
     ),
     Attack("malformed", "malformed messages, 1,000 a second", _malformed),
     Attack("resets", "HTTP/2 streams that are reset at once, 2,000 a second", _resets),
-    Attack("slow-readers", "32 streams on lenet that read 2 answers a second of 16 kB", _slow_readers),
+    Attack(
+        "slow-readers", "32 streams on lenet of 200 images each, which read 2 answers of 16 kB a second", _slow_readers
+    ),
     Attack("cancel-storm", "photographs, 300 a second, each cancelled within 50 ms", _cancel_storm),
 )
 ATTACKS: Mapping[str, Attack] = {attack.name: attack for attack in _ATTACKS}

@@ -8,17 +8,21 @@ from dataclasses import dataclass
 
 from benchmarks.attack.good_callers import GoodCallers, GoodLoad
 from benchmarks.attack.hostile_load import HostileLoad, Target, send
-from benchmarks.attack.judgement import GoodFigures, good_figures, recovery_seconds
+from benchmarks.attack.judgement import RECOVERED_SHARE, GoodFigures, good_figures, recovery_seconds
 from benchmarks.common.process_footprint import ProcessFootprint, forget_peak, peak_bytes
 from benchmarks.common.process_usage import machine_processor_seconds, processor_seconds
 from benchmarks.overload.grpc_callers import CallOutcome
 
 SETTLING_SECONDS = 0.5
 BEFORE_SECONDS = 1.5
+# A server on a busy machine, or a new one, may need longer until an attack is all that disturbs it.
+MOST_SETTLING_SECONDS = 5.0
 ATTACK_SECONDS = 4.0
 OBSERVED_SECONDS = 6.0
 # So long goodput must be as before.
 UNHURT_SECONDS = 1.0
+# Between the end of the last call, hostile or good, and the look at the memory.
+QUIET_SECONDS = 0.5
 _STEP_SECONDS = 0.25
 # A call ends at most so long after its deadline.
 _LATE_SECONDS = 0.1
@@ -31,7 +35,7 @@ class Measurement:
     Attributes:
         before, during: the good calls before it and from its begin to its end.
         recovery: seconds from the last hostile request until goodput was as before; None if it did not become so.
-        memory_before, memory_after, memory_peak: resident bytes of the server; after all hostile calls have ended.
+        memory_before, memory_after, memory_peak: resident bytes of the server; after all calls have ended.
         ended: how the hostile calls ended.
         attacker_cores: processor seconds a second of the attacker.
         others_cores: processor seconds a second of programs that do not belong to this benchmark, during the attack.
@@ -75,14 +79,13 @@ def measure(load: HostileLoad, attacker: Target, beside: Beside, pool: ProcessPo
     memory_before = ProcessFootprint.of(beside.pid).resident_bytes
     forget_peak(beside.pid)
     with GoodCallers(beside.good, beside.rate) as callers:
-        begin = time.monotonic() + SETTLING_SECONDS
-        callers.wait_until(begin + BEFORE_SECONDS)
-        period = Period(begin, time.monotonic(), beside.good.deadline_seconds)
+        period = Period(_settle(callers, beside.good.deadline_seconds), time.monotonic(), beside.good.deadline_seconds)
         sending, others = pool.submit(send, load, attacker, ATTACK_SECONDS), _others_processor_seconds()
         callers.wait_until(period.attack + ATTACK_SECONDS)
         others = _others_processor_seconds() - others
         observed_until = _wait_for_recovery(callers, period)
     hostile = sending.result()
+    time.sleep(QUIET_SECONDS)
     return Measurement(
         before=period.before(callers.ended),
         during=period.during(callers.ended),
@@ -116,6 +119,18 @@ class Period:
         """Returns the seconds until goodput was as before; see `recovery_seconds`."""
         share = self.before(calls).share or 0.0
         return recovery_seconds(calls, last_hostile, observed_until, share, self.deadline_seconds)
+
+
+def _settle(callers: GoodCallers, deadline_seconds: float) -> float:
+    """Waits for an undisturbed stretch of `BEFORE_SECONDS`, for at most `MOST_SETTLING_SECONDS`; returns its begin."""
+    begin = time.monotonic() + SETTLING_SECONDS
+    give_up = begin + MOST_SETTLING_SECONDS
+    while True:
+        callers.wait_until(begin + BEFORE_SECONDS)
+        share = good_figures(callers.ended, begin, begin + BEFORE_SECONDS, deadline_seconds).share or 0.0
+        if share >= RECOVERED_SHARE or time.monotonic() > give_up:
+            return begin
+        begin += _STEP_SECONDS
 
 
 def _others_processor_seconds() -> float:
