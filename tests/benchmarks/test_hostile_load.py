@@ -139,7 +139,7 @@ def test_an_unfinished_body_is_never_a_message(service: Service, target: Target)
     assert not service.calls
 
 
-def test_a_call_that_the_server_ends_early_ends_the_body(service: Service, target: Target) -> None:
+def test_a_body_that_the_server_refuses_before_its_end_holds_nothing_up(service: Service, target: Target) -> None:
     load = unfinished_bodies("/test.Service/Nothing", 3, rate=10.0)
     assert send(load, target, SECONDS).ended == {"ended by the server": 3}
 
