@@ -17,7 +17,7 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
-.PHONY: demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto \
+.PHONY: attack demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto \
 	sync-client contract-release bench bench-many bench-overload bench-peers bench-reload container-test \
 	perf-analyzer fuzz-images soak clean help
 
@@ -80,6 +80,9 @@ bench-many: $(INSTALLED) $(MODELS) ## Measures one caller's single calls, batche
 
 bench-overload: $(INSTALLED) $(MODELS) ## Measures what is kept under overload: deadlines, cancellation, mixed load, chaos
 	@$(BIN)/python -m benchmarks.overload
+
+attack: $(INSTALLED) $(MODELS) ## Measures what hostile callers take from good ones, beside a bare gRPC server
+	@$(BIN)/python -m benchmarks.attack
 
 bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures against tritonserver
 	@$(BIN)/python -m benchmarks.peers

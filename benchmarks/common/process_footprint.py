@@ -16,8 +16,7 @@ class ProcessFootprint:
     @classmethod
     def of(cls, pid: int) -> "ProcessFootprint":
         """Reads it from /proc."""
-        lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-        status = dict(line.split(":", 1) for line in lines)
+        status = _status(pid)
         resident = 1024 * int(status["VmRSS"].split()[0])
         return cls(int(status["Threads"]), len(os.listdir(f"/proc/{pid}/fd")), resident)
 
@@ -27,3 +26,18 @@ class ProcessFootprint:
     def memory_growth(self, before: "ProcessFootprint") -> float:
         """Returns the growth of resident memory since then, as a share."""
         return self.resident_bytes / before.resident_bytes - 1.0
+
+
+def peak_bytes(pid: int) -> int:
+    """Returns the most bytes of memory that were resident since the process started, or since `forget_peak`."""
+    return 1024 * int(_status(pid)["VmHWM"].split()[0])
+
+
+def forget_peak(pid: int) -> None:
+    """Lets `peak_bytes` begin anew, for a process of the same user (proc(5), clear_refs)."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="ascii")
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+    return dict(line.split(":", 1) for line in lines)

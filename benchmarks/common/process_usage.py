@@ -12,6 +12,14 @@ def processor_seconds(root: int) -> float:
     return sum(sum(map(int, _stat_fields(pid)[11:13])) / _TICKS for pid in process_tree(root))
 
 
+def machine_processor_seconds() -> float:
+    """Returns the processor time that all cores have been busy since the machine started."""
+    user, nice, system, _idle, _waiting, *interrupts = map(
+        int, (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:8]
+    )
+    return (user + nice + system + sum(interrupts)) / _TICKS
+
+
 def memory_bytes(root: int) -> int:
     """Returns the resident memory of a process and its descendants; pages that they share count once."""
     return sum(_proportional_set_bytes(pid) for pid in process_tree(root))
