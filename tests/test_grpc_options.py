@@ -19,7 +19,7 @@ OPTION = re.compile(r"(?<![\w./-])grpc\.(?:http2\.)?[a-z0-9]+(?:_[a-z0-9]+)+(?![
 
 
 def options_of_python(text: str) -> Iterator[str]:
-    """Yields the options in a module: the first of a pair, or the key of a dict, that begins with "grpc."."""
+    """Yields the options in a module: the first of a pair, or the key of a dict, that has an option's form."""
     for node in ast.walk(ast.parse(text)):
         keys: list[ast.expr | None] = []
         if isinstance(node, ast.Tuple) and len(node.elts) == 2:
@@ -27,7 +27,7 @@ def options_of_python(text: str) -> Iterator[str]:
         elif isinstance(node, ast.Dict):
             keys = [*node.keys]
         for key in keys:
-            if isinstance(key, ast.Constant) and isinstance(key.value, str) and key.value.startswith("grpc."):
+            if isinstance(key, ast.Constant) and isinstance(key.value, str) and OPTION.fullmatch(key.value):
                 yield key.value
 
 

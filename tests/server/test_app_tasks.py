@@ -31,7 +31,7 @@ async def test_a_change_of_health_is_published_although_the_first_attempt_fails(
     catalog = SimpleNamespace(entries=list)
     engine: Any = SimpleNamespace(device_states={"cpu": True}, health_changed=asyncio.Event(), catalog=catalog)
     rpc_server: Any = FakeRpcServer()
-    work = partial(app._publish_health_changes, engine, rpc_server)
+    work = partial(app._publish_changes, engine, rpc_server, SimpleNamespace(drop_unserved=lambda entries: None))
     task = asyncio.create_task(keep_running("health", work, Supervisor(faults.append)))
     assert await asyncio.wait_for(rpc_server.published.get(), 60) is True
     rpc_server.publish.left = 1

@@ -10,6 +10,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 from tests.server.rpc.call_observers import NullCallObserver
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.rpc import health as health_module
 from linnaeus.server.rpc.server import RpcServer, Service
@@ -30,14 +31,11 @@ async def server() -> AsyncIterator[RpcServer]:
     servicer = v1_grpc.ClassifierServiceServicer()
     service = Service(CLASSIFIER, lambda target: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, target))
     await made.start([service])
+    await made.listen()
     await made.set_serving()
     await made.set_device_status("cpu", False)
     yield made
-    await made.stop(_nothing(), 0)
-
-
-async def _nothing() -> None:
-    """No call is in flight."""
+    await made.stop(IdleEngine(), 0)
 
 
 async def ask(server: RpcServer, service: str, *requests: Any) -> list[Any]:

@@ -90,6 +90,8 @@ def _read(
     with _blaming_the_file(container):
         file = Image.open(io.BytesIO(container.data), formats=(container.format,))
     check_size(ENCODED_FIELD, file.size, max_pixels)
+    if file.mode == "P" and file.palette is None:  # a PNG that lost it; Pillow decodes it and fails at its colours
+        raise _damaged(container)
     fix_transparency(file)
     if container.place is None:
         prepared = prepare(file)
