@@ -76,6 +76,7 @@ def test_health_checks_with_large_bodies_hold_a_few_at_most(guarded: ServerProce
     assert most_memory(guarded) - before < 9 * 32 * MEBIBYTE
 
 
+@pytest.mark.slow
 def test_a_message_that_inflates_to_600_mb_costs_no_more_than_one_that_is_allowed(
     guarded: ServerProcess, pictures: Path
 ) -> None:

@@ -41,6 +41,7 @@ def test_digits_are_classified(classify: Classify, pictures: Path) -> None:
         assert classify(path.read_bytes(), model="lenet").classes[0].label == path.stem
 
 
+@pytest.mark.slow
 def test_mnist_test_digits_are_classified_as_by_the_eager_network(
     stub: ClassifierServiceStub, mnist_test: Digits
 ) -> None:

@@ -104,6 +104,7 @@ async def test_a_long_call_survives_its_clients_keepalive() -> None:
         assert (await call).model == "answered"
 
 
+@pytest.mark.slow
 async def test_an_idle_stream_and_an_idle_connection_survive_their_clients_keepalive() -> None:
     async with (
         running() as server,

@@ -147,6 +147,16 @@ def test_a_caller_that_used_more_than_its_share_is_ordered_behind_the_others_by_
     assert harness.admit(caller="greedy", deadline=9.0, now=3.0).due == pytest.approx(9.0, abs=0.04), "it is forgotten"
 
 
+def test_a_claim_of_high_priority_counts_as_normal_while_its_caller_is_above_the_share_that_its_weight_gives() -> None:
+    harness = Harness(new_lane(priority_weights=(3.0, 1.0, 0.1)))
+    for caller, seconds in (("claims", 0.7), ("other", 0.3)):
+        harness.state.record_use(harness.admit(caller=caller), seconds, 0.0)
+    assert harness.admit(caller="claims", priority=HIGH, deadline=9.0).priority is HIGH, "its share is three quarters"
+    harness.state.record_use(harness.admit(caller="claims"), 0.7, 0.0)
+    assert harness.admit(caller="claims", priority=HIGH, deadline=9.0).priority is NORMAL
+    assert harness.admit(caller="claims", priority=LOW, deadline=9.0).priority is LOW
+
+
 def test_alone_a_caller_may_fill_the_queue() -> None:
     harness = Harness(new_lane(max_queue_size=10))
     for _ in range(10):

@@ -14,6 +14,7 @@ GAINS_BY_BATCHES = SimulatedModel({1: 0.02, 8: 0.03, 32: 0.06, 128: 0.2})
 GOOD_CALLERS = 8
 GOOD_RATE = 5.0  # of each caller, together about half of the capacity
 CAPACITY = 80.0
+WEIGHTS = {Priority.HIGH: 10.0, Priority.NORMAL: 1.0, Priority.LOW: 1.0}  # of a high claim, as `LaneLimits` has it
 # A lossless WebP of one colour: 34 bytes on the wire, 50 megapixels.
 BOMB = DecodeWork("WEBP lossless", 49_968_150)
 
@@ -94,6 +95,14 @@ def test_a_flood_of_low_priority_locks_nobody_out() -> None:
     assert in_time(good_calls(simulation, 1.0, 4.0)) >= 0.95
 
 
+def test_a_flood_of_high_priority_leaves_the_others_their_share() -> None:
+    simulation = new_simulation()
+    simulation.send_as(Sender("flood", None, Priority.HIGH), "m", simulation.poisson(200.0, 1.0, 5.0))
+    send_good(simulation, 0.0, 8.0)
+    simulation.run()
+    assert in_time(good_calls(simulation, 1.0, 8.0)) >= 0.9
+
+
 def test_a_flood_of_the_same_priority_leaves_the_others_their_share() -> None:
     simulation = new_simulation()
     simulation.send_as(Sender("flood", 0.5), "m", simulation.poisson(500.0, 0.0, 4.0))
@@ -113,7 +122,7 @@ def hostile_senders(draw: st.DrawFn) -> tuple[Sender, str, float]:
     sender = Sender(
         name=draw(st.sampled_from(["hostile 1", "hostile 2", "hostile 3"])),
         timeout=draw(st.sampled_from([None, 0.002, 0.02, 0.1, 0.5, 5.0])),
-        priority=draw(st.sampled_from([Priority.NORMAL, Priority.LOW])),
+        priority=draw(st.sampled_from(Priority)),
         patience=draw(st.sampled_from([None, 0.0, 0.01, 0.2])),
         work=DecodeWork(draw(st.sampled_from(["m", "hostile"])), pixels),
         decode_seconds=5e-5 + pixels * cost,
@@ -131,7 +140,9 @@ def test_whatever_hostile_senders_choose_others_keep_half_their_share_and_all_is
     for sender, model, rate in hostile:
         simulation.send_as(sender, model, simulation.poisson(rate, 1.0, 3.0))
     simulation.run()
-    callers = GOOD_CALLERS + len({sender.name for sender, _, _ in hostile})
-    share = min(1.0, CAPACITY / callers / GOOD_RATE)
+    weights: dict[str, float] = {}
+    for sender, _, _ in hostile:
+        weights[sender.name] = max(weights.get(sender.name, 0.0), WEIGHTS[sender.priority])
+    share = min(1.0, CAPACITY / (GOOD_CALLERS + sum(weights.values())) / GOOD_RATE)
     assert in_time(good_calls(simulation, 1.5, 3.0)) >= 0.5 * share
     assert in_time(good_calls(simulation, 5.0, 7.0)) >= 0.9

@@ -1,8 +1,10 @@
 """Admission control: admits a request, or refuses it before any work is done for it.
 
 A request is admitted if its answer is expected before its deadline with a fifth of its waiting time to spare, and if
-the queue has room. Three rules keep callers from harming each other:
+the queue has room. These rules keep callers from harming each other:
 
+- A caller that used more than its share lately is ordered behind the others by what it used more (`caller_use`), and
+  its claim of a high priority counts as normal meanwhile. The share of such a claim is larger, by its weight.
 - A full queue makes room for a higher priority by displacing the newest ticket of the lowest.
 - A queue that is full, or whose time is all promised, makes room for a caller of whom few tickets wait by displacing
   the newest ticket of the caller of whom most wait.
@@ -21,6 +23,7 @@ from linnaeus.server.scheduling.completion_estimate import Candidate, Completion
 from linnaeus.server.scheduling.decode_costs import DecodeCosts, DecodeWork
 from linnaeus.server.scheduling.displacement import ticket_in_the_way
 from linnaeus.server.scheduling.lanes import Device, Lane
+from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS
 from linnaeus.server.scheduling.tickets import NoDevice, Payload, Priority, QueueFull, Ticket, TooLate
 
 # A ticket without a deadline is ordered as if its deadline were this far away: tickets with a deadline usually run
@@ -82,8 +85,10 @@ class Admission(Generic[Payload]):
             raise NoDevice
         if deadline is not None and deadline <= now:
             raise TooLate(0.0, deadline - now)
-        due = now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline
-        due += self.caller_use.excess_seconds(arrival.caller, now)
+        excess_seconds = self._excess_seconds(arrival, lane, now)
+        if excess_seconds > FAIRNESS_SECONDS:
+            arrival.priority = max(arrival.priority, Priority.NORMAL)
+        due = (now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline) + excess_seconds
         decode_seconds = 0.0 if arrival.work is None else self.decode_costs.expected(arrival.work, now)
         candidate = Candidate(lane.flows[arrival.priority], due, decode_seconds)
         estimate = self._estimator.estimate(candidate, devices, now)
@@ -96,6 +101,11 @@ class Admission(Generic[Payload]):
             lane.probed_at, ticket.is_probe = now, True
             return Admitted(ticket, None)
         raise late
+
+    def _excess_seconds(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> float:
+        """Returns how much more the caller used than its share, which the weights of priorities multiply."""
+        of_priority, normal = (lane.limits.priority_weights[each] for each in (arrival.priority, Priority.NORMAL))
+        return self.caller_use.excess_seconds(arrival.caller, of_priority / normal, now)
 
     def _ticket(
         self,

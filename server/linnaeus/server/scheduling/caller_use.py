@@ -30,12 +30,18 @@ class CallerUse:
         if len(self._seconds) > _REMEMBERED_CALLERS:
             self._total -= self._seconds.popitem(last=False)[1]
 
-    def excess_seconds(self, caller: str, now: float) -> float:
-        """Returns how much more the caller used lately than a caller did on average; 0 if less."""
+    def excess_seconds(self, caller: str, weight: float, now: float) -> float:
+        """Returns how much more the caller used lately than its share of what all used; 0 if less.
+
+        Args:
+            caller: the caller.
+            weight: its share, relative to that of any other caller.
+            now: time of the clock, in seconds.
+        """
         used = self._seconds.get(caller)
         if used is None:
             return 0.0
-        excess = used - self._total / len(self._seconds)
+        excess = used - self._total * weight / (len(self._seconds) - 1 + weight)
         return excess * _kept(now - self._as_of) if excess > 0.0 else 0.0
 
     def _decay(self, now: float) -> None:
