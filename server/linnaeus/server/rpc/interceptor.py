@@ -14,8 +14,9 @@ from typing import Any, Protocol, TypeAlias
 import grpc
 
 from linnaeus.server.errors import InternalFailure, RequestError
+from linnaeus.server.process.limited_log import LimitedLog
 from linnaeus.server.rpc.draining import CallDrainer
-from linnaeus.server.rpc.limited_log import LimitedLog
+from linnaeus.server.rpc.message_turns import MessageTurns
 from linnaeus.server.rpc.request_messages import RequestMessages
 from linnaeus.server.rpc.status import to_status
 from linnaeus.server.security.authorization import Authorizer, required_right
@@ -99,7 +100,8 @@ class InterceptedServer:
         self._authorizer = authorizer
         self._drainer = drainer
         self._budget = budget or ByteBudget(_DEFAULT_MESSAGE_BYTES, _DEFAULT_TOTAL_BYTES, _DEFAULT_TOTAL_BYTES)
-        self._log = LimitedLog(logger)
+        self._log = LimitedLog(logger, logging.WARNING)
+        self._turns = MessageTurns()
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Does nothing: generated code also adds the same methods by `add_registered_method_handlers`."""
@@ -129,7 +131,7 @@ class InterceptedServer:
         def open_call(context: Any) -> RequestMessages:
             caller = Caller(caller_identity(context)) if authorize is None else authorize(context)
             set_current_caller(caller)
-            return RequestMessages(context, name, deserializer, self._budget, caller.identity, self._log)
+            return RequestMessages(context, name, deserializer, self._budget, caller.identity, self._log, self._turns)
 
         return open_call
 

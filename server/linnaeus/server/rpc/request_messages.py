@@ -12,8 +12,9 @@ import grpc
 from google.protobuf.message import DecodeError
 
 from linnaeus.server.errors import InvalidArgument
+from linnaeus.server.process.limited_log import LimitedLog
 from linnaeus.server.rpc.inflation import inflated, is_gzip
-from linnaeus.server.rpc.limited_log import LimitedLog
+from linnaeus.server.rpc.message_turns import MessageTurns
 from linnaeus.server.security.byte_budget import ByteBudget, Reservation
 
 # gRPC may tell that the caller cancelled a moment after it has reported the end of the messages.
@@ -32,9 +33,10 @@ class RequestMessages:
         budget: bounds the bytes.
         caller: the name under which they are counted.
         log: gets a line of messages that cannot be parsed.
+        turns: shared with all other streams.
     """
 
-    __slots__ = ("_budget", "_caller", "_context", "_deserializer", "_hold", "_log", "_method")
+    __slots__ = ("_budget", "_caller", "_context", "_deserializer", "_hold", "_log", "_method", "_turns")
 
     def __init__(
         self,
@@ -44,6 +46,7 @@ class RequestMessages:
         budget: ByteBudget,
         caller: str,
         log: LimitedLog,
+        turns: MessageTurns,
     ) -> None:
         self._context = context
         self._method = method
@@ -51,6 +54,7 @@ class RequestMessages:
         self._budget = budget
         self._caller = caller
         self._log = log
+        self._turns = turns
         self._hold: Reservation | None = None
 
     def __aiter__(self) -> "RequestMessages":
@@ -63,12 +67,16 @@ class RequestMessages:
         return message
 
     async def read(self) -> Any:
-        """Returns the next message; `grpc.aio.EOF` after the last.
+        """Returns the next message of a stream; `grpc.aio.EOF` after the last.
 
         Raises:
             InvalidArgument: if the message cannot be inflated or parsed.
             Overloaded: if there is no room for the message, or the call has to give way to others.
         """
+        await self._turns.take()
+        return await self._read()
+
+    async def _read(self) -> Any:
         self.release()
         self._hold = await self._budget.reserve(self._caller)
         content = await self._receive(self._hold)
@@ -87,7 +95,8 @@ class RequestMessages:
             InvalidArgument: if the caller ends its request without a message, or as `read`.
             Overloaded: as `read`.
         """
-        message = await self.read()
+        self._turns.call_came()
+        message = await self._read()
         if message is grpc.aio.EOF:
             await asyncio.sleep(_CANCELLATION_SECONDS)  # a caller that cancelled is not told anything
             raise InvalidArgument("request", "the call ended without its message; send exactly one")
@@ -116,5 +125,5 @@ class RequestMessages:
             return deserializer(content)
         except (DecodeError, ValueError):
             message = f"the message of {len(content)} bytes is no valid request of {self._method}"
-            self._log.warning(message)
+            self._log.log("%s", message)
             raise InvalidArgument("request", f"{message}; build it from the server's contract") from None
