@@ -13,8 +13,9 @@ from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane
 from linnaeus.server.scheduling import BatchQueue, DecodeTurn, Stage
 
 # Decoded images are handed on together, which shares the lock and the wake-up of a worker, but none waits longer than
-# this for images behind it.
-_HAND_ON_SECONDS = 0.0005
+# this for images behind it. Half a millisecond was tried: on slow cores every image was handed on by itself, batches
+# became smaller, and `lenet` lost a tenth of its throughput.
+_HAND_ON_SECONDS = 0.002
 # After an image that took longer than this, the rest of the turn goes back to the queue: a turn is made of images that
 # were expected to take half a millisecond together, so the next may be as slow, and other decoders may be idle.
 _SLOW_SECONDS = 0.004

@@ -1,7 +1,5 @@
 """Recognises the format of an encoded image by its first bytes, and parses its container. Decodes no pixels."""
 
-from dataclasses import replace
-
 from linnaeus.server.decoding.bmp_container import open_bmp
 from linnaeus.server.decoding.container import ENCODED_FIELD, Container
 from linnaeus.server.decoding.gif_container import SIGNATURES, open_gif
@@ -19,7 +17,9 @@ def open_container(data: bytes) -> Container:
     """
     if not data:
         raise InvalidImage(ENCODED_FIELD, "the picture is empty (0 bytes): send a whole image file")
-    return replace(_open(data), sent_bytes=len(data))
+    container = _open(data)
+    container.sent_bytes = len(data)
+    return container
 
 
 def _open(data: bytes) -> Container:

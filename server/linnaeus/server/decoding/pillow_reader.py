@@ -7,13 +7,12 @@ import io
 import logging
 import struct
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
 # Imported explicitly: otherwise the first WebP file makes Pillow import all of its format plugins.
-from PIL import Image, ImageFile, WebPImagePlugin  # noqa: F401
+from PIL import Image, WebPImagePlugin  # noqa: F401
 
 from linnaeus.server.decoding.bmp_masks import unpack
 from linnaeus.server.decoding.colour import fix_transparency, place_on_white
@@ -46,6 +45,7 @@ _OUT_OF_MEMORY = "out of memory"  # how Pillow's codecs begin their message, wit
 
 _early_ends = LimitedLog(logging.getLogger(__name__), logging.WARNING)
 Prepared = TypeVar("Prepared")
+Result = TypeVar("Result")
 
 
 class DamagedFile(InvalidImage):
@@ -87,24 +87,18 @@ def _read(
     if container.masked is not None:
         image = _unpack(container)
         return image, prepare(image)
-    with _blaming_the_file(container):
-        file = Image.open(io.BytesIO(container.data), formats=(container.format,))
+    file = _blaming_the_file(container, lambda: Image.open(io.BytesIO(container.data), formats=(container.format,)))
     check_size(ENCODED_FIELD, file.size, max_pixels)
     if file.mode == "P" and file.palette is None:  # a PNG that lost it; Pillow decodes it and fails at its colours
         raise _damaged(container)
     fix_transparency(file)
     if container.place is None:
         prepared = prepare(file)
-        _load(file, container)
+        _blaming_the_file(container, file.load)
         return file, prepared
-    _load(file, container)
+    _blaming_the_file(container, file.load)
     image = place_on_white(file, container.canvas, container.place)
     return image, prepare(image)
-
-
-def _load(file: ImageFile.ImageFile, container: Container) -> None:
-    with _blaming_the_file(container):
-        file.load()
 
 
 def _unpack(container: Container) -> Image.Image:
@@ -114,11 +108,10 @@ def _unpack(container: Container) -> Image.Image:
     return unpack(container.data, masked)
 
 
-@contextmanager
-def _blaming_the_file(container: Container) -> Iterator[None]:
+def _blaming_the_file(container: Container, call: Callable[[], Result]) -> Result:
     """Turns what Pillow raises about the data into a refusal; lets errors of the system pass."""
     try:
-        yield
+        return call()
     except OSError as error:
         if error.errno is not None or str(error).startswith(_OUT_OF_MEMORY):
             raise

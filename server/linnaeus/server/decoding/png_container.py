@@ -18,6 +18,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 20_000
 
 _END = struct.pack(">I4sI", 0, b"IEND", zlib.crc32(b"IEND"))
+_PIXELS_START = len(SIGNATURE) + 25  # where the chunk after the header begins
 _HEADERS = (b"IHDR", b"PLTE", b"tRNS")
 _FRAME = struct.Struct(">4x4I")  # sequence number, width, height, left, top
 
@@ -40,12 +41,26 @@ def open_png(data: bytes) -> Container:
     Raises:
         InvalidImage: if the file has more than `MAX_CHUNKS` chunks.
     """
+    if (plain := _plain(data)) is not None:
+        return Container("PNG", plain)
     parts = _read_parts(data)
     orientation = read_orientation(parts.exif) if parts.exif else UPRIGHT
     if parts.moving and (placed := _frame_header(parts)) is not None:
         header, canvas, place = placed
         return Container("PNG", _join({**parts.headers, b"IHDR": header}, parts.moving), orientation, canvas, place)
     return Container("PNG", _join(parts.headers, parts.still), orientation)
+
+
+def _plain(data: bytes) -> bytes | None:
+    """Returns a file that is a header and one chunk of pixels without what follows them, as most small files are."""
+    if (
+        len(data) < _PIXELS_START + 8
+        or data[12:16] != b"IHDR"
+        or data[_PIXELS_START + 4 : _PIXELS_START + 8] != b"IDAT"
+    ):
+        return None
+    end = _PIXELS_START + 12 + int.from_bytes(data[_PIXELS_START : _PIXELS_START + 4], "big")
+    return data[:end] + _END if data[end + 4 : end + 8] == b"IEND" else None
 
 
 def _read_parts(data: bytes) -> _Parts:

@@ -22,7 +22,7 @@ from linnaeus.server.rpc.status import to_status
 from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.caller_identity import caller_identity
-from linnaeus.server.security.current_caller import Caller, set_current_caller
+from linnaeus.server.security.current_caller import set_current_caller
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +85,7 @@ class InterceptedServer:
         authorizer: authorizes every call; None allows all calls at no cost.
         drainer: holds answers while the server stops; None for services whose answers are never held.
         budget: bounds the bytes of request messages; None for 1 GiB, 32 MiB a message.
+        has_certificates: whether callers may have certificates, by which those without a token are known.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class InterceptedServer:
         authorizer: Authorizer | None = None,
         drainer: CallDrainer | None = None,
         budget: ByteBudget | None = None,
+        has_certificates: bool = False,
     ) -> None:
         self._server = server
         self._observer = observer
@@ -102,6 +104,7 @@ class InterceptedServer:
         self._budget = budget or ByteBudget(_DEFAULT_MESSAGE_BYTES, _DEFAULT_TOTAL_BYTES, _DEFAULT_TOTAL_BYTES)
         self._log = LimitedLog(logger, logging.WARNING)
         self._turns = MessageTurns()
+        self._has_certificates = has_certificates
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Does nothing: generated code also adds the same methods by `add_registered_method_handlers`."""
@@ -129,9 +132,13 @@ class InterceptedServer:
         authorize = None if self._authorizer is None or right is None else partial(self._authorizer.authorize, right)
 
         def open_call(context: Any) -> RequestMessages:
-            caller = Caller(caller_identity(context)) if authorize is None else authorize(context)
-            set_current_caller(caller)
-            return RequestMessages(context, name, deserializer, self._budget, caller.identity, self._log, self._turns)
+            if authorize is None:  # the current caller stays the one that may claim every priority
+                identity = caller_identity(context, self._has_certificates)
+            else:
+                caller = authorize(context)
+                set_current_caller(caller)
+                identity = caller.identity
+            return RequestMessages(context, name, deserializer, self._budget, identity, self._log, self._turns)
 
         return open_call
 

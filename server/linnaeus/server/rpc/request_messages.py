@@ -78,14 +78,18 @@ class RequestMessages:
 
     async def _read(self) -> Any:
         self.release()
-        self._hold = await self._budget.reserve(self._caller)
-        content = await self._receive(self._hold)
+        hold = self._hold = self._budget.reserve_at_once(self._caller) or await self._budget.reserve(self._caller)
+        try:
+            content = await self._context.read()
+        except asyncio.CancelledError:
+            hold.raise_if_ended()
+            raise
         if content is grpc.aio.EOF:
             self.release()
             return content
         if is_gzip(content):
             content = await inflated(content, self._budget.message_bytes)
-        self._hold.received(len(content))
+        hold.received(len(content))
         return content if self._deserializer is None else self._parse(self._deserializer, content)
 
     async def read_only(self) -> Any:
@@ -112,13 +116,6 @@ class RequestMessages:
         if self._hold is not None:
             self._hold.release()
             self._hold = None
-
-    async def _receive(self, hold: Reservation) -> Any:
-        try:
-            return await self._context.read()
-        except asyncio.CancelledError:
-            hold.raise_if_ended()
-            raise
 
     def _parse(self, deserializer: Callable[[bytes], Any], content: bytes) -> Any:
         try:

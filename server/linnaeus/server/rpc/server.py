@@ -112,7 +112,12 @@ class RpcServer:
         """
         security = self._security
         intercepted: Any = InterceptedServer(
-            self._server, self._observer, security.authorizer, self._drainer, security.byte_budget
+            self._server,
+            self._observer,
+            security.authorizer,
+            self._drainer,
+            security.byte_budget,
+            has_certificates=security.certificates is not None,
         )
         for service in services:
             service.add(intercepted)

@@ -136,21 +136,31 @@ class ByteBudget:
         self._accounts: dict[str, _Account] = {}
         self._next: OrderedDict[_Account, None] = OrderedDict()  # those that wait for nothing but the total
 
+    def reserve_at_once(self, caller: str) -> Reservation | None:
+        """Reserves the largest message for the current task, which is to wait for it; None if it must wait for room."""
+        account = self._account(caller)
+        if account.waiting or self._next or not self._has_room(account):
+            return None
+        reservation = self._grant(account)
+        reservation.task = asyncio.current_task()
+        return reservation
+
     async def reserve(self, caller: str) -> Reservation:
-        """Reserves the largest message for the current task, which is to wait for it.
+        """Reserves the same, and waits for room.
 
         Raises:
             Overloaded: if there was no room for too long.
         """
+        if (reservation := self.reserve_at_once(caller)) is None:
+            reservation = await self._wait(self._account(caller))
+            reservation.task = asyncio.current_task()
+        return reservation
+
+    def _account(self, caller: str) -> _Account:
         account = self._accounts.get(caller)
         if account is None:
             account = self._accounts[caller] = _Account(caller)
-        if not account.waiting and not self._next and self._has_room(account):
-            reservation = self._grant(account)
-        else:
-            reservation = await self._wait(account)
-        reservation.task = asyncio.current_task()
-        return reservation
+        return account
 
     def free(self, account: _Account, freed_bytes: int) -> None:
         """Takes bytes back, and gives them to calls that wait; called by reservations."""
