@@ -80,7 +80,7 @@ class Settings:
     max_batch_size: BatchSize = 0
     """Images in one batch at most, up to 1024. 0: found at warm-up, where throughput stops growing."""
     max_queue_size: Images = 512
-    """Images of all priorities a model version may hold; more get RESOURCE_EXHAUSTED or displace those of lower ones."""
+    """Images of all priorities a model version may hold; more get RESOURCE_EXHAUSTED or displace lower ones."""
     max_queue_delay_seconds: Seconds = 0.0
     """How long a batch that is not full waits for more. 0: a free device never waits."""
     default_timeout_seconds: Seconds = 0.0
