@@ -19,9 +19,9 @@ from linnaeus.client.aio.lock import Lock
 from linnaeus.client.aio.many import Images, classify_many, folder_images
 from linnaeus.client.aio.stream import classify_stream
 from linnaeus.client.bulk.batch import Batch
+from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.bulk.stream_messages import DEFAULT_STREAM_CONCURRENCY
-from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, make_config
 from linnaeus.client.errors import LinnaeusError, ServerFailure
 from linnaeus.client.images.image_source import ImageSource

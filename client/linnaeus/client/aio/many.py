@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from linnaeus.client.aio.call_group import CallGroup
-from linnaeus.client.bulk.outcome import Outcome, PendingImage
 from linnaeus.client.bulk.concurrency_window import Window
+from linnaeus.client.bulk.outcome import Outcome, PendingImage
 from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.images.folders import image_paths
 from linnaeus.client.images.image_source import ImageSource

@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
-from linnaeus.client.bulk.outcome import Outcome, PendingImage
 from linnaeus.client.bulk.concurrency_window import Window
+from linnaeus.client.bulk.outcome import Outcome, PendingImage
 from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.images.folders import image_paths
 from linnaeus.client.images.image_source import ImageSource

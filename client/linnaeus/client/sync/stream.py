@@ -17,9 +17,9 @@ from typing import Any, TypeAlias
 
 import grpc
 
+from linnaeus.client.bulk.concurrency_window import Window
 from linnaeus.client.bulk.outcome import Outcome, PendingImage
 from linnaeus.client.bulk.stream_messages import StreamEnd, read_stream_response, stream_end, stream_request
-from linnaeus.client.bulk.concurrency_window import Window
 from linnaeus.client.config import ClientConfig
 from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.images.image_source import ImageSource
