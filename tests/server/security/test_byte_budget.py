@@ -1,6 +1,7 @@
 """ByteBudget: nobody holds more than allowed, waiting is bounded, and callers that send nothing keep nobody out."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -172,3 +173,19 @@ async def test_a_call_cancelled_while_it_waits_leaves_its_place(clock: Clock) ->
 def test_a_budget_without_room_for_one_message_is_refused(clock: Clock) -> None:
     with pytest.raises(ValueError, match="must fit"):
         ByteBudget(100, 1000, 99)
+
+
+async def test_the_memory_of_large_messages_is_given_back_and_small_ones_cost_nothing(clock: Clock) -> None:
+    class Noted:
+        times = 0
+
+        def note(self) -> None:
+            self.times += 1
+
+    noted: Any = Noted()
+    budget = ByteBudget(32 << 20, 64 << 20, 64 << 20, clock=clock, freed_memory=noted)
+    for length, times in ((1000, 0), (30 << 20, 1), (1000, 1)):
+        reservation = await budget.reserve("caller")
+        reservation.received(length)
+        reservation.release()
+        assert noted.times == times

@@ -15,8 +15,11 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 
 from linnaeus.server.errors import Overloaded
+from linnaeus.server.process.freed_memory import FreedMemory
 
 _RETRY_SECONDS = 1.0
+# The allocator keeps what such a message took, which is given back once no other has come for a while.
+_MUCH_BYTES = 4 << 20
 # Time until a call that still waits ends another one: what the first one held may have gone to a caller before it.
 _NEXT_SECONDS = 0.05
 
@@ -47,6 +50,8 @@ class Reservation:
     def release(self) -> None:
         """Holds nothing any more; may be called again."""
         self._account.reading.pop(self, None)
+        if self.held_bytes >= _MUCH_BYTES:
+            self._budget.freed_memory.note()
         self._hold(0)
 
     def end(self) -> None:
@@ -106,6 +111,7 @@ class ByteBudget:
         grace_seconds: how long a call may wait for its message while others wait for room.
         patience_seconds: how long a call waits for room.
         clock: monotonic, in seconds.
+        freed_memory: gives the memory of large messages back.
 
     Attributes:
         held_bytes: the bytes of all reservations.
@@ -123,12 +129,14 @@ class ByteBudget:
         grace_seconds: float = 1.0,
         patience_seconds: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
+        freed_memory: FreedMemory | None = None,
     ) -> None:
         if min(total_bytes, caller_bytes) < message_bytes:
             raise ValueError(f"a message of {message_bytes} bytes must fit into {total_bytes} and {caller_bytes} bytes")
         self.message_bytes = message_bytes
         self.held_bytes = 0
         self.clock = clock
+        self.freed_memory = freed_memory or FreedMemory()
         self.total_bytes = total_bytes
         self.caller_bytes = caller_bytes
         self._grace_seconds = grace_seconds

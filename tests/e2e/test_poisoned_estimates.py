@@ -1,0 +1,101 @@
+"""One request, or a pause of the machine, does not make the server refuse what it can answer."""
+
+import io
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from PIL import Image
+from tests.e2e.synthetic_models import request, write_model
+
+from linnaeus.server.rpc.child_server import ServerProcess
+from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+DEADLINE_SECONDS = 5.0
+PAUSE_SECONDS = 2.0
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    root = tmp_path_factory.mktemp("poisoned")
+    write_model(root, "quick", seconds=0.001, config="max_batch_size = 4\n")
+    with ServerProcess("--repository", str(root), "--decode-threads", "2") as started:
+        yield started
+
+
+@pytest.fixture
+def stub(server: ServerProcess) -> Iterator[ClassifierServiceStub]:
+    with grpc.insecure_channel(server.target) as channel:
+        yield ClassifierServiceStub(channel)
+
+
+def webp_of_one_colour(width: int, height: int) -> bytes:
+    with io.BytesIO() as file:
+        Image.new("L", (width, height)).convert("RGB").save(file, "WEBP", lossless=True, method=0, quality=0)
+        return file.getvalue()
+
+
+def test_a_webp_of_34_bytes_and_50_megapixels_disables_no_model(stub: ClassifierServiceStub, pictures: Path) -> None:
+    photograph = v1.Image(encoded=(pictures / "coffee.jpg").read_bytes())
+    bomb = webp_of_one_colour(16_383, 3_050)
+    assert len(bomb) < 100
+    stub.Classify(request("quick", photograph), timeout=DEADLINE_SECONDS)
+    stub.Classify(request("quick", v1.Image(encoded=bomb)))  # without a deadline, so that it is admitted
+    for _ in range(20):
+        stub.Classify(request("quick", photograph), timeout=DEADLINE_SECONDS)
+
+
+def test_a_large_bmp_after_many_small_images_is_admitted(stub: ClassifierServiceStub, pictures: Path) -> None:
+    small = v1.Image(encoded=(pictures / "digits" / "7.png").read_bytes())
+    for _ in range(300):
+        stub.Classify(request("quick", small), timeout=DEADLINE_SECONDS)
+    with io.BytesIO() as file:
+        Image.new("RGB", (2_400, 1_950)).save(file, "BMP")
+        large = file.getvalue()
+    for _ in range(5):
+        stub.Classify(request("quick", v1.Image(encoded=large)), timeout=DEADLINE_SECONDS)
+
+
+@pytest.mark.slow
+def test_after_a_pause_of_the_process_an_idle_server_refuses_nothing(
+    server: ServerProcess, stub: ClassifierServiceStub
+) -> None:
+    codes: list[grpc.StatusCode] = []
+    is_over = threading.Event()
+
+    def call_on() -> None:
+        while not is_over.is_set():
+            codes.append(code_of(lambda: stub.Classify(request("quick"), timeout=1.0)))
+
+    callers = [threading.Thread(target=call_on) for _ in range(4)]
+    for caller in callers:
+        caller.start()
+    while len(codes) < 100:
+        time.sleep(0.01)
+    server.child.send_signal(signal.SIGSTOP)
+    time.sleep(PAUSE_SECONDS)  # the time that the process stands still
+    server.child.send_signal(signal.SIGCONT)
+    resumed_at = len(codes)
+    while len(codes) < resumed_at + 20:
+        time.sleep(0.01)
+    soon = len(codes)
+    while len(codes) < soon + 200:
+        time.sleep(0.01)
+    is_over.set()
+    for caller in callers:
+        caller.join()
+    assert codes[soon:].count(grpc.StatusCode.OK) >= 0.95 * len(codes[soon:])
+
+
+def code_of(call: Callable[[], object]) -> grpc.StatusCode:
+    try:
+        call()
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
+        return code
+    return grpc.StatusCode.OK
