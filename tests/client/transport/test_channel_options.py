@@ -1,13 +1,13 @@
 """Each option of the clients' channels that no other test covers, by what it does."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any, cast
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 import grpc
 import pytest
+from tests.client.transport.tcp_server import tcp_server
 
 from linnaeus.client import AsyncClient, Client, Unavailable
 from linnaeus.client.config import make_config
@@ -28,27 +28,15 @@ def quicker(monkeypatch: pytest.MonkeyPatch, name: str, factor: int) -> None:
     monkeypatch.setattr(channel_options, name, [(option, value // factor) for option, value in options])
 
 
-@asynccontextmanager
-async def silent_server(received: Callable[[bytes], object]) -> AsyncIterator[str]:
+def silent_server(received: Callable[[bytes], object]) -> AbstractAsyncContextManager[str]:
     """Takes connections and all that they bring, and answers neither calls nor pings; yields the address."""
-    writers: list[asyncio.StreamWriter] = []
-    tasks: list[asyncio.Task[Any]] = []
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-        tasks.append(cast("asyncio.Task[Any]", asyncio.current_task()))
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(SETTINGS)
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(1 << 16):
-                received(data)
-            writer.close()
-            await writer.wait_closed()
+        while data := await reader.read(1 << 16):
+            received(data)
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listener:
-        yield f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        for writer in writers:
-            writer.close()
-        await asyncio.gather(*tasks)
+    return tcp_server(connected)
 
 
 @pytest.mark.parametrize("client_type", [Client, AsyncClient])
@@ -75,16 +63,16 @@ async def test_a_server_that_comes_back_is_found_soon(monkeypatch, patience_seco
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         attempts.put_nowait(None)
-        writer.close()
 
-    async with await asyncio.start_server(close, "127.0.0.1", 0) as listener:
-        target = f"127.0.0.1:{listener.sockets[0].getsockname()[1]}"
-        async with grpc.aio.insecure_channel(target, options=config(target).channel_options) as channel:
-            call = ClassifierServiceStub(channel).Classify(messages.ClassifyRequest(), wait_for_ready=True)
-            async with asyncio.timeout(patience_seconds / 4):
-                for _ in range(ATTEMPTS):
-                    await attempts.get()
-            call.cancel()
+    async with (
+        tcp_server(close) as target,
+        grpc.aio.insecure_channel(target, options=config(target).channel_options) as channel,
+    ):
+        call = ClassifierServiceStub(channel).Classify(messages.ClassifyRequest(), wait_for_ready=True)
+        async with asyncio.timeout(patience_seconds / 4):
+            for _ in range(ATTEMPTS):
+                await attempts.get()
+        call.cancel()
 
 
 async def test_several_servers_are_called_by_the_name_of_the_first():

@@ -15,6 +15,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
+from tests.client.transport.tcp_server import tcp_server
 
 from linnaeus.client import AsyncClient, Client, LinnaeusError, Outcome, Overloaded
 from linnaeus.client.transport.hedging import Hedging
@@ -165,11 +166,14 @@ async def test_a_call_that_changes_models_is_not_sent_again_when_its_connection_
             asyncio.create_task(relay(reader, upstream_writer)),
             asyncio.create_task(relay(upstream_reader, writer)),
         ]
-        await begun.wait()
-        for task in relays:
-            task.cancel()
-        for each in (writer, upstream_writer):
-            each.transport.abort()
+        try:
+            await begun.wait()
+        finally:
+            for task in relays:
+                task.cancel()
+            await asyncio.gather(*relays, return_exceptions=True)
+            for each in (writer, upstream_writer):
+                each.transport.abort()
 
     async def begin(method: str, context: grpc.aio.ServicerContext) -> None:
         executed.append(method)
@@ -177,11 +181,10 @@ async def test_a_call_that_changes_models_is_not_sent_again_when_its_connection_
         await asyncio.Event().wait()
 
     begun = asyncio.Event()
-    async with served(begin) as (target, attempts), await asyncio.start_server(serve, "127.0.0.1", 0) as proxy:
-        port = proxy.sockets[0].getsockname()[1]
+    async with served(begin) as (target, attempts), tcp_server(serve) as proxy:
         for name, *arguments in MODEL_CALLS.values():
             with pytest.raises(LinnaeusError):
-                await send(f"127.0.0.1:{port}", name, *arguments)
+                await send(proxy, name, *arguments)
         assert executed == list(MODEL_CALLS)
 
 
