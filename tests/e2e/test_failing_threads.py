@@ -58,7 +58,7 @@ def test_a_server_whose_decoders_keep_failing_ends_with_a_reason(repository: Pat
 
 
 def test_a_batch_that_hangs_does_not_outlive_the_time_to_drain(tmp_path: Path) -> None:
-    write_model(tmp_path, "slow", work_unit_seconds=HANG_SECONDS / 200)
+    write_model(tmp_path, "slow", work_unit_seconds=HANG_SECONDS / 200, config="instances = 2\n")
     options = ("--repository", str(tmp_path), "--max-batch-size", "1", "--streams", "2", *AT_ONCE)
     with ServerProcess(*options) as server, grpc.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
