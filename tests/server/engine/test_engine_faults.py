@@ -180,7 +180,8 @@ async def test_a_fault_at_the_delivery_of_one_answer_costs_the_others_of_its_bat
         engine.begin(digit(), fail)
         engine.begin(digit(1), answers.put_nowait)
         assert isinstance(await asyncio.wait_for(answers.get(), PATIENCE_SECONDS), Classification)
-        assert engine.in_flight == 0
+        while engine.in_flight:  # the two may have run in batches of their own, in any order
+            await asyncio.sleep(0)
     assert faults == ["result_delivery"]
 
 
