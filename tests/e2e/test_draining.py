@@ -180,8 +180,7 @@ def test_a_request_that_is_still_being_sent_when_the_server_stops_is_answered(re
     with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
         begin = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString)
         slow = begin.future(slowly(), timeout=60)
-        # The server has received that call once it answers the next one of the same connection.
-        ClassifierServiceStub(channel).Classify(request, timeout=60)
+        wait_for_metric(process, "grpc_server_started_total", lambda calls: calls >= 1)
         process.child.send_signal(signal.SIGTERM)
         wait_until_closed(process.port)
         may_send.set()
