@@ -1,8 +1,9 @@
 """The scheduling policy: which ticket runs next, and in how large a batch. Decided when a device becomes free.
 
-1.  *Order.* Among the flows (priority classes of a lane) with work for the device, flows within their fair share go
-    first (a tolerance of `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline.
-    Fairness is in device seconds divided by weight, so no model and no priority starves, however urgent the others are.
+1.  *Order.* Among the flows (priority classes of a lane) with work for the device, those go first whose next ticket is
+    of a caller within its share (see `admission`); of these the flows within their fair share (a tolerance of
+    `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline. Fairness is in device
+    seconds divided by weight, so no model and no priority starves, however urgent the others are.
 2.  *Batch contents.* A batch takes the flow's tickets by deadline, then the lane's other tickets by priority and
     deadline, as long as the latency table predicts that the earliest deadline among them holds. A ticket that would be
     late even in a batch of one is dropped instead of run.
@@ -66,7 +67,7 @@ class Policy(Generic[Payload]):
             lane for lane in self._lanes_with_work(device) if self.seconds_until_due(lane, device, now, draining) <= 0
         ]
         heads = [_Head(flow, flow.decoded.head) for lane in due for flow in lane.flows if flow.decoded.entries]
-        first = _most_urgent(heads)
+        first = _most_urgent(heads, now)
         return None if first is None else self._fill_batch(first.flow, device, now)
 
     def wait_seconds(self, device: Device[Payload], now: float) -> float | None:
@@ -110,12 +111,15 @@ class Policy(Generic[Payload]):
 
         return max(bisect_left(range(1, max_size + 1), True, key=is_too_long), 1)
 
-    def next_undecoded(self, devices: Mapping[str, Device[Payload]], may_be_long: bool) -> Ticket[Payload] | None:
+    def next_undecoded(
+        self, devices: Mapping[str, Device[Payload]], may_be_long: bool, now: float
+    ) -> Ticket[Payload] | None:
         """Returns the ticket that should be decoded next; None if enough is decoded ahead.
 
         Args:
             devices: the devices that are there.
             may_be_long: whether it may take a decoder longer than `LONG_DECODE_SECONDS`.
+            now: time of the clock, in seconds.
         """
         lanes = [lane for lane in self._lanes.values() if _needs_decoding(lane, devices)]
         heads = [
@@ -124,7 +128,7 @@ class Policy(Generic[Payload]):
             for flow in lane.flows
             if (ticket := _first_to_decode(flow, may_be_long)) is not None
         ]
-        first = _most_urgent(heads)
+        first = _most_urgent(heads, now)
         return None if first is None else first.ticket
 
     def _lanes_with_work(self, device: Device[Payload]) -> list[Lane[Payload]]:
@@ -158,15 +162,16 @@ class _Head(NamedTuple, Generic[Payload]):
     ticket: Ticket[Payload]
 
 
-def _most_urgent(heads: Sequence[_Head[Payload]]) -> _Head[Payload] | None:
-    """Returns the head to serve first: within its flow's fair share, then highest priority, then earliest due."""
+def _most_urgent(heads: Sequence[_Head[Payload]], now: float) -> _Head[Payload] | None:
+    """Returns the head to serve first, by the order that this module's docstring states."""
     if len(heads) < 2:
         return heads[0] if heads else None
     least = min([flow.used for flow, _ in heads])
 
-    def urgency(head: _Head[Payload]) -> tuple[bool, int, float, int]:
-        is_ahead = (head.flow.used - least) * head.flow.weight > FAIRNESS_SECONDS
-        return is_ahead, head.flow.priority, head.ticket.due, head.ticket.order
+    def urgency(head: _Head[Payload]) -> tuple[bool, bool, int, float, int]:
+        flow, ticket = head
+        is_ahead = (flow.used - least) * flow.weight > FAIRNESS_SECONDS
+        return now < ticket.yields_until, is_ahead, flow.priority, ticket.due, ticket.order
 
     return min(heads, key=urgency)
 
