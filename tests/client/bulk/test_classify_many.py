@@ -303,19 +303,19 @@ def test_closing_early_cancels_the_calls_in_flight(run, stub, make_answer, patie
 
 
 async def test_a_loop_that_is_left_without_closing_cancels_too(stub, make_answer, patience_seconds):
-    gone, left = threading.Semaphore(0), threading.Event()
+    arrived, gone, left = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
 
     def behaviour(request, context):
         if request.image.encoded != b"0":
             context.add_callback(gone.release)
+            arrived.release()
             left.wait(patience_seconds)
         return make_answer(request)
 
     stub.on_classify = behaviour
     async with AsyncClient(stub.target) as client:
         async for _ in client.classify_many(Counted(100), concurrency=3):
-            while len(stub.requests) < 3:
-                await asyncio.sleep(0)
+            assert all([await asyncio.to_thread(arrived.acquire, timeout=patience_seconds) for _ in range(2)])
             break
         assert all([await asyncio.to_thread(gone.acquire, timeout=patience_seconds) for _ in range(2)])
     left.set()

@@ -163,8 +163,7 @@ async def test_a_name_look_up_does_not_block_the_event_loop(members, monkeypatch
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     async with AsyncClient(named(members)) as client:
         calls = asyncio.gather(*(client.classify(b"a picture") for _ in range(4)))
-        while not asked.is_set():
-            await asyncio.sleep(0)
+        assert await asyncio.to_thread(asked.wait, patience_seconds)
         released.set()
         await calls
 
