@@ -202,3 +202,4 @@ def test_alone_a_caller_may_fill_the_queue() -> None:
     harness = Harness(new_lane(max_queue_size=10))
     for _ in range(10):
         harness.admit(caller="only", deadline=2.0)
+    assert harness.lanes[0].depth == 10

@@ -150,7 +150,7 @@ class ClassifyStream:
         self._in_flight.pop(serial, None)
         try:
             self._responses.append((serial, _response(correlation_id, image_id, outcome)))
-        except Exception as fault:
+        except Exception as fault:  # `serve` raises it, which ends the stream
             self._fault = fault
         self._changed.set()
 
