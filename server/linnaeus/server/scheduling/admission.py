@@ -104,8 +104,8 @@ class Admission(Generic[Payload]):
 
     def _excess_seconds(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> float:
         """Returns how much more the caller used than its share, which the weights of priorities multiply."""
-        of_priority, normal = (lane.limits.priority_weights[each] for each in (arrival.priority, Priority.NORMAL))
-        return self.caller_use.excess_seconds(arrival.caller, of_priority / normal, now)
+        weights = lane.limits.priority_weights
+        return self.caller_use.excess_seconds(arrival.caller, weights[arrival.priority] / weights[Priority.NORMAL], now)
 
     def _ticket(
         self,
