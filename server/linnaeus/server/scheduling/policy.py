@@ -218,5 +218,5 @@ def _has_instance(lane: Lane[Payload], device: Device[Payload]) -> bool:
 
 def _needs_decoding(lane: Lane[Payload], devices: Mapping[str, Device[Payload]]) -> bool:
     """Whether fewer tickets are decoded than the lane's devices are about to take."""
-    able = sum(name in devices for name in lane.tables)
+    able = len(devices.keys() & lane.tables)
     return lane.decoded_or_decoding_count < _DECODED_AHEAD_BATCHES * able * lane.limits.max_batch_size
