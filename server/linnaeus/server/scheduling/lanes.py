@@ -158,7 +158,9 @@ class Lane(Generic[Payload]):
     @property
     def decoded_or_decoding_count(self) -> int:
         """Number of tickets that are decoded or being decoded, and that no device has taken."""
-        return self.decoded_count + sum([len(flow.decoding.entries) for flow in self.flows])
+        high, normal, low = self.flows
+        decoding = len(high.decoding.entries) + len(normal.decoding.entries) + len(low.decoding.entries)
+        return self.decoded_count + decoding
 
     @property
     def is_active(self) -> bool:

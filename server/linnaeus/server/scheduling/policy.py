@@ -97,7 +97,7 @@ class Policy(Generic[Payload]):
     def largest_batch(self, lane: Lane[Payload], device: Device[Payload], now: float) -> int:
         """Returns the maximum batch size of the lane under the limit on batch duration; at least 1."""
         max_size, rates = lane.limits.max_batch_size, device.timeouts.up_to_timeout(now)
-        if max_size == 1 or not rates:
+        if max_size == 1 or not rates or rates[0][0] == inf:
             return max_size
         table, concurrent = lane.tables[device.name], len(device.running)
         most_images = max_size / table.expected(max_size, 0, now)
@@ -109,7 +109,9 @@ class Policy(Generic[Payload]):
             tightest = _tightest_timeout(rates, lost_images)
             return table.longest(size, concurrent, now) > _MAX_SHARE_OF_TIMEOUT * tightest
 
-        return max(bisect_left(range(1, max_size + 1), True, key=is_too_long), 1)
+        if not is_too_long(max_size):  # the usual case, which costs one look instead of one for each halving
+            return max_size
+        return max(bisect_left(range(1, max_size), True, key=is_too_long), 1)
 
     def next_undecoded(
         self, devices: Mapping[str, Device[Payload]], may_be_long: bool, now: float
@@ -121,12 +123,13 @@ class Policy(Generic[Payload]):
             may_be_long: whether it may take a decoder longer than `LONG_DECODE_SECONDS`.
             now: time of the clock, in seconds.
         """
-        lanes = [lane for lane in self._lanes.values() if _needs_decoding(lane, devices)]
         heads = [
             _Head(flow, ticket)
-            for lane in lanes
+            for lane in self._lanes.values()
             for flow in lane.flows
-            if (ticket := _first_to_decode(flow, may_be_long)) is not None
+            if flow.undecoded.entries
+            and _needs_decoding(lane, devices)
+            and (ticket := _first_to_decode(flow, may_be_long)) is not None
         ]
         first = _most_urgent(heads, now)
         return None if first is None else first.ticket
@@ -149,7 +152,9 @@ class Policy(Generic[Payload]):
                 continue
             size = len(plan.tickets) + 1
             earliest_deadline = min(earliest_deadline, deadline)
-            if size > max_size or (size > 1 and now + table.longest(size, concurrent, now) > earliest_deadline):
+            if size > max_size:
+                break
+            if size > 1 and earliest_deadline != inf and now + table.longest(size, concurrent, now) > earliest_deadline:
                 break
             plan.tickets.append(ticket)
         return plan
@@ -177,8 +182,8 @@ def _most_urgent(heads: Sequence[_Head[Payload]], now: float) -> _Head[Payload] 
 
 
 def _first_to_decode(flow: Flow[Payload], may_be_long: bool) -> Ticket[Payload] | None:
-    if may_be_long or not flow.undecoded.entries:
-        return flow.undecoded.head if flow.undecoded.entries else None
+    if may_be_long:
+        return flow.undecoded.head
     return next((ticket for ticket in flow.undecoded if ticket.decode_seconds <= LONG_DECODE_SECONDS), None)
 
 
@@ -218,5 +223,5 @@ def _has_instance(lane: Lane[Payload], device: Device[Payload]) -> bool:
 
 def _needs_decoding(lane: Lane[Payload], devices: Mapping[str, Device[Payload]]) -> bool:
     """Whether fewer tickets are decoded than the lane's devices are about to take."""
-    able = sum(name in devices for name in lane.tables)
+    able = len(devices.keys() & lane.tables)
     return lane.decoded_or_decoding_count < _DECODED_AHEAD_BATCHES * able * lane.limits.max_batch_size

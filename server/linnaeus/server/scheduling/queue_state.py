@@ -213,7 +213,7 @@ class QueueState(Generic[Payload]):
 
     def is_stranded(self, ticket: Ticket[Payload]) -> bool:
         """Whether the ticket is being decoded and its lane has no device left."""
-        return ticket.stage is Stage.DECODING and not self.devices_of(self.lanes[ticket.lane])
+        return ticket.stage is Stage.DECODING and self.devices.keys().isdisjoint(self.lanes[ticket.lane].tables)
 
     def flow(self, ticket: Ticket[Payload]) -> Flow[Payload]:
         """Returns the flow that the ticket belongs to."""
@@ -258,6 +258,8 @@ class QueueState(Generic[Payload]):
 
     def _drop_if_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
         """Drops the ticket if it would be late even in a batch of one; returns whether it was dropped."""
+        if ticket.deadline is None:
+            return False
         runs = (lane.tables[device.name].expected(1, 0, now) for device in self.devices_of(lane))
         answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
         if ticket.is_before_deadline(now if ticket.is_probe else answer_at):
