@@ -14,6 +14,7 @@ from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc import stream_classify
 from linnaeus.server.rpc.classifier import ClassifierServicer
+from linnaeus.server.rpc.message_turns import MessageTurns
 from linnaeus.server.rpc.stream_classify import ClassifyStream
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
@@ -80,6 +81,29 @@ def stream_request(correlation_id: int, **fields: Any) -> v1.StreamClassifyReque
 
 async def code_of_ended_call(calls: QueueingCallObserver) -> str:
     return await asyncio.wait_for(calls.codes.get(), PATIENCE_SECONDS)
+
+
+async def test_each_image_that_is_read_and_each_answer_that_is_written_takes_a_turn(
+    stub: Any, engine: PendingEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+    take = MessageTurns.take
+
+    async def counted(self: MessageTurns) -> None:
+        turns.append(1)
+        await take(self)
+
+    monkeypatch.setattr(MessageTurns, "take", counted)
+    call = stub.StreamClassify(timeout=PATIENCE_SECONDS)
+    for number in range(2):
+        await call.write(stream_request(number))
+    await call.done_writing()
+    await engine.wait_begun(2)
+    assert len(turns) == 3, "two images and the end"
+    for number in range(2):
+        engine.complete(number)
+        await call.read()
+    assert len(turns) == 5
 
 
 async def test_responses_come_in_order_of_completion_with_correlation_and_image_ids(
@@ -268,6 +292,9 @@ class SlowReader:
 
     def take_hold(self) -> None:
         return None
+
+    async def take_turn(self) -> None:
+        pass
 
     async def read(self) -> Any:
         self._number += 1

@@ -146,7 +146,7 @@ def test_tickets_of_a_caller_above_its_share_are_due_later_by_the_time_that_its_
     harness = Harness()
     use_device(harness, "greedy", 0.8)
     use_device(harness, "modest", 0.2)
-    assert harness.admit(caller="greedy", deadline=1.0).due == pytest.approx(1.0 + 0.8 / 0.5 - 1.0)
+    assert harness.admit(caller="greedy", deadline=1.0).due == pytest.approx(1.0 + (0.8 - 0.05) / 0.5 - 1.0)
     assert harness.admit(caller="modest", deadline=1.0).due == pytest.approx(1.0)
     assert harness.admit(caller="newcomer", deadline=1.0).due == pytest.approx(1.0)
 
@@ -156,7 +156,7 @@ def test_what_waits_counts_as_use_while_it_waits() -> None:
     use_device(harness, "modest", 0.1)
     flood = [harness.admit(caller="flood") for _ in range(8)]  # of 0.1 s each
     assert flood[0].due == pytest.approx(5.0)
-    assert flood[7].due == pytest.approx(5.0 + 0.7 / 0.5 - 0.1)
+    assert flood[7].due == pytest.approx(5.0 + (0.7 - 0.05) / 0.5 - 0.1)
     for ticket in flood:
         harness.state.cancel(ticket, False, 0.0)
     assert harness.admit(caller="flood").due == pytest.approx(5.0)
@@ -166,14 +166,16 @@ def test_use_is_forgotten_by_half_in_a_second() -> None:
     harness = Harness()
     use_device(harness, "greedy", 0.8)
     use_device(harness, "modest", 0.2)
-    assert harness.admit(caller="greedy", deadline=9.0, now=3.0).due == pytest.approx(9.0 + (0.8 / 0.5 - 1.0) / 8)
+    assert harness.admit(caller="greedy", deadline=9.0, now=1.0).due == pytest.approx(9.0 + (0.4 - 0.05) / 0.5 - 0.5)
 
 
 def test_a_caller_that_occupies_the_decoders_is_above_its_share_although_it_uses_no_device() -> None:
     harness = Harness()
     use_device(harness, "modest", 0.8)
     occupies = harness.admit(caller="occupies", work=DecodeWork("kind", 80_000_000))  # 0.8 s
-    assert harness.admit(caller="occupies", deadline=9.0).due == pytest.approx(9.0 + occupies.decode_seconds / 0.5)
+    assert harness.admit(caller="occupies", deadline=9.0).due == pytest.approx(
+        9.0 + (occupies.decode_seconds - 0.05) / 0.5
+    )
 
 
 def test_until_its_own_deadline_a_ticket_of_a_caller_above_its_share_runs_only_where_no_other_waits() -> None:

@@ -181,6 +181,8 @@ class InterceptedServer:
                 try:
                     request = messages if streams_requests else await messages.read_only()
                     async for response in behaviour(request, context):
+                        if streams_requests:
+                            await messages.take_turn()
                         yield response
                     return
                 finally:

@@ -76,6 +76,10 @@ class RequestMessages:
         await self._turns.take()
         return await self._read(is_only=False)
 
+    def take_turn(self) -> Awaitable[None]:
+        """Returns an awaitable that ends when the stream may write its next answer; see `MessageTurns`."""
+        return self._turns.take()
+
     async def _read(self, is_only: bool) -> Any:
         self.release()
         hold = self._hold = self._budget.reserve_at_once(self._caller) or await self._budget.reserve(self._caller)

@@ -158,6 +158,7 @@ class ClassifyStream:
         """Writes responses until the reader has ended and every image that it read is answered, or something failed."""
         while True:
             while self._responses:
+                await self._messages.take_turn()
                 serial, response = self._responses.popleft()
                 await self._context.write(response)
                 _release(self._unanswered.pop(serial))

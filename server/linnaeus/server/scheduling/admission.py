@@ -24,7 +24,6 @@ from linnaeus.server.scheduling.completion_estimate import Candidate, Completion
 from linnaeus.server.scheduling.decode_costs import DecodeCosts, DecodeWork
 from linnaeus.server.scheduling.displacement import ticket_in_the_way
 from linnaeus.server.scheduling.lanes import Device, Lane
-from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS
 from linnaeus.server.scheduling.tickets import NoDevice, Payload, Priority, QueueFull, Ticket, TooLate
 
 # A ticket without a deadline is ordered as if its deadline were this far away: tickets with a deadline usually run
@@ -88,7 +87,7 @@ class Admission(Generic[Payload]):
         if deadline is not None and deadline <= now:
             raise TooLate(0.0, deadline - now)
         excess_seconds = self._excess_seconds(arrival, lane, now)
-        if excess_seconds > FAIRNESS_SECONDS and arrival.priority < Priority.NORMAL:
+        if excess_seconds and arrival.priority < Priority.NORMAL:
             arrival.priority = Priority.NORMAL
             excess_seconds = self._excess_seconds(arrival, lane, now)
         due = (now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline) + excess_seconds
@@ -97,7 +96,7 @@ class Admission(Generic[Payload]):
         estimate = self._estimator.estimate(candidate, devices, now)
         _count_timeout(arrival, devices, estimate, now)
         ticket = self._ticket(arrival, candidate, estimate, devices, now)
-        if excess_seconds > FAIRNESS_SECONDS:
+        if excess_seconds:
             ticket.yields_until = due - excess_seconds
         late = _lateness(arrival, candidate, estimate, now)
         if late is None:

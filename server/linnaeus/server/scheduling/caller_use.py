@@ -6,6 +6,8 @@ from linnaeus.server.scheduling.tickets import Payload, Ticket
 
 # Use is forgotten with this half-life.
 _HALF_LIFE_SECONDS = 1.0
+# So much more than its share counts as none: callers that are alike never use exactly the same.
+_TOLERANCE_SECONDS = 0.05
 # A caller that used less and has nothing waiting is forgotten, so that at most a few thousand are known.
 _MIN_USE_SECONDS = 1e-3
 
@@ -40,7 +42,7 @@ class CallerUse:
         self._as_of = 0.0
 
     def excess_seconds(self, caller: str, weight: float, now: float) -> float:
-        """Returns how much longer its share needs for what the caller used and waits for, than all used; 0 if shorter.
+        """Returns how much time its share needs for what the caller used and waits for above it; 0 if it is within.
 
         Args:
             caller: the caller; one who is alone is never above its share.
@@ -52,8 +54,8 @@ class CallerUse:
             return 0.0
         share = weight / (self._total_weight - use.weight + weight)
         kept = _kept(now - self._as_of)
-        of_decoders = (use.decoded * kept + use.to_decode) / share - self._decoded * kept
-        of_devices = (use.ran * kept + use.to_run) / share - self._ran * kept
+        of_decoders = (use.decoded * kept + use.to_decode - _TOLERANCE_SECONDS) / share - self._decoded * kept
+        of_devices = (use.ran * kept + use.to_run - _TOLERANCE_SECONDS) / share - self._ran * kept
         return max(of_decoders, of_devices, 0.0)
 
     def begin_waiting(self, ticket: Ticket[Payload], weight: float) -> None:
