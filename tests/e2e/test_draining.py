@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
@@ -264,3 +265,19 @@ def test_a_lame_duck_exits_after_its_delay(repository: Path, digit: bytes) -> No
         started = time.monotonic()
         assert process.stop() == 0
         assert time.monotonic() - started >= 0.5
+
+
+def test_a_server_that_stops_beside_connections_that_send_nothing_answers_and_ends_in_order(
+    repository: Path, digit: bytes
+) -> None:
+    """With some releases of grpcio it crashes; see docs/decisions/0019."""
+    request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
+    with ServerProcess("--repository", str(repository), "--models", "lenet") as process, ExitStack() as connections:
+        for _ in range(16):
+            connections.enter_context(socket.create_connection(("127.0.0.1", process.port), 60))
+        with grpc.insecure_channel(process.target) as channel:
+            call = ClassifierServiceStub(channel).Classify.future(request, timeout=60)
+            wait_for_metric(process, "grpc_server_started_total", lambda calls: calls >= 1)
+            process.child.send_signal(signal.SIGTERM)
+            assert call.result(60).classes[0].label == "4"
+        assert process.child.wait(60) == 0

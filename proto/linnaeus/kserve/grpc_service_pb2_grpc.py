@@ -5,7 +5,7 @@ import warnings
 
 from linnaeus.kserve import grpc_service_pb2 as linnaeus_dot_kserve_dot_grpc__service__pb2
 
-GRPC_GENERATED_VERSION = '1.78.0'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 

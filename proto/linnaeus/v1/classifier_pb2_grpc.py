@@ -5,7 +5,7 @@ import warnings
 
 from linnaeus.v1 import classifier_pb2 as linnaeus_dot_v1_dot_classifier__pb2
 
-GRPC_GENERATED_VERSION = '1.78.0'
+GRPC_GENERATED_VERSION = '1.76.0'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
