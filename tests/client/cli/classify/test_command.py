@@ -296,10 +296,10 @@ def test_an_interrupt_ends_quietly_with_status_130(start_python, pictures, stub,
 
 
 def test_an_interrupt_while_starting_ends_quietly_too(run_command, monkeypatch):
-    def interrupted(_):
+    def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linnaeus.client.cli._run", interrupted)
+    monkeypatch.setattr("linnaeus.client.cli._application", interrupted)
     ending = run_command("models")
     assert (ending.exit_code, ending.output, ending.errors) == (130, "", "")
 
