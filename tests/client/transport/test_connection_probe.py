@@ -1,76 +1,27 @@
 """Why no connection came about, found out at real listeners, whichever way the host is written."""
 
-import http.server
-import socket
-import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 
 import grpc
 import pytest
-from tests.certificates import Authority, Pair
-from tests.client.conftest import StubService
+from tests.client.listeners import (
+    AUTHORITY,
+    HOSTS,
+    OTHER_AUTHORITY,
+    free_port,
+    grpc_server,
+    silent_port,
+    tls_server,
+    web_server,
+)
 
 from linnaeus.client.transport.addresses import parse_addresses
 from linnaeus.client.transport.connection_probe import Trouble, find_trouble
 from linnaeus.client.transport.tls import Tls
-from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 SECONDS = 20.0  # long enough for any machine; only a silent port takes a part of it
-HOSTS = ("127.0.0.1", "localhost")  # the second may have ::1 as well, where nobody listens
-AUTHORITY, OTHER = Authority(), Authority()
 TRUSTED = Tls(ca=AUTHORITY.certificate)
-
-
-@contextmanager
-def grpc_server(pair: Pair | None = None, client_authority: bytes | None = None) -> Iterator[int]:
-    with ThreadPoolExecutor(max_workers=2) as threads:
-        server = grpc.server(threads, options=[("grpc.so_reuseport", 0)])
-        add_ClassifierServiceServicer_to_server(StubService(), server)
-        if pair is None:
-            port = server.add_insecure_port("127.0.0.1:0")
-        else:
-            credentials = grpc.ssl_server_credentials(
-                [(pair.key, pair.certificate)], client_authority, require_client_auth=client_authority is not None
-            )
-            port = server.add_secure_port("127.0.0.1:0", credentials)
-        server.start()
-        yield port
-        server.stop(grace=None).wait()
-
-
-@contextmanager
-def web_server() -> Iterator[int]:
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
-
-
-@contextmanager
-def silent_port() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        yield listener.getsockname()[1]
-
-
-@contextmanager
-def free_port() -> Iterator[int]:
-    with socket.socket() as holder:
-        holder.bind(("127.0.0.1", 0))
-        yield holder.getsockname()[1]
-
-
-def tls_server(*names: str, expired: bool = False) -> Callable[[], object]:
-    return lambda: grpc_server(AUTHORITY.issue(*names, expired=expired))
-
 
 CASES = {
     "nothing listens": (free_port, None, Trouble.REFUSED),
@@ -78,7 +29,7 @@ CASES = {
     "a web server, asked by TLS": (web_server, TRUSTED, Trouble.WEB_SERVER),
     "TLS, asked in the clear": (tls_server(*HOSTS), None, Trouble.SPEAKS_TLS),
     "no TLS, asked by TLS": (grpc_server, TRUSTED, Trouble.SPEAKS_NO_TLS),
-    "another authority": (tls_server(*HOSTS), Tls(ca=OTHER.certificate), Trouble.UNKNOWN_AUTHORITY),
+    "another authority": (tls_server(*HOSTS), Tls(ca=OTHER_AUTHORITY.certificate), Trouble.UNKNOWN_AUTHORITY),
     "another name": (tls_server("linnaeus.example"), TRUSTED, Trouble.WRONG_NAME),
     "expired": (tls_server(*HOSTS, expired=True), TRUSTED, Trouble.EXPIRED),
     "asks for a certificate": (

@@ -3,8 +3,20 @@
 `transport/connection_probe.py` finds the cause, which gRPC may hide or tell in words of its own.
 """
 
+from dataclasses import dataclass
+
 from linnaeus.client.cli.connection import Connection
-from linnaeus.client.errors import DeadlineExceeded, LinnaeusError, Unauthenticated, Unavailable
+from linnaeus.client.cli.option_names import with_option_names
+from linnaeus.client.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    LinnaeusError,
+    ModelNotFound,
+    PermissionDenied,
+    ServerFailure,
+    Unauthenticated,
+    Unavailable,
+)
 from linnaeus.client.transport.addresses import parse_addresses
 from linnaeus.client.transport.connection_probe import Finding, Trouble, find_trouble
 from linnaeus.client.transport.tls import parse_tls
@@ -43,15 +55,40 @@ _SENTENCES: dict[Trouble, tuple[str, str]] = {
 }
 
 
-def explain(error: LinnaeusError, connection: Connection) -> str:
-    """Returns the message for an error; connects once more to find its cause if the server was not reached."""
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An error in the words of the command line.
+
+    Attributes:
+        message: one sentence.
+        concerns_all: whether any other call would fail by the same cause.
+    """
+
+    message: str
+    concerns_all: bool
+
+
+def explain(error: LinnaeusError, connection: Connection) -> Explanation:
+    """Explains an error. Connects once more to find its cause if the server was not reached, which may block a while.
+
+    An error with details is the server's own, and says itself what is wrong.
+    """
     if isinstance(error, Unauthenticated) and connection.credentials.token is None:
-        return f"the server at {connection.server} asks for a token: use --token-file FILE, or set LINNAEUS_TOKEN"
-    if isinstance(error, Unavailable | DeadlineExceeded) and not error.details:  # the server's own have details
-        tls = parse_tls(connection.credentials.tls)
-        finding = find_trouble(parse_addresses(connection.server), tls, _PROBE_SECONDS)
-        return str(error) if finding is None else _sentence(finding, connection.server)
-    return str(error)
+        message = f"the server at {connection.server} asks for a token: use --token-file FILE, or set LINNAEUS_TOKEN"
+        return Explanation(message, concerns_all=True)
+    if isinstance(error, Unavailable | DeadlineExceeded) and not error.details:
+        return _explain_silence(error, connection)
+    of_all = isinstance(error, ModelNotFound | Unauthenticated | PermissionDenied | InvalidRequest)
+    is_strange = isinstance(error, ServerFailure) and not error.details  # no Linnaeus server
+    return Explanation(with_option_names(str(error)), concerns_all=of_all or is_strange)
+
+
+def _explain_silence(error: LinnaeusError, connection: Connection) -> Explanation:
+    addresses, tls = parse_addresses(connection.server), parse_tls(connection.credentials.tls)
+    finding = find_trouble(addresses, tls, _PROBE_SECONDS)
+    if finding is None:
+        return Explanation(str(error), concerns_all=isinstance(error, Unavailable))
+    return Explanation(_sentence(finding, connection.server), concerns_all=True)
 
 
 def _sentence(finding: Finding, server: str) -> str:

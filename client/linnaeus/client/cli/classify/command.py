@@ -58,7 +58,9 @@ def classify(
     ] = None,
 ) -> None:
     """Names what is in each picture."""
+    connection: Connection = context.obj
     run = ClassifyRun(
+        connection=connection,
         inputs=_inputs(files or [], names, recursive),
         options=ClassifyOptions(model=model, version=version, top_k=top_k, priority=priority),
         concurrency=concurrency,
@@ -66,7 +68,6 @@ def classify(
         sorter=None if sort_into is None else Sorter(sort_into),
         use_stream=stream,
     )
-    connection: Connection = context.obj
     if not asyncio.run(run.run(connection.client())):
         raise typer.Exit(1)
 

@@ -15,6 +15,7 @@ from linnaeus.client.aio.client import AsyncClient
 from linnaeus.client.cli import output
 from linnaeus.client.cli.app import app
 from linnaeus.client.cli.connection import Connection, takes_connection
+from linnaeus.client.cli.connection_help import explain
 from linnaeus.client.cli.models.table import model_notes, model_table
 from linnaeus.client.config import LOAD_TIMEOUT_SECONDS
 from linnaeus.client.errors import LinnaeusError
@@ -101,7 +102,7 @@ def _show(connection: Connection, call: Call, as_json: bool) -> None:
     try:
         listing = asyncio.run(_models(connection, call))
     except LinnaeusError as error:
-        output.write_error(str(error))
+        output.write_error(explain(error, connection).message)
         raise typer.Exit(1) from None
     if as_json:
         output.write_json([_without_labels(model) for model in listing])
