@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 FAILED = 1
 WRONG_USAGE = 2
+_PYDANTIC = "Value error, "  # which typer leaves in the messages of its checks
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -91,6 +92,7 @@ def _wrong_usage(name: str, error: Any) -> int:
         return WRONG_USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) is not None else name
     message = " ".join(error.format_message().split()).removeprefix("Invalid value: ").rstrip(".")
+    message = message.replace(_PYDANTIC, "")
     return fail(name, f": {message} (see {path} --help)", status=WRONG_USAGE)
 
 

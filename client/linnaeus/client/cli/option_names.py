@@ -9,6 +9,7 @@ _WORDS = (
     (re.compile(r"\bthe file for token_file\b"), "the file for --token-file"),
     (re.compile(r"\btls: the file for (ca|certificate|key)\b"), r"the file for --tls-\1"),
     (re.compile(r"^token must be\b"), "the token must be"),
+    (re.compile(r"\braise max_message_bytes here and at the server\b"), "raise the server's --max-message-bytes"),
 )
 
 

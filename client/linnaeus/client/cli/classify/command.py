@@ -78,7 +78,7 @@ def _inputs(files: list[str], names: str | None, recursive: bool) -> Inputs:
         raise typer.BadParameter("there is no picture: name a FILE, a folder, - or --from-file LIST")
     if [*files, names].count(STANDARD_INPUT) > 1:
         raise typer.BadParameter("standard input can be read once only: there is more than one -")
-    if names not in (None, STANDARD_INPUT) and not os.access(names, os.R_OK):
+    if names is not None and names != STANDARD_INPUT and (os.path.isdir(names) or not os.access(names, os.R_OK)):
         raise typer.BadParameter(f"--from-file: {names} cannot be read")
     content = read_standard_input() if STANDARD_INPUT in files else b""
     return Inputs(files, names, recursive, content)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linnaeus.client.cli.connection_help import Explanation
+from linnaeus.client.cli.option_names import with_option_names
 from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.results import Classification
 
@@ -60,7 +61,7 @@ class Failed:
         """The error's message without the image's name, which precedes it wherever it is shown."""
         if self.explanation is not None:
             return self.explanation.message
-        return str(self.error).removeprefix(f"{self.picture}: ")
+        return with_option_names(str(self.error)).removeprefix(f"{self.picture}: ")
 
     @property
     def concerns_all(self) -> bool:
