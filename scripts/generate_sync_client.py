@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 CLIENT = Path(__file__).resolve().parent.parent / "client" / "linnaeus" / "client"
-MODULES = ("client.py", "connection.py", "hedged_call.py", "refused_call.py")
+MODULES = ("calls.py", "client.py", "connection.py", "hedged_call.py", "refused_call.py")
 HEADER = "# Generated from ../aio/{name} by `make sync-client`. Do not edit.\n"
 
 CODE = (

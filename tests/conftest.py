@@ -2,6 +2,8 @@
 
 import gzip
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,10 @@ def mnist_train(mnist: Path) -> Digits:
 def pictures() -> Path:
     """The bundled pictures."""
     return ROOT / "pictures"
+
+
+@pytest.fixture
+def socket_folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket's."""
+    with tempfile.TemporaryDirectory(prefix="lin-") as name:
+        yield Path(name)

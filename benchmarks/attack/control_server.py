@@ -7,7 +7,6 @@ admission or batches. No server that has to find out who is good can do better, 
 """
 
 import asyncio
-import multiprocessing
 import os
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +18,7 @@ from typing import Any
 import grpc
 
 from benchmarks.attack.paced_calls import Message
+from benchmarks.common.child_process import ChildProcess
 from linnaeus.v1 import classifier_pb2 as v1
 
 _OPTIONS = [("grpc.max_receive_message_length", 32 * 1024 * 1024), ("grpc.so_reuseport", 0)]
@@ -36,16 +36,11 @@ def control_server(version: Path, good: Message) -> Iterator[tuple[str, int]]:
         version: the folder of the model version that good calls ask for.
         good: the one call that is answered.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_main, args=(theirs, version, good), daemon=True)
-    child.start()
-    theirs.close()  # otherwise `recv` would not notice that the child has ended
+    child = ChildProcess(_main, version, good)
     try:
-        yield ours.recv(), child.pid or 0
+        yield child.first_message, child.pid
     finally:
         child.kill()
-        child.join()
 
 
 class _Handlers(grpc.GenericRpcHandler):

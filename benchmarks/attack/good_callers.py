@@ -4,7 +4,6 @@ They run in a process of their own and tell of each call as it ends. They judge 
 """
 
 import asyncio
-import multiprocessing
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,6 +17,7 @@ import grpc
 
 from benchmarks.attack.hostile_load import Target
 from benchmarks.attack.paced_calls import Message
+from benchmarks.common.child_process import ChildProcess
 from benchmarks.overload.grpc_callers import OK, CallOutcome, sleep_until
 from linnaeus.client.load.generator.unary_calls import CHANNEL_OPTIONS
 
@@ -46,12 +46,7 @@ class GoodCallers:
     """
 
     def __init__(self, load: GoodLoad, rate: float) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._child = context.Process(target=_call_in_process, args=(theirs, load, rate), daemon=True)
-        self._child.start()
-        theirs.close()  # otherwise `recv` would not notice that the child has ended
-        self._connection.recv()
+        self._child = ChildProcess(_call_in_process, load, rate)
         self.ended: list[CallOutcome] = []
 
     def __enter__(self) -> Self:
@@ -60,16 +55,16 @@ class GoodCallers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._connection.send(None)
-        while (outcome := self._connection.recv()) is not None:
+        self._child.connection.send(None)
+        while (outcome := self._child.connection.recv()) is not None:
             self.ended.append(outcome)
         self._child.join()
 
     def wait_until(self, moment: float) -> None:
         """Adds to `ended` what ends until a moment of `time.monotonic`."""
         while (left := moment - time.monotonic()) > 0:
-            if self._connection.poll(left):
-                self.ended.append(self._connection.recv())
+            if self._child.connection.poll(left):
+                self.ended.append(self._child.connection.recv())
 
 
 def closed_loop(load: GoodLoad, seconds: float) -> float:

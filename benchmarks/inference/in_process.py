@@ -1,6 +1,5 @@
 """The baseline of serving: the same artifact, decoder and threads in one process without gRPC."""
 
-import multiprocessing
 import os
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Self
 
 import torch
 
+from benchmarks.common.child_process import ChildProcess
 from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.process.thread_priority import use_idle_scheduling
@@ -66,12 +66,7 @@ class InProcess:
     """
 
     def __init__(self, folder: Path, images: list[bytes], variant: Variant) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._child = context.Process(target=_serve, args=(theirs, folder, images, variant), daemon=True)
-        self._child.start()
-        theirs.close()  # otherwise `recv` would not notice that the child has ended
-        self._connection.recv()
+        self._child = ChildProcess(_serve, folder, images, variant)
 
     def __enter__(self) -> Self:
         return self
@@ -79,7 +74,7 @@ class InProcess:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._connection.send(None)
+        self._child.connection.send(None)
         self._child.join()
 
     def images_per_second(self, batch: int, seconds: float, ahead: bool = True) -> float:
@@ -90,8 +85,8 @@ class InProcess:
             seconds: about how long to measure.
             ahead: whether the next batch is decoded while the last one runs.
         """
-        self._connection.send((batch, seconds, ahead))
-        return float(self._connection.recv())
+        self._child.connection.send((batch, seconds, ahead))
+        return float(self._child.connection.recv())
 
 
 def _serve(connection: Connection, folder: Path, images: list[bytes], variant: Variant) -> None:

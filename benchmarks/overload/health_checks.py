@@ -1,7 +1,6 @@
 """Health checks during a load: one each 20 ms from a process of its own, whatever becomes of earlier ones."""
 
 import asyncio
-import multiprocessing
 import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -11,6 +10,7 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks.common.child_process import ChildProcess
 from benchmarks.overload.grpc_callers import sleep_until
 
 PERIOD_SECONDS = 0.020
@@ -44,12 +44,7 @@ class HealthMonitor:
     """
 
     def __init__(self, target: str) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._child = context.Process(target=_check_in_process, args=(theirs, target), daemon=True)
-        self._child.start()
-        theirs.close()  # otherwise `recv` would not notice that the child has ended
-        self._connection.recv()
+        self._child = ChildProcess(_check_in_process, target)
         self._checks: list[HealthCheck] = []
 
     def __enter__(self) -> Self:
@@ -58,8 +53,8 @@ class HealthMonitor:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._connection.send(None)
-        self._checks = self._connection.recv()
+        self._child.connection.send(None)
+        self._checks = self._child.connection.recv()
         self._child.join()
 
     def between(self, start: float, end: float) -> list[HealthCheck]:

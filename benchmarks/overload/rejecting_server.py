@@ -1,7 +1,6 @@
 """A gRPC server that refuses every call at once: the cost of a refusal without any code of this project."""
 
 import asyncio
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
@@ -9,20 +8,17 @@ from typing import Any
 
 import grpc
 
+from benchmarks.common.child_process import ChildProcess
+
 
 @contextmanager
 def rejecting_server() -> Iterator[str]:
     """Runs the server in a process of its own and yields its address."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_main, args=(theirs,), daemon=True)
-    child.start()
-    theirs.close()  # otherwise `recv` would not notice that the child has ended
+    child = ChildProcess(_main)
     try:
-        yield ours.recv()
+        yield child.first_message
     finally:
         child.kill()
-        child.join()
 
 
 class _AnyMethod(grpc.GenericRpcHandler):

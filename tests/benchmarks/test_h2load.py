@@ -4,12 +4,12 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
 import grpc
 import pytest
+from tests.benchmarks.method_server import serving
 
 from benchmarks.common import h2load
 from benchmarks.common.h2load import H2loadMissing, UnaryCall, closed_loop, open_loop
@@ -61,13 +61,8 @@ def call(service: Service) -> Iterator[UnaryCall]:
     }
     methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in handlers.items()}
     # One thread: `refuse_every_other` counts.
-    with ThreadPoolExecutor(1) as pool:
-        server = grpc.server(pool)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield UnaryCall(target=f"127.0.0.1:{port}", path="/test.Service/Echo", message=b"a")
-        server.stop(None).wait()
+    with serving(methods, threads=1) as target:
+        yield UnaryCall(target=target, path="/test.Service/Echo", message=b"a")
 
 
 @needs_h2load

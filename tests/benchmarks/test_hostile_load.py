@@ -4,11 +4,11 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import grpc
 import pytest
+from tests.benchmarks.method_server import serving as serving_methods
 
 from benchmarks.attack.hostile_load import Target, send
 from benchmarks.attack.http2_frames import message_prefix
@@ -58,13 +58,8 @@ def serving(service: Service) -> Iterator[Target]:
     unary = {"Answer": service.answer, "Wait": service.wait}
     methods = {name: grpc.unary_unary_rpc_method_handler(handler) for name, handler in unary.items()}
     methods["EchoEach"] = grpc.stream_stream_rpc_method_handler(service.echo_each)
-    with ThreadPoolExecutor(8) as pool:
-        server = grpc.server(pool)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield Target(f"127.0.0.1:{port}", TOKEN)
-        server.stop(None).wait()
+    with serving_methods(methods, threads=8) as address:
+        yield Target(address, TOKEN)
 
 
 @pytest.fixture

@@ -1,11 +1,11 @@
 """The stream's load generator matches answers with messages, checks them, and names what failed."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import grpc
 import pytest
+from tests.benchmarks.method_server import serving
 
 from benchmarks.peers.request_sets import RequestSet
 from benchmarks.peers.stream_load import stream_closed_loop
@@ -36,13 +36,8 @@ def answer_one(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iter
 def target() -> Iterator[str]:
     handlers = {"Echo": echo_two_at_a_time, "Refuse": refuse, "AnswerOne": answer_one}
     methods = {name: grpc.stream_stream_rpc_method_handler(handler) for name, handler in handlers.items()}
-    with ThreadPoolExecutor(4) as pool:
-        server = grpc.server(pool)
-        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Service", methods),))
-        port = server.add_insecure_port("127.0.0.1:0")
-        server.start()
-        yield f"127.0.0.1:{port}"
-        server.stop(None).wait()
+    with serving(methods, threads=4) as address:
+        yield address
 
 
 def requests(messages: tuple[bytes, ...], method: str = "Echo", checked: list[int] | None = None) -> RequestSet:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import queue
 import signal
 import socket
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -115,14 +116,21 @@ def test_no_call_of_a_plain_client_fails_while_each_of_two_servers_is_restarted(
     ports = [free_port(), free_port()]
     servers = [start(repository, port) for port in ports]
     request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
-    stopped, answered = threading.Event(), [0] * PLAIN_CALLERS
+    stopped = threading.Event()
+    answered: list[queue.SimpleQueue[bool]] = [queue.SimpleQueue() for _ in range(PLAIN_CALLERS)]
 
     def call(caller: int) -> None:
+        try:
+            call_on(caller)
+        finally:
+            answered[caller].put(False)
+
+    def call_on(caller: int) -> None:
         with grpc.insecure_channel("ipv4:" + ",".join(f"127.0.0.1:{port}" for port in ports), PLAIN_OPTIONS) as channel:
             stub = ClassifierServiceStub(channel)
             while not stopped.is_set():
                 stub.Classify(request, timeout=60)
-                answered[caller] += 1
+                answered[caller].put(True)
 
     try:
         for server in servers:
@@ -131,7 +139,7 @@ def test_no_call_of_a_plain_client_fails_while_each_of_two_servers_is_restarted(
             calls = [callers.submit(call, each) for each in range(PLAIN_CALLERS)]
             try:
                 for place, port in enumerate(ports):
-                    wait_for_answers(answered, calls)
+                    wait_for_answers(answered)
                     assert servers[place].stop() == 0
                     servers[place] = start(repository, port)
                     servers[place].wait_for("serving")
@@ -155,12 +163,11 @@ def free_port() -> int:
         return int(taken.getsockname()[1])
 
 
-def wait_for_answers(answered: list[int], calls: "list[Future[None]]") -> None:
-    """Waits until each caller has got further answers, or one has failed; the test's timeout bounds the wait."""
-    before = list(answered)
-    while any(now < then + 20 for now, then in zip(answered, before, strict=True)):
-        assert not any(each.done() for each in calls)
-        time.sleep(0.01)
+def wait_for_answers(answered: "list[queue.SimpleQueue[bool]]") -> None:
+    """Waits until each caller has got further answers; fails as soon as it waits for one that has ended."""
+    for caller in answered:
+        for _ in range(caller.qsize() + 20):
+            assert caller.get(timeout=60), "a call failed"
 
 
 def wait_for_calls(server: ServerProcess) -> None:

@@ -1,8 +1,6 @@
 """A server is reached over socket files, over IPv6 and over IPv4: gRPC, the health-only port and the metrics."""
 
-import tempfile
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,19 +20,12 @@ def digit(pictures: Path) -> Path:
     return pictures / "digits" / "0.png"
 
 
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder whose path is short enough for a socket's."""
-    with tempfile.TemporaryDirectory(prefix="lin-") as name:
-        yield Path(name)
-
-
 def serve(repository: Path, *options: str) -> ServerProcess:
     return ServerProcess("--repository", str(repository), "--models", "lenet", "--device", "cpu", *options)
 
 
-def test_a_server_on_socket_files_answers_there(repository: Path, digit: Path, folder: Path) -> None:
-    hosts = {"host": f"unix:{folder}/grpc.sock", "health_host": f"unix:{folder}/health.sock"}
+def test_a_server_on_socket_files_answers_there(repository: Path, digit: Path, socket_folder: Path) -> None:
+    hosts = {"host": f"unix:{socket_folder}/grpc.sock", "health_host": f"unix:{socket_folder}/health.sock"}
     options = [word for name, host in hosts.items() for word in (f"--{name.replace('_', '-')}", host)]
     with serve(repository, *options) as server:
         said = server.wait_for("listening")["message"]
@@ -51,7 +42,7 @@ def test_a_server_on_socket_files_answers_there(repository: Path, digit: Path, f
             assert client.classify(digit, model="lenet").top.label == "0"
         server.child.kill()
         server.child.wait()
-    assert (folder / "grpc.sock").exists(), "what a killed server leaves"
+    assert (socket_folder / "grpc.sock").exists(), "what a killed server leaves"
     with serve(repository, *options), Client(hosts["host"], timeout_seconds=PATIENCE_SECONDS) as client:
         assert client.classify(digit, model="lenet").top.label == "0"
 

@@ -299,11 +299,12 @@ def _convert(hint: typing.Any, value: object, where: str) -> object:
 def _finite(value: float, where: str) -> float:
     """Converts to float; raises ValueError for NaN, infinity, and integers beyond float's range."""
     try:
-        if math.isfinite(value):
-            return float(value)
-    except OverflowError:
-        pass
-    raise ValueError(f"{where} must be a finite number, but is {value!r:.60}")
+        number = float(value)
+    except OverflowError:  # an integer that no float is as large as
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{where} must be a finite number, but is {value!r:.60}")
+    return number
 
 
 def _join(where: str, name: str) -> str:

@@ -212,7 +212,7 @@ async def _publish_changes(engine: Engine, rpc_server: RpcServer, metrics: Metri
         engine.health_changed.clear()
         await _publish_health(engine, rpc_server)
         next_drop_seconds = metrics.drop_unserved(engine.catalog.entries())
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError):  # nothing changed, but metrics are to be dropped
             async with asyncio.timeout(next_drop_seconds):
                 await engine.health_changed.wait()
 

@@ -13,6 +13,8 @@ from linnaeus.models.architectures.initialization import initialize_for_relu
 from linnaeus.models.zoo_entries import digits, imagenet
 from linnaeus.models.zoo_model import ZooModel
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ROWS = {model.name: model for model in (*digits.ENTRIES, *imagenet.ENTRIES)}
 NAMES = (
     *("lenet5", "mnist_cnn", "simple_cnn", "alexnet_two_tower"),
@@ -93,15 +95,6 @@ PARAMETERS = {
 
 def parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Uses one thread, which is faster for such small networks and batches."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @dataclass

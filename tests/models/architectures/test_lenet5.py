@@ -1,7 +1,6 @@
 """LeNet-5 has the counts, connections, subsampling and output layer of the paper."""
 
 import io
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -16,21 +15,14 @@ from linnaeus.models.architectures.lenet5 import (
     class_bitmaps,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Table I of the paper, by column: the maps of S2 to which each of the sixteen maps of C3 is connected.
 TABLE = (
     *("012", "123", "234", "345", "045", "015"),
     *("0123", "1234", "2345", "0345", "0145", "0125", "0134", "1245", "0235"),
     "012345",
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Uses one thread, which is faster for such small networks and batches."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def layers(network: LeNet5) -> dict[str, tuple[nn.Module, torch.Size]]:

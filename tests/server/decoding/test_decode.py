@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from tests.server.decoding.image_files import (
@@ -45,6 +45,7 @@ def test_an_image_whose_shorter_side_fits_is_cropped_and_not_resampled() -> None
     assert numpy.array_equal(run(save(Image.fromarray(wide), "PNG")), wide[:, 8:32])
 
 
+@example(width=1, height=3, crop=(1, 1), margin=3, interpolation="bilinear")  # enlarged, and cut to one pixel
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     width=st.integers(1, 400),

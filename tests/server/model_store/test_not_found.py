@@ -76,13 +76,14 @@ def test_a_status_fits_into_4_kib_however_many_models_there_are_and_whatever_the
 ) -> None:
     names = [letter * (255 - len(str(number))) + str(number) for number in range(count)]
     made = catalog(*names, state=state, reason=letter * 5_000)
-    for name in ("typo", letter * 255, letter * 100_000, "", names[0]):
-        for version in ("", "99", letter * 255):
-            try:
-                made.resolve(name, version)
-            except RequestError as error:
-                assert trailer_bytes(error) < TRAILER_BYTES
-                assert str(error).encode()
+    unknown = [(name, version) for name in ("typo", letter * 255, letter * 100_000) for version in ("", "99")]
+    without_it = [(name, version) for name in ("", names[0]) for version in ("99", letter * 255)]
+    not_ready = [(name, "") for name in ("", names[0]) if state is not ModelState.READY]
+    for name, version in unknown + without_it + not_ready:
+        with pytest.raises(RequestError) as refused:
+            made.resolve(name, version)
+        assert trailer_bytes(refused.value) < TRAILER_BYTES
+        assert str(refused.value).encode()
 
 
 @given(st.text(max_size=300), st.lists(st.text(min_size=1, max_size=80), max_size=30, unique=True))

@@ -2,22 +2,20 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
-from tests.server.rpc.call_observers import NullCallObserver
+from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 DIGIT = v1.Image(pixels=v1.RawPixels(data=bytes(28 * 28), height=28, width=28, channels=1))
 
@@ -33,17 +31,8 @@ class RecordingEngine:
         return Classification(Ranking([], []), [], "m", 3, 1, 0.0, 0.0, 0.0)
 
 
-async def _serve(
-    engine: Any, clock: Callable[[], float] = time.monotonic
-) -> AsyncIterator[v1_grpc.ClassifierServiceStub]:
-    server = grpc.aio.server()
-    servicer = ClassifierServicer(engine, v1.ServerLimits(), "0", clock)
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield v1_grpc.ClassifierServiceStub(channel)
-    await server.stop(None)
+def serve(engine: Any, clock: Callable[[], float] = time.monotonic) -> AbstractAsyncContextManager[Any]:
+    return served(ClassifierServicer(engine, v1.ServerLimits(), "0", clock))
 
 
 @pytest.fixture
@@ -53,7 +42,7 @@ def recording_engine() -> RecordingEngine:
 
 @pytest.fixture
 async def stub(recording_engine: RecordingEngine) -> AsyncIterator[Any]:
-    async for client_stub in _serve(recording_engine, clock=lambda: 1000.0):
+    async with serve(recording_engine, clock=lambda: 1000.0) as client_stub:
         yield client_stub
 
 
@@ -93,7 +82,7 @@ async def test_a_deadline_reaches_the_engine_on_the_engine_s_clock(
 
 
 async def test_get_model_returns_batch_latencies_and_the_prediction_error(engine: Engine) -> None:
-    async for stub in _serve(engine):
+    async with serve(engine) as stub:
         await stub.Classify(v1.ClassifyRequest(image=DIGIT, model="lenet"), timeout=30)
         response = await stub.GetModel(v1.GetModelRequest(model="lenet"), timeout=30)
         assert [(each.device, each.batch_size) for each in response.batch_latencies] == [("cpu", 1), ("cpu", 2)]
@@ -104,7 +93,7 @@ async def test_get_model_returns_batch_latencies_and_the_prediction_error(engine
 
 async def test_get_model_returns_no_latencies_for_a_version_that_is_not_ready(engine: Engine) -> None:
     engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "no"))
-    async for stub in _serve(engine):
+    async with serve(engine) as stub:
         response = await stub.GetModel(v1.GetModelRequest(model="broken"), timeout=30)
         assert not response.batch_latencies and not response.HasField("prediction_error")
         assert response.model.state == v1.MODEL_STATE_FAILED

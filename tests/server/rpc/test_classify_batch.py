@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,14 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
-from tests.server.rpc.call_observers import NullCallObserver
+from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import InternalFailure, Overloaded
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 LIMITS = v1.ServerLimits(max_batch_images=5)
 PIXELS = v1.RawPixels(data=bytes(28 * 28), height=28, width=28, channels=1)
@@ -39,15 +38,8 @@ class RecordingEngine:
         return self.outcomes
 
 
-async def serve(engine: Any, clock: Callable[[], float]) -> AsyncIterator[Any]:
-    server = grpc.aio.server()
-    servicer = ClassifierServicer(engine, LIMITS, "0", clock)
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver()))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield v1_grpc.ClassifierServiceStub(channel)
-    await server.stop(None)
+def serve(engine: Any, clock: Callable[[], float]) -> AbstractAsyncContextManager[Any]:
+    return served(ClassifierServicer(engine, LIMITS, "0", clock))
 
 
 @pytest.fixture
@@ -57,7 +49,7 @@ def engine() -> RecordingEngine:
 
 @pytest.fixture
 async def stub(engine: RecordingEngine) -> AsyncIterator[Any]:
-    async for client_stub in serve(engine, lambda: 1000.0):
+    async with serve(engine, lambda: 1000.0) as client_stub:
         yield client_stub
 
 
@@ -65,7 +57,7 @@ async def stub(engine: RecordingEngine) -> AsyncIterator[Any]:
 async def engine_stub(repository: Path, observer: Any) -> AsyncIterator[Any]:
     engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
     await engine.load()
-    async for client_stub in serve(engine, time.monotonic):
+    async with serve(engine, time.monotonic) as client_stub:
         yield client_stub
     await engine.close()
 

@@ -8,12 +8,11 @@ import grpc
 import pytest
 from tests.server.rpc.call_observers import QueueingCallObserver
 from tests.server.rpc.held_servicer import HeldServicer
+from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.rpc import draining as draining_module
 from linnaeus.server.rpc.draining import CallDrainer
-from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 
 class DrainingServer:
@@ -36,15 +35,11 @@ class DrainingServer:
 @pytest.fixture
 async def draining(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[DrainingServer]:
     monkeypatch.setattr(draining_module, "_MAX_HOLD_SECONDS", 600.0)  # longer than these tests
-    servicer, calls, drainer, server = HeldServicer(), QueueingCallObserver(), CallDrainer(), grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls, drainer=drainer))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)]) as channel:
-        yield DrainingServer(v1_grpc.ClassifierServiceStub(channel), drainer, servicer, calls)
-    drainer.release()
-    servicer.may_end.set()
-    await server.stop(None)
+    servicer, calls, drainer = HeldServicer(), QueueingCallObserver(), CallDrainer()
+    async with served(servicer, calls, drainer=drainer) as stub:
+        yield DrainingServer(stub, drainer, servicer, calls)
+        drainer.release()
+        servicer.may_end.set()
 
 
 async def test_no_answer_is_held_before_the_server_stops(draining: DrainingServer) -> None:

@@ -9,6 +9,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.server.reference_cycles import reference_cycles
+from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.errors import (
     DeadlineExceeded,
@@ -82,13 +83,8 @@ class Client:
 @pytest.fixture
 async def client() -> AsyncIterator[Client]:
     calls, servicer = RecordingCallObserver(), Servicer()
-    server = grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield Client(v1_grpc.ClassifierServiceStub(channel), servicer, calls)
-    await server.stop(None)
+    async with served(servicer, calls) as stub:
+        yield Client(stub, servicer, calls)
 
 
 async def test_a_successful_call_is_counted_as_ok(client: Client) -> None:

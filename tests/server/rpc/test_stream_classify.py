@@ -7,17 +7,16 @@ from typing import Any
 import grpc
 import pytest
 from tests.server.rpc.call_observers import QueueingCallObserver
+from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc import stream_classify
 from linnaeus.server.rpc.classifier import ClassifierServicer
-from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.stream_classify import ClassifyStream
 from linnaeus.server.runtime.model import Ranking
 from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 WINDOW = 3
 PATIENCE_SECONDS = 60
@@ -67,14 +66,9 @@ async def engine() -> PendingEngine:
 
 @pytest.fixture
 async def stub(engine: PendingEngine, calls: QueueingCallObserver) -> AsyncIterator[Any]:
-    server = grpc.aio.server()
     servicer = ClassifierServicer(engine, v1.ServerLimits(stream_window=WINDOW), "0", lambda: 1000.0)  # type: ignore[arg-type]
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, calls))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield v1_grpc.ClassifierServiceStub(channel)
-    await server.stop(None)
+    async with served(servicer, calls) as client_stub:
+        yield client_stub
     while [task for task in asyncio.all_tasks() if "Stream." in repr(task)]:
         await asyncio.sleep(0)  # a task that outlives its stream makes the test time out
 

@@ -48,7 +48,9 @@ def new_ticket(
     decode_seconds: float = 0.0,
 ) -> Ticket[str]:
     when = due if due is not None else 5.0 + admitted_at if deadline is None else deadline
-    return Ticket(lane.name, payload, deadline, priority, when, None, decode_seconds, admitted_at, 0.0, next(_orders))
+    return Ticket(
+        lane.name, payload, deadline, priority, when, None, decode_seconds, 0.0, 0.0, admitted_at, 0.0, next(_orders)
+    )
 
 
 def queued(lane: Lane[str], payload: str, *arguments: Any, queued_at: float = 0.0, **options: Any) -> Ticket[str]:

@@ -136,23 +136,64 @@ def test_timeouts_are_counted_for_refused_requests_that_an_empty_lane_could_answ
     assert [timeout for timeout, _ in harness.state.devices["d"].timeouts.up_to_timeout(0.0)] == [0.5, inf]
 
 
-def test_a_caller_that_used_more_than_its_share_is_ordered_behind_the_others_by_the_excess() -> None:
+def use_device(harness: Harness, caller: str, seconds: float) -> None:
+    ticket = harness.admit(caller=caller)
+    harness.state.record_run(ticket, seconds, 0.0)
+    harness.state.cancel(ticket, False, 0.0)
+
+
+def test_tickets_of_a_caller_above_its_share_are_due_later_by_the_time_that_its_share_needs_for_the_excess() -> None:
     harness = Harness()
-    for caller, seconds in (("greedy", 0.8), ("modest", 0.2)):
-        ticket = harness.admit(caller=caller)
-        harness.state.record_use(ticket, seconds, 0.0)
-    assert harness.admit(caller="greedy", deadline=1.0).due == pytest.approx(1.3)
+    use_device(harness, "greedy", 0.8)
+    use_device(harness, "modest", 0.2)
+    assert harness.admit(caller="greedy", deadline=1.0).due == pytest.approx(1.0 + 0.8 / 0.5 - 1.0)
     assert harness.admit(caller="modest", deadline=1.0).due == pytest.approx(1.0)
     assert harness.admit(caller="newcomer", deadline=1.0).due == pytest.approx(1.0)
-    assert harness.admit(caller="greedy", deadline=9.0, now=3.0).due == pytest.approx(9.0, abs=0.04), "it is forgotten"
+
+
+def test_what_waits_counts_as_use_while_it_waits() -> None:
+    harness = Harness()
+    use_device(harness, "modest", 0.1)
+    flood = [harness.admit(caller="flood") for _ in range(8)]  # of 0.1 s each
+    assert flood[0].due == pytest.approx(5.0)
+    assert flood[7].due == pytest.approx(5.0 + 0.7 / 0.5 - 0.1)
+    for ticket in flood:
+        harness.state.cancel(ticket, False, 0.0)
+    assert harness.admit(caller="flood").due == pytest.approx(5.0)
+
+
+def test_use_is_forgotten_by_half_in_a_second() -> None:
+    harness = Harness()
+    use_device(harness, "greedy", 0.8)
+    use_device(harness, "modest", 0.2)
+    assert harness.admit(caller="greedy", deadline=9.0, now=3.0).due == pytest.approx(9.0 + (0.8 / 0.5 - 1.0) / 8)
+
+
+def test_a_caller_that_occupies_the_decoders_is_above_its_share_although_it_uses_no_device() -> None:
+    harness = Harness()
+    use_device(harness, "modest", 0.8)
+    occupies = harness.admit(caller="occupies", work=DecodeWork("kind", 80_000_000))  # 0.8 s
+    assert harness.admit(caller="occupies", deadline=9.0).due == pytest.approx(9.0 + occupies.decode_seconds / 0.5)
+
+
+def test_until_its_own_deadline_a_ticket_of_a_caller_above_its_share_runs_only_where_no_other_waits() -> None:
+    harness = Harness(new_lane("a"), new_lane("b"))
+    use_device(harness, "greedy", 0.8)
+    use_device(harness, "modest", 0.2)
+    harness.state.lanes["a"].flows[NORMAL].used += 5.0  # its fair share would make the other model go first
+    harness.admit(caller="modest", lane=0)
+    harness.admit(caller="greedy", lane=1)
+    assert harness.form(now=0.0).lane == "a"
+    harness.admit(caller="modest", lane=0)
+    assert harness.form(now=5.1).lane == "b", "without a deadline it yields for as long as an implied one would last"
 
 
 def test_a_claim_of_high_priority_counts_as_normal_while_its_caller_is_above_the_share_that_its_weight_gives() -> None:
     harness = Harness(new_lane(priority_weights=(3.0, 1.0, 0.1)))
-    for caller, seconds in (("claims", 0.7), ("other", 0.3)):
-        harness.state.record_use(harness.admit(caller=caller), seconds, 0.0)
+    use_device(harness, "claims", 0.7)
+    use_device(harness, "other", 0.3)
     assert harness.admit(caller="claims", priority=HIGH, deadline=9.0).priority is HIGH, "its share is three quarters"
-    harness.state.record_use(harness.admit(caller="claims"), 0.7, 0.0)
+    use_device(harness, "claims", 0.7)
     assert harness.admit(caller="claims", priority=HIGH, deadline=9.0).priority is NORMAL
     assert harness.admit(caller="claims", priority=LOW, deadline=9.0).priority is LOW
 
@@ -161,3 +202,4 @@ def test_alone_a_caller_may_fill_the_queue() -> None:
     harness = Harness(new_lane(max_queue_size=10))
     for _ in range(10):
         harness.admit(caller="only", deadline=2.0)
+    assert harness.lanes[0].depth == 10

@@ -171,3 +171,11 @@ def test_the_backlog_counts_tickets_of_every_priority() -> None:
     lane = filled(filled(new_lane(devices="de"), 3), 5, priority=LOW)
     assert estimator(lane).backlog_seconds(lane, [device("d")]) == pytest.approx(0.8)
     assert estimator(lane).backlog_seconds(lane, [device("d"), device("e")]) == pytest.approx(0.4)
+
+
+def test_the_decoding_of_tickets_that_are_due_later_is_not_before_the_candidate() -> None:
+    lane = new_lane()
+    undecoded(lane, "quick", 1.0, decode_seconds=0.02)
+    for _ in range(5):
+        undecoded(lane, "huge", 99.0, decode_seconds=2.0)
+    assert answer(lane, due=50.0) == pytest.approx(0.1 + 0.02 / DECODERS + 0.2)

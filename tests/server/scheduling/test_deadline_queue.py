@@ -46,3 +46,14 @@ def test_removals_leave_the_other_tickets_in_order(history: list[tuple[int, bool
     stayed = [ticket for ticket, (_, is_removed) in zip(tickets, history, strict=True) if not is_removed]
     assert list(queue) == sorted(stayed, key=lambda ticket: (ticket.due, ticket.order))
     assert len(queue) == len(stayed)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), max_size=12), st.integers(-1, 4))
+def test_decode_seconds_before_adds_up_the_tickets_due_earlier_or_at_the_same_time(
+    tickets: list[tuple[int, int]], due: int
+) -> None:
+    lane = new_lane()
+    queue: DeadlineQueue[str] = DeadlineQueue()
+    for each, seconds in tickets:
+        queue.add(new_ticket(lane, due=float(each), decode_seconds=float(seconds)))
+    assert queue.decode_seconds_before(float(due)) == sum(seconds for each, seconds in tickets if each <= due)

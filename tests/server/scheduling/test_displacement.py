@@ -22,12 +22,12 @@ def waiting(harness: Harness) -> list[str]:
 
 def test_a_higher_priority_displaces_the_newest_of_the_lowest_priority() -> None:
     harness = full_harness("a", "a", "b")
-    harness.admit("normal", priority=NORMAL)
+    harness.admit("normal", priority=NORMAL, caller="c")
     assert waiting(harness) == ["normal", "a0", "a1"]
-    harness.admit("high", priority=HIGH)
+    harness.admit("high", priority=HIGH, caller="d")
     assert waiting(harness) == ["high", "normal", "a0"]
-    harness.admit("higher", priority=HIGH)
-    harness.admit("highest", priority=HIGH)
+    harness.admit("higher", priority=HIGH, caller="e")
+    harness.admit("highest", priority=HIGH, caller="f")
     assert waiting(harness) == ["high", "higher", "highest"]
 
 
@@ -62,7 +62,7 @@ def test_a_ticket_that_a_device_has_taken_is_not_displaced() -> None:
     assert batch is not None and len(batch.tickets) == 2
     for _ in range(2):
         harness.admit(priority=LOW)
-    harness.admit("high", priority=HIGH)
+    harness.admit("high", priority=HIGH, caller="d")
     assert all(ticket.stage is Stage.TAKEN for ticket in batch.tickets)
 
 

@@ -130,7 +130,7 @@ def hostile_senders(draw: st.DrawFn) -> tuple[Sender, str, float]:
     return sender, draw(st.sampled_from(["m", "small"])), draw(st.sampled_from([1.0, 10.0, 100.0, 400.0]))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@settings(max_examples=25, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(st.lists(hostile_senders(), min_size=1, max_size=4), st.integers(0, 100))
 def test_whatever_hostile_senders_choose_others_keep_half_their_share_and_all_is_well_two_seconds_later(
     hostile: list[tuple[Sender, str, float]], seed: int

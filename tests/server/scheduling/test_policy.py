@@ -367,7 +367,7 @@ def test_decoders_take_the_highest_priority_then_the_earliest_deadline() -> None
     undecoded(other, "high", 9.0, HIGH)
     harness = Harness(lane, other)
     order = []
-    while (ticket := harness.policy.next_undecoded(harness.devices, True)) is not None:
+    while (ticket := harness.policy.next_undecoded(harness.devices, True, 0.0)) is not None:
         order.append(ticket.payload)
         (lane if ticket.lane == "a" else other).flows[ticket.priority].undecoded.remove(ticket)
     assert order == ["high", "sooner", "later", "low"]
@@ -379,7 +379,7 @@ def test_decoders_respect_fair_shares() -> None:
     undecoded(quiet, "b", 2.0)
     greedy.flows[NORMAL].used = 1.0
     harness = Harness(greedy, quiet)
-    assert harness.policy.next_undecoded(harness.devices, True) is quiet.flows[NORMAL].undecoded.head
+    assert harness.policy.next_undecoded(harness.devices, True, 0.0) is quiet.flows[NORMAL].undecoded.head
 
 
 def test_where_a_decoder_is_to_be_kept_free_the_first_ticket_that_is_not_long_goes_first() -> None:
@@ -388,8 +388,8 @@ def test_where_a_decoder_is_to_be_kept_free_the_first_ticket_that_is_not_long_go
     undecoded(lane, "long", 1.0, decode_seconds=0.5)
     undecoded(lane, "short", 9.0, decode_seconds=0.01)
     long, short = lane.flows[NORMAL].undecoded
-    assert harness.policy.next_undecoded(harness.devices, may_be_long=True) is long
-    assert harness.policy.next_undecoded(harness.devices, may_be_long=False) is short
+    assert harness.policy.next_undecoded(harness.devices, may_be_long=True, now=0.0) is long
+    assert harness.policy.next_undecoded(harness.devices, may_be_long=False, now=0.0) is short
 
 
 @pytest.mark.parametrize(("devices", "ahead"), [("d", 3), ("de", 6), ("def", 6), ("x", 0)])
@@ -399,7 +399,7 @@ def test_decoders_work_one_and_a_half_batches_ahead_of_each_device(devices: str,
         undecoded(lane, "")
     there = {name: Device[str](name, 2) for name in devices}
     decoded = 0
-    while (ticket := Harness(lane).policy.next_undecoded(there, True)) is not None:
+    while (ticket := Harness(lane).policy.next_undecoded(there, True, 0.0)) is not None:
         lane.flows[NORMAL].undecoded.remove(ticket)
         if decoded % 2:
             decoding(lane, "")
@@ -416,4 +416,4 @@ def test_a_model_with_enough_decoded_leaves_the_decoders_to_others() -> None:
     undecoded(ahead, "a", 1.0, HIGH)
     undecoded(behind, "b", inf)
     harness = Harness(ahead, behind, workers=1)
-    assert harness.policy.next_undecoded(harness.devices, True) is behind.flows[NORMAL].undecoded.head
+    assert harness.policy.next_undecoded(harness.devices, True, 0.0) is behind.flows[NORMAL].undecoded.head

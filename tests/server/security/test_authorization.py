@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from tests.server.rpc.call_observers import NullCallObserver
+from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.requests.request import Classification, Request
@@ -50,6 +51,20 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
         self.reached += 1
         async for request in request_iterator:
             yield v1.StreamClassifyResponse(correlation_id=request.correlation_id)
+
+
+class RecordingEngine:
+    """Answers every request, and keeps them."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    async def classify(self, request: Request) -> Classification:
+        self.requests.append(request)
+        return Classification(Ranking([], []), [], "m", 1, 1, 0.0, 0.0, 0.0)
+
+    async def classify_many(self, requests: list[Request]) -> list[Classification]:
+        return [await self.classify(request) for request in requests]
 
 
 class Administrator:
@@ -254,18 +269,13 @@ async def test_a_batch_is_charged_for_its_images(token_file: Path, clock: Clock)
             authorizer.charge(context, len(request.images) - 1)
             return v1.ClassifyBatchResponse()
 
-    authorizer, servicer, server = Authorizer(None, RateLimiter(1, 4, clock)), BatchServicer(), grpc.aio.server()
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver(), authorizer))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub: Any = v1_grpc.ClassifierServiceStub(channel)
+    authorizer = Authorizer(None, RateLimiter(1, 4, clock))
+    async with served(BatchServicer(), authorizer=authorizer) as stub:
         request = v1.ClassifyBatchRequest(images=[v1.Image()] * 3)
         await stub.ClassifyBatch(request, timeout=30)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.ClassifyBatch(request, timeout=30)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    await server.stop(None)
 
 
 @pytest.mark.parametrize(
@@ -281,30 +291,35 @@ async def test_a_batch_is_charged_for_its_images(token_file: Path, clock: Clock)
 async def test_a_claimed_priority_is_lowered_to_the_cap_of_server_and_token(
     tmp_path: Path, clock: Clock, of_server: str, of_token: str, claimed: str, given: str
 ) -> None:
-    class Engine:
-        async def classify(self, request: Request) -> Classification:
-            priorities.append(request.priority.name.lower())
-            return Classification(Ranking([], []), [], "m", 1, 1, 0.0, 0.0, 0.0)
-
-        async def classify_many(self, requests: list[Request]) -> list[Classification]:
-            return [await self.classify(request) for request in requests]
-
-    priorities: list[str] = []
+    engine = RecordingEngine()
     (tmp_path / "tokens").write_text(f"camera infer {INFER} max_priority={of_token}\n")
-    tokens, server = TokenFile(str(tmp_path / "tokens"), clock), grpc.aio.server()
-    authorizer = Authorizer(tokens, None, PRIORITY_NAMES[of_server])
-    servicer = ClassifierServicer(Engine(), v1.ServerLimits(max_batch_images=9), "0")  # type: ignore[arg-type]
-    v1_grpc.add_ClassifierServiceServicer_to_server(servicer, InterceptedServer(server, NullCallObserver(), authorizer))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        stub: Any = v1_grpc.ClassifierServiceStub(channel)
+    authorizer = Authorizer(TokenFile(str(tmp_path / "tokens"), clock), None, PRIORITY_NAMES[of_server])
+    servicer = ClassifierServicer(engine, v1.ServerLimits(max_batch_images=9), "0")  # type: ignore[arg-type]
+    async with served(servicer, authorizer=authorizer) as stub:
         claim = {"priority": f"PRIORITY_{claimed.upper()}"}
         image = v1.Image(encoded=b"x")
         await stub.Classify(v1.ClassifyRequest(image=image, **claim), metadata=bearer(INFER))
         await stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[image], **claim), metadata=bearer(INFER))
-    await server.stop(None)
-    assert priorities == [given, given]
+    assert [request.priority.name.lower() for request in engine.requests] == [given, given]
+
+
+@pytest.mark.parametrize("has_token", [True, False])
+async def test_all_connections_of_a_token_are_one_caller_and_without_tokens_each_connection_is_one(
+    tmp_path: Path, clock: Clock, has_token: bool
+) -> None:
+    engine = RecordingEngine()
+    (tmp_path / "tokens").write_text(f"camera infer {INFER}\n")
+    authorizer = Authorizer(TokenFile(str(tmp_path / "tokens"), clock) if has_token else None, None)
+    servicer = ClassifierServicer(engine, v1.ServerLimits(max_batch_images=9), "0")  # type: ignore[arg-type]
+    image = v1.Image(encoded=b"x")
+    for _ in range(2):
+        async with served(servicer, authorizer=authorizer) as stub:
+            await stub.Classify(v1.ClassifyRequest(image=image), metadata=bearer(INFER))
+            await stub.ClassifyBatch(v1.ClassifyBatchRequest(images=[image]), metadata=bearer(INFER))
+    callers = [request.caller for request in engine.requests]
+    assert len(callers) == 4
+    assert callers[0] == callers[1] and callers[2] == callers[3]
+    assert (callers[0] == callers[2]) is has_token
 
 
 def test_an_invalid_token_file_is_a_startup_error(tmp_path: Path) -> None:

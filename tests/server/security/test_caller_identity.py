@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linnaeus.server.security.caller_identity import caller_identity, peer_address
+from linnaeus.server.security.caller_identity import certificate_name, peer_address
 
 
 class Context:
@@ -49,6 +49,6 @@ def test_any_peer_name_is_accepted(peer: str) -> None:
     assert isinstance(peer_address(peer), str)
 
 
-def test_a_certificate_takes_precedence_over_the_address() -> None:
-    assert caller_identity(Context([b"b.example", b"a.example"])) == "certificate:a.example,b.example"
-    assert caller_identity(Context(None)) == "192.0.2.1"
+def test_a_certificate_names_its_caller() -> None:
+    assert certificate_name(Context([b"b.example", b"a.example"])) == "certificate:a.example,b.example"
+    assert certificate_name(Context(None)) == ""

@@ -1,8 +1,6 @@
 """Servers listen on IPv4, on IPv6, on both and on socket files; what cannot be listened on is said in a sentence."""
 
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,6 @@ from linnaeus.server.security.listen_address import Address, accept_ipv4_too, bi
 
 LOOPBACKS = ["127.0.0.1", *(["::1"] if bindable_host("::") == "::" else [])]
 PATIENCE_SECONDS = 60
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    """A folder whose path is short enough for a socket's."""
-    with tempfile.TemporaryDirectory(prefix="lin-") as name:
-        yield Path(name)
 
 
 def new_server() -> grpc.aio.Server:
@@ -51,18 +42,18 @@ async def test_all_addresses_are_those_of_ipv4_and_ipv6(host: str) -> None:
         await server.stop(None)
 
 
-async def test_a_socket_file_is_listened_on_and_removed_at_the_end(folder: Path) -> None:
-    address = Address(f"unix:{folder}/linnaeus.sock", 8001)
+async def test_a_socket_file_is_listened_on_and_removed_at_the_end(socket_folder: Path) -> None:
+    address = Address(f"unix:{socket_folder}/linnaeus.sock", 8001)
     server = new_server()
     assert listen(server, address) == 0
     await server.start()
     assert await answers(str(address))
     await server.stop(None)
-    assert list(folder.iterdir()) == []
+    assert list(socket_folder.iterdir()) == []
 
 
-async def test_the_file_of_a_dead_server_is_replaced_and_that_of_a_living_one_is_not(folder: Path) -> None:
-    path = folder / "linnaeus.sock"
+async def test_the_file_of_a_dead_server_is_replaced_and_that_of_a_living_one_is_not(socket_folder: Path) -> None:
+    path = socket_folder / "linnaeus.sock"
     address = Address(f"unix:{path}", 0)
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(path))
@@ -78,13 +69,13 @@ async def test_the_file_of_a_dead_server_is_replaced_and_that_of_a_living_one_is
         await living.stop(None)
 
 
-async def test_what_is_no_socket_is_not_replaced(folder: Path) -> None:
-    (folder / "file").write_text("mine")
+async def test_what_is_no_socket_is_not_replaced(socket_folder: Path) -> None:
+    (socket_folder / "file").write_text("mine")
     with pytest.raises(StartupError, match="it is a file, but no socket"):
-        listen(new_server(), Address(f"unix:{folder}/file", 0))
-    assert (folder / "file").read_text() == "mine"
+        listen(new_server(), Address(f"unix:{socket_folder}/file", 0))
+    assert (socket_folder / "file").read_text() == "mine"
     with pytest.raises(StartupError, match="does the folder exist"):
-        listen(new_server(), Address(f"unix:{folder}/nowhere/x.sock", 0))
+        listen(new_server(), Address(f"unix:{socket_folder}/nowhere/x.sock", 0))
 
 
 def test_on_a_machine_without_ipv6_all_addresses_are_those_of_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from tests.certificates import Authority, Pair
 
 from linnaeus.server.errors import StartupError
-from linnaeus.server.security.caller_identity import caller_identity
+from linnaeus.server.security.caller_identity import certificate_name
 from linnaeus.server.security.listen_address import Address, listen
 from linnaeus.server.security.tls import Certificates, TlsFiles
 
@@ -157,7 +157,7 @@ async def test_the_authority_of_clients_is_replaced_without_a_restart(
 async def test_callers_are_identified_by_their_certificates(files: TlsFiles, authority: Authority) -> None:
     class RecordingHealthServicer(health_pb2_grpc.HealthServicer):
         async def Check(self, request: Any, context: Any) -> health_pb2.HealthCheckResponse:
-            names.append(caller_identity(context))
+            names.append(certificate_name(context))
             return health_pb2.HealthCheckResponse()
 
     names: list[str] = []

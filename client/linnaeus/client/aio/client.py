@@ -1,46 +1,31 @@
-"""The asyncio client: its public methods, and how one call is made."""
+"""The asyncio client: its public methods. `calls.py` makes the calls."""
 
 import asyncio
 import os
-import threading
 from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
-
-import grpc
-import grpc.aio
+from typing import Self
 
 from linnaeus.client.aio.call_group import CallGroup
-from linnaeus.client.aio.connection import Connection
-from linnaeus.client.aio.hedged_call import hedged_call
-from linnaeus.client.aio.home_loop import HomeLoop
-from linnaeus.client.aio.lock import Lock
+from linnaeus.client.aio.calls import Calls
 from linnaeus.client.aio.many import Images, classify_many, folder_images
-from linnaeus.client.aio.refused_call import refused_call
 from linnaeus.client.aio.stream import classify_stream
 from linnaeus.client.bulk.batch import Batch
 from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.bulk.stream_messages import DEFAULT_STREAM_CONCURRENCY
 from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, make_config
-from linnaeus.client.errors import LinnaeusError, ServerFailure
+from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.protocol import requests
 from linnaeus.client.protocol.requests import RequestOptions
 from linnaeus.client.protocol.responses import read_classification, read_listed_model, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
-from linnaeus.client.transport.deadlines import Deadline
-from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging
-from linnaeus.client.transport.message_size import check_message_size
+from linnaeus.client.transport.hedging import HedgeCounts, Hedging
 from linnaeus.client.transport.tls import Tls
 from linnaeus.client.transport.tokens import read_token
 from linnaeus.v1 import classifier_pb2 as messages
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-ClassifyMethod: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]"
 
 
 class AsyncClient:
@@ -99,12 +84,7 @@ class AsyncClient:
             token=read_token(token, token_file),
             hedging=hedging,
         )
-        self._connection_lock = threading.Lock()  # held for an instant only, never during a look-up
-        self._connection: Connection | None = None
-        self._is_closed = False
-        self._home_loop = HomeLoop()
-        self._limit_query = Lock()
-        self._calls = CallGroup()
+        self._calls = Calls(self._config)
 
     async def __aenter__(self) -> Self:
         return self
@@ -116,11 +96,7 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Closes the connection; calls in flight end with an error. May be called twice."""
-        with self._connection_lock:
-            self._is_closed = True
-        self._calls.cancel()
-        if self._connection is not None:
-            await self._connection.close()
+        await self._calls.close()
 
     @property
     def hedges(self) -> HedgeCounts:
@@ -154,7 +130,7 @@ class AsyncClient:
             LinnaeusError: if there is no answer; `linnaeus.client.errors` lists the kinds.
         """
         request = await self._build_request(image, RequestOptions(model, version, top_k, priority), image_id)
-        return read_classification(await self._classify(request, timeout_seconds))
+        return read_classification(await self._calls.classify(request, timeout_seconds))
 
     async def models(self) -> tuple[ModelInfo, ...]:
         """Lists every model version that the server knows, refused ones included; without labels.
@@ -162,7 +138,7 @@ class AsyncClient:
         Raises:
             LinnaeusError: if there is no answer.
         """
-        response = await self._list_models(self._config.deadline(None))
+        response = await self._calls.list_models(self._config.deadline(None))
         return read_models(response.models)
 
     async def model(self, name: str, version: int | str | None = None) -> ModelInfo:
@@ -177,8 +153,8 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.get_model_request(name, version), self._config.deadline(None)
-        connection = await self._connect()
-        return read_model(await self._call(connection.classifier.GetModel, request, deadline))
+        connection = await self._calls.connect()
+        return read_model(await self._calls.call(connection.classifier.GetModel, request, deadline))
 
     async def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
         """Makes the server load the versions of a model that it does not serve yet.
@@ -194,8 +170,8 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
-        connection = await self._connect()
-        response = await self._send(connection.models.LoadModel, request, deadline)
+        connection = await self._calls.connect()
+        response = await self._calls.send(connection.models.LoadModel, request, deadline)
         return read_models(response.models)
 
     async def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
@@ -210,8 +186,8 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
-        connection = await self._connect()
-        response = await self._send(connection.models.ReloadModel, request, deadline)
+        connection = await self._calls.connect()
+        response = await self._calls.send(connection.models.ReloadModel, request, deadline)
         return read_models(response.models)
 
     async def unload_model(
@@ -227,8 +203,8 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
-        connection = await self._connect()
-        response = await self._send(connection.models.UnloadModel, request, deadline)
+        connection = await self._calls.connect()
+        response = await self._calls.send(connection.models.UnloadModel, request, deadline)
         return read_models(response.models)
 
     async def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
@@ -244,8 +220,8 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
-        connection = await self._connect()
-        response = await self._send(connection.models.SetDefaultVersion, request, deadline)
+        connection = await self._calls.connect()
+        response = await self._calls.send(connection.models.SetDefaultVersion, request, deadline)
         return read_listed_model(response.model)
 
     def classify_many(
@@ -295,7 +271,7 @@ class AsyncClient:
 
         async def classify(image: ImageSource, calls: CallGroup) -> Classification:
             request = await self._build_request(image, options)
-            return read_classification(await self._classify(request, timeout_seconds, calls))
+            return read_classification(await self._calls.classify(request, timeout_seconds, calls))
 
         return classify_many(check_images(images), classify, concurrency=concurrency, ordered=ordered)
 
@@ -338,12 +314,12 @@ class AsyncClient:
         deadline = self._config.deadline(timeout_seconds)
         options = RequestOptions(model, version, top_k, priority)
         batch = Batch(self._config, tuple(check_images(images)), options, deadline)
-        await self._prefetch_limits(deadline)
+        await self._calls.prefetch_limits(deadline)
         while (request := await asyncio.to_thread(batch.next_request)) is not None:
-            await self._calls.pause(batch.delay_seconds)
+            await self._calls.group.pause(batch.delay_seconds)
             try:
-                connection = await self._connect()
-                batch.handle_response(await self._send(connection.classifier.ClassifyBatch, request, deadline))
+                connection = await self._calls.connect()
+                batch.handle_response(await self._calls.send(connection.classifier.ClassifyBatch, request, deadline))
             except LinnaeusError as error:
                 batch.handle_error(error)
         return batch.outcomes
@@ -390,13 +366,13 @@ class AsyncClient:
 
         async def build(image: ImageSource) -> messages.ClassifyRequest:
             request = await self._build_request(image, options)
-            await self._check_server_limit(request, self._config.deadline(seconds))
+            await self._calls.check_server_limit(request, self._config.deadline(seconds))
             return request
 
         return classify_stream(
             check_images(images),
             build,
-            self._connect,
+            self._calls.connect,
             self._config,
             concurrency=concurrency,
             ordered=ordered,
@@ -455,126 +431,3 @@ class AsyncClient:
         limit_bytes = self._config.limit.bytes
         build = partial(requests.classify_request, image, options, image_id=image_id, limit_bytes=limit_bytes)
         return build() if isinstance(image, bytes) else await asyncio.to_thread(build)
-
-    async def _classify(
-        self, request: messages.ClassifyRequest, timeout_seconds: float | None, calls: CallGroup | None = None
-    ) -> messages.ClassifyResponse:
-        deadline = self._config.deadline(timeout_seconds)
-        await self._check_server_limit(request, deadline)
-        connection = await self._connect()
-        method = connection.classifier.Classify if calls is None else calls.wrap(connection.classifier.Classify)
-        if self._config.hedger is None:
-            return await self._call(method, request, deadline, calls)
-        return await self._call_hedged(method, request, deadline, self._config.hedger, calls)
-
-    async def _check_server_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
-        """Checks a large request against the server's limit, which is queried once for all calls.
-
-        A call whose deadline passes while another one queries the limit goes on, and then fails with that deadline.
-
-        Raises:
-            InvalidImage: if the request is too large.
-            LinnaeusError: if the server does not answer.
-        """
-        self._home_loop.check()
-        limit, size_bytes = self._config.limit, request.ByteSize()
-        if not limit.must_query(size_bytes):
-            return
-        is_acquired = await self._limit_query.acquire(timeout=deadline.remaining_seconds)
-        try:
-            if limit.must_query(size_bytes):
-                await self._query_server_limits(deadline)
-        finally:
-            if is_acquired:
-                self._limit_query.release()
-        check_message_size(size_bytes, limit.bytes)
-
-    async def _prefetch_limits(self, deadline: Deadline) -> None:
-        """Queries the server's limits unless they are known. If that fails, the next call reports why."""
-        self._home_loop.check()
-        with suppress(LinnaeusError):
-            if not self._config.limit.server_is_known:
-                await self._query_server_limits(deadline)
-
-    async def _query_server_limits(self, deadline: Deadline) -> None:
-        """Queries the server's limits; assumes the defaults of a server that does not implement ListModels."""
-        try:
-            response = await self._list_models(deadline)
-            limits = response.limits
-        except ServerFailure:
-            limits = messages.ServerLimits()
-        self._config.limit.set_server_limits(limits.max_message_bytes, limits.max_batch_images)
-
-    async def _list_models(self, deadline: Deadline) -> messages.ListModelsResponse:
-        connection = await self._connect()
-        return await self._call(connection.classifier.ListModels, messages.ListModelsRequest(), deadline)
-
-    async def _connect(self) -> Connection:
-        """Returns the connection, which the first call opens.
-
-        Names may need a look-up, and the channel needs a running event loop.
-
-        Raises:
-            RuntimeError: if the client is closed, or belongs to another event loop.
-            Unavailable: if no name in a list of servers has an address.
-        """
-        self._home_loop.check()
-        target = ""
-        if self._connection is None and not self._is_closed:
-            target = await asyncio.to_thread(self._config.addresses.grpc_target)
-        # Meanwhile another call may have connected, or the client may have been closed.
-        with self._connection_lock:
-            if self._is_closed:
-                raise RuntimeError("this AsyncClient is closed: make a new one")
-            if self._connection is None:
-                self._connection = Connection(target, self._config)
-            return self._connection
-
-    async def _call(
-        self,
-        method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]",
-        request: Request,
-        deadline: Deadline,
-        calls: CallGroup | None = None,
-    ) -> Response:
-        """Makes a call that changes nothing."""
-        send, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
-        return await refused_call(send, pause, self._config.retry_budget, deadline, send_again=send)
-
-    async def _call_hedged(
-        self,
-        method: ClassifyMethod,
-        request: messages.ClassifyRequest,
-        deadline: Deadline,
-        hedger: Hedger,
-        calls: CallGroup | None,
-    ) -> messages.ClassifyResponse:
-        """Makes a call with a second attempt if the first is late. A server that refuses it gets no second ones."""
-        send = partial(self._send_hedged, method, request, deadline, hedger)
-        send_again, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
-        return await refused_call(send, pause, self._config.retry_budget, deadline, send_again=send_again)
-
-    async def _pause(self, calls: CallGroup | None, seconds: float) -> bool:
-        """Waits before a call is sent again; returns False if the call or the client is closed."""
-        return await (calls or self._calls).pause(seconds) and not self._is_closed
-
-    async def _send(
-        self, method: "grpc.aio.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
-    ) -> Response:
-        """Sends a request once; gRPC retries what `retry_policy` names."""
-        try:
-            return await method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
-        except grpc.RpcError as failure:
-            raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
-
-    async def _send_hedged(
-        self, method: ClassifyMethod, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
-    ) -> messages.ClassifyResponse:
-        def send() -> Any:
-            return method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
-
-        try:
-            response: messages.ClassifyResponse = await hedged_call(send, hedger, request.model)
-            return response
-        except grpc.RpcError as failure:
-            raise self._config.rpc_error(failure, deadline.timeout_seconds) from None

@@ -1,44 +1,31 @@
 # Generated from ../aio/client.py by `make sync-client`. Do not edit.
-"""The blocking client: its public methods, and how one call is made."""
+"""The blocking client: its public methods. `calls.py` makes the calls."""
 
 import os
-import threading
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import suppress
 from functools import partial
-from threading import Lock
 from types import TracebackType
-from typing import Any, Self, TypeAlias, TypeVar
-
-import grpc
+from typing import Self
 
 from linnaeus.client.bulk.batch import Batch
 from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
 from linnaeus.client.bulk.outcome import Outcome
 from linnaeus.client.bulk.stream_messages import DEFAULT_STREAM_CONCURRENCY
 from linnaeus.client.config import DEFAULT_TARGET, DEFAULT_TIMEOUT_SECONDS, LOAD_TIMEOUT_SECONDS, make_config
-from linnaeus.client.errors import LinnaeusError, ServerFailure
+from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.images.image_source import ImageSource
 from linnaeus.client.protocol import requests
 from linnaeus.client.protocol.requests import RequestOptions
 from linnaeus.client.protocol.responses import read_classification, read_listed_model, read_model, read_models
 from linnaeus.client.results import Classification, ModelInfo
 from linnaeus.client.sync.call_group import CallGroup
-from linnaeus.client.sync.connection import Connection
-from linnaeus.client.sync.hedged_call import hedged_call
+from linnaeus.client.sync.calls import Calls
 from linnaeus.client.sync.many import Images, classify_many, folder_images
-from linnaeus.client.sync.refused_call import refused_call
 from linnaeus.client.sync.stream import classify_stream
-from linnaeus.client.transport.deadlines import Deadline
-from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging
-from linnaeus.client.transport.message_size import check_message_size
+from linnaeus.client.transport.hedging import HedgeCounts, Hedging
 from linnaeus.client.transport.tls import Tls
 from linnaeus.client.transport.tokens import read_token
 from linnaeus.v1 import classifier_pb2 as messages
-
-Request = TypeVar("Request")
-Response = TypeVar("Response")
-ClassifyMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]"
 
 
 class Client:
@@ -94,11 +81,7 @@ class Client:
             token=read_token(token, token_file),
             hedging=hedging,
         )
-        self._connection_lock = threading.Lock()  # held for an instant only, never during a look-up
-        self._connection: Connection | None = None
-        self._is_closed = False
-        self._limit_query = Lock()
-        self._calls = CallGroup()
+        self._calls = Calls(self._config)
 
     def __enter__(self) -> Self:
         return self
@@ -110,11 +93,7 @@ class Client:
 
     def close(self) -> None:
         """Closes the connection; calls in flight end with an error. May be called twice."""
-        with self._connection_lock:
-            self._is_closed = True
-        self._calls.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        self._calls.close()
 
     @property
     def hedges(self) -> HedgeCounts:
@@ -148,7 +127,7 @@ class Client:
             LinnaeusError: if there is no answer; `linnaeus.client.errors` lists the kinds.
         """
         request = self._build_request(image, RequestOptions(model, version, top_k, priority), image_id)
-        return read_classification(self._classify(request, timeout_seconds))
+        return read_classification(self._calls.classify(request, timeout_seconds))
 
     def models(self) -> tuple[ModelInfo, ...]:
         """Lists every model version that the server knows, refused ones included; without labels.
@@ -156,7 +135,7 @@ class Client:
         Raises:
             LinnaeusError: if there is no answer.
         """
-        response = self._list_models(self._config.deadline(None))
+        response = self._calls.list_models(self._config.deadline(None))
         return read_models(response.models)
 
     def model(self, name: str, version: int | str | None = None) -> ModelInfo:
@@ -171,8 +150,8 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.get_model_request(name, version), self._config.deadline(None)
-        connection = self._connect()
-        return read_model(self._call(connection.classifier.GetModel, request, deadline))
+        connection = self._calls.connect()
+        return read_model(self._calls.call(connection.classifier.GetModel, request, deadline))
 
     def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
         """Makes the server load the versions of a model that it does not serve yet.
@@ -188,8 +167,8 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
-        connection = self._connect()
-        response = self._send(connection.models.LoadModel, request, deadline)
+        connection = self._calls.connect()
+        response = self._calls.send(connection.models.LoadModel, request, deadline)
         return read_models(response.models)
 
     def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
@@ -204,8 +183,8 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
-        connection = self._connect()
-        response = self._send(connection.models.ReloadModel, request, deadline)
+        connection = self._calls.connect()
+        response = self._calls.send(connection.models.ReloadModel, request, deadline)
         return read_models(response.models)
 
     def unload_model(
@@ -221,8 +200,8 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
-        connection = self._connect()
-        response = self._send(connection.models.UnloadModel, request, deadline)
+        connection = self._calls.connect()
+        response = self._calls.send(connection.models.UnloadModel, request, deadline)
         return read_models(response.models)
 
     def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
@@ -238,8 +217,8 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
-        connection = self._connect()
-        response = self._send(connection.models.SetDefaultVersion, request, deadline)
+        connection = self._calls.connect()
+        response = self._calls.send(connection.models.SetDefaultVersion, request, deadline)
         return read_listed_model(response.model)
 
     def classify_many(
@@ -286,7 +265,7 @@ class Client:
 
         def classify(image: ImageSource, calls: CallGroup) -> Classification:
             request = self._build_request(image, options)
-            return read_classification(self._classify(request, timeout_seconds, calls))
+            return read_classification(self._calls.classify(request, timeout_seconds, calls))
 
         return classify_many(check_images(images), classify, concurrency=concurrency, ordered=ordered)
 
@@ -328,12 +307,12 @@ class Client:
         deadline = self._config.deadline(timeout_seconds)
         options = RequestOptions(model, version, top_k, priority)
         batch = Batch(self._config, check_images(images), options, deadline)
-        self._prefetch_limits(deadline)
+        self._calls.prefetch_limits(deadline)
         while (request := batch.next_request()) is not None:
-            self._calls.pause(batch.delay_seconds)
+            self._calls.group.pause(batch.delay_seconds)
             try:
-                connection = self._connect()
-                batch.handle_response(self._send(connection.classifier.ClassifyBatch, request, deadline))
+                connection = self._calls.connect()
+                batch.handle_response(self._calls.send(connection.classifier.ClassifyBatch, request, deadline))
             except LinnaeusError as error:
                 batch.handle_error(error)
         return batch.outcomes
@@ -380,13 +359,13 @@ class Client:
 
         def build(image: ImageSource) -> messages.ClassifyRequest:
             request = self._build_request(image, options)
-            self._check_server_limit(request, self._config.deadline(seconds))
+            self._calls.check_server_limit(request, self._config.deadline(seconds))
             return request
 
         return classify_stream(
             check_images(images),
             build,
-            self._connect,
+            self._calls.connect,
             self._config,
             concurrency=concurrency,
             ordered=ordered,
@@ -444,123 +423,3 @@ class Client:
         limit_bytes = self._config.limit.bytes
         build = partial(requests.classify_request, image, options, image_id=image_id, limit_bytes=limit_bytes)
         return build()
-
-    def _classify(
-        self, request: messages.ClassifyRequest, timeout_seconds: float | None, calls: CallGroup | None = None
-    ) -> messages.ClassifyResponse:
-        deadline = self._config.deadline(timeout_seconds)
-        self._check_server_limit(request, deadline)
-        connection = self._connect()
-        method = connection.classifier.Classify if calls is None else calls.wrap(connection.classifier.Classify)
-        if self._config.hedger is None:
-            return self._call(method, request, deadline, calls)
-        return self._call_hedged(method, request, deadline, self._config.hedger, calls)
-
-    def _check_server_limit(self, request: messages.ClassifyRequest, deadline: Deadline) -> None:
-        """Checks a large request against the server's limit, which is queried once for all calls.
-
-        A call whose deadline passes while another one queries the limit goes on, and then fails with that deadline.
-
-        Raises:
-            InvalidImage: if the request is too large.
-            LinnaeusError: if the server does not answer.
-        """
-        limit, size_bytes = self._config.limit, request.ByteSize()
-        if not limit.must_query(size_bytes):
-            return
-        is_acquired = self._limit_query.acquire(timeout=deadline.remaining_seconds)
-        try:
-            if limit.must_query(size_bytes):
-                self._query_server_limits(deadline)
-        finally:
-            if is_acquired:
-                self._limit_query.release()
-        check_message_size(size_bytes, limit.bytes)
-
-    def _prefetch_limits(self, deadline: Deadline) -> None:
-        """Queries the server's limits unless they are known. If that fails, the next call reports why."""
-        with suppress(LinnaeusError):
-            if not self._config.limit.server_is_known:
-                self._query_server_limits(deadline)
-
-    def _query_server_limits(self, deadline: Deadline) -> None:
-        """Queries the server's limits; assumes the defaults of a server that does not implement ListModels."""
-        try:
-            response = self._list_models(deadline)
-            limits = response.limits
-        except ServerFailure:
-            limits = messages.ServerLimits()
-        self._config.limit.set_server_limits(limits.max_message_bytes, limits.max_batch_images)
-
-    def _list_models(self, deadline: Deadline) -> messages.ListModelsResponse:
-        connection = self._connect()
-        return self._call(connection.classifier.ListModels, messages.ListModelsRequest(), deadline)
-
-    def _connect(self) -> Connection:
-        """Returns the connection, which the first call opens.
-
-        Names may need a look-up.
-
-        Raises:
-            RuntimeError: if the client is closed.
-            Unavailable: if no name in a list of servers has an address.
-        """
-        target = ""
-        if self._connection is None and not self._is_closed:
-            target = self._config.addresses.grpc_target()
-        # Meanwhile another call may have connected, or the client may have been closed.
-        with self._connection_lock:
-            if self._is_closed:
-                raise RuntimeError("this Client is closed: make a new one")
-            if self._connection is None:
-                self._connection = Connection(target, self._config)
-            return self._connection
-
-    def _call(
-        self,
-        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
-        request: Request,
-        deadline: Deadline,
-        calls: CallGroup | None = None,
-    ) -> Response:
-        """Makes a call that changes nothing."""
-        send, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
-        return refused_call(send, pause, self._config.retry_budget, deadline, send_again=send)
-
-    def _call_hedged(
-        self,
-        method: ClassifyMethod,
-        request: messages.ClassifyRequest,
-        deadline: Deadline,
-        hedger: Hedger,
-        calls: CallGroup | None,
-    ) -> messages.ClassifyResponse:
-        """Makes a call with a second attempt if the first is late. A server that refuses it gets no second ones."""
-        send = partial(self._send_hedged, method, request, deadline, hedger)
-        send_again, pause = partial(self._send, method, request, deadline), partial(self._pause, calls)
-        return refused_call(send, pause, self._config.retry_budget, deadline, send_again=send_again)
-
-    def _pause(self, calls: CallGroup | None, seconds: float) -> bool:
-        """Waits before a call is sent again; returns False if the call or the client is closed."""
-        return (calls or self._calls).pause(seconds) and not self._is_closed
-
-    def _send(
-        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
-    ) -> Response:
-        """Sends a request once; gRPC retries what `retry_policy` names."""
-        try:
-            return method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
-        except grpc.RpcError as failure:
-            raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
-
-    def _send_hedged(
-        self, method: ClassifyMethod, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
-    ) -> messages.ClassifyResponse:
-        def send() -> Any:
-            return method.future(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
-
-        try:
-            response: messages.ClassifyResponse = hedged_call(send, hedger, request.model)
-            return response
-        except grpc.RpcError as failure:
-            raise self._config.rpc_error(failure, deadline.timeout_seconds) from None

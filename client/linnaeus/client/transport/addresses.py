@@ -129,12 +129,12 @@ def _is_loopback(host: str) -> bool:
 
 
 def _look_up(host: str, port: str) -> list[tuple[str, str]]:
-    """Returns every address of a host, in the resolver's order; empty if the name is unknown."""
+    """Returns every address of a host, in the resolver's order; empty if the name is unknown or can be none."""
     if _is_literal(host):
         return [(host, port)]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # UnicodeError: a part of the name is empty or above 63 characters
         return []
     return [(str(socket_address[0]), port) for *_, socket_address in found]
 

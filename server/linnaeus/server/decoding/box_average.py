@@ -39,9 +39,10 @@ def shrink(
     x_scale, y_scale = (box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]
     x_factor, y_factor = int(x_scale / REDUCING_GAP) or 1, int(y_scale / REDUCING_GAP) or 1
     support = _SUPPORT[interpolation] - (0.5 if max(x_factor, y_factor) > 1 else 0)
-    left, top = max(0, int(box[0] - support * x_scale)), max(0, int(box[1] - support * y_scale))
-    right = min(image.width, math.ceil(box[2] + support * x_scale))
-    bottom = min(image.height, math.ceil(box[3] + support * y_scale))
+    # Where an image is enlarged, the filter still needs its whole neighbours.
+    x_reach, y_reach = support * max(x_scale, 1.0), support * max(y_scale, 1.0)
+    left, top = max(0, int(box[0] - x_reach)), max(0, int(box[1] - y_reach))
+    right, bottom = min(image.width, math.ceil(box[2] + x_reach)), min(image.height, math.ceil(box[3] + y_reach))
     small = _average(image, mode, (left, top, right, bottom), (x_factor, y_factor))
     x_start, x_end = ((side - left) / x_factor for side in box[::2])
     y_start, y_end = ((side - top) / y_factor for side in box[1::2])

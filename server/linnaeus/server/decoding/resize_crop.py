@@ -49,6 +49,11 @@ class _Axis:
         """Whether the axis is box-averaged before it is resampled."""
         return self.source >= 2 * REDUCING_GAP * self.resized
 
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nothing is resampled or cropped away."""
+        return self.source == self.resized == self.crop
+
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
@@ -91,8 +96,12 @@ def resize_and_crop(image: Image.Image, scaling: Scaling, orientation: int, spec
     x = _Axis(extent[0], resized[0], _start(resized[0], crop[0], mirrors_x(orientation)), crop[0])
     y = _Axis(extent[1], resized[1], _start(resized[1], crop[1], mirrors_y(orientation)), crop[1])
     mode = "L" if spec.channels == 1 else "RGB"
-    resample = _resample_with_torch if _is_faster_with_torch(x, y) else _resample_with_pillow
-    return _apply_orientation(resample(image, mode, x, y, spec), orientation)
+    if x.is_unchanged and y.is_unchanged:
+        small = numpy.array(convert_colour(image, mode)).reshape(y.crop, x.crop, spec.channels)
+    else:
+        resample = _resample_with_torch if _is_faster_with_torch(x, y) else _resample_with_pillow
+        small = resample(image, mode, x, y, spec)
+    return _apply_orientation(small, orientation)
 
 
 def _start(resized: int, crop: int, mirrored: bool) -> int:

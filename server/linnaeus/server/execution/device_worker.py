@@ -165,7 +165,7 @@ class DeviceWorker:
         failed = [] if must_remove else [ItemOutcome(ticket, failure, 0, 0.0) for ticket in batch.tickets]
         try:
             self._context.batch_finished(batch, self._outcome(batch, self._clock(), failed))
-        except BaseException as second:
+        except BaseException as second:  # reporting the batch fails, too: its callers still get an answer
             self._supervisor.report(WORKER_PART, second)
             self._context.batch_lost(batch, failure)
         if must_remove:
@@ -176,7 +176,7 @@ class DeviceWorker:
     def _must_remove_after_escape(self, batch: RequestBatch) -> bool:
         try:
             return self._context.must_remove_after_escape(batch)
-        except BaseException as error:
+        except BaseException as error:  # a device that cannot be judged is kept
             self._supervisor.report(WORKER_PART, error)
             return False
 

@@ -84,7 +84,7 @@ class _LoggingExporter(SpanExporter):
         """Exports the spans; called on the background thread."""
         try:
             result = self._exporter.export(spans)
-        except BaseException as error:
+        except BaseException as error:  # what escapes would end OpenTelemetry's thread
             self._supervisor.report(EXPORT_PART, error)
             result = SpanExportResult.FAILURE
         is_accepting = result is SpanExportResult.SUCCESS

@@ -18,7 +18,7 @@ def lower_priority() -> None:
     """
     if sys.platform.startswith("linux"):
         thread = threading.get_native_id()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a sandbox may forbid it; calls only wait longer for the event loop
             os.setpriority(os.PRIO_PROCESS, thread, os.getpriority(os.PRIO_PROCESS, thread) + _NICENESS)
 
 

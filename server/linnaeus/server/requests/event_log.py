@@ -93,7 +93,7 @@ class FileEventLog:
 
     def close(self) -> None:
         """Closes the file."""
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock, contextlib.suppress(OSError):  # every line is written by now, or was reported as lost
             self._file.close()
 
     def _write_line(self, line: bytes) -> None:

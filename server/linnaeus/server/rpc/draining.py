@@ -85,7 +85,7 @@ class CallDrainer:
                 if self._is_holding:
                     await self._hold(context)
                 return answer
-            except Exception:
+            except Exception:  # an error is an answer, too: its caller calls again
                 if self._is_holding:
                     await self._hold(context)
                 raise
@@ -106,7 +106,7 @@ class CallDrainer:
                         yield answer
                 if self._is_holding:
                     await self._hold(context)
-            except Exception:
+            except Exception:  # an error is an answer, too: its caller calls again
                 if self._is_holding:
                     await self._hold(context)
                 raise
@@ -127,15 +127,17 @@ class CallDrainer:
         """Waits until `release`, or until the call's deadline forbids to wait longer."""
         remaining_seconds = context.time_remaining()
         longest = inf if remaining_seconds is None else remaining_seconds * _HELD_SHARE
-        if longest > self._seconds_to_release():
-            try:
-                async with asyncio.timeout(None if longest == inf else longest):
-                    await self._released.wait()
-                return
-            except TimeoutError:
-                pass
-        # It would be let go before GOAWAY in any case. Its caller calls again, and is to do so early.
-        self._is_quiet = False
+        if longest <= self._seconds_to_release() or not await self._is_released_within(longest):
+            # It would be let go before GOAWAY in any case. Its caller calls again, and is to do so early.
+            self._is_quiet = False
+
+    async def _is_released_within(self, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(None if seconds == inf else seconds):
+                await self._released.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def _seconds_to_release(self) -> float:
         """Returns the least number of seconds until GOAWAY, if an answer is let go now."""

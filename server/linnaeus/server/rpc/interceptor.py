@@ -21,8 +21,8 @@ from linnaeus.server.rpc.request_messages import RequestMessages
 from linnaeus.server.rpc.status import to_status
 from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.byte_budget import ByteBudget
-from linnaeus.server.security.caller_identity import caller_identity
-from linnaeus.server.security.current_caller import set_current_caller
+from linnaeus.server.security.caller_identity import certificate_name, peer_address
+from linnaeus.server.security.current_caller import Caller, set_current_caller
 
 logger = logging.getLogger(__name__)
 
@@ -132,12 +132,15 @@ class InterceptedServer:
         authorize = None if self._authorizer is None or right is None else partial(self._authorizer.authorize, right)
 
         def open_call(context: Any) -> RequestMessages:
-            if authorize is None:  # the current caller stays the one that may claim every priority
-                identity = caller_identity(context, self._has_certificates)
-            else:
+            if authorize is not None:
                 caller = authorize(context)
                 set_current_caller(caller)
                 identity = caller.identity
+            elif self._has_certificates and (certificate := certificate_name(context)):
+                set_current_caller(Caller(certificate, name=certificate))
+                identity = certificate
+            else:  # the current caller stays the one that may claim every priority
+                identity = peer_address(context.peer())
             return RequestMessages(context, name, deserializer, self._budget, identity, self._log, self._turns)
 
         return open_call

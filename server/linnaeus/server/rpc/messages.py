@@ -26,19 +26,20 @@ _PRIORITIES = {
 }
 
 
-def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: str, claimant: Caller) -> Request:
+def to_request(message: v1.ClassifyRequest, deadline: float | None, connection: str, claimant: Caller) -> Request:
     """Converts a ClassifyRequest.
 
     Args:
         message: the request message.
         deadline: on the engine's clock; None for no deadline.
-        caller: gRPC's name of the caller's address.
-        claimant: bounds the priority.
+        connection: gRPC's name of the connection.
+        claimant: the caller, whose rights bound the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
     priority = claimant.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
+    caller = claimant.name_or(connection)
     return Request(_image(message.image), message.model, message.version, message.top_k, deadline, priority, caller)
 
 
@@ -56,7 +57,7 @@ def to_image_request(
     image: v1.Image,
     options: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
     deadline: float | None,
-    caller: str,
+    connection: str,
     claimant: Caller,
 ) -> Request:
     """Converts one image of a batch or a stream.
@@ -65,13 +66,14 @@ def to_image_request(
         image: the image.
         options: the message with the image's model, version, top k and priority.
         deadline: on the engine's clock; None for no deadline.
-        caller: gRPC's name of the caller's address.
-        claimant: bounds the priority.
+        connection: gRPC's name of the connection.
+        claimant: the caller, whose rights bound the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
     priority = claimant.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
+    caller = claimant.name_or(connection)
     return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller)
 
 

@@ -5,7 +5,7 @@ before its message is read, and a message that does not parse is an error like a
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import grpc
@@ -74,9 +74,9 @@ class RequestMessages:
             Overloaded: if there is no room for the message, or the call has to give way to others.
         """
         await self._turns.take()
-        return await self._read()
+        return await self._read(is_only=False)
 
-    async def _read(self) -> Any:
+    async def _read(self, is_only: bool) -> Any:
         self.release()
         hold = self._hold = self._budget.reserve_at_once(self._caller) or await self._budget.reserve(self._caller)
         try:
@@ -86,25 +86,23 @@ class RequestMessages:
             raise
         if content is grpc.aio.EOF:
             self.release()
+            if is_only:
+                await _refuse_no_message()
             return content
         if is_gzip(content):
             content = await inflated(content, self._budget.message_bytes)
         hold.received(len(content))
         return content if self._deserializer is None else self._parse(self._deserializer, content)
 
-    async def read_only(self) -> Any:
-        """Returns the message of a call that has one.
+    def read_only(self) -> Awaitable[Any]:
+        """Returns an awaitable of the message of a call that has one.
 
         Raises:
             InvalidArgument: if the caller ends its request without a message, or as `read`.
             Overloaded: as `read`.
         """
         self._turns.call_came()
-        message = await self._read()
-        if message is grpc.aio.EOF:
-            await asyncio.sleep(_CANCELLATION_SECONDS)  # a caller that cancelled is not told anything
-            raise InvalidArgument("request", "the call ended without its message; send exactly one")
-        return message
+        return self._read(is_only=True)
 
     def take_hold(self) -> Reservation | None:
         """Hands the bytes of the message that was read last over to the caller of this method, who releases them."""
@@ -124,3 +122,8 @@ class RequestMessages:
             message = f"the message of {len(content)} bytes is no valid request of {self._method}"
             self._log.log("%s", message)
             raise InvalidArgument("request", f"{message}; build it from the server's contract") from None
+
+
+async def _refuse_no_message() -> None:
+    await asyncio.sleep(_CANCELLATION_SECONDS)  # a caller that cancelled is not told anything
+    raise InvalidArgument("request", "the call ended without its message; send exactly one")

@@ -66,7 +66,7 @@ class ClassifyStream:
         self._context = context
         self._messages = messages
         self._deadline = deadline
-        self._caller = context.peer()
+        self._connection = context.peer()
         self._claimant = current_caller()
         self._window = asyncio.Semaphore(window)
         # What images hold that were read and whose response is not written, by their number.
@@ -122,7 +122,7 @@ class ClassifyStream:
             if serial > 1:
                 self._charge(self._context, 1)
             deadline = self._deadline_of(message)
-            request = to_image_request(message.image, message, deadline, self._caller, self._claimant)
+            request = to_image_request(message.image, message, deadline, self._connection, self._claimant)
         except (InvalidArgument, Overloaded) as error:
             on_outcome(error)
             return
@@ -150,7 +150,7 @@ class ClassifyStream:
         self._in_flight.pop(serial, None)
         try:
             self._responses.append((serial, _response(correlation_id, image_id, outcome)))
-        except Exception as fault:
+        except Exception as fault:  # `serve` raises it, which ends the stream
             self._fault = fault
         self._changed.set()
 

@@ -3,11 +3,12 @@
 A request is admitted if its answer is expected before its deadline with a fifth of its waiting time to spare, and if
 the queue has room. These rules keep callers from harming each other:
 
-- A caller that used more than its share lately is ordered behind the others by what it used more (`caller_use`), and
-  its claim of a high priority counts as normal meanwhile. The share of such a claim is larger, by its weight.
+- A caller above its share goes behind the others (`caller_use`): its tickets are due later by the time that its share
+  needs for what it used and waits for above it; its claim of a high priority counts as normal; and until their own
+  deadlines its tickets run only where no other waits. The share of a high claim is larger, by its weight.
 - A full queue makes room for a higher priority by displacing the newest ticket of the lowest.
-- A queue that is full, or whose time is all promised, makes room for a caller of whom few tickets wait by displacing
-  the newest ticket of the caller of whom most wait.
+- A full queue makes room for a caller of whom few tickets wait by displacing the newest ticket of the caller of whom
+  most wait.
 - An estimate that refuses is checked: once a second a lane in which nothing waits or runs admits a request that the
   warm-up's times would allow, as a probe, and what the probe measures replaces what was learnt.
 """
@@ -69,6 +70,7 @@ class Admission(Generic[Payload]):
         self.cancelling_callers = CancellingCallers()
         self.caller_use = CallerUse()
         self.decode_costs = DecodeCosts()
+        self._decoders = decoders
         self._estimator: CompletionEstimator[Payload] = CompletionEstimator(lanes, decoders)
         self._order = itertools.count()
 
@@ -86,14 +88,17 @@ class Admission(Generic[Payload]):
         if deadline is not None and deadline <= now:
             raise TooLate(0.0, deadline - now)
         excess_seconds = self._excess_seconds(arrival, lane, now)
-        if excess_seconds > FAIRNESS_SECONDS:
-            arrival.priority = max(arrival.priority, Priority.NORMAL)
+        if excess_seconds > FAIRNESS_SECONDS and arrival.priority < Priority.NORMAL:
+            arrival.priority = Priority.NORMAL
+            excess_seconds = self._excess_seconds(arrival, lane, now)
         due = (now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline) + excess_seconds
         decode_seconds = 0.0 if arrival.work is None else self.decode_costs.expected(arrival.work, now)
         candidate = Candidate(lane.flows[arrival.priority], due, decode_seconds)
         estimate = self._estimator.estimate(candidate, devices, now)
         _count_timeout(arrival, devices, estimate, now)
         ticket = self._ticket(arrival, candidate, estimate, devices, now)
+        if excess_seconds > FAIRNESS_SECONDS:
+            ticket.yields_until = due - excess_seconds
         late = _lateness(arrival, candidate, estimate, now)
         if late is None:
             return Admitted(ticket, self._make_room(arrival, lane, devices))
@@ -103,9 +108,8 @@ class Admission(Generic[Payload]):
         raise late
 
     def _excess_seconds(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> float:
-        """Returns how much more the caller used than its share, which the weights of priorities multiply."""
-        of_priority, normal = (lane.limits.priority_weights[each] for each in (arrival.priority, Priority.NORMAL))
-        return self.caller_use.excess_seconds(arrival.caller, of_priority / normal, now)
+        """Returns how far the caller is above the share that its claim of a priority gives it."""
+        return self.caller_use.excess_seconds(arrival.caller, lane.flows[arrival.priority].caller_weight, now)
 
     def _ticket(
         self,
@@ -128,6 +132,8 @@ class Admission(Generic[Payload]):
             candidate.due,
             arrival.work,
             candidate.decode_seconds,
+            candidate.decode_seconds / self._decoders,
+            min([candidate.flow.lane.tables[device.name].image_seconds for device in devices]),
             admitted_at=now,
             predicted_at=predicted + hold_seconds + filling_seconds,
             order=next(self._order),

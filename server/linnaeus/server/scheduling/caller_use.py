@@ -1,57 +1,115 @@
-"""How much of the decoders and devices each caller used lately, and how far that is above its share."""
+"""How much of the decoders and of the devices each caller used lately and waits for, and how far above its share."""
 
-from collections import OrderedDict
+from dataclasses import dataclass
+
+from linnaeus.server.scheduling.tickets import Payload, Ticket
 
 # Use is forgotten with this half-life.
 _HALF_LIFE_SECONDS = 1.0
-_REMEMBERED_CALLERS = 1024
-# Use that has decayed below this counts no caller as active.
+# A caller that used less and has nothing waiting is forgotten, so that at most a few thousand are known.
 _MIN_USE_SECONDS = 1e-3
 
 
+@dataclass(slots=True)
+class _Use:
+    """Seconds of all decoders and of a device: used, as of `CallerUse._as_of`, and expected of the waiting tickets."""
+
+    weight: float = 0.0
+    tickets: int = 0
+    decoded: float = 0.0
+    to_decode: float = 0.0
+    ran: float = 0.0
+    to_run: float = 0.0
+
+
 class CallerUse:
-    """Seconds of decoding and running for each caller, which decay.
+    """What each caller used lately, which decays, and what its waiting tickets are expected to use.
+
+    What waits counts, too, so that a flood is known when it comes and not when it has been served. Decoders and devices
+    count separately: a caller that occupies the decoders is not within its share because the devices are free.
 
     Guarded by the queue's lock.
     """
 
     def __init__(self) -> None:
-        # Seconds as of `_as_of`; least recently used first. All decay alike, so only the scale changes with time.
-        self._seconds: OrderedDict[str, float] = OrderedDict()
-        self._total = 0.0
+        # All decay alike, so only the scale changes with time.
+        self._callers: dict[str, _Use] = {}
+        self._total_weight = 0.0
+        self._decoded = 0.0
+        self._ran = 0.0
         self._as_of = 0.0
 
-    def record(self, caller: str, seconds: float, now: float) -> None:
-        """Records that a caller's image was decoded or run for `seconds`."""
-        self._decay(now)
-        self._seconds[caller] = self._seconds.get(caller, 0.0) + seconds
-        self._total += seconds
-        self._seconds.move_to_end(caller)
-        if len(self._seconds) > _REMEMBERED_CALLERS:
-            self._total -= self._seconds.popitem(last=False)[1]
-
     def excess_seconds(self, caller: str, weight: float, now: float) -> float:
-        """Returns how much more the caller used lately than its share of what all used; 0 if less.
+        """Returns how much longer its share needs for what the caller used and waits for, than all used; 0 if shorter.
 
         Args:
-            caller: the caller.
-            weight: its share, relative to that of any other caller.
+            caller: the caller; one who is alone is never above its share.
+            weight: its share is this, relative to the weights of all who used anything lately.
             now: time of the clock, in seconds.
         """
-        used = self._seconds.get(caller)
-        if used is None:
+        use = self._callers.get(caller)
+        if use is None or len(self._callers) == 1:
             return 0.0
-        excess = used - self._total * weight / (len(self._seconds) - 1 + weight)
-        return excess * _kept(now - self._as_of) if excess > 0.0 else 0.0
+        share = weight / (self._total_weight - use.weight + weight)
+        kept = _kept(now - self._as_of)
+        of_decoders = (use.decoded * kept + use.to_decode) / share - self._decoded * kept
+        of_devices = (use.ran * kept + use.to_run) / share - self._ran * kept
+        return max(of_decoders, of_devices, 0.0)
+
+    def begin_waiting(self, ticket: Ticket[Payload], weight: float) -> None:
+        """Counts a ticket that now waits.
+
+        Args:
+            ticket: the ticket.
+            weight: the weight of its caller from now on.
+        """
+        use = self._use(ticket.caller)
+        self._total_weight += weight - use.weight
+        use.weight = weight
+        use.tickets += 1
+        use.to_decode += ticket.decoder_seconds
+        use.to_run += ticket.run_seconds
+
+    def end_waiting(self, ticket: Ticket[Payload]) -> None:
+        """Counts a ticket that no longer waits."""
+        use = self._callers[ticket.caller]
+        use.tickets -= 1
+        use.to_decode -= ticket.decoder_seconds
+        use.to_run -= ticket.run_seconds
+        if not use.tickets:
+            use.to_decode = use.to_run = 0.0  # no rounding errors remain
+
+    def record_decoding(self, caller: str, seconds: float, now: float) -> None:
+        """Records that a caller's image occupied all decoders for `seconds`."""
+        self._decay(now)
+        self._use(caller).decoded += seconds
+        self._decoded += seconds
+
+    def record_run(self, caller: str, seconds: float, now: float) -> None:
+        """Records that a caller's image occupied a device for `seconds`."""
+        self._decay(now)
+        self._use(caller).ran += seconds
+        self._ran += seconds
+
+    def _use(self, caller: str) -> _Use:
+        use = self._callers.get(caller)
+        if use is None:
+            use = self._callers[caller] = _Use()
+        return use
 
     def _decay(self, now: float) -> None:
-        """Brings all seconds to the present, a few times a second, and forgets the callers that used hardly any."""
+        """Brings what was used to the present, a few times a second, and forgets the callers that used hardly any."""
         if now - self._as_of < _HALF_LIFE_SECONDS / 4:
             return
         kept = _kept(now - self._as_of)
-        used = ((caller, seconds * kept) for caller, seconds in self._seconds.items())
-        self._seconds = OrderedDict((caller, seconds) for caller, seconds in used if seconds >= _MIN_USE_SECONDS)
-        self._total = sum(self._seconds.values())
+        for use in self._callers.values():
+            use.decoded *= kept
+            use.ran *= kept
+        callers = self._callers.items()
+        self._callers = {name: use for name, use in callers if use.tickets or use.decoded + use.ran >= _MIN_USE_SECONDS}
+        self._total_weight = sum([use.weight for use in self._callers.values()])
+        self._decoded = sum([use.decoded for use in self._callers.values()])
+        self._ran = sum([use.ran for use in self._callers.values()])
         self._as_of = now
 
 

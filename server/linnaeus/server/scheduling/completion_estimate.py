@@ -16,6 +16,7 @@ can spoil an estimate for longer than about a second, and a change that lasts is
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from math import inf
 from typing import Generic, NamedTuple
 
 from linnaeus.server.scheduling.lanes import Device, Flow, Lane
@@ -91,7 +92,7 @@ class CompletionEstimator(Generic[Payload]):
 
     def backlog_seconds(self, lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
         """Returns the seconds until everything in the lane has run, if its devices run nothing else."""
-        works = [sum([self._work(flow, flow.depth, device) for flow in lane.flows]) for device in devices]
+        works = [sum([self._work(flow, inf, device) for flow in lane.flows]) for device in devices]
         return _shared_seconds(works)
 
     def _wait_seconds(self, candidate: Candidate[Payload], devices: Sequence[Device[Payload]]) -> float:
@@ -104,7 +105,8 @@ class CompletionEstimator(Generic[Payload]):
     def _work_before(
         self, candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]
     ) -> float:
-        own = work = self._work(candidate.flow, candidate.ahead, device) + candidate.decode_seconds / self._decoders
+        own = self._work(candidate.flow, candidate.due, device) + candidate.decode_seconds / self._decoders
+        work = own
         for other in others:
             if device.name in other.lane.tables:
                 work += self._work_before_of(other, candidate, own, device)
@@ -118,17 +120,14 @@ class CompletionEstimator(Generic[Payload]):
         That is at least the flow's fair share, and at most that share plus `FAIRNESS_SECONDS`.
         """
         fair = own_work * other.weight / candidate.flow.weight
-        urgent = self._work(other, _count_more_urgent(other, candidate), device)
-        served = max(urgent, min(self._work(other, other.depth, device), fair))
+        urgent = self._work(other, _most_urgent_due(other, candidate), device)
+        served = max(urgent, min(self._work(other, inf, device), fair))
         return min(served, fair + FAIRNESS_SECONDS)
 
-    def _work(self, flow: Flow[Payload], tickets: int, device: Device[Payload]) -> float:
-        """Returns the seconds that a flow's first `tickets` take; decoded tickets are assumed to come first."""
-        seconds = tickets * flow.lane.tables[device.name].image_seconds
-        decoded = len(flow.decoded.entries)
-        if tickets <= decoded or flow.depth == decoded:
-            return seconds
-        return seconds + flow.decode_seconds / self._decoders * (tickets - decoded) / (flow.depth - decoded)
+    def _work(self, flow: Flow[Payload], due: float, device: Device[Payload]) -> float:
+        """Returns the seconds that the flow's tickets take which are due earlier than `due`."""
+        decode_seconds = flow.undecoded.decode_seconds_before(due) + flow.decoding.decode_seconds_before(due)
+        return _count_ahead(flow, due) * flow.lane.tables[device.name].image_seconds + decode_seconds / self._decoders
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:
@@ -148,10 +147,11 @@ def _seconds_until_free(device: Device[Payload], now: float) -> float:
     return max(min([batch.taken_at + batch.expected_seconds for batch in device.running]) - now, 0.0)
 
 
-def _count_more_urgent(other: Flow[Payload], candidate: Candidate[Payload]) -> int:
+def _most_urgent_due(other: Flow[Payload], candidate: Candidate[Payload]) -> float:
+    """Returns until when another flow's tickets are due that are more urgent than the candidate."""
     if other.priority != candidate.flow.priority:
-        return other.depth if other.priority < candidate.flow.priority else 0
-    return _count_ahead(other, candidate.due)
+        return inf if other.priority < candidate.flow.priority else -inf
+    return candidate.due
 
 
 def _count_ahead(flow: Flow[Payload], due: float) -> int:

@@ -46,4 +46,15 @@ class DeadlineQueue(Generic[Payload]):
 
     def count_before(self, due: float) -> int:
         """Returns the number of tickets that precede a candidate with this due time."""
-        return bisect_left(self.entries, (due, inf)) if self.entries else 0
+        if not self.entries or self.entries[-1][0] <= due:  # nearly always, as most arrivals are due last
+            return len(self.entries)
+        return bisect_left(self.entries, (due, inf))
+
+    def decode_seconds_before(self, due: float) -> float:
+        """Returns the part of `decode_seconds` of the tickets that precede a candidate with this due time."""
+        count = self.count_before(due)
+        if count == len(self.entries):
+            return self.decode_seconds
+        if count <= len(self.entries) // 2:
+            return sum([ticket.decode_seconds for _, _, ticket in self.entries[:count]])
+        return self.decode_seconds - sum([ticket.decode_seconds for _, _, ticket in self.entries[count:]])

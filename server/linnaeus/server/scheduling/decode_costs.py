@@ -60,7 +60,11 @@ class DecodeCosts:
         self._ratio(work).replace(seconds / work.assumed_seconds, now)
 
     def _ratio(self, work: DecodeWork) -> RecentRatio:
-        return self._ratios.setdefault(_size_class(work), RecentRatio())
+        size_class = _size_class(work)
+        ratio = self._ratios.get(size_class)
+        if ratio is None:
+            ratio = self._ratios[size_class] = RecentRatio()
+        return ratio
 
 
 def _size_class(work: DecodeWork) -> tuple[str, int]:

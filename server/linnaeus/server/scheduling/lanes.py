@@ -70,6 +70,7 @@ class Flow(Generic[Payload]):
         lane: the lane that it belongs to.
         priority: the priority class.
         weight: its share of a busy device, relative to all other flows.
+        caller_weight: the share of a caller of this class, relative to a caller of normal priority.
         held: tickets that are held back, by their order.
         undecoded, decoding, decoded: tickets that wait for a decoder, are being decoded, or wait for a device.
         depth: tickets that no device has taken; kept as a counter, because every request reads it several times.
@@ -82,6 +83,7 @@ class Flow(Generic[Payload]):
     lane: "Lane[Payload]"
     priority: Priority
     weight: float
+    caller_weight: float
     held: dict[int, Ticket[Payload]] = field(default_factory=dict)
     undecoded: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
     decoded: DeadlineQueue[Payload] = field(default_factory=DeadlineQueue)
@@ -101,6 +103,10 @@ class Flow(Generic[Payload]):
     def decode_seconds(self) -> float:
         """Processor seconds that decoding its undecoded tickets is expected to take."""
         return self.undecoded.decode_seconds + self.decoding.decode_seconds
+
+    def use(self, seconds: float) -> None:
+        """Counts seconds of a device, or of all decoders, that a ticket used."""
+        self.used += seconds / self.weight
 
     def enter(self, ticket: Ticket[Payload]) -> None:
         """Counts a ticket that now waits."""
@@ -133,7 +139,8 @@ class Lane(Generic[Payload]):
         self.closing = False
         self.tables = dict(tables)
         weights = zip(Priority, limits.priority_weights, strict=True)
-        self.flows = [Flow[Payload](self, priority, limits.weight * weight) for priority, weight in weights]
+        normal = limits.priority_weights[Priority.NORMAL]
+        self.flows = [Flow[Payload](self, each, limits.weight * weight, weight / normal) for each, weight in weights]
         self.probed_at = -inf
 
     @property
@@ -151,7 +158,9 @@ class Lane(Generic[Payload]):
     @property
     def decoded_or_decoding_count(self) -> int:
         """Number of tickets that are decoded or being decoded, and that no device has taken."""
-        return self.decoded_count + sum([len(flow.decoding.entries) for flow in self.flows])
+        high, normal, low = self.flows
+        decoding = len(high.decoding.entries) + len(normal.decoding.entries) + len(low.decoding.entries)
+        return self.decoded_count + decoding
 
     @property
     def is_active(self) -> bool:

@@ -1,8 +1,9 @@
 """The scheduling policy: which ticket runs next, and in how large a batch. Decided when a device becomes free.
 
-1.  *Order.* Among the flows (priority classes of a lane) with work for the device, flows within their fair share go
-    first (a tolerance of `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline.
-    Fairness is in device seconds divided by weight, so no model and no priority starves, however urgent the others are.
+1.  *Order.* Among the flows (priority classes of a lane) with work for the device, those go first whose next ticket is
+    of a caller within its share (see `admission`); of these the flows within their fair share (a tolerance of
+    `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline. Fairness is in device
+    seconds divided by weight, so no model and no priority starves, however urgent the others are.
 2.  *Batch contents.* A batch takes the flow's tickets by deadline, then the lane's other tickets by priority and
     deadline, as long as the latency table predicts that the earliest deadline among them holds. A ticket that would be
     late even in a batch of one is dropped instead of run.
@@ -66,7 +67,7 @@ class Policy(Generic[Payload]):
             lane for lane in self._lanes_with_work(device) if self.seconds_until_due(lane, device, now, draining) <= 0
         ]
         heads = [_Head(flow, flow.decoded.head) for lane in due for flow in lane.flows if flow.decoded.entries]
-        first = _most_urgent(heads)
+        first = _most_urgent(heads, now)
         return None if first is None else self._fill_batch(first.flow, device, now)
 
     def wait_seconds(self, device: Device[Payload], now: float) -> float | None:
@@ -96,7 +97,7 @@ class Policy(Generic[Payload]):
     def largest_batch(self, lane: Lane[Payload], device: Device[Payload], now: float) -> int:
         """Returns the maximum batch size of the lane under the limit on batch duration; at least 1."""
         max_size, rates = lane.limits.max_batch_size, device.timeouts.up_to_timeout(now)
-        if max_size == 1 or not rates:
+        if max_size == 1 or not rates or rates[0][0] == inf:
             return max_size
         table, concurrent = lane.tables[device.name], len(device.running)
         most_images = max_size / table.expected(max_size, 0, now)
@@ -108,23 +109,29 @@ class Policy(Generic[Payload]):
             tightest = _tightest_timeout(rates, lost_images)
             return table.longest(size, concurrent, now) > _MAX_SHARE_OF_TIMEOUT * tightest
 
-        return max(bisect_left(range(1, max_size + 1), True, key=is_too_long), 1)
+        if not is_too_long(max_size):  # the usual case, which costs one look instead of one for each halving
+            return max_size
+        return max(bisect_left(range(1, max_size), True, key=is_too_long), 1)
 
-    def next_undecoded(self, devices: Mapping[str, Device[Payload]], may_be_long: bool) -> Ticket[Payload] | None:
+    def next_undecoded(
+        self, devices: Mapping[str, Device[Payload]], may_be_long: bool, now: float
+    ) -> Ticket[Payload] | None:
         """Returns the ticket that should be decoded next; None if enough is decoded ahead.
 
         Args:
             devices: the devices that are there.
             may_be_long: whether it may take a decoder longer than `LONG_DECODE_SECONDS`.
+            now: time of the clock, in seconds.
         """
-        lanes = [lane for lane in self._lanes.values() if _needs_decoding(lane, devices)]
         heads = [
             _Head(flow, ticket)
-            for lane in lanes
+            for lane in self._lanes.values()
             for flow in lane.flows
-            if (ticket := _first_to_decode(flow, may_be_long)) is not None
+            if flow.undecoded.entries
+            and _needs_decoding(lane, devices)
+            and (ticket := _first_to_decode(flow, may_be_long)) is not None
         ]
-        first = _most_urgent(heads)
+        first = _most_urgent(heads, now)
         return None if first is None else first.ticket
 
     def _lanes_with_work(self, device: Device[Payload]) -> list[Lane[Payload]]:
@@ -145,7 +152,9 @@ class Policy(Generic[Payload]):
                 continue
             size = len(plan.tickets) + 1
             earliest_deadline = min(earliest_deadline, deadline)
-            if size > max_size or (size > 1 and now + table.longest(size, concurrent, now) > earliest_deadline):
+            if size > max_size:
+                break
+            if size > 1 and earliest_deadline != inf and now + table.longest(size, concurrent, now) > earliest_deadline:
                 break
             plan.tickets.append(ticket)
         return plan
@@ -158,22 +167,23 @@ class _Head(NamedTuple, Generic[Payload]):
     ticket: Ticket[Payload]
 
 
-def _most_urgent(heads: Sequence[_Head[Payload]]) -> _Head[Payload] | None:
-    """Returns the head to serve first: within its flow's fair share, then highest priority, then earliest due."""
+def _most_urgent(heads: Sequence[_Head[Payload]], now: float) -> _Head[Payload] | None:
+    """Returns the head to serve first, by the order that this module's docstring states."""
     if len(heads) < 2:
         return heads[0] if heads else None
     least = min([flow.used for flow, _ in heads])
 
-    def urgency(head: _Head[Payload]) -> tuple[bool, int, float, int]:
-        is_ahead = (head.flow.used - least) * head.flow.weight > FAIRNESS_SECONDS
-        return is_ahead, head.flow.priority, head.ticket.due, head.ticket.order
+    def urgency(head: _Head[Payload]) -> tuple[bool, bool, int, float, int]:
+        flow, ticket = head
+        is_ahead = (flow.used - least) * flow.weight > FAIRNESS_SECONDS
+        return now < ticket.yields_until, is_ahead, flow.priority, ticket.due, ticket.order
 
     return min(heads, key=urgency)
 
 
 def _first_to_decode(flow: Flow[Payload], may_be_long: bool) -> Ticket[Payload] | None:
-    if may_be_long or not flow.undecoded.entries:
-        return flow.undecoded.head if flow.undecoded.entries else None
+    if may_be_long:
+        return flow.undecoded.head
     return next((ticket for ticket in flow.undecoded if ticket.decode_seconds <= LONG_DECODE_SECONDS), None)
 
 
@@ -213,5 +223,5 @@ def _has_instance(lane: Lane[Payload], device: Device[Payload]) -> bool:
 
 def _needs_decoding(lane: Lane[Payload], devices: Mapping[str, Device[Payload]]) -> bool:
     """Whether fewer tickets are decoded than the lane's devices are about to take."""
-    able = sum(name in devices for name in lane.tables)
+    able = len(devices.keys() & lane.tables)
     return lane.decoded_or_decoding_count < _DECODED_AHEAD_BATCHES * able * lane.limits.max_batch_size

@@ -99,7 +99,7 @@ class QueueState(Generic[Payload]):
             self._quick_at = now
         flow = self.flow(ticket)
         self.fair_time.catch_up(flow)
-        flow.enter(ticket)
+        self.enter(ticket)
         if ticket.held_until:
             flow.held[ticket.order] = ticket
         else:
@@ -134,7 +134,7 @@ class QueueState(Generic[Payload]):
     def _next_undecoded(self, now: float) -> Ticket[Payload] | None:
         is_one_kept = now < self._quick_at + _QUICK_SECONDS
         may_be_long = not is_one_kept or self._long_turns < max(self._decoders - 1, 1)
-        return self.policy.next_undecoded(self.devices, may_be_long)
+        return self.policy.next_undecoded(self.devices, may_be_long, now)
 
     def next_decode_fits(self, seconds: float, now: float) -> bool | None:
         """Returns whether decoding the next ticket takes at most `seconds`; None if nothing is to be decoded."""
@@ -172,13 +172,24 @@ class QueueState(Generic[Payload]):
         costs = self._admission.decode_costs
         (costs.replace if ticket.is_probe else costs.observe)(work, seconds, now)
         if ticket.lane in self.lanes:
-            self.record_use(ticket, seconds / self._decoders, now)
+            self.flow(ticket).use(seconds / self._decoders)
+            self._admission.caller_use.record_decoding(ticket.caller, seconds / self._decoders, now)
 
-    def record_use(self, ticket: Ticket[Payload], seconds: float, now: float) -> None:
-        """Records that a ticket used a device, or its share of the decoders, for `seconds`."""
+    def record_run(self, ticket: Ticket[Payload], seconds: float, now: float) -> None:
+        """Records that a ticket used a device for `seconds`."""
+        self.flow(ticket).use(seconds)
+        self._admission.caller_use.record_run(ticket.caller, seconds, now)
+
+    def enter(self, ticket: Ticket[Payload]) -> None:
+        """Counts a ticket that now waits."""
         flow = self.flow(ticket)
-        flow.used += seconds / flow.weight
-        self._admission.caller_use.record(ticket.caller, seconds, now)
+        flow.enter(ticket)
+        self._admission.caller_use.begin_waiting(ticket, flow.caller_weight)
+
+    def leave(self, ticket: Ticket[Payload]) -> None:
+        """Counts a ticket that no longer waits: a device has taken it, or it has ended."""
+        self.flow(ticket).leave(ticket)
+        self._admission.caller_use.end_waiting(ticket)
 
     def cancel(self, ticket: Ticket[Payload], by_caller: bool, now: float) -> Stage:
         """Cancels a ticket; returns the stage it was at. See `BatchQueue.cancel`."""
@@ -202,7 +213,7 @@ class QueueState(Generic[Payload]):
 
     def is_stranded(self, ticket: Ticket[Payload]) -> bool:
         """Whether the ticket is being decoded and its lane has no device left."""
-        return ticket.stage is Stage.DECODING and not self.devices_of(self.lanes[ticket.lane])
+        return ticket.stage is Stage.DECODING and self.devices.keys().isdisjoint(self.lanes[ticket.lane].tables)
 
     def flow(self, ticket: Ticket[Payload]) -> Flow[Payload]:
         """Returns the flow that the ticket belongs to."""
@@ -241,11 +252,14 @@ class QueueState(Generic[Payload]):
         """Removes a ticket from its flow and ends it."""
         # a running ticket is in none of the flow's queues, and its lane may have been removed
         if ticket.stage is not Stage.TAKEN:
+            self.leave(ticket)
             remove_waiting(self.flow(ticket), ticket)
         ticket.stage = Stage.ENDED
 
     def _drop_if_late(self, ticket: Ticket[Payload], lane: Lane[Payload], now: float) -> bool:
         """Drops the ticket if it would be late even in a batch of one; returns whether it was dropped."""
+        if ticket.deadline is None:
+            return False
         runs = (lane.tables[device.name].expected(1, 0, now) for device in self.devices_of(lane))
         answer_at = now + ticket.decode_seconds + min(runs, default=0.0)
         if ticket.is_before_deadline(now if ticket.is_probe else answer_at):

@@ -36,7 +36,7 @@ class RunningBatches(Generic[Payload]):
         for ticket in batch.tickets:
             flow = self._state.flow(ticket)
             flow.decoded.remove(ticket)
-            flow.leave(ticket)
+            self._state.leave(ticket)
             flow.running += 1
             ticket.stage, ticket.taken_at = Stage.TAKEN, now
         if batch.tickets:
@@ -50,7 +50,7 @@ class RunningBatches(Generic[Payload]):
         lane, seconds = self._lanes[batch.lane], now - batch.taken_at
         for ticket in batch.tickets:
             lane.flows[ticket.priority].running -= 1
-            self._state.record_use(ticket, seconds / len(batch.tickets), now)
+            self._state.record_run(ticket, seconds / len(batch.tickets), now)
         self._advance_fair_time(batch)
         device = self._devices.get(batch.device)
         if device is None:
@@ -79,7 +79,7 @@ class RunningBatches(Generic[Payload]):
             flow = self._state.flow(ticket)
             flow.running -= 1
             if ticket.stage is Stage.TAKEN:
-                flow.enter(ticket)
+                self._state.enter(ticket)
                 enqueue(flow, ticket, now)
 
     def _make_batch(self, plan: BatchPlan[Payload], device: Device[Payload], now: float) -> Batch[Payload]:

@@ -32,8 +32,7 @@ def waiting_in(flow: Flow[Payload]) -> Iterator[Ticket[Payload]]:
 
 
 def remove_waiting(flow: Flow[Payload], ticket: Ticket[Payload]) -> None:
-    """Removes a ticket that no device has taken from its flow."""
-    flow.leave(ticket)
+    """Removes a ticket that no device has taken from the queues of its flow."""
     if ticket.stage is Stage.ADMITTED and ticket.order in flow.held:
         del flow.held[ticket.order]
     elif ticket.stage is Stage.ADMITTED:

@@ -84,11 +84,13 @@ class Ticket(Generic[Payload]):
         due: the order within the class: the deadline, or an implied one if there is none.
         work: what its header says of the work of decoding it; None if it needs no decoder.
         decode_seconds: processor seconds of decoding; expected, then measured.
+        decoder_seconds, run_seconds: how long it is expected to occupy all decoders and a device, in its caller's use.
         admitted_at, queued_at, taken_at: when the ticket reached that stage; 0.0 before.
         caller: identity of the caller; empty if unknown.
         is_probe: whether it was admitted to find out if an estimate that refuses is still right; it is run although
             it is expected to be late.
         held_until: the ticket is held back until then; see `cancelling_callers`.
+        yields_until: until then it goes behind every ticket that need not yield: its caller is above its share.
         predicted_at: predicted time of the answer, set at admission and when the ticket is dropped.
         order: place in the order of admission; unique.
         stage: the current stage.
@@ -101,12 +103,15 @@ class Ticket(Generic[Payload]):
     due: float
     work: DecodeWork | None
     decode_seconds: float
+    decoder_seconds: float
+    run_seconds: float
     admitted_at: float
     predicted_at: float
     order: int
     caller: str = ""
     is_probe: bool = False
     held_until: float = 0.0
+    yields_until: float = 0.0
     stage: Stage = Stage.ADMITTED
     queued_at: float = 0.0
     taken_at: float = 0.0

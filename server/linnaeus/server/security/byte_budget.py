@@ -44,12 +44,10 @@ class Reservation:
 
     def received(self, length: int) -> None:
         """Holds only the length of the message, which has come."""
-        self._account.reading.pop(self, None)
         self._hold(min(length, self.held_bytes))
 
     def release(self) -> None:
         """Holds nothing any more; may be called again."""
-        self._account.reading.pop(self, None)
         if self.held_bytes >= _MUCH_BYTES:
             self._budget.freed_memory.note()
         self._hold(0)
@@ -76,6 +74,7 @@ class Reservation:
             )
 
     def _hold(self, held_bytes: int) -> None:
+        self._account.reading.pop(self, None)
         freed_bytes, self.held_bytes = self.held_bytes - held_bytes, held_bytes
         if freed_bytes:
             self._budget.free(self._account, freed_bytes)

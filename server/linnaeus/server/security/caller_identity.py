@@ -1,4 +1,4 @@
-"""The identity of a caller without a token: its certificate, else the address of its connection."""
+"""The identity of a caller without a token: the name of its certificate, else the address of its connection."""
 
 import ipaddress
 from functools import lru_cache
@@ -9,17 +9,10 @@ from urllib.parse import unquote
 _SUBSCRIBER_BITS = 64
 
 
-def caller_identity(context: Any, has_certificates: bool = True) -> str:
-    """Returns a name for the caller of a call, under which its calls and bytes are counted.
-
-    Args:
-        context: the call's context.
-        has_certificates: whether the connection may have a client's certificate; asking gRPC for it takes long.
-    """
-    identities = context.peer_identities() if has_certificates else None
-    if identities:
-        return "certificate:" + b",".join(sorted(identities)).decode("utf-8", "replace")
-    return peer_address(context.peer())
+def certificate_name(context: Any) -> str:
+    """Returns a name for the client's certificate; empty if the connection has none. Asking gRPC for it takes long."""
+    identities = context.peer_identities()
+    return "certificate:" + b",".join(sorted(identities)).decode("utf-8", "replace") if identities else ""
 
 
 @lru_cache(maxsize=4096)  # parsing takes several microseconds, and connections have many calls

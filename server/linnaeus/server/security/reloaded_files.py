@@ -75,7 +75,7 @@ class ReloadedFiles(Generic[Value]):
 
 
 def _fingerprint(path: str) -> FileFingerprint | None:
-    """Returns a file's fingerprint; None if the file does not exist."""
+    """Returns a file's fingerprint; None if it cannot be examined: then reading it says why."""
     try:
         found = os.stat(path)
     except OSError:

@@ -97,7 +97,9 @@ def test_the_same_run_gives_the_same_page(ramp):
 
 def test_plots_take_their_colours_from_the_page(ramp):
     """A fixed colour would be illegible in light or in dark mode."""
-    for plot in plots_of(run_page(ramp)):
+    plots = plots_of(run_page(ramp))
+    assert len(plots) > 3
+    for plot in plots:
         styles = " ".join(element.get("style") or "" for element in plot.iter())
         assert "var(--ink)" in styles
         assert "#" not in styles.replace("url(#", "")

@@ -114,5 +114,5 @@ class ProcessPool:
         for pipe in self._running:
             try:
                 pipe.send(message)
-            except (BrokenPipeError, OSError):  # the process died: `receive` will raise
+            except OSError:  # the process died: `receive` will raise
                 continue
