@@ -2,6 +2,8 @@
 
 import pytest
 
+from linnaeus.client.cli import connection
+
 TOKEN_COMMANDS = (["models"], ["models", "list"], ["classify", "cat.jpg"])
 
 
@@ -54,3 +56,16 @@ def test_models_list_is_the_same_as_models(run_command):
 def test_an_option_that_would_be_ignored_is_refused(run_command, stub):
     ending = run_command("models", "--json", "list")
     assert (ending.exit_code, stub.requests) == (2, []) and "models list --json" in ending.errors
+
+
+def test_the_file_of_the_token_is_read_once_because_it_may_be_a_pipe(run_command, silent_target, monkeypatch, tmp_path):
+    reads, ordinary = [], connection.read_credentials
+
+    def read(*arguments):
+        reads.append(arguments)
+        return ordinary(*arguments)
+
+    (tmp_path / "token").write_text("SECRET")
+    monkeypatch.setattr(connection, "read_credentials", read)
+    ending = run_command("models", "--server", silent_target, "--token-file", str(tmp_path / "token"))
+    assert (ending.exit_code, len(reads)) == (1, 1) and "Connection refused" in ending.errors

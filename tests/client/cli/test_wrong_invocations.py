@@ -109,6 +109,7 @@ SERVERS = (
     ("models list --server {tls} --tls-ca other.pem", "use --tls-ca FILE"),
     ("models list --server {tls} --tls-ca ca.pem --tls-server-name other.example", "for another name"),
     ("models list --server {expired} --tls-ca ca.pem", "has expired"),
+    ("models list --server {tls} --tls-ca ca.pem --tls-certificate client.pem --tls-key key.pem", "TLS failed"),
     ("models list --server {mutual} --tls-ca ca.pem", "--tls-certificate FILE"),
     ("models list --server {plain} --tls-ca ca.pem", "the server does not speak TLS): leave out --tls"),
 )
@@ -166,7 +167,8 @@ def run(run_command, ports, tmp_path: Path, monkeypatch) -> Run:
     (tmp_path / "utf16.txt").write_bytes("cat.jpg\n".encode("utf-16"))
     (tmp_path / "ca.pem").write_bytes(AUTHORITY.certificate)
     (tmp_path / "other.pem").write_bytes(OTHER_AUTHORITY.certificate)
-    (tmp_path / "key.pem").write_bytes(AUTHORITY.issue("client").key)
+    (tmp_path / "client.pem").write_bytes(AUTHORITY.issue("client").certificate)
+    (tmp_path / "key.pem").write_bytes(AUTHORITY.issue("other").key)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(connection_help, "_PROBE_SECONDS", 0.4)
 

@@ -36,7 +36,7 @@ def _check_timeout(timeout: float | None) -> float | None:
         raise typer.BadParameter("it must be above 0 seconds and at most a year") from None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, because the credentials are read once
 class Connection:
     """The options of the connection, as they were given; None or False for one that was not."""
 
@@ -59,9 +59,9 @@ class Connection:
         """The timeout of a call."""
         return self.timeout_option or DEFAULT_TIMEOUT_SECONDS
 
-    @property
+    @functools.cached_property
     def credentials(self) -> Credentials:
-        """Token and TLS settings; reads the token's file.
+        """Token and TLS settings. Reads the token's file, once: it may be a pipe.
 
         Raises:
             typer.BadParameter: if the options contradict each other, or the file cannot be read.

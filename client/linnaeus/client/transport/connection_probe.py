@@ -152,6 +152,8 @@ class _Probe:
             raise self._handshake_trouble(error) from None
         except TimeoutError:
             raise _Found(Trouble.SILENT) from None
+        except (OSError, ValueError) as error:  # a file that was a pipe, a name that no certificate can hold
+            raise _Found(Trouble.TLS_FAILED, getattr(error, "strerror", None) or str(error)) from None
         if not _is_settings(answer):
             asks = answer == b"" and self._refuses_tls_1_2(_context(tls), tls.server_name or self.host)
             raise _Found(Trouble.ASKS_FOR_CERTIFICATE if asks else self._trouble_of(answer))
