@@ -36,7 +36,8 @@ class AsyncClient:
             print(result.top.label, result.top.probability)
 
     Invariants:
-        - the client belongs to the event loop of its first call, and to that loop's thread;
+        - the client belongs to the event loop of its first call, and to that loop's thread; calls from another event
+          loop raise a RuntimeError, only `close` does not;
         - many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - cancelling a task cancels its call, at the server too;

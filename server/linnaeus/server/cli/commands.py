@@ -1,25 +1,23 @@
-"""The command line `linnaeus-server`. Its options and environment variables are generated from `Settings`.
+"""The commands of `linnaeus-server`. Their options and environment variables are generated from `Settings`.
 
 Without a command it serves; the command `healthcheck` queries the health of a running server with the same settings.
 """
 
 import asyncio
 import inspect
-import sys
 from dataclasses import Field, fields
 from typing import Annotated, Any, Literal, get_origin
 
 import typer
 
+from linnaeus.command_line.application import Version
 from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings, help_texts, read_settings
-from linnaeus.server.errors import ServerFailed, StartupError
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.ending import end_process_if_threads_remain
 from linnaeus.server.process.openmp import limit_spinning
-from linnaeus.server.process.standard_streams import open_closed_streams
 
 
-def serve(context: typer.Context, **chosen: Any) -> None:
+def serve(context: typer.Context, version: Version = False, **chosen: Any) -> None:
     """Serves TorchScript image classifiers over gRPC, in batches."""
     context.obj = settings = read_settings(**chosen)
     if context.invoked_subcommand is None:
@@ -50,12 +48,12 @@ def _serve(settings: Settings) -> None:
 
 
 def _signature() -> inspect.Signature:
-    """Returns the signature that typer reads: the context and one keyword for each setting."""
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    """Returns the signature that typer reads: what `serve` names, and one keyword for each setting."""
+    named = [each for each in inspect.signature(serve).parameters.values() if each.name in ("context", "version")]
     help_of = help_texts()
     return inspect.Signature(
         [
-            context,
+            *named,
             *(
                 inspect.Parameter(
                     setting.name,
@@ -86,16 +84,10 @@ def _flags(setting: Field[Any]) -> tuple[str, ...]:
     return (f"--{setting.name.replace('_', '-')}",) if isinstance(setting.default, bool) else ()
 
 
-def main() -> None:
-    """Runs the command line; prints why the server cannot run as one line on standard error and exits with code 1."""
-    open_closed_streams()
+def application() -> typer.Typer:
+    """Returns the command line."""
     serve.__signature__ = _signature()  # type: ignore[attr-defined]
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(pretty_exceptions_enable=False)
     app.callback(invoke_without_command=True)(serve)
     app.command()(healthcheck)
-    try:
-        app(prog_name="linnaeus-server")
-    except (StartupError, ServerFailed) as error:
-        print(f"linnaeus-server: {error}", file=sys.stderr)
-        end_process_if_threads_remain(1)
-        sys.exit(1)
+    return app
