@@ -34,6 +34,9 @@ class Settings:
     """Folder that holds MODEL/VERSION folders."""
     models: str = ""
     """Models to serve, separated by commas; empty for all."""
+    default_model: str = ""
+    """Model for calls that name none; empty: the only one of --models or, without it, of the repository. If there are
+    several, such calls are refused."""
     model_control: Literal["watch", "start", "explicit"] = "watch"
     """watch: follow the repository's changes; start: serve what it holds then; explicit: serve what --models names. All
     obey ModelService."""
@@ -132,7 +135,9 @@ class Settings:
     """debug, info, warning or error."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError if two ports are the same."""
+        """Raises ValueError if two ports are the same, or --models leaves out the default model."""
+        if self.wanted_models and self.default_model not in self.wanted_models | {""}:
+            raise ValueError(f"default_model is {self.default_model!r:.100}, but must be one of those in models")
         require_different_ports(
             [
                 ("port", self.host, self.port),
