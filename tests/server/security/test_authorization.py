@@ -308,7 +308,7 @@ async def test_a_claimed_priority_is_lowered_to_the_cap_of_server_and_token(
 
 
 def test_an_invalid_token_file_is_a_startup_error(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="nowhere cannot be used: No such file"):
+    with pytest.raises(StartupError, match="nowhere cannot be used: no such file or directory; correct the path$"):
         TokenFile(str(tmp_path / "nowhere"))
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(StartupError, match="empty cannot be used: it holds no token"):

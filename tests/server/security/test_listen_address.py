@@ -83,7 +83,7 @@ async def test_what_is_no_socket_is_not_replaced(folder: Path) -> None:
     with pytest.raises(StartupError, match="it is a file, but no socket"):
         listen(new_server(), Address(f"unix:{folder}/file", 0))
     assert (folder / "file").read_text() == "mine"
-    with pytest.raises(StartupError, match="does the folder exist"):
+    with pytest.raises(StartupError, match="nowhere does not exist; make it first$"):
         listen(new_server(), Address(f"unix:{folder}/nowhere/x.sock", 0))
 
 

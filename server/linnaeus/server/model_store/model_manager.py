@@ -17,7 +17,6 @@ from linnaeus.server.errors import (
     ModelNotFound,
     NotLoaded,
     RequestError,
-    StartupError,
     Unavailable,
 )
 from linnaeus.server.model_store import not_found, repository
@@ -190,23 +189,19 @@ class ModelManager:
             task.cancel()
 
     def _folders_at_start(self) -> list[ModelFolder]:
-        if not self._root.is_dir():
-            raise StartupError(f"the model repository {self._root} is not a folder; {repository.ADVICE}")
-        folders = repository.list_model_folders(self._root)
-        if self._default_model and self._default_model not in folders:
-            named = f"{self._default_model}, which --default-model names"
-            raise StartupError(f"the model repository {self._root} has no model {named}")
+        folders = repository.list_at_start(self._root, self._wanted, self._default_model)
         self._ignored.report(folders.values())
-        if not self._is_explicit:
-            return repository.scan(self._root, self._wanted)
-        for folder in folders.values():
-            self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
-        return repository.scan(self._root, self._wanted) if self._wanted else []
+        if self._is_explicit:
+            for folder in folders.values():
+                self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
+            if not self._wanted:
+                return []
+        return repository.wanted_at_start(self._root, folders, self._wanted)
 
     def _fail_loading(self, model: str, error: BaseException) -> None:
         """Reports a fault at the start of a model, and marks its versions that are not loaded as failed."""
         reference = self._supervisor.report(MANAGER_PART, error, f"loading {model}")
-        reason = f"loading it failed with {type(error).__name__} (log reference {reference})"
+        reason = f"loading it failed, and the log says why (log reference {reference})"
         for version, entry in list(self._catalog.versions(model).items()):
             if entry.state is ModelState.LOADING:
                 self._catalog.put(Entry(model, version, ModelState.FAILED, reason))

@@ -13,7 +13,7 @@ import grpc
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.reloaded_files import ReloadedFiles
-from linnaeus.text_files import without_mark
+from linnaeus.text_files import reason_of, without_mark
 
 logger = logging.getLogger(__name__)
 
@@ -104,5 +104,5 @@ def _check(files: TlsFiles) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"the file {error.filename} cannot be read ({error.strerror})"
+        return f"the file {error.filename} cannot be read: {reason_of(error)}"
     return str(error)
