@@ -115,6 +115,12 @@ def test_one_version_that_can_be_served_is_enough(tmp_path: Path) -> None:
     check_start(read_settings(repository=models, port=0, metrics_port=0))
 
 
+def test_a_version_whose_file_is_a_pipe_is_left_to_the_loader(tmp_path: Path) -> None:
+    models = write_model(tmp_path / "models", labels=None)
+    os.mkfifo(models / "tiny" / "1" / "labels.txt")
+    check_start(read_settings(repository=models, port=0, metrics_port=0))
+
+
 # Runs the command and says at its end whether torch was imported.
 PROGRAM = """
 import atexit, sys

@@ -6,11 +6,12 @@ whether a GPU is there, is found afterwards. This module must not import torch, 
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from linnaeus.models.manifest import ManifestError, read_labels, read_manifest
-from linnaeus.server.config.model_settings import model_settings
+from linnaeus.models.manifest import LABELS_FILE, MANIFEST_FILE, ManifestError, read_labels, read_manifest
+from linnaeus.server.config.model_settings import CONFIG_FILE, model_settings
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store import repository
@@ -73,10 +74,21 @@ def _versions(folders: list[ModelFolder]) -> Iterator[tuple[ModelFolder, Version
 
 
 def _refusal(folder: ModelFolder, version: VersionFolder, settings: Settings) -> str:
-    """Returns why the version would be refused by its text files; empty if they are right."""
+    """Returns why the version would be refused by its text files; empty if they are right, or one is no plain file."""
+    files = (folder.path / CONFIG_FILE, version.path / MANIFEST_FILE, version.path / LABELS_FILE)
+    if any(map(_may_block, files)):
+        return ""
     try:
         model_settings(folder.path, settings)
         read_labels(version.path, read_manifest(version.path).classes)
     except (ModelRefused, ManifestError) as error:
         return str(error)
     return ""
+
+
+def _may_block(path: Path) -> bool:
+    """Returns whether reading may wait for ever, as from a pipe: here no probe would be answered meanwhile."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
