@@ -13,7 +13,7 @@ from tests.pages import NOT_RUN, PAGES, PROGRAMS, README, ROOT, blocks, is_call,
 
 import linnaeus.client.cli.load  # noqa: F401  # adds its command to the application
 from linnaeus.client.cli.commands import app as client_app
-from linnaeus.models.cli import app as zoo_app
+from linnaeus.models.cli.commands import app as zoo_app
 from linnaeus.server.config.model_settings import KEYS, ModelSettings, model_settings
 from linnaeus.server.config.settings import Settings, help_texts
 

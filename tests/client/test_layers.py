@@ -10,8 +10,9 @@ GRAPH = imports_within(CLIENT)
 LAYERS = (
     {"cli.commands"},
     {"cli.classify", "cli.load", "cli.models"},
-    {"cli.app", "cli.output"},
-    {"cli.credentials"},
+    {"cli.app", "cli.connection_help", "cli.output"},
+    {"cli.connection"},
+    {"cli.credentials", "cli.option_names"},
     {"load.scenarios"},
     {"load.report", "load.analysis"},
     {"load.measurement"},

@@ -13,6 +13,7 @@ import pytest
 from tests.server.wrong_invocations import MACHINE, SETTINGS, Ending, Wrong, check, write_model, wrong_files
 
 from linnaeus.server import cli
+from linnaeus.server.cli import commands
 from linnaeus.server.config.settings import read_settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.model_store import repository
@@ -45,7 +46,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
             monkeypatch.setenv(name, value)
         monkeypatch.setattr(sys, "argv", ["linnaeus-server", *arguments])
         monkeypatch.setattr(sys, "excepthook", sys.excepthook)  # which typer replaces
-        monkeypatch.setattr(cli, "_run_server", reached)
+        monkeypatch.setattr(commands, "_run_server", reached)
         monkeypatch.setattr(cli, "end_process_if_threads_remain", lambda code: None)
         with pytest.raises(SystemExit) as exited:
             cli.main()
@@ -81,7 +82,7 @@ def test_files_and_ports_that_cannot_be_used_are_one_line(
 def test_what_a_path_holds_never_makes_a_second_line(invoke: Callable[..., Ending]) -> None:
     ending = invoke([*FREE, "--repository", "no\nwhere\x1b[31m"], {})
     check(ending)
-    assert "repository no\\nwhere\\x1b[31m is not a folder" in ending.errors
+    assert "repository no where\N{REPLACEMENT CHARACTER}[31m is not a folder" in ending.errors
 
 
 def test_a_repository_that_may_not_be_read_says_whose_right_is_missing(

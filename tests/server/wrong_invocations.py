@@ -163,7 +163,7 @@ _OPTIONS = [
     *(Wrong(f"{_flag(each.name)} 1e999", f"{each.name} is ") for each in _NUMBERS),
     *(Wrong(f"{_flag(each)} x", f"{each} is 'x', but must be '") for each in _CHOICES),
     *(Wrong("", f"{each.name} is 'x'", environment={f"LINNAEUS_{each.name.upper()}": "x"}) for each in _NUMBERS[:3]),
-    Wrong("", "(env var: 'LINNAEUS_INSECURE'): it must be true or false; ", 2, {"LINNAEUS_INSECURE": "perhaps"}),
+    Wrong("", "(env var: 'LINNAEUS_INSECURE'): it must be true or false (see", 2, {"LINNAEUS_INSECURE": "perhaps"}),
     Wrong("--port 65536", "port is 65536, but must be at most 65535"),
     Wrong("--port 8001.5", "port is '8001.5', but must be a whole number"),
     Wrong("--rate-limit nan", "rate_limit is nan, but must be finite"),

@@ -15,6 +15,7 @@ import grpc.aio
 from linnaeus.client.aio.call_group import CallGroup
 from linnaeus.client.aio.connection import Connection
 from linnaeus.client.aio.hedged_call import hedged_call
+from linnaeus.client.aio.home_loop import HomeLoop
 from linnaeus.client.aio.lock import Lock
 from linnaeus.client.aio.many import Images, classify_many, folder_images
 from linnaeus.client.aio.refused_call import refused_call
@@ -50,7 +51,8 @@ class AsyncClient:
             print(result.top.label, result.top.probability)
 
     Invariants:
-        - the client belongs to the event loop of its first call, and to that loop's thread;
+        - the client belongs to the event loop of its first call, and to that loop's thread; calls from another event
+          loop raise a RuntimeError, only `close` does not;
         - many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - cancelling a task cancels its call, at the server too;
@@ -100,6 +102,7 @@ class AsyncClient:
         self._connection_lock = threading.Lock()  # held for an instant only, never during a look-up
         self._connection: Connection | None = None
         self._is_closed = False
+        self._home_loop = HomeLoop()
         self._limit_query = Lock()
         self._calls = CallGroup()
 
@@ -473,6 +476,7 @@ class AsyncClient:
             InvalidImage: if the request is too large.
             LinnaeusError: if the server does not answer.
         """
+        self._home_loop.check()
         limit, size_bytes = self._config.limit, request.ByteSize()
         if not limit.must_query(size_bytes):
             return
@@ -487,6 +491,7 @@ class AsyncClient:
 
     async def _prefetch_limits(self, deadline: Deadline) -> None:
         """Queries the server's limits unless they are known. If that fails, the next call reports why."""
+        self._home_loop.check()
         with suppress(LinnaeusError):
             if not self._config.limit.server_is_known:
                 await self._query_server_limits(deadline)
@@ -510,9 +515,10 @@ class AsyncClient:
         Names may need a look-up, and the channel needs a running event loop.
 
         Raises:
-            RuntimeError: if the client is closed.
+            RuntimeError: if the client is closed, or belongs to another event loop.
             Unavailable: if no name in a list of servers has an address.
         """
+        self._home_loop.check()
         target = ""
         if self._connection is None and not self._is_closed:
             target = await asyncio.to_thread(self._config.addresses.grpc_target)

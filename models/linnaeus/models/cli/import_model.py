@@ -5,9 +5,6 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
-from linnaeus.models.export.version_folder import next_version
-from linnaeus.models.labels import read_label_file
 from linnaeus.models.manifest import InputSpec
 
 
@@ -33,6 +30,11 @@ def import_(
     ] = None,
 ) -> None:
     """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+    from linnaeus.models.export.version_folder import next_version
+    from linnaeus.models.labels import read_label_file
+
     height, width = _size(size)
     spec = InputSpec(channels, height, width, resize or max(height, width), interpolation)
     metadata = ModelMetadata(

@@ -4,16 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from linnaeus.models import training
-from linnaeus.models.registry import find
-from linnaeus.models.training import DataKind, Epoch, LabeledImages, Recipe, TrainingSetup
-from linnaeus.models.zoo_model import ZooModel
+if TYPE_CHECKING:
+    from linnaeus.models.training import Epoch, LabeledImages, Recipe, TrainingSetup
+    from linnaeus.models.zoo_model import ZooModel
 
 _INTERRUPTED = 130
 
@@ -28,6 +27,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Weights file; default runs/NAME.pt.")] = None,
 ) -> None:
     """Trains a network; writes the weights and, beside them, the record as JSON and a plot of it."""
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models import training
+    from linnaeus.models.registry import find
+
     setup = training.training_setup(name)
     model, target = find(name), _target(out, name)
     recipe = replace(setup.recipe, epochs=epochs or setup.recipe.epochs, seed=seed)
@@ -53,21 +56,25 @@ def _target(out: Path | None, name: str) -> Path:
     return target
 
 
-def _load(setup: TrainingSetup, model: ZooModel, data: Path) -> tuple[LabeledImages, LabeledImages]:
-    if setup.data is DataKind.IMAGE_FOLDERS:
+def _load(setup: "TrainingSetup", model: "ZooModel", data: Path) -> "tuple[LabeledImages, LabeledImages]":
+    from linnaeus.models import training
+
+    if setup.data is training.DataKind.IMAGE_FOLDERS:
         return training.load_image_folders(data, model.input)
     return training.load_mnist(data, train=True), training.load_mnist(data, train=False)
 
 
 def _train_and_save(
-    model: ZooModel,
-    setup: TrainingSetup,
-    recipe: Recipe,
-    training_data: LabeledImages,
-    test_data: LabeledImages,
-    history: list[Epoch],
+    model: "ZooModel",
+    setup: "TrainingSetup",
+    recipe: "Recipe",
+    training_data: "LabeledImages",
+    test_data: "LabeledImages",
+    history: "list[Epoch]",
     target: Path,
 ) -> None:
+    from linnaeus.models import training
+
     with _progress_bar() as bar:
         task = bar.add_task(model.name, total=recipe.epochs * recipe.steps_per_epoch(len(training_data)))
         network, _ = training.train(
@@ -79,7 +86,7 @@ def _train_and_save(
             lambda: bar.advance(task),
             setup.build,
         )
-    from_folders = setup.data is DataKind.IMAGE_FOLDERS
+    from_folders = setup.data is training.DataKind.IMAGE_FOLDERS
     record = training.training_record(model, recipe, history, "pictures" if from_folders else setup.data.value)
     training.save_run(target, network, record, history, training_data.labels if from_folders else None)
 
@@ -92,10 +99,10 @@ def _progress_bar() -> Progress:
     return Progress(*columns, *times, console=console, transient=True, disable=not console.is_terminal)
 
 
-def _epoch_reporter(history: list[Epoch], bar: Progress) -> Callable[[Epoch], None]:
+def _epoch_reporter(history: "list[Epoch]", bar: Progress) -> "Callable[[Epoch], None]":
     """Returns a callback that appends an epoch to the history and prints its metrics."""
 
-    def report(epoch: Epoch) -> None:
+    def report(epoch: "Epoch") -> None:
         history.append(epoch)
         line = (
             f"epoch {epoch.number}: loss {epoch.training_loss:.4f}, training accuracy {epoch.training_accuracy:.2%}, "

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from linnaeus.models.design_space.evaluation import SampledNetwork, error_distribution
-from linnaeus.models.design_space.sampling import Space
+from linnaeus.models.design_space.spaces import Space
 from linnaeus.models.plots.figure_file import COLORS
 
 

@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -29,7 +30,12 @@ _NO_MODEL = "the name of a model is text in UTF-8 without control characters"
 # Other files in a version folder, such as those that rsync is writing, change nothing of what is served.
 _ARTIFACT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, LABELS_FILE, CALIBRATION_FILE})
 
-ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
+_ZOO_IS_INSTALLED = find_spec("torchvision") is not None  # the extra zoo has it, the extra server has not
+ADVICE = (
+    "make one with: linnaeus-zoo export lenet efficientnet_lite0"
+    if _ZOO_IS_INSTALLED
+    else "copy one here, or make one: pip install 'linnaeus[zoo]', then linnaeus-zoo export lenet efficientnet_lite0"
+)
 # Begins the sentence about a start of which no version can be served; the reasons follow.
 NO_MODEL = "no model can be served: "
 

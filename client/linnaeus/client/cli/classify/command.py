@@ -11,15 +11,17 @@ from typing import Annotated
 import typer
 
 from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY
-from linnaeus.client.cli.app import Server, Timeout, app, connection_of
+from linnaeus.client.cli.app import app
 from linnaeus.client.cli.classify.classify_inputs import ClassifyOptions
 from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Inputs, read_standard_input
 from linnaeus.client.cli.classify.output_formats import OutputFormat
 from linnaeus.client.cli.classify.run import ClassifyRun
 from linnaeus.client.cli.classify.sort_into import Sorter
+from linnaeus.client.cli.connection import Connection, takes_connection
 
 
 @app.command()
+@takes_connection()
 def classify(
     context: typer.Context,
     files: Annotated[
@@ -54,11 +56,11 @@ def classify(
         str | None,
         typer.Option(metavar="DIR", help="Copy each picture into DIR/<label>/; nothing is moved or overwritten."),
     ] = None,
-    server: Server = None,
-    timeout: Timeout = None,
 ) -> None:
     """Names what is in each picture."""
+    connection: Connection = context.obj
     run = ClassifyRun(
+        connection=connection,
         inputs=_inputs(files or [], names, recursive),
         options=ClassifyOptions(model=model, version=version, top_k=top_k, priority=priority),
         concurrency=concurrency,
@@ -66,7 +68,7 @@ def classify(
         sorter=None if sort_into is None else Sorter(sort_into),
         use_stream=stream,
     )
-    if not asyncio.run(run.run(connection_of(context, server, timeout).client())):
+    if not asyncio.run(run.run(connection.client())):
         raise typer.Exit(1)
 
 

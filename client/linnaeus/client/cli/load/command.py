@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.client.cli.app import Connection, Server, app
+from linnaeus.client.cli.app import app
+from linnaeus.client.cli.connection import Connection, takes_connection
 from linnaeus.client.cli.credentials import Credentials
 from linnaeus.client.cli.load.usage_errors import OneLineCommand, usage_error
 from linnaeus.client.load.plan import Plan, expand_pictures
@@ -24,6 +25,7 @@ _FORMATS = "10s, 500ms, 2m or plain seconds."
 
 
 @app.command(cls=OneLineCommand)
+@takes_connection()
 def load(
     context: typer.Context,
     pictures: Annotated[
@@ -66,7 +68,6 @@ def load(
         tuple[Path, Path] | None,
         typer.Option(metavar="A.json B.json", help="Sends nothing; sets two results of --json side by side."),
     ] = None,
-    server: Server = None,
 ) -> None:
     """Measures how fast and how well a server answers under load."""
     for name in _EXTRA:
@@ -85,7 +86,7 @@ def load(
             return
         profile = LoadProfile.from_options(rate, concurrency, ramp, search)
         plan = Plan(
-            target=server or before.server,
+            target=before.server,
             pictures=expand_pictures(pictures or []),
             model=model,
             version=version,
