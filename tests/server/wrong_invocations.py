@@ -95,6 +95,7 @@ CONFIGS = {
     "endless number": (b"weight = " + b"9" * 5_000, "config.toml cannot be read: a number has too many digits"),
     "nesting": (b"versions = " + b"[" * 5_000, "config.toml cannot be read: it nests too deeply"),
     "unknown device": (b'devices = ["gpu"]', "config.toml: devices: device is 'gpu', but must be auto, cpu or cuda:N"),
+    "no version": (b"labels = {a = true}", "config.toml: labels.a is true, but must be a version number"),
     "no label": (b'labels = {"1" = 2}', "config.toml: labels.1 must begin with a letter"),
 }
 _FIELDS = dataclasses.asdict(MANIFEST)
@@ -217,8 +218,8 @@ _SECURITY = [
     Wrong("--tls-client-ca {certificate}", "tls_client_ca asks clients for certificates"),
     Wrong("--tls-certificate {missing} --tls-key {key}", "TLS: the file {missing} cannot be read: no such file"),
     Wrong("--tls-certificate {folder} --tls-key {key}", "TLS: the file {folder} cannot be read: is a directory"),
-    Wrong("--tls-certificate {file} --tls-key {file}", "cannot be used together"),
-    Wrong("--tls-certificate {certificate} --tls-key {other_key}", "cannot be used together"),
+    Wrong("--tls-certificate {file} --tls-key {file}", "cannot be used together: one of them is not PEM"),
+    Wrong("--tls-certificate {certificate} --tls-key {other_key}", "together: the key is that of another certificate"),
     Wrong(f"{_TLS} --tls-client-ca {{file}}", "the file {file} holds no certificates in PEM"),
     Wrong("--token-file {tokens_0}", "without TLS, tokens travel readable by all"),
     Wrong("--insecure --token-file {missing}", "the token file {missing} cannot be used: no such file"),

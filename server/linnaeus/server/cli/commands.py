@@ -33,7 +33,7 @@ def healthcheck(
     context: typer.Context,
     timeout_seconds: Annotated[
         Any,
-        typer.Option(parser=lambda text: _number(float, text), metavar="FLOAT", help="How long the answer may take."),
+        typer.Option(parser=lambda text: _number(float, text), metavar="<float>", help="How long the answer may take."),
     ] = 3.0,
 ) -> None:
     """Asks the server of this machine for its health; exit code 0 if it is SERVING, else 1."""
@@ -104,7 +104,7 @@ def _conversion(setting: Field[Any]) -> dict[str, Any]:
     kind = _number_type(setting)
     if kind is None:
         return {}
-    name = "INTEGER" if kind is int else "FLOAT"
+    name = "<int>" if kind is int else "<float>"
     return {"parser": lambda text: _number(kind, text), "metavar": name}
 
 

@@ -80,7 +80,7 @@ def read_labels(value: Any) -> MappingProxyType[str, int]:
                 f"labels.{label!s:.64} must begin with a letter and hold a-z, 0-9, '_' and '-' only, 63 at most"
             )
         if not _is_version(version):
-            raise ValueError(f"labels.{label} is {version!r:.100}, but must be a version number")
+            raise ValueError(f"labels.{label} is {shown(version)}, but must be a version number")
     return MappingProxyType(dict(value))
 
 

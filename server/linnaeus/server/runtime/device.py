@@ -47,7 +47,9 @@ def resolve_device(name: str) -> torch.device:
         raise StartupError(f"device is {name!r}, but must be auto, cpu or cuda:N")
     index = device.index or 0
     if index >= torch.cuda.device_count():
-        raise StartupError(f"device {name} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise StartupError(
+            f"device {name} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
     return torch.device("cuda", index)
 
 
