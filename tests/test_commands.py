@@ -2,9 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.blocked_packages import run_without
+from tests.server.wrong_invocations import write_model
 
 import linnaeus
 from linnaeus.command_line import running
@@ -79,10 +81,13 @@ def test_without_its_extra_a_command_names_it_in_one_line(command: str) -> None:
     assert errors.count("\n") == 1
 
 
-def test_a_package_that_is_needed_later_is_named_too() -> None:
+def test_a_package_that_is_needed_later_is_named_too(tmp_path: Path) -> None:
     zoo = run_without({"torchvision"}, program("linnaeus-zoo", "list"))
     assert zoo == (1, "", "linnaeus-zoo needs torchvision: pip install 'linnaeus[zoo]'\n")
-    server = run_without({"torch"}, program("linnaeus-server", "--port", "0", "--metrics-port", "0"))
+    models = str(write_model(tmp_path))
+    server = run_without(
+        {"torch"}, program("linnaeus-server", "--port", "0", "--metrics-port", "0", "--repository", models)
+    )
     assert server == (1, "", "linnaeus-server needs torch: pip install 'linnaeus[server]'\n")
 
 

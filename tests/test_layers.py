@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str] | None] = {
     "__main__": TORCH,
     "cli": TORCH,
     "app": TORCH,
+    "start_checks": TORCH,
     "observability": TORCH,
     "rpc": TORCH,
     "engine": GRPC | TORCH,
@@ -39,8 +40,10 @@ OTHER_ROOTS: dict[str, set[str]] = {
     "cli": {"linnaeus.command_line"},
     "app": {"linnaeus.v1", "linnaeus.kserve"},
     **dict.fromkeys(("config", "security"), {"linnaeus.text_files"}),
+    "start_checks": {"linnaeus.models.manifest"},
     "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest"},
-    **dict.fromkeys(("model_store", "decoding", "requests", "runtime"), {"linnaeus.models.manifest"}),
+    "decoding": {"linnaeus.models.manifest"},
+    **dict.fromkeys(("model_store", "requests", "runtime"), {"linnaeus.models.manifest", "linnaeus.text_files"}),
 }
 
 # The other roots, and files with stricter rules than their folder: what they may import from `linnaeus`, and what they
@@ -53,7 +56,7 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.models": ({"linnaeus.models", "linnaeus.command_line", "linnaeus.text_files"}, GRPC),
     "linnaeus.models.manifest": ({"linnaeus.text_files"}, None),
     "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.command_line", "linnaeus.text_files"}, TORCH),
-    "linnaeus.server.config.version_policy": (set(), None),
+    "linnaeus.server.config.version_policy": ({"linnaeus.server.config.shown_value"}, None),
     "linnaeus.server.decoding.byte_resize": (set(), GRPC | {"torchvision"}),
     "linnaeus.server.observability.logs": (set(), None),
     "linnaeus.server.rpc.child_server": (set(), None),

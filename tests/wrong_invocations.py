@@ -9,11 +9,12 @@ _HINT = re.compile(r"Try '?[\w -]+ --help'? for help\.")
 _LEAKS = (
     re.compile(r"Traceback|\bFile \"|unexpected \w*(?:Error|Exception)"),
     re.compile(r"\[Errno|\berrno\b"),
-    re.compile(r"\bValue error,|\bpydantic\b"),
-    re.compile(r"\bor None\b|\bNoneType\b"),
+    re.compile(r"\bValue error,|\bInput should\b|\bpydantic\b"),
+    re.compile(r"\bor None\b|\bNoneType\b|<class |\bobject at 0x"),
     re.compile(r"\bthe metadata\b|\b\w+=True\b|\btoken_file\b"),
     re.compile(r"^[EWIF]\d{4} ", re.MULTILINE),  # gRPC's own log
 )
+_MOST_CHARACTERS = 600
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ def check(result: Result, *, said: str = "") -> None:
     assert len(lines) == 1, f"{len(lines)} lines on stderr: {result.errors}"
     assert result.status in (1, 2), f"exit status {result.status}: {result.errors}"
     assert re.match(r"linnaeus-\w+:? \S", lines[0]), f"the line does not begin with the command: {result.errors}"
+    assert lines[0].isprintable() and len(lines[0]) <= _MOST_CHARACTERS, f"no short line: {result.errors}"
     assert said in lines[0], f"{said!r} is not in: {result.errors}"
     for leak in _LEAKS:
         assert not leak.search(result.errors), f"{leak.pattern} is in: {result.errors}"

@@ -12,8 +12,15 @@ if TYPE_CHECKING:
 
 FAILED = 1
 WRONG_USAGE = 2
-_PYDANTIC = "Value error, "  # which typer leaves in the messages of its checks
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+# What pydantic writes, whose messages typer passes on, and what is said instead.
+_SAID_INSTEAD = (
+    ("Value error, ", ""),
+    ("Input should be a valid boolean, unable to interpret input", "it must be true or false"),
+    ("Input should be a valid integer, unable to parse string as an integer", "it must be a whole number"),
+    ("Input should be a valid number, unable to parse string as a number", "it must be a number"),
+    ("Input should", "it must"),
+)
 
 
 def run_command(
@@ -92,7 +99,8 @@ def _wrong_usage(name: str, error: Any) -> int:
         return WRONG_USAGE
     path = error.ctx.command_path if getattr(error, "ctx", None) is not None else name
     message = " ".join(error.format_message().split()).removeprefix("Invalid value: ").rstrip(".")
-    message = message.replace(_PYDANTIC, "")
+    for written, said in _SAID_INSTEAD:
+        message = message.replace(written, said)
     return fail(name, f": {message} (see {path} --help)", status=WRONG_USAGE)
 
 

@@ -3,6 +3,7 @@
 What it needs beside the standard library is imported when `main` runs, because the base installation lacks it.
 """
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ _EXTRAS = dict.fromkeys(
 def main() -> None:
     """Runs the command and exits: 0 for success, 2 for wrong usage, 1 for another reason why the server cannot run."""
     open_closed_streams()
+    # The C core's own lines, such as for a port that it cannot open, are no part of our log. Read at gRPC's import.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     status = run_command("linnaeus-server", _application, _EXTRAS, expected=(StartupError, ServerFailed))
     end_process_if_threads_remain(status)
     sys.exit(status)

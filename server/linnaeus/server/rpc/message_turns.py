@@ -5,8 +5,8 @@ from collections import deque
 
 # gRPC takes one new call in an iteration of the event loop, and a call takes several. The messages of streams are there
 # as soon as they are asked for, and a batch ends with many answers to write: with 32 busy streams an iteration took so
-# long that calls with half a second to live were taken after their deadlines. Turns cost many streams together 15 % of what they can do, so they take none
-# while they are alone.
+# long that calls with half a second to live were taken after their deadlines. Turns cost many streams together 15 % of
+# what they can do, so they take none while they are alone.
 _MESSAGES_AN_ITERATION = 1
 _ALONE_AFTER_SECONDS = 1.0
 
