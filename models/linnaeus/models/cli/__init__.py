@@ -7,7 +7,17 @@ import sys
 
 import typer
 
-from linnaeus.models.cli import design_space, draw_regnet, export, import_model, inspect, list_models, train, visualize
+from linnaeus.models.cli import (
+    check,
+    design_space,
+    draw_regnet,
+    export,
+    import_model,
+    inspect,
+    list_models,
+    train,
+    visualize,
+)
 
 app = typer.Typer(
     help="The classic CNN zoo: list it, take it apart, look at it, train it, export it for linnaeus-server.",
@@ -20,6 +30,7 @@ app.command("inspect")(inspect.inspect)
 app.command("visualize")(visualize.visualize)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("check")(check.check)
 app.command("import")(import_model.import_)
 app.command("draw-regnet")(draw_regnet.draw_regnet)
 app.command("design-space")(design_space.design_space)
