@@ -4,7 +4,7 @@ import re
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +16,10 @@ from linnaeus.models.cli.own_model_options import (
     input_spec,
     parse_numbers,
 )
-from linnaeus.models.labels import read_label_file
-from linnaeus.models.own_model.examination import Examination, Intent, examine
-from linnaeus.models.own_model.finding import Finding
+
+if TYPE_CHECKING:
+    from linnaeus.models.own_model.examination import Examination
+    from linnaeus.models.own_model.finding import Finding
 
 _INDENT = 9
 
@@ -41,6 +42,10 @@ def check(
     activation: After = None,
 ) -> None:
     """Says what a model file is, what it takes and gives, and what to do next; writes nothing."""
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.labels import read_label_file
+    from linnaeus.models.own_model.examination import Intent, examine
+
     intent = Intent(
         input_spec(size, resize, channels, interpolation) if size is not None else None,
         channels,
@@ -61,13 +66,13 @@ def check(
         raise typer.Exit(1)
 
 
-def _lines(finding: Finding) -> str:
+def _lines(finding: "Finding") -> str:
     """Returns a finding as a line, and what to do as another below it."""
     text = f"{finding.severity:<{_INDENT}}it {finding.text}"
     return f"{text}\n{'':{_INDENT}}-> {finding.advice}" if finding.advice else text
 
 
-def _conclusion(model: Path, examination: Examination, given: Mapping[str, object]) -> str:
+def _conclusion(model: Path, examination: "Examination", given: Mapping[str, object]) -> str:
     if count := len(examination.problems):
         return f"It cannot be imported as it is: {count} problem{'s' * (count > 1)}. Nothing was written."
     missing = [f"--{option}" for option in ("labels", "size", "mean", "std") if given[option] is None]

@@ -15,9 +15,6 @@ from linnaeus.models.cli.own_model_options import (
     input_spec,
     parse_numbers,
 )
-from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
-from linnaeus.models.export.version_folder import next_version
-from linnaeus.models.labels import read_label_file
 
 
 def import_(
@@ -41,6 +38,11 @@ def import_(
     ] = None,
 ) -> None:
     """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+    from linnaeus.models.export.version_folder import next_version
+    from linnaeus.models.labels import read_label_file
+
     metadata = ModelMetadata(
         name,
         input_spec(size, resize, channels, interpolation),

@@ -1,11 +1,16 @@
 """The options that `linnaeus-zoo check` and `import` share, and how their texts become values."""
 
+import re
 from typing import Annotated
 
 import typer
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.manifest import InputSpec
+
+_SIZE = re.compile(r"([0-9]{1,9})(?:x([0-9]{1,9}))?")
+# As in the manifest.
+_MOST_PIXELS = 4096
 
 Mean = Annotated[str, typer.Option(metavar="M[,M,M]", help="For each channel, of pixels between 0 and 1.")]
 Deviation = Annotated[str, typer.Option(metavar="S[,S,S]", help="For each channel, of pixels between 0 and 1.")]
@@ -31,7 +36,10 @@ def input_spec(size: str, resize: int | None, channels: int, interpolation: str)
         ValueError: if the size is not `H` or `HxW`, or a value is out of range.
     """
     height, width = _parse_size(size)
-    return InputSpec(channels, height, width, resize or max(height, width), interpolation)
+    longer = max(height, width)
+    if resize is not None and not longer <= resize <= _MOST_PIXELS:
+        raise ValueError(f"--resize is {resize}, but must be between {longer}, as --size says, and {_MOST_PIXELS}")
+    return InputSpec(channels, height, width, resize or longer, interpolation)
 
 
 def parse_numbers(option: str, text: str) -> tuple[float, ...]:
@@ -47,8 +55,10 @@ def parse_numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def _parse_size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    try:
-        return int(height), int(width or height)
-    except ValueError:
-        raise ValueError(f"--size is {text!r}, but must be a number of pixels or HxW, such as 224x224") from None
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"--size is {text!r}, but must be a number of pixels or HxW, such as 224x224")
+    height, width = int(match[1]), int(match[2] or match[1])
+    if not 1 <= min(height, width) <= max(height, width) <= _MOST_PIXELS:
+        raise ValueError(f"--size is {text!r}, but height and width must be between 1 and {_MOST_PIXELS} pixels")
+    return height, width

@@ -9,7 +9,7 @@ from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
-from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.models.manifest import InputSpec, Weights, check_name
 from linnaeus.models.own_model.normalization import normalization_fault
 from linnaeus.models.own_model.torchscript_file import load_torchscript
 from linnaeus.models.own_model.trial_run import Usage, first_problem, try_network
@@ -29,7 +29,7 @@ class ModelMetadata:
         activation: what is put after the network; None for a softmax, if the network gives logits.
 
     Raises:
-        ValueError: if mean or std cannot be right for pixels between 0 and 1.
+        ValueError: if no model may have this name, or mean or std cannot be right for pixels between 0 and 1.
     """
 
     name: str
@@ -41,6 +41,7 @@ class ModelMetadata:
     activation: Activation | None = None
 
     def __post_init__(self) -> None:
+        check_name(self.name)
         for option, values in (("mean", self.mean), ("std", self.std)):
             if fault := normalization_fault(option, values, self.input.channels):
                 raise ValueError(fault)
