@@ -42,6 +42,7 @@ GOOD = {
     "small logits": Case(networks.Small(), ["taken for logits, as --activation"], ("--activation", "softmax")),
     "gray": Case(Tiny(channels=1), ["takes float32 [N, 1, 8, 8]"], normalization=GRAY),
     "constant": Case(networks.Constant(), ["note", "gives the same for six", "check --mean and --std"]),
+    "never trained": Case(networks.Zeros(), ["note", "gives the same for six", SOFTMAX]),
     "labels twice": Case(Tiny(), ["note", "the label 'a' stands for several"], labels="a\nb\na\n"),
 }
 MIXED = "say --activation none"
@@ -78,6 +79,7 @@ BAD = {
     "gray taken for color": Case(Tiny(channels=1), ["fails for a batch of 1 picture", "it takes --channels 1"]),
     "half": Case(Tiny().half(), ["fails for a batch of 1 picture", "it computes in float16: call .float()"]),
     "another size": Case(Tiny(), ["fails for a batch of 1 picture of 3x9x8", "check --size"], ("--size", "9x8")),
+    "its own error": Case(networks.Particular(), ["fails for a batch of 1 picture", "pictures must be 7 wide"]),
     "too few labels": Case(Tiny(), ["tells 3 classes apart, but there are 2", "background"], labels="a\nb\n"),
     "too many labels": Case(Tiny(), ["but there are 4 labels", "one label a line"], labels="a\nb\nc\nd\n"),
     "served": Case(

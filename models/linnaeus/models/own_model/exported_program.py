@@ -6,6 +6,8 @@ from typing import Any
 
 # Where releases of torch put the program in the archive.
 PROGRAM_NAMES = ("models/model.json", "serialized_exported_program.json")
+# Far above the graph of any network; what is cut there is not valid JSON.
+_MOST_BYTES = 256 * 1024 * 1024
 _ADVICE = (
     "the server runs TorchScript: in Python, network = torch.export.load(FILE).module(), then trace that "
     "(docs/bring-your-own-model.md shows how)"
@@ -20,7 +22,8 @@ def describe(archive: zipfile.ZipFile) -> tuple[str, str]:
             "the server runs TorchScript: trace the network that it was compiled from"
         )
     try:
-        graph = json.loads(archive.read(name))["graph_module"]
+        with archive.open(name) as file:
+            graph = json.loads(file.read(_MOST_BYTES))["graph_module"]
         inputs = [
             _input(graph, spec["user_input"]["arg"])
             for spec in graph["signature"]["input_specs"]

@@ -29,7 +29,8 @@ class OutputKind(StrEnum):
 
 def judge_outputs(outputs: Tensor) -> OutputKind:
     """Says what outputs, float32 [N, classes] of several different images, look like."""
-    if outputs.min() >= 0 and outputs.max() <= 1 + _TOLERANCE:
+    # only zeros are the logits of a head that was never trained
+    if outputs.min() >= 0 and 0 < outputs.max() <= 1 + _TOLERANCE:
         return OutputKind.PROBABILITIES if _sum_to_one(outputs) else OutputKind.SCORES
     if outputs.max() <= _TOLERANCE and _sum_to_one(outputs.exp()):
         return OutputKind.LOG_PROBABILITIES

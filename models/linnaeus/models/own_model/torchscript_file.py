@@ -24,7 +24,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(path), map_location="cpu"
         )
-    except RuntimeError as error:
+    except (RuntimeError, torch.jit.Error) as error:
         raise ValueError(
             f"{path} is TorchScript that torch {torch.__version__} cannot load: {_first_line(error)}"
         ) from (error)
@@ -41,5 +41,5 @@ def describe_torchscript(path: Path, module: torch.jit.ScriptModule) -> str:
     return "traced TorchScript" if traced else "scripted TorchScript"
 
 
-def _first_line(error: RuntimeError) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().partition("\n")[0] or "no reason given"

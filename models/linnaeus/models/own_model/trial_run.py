@@ -19,6 +19,8 @@ from linnaeus.models.own_model.outputs import ends_in_sigmoid, judge_activation,
 from linnaeus.models.own_model.trial_images import other_channels, trial_images
 from linnaeus.models.pixel_classifier import PixelClassifier, normalize
 
+# What torch raises when a network fails: an error of its own, or one raised by the network's code.
+_FAILURES = (RuntimeError, torch.jit.Error)
 _TOLERANCE = 1e-3
 _THREE = 3
 _EVALUATE = "call .eval() on the network before it is traced"
@@ -106,7 +108,7 @@ def _outputs(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) ->
     count = len(images)
     try:
         outputs = _call(module, images)
-    except RuntimeError as error:
+    except _FAILURES as error:
         pictures = f"{count} picture{'s' * (count > 1)} of {spec.channels}x{spec.height}x{spec.width}"
         text = f"fails for a batch of {pictures}, float32: {_reason(error)}"
         raise _Unusable(problem(text, _remedy(module, images, spec))) from error
@@ -168,7 +170,7 @@ def _remedy(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> 
 def _works(module: torch.jit.ScriptModule, images: Tensor) -> bool:
     try:
         _call(module, images)
-    except RuntimeError:
+    except _FAILURES:
         return False
     return True
 
@@ -177,7 +179,7 @@ def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """Returns the last line of a TorchScript error, which has the reason; the lines before it are code."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return re.sub(r"^RuntimeError: ", "", lines[-1]) if lines else "no reason given"
