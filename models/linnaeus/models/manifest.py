@@ -138,8 +138,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise ValueError(f"format is {self.format}, but this release reads format {FORMAT}")
-        if not _MODEL_NAME.fullmatch(self.name):
-            raise ValueError(f"name is {self.name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
+        check_name(self.name)
         if not 1 <= self.version < 10**18:
             raise ValueError(f"version is {self.version}, but must be a positive integer of at most 18 digits")
         if self.task != "image-classification":
@@ -150,6 +149,16 @@ class Manifest:
             raise ValueError(
                 f"check.probabilities has {len(self.check.probabilities)} entries for {self.classes} classes"
             )
+
+
+def check_name(name: str) -> None:
+    """Checks that a model may have this name.
+
+    Raises:
+        ValueError: if it may not.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        raise ValueError(f"name is {name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
 
 
 def check_pixels(spec: InputSpec, seed: str) -> bytes:

@@ -3,7 +3,17 @@
 import typer
 
 from linnaeus.command_line.application import Version
-from linnaeus.models.cli import design_space, draw_regnet, export, import_model, inspect, list_models, train, visualize
+from linnaeus.models.cli import (
+    check,
+    design_space,
+    draw_regnet,
+    export,
+    import_model,
+    inspect,
+    list_models,
+    train,
+    visualize,
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -18,6 +28,7 @@ app.command("inspect")(inspect.inspect)
 app.command("visualize")(visualize.visualize)
 app.command("train")(train.train)
 app.command("export")(export.export)
+app.command("check")(check.check)
 app.command("import")(import_model.import_)
 app.command("draw-regnet")(draw_regnet.draw_regnet)
 app.command("design-space")(design_space.design_space)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linnaeus.models.design_space.spaces import Space
+from linnaeus.models.output_folder import make_folder
 
 if TYPE_CHECKING:
     from linnaeus.models.design_space.evaluation import SampledNetwork, TrainingRegime
@@ -33,7 +34,7 @@ def design_space(
     regime = TrainingRegime(epochs, images, seed)
     training, test = load_mnist(data, train=True), load_mnist(data, train=False)
     results = {each: _sample_and_evaluate(each, samples, training, test, regime) for each in dict.fromkeys(space)}
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     (out / "samples.json").write_text(json.dumps(results_as_json(results, regime), indent=1) + "\n", encoding="utf-8")
     title = f"Small networks after {epochs} epoch{'s' * (epochs > 1)} with {images:,} digits"
     save_figure(plot_error_distributions(results, title), out / "errors.png")

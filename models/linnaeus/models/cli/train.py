@@ -10,6 +10,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from linnaeus.models.output_folder import make_folder
+
 if TYPE_CHECKING:
     from linnaeus.models.training import Epoch, LabeledImages, Recipe, TrainingSetup
     from linnaeus.models.zoo_model import ZooModel
@@ -52,7 +54,7 @@ def _target(out: Path | None, name: str) -> Path:
         raise ValueError(f"--out {target} must name a weights file such as runs/{name}.pt")
     if find_spec("matplotlib") is None:
         raise RuntimeError("the plot of a training needs matplotlib; install linnaeus[zoo]")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     return target
 
 
