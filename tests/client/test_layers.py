@@ -12,7 +12,7 @@ LAYERS = (
     {"cli.classify", "cli.load", "cli.models"},
     {"cli.app", "cli.output"},
     {"cli.credentials"},
-    {"load.scenarios"},
+    {"load.scenarios", "load.first_call"},
     {"load.report", "load.analysis"},
     {"load.measurement"},
     {"load.generator", "load.progress"},

@@ -39,6 +39,21 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureReason:
+    """Calls of one measurement that were not ok for the same reason.
+
+    Attributes:
+        code: the name of the status code; OK for an answer that was late or another one than before.
+        calls: how many there were.
+        sentence: what the server or gRPC said of one of them; the others may differ in numbers.
+    """
+
+    code: str
+    calls: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Seconds from the scheduled time of a call to its answer, of the calls that are `ok` or `differed`.
 
@@ -124,6 +139,8 @@ class Measurement:
         server: None if the metrics could not be read.
         tester: whether the load tester itself was the bottleneck.
         interrupted: whether Ctrl-C ended it early.
+        failures: why calls were not ok, the most frequent reason first; calls that the load tester cancelled or
+            corrupted are not among them.
     """
 
     rate: float | None
@@ -135,6 +152,7 @@ class Measurement:
     server: ServerView | None
     tester: TesterView
     interrupted: bool = False
+    failures: tuple[FailureReason, ...] = ()
 
     @property
     def offered(self) -> float:
@@ -202,4 +220,5 @@ def _read_measurement(plain: Mapping[str, Any]) -> Measurement:
     parts["timeline"] = tuple(Second(**each) for each in parts["timeline"])
     parts["server"] = None if parts["server"] is None else ServerView(**parts["server"])
     parts["tester"] = TesterView(**parts["tester"])
+    parts["failures"] = tuple(FailureReason(**each) for each in parts.get("failures", ()))
     return Measurement(**parts)

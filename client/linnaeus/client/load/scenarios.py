@@ -6,7 +6,7 @@ The entry point of the load tester; does not know how a call is sent or how resu
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -138,7 +138,7 @@ class _LoadTest:
         return Run(
             kind=self._kind,
             started_at=self._started_at,
-            options=asdict(self._plan) | {"pictures": [str(picture) for picture in self._plan.pictures]},
+            options=self._plan.options(),
             machine=_machine(),
             measurements=tuple(self.measurements),
             notes=tuple(self._notes),

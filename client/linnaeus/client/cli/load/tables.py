@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 from rich.table import Table
 
-from linnaeus.client.cli.output import plain_table
+from linnaeus.client.cli.output import plain_table, printable
 from linnaeus.client.load.report.comparison import Pair
 from linnaeus.client.load.report.comparison_page import format_ratio, summary
+from linnaeus.client.load.report.failures import failures_of
 from linnaeus.client.load.report.metrics import UNKNOWN, format_number, load_of, metrics_of
 from linnaeus.client.load.report.step_rows import HEADINGS, step_rows
 from linnaeus.client.load.results import Measurement, Run
@@ -29,6 +30,17 @@ def step_table(run: Run) -> Table:
         table.add_column(heading, justify="right", no_wrap=bool(heading))
     for row in step_rows(run):
         table.add_row(*row.cells, style="bold" if row.marked else None)
+    return table
+
+
+def failure_table(run: Run) -> Table:
+    """Returns a table with one row a reason for which calls were not ok."""
+    table = plain_table()
+    table.add_column("calls not ok", justify="right", no_wrap=True)
+    table.add_column("code", no_wrap=True)
+    table.add_column("for example", overflow="fold")
+    for each in failures_of(run):
+        table.add_row(f"{each.calls:,}", each.code, printable(each.sentence))
     return table
 
 
@@ -60,9 +72,6 @@ def _subjects(measurement: Measurement) -> Iterator[tuple[str, str]]:
     names = ("sent", "ok", "late", "refused", "failed", "differed", "cancelled", "corrupt, refused as it should")
     outcomes = (metrics[name] for name in names)
     yield "calls", "   ".join(f"{each.name} {each.text}" for each in outcomes if each.is_shown)
-    codes = {code: count for code, count in sorted(measurement.counts.by_code.items()) if code != "OK" and count}
-    if codes:
-        yield "by status", "   ".join(f"{code} {count:,}" for code, count in codes.items())
     sent, goodput = metrics["sent a second"], metrics["goodput"]
     yield "rate", f"{sent.text} calls/s sent   {goodput.text} calls/s ok (goodput)"
     yield "latency in ms", "   ".join(f"{name} {metrics[f'latency {name}'].text}" for name in _LATENCIES)

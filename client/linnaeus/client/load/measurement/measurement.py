@@ -109,12 +109,14 @@ class _RunningMeasurement:
             server=server,
             tester=load_tester_view(self._plan, self._finished, statistics),
             interrupted=self._stopped_at is not None,
+            failures=statistics.failures(),
         )
         return MeasurementResult(measurement, note, [each.first_answers for each in self._finished])
 
     def _handle_message(self, pipe: object, message: object) -> None:
         if isinstance(message, Update):
             self._statistics.add(message.records)
+            self._statistics.add_failures(message.failures)
             self._in_flight[pipe] = message.in_flight
         elif isinstance(message, Finished):
             self._finished.append(message)

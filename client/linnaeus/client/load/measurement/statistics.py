@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import grpc
 
+from linnaeus.client.load.generator.failure_reasons import FailureReasons
 from linnaeus.client.load.generator.records import CallOutcome, Records
 from linnaeus.client.load.measurement.histograms import Histogram
-from linnaeus.client.load.results import Counts, Latency, Second
+from linnaeus.client.load.results import Counts, FailureReason, Latency, Second
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _ANSWERED = (CallOutcome.OK, CallOutcome.DIFFERED)
@@ -34,6 +35,7 @@ class Statistics:
         self._outcomes: Counter[int] = Counter()
         self._codes: Counter[int] = Counter()
         self._seconds: defaultdict[int, _SecondStatistics] = defaultdict(_SecondStatistics)
+        self._failures = FailureReasons()
         self.ended = 0
         self.latencies = Histogram()
         self.lags = Histogram()
@@ -50,10 +52,19 @@ class Statistics:
             if scheduled >= 0:
                 self._add_measured(lag, latency, outcome, code)
 
+    def add_failures(self, failures: FailureReasons) -> None:
+        """Adds the reasons of measured calls that were not ok."""
+        self._failures.merge(failures)
+
+    def failures(self) -> tuple[FailureReason, ...]:
+        """Returns why measured calls were not ok, the most frequent reason first."""
+        reasons = self._failures.by_count()
+        return tuple(FailureReason(_code_name(code), calls, sentence) for code, calls, sentence in reasons)
+
     def counts(self) -> Counts:
         """Returns the measured calls by outcome."""
         by_name = {outcome.name.lower(): self._outcomes[outcome] for outcome in CallOutcome}
-        by_code = {_CODE_NAMES.get(code, str(code)): calls for code, calls in sorted(self._codes.items())}
+        by_code = {_code_name(code): calls for code, calls in sorted(self._codes.items())}
         return Counts(sent=self._outcomes.total(), by_code=by_code, **by_name)
 
     def latency(self) -> Latency:
@@ -102,6 +113,10 @@ class _SecondStatistics:
             p99=_quantile(latencies, 0.99),
             max=_quantile(latencies, 1.0),
         )
+
+
+def _code_name(code: int) -> str:
+    return _CODE_NAMES.get(code, str(code))
 
 
 def _quantile(ascending: Sequence[float], share: float) -> float | None:

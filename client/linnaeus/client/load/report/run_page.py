@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 
 from linnaeus.client.load.report import html
+from linnaeus.client.load.report.failures import HEADINGS as FAILURE_HEADINGS
+from linnaeus.client.load.report.failures import failures_of, reset_sentence
 from linnaeus.client.load.report.latency_plots import (
     batch_size_plot,
     latency_distribution,
@@ -54,9 +56,19 @@ def _body(run: Run) -> Iterator[str]:
         yield html.paragraph("Nothing was measured.")
     else:
         yield from _results(run, measurement)
+    yield from _failures(run)
     yield html.heading("Options")
     options = [(name, format_option(value)) for name, value in displayed_options(run).items()]
     yield html.table((), options, kind="words")
+
+
+def _failures(run: Run) -> Iterator[str]:
+    failures = failures_of(run)
+    if failures:
+        yield html.heading("Why calls were not ok")
+        yield html.paragraph(reset_sentence(run))
+        rows = [(f"{each.calls:,}", each.code, each.sentence) for each in failures]
+        yield html.table(FAILURE_HEADINGS, rows, kind="words")
 
 
 def _results(run: Run, measurement: Measurement) -> Iterator[str]:
