@@ -1,6 +1,7 @@
 """The load tester against a real server: both count the same calls, and Ctrl-C ends a run cleanly."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -93,6 +94,23 @@ def test_the_servers_metrics_are_in_the_result_and_on_the_page(
     assert server.mean_batch_size is not None and server.mean_batch_size >= 1
     assert sum(server.batch_sizes.values()) > 0
     assert "Batch sizes" in (tmp_path / "page.html").read_text()
+
+
+def test_a_rate_that_a_small_queue_refuses_is_above_the_knee(
+    repository: Path, load: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "models" / "lenet")
+    with ServerProcess("--repository", str(tmp_path / "models"), "--max-queue-size", "1") as small:
+        # Five a second, evenly: each is answered before the next. Three thousand come upon each other on any machine.
+        ramp = ("--ramp", "5:3000:2", "--arrivals", "constant", "--duration", "1s", "--warmup", "0")
+        test = load(*ramp, "--server", small.target, "--metrics", "", "--json", str(tmp_path / "run.json"))
+        shown, errors = test.communicate(timeout=100)
+    run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
+    assert test.returncode == 0, errors
+    assert (run.knee, run.knee_below) == (5.0, 3000.0)
+    assert run.measurements[1].counts.refused == sum(each.calls for each in run.measurements[1].failures)
+    assert run.measurements[1].failures[0].code == "RESOURCE_EXHAUSTED"
+    assert "at 3,000 calls/s" in shown and "calls were refused. It lies between them" in shown
 
 
 def test_ctrl_c_ends_a_run_with_a_partial_report(

@@ -10,7 +10,7 @@ from linnaeus.client.load.report.comparison_page import format_ratio, summary
 from linnaeus.client.load.report.failures import failures_of
 from linnaeus.client.load.report.metrics import UNKNOWN, format_number, load_of, metrics_of
 from linnaeus.client.load.report.step_rows import HEADINGS, step_rows
-from linnaeus.client.load.results import Measurement, Run
+from linnaeus.client.load.results import Measurement, QueueTrend, Run
 
 _LATENCIES = ("p50", "p90", "p95", "p99", "p99.9", "max")
 
@@ -75,10 +75,21 @@ def _subjects(measurement: Measurement) -> Iterator[tuple[str, str]]:
     sent, goodput = metrics["sent a second"], metrics["goodput"]
     yield "rate", f"{sent.text} calls/s sent   {goodput.text} calls/s ok (goodput)"
     yield "latency in ms", "   ".join(f"{name} {metrics[f'latency {name}'].text}" for name in _LATENCIES)
+    if measurement.queue is not None:
+        yield "queue", _queue(measurement.queue)
     yield from _server(measurement)
     lag = metrics["tester: send lag p99"]
     busy = f"busy {measurement.tester.busy:.0%}"
     yield "tester", busy if lag.value is None else f"{busy}   sends late by {lag.text} ms (p99)"
+
+
+def _queue(queue: QueueTrend) -> str:
+    in_flight = f"in flight {queue.in_flight_at_start:,} at the start, {queue.in_flight_at_end:,} at the end"
+    if queue.grows:
+        return f"grows: {in_flight}; latency gains {format_number(1000 * queue.drift)} ms a second"
+    if queue.steady_after is None:
+        return in_flight
+    return f"steady{f' after {queue.steady_after:.1f} s' if queue.steady_after else ''}: {in_flight}"
 
 
 def _server(measurement: Measurement) -> Iterator[tuple[str, str]]:

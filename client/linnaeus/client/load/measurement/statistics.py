@@ -10,7 +10,8 @@ import grpc
 from linnaeus.client.load.generator.failure_reasons import FailureReasons
 from linnaeus.client.load.generator.records import CallOutcome, Records
 from linnaeus.client.load.measurement.histograms import Histogram
-from linnaeus.client.load.results import Counts, FailureReason, Latency, Second
+from linnaeus.client.load.measurement.queue_trend import QueueObserver
+from linnaeus.client.load.results import Counts, FailureReason, Latency, QueueTrend, Second
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _ANSWERED = (CallOutcome.OK, CallOutcome.DIFFERED)
@@ -36,6 +37,7 @@ class Statistics:
         self._codes: Counter[int] = Counter()
         self._seconds: defaultdict[int, _SecondStatistics] = defaultdict(_SecondStatistics)
         self._failures = FailureReasons()
+        self._queue = QueueObserver()
         self.ended = 0
         self.latencies = Histogram()
         self.lags = Histogram()
@@ -43,6 +45,7 @@ class Statistics:
     def add(self, records: Records) -> None:
         """Adds calls that ended."""
         self.ended += len(records)
+        self._queue.add(records)
         for scheduled, lag, latency, outcome, code in zip(
             records.scheduled, records.lags, records.latencies, records.outcomes, records.codes, strict=True
         ):
@@ -70,6 +73,10 @@ class Statistics:
     def latency(self) -> Latency:
         """Returns the latency of the measured calls that were answered in time."""
         return self.latencies.summary()
+
+    def queue(self, duration_seconds: float) -> QueueTrend:
+        """Returns how the queue developed in the measured time, of an open loop."""
+        return self._queue.trend(duration_seconds)
 
     def timeline(self) -> tuple[Second, ...]:
         """Returns one entry for every second from the first with a scheduled call to the last."""

@@ -39,8 +39,13 @@ def distribution_plot(name: str, curves: Mapping[str, Curve], title: str = "Late
     return render_plot(name, title, draw)
 
 
-def latency_over_time(timeline: Sequence[Second]) -> SvgPlot:
-    """Plots p50, p99 and the maximum latency of each second, the warm-up shaded; requires answered calls."""
+def latency_over_time(timeline: Sequence[Second], steady_after: float | None = None) -> SvgPlot:
+    """Plots p50, p99 and the maximum latency of each second, the warm-up shaded; requires answered calls.
+
+    Args:
+        timeline: of the measurement.
+        steady_after: where a line marks the beginning of the steady state; None or 0 for no line.
+    """
 
     def draw(axes: "Axes") -> None:
         _shade_warmup(axes, timeline)
@@ -48,6 +53,8 @@ def latency_over_time(timeline: Sequence[Second]) -> SvgPlot:
         for field, line, label in (("max", "worst", "longest"), ("p99", "tail", "p99"), ("p50", "median", "p50")):
             values = [1000 * getattr(second, field) for second in known]
             axes.plot([second.offset + 0.5 for second in known], values, color=colour(line), label=label, marker=".")
+        if steady_after:
+            axes.axvline(steady_after, color=colour("mark"), linestyle="--", linewidth=1.2, label="steady")
         latency_axis(axes, [1000 * value for second in known for value in (second.p50, second.max) if value])
         _time_axis(axes, timeline)
 

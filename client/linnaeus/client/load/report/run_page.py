@@ -109,7 +109,7 @@ def _plots(measurement: Measurement) -> Iterator[SvgPlot]:
     if has_latency(measurement):
         yield latency_distribution(measurement)
     if any(second.max is not None for second in measurement.timeline):
-        yield latency_over_time(measurement.timeline)
+        yield latency_over_time(measurement.timeline, measurement.queue.steady_after if measurement.queue else None)
     if measurement.timeline:
         yield throughput_over_time(measurement.timeline)
     if measurement.server and any(measurement.server.batch_sizes.values()):

@@ -1,11 +1,10 @@
-"""Conclusions from measurements: objectives, the knee, and whether the load tester was the bottleneck."""
+"""Conclusions from measurements: objectives, and whether the load tester was the bottleneck."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linnaeus.client.load.analysis.knee import find_knee
 from linnaeus.client.load.analysis.objective import Objective, parse_ramp
 from linnaeus.client.load.generator.process_messages import Finished
 from linnaeus.client.load.generator.records import CallOutcome, Records
@@ -79,20 +78,6 @@ def test_a_ramp_is_read_with_both_ends():
 def test_what_is_no_ramp_is_refused(text):
     with pytest.raises(ValueError, match="is no ramp"):
         parse_ramp(text)
-
-
-def test_the_knee_is_the_highest_rate_served_in_full_with_every_lower_one():
-    steps = [
-        measurement(rate=100.0),
-        measurement(rate=200.0, ok=98, late=2),
-        measurement(rate=300.0, ok=97, late=3),
-        measurement(rate=400.0),
-    ]
-    assert find_knee(steps) == 200.0
-    assert find_knee(steps[::-1]) == 200.0
-    assert find_knee(steps[2:]) is None
-    assert find_knee([]) is None
-    assert find_knee([steps[0], replace(steps[1], interrupted=True)]) == 100.0
 
 
 def statistics_of(lag=0.0, latency=0.02, calls=1000, failed=0):
