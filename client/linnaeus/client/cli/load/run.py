@@ -113,7 +113,10 @@ def _run(plan: Plan, profile: LoadProfile, progress: Progress) -> Run:
 
 def _show(run: Run) -> None:
     if run.kind != "single" and run.measurements:
-        output.write_table(tables.step_table(run))
+        table, left_out = tables.step_table(run, output.fits)
+        output.write_table(table)
+        if left_out:
+            output.write_lines([f"Left out for lack of room: {', '.join(left_out)}. --report and --json have all."])
         output.write_lines([result_sentence(run)])
     for measurement in run.measurements[:1]:
         if run.kind == "single":

@@ -1,6 +1,6 @@
 """The tables of `load`: results in, rich tables out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from rich.table import Table
 
@@ -12,6 +12,7 @@ from linnaeus.client.load.report.metrics import UNKNOWN, format_number, load_of,
 from linnaeus.client.load.report.step_rows import HEADINGS, step_rows
 from linnaeus.client.load.results import Measurement, QueueTrend, Run
 
+_LEAST_IMPORTANT_FIRST = ("p99.9 ms", "batch", "busy", "p90 ms", "ok", "max ms", "sent", "late", "failed", "refused")
 _LATENCIES = ("p50", "p90", "p95", "p99", "p99.9", "max")
 
 
@@ -23,13 +24,31 @@ def measurement_table(measurement: Measurement) -> Table:
     return table
 
 
-def step_table(run: Run) -> Table:
-    """Returns a table with one row a step; the knee or the found rate is marked and bold."""
+def step_table(run: Run, fits: Callable[[Table], bool] = lambda table: True) -> tuple[Table, Sequence[str]]:
+    """Returns a table with one row a step; the knee or the found rate is marked and bold.
+
+    Args:
+        run: with several measurements.
+        fits: whether there is room for a table. If not, columns are left out, those that matter least first.
+
+    Returns:
+        The table, and the headings that were left out, in the order of the columns.
+    """
+    for count in range(len(_LEAST_IMPORTANT_FIRST) + 1):
+        left_out = frozenset(_LEAST_IMPORTANT_FIRST[:count])
+        table = _step_table(run, left_out)
+        if fits(table):
+            break
+    return table, [heading for heading in HEADINGS if heading in left_out]
+
+
+def _step_table(run: Run, left_out: Collection[str]) -> Table:
     table = plain_table()
-    for heading in HEADINGS:
-        table.add_column(heading, justify="right", no_wrap=bool(heading))
+    shown = [index for index, heading in enumerate(HEADINGS) if heading not in left_out]
+    for index in shown:
+        table.add_column(HEADINGS[index], justify="right", no_wrap=True)
     for row in step_rows(run):
-        table.add_row(*row.cells, style="bold" if row.marked else None)
+        table.add_row(*(row.cells[index] for index in shown), style="bold" if row.marked else None)
     return table
 
 

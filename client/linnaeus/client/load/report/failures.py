@@ -4,7 +4,6 @@ from collections import Counter
 
 from linnaeus.client.load.results import FailureReason, Run
 
-HEADINGS = ("calls", "code", "for example")
 # HTTP/2's REFUSED_STREAM, in the words of gRPC's C core.
 _REFUSED_STREAM = "RST_STREAM with error code 7"
 

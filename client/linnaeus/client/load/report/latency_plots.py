@@ -1,6 +1,7 @@
 """The plots of one measurement: latency distribution, latency and throughput over time, batch sizes."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from linnaeus.client.load.report.percentile_curve import Curve, percentile_curve
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 _OUTCOMES = ("ok", "late", "refused", "failed")
 _TICKS = {2: "50", 10: "90", 20: "95", 100: "99", 1000: "99.9", 10_000: "99.99", 100_000: "99.999"}
+# More names of size classes do not fit side by side.
+_MAX_LEVEL_NAMES = 6
 # With a larger ratio of the largest to the smallest value, a linear axis would show only the largest ones.
 _MIN_LOGARITHMIC_RATIO = 30.0
 
@@ -83,18 +86,23 @@ def throughput_over_time(timeline: Sequence[Second]) -> SvgPlot:
 
 
 def batch_size_plot(batches: Mapping[str, int]) -> SvgPlot:
-    """Plots the number of batches of each size.
+    """Plots the number of batches of each size that occurred.
 
     Args:
         batches: by the upper bound of their size class, ascending, as in `ServerView.batch_sizes`.
     """
+    return render_plot("batch-sizes", "Batch sizes on the server", partial(draw_batch_sizes, batches))
 
-    def draw(axes: "Axes") -> None:
-        axes.bar(size_classes(list(batches)), list(batches.values()), color=colour("median"))
-        axes.grid(visible=False, axis="x")
-        axes.set(xlabel="images in the batch", ylabel="batches")
 
-    return render_plot("batch-sizes", "Batch sizes on the server", draw)
+def draw_batch_sizes(batches: Mapping[str, int], axes: "Axes") -> None:
+    """Draws a bar for each size class that has batches; many names of classes are slanted, so that none overlap."""
+    classes = zip(size_classes(list(batches)), batches.values(), strict=True)
+    names, counts = zip(*((name, count) for name, count in classes if count), strict=True)
+    axes.bar(names, counts, color=colour("median"))
+    if len(names) > _MAX_LEVEL_NAMES:
+        axes.tick_params(axis="x", labelrotation=45)
+    axes.grid(visible=False, axis="x")
+    axes.set(xlabel="images in the batch", ylabel="batches")
 
 
 def size_classes(upper_bounds: Sequence[str]) -> list[str]:

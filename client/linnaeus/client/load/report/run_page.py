@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 
 from linnaeus.client.load.report import html
-from linnaeus.client.load.report.failures import HEADINGS as FAILURE_HEADINGS
 from linnaeus.client.load.report.failures import failures_of, reset_sentence
 from linnaeus.client.load.report.latency_plots import (
     batch_size_plot,
@@ -56,7 +55,6 @@ def _body(run: Run) -> Iterator[str]:
         yield html.paragraph("Nothing was measured.")
     else:
         yield from _results(run, measurement)
-    yield from _failures(run)
     yield html.heading("Options")
     options = [(name, format_option(value)) for name, value in displayed_options(run).items()]
     yield html.table((), options, kind="words")
@@ -67,8 +65,8 @@ def _failures(run: Run) -> Iterator[str]:
     if failures:
         yield html.heading("Why calls were not ok")
         yield html.paragraph(reset_sentence(run))
-        rows = [(f"{each.calls:,}", each.code, each.sentence) for each in failures]
-        yield html.table(FAILURE_HEADINGS, rows, kind="words")
+        rows = [(f"{each.calls:,}", f"{each.code}: {each.sentence}") for each in failures]
+        yield html.table(("calls", "why, for example"), rows, kind="words")
 
 
 def _results(run: Run, measurement: Measurement) -> Iterator[str]:
@@ -76,6 +74,7 @@ def _results(run: Run, measurement: Measurement) -> Iterator[str]:
     yield html.paragraph(result_sentence(run))
     yield html.tiles(_tiles(run, measurement))
     yield html.paragraph(latency_sentence(measurement), "soft")
+    yield from _failures(run)
     if several:
         rows = step_rows(run)
         yield html.heading("Steps")
