@@ -184,8 +184,12 @@ class Measurement:
 
     @property
     def goodput(self) -> float:
-        """Calls a second that were `ok`."""
-        return self.counts.ok / self.seconds if self.seconds else 0.0
+        """Calls a second that were `ok`; while a queue grows, no more than were answered in the measured time.
+
+        What piled up is answered later, at no rate that the server sustains.
+        """
+        ok = self.counts.ok / self.seconds if self.seconds else 0.0
+        return min(ok, self.queue.answered_per_second) if self.queue is not None and self.queue.grows else ok
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,18 @@ def test_a_rate_is_served_only_if_nothing_of_it_fell_short(step, change, reason)
     assert shortfall(step(100.0, **change)) == reason
 
 
+def test_a_tester_that_fell_behind_may_be_the_reason(make_measurement):
+    behind = make_measurement(limit="1 % of the calls left late")
+    queue = replace(STEADY, grows=True)
+    assert shortfall(replace(behind, queue=queue)) == "the queue grew, or the tester fell behind"
+
+
+def test_what_piled_up_and_is_answered_later_is_no_goodput(step):
+    assert step(300.0, answered=90.0).goodput == 100.0
+    assert step(300.0, grows=True, answered=90.0).goodput == 90.0
+    assert step(300.0, grows=True, answered=400.0).goodput == 100.0
+
+
 def test_a_rate_that_was_not_measured_to_the_end_proves_nothing(step, interrupted, make_measurement):
     assert shortfall(interrupted(step(100.0)))
     assert shortfall(make_measurement(milliseconds=()))

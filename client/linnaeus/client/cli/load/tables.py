@@ -9,7 +9,7 @@ from linnaeus.client.load.report.comparison import Pair
 from linnaeus.client.load.report.comparison_page import format_ratio, summary
 from linnaeus.client.load.report.failures import failures_of
 from linnaeus.client.load.report.metrics import UNKNOWN, format_number, load_of, metrics_of
-from linnaeus.client.load.report.step_rows import HEADINGS, step_rows
+from linnaeus.client.load.report.step_rows import HEADINGS, SEPARATOR, step_rows
 from linnaeus.client.load.results import Measurement, QueueTrend, Run
 
 _LEAST_IMPORTANT_FIRST = ("p99.9 ms", "batch", "busy", "p90 ms", "ok", "max ms", "sent", "late", "failed", "refused")
@@ -48,7 +48,9 @@ def _step_table(run: Run, left_out: Collection[str]) -> Table:
     for index in shown:
         table.add_column(HEADINGS[index], justify="right", no_wrap=True)
     for row in step_rows(run):
-        table.add_row(*(row.cells[index] for index in shown), style="bold" if row.marked else None)
+        # Remarks stand below each other, which leaves room for figures.
+        cells = (row.cells[index].replace(SEPARATOR, "\n") for index in shown)
+        table.add_row(*cells, style="bold" if row.marked else None)
     return table
 
 

@@ -24,7 +24,7 @@ def shortfall(measurement: Measurement) -> str:
         if calls > max(1.0, MAX_REFUSED_SHARE * expected):
             return f"{calls:,} calls {name}"
     if measurement.queue is not None and measurement.queue.grows:
-        return "the queue grew"
+        return "the queue grew" + (", or the tester fell behind" if measurement.tester.was_the_limit else "")
     missed = expected - counts.ok
     return f"{missed:,} calls were late, wrong or failed" if counts.ok < SERVED_IN_FULL * expected else ""
 

@@ -15,6 +15,7 @@ from linnaeus.client.load.report.metrics import (
 from linnaeus.client.load.results import Measurement, Run
 
 # `batch` is the server's mean batch size in images, `busy` the share of the time in which the load tester was busy.
+SEPARATOR = ", "
 HEADINGS = (
     *("calls/s", "", "sent", "ok", "late", "refused", "failed", "goodput/s"),
     *("p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "batch", "busy"),
@@ -46,7 +47,7 @@ def _row(measurement: Measurement, mark: str) -> StepRow:
     batch_size = measurement.server.mean_batch_size if measurement.server else None
     cells = (
         format_number(measurement.offered if measurement.rate is None else measurement.rate),
-        ", ".join(filter(None, (mark, *_remarks(measurement)))),
+        SEPARATOR.join(filter(None, (mark, *_remarks(measurement)))),
         *(f"{count:,}" for count in outcomes),
         format_number(measurement.goodput),
         *_latencies(measurement),
