@@ -22,8 +22,9 @@ def reset_sentence(run: Run) -> str:
     calls = sum(each.calls for each in failures_of(run) if each.sentence.endswith(_REFUSED_STREAM))
     if not calls:
         return ""
+    noun = "call" if calls == 1 else "calls"
     return (
-        f"gRPC reset {calls:,} calls at the server, which neither saw nor counted them: a connection carries so many "
+        f"gRPC reset {calls:,} {noun} at the server, which neither saw nor counted them: a connection carries so many "
         "calls at once (4,096 at a Linnaeus server), and a call counts until its memory is freed, which is later than "
         "its answer. More --connections spread the calls."
     )
