@@ -13,7 +13,7 @@ LAYERS = (
     {"cli.app", "cli.connection_help", "cli.output"},
     {"cli.connection"},
     {"cli.credentials", "cli.option_names"},
-    {"load.scenarios"},
+    {"load.scenarios", "load.first_call"},
     {"load.report", "load.analysis"},
     {"load.measurement"},
     {"load.generator", "load.progress"},

@@ -46,7 +46,7 @@ def classify(
     concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = DEFAULT_CONCURRENCY,
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Send all over one stream: quicker for many small pictures and a quick model."),
+        typer.Option("--stream", help="Send all over one stream to one server; about as quick as a call each."),
     ] = False,
     output: Annotated[
         OutputFormat | None, typer.Option(help="The form; a table if left out.", show_default=False)
