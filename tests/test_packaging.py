@@ -1,5 +1,6 @@
 """What is built from this checkout installs, and leaves out what belongs to the repository only."""
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -43,7 +44,7 @@ def test_the_installation_says_what_it_does_and_the_commands_are_there(wheel: Pa
     done = install(str(environment), str(wheel))
     assert done.returncode == 0, done.stderr
     unpacking, ready = (line.partition("] ")[2] for line in done.stdout.splitlines())
-    assert unpacking.startswith("unpacking 1 packages") and ready == f"{environment} is ready"
+    assert unpacking.startswith("unpacking 1 packages") and ready == f"{environment} is ready (0 MB downloaded)"
     assert (environment / "bin" / "linnaeus-server").exists()
 
 
@@ -51,3 +52,35 @@ def test_an_installation_that_fails_repeats_what_pip_said(environment: Path) -> 
     done = install(str(environment), "no-such-package-of-linnaeus")
     assert done.returncode != 0 and "ready" not in done.stdout
     assert "No matching distribution found for no-such-package-of-linnaeus" in done.stderr
+
+
+def installed_by(target: str, *variables: str) -> list[str]:
+    """The arguments of the installations that `make` runs for a target in a fresh checkout."""
+    make = ["make", "--dry-run", "--no-print-directory", "--always-make", *variables, target]
+    recipe = subprocess.run(make, cwd=ROOT, capture_output=True, text=True, check=True, timeout=60).stdout
+    return re.findall(r"scripts/install\.py \.venv (.+)", recipe)
+
+
+def test_the_demo_installs_no_tools_of_development() -> None:
+    assert installed_by("demo") == ["-c .venv/constraints.txt -e '.[cli,load,server,zoo]'"]
+    for target in ("test", "lint"):
+        demo, development = installed_by(target)
+        assert [demo] == installed_by("demo") and ",dev]" in development
+
+
+def test_a_torch_without_cuda_comes_from_an_index_of_its_own_and_all_else_from_the_usual_one() -> None:
+    torch, demo = installed_by("demo", "CPU=1", "TORCH_INDEX=https://localhost/cpu")
+    pins = re.findall(r"^torch(?:vision)?==.+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    assert torch == f"--no-deps --index-url https://localhost/cpu {' '.join(pins)}"
+    assert [demo] == installed_by("demo")
+
+
+def test_the_progress_names_large_downloads_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from install import downloaded_megabytes, progress_of
+
+    torch = "torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl"
+    for line in (f"  Downloading {torch} (554.6 MB)", f"  Downloading https://localhost/cpu/{torch} (554.6 MB)"):
+        assert progress_of(line) == "downloading torch-2.14.1 (554.6 MB)" and downloaded_megabytes(line) == 554.6
+    small = f"  Downloading {torch}.metadata (30.0 kB)"
+    assert (progress_of(small), downloaded_megabytes(small)) == ("", 0.03)
