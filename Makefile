@@ -26,9 +26,9 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
-.PHONY: attack demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto \
-	sync-client contract-release bench bench-many bench-overload bench-peers bench-reload container-test \
-	perf-analyzer fuzz-images soak clean help
+.PHONY: attack demo serve test test-all test-slow test-clients test-browser test-tools test-install \
+	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
+	bench-peers bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,6 +57,9 @@ test-browser: $(DEVELOPED) ## Runs the tests of pages in Chromium
 test-tools: $(DEVELOPED) .venv-peers/.installed ## Runs the tests with Prometheus, nginx, kubectl, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
 		or needs(program='nginx') or needs(program='h2load') or needs(program='tritonserver')"
+
+test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
+	@$(PYTEST) -m "needs(program='package index')"
 
 test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
 	@true
@@ -107,6 +110,9 @@ fuzz-images: $(DEVELOPED) ## Decodes COUNT mutated pictures of seed SEED: crashe
 
 soak: $(INSTALLED) $(MODELS) ## Serves a quarter of an hour at 80 % of capacity and looks for growth
 	@$(BIN)/python -m benchmarks.stability.soak
+
+image-contents: $(DEVELOPED) ## Lists the packages of the image with versions and licences (as .venv has them)
+	@$(BIN)/python docker/list_packages.py 'linnaeus[server]'
 
 container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -84,3 +85,24 @@ def test_the_progress_names_large_downloads_only(monkeypatch: pytest.MonkeyPatch
         assert progress_of(line) == "downloading torch-2.14.1 (554.6 MB)" and downloaded_megabytes(line) == 554.6
     small = f"  Downloading {torch}.metadata (30.0 kB)"
     assert (progress_of(small), downloaded_megabytes(small)) == ("", 0.03)
+
+
+def test_the_page_on_installing_names_this_release_its_torch_and_the_index_that_make_takes() -> None:
+    page, makefile = ((ROOT / name).read_text(encoding="utf-8") for name in ("docs/installation.md", "Makefile"))
+    pins = re.findall(r"^torch(?:vision)?==.+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
+    (index,) = re.findall(r"^TORCH_INDEX \?= (.+)$", makefile, re.MULTILINE)
+    assert f"pip install {' '.join(pins)} --index-url {index}\n" in page
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"linnaeus-{project['version']}-py3-none-any.whl" in page
+    extras = set(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE))
+    assert extras == project["optional-dependencies"].keys() - {"dev", "ship"}
+
+
+def test_each_extra_that_users_install_is_tried_in_an_environment_of_its_own() -> None:
+    tests = (ROOT / "tests" / "installation" / "test_extras.py").read_text(encoding="utf-8")
+    assert set(re.findall(r'install\("(\w*)"', tests)) == {"", *installed_extras("demo")}
+
+
+def installed_extras(target: str) -> list[str]:
+    """The extras that `make` installs for a target."""
+    return re.findall(r"\.\[(.+)\]", installed_by(target)[-1])[0].split(",")

@@ -30,16 +30,20 @@ FOREIGN_FLAGS = {
     "cap-drop": "docker run",
     "cpus": "docker run",
     "data": "buf curl",
+    "entrypoint": "docker run",
     "follow": "git log",
     "gpus": "docker run",
     "help": "all",
     "http2-prior-knowledge": "buf curl",
+    "index-url": "pip",
+    "no-deps": "pip",
     "model": "benchmarks.overload",
     "protocol": "buf curl",
     "read-only": "docker run",
     "rm": "docker run",
     "security-opt": "docker run",
     "tmpfs": "docker run",
+    "wheel-dir": "pip",
 }
 
 Row = tuple[str, str, str]
