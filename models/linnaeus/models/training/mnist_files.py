@@ -34,7 +34,7 @@ def is_whole(file: Path) -> bool:
         with file.open("rb") as stream:
             zero, kind, dimensions = _MAGIC.unpack(stream.read(_MAGIC.size))
             sizes = struct.unpack(f">{dimensions}I", stream.read(4 * dimensions))
-        return zero == 0 and kind == _UINT8 and file.stat().st_size == 4 + 4 * dimensions + math.prod(sizes)
+        return (zero, kind) == (0, _UINT8) and file.stat().st_size == 4 + 4 * dimensions + math.prod(sizes)
     except (OSError, struct.error):
         return False
 
