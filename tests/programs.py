@@ -42,6 +42,7 @@ def _has_tritonserver() -> bool:
 
 
 PROGRAMS = {
+    "package index": Program(lambda: True, "pip itself says what is wrong with the index (make test-install)"),
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
     "kubectl": _on_path("kubectl", "kubernetes-client"),

@@ -17,7 +17,7 @@ import pytest
 import torch
 from _pytest.mark import ParameterSet
 from tests.certificates import Authority
-from tests.pages import is_call, reason_not_to_run, shell_commands
+from tests.pages import is_call, not_ignored, reason_not_to_run, shell_commands
 from tests.repositories import add_version
 from torchvision.models import resnet18
 
@@ -92,8 +92,8 @@ def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -
         elif "linnaeus:8001" in command:
             process, authority = request.getfixturevalue("secure")
             environment |= give_access(checkout, authority)
-        adapted = adapt(command, process)
-        return subprocess.run(
+        adapted, before = adapt(command, process), set(checkout.iterdir())
+        done = subprocess.run(
             ["bash", "-ec", adapted],
             cwd=checkout,
             env=environment | {"LINNAEUS_SERVER": process.target},
@@ -101,8 +101,16 @@ def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -
             text=True,
             timeout=100,
         )
+        assert not_ignored(made_in(checkout, before)) == [], "git would take what the command made"
+        return done
 
     return execute
+
+
+def made_in(checkout: Path, before: set[Path]) -> list[str]:
+    """What is new in a checkout, as git is asked for it; hidden files are those of programs that write to HOME."""
+    new = [path for path in sorted(set(checkout.iterdir()) - before) if not path.name.startswith(".")]
+    return [f"{path.name}/x" if path.is_dir() else path.name for path in new]
 
 
 def give_access(checkout: Path, authority: Path) -> dict[str, str]:

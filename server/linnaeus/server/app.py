@@ -27,6 +27,7 @@ from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.connection_age import connection_age_options
+from linnaeus.server.rpc.grpc_release import warn_of_slow_grpc
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
@@ -56,6 +57,7 @@ async def run_server(settings: Settings) -> None:
     security = server_security(settings)
     for risk in security.risks:
         logger.warning("insecure: %s", risk)
+    warn_of_slow_grpc()
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)

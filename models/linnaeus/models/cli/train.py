@@ -1,5 +1,6 @@
 """`linnaeus-zoo train`: trains a network and writes weights, record and plot."""
 
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.util import find_spec
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from linnaeus.models.manifest import LABELS_FILE
 from linnaeus.models.output_folder import make_folder
 
 if TYPE_CHECKING:
@@ -45,6 +47,19 @@ def train(
         typer.echo(f"linnaeus-zoo: interrupted after {done}; nothing was written to {target}", err=True)
         raise typer.Exit(_INTERRUPTED) from None
     print(f"{target}: test accuracy {history[-1].test_accuracy:.2%}")
+    print(
+        f"to serve it: {_export_command(name, target, setup)}, then linnaeus-server; one that runs takes it by itself"
+    )
+
+
+def _export_command(name: str, weights: Path, setup: "TrainingSetup") -> str:
+    """Returns the command that makes a version folder of what was trained."""
+    from linnaeus.models.training import DataKind
+
+    command = ["linnaeus-zoo", "export", name, "--weights", str(weights)]
+    if setup.data is DataKind.IMAGE_FOLDERS:
+        command += ["--labels", str(weights.with_name(LABELS_FILE))]
+    return shlex.join(command)
 
 
 def _target(out: Path | None, name: str) -> Path:
