@@ -57,7 +57,9 @@ def test_a_server_that_is_lost_ends_the_run_too(run_command, stub, many, make_an
     ending = run_command(*many, "--output", "jsonl")
     cause, summary = ending.errors.splitlines()
     assert ending.exit_code == 1 and "Socket closed" in cause
-    assert " of 5,000 pictures classified, 33 failed, " in summary and "not sent" in summary
+    # Answers that were under way may come between the failures, which are then counted anew.
+    failed = re.search(r" of 5,000 pictures classified, (\d+) failed, .* not sent", summary)
+    assert failed is not None and 33 <= int(failed[1]) < 100
     assert 90 < ending.output.count('"classes"') <= 101
 
 
