@@ -40,7 +40,11 @@ def web_server() -> Iterator[int]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Prints nothing into the stderr of the command: a client that speaks no HTTP/1.1 resets the connection."""
+
+    with Server(("127.0.0.1", 0), Quiet) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield server.server_port
