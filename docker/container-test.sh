@@ -168,11 +168,14 @@ found = [tool for tool in ("cc", "gcc", "g++", "clang", "ld", "make") if shutil.
 assert not found, f"compilers: {found}"
 ' || fail "user, capabilities, writable folders or compilers"
   podman exec --user 0:0 "$name" /opt/linnaeus/bin/python -I -c '
-import importlib.util, pathlib
+import importlib.metadata, importlib.util, pathlib
 for package in ("torchvision", "pip", "matplotlib"):
     assert importlib.util.find_spec(package) is None, f"{package} is in the image"
-for folder in ("/root/.cache", "/source", "/export_models.py", "/constraints.txt"):
+for folder in ("/root/.cache", "/source", "/export_models.py", "/list_packages.py", "/constraints.txt"):
     assert not pathlib.Path(folder).exists(), f"{folder} is in the image"
+listed = [line.split("\t") for line in pathlib.Path("/opt/linnaeus/packages.tsv").read_text().splitlines()]
+installed = {each.metadata["Name"] for each in importlib.metadata.distributions()}
+assert {name for name, _, _ in listed} == installed and "torch" in installed, "packages.tsv does not list what there is"
 ' || fail "something is in the image that does not belong there"
 }
 

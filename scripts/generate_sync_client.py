@@ -15,6 +15,7 @@ MODULES = ("calls.py", "client.py", "connection.py", "hedged_call.py", "refused_
 HEADER = "# Generated from ../aio/{name} by `make sync-client`. Do not edit.\n"
 
 CODE = (
+    (r"\n[^\n]*(?:\bHomeLoop\b|\b_home_loop\b)[^\n]*", ""),  # any thread may use the blocking client
     (r"\basync (?=def|for|with)", ""),
     (r"\bbuild\(\) if isinstance\(image, bytes\) else (?=await)", ""),
     (r"\bawait asyncio\.to_thread\(([\w.]+)\)", r"\1()"),
@@ -39,7 +40,8 @@ SENTENCES = (
     ("Classifies images without blocking the event loop.", "Classifies images; every call blocks until its answer."),
     (
         """
-        - the client belongs to the event loop of its first call, and to that loop's thread;
+        - the client belongs to the event loop of its first call, and to that loop's thread; calls from another event
+          loop raise a RuntimeError, only `close` does not;
         - many calls at once share one connection to each server, made at the first call;
 """,
         """
@@ -93,6 +95,7 @@ SENTENCES = (
         "Reads and converts the image, in another thread; bytes are not worth one.",
         "Reads and converts the image.",
     ),
+    ("if the client is closed, or belongs to another event loop.", "if the client is closed."),
     ("Names may need a look-up, and the channel needs a running event loop.", "Names may need a look-up."),
 )
 

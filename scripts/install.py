@@ -1,7 +1,8 @@
 """Installs packages with pip and reports progress: `python scripts/install.py ENVIRONMENT ARGUMENT...`.
 
 pip prints several hundred lines, or with `--quiet` nothing for minutes. This prints a line for each large download, a
-line when pip starts to unpack, and the duration; if pip fails, its whole output. Uses the standard library only.
+line when pip starts to unpack, and at the end the duration and the size of the downloads; if pip fails, its whole
+output. Uses the standard library only.
 """
 
 import re
@@ -11,8 +12,9 @@ import time
 from pathlib import Path
 
 _LARGE_MEGABYTES = 20
-# "  Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (899.7 MB)"
-_DOWNLOAD = re.compile(r"Downloading (\S+?-[^-\s]+)-\S+ \(([\d.]+) (kB|MB|GB)\)")
+_MEGABYTES = {"kB": 1e-3, "MB": 1.0, "GB": 1e3}
+# "  Downloading torch-2.14.1-cp311-cp311-manylinux_2_28_x86_64.whl (899.7 MB)"; of some indexes with the address
+_DOWNLOAD = re.compile(r"Downloading (?:\S+/)?([^\s/]+?-[^-\s/]+)-[^\s/]+ \(([\d.]+) (kB|MB|GB)\)")
 
 
 def main() -> int:
@@ -29,7 +31,8 @@ def main() -> int:
     if pip.returncode:
         sys.stderr.write("".join(output))
     else:
-        print(f"  [{time.monotonic() - started:4.0f} s] {environment} is ready", flush=True)
+        seconds, megabytes = time.monotonic() - started, sum(map(downloaded_megabytes, output))
+        print(f"  [{seconds:4.0f} s] {environment} is ready ({megabytes:,.0f} MB downloaded)", flush=True)
     return pip.returncode
 
 
@@ -37,14 +40,16 @@ def progress_of(line: str) -> str:
     """Returns the progress in a line of pip's output, a large download or the start of unpacking; empty if none."""
     if download := _DOWNLOAD.search(line):
         package, size, unit = download.groups()
-        return (
-            f"downloading {package} ({size} {unit})"
-            if unit == "GB" or (unit == "MB" and float(size) >= _LARGE_MEGABYTES)
-            else ""
-        )
+        return f"downloading {package} ({size} {unit})" if downloaded_megabytes(line) >= _LARGE_MEGABYTES else ""
     if line.startswith("Installing collected packages:"):
         return f"unpacking {line.count(',') + 1} packages, which takes a minute or two"
     return ""
+
+
+def downloaded_megabytes(line: str) -> float:
+    """Returns the size of the download in a line of pip's output; 0 if there is none."""
+    download = _DOWNLOAD.search(line)
+    return float(download[2]) * _MEGABYTES[download[3]] if download else 0
 
 
 if __name__ == "__main__":

@@ -1,27 +1,33 @@
 """The README and the other pages, as tests read them: their blocks, the commands in these, and what is not run."""
 
 import re
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 # Pages whose commands a reader types; the decision records have none.
-PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
 PROGRAMS = {"python", "js"}
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$(?:\n\n^```\n(.*?)^```$)?", re.MULTILINE | re.DOTALL)
 
-# Commands that no test runs as they stand, by how they begin, with the reason.
+# Commands that need what comes before them on their page; tests/e2e/test_bring_your_own_model.py runs them in order.
+FOLLOWED = r"\S*linnaeus-zoo (check|import) |\S*linnaeus-server --repository|.* --model mine "
+# Commands that no test runs by themselves, by how they begin, with the reason.
 NOT_RUN = {
     r"make ": "a target that installs, or tests, or runs until it is stopped; .ci/run calls those of a fresh checkout",
     r"(\w+=\S+ )?docker ": "needs Docker; tests/docker checks what these read, docker/container-test.sh the image",
+    r"pip ": "reaches a package index; make test-install installs what these do",
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py checks the manifests",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
+    FOLLOWED: "needs what comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",
     r"\S*linnaeus-zoo (train|design-space) ": "downloads MNIST, trains for minutes; tests/models takes few digits",
 }
-# Programs and tools that tests/e2e/test_readme_calls.py runs, by the line that the block begins with.
+# Programs and tools that tests/e2e/test_readme_calls.py and test_bring_your_own_model.py run, by how the block begins.
 CALLS = {
     "Client": "from linnaeus.client import Client\n",
     "AsyncClient": "import asyncio\n",
@@ -29,6 +35,9 @@ CALLS = {
     "tritonclient": "import numpy\nimport tritonclient.grpc",
     "grpcurl": "grpcurl ",
     "buf curl": ".venv/bin/buf curl ",
+    "trace torchvision": "import torch\nfrom torchvision.models import ",
+    "trace timm": "import timm\n",
+    "trace your own": "import torch\nfrom torch import nn\n",
     "Node": 'const fs = require("fs");\n',
 }
 
@@ -92,5 +101,12 @@ def reason_not_to_run(command: str) -> str | None:
 
 
 def is_call(text: str) -> bool:
-    """Whether tests/e2e/test_readme_calls.py runs a block or command."""
+    """Whether a test of tests/e2e runs a block or command."""
     return any(text.startswith(begins.rstrip("\n")) for begins in CALLS.values())
+
+
+def not_ignored(paths: Sequence[str]) -> list[str]:
+    """Those of the paths in this checkout, existing or not, that git does not ignore."""
+    command = ["git", "check-ignore", "--no-index", "--verbose", "--non-matching", "--stdin"]
+    lines = subprocess.run(command, cwd=ROOT, input="\n".join(paths), capture_output=True, text=True, timeout=60).stdout
+    return [line.partition("\t")[2] for line in lines.splitlines() if line.startswith("::\t")]

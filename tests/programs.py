@@ -16,6 +16,7 @@ from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
 ROOT = Path(__file__).resolve().parent.parent
 TRITON_CLIENT_PYTHON = ROOT / ".venv" / "tritonclient" / "bin" / "python"
 NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
+TIMM_PACKAGES = ROOT / ".venv" / "timm"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
@@ -41,6 +42,7 @@ def _has_tritonserver() -> bool:
 
 
 PROGRAMS = {
+    "package index": Program(lambda: True, "pip itself says what is wrong with the index (make test-install)"),
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
     "kubectl": _on_path("kubectl", "kubernetes-client"),
@@ -51,6 +53,7 @@ PROGRAMS = {
         lambda: shutil.which("node") is not None and NODE_PACKAGES.is_dir(),
         "Node's gRPC packages are not installed (Debian: apt install nodejs npm; then make test-setup)",
     ),
+    "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
     "perf_analyzer": Program(
         lambda: PERF_ANALYZER.exists() and ctypes.util.find_library("b64") is not None,

@@ -48,7 +48,12 @@ def lint(checkout: Path) -> Check:
 
     def run() -> "subprocess.CompletedProcess[str]":
         make = ["make", "--dry-run", "--no-print-directory", f"--file={ROOT / 'Makefile'}"]
-        make += ["--old-file=.venv/.installed", f"BIN={Path(sys.executable).parent}", "lint"]
+        make += [
+            "--old-file=.venv/.installed",
+            "--old-file=.venv/.developed",
+            f"BIN={Path(sys.executable).parent}",
+            "lint",
+        ]
         recipe = subprocess.run(make, cwd=checkout, capture_output=True, text=True, check=True, timeout=60).stdout
         (line,) = (line for line in recipe.splitlines() if "/buf breaking " in line)
         return subprocess.run(line, cwd=checkout, shell=True, capture_output=True, text=True, timeout=60)

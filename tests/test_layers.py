@@ -20,6 +20,7 @@ LAYERS: dict[str, set[str] | None] = {
     "__main__": TORCH,
     "cli": TORCH,
     "app": TORCH,
+    "start_checks": TORCH,
     "observability": TORCH,
     "rpc": TORCH,
     "engine": GRPC | TORCH,
@@ -36,22 +37,26 @@ LAYERS: dict[str, set[str] | None] = {
 }
 # What a layer may import from the other roots.
 OTHER_ROOTS: dict[str, set[str]] = {
+    "cli": {"linnaeus.command_line"},
     "app": {"linnaeus.v1", "linnaeus.kserve"},
     **dict.fromkeys(("config", "security"), {"linnaeus.text_files"}),
+    "start_checks": {"linnaeus.models.manifest"},
     "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest"},
-    **dict.fromkeys(("model_store", "decoding", "requests", "runtime"), {"linnaeus.models.manifest"}),
+    "decoding": {"linnaeus.models.manifest"},
+    **dict.fromkeys(("model_store", "requests", "runtime"), {"linnaeus.models.manifest", "linnaeus.text_files"}),
 }
 
 # The other roots, and files with stricter rules than their folder: what they may import from `linnaeus`, and what they
 # must not import at all. The longest matching prefix applies; None allows the standard library only.
 RULES: dict[str, tuple[set[str], set[str] | None]] = {
+    "linnaeus.command_line": ({"linnaeus.__version__", "linnaeus.command_line"}, GRPC | TORCH),
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
     "linnaeus.text_files": (set(), None),
-    "linnaeus.models": ({"linnaeus.models", "linnaeus.text_files"}, GRPC),
+    "linnaeus.models": ({"linnaeus.models", "linnaeus.command_line", "linnaeus.text_files"}, GRPC),
     "linnaeus.models.manifest": ({"linnaeus.text_files"}, None),
-    "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.text_files"}, TORCH),
-    "linnaeus.server.config.version_policy": (set(), None),
+    "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.command_line", "linnaeus.text_files"}, TORCH),
+    "linnaeus.server.config.version_policy": ({"linnaeus.server.config.shown_value"}, None),
     "linnaeus.server.decoding.byte_resize": (set(), GRPC | {"torchvision"}),
     "linnaeus.server.observability.logs": (set(), None),
     "linnaeus.server.rpc.child_server": (set(), None),
@@ -65,6 +70,8 @@ def layer_of(module: str) -> str | None:
 
 def rule_of(module: str) -> tuple[set[str], set[str] | None]:
     """Returns what a module may import from `linnaeus`, and the packages it must not import; see `RULES`."""
+    if module == "linnaeus":
+        return set(), None
     strict = max((prefix for prefix in RULES if is_within(module, prefix)), key=len, default=None)
     layer = layer_of(module)
     if strict is not None or layer is None:

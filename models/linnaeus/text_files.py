@@ -5,11 +5,20 @@ with nothing else: str.splitlines would also split at U+0085, U+2028, U+2029, an
 """
 
 import codecs
+import errno
 from pathlib import Path
 
 # Far above the largest label file, and little enough to be held twice.
 MAX_TEXT_BYTES = 64 * 1024 * 1024
 
+_ADVICE = {
+    errno.EACCES: "; let this program's user have the right to it",
+    errno.EISDIR: "; name a file in it",
+    errno.ENOENT: "; correct the path",
+    errno.ENOTDIR: "; correct the path",
+    errno.EROFS: "; choose another path",
+    errno.ENOSPC: "; make room",
+}
 _UTF_16_AND_32 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 
@@ -62,6 +71,18 @@ def check_encoding(content: bytes) -> None:
     if b"\0" in content:
         line = content.count(b"\n", 0, content.index(b"\0")) + 1
         raise TextFileError(f"it holds NUL in line {line}, which no text does; save it as UTF-8, not as UTF-16")
+
+
+def reason_of(error: Exception) -> str:
+    """Returns why a file or a socket cannot be used, in words: neither its path, nor a number, nor a class.
+
+    Args:
+        error: an OSError, or an error whose text is a sentence, such as `TextFileError`.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error) or "for an unknown reason"
+    advice = _ADVICE.get(error.errno or 0, "")
+    return error.strerror[0].lower() + error.strerror[1:] + advice
 
 
 def lines_of(text: str) -> list[str]:

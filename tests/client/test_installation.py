@@ -1,34 +1,14 @@
 """The base installation is enough for the library; the command names the extra that it needs."""
 
 import pytest
+from tests.blocked_packages import run_without
 
 # The packages of the base installation; a program may import no others.
 BASE = {"grpc", "grpc_status", "google", "linnaeus", "typing_extensions"}
-BLOCK = """
-import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        package = name.partition(".")[0]
-        if package in {blocked} or ({base} and package not in {base} | sys.stdlib_module_names):
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Blocker())
-"""
 OPTIONAL = {"typer", "rich", "numpy", "PIL", "torch", "hdrh", "matplotlib", "prometheus_client"}
 
 
-@pytest.fixture
-def run_without(start_python, patience_seconds):
-    def run(blocked: set[str], program: str, base: set[str] | None = None) -> tuple[int, str, str]:
-        process = start_python("-c", BLOCK.format(blocked=blocked, base=base) + program)
-        output, errors = process.communicate(timeout=patience_seconds)
-        return process.returncode, output, errors
-
-    return run
-
-
-def test_the_library_needs_no_extra(run_without, stub, pictures):
+def test_the_library_needs_no_extra(stub, pictures):
     (cat,) = pictures("cat.jpg")
     program = f"""
 import asyncio
@@ -48,19 +28,19 @@ asyncio.run(main())
     assert run_without(OPTIONAL, program, base=BASE) == (0, expected, "")
 
 
-def test_the_library_imports_no_extra(run_without):
+def test_the_library_imports_no_extra():
     program = f"import linnaeus.client; print({OPTIONAL} & set(sys.modules))"
     assert run_without(set(), program) == (0, "set()\n", "")
 
 
 @pytest.mark.parametrize("missing", ["typer", "rich"])
-def test_a_missing_extra_is_one_line_that_says_how_to_get_it(run_without, missing):
+def test_a_missing_extra_is_one_line_that_says_how_to_get_it(missing):
     program = "from linnaeus.client.cli import main; main([])"
     expected = f"linnaeus-client needs {missing}: pip install 'linnaeus[cli]'\n"
     assert run_without({missing}, program) == (1, "", expected)
 
 
-def test_a_missing_extra_is_named_with_only_the_base_installed(run_without):
+def test_a_missing_extra_is_named_with_only_the_base_installed():
     program = "from linnaeus.client.cli import main; main(['classify', 'cat.jpg'])"
     status, output, errors = run_without(set(), program, base=BASE)
     assert (status, output) == (1, "")
@@ -69,17 +49,17 @@ def test_a_missing_extra_is_named_with_only_the_base_installed(run_without):
 
 @pytest.mark.parametrize("missing", ["hdrh", "hdrh.histogram", "matplotlib", "prometheus_client.parser"])
 def test_a_package_that_only_load_needs_names_its_extra(run_command, monkeypatch, missing):
-    def run(_):
+    def application():
         raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
-    monkeypatch.setattr("linnaeus.client.cli._run", run)
+    monkeypatch.setattr("linnaeus.client.cli._application", application)
     package = missing.partition(".")[0]
     ending = run_command("load")
     assert (ending.exit_code, ending.errors) == (1, f"linnaeus-client needs {package}: pip install 'linnaeus[load]'\n")
 
 
 @pytest.mark.parametrize("missing", ["hdrh", "matplotlib", "prometheus_client"])
-def test_load_names_a_missing_extra_before_anything_is_sent(run_without, stub, missing):
+def test_load_names_a_missing_extra_before_anything_is_sent(stub, missing):
     program = f"from linnaeus.client.cli import main; main(['load', 'cat.jpg', '--server', {stub.target!r}])"
     expected = f"linnaeus-client needs {missing}: pip install 'linnaeus[load]'\n"
     assert run_without({missing}, program) == (1, "", expected)

@@ -10,9 +10,10 @@ GRAPH = imports_within(CLIENT)
 LAYERS = (
     {"cli.commands"},
     {"cli.classify", "cli.load", "cli.models"},
-    {"cli.app", "cli.output"},
-    {"cli.credentials"},
-    {"load.scenarios"},
+    {"cli.app", "cli.connection_help", "cli.output"},
+    {"cli.connection"},
+    {"cli.credentials", "cli.option_names"},
+    {"load.scenarios", "load.first_call"},
     {"load.report", "load.analysis"},
     {"load.measurement"},
     {"load.generator", "load.progress"},

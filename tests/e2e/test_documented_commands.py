@@ -17,14 +17,14 @@ import pytest
 import torch
 from _pytest.mark import ParameterSet
 from tests.certificates import Authority
-from tests.pages import is_call, reason_not_to_run, shell_commands
+from tests.pages import is_call, not_ignored, reason_not_to_run, shell_commands
 from tests.repositories import add_version
 from torchvision.models import resnet18
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
 # Commands too slow for the fast suite: they trace and export networks, or try several rates.
-SLOW = re.compile(r"linnaeus-zoo (export|import|visualize|draw-regnet|inspect) |--search|--ramp|--compare")
+SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect) |--search|--ramp|--compare")
 # The shortest duration with which a load test has results.
 SHORT = "--duration 400ms --warmup 100ms"
 TOKEN = secrets.token_hex(16)
@@ -79,13 +79,6 @@ def write_weights(folder: Path) -> None:
     (folder / "birds.txt").write_text("blackbird\nrobin\nwren\n", encoding="utf-8")
 
 
-def write_module(folder: Path) -> None:
-    """Writes a TorchScript module and its labels."""
-    network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 2))
-    torch.jit.trace(network.eval(), torch.zeros(1, 3, 224, 224)).save(str(folder / "mine.pt"))
-    (folder / "mine.txt").write_text("dark\nbright\n", encoding="utf-8")
-
-
 @pytest.fixture
 def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -> Run:
     """Returns a function that runs a command in the checkout, against the server that it needs."""
@@ -99,8 +92,8 @@ def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -
         elif "linnaeus:8001" in command:
             process, authority = request.getfixturevalue("secure")
             environment |= give_access(checkout, authority)
-        adapted = adapt(command, process)
-        return subprocess.run(
+        adapted, before = adapt(command, process), set(checkout.iterdir())
+        done = subprocess.run(
             ["bash", "-ec", adapted],
             cwd=checkout,
             env=environment | {"LINNAEUS_SERVER": process.target},
@@ -108,8 +101,16 @@ def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -
             text=True,
             timeout=100,
         )
+        assert not_ignored(made_in(checkout, before)) == [], "git would take what the command made"
+        return done
 
     return execute
+
+
+def made_in(checkout: Path, before: set[Path]) -> list[str]:
+    """What is new in a checkout, as git is asked for it; hidden files are those of programs that write to HOME."""
+    new = [path for path in sorted(set(checkout.iterdir()) - before) if not path.name.startswith(".")]
+    return [f"{path.name}/x" if path.is_dir() else path.name for path in new]
 
 
 def give_access(checkout: Path, authority: Path) -> dict[str, str]:
@@ -131,8 +132,6 @@ def adapt(command: str, process: ServerProcess) -> str:
 def test_a_command_of_a_page_does_its_work(run: Run, checkout: Path, page: Path, command: str) -> None:
     if "birds.pth" in command:
         write_weights(checkout)
-    if "mine.pt" in command:
-        write_module(checkout)
     if "--compare" in command:
         for name in ("before.json", "after.json"):
             done = run(f".venv/bin/linnaeus-client load pictures/digits --model lenet --json {name}")

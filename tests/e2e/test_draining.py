@@ -273,7 +273,7 @@ def test_a_server_that_stops_beside_connections_that_send_nothing_answers_and_en
     """With some releases of grpcio it crashes; see docs/decisions/0019."""
     request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
     with ServerProcess("--repository", str(repository), "--models", "lenet") as process, ExitStack() as connections:
-        for _ in range(16):
+        for _ in range(64):
             connections.enter_context(socket.create_connection(("127.0.0.1", process.port), 60))
         with grpc.insecure_channel(process.target) as channel:
             call = ClassifierServiceStub(channel).Classify.future(request, timeout=60)

@@ -45,7 +45,7 @@ def test_a_server_that_is_not_ready_is_not_healthy() -> None:
 def test_no_server_gives_exit_code_1_and_one_line() -> None:
     done = healthcheck("--port", "1", "healthcheck", "--timeout-seconds", "5")
     assert done.returncode == 1 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("linnaeus-server: no health from 127.0.0.1:1: UNAVAILABLE")
+    assert done.stderr.startswith("linnaeus-server: no health from 127.0.0.1:1: no server answers there")
 
 
 def test_port_0_is_rejected_with_a_hint() -> None:

@@ -1,6 +1,7 @@
 """The load tester against a real server: both count the same calls, and Ctrl-C ends a run cleanly."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ import pytest
 
 from linnaeus.client.load.results import Run
 from linnaeus.server.rpc.child_server import ServerProcess
+
+# Made before the load, and not part of the result.
+FIRST_CALL = 1
 
 
 @pytest.fixture
@@ -42,7 +46,7 @@ def test_the_tester_and_the_server_count_the_same_calls(
     run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
     measurement = run.measurements[0]
     assert measurement.counts.ok == measurement.counts.sent > 0
-    assert answered(metric) - before == measurement.counts.sent
+    assert answered(metric) - before == measurement.counts.sent + FIRST_CALL
     assert "goodput" in shown
 
 
@@ -72,7 +76,8 @@ def test_batches_and_streams_are_counted_image_by_image_on_both_sides(
     assert test.returncode == 0, errors
     sent = Run.from_dict(json.loads((tmp_path / "run").read_text())).measurements[0].counts
     answered, refused = (now - then for now, then in zip(counts(), before, strict=True))
-    assert sent.failed == 0 and answered == sent.ok > 0 and answered + refused == sent.sent
+    assert sent.failed == 0 and sent.ok > 0
+    assert answered == sent.ok + FIRST_CALL and answered + refused == sent.sent + FIRST_CALL
 
 
 def test_the_servers_metrics_are_in_the_result_and_on_the_page(
@@ -91,6 +96,23 @@ def test_the_servers_metrics_are_in_the_result_and_on_the_page(
     assert "Batch sizes" in (tmp_path / "page.html").read_text()
 
 
+def test_a_rate_that_a_small_queue_refuses_is_above_the_knee(
+    repository: Path, load: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    shutil.copytree(repository / "lenet", tmp_path / "models" / "lenet")
+    with ServerProcess("--repository", str(tmp_path / "models"), "--max-queue-size", "1") as small:
+        # Five a second, evenly: each is answered before the next. Three thousand come upon each other on any machine.
+        ramp = ("--ramp", "5:3000:2", "--arrivals", "constant", "--duration", "1s", "--warmup", "0")
+        test = load(*ramp, "--server", small.target, "--metrics", "", "--json", str(tmp_path / "run.json"))
+        shown, errors = test.communicate(timeout=100)
+    run = Run.from_dict(json.loads((tmp_path / "run.json").read_text()))
+    assert test.returncode == 0, errors
+    assert (run.knee, run.knee_below) == (5.0, 3000.0)
+    assert run.measurements[1].counts.refused == sum(each.calls for each in run.measurements[1].failures)
+    assert run.measurements[1].failures[0].code == "RESOURCE_EXHAUSTED"
+    assert "at 3,000 calls/s" in shown and "calls were refused. It lies between them" in shown
+
+
 def test_ctrl_c_ends_a_run_with_a_partial_report(
     load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path
 ) -> None:
@@ -106,4 +128,4 @@ def test_ctrl_c_ends_a_run_with_a_partial_report(
     measurement = Run.from_dict(plain).measurements[0]
     assert measurement.interrupted
     assert measurement.counts.sent >= 20 and measurement.counts.failed == 0
-    assert answered(metric) - before == measurement.counts.sent
+    assert answered(metric) - before == measurement.counts.sent + FIRST_CALL

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from linnaeus.text_files import TextFileError, lines_of, read_text_file
+from linnaeus.text_files import TextFileError, lines_of, read_text_file, reason_of
 
 MODEL_FILE = "model.pt"
 MANIFEST_FILE = "manifest.json"
@@ -138,8 +138,7 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise ValueError(f"format is {self.format}, but this release reads format {FORMAT}")
-        if not _MODEL_NAME.fullmatch(self.name):
-            raise ValueError(f"name is {self.name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
+        check_name(self.name)
         if not 1 <= self.version < 10**18:
             raise ValueError(f"version is {self.version}, but must be a positive integer of at most 18 digits")
         if self.task != "image-classification":
@@ -150,6 +149,16 @@ class Manifest:
             raise ValueError(
                 f"check.probabilities has {len(self.check.probabilities)} entries for {self.classes} classes"
             )
+
+
+def check_name(name: str) -> None:
+    """Checks that a model may have this name.
+
+    Raises:
+        ValueError: if it may not.
+    """
+    if not _MODEL_NAME.fullmatch(name):
+        raise ValueError(f"name is {name!r}, but must be 1 to 64 of a-z, 0-9, '_', '.', '-'")
 
 
 def check_pixels(spec: InputSpec, seed: str) -> bytes:
@@ -181,8 +190,11 @@ def from_json(text: str) -> Manifest:
     """
     try:
         data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{MANIFEST_FILE} is not valid JSON: {error}") from None
+    except RecursionError:
+        raise ManifestError(f"{MANIFEST_FILE} is not valid JSON: it nests too deeply") from None
+    except ValueError as error:
+        reason = str(error) if isinstance(error, json.JSONDecodeError) else "a number has too many digits"
+        raise ManifestError(f"{MANIFEST_FILE} is not valid JSON: {reason}") from None
     try:
         return typing.cast(Manifest, _build(Manifest, data, ""))
     except ValueError as error:
@@ -257,13 +269,13 @@ def _read_text(path: Path) -> str:
     except FileNotFoundError:
         raise ManifestError(f"{path.name} is missing") from None
     except (OSError, TextFileError) as error:
-        raise ManifestError(f"{path.name} cannot be read: {error}") from None
+        raise ManifestError(f"{path.name} cannot be read: {reason_of(error)}") from None
 
 
 def _build(kind: type, data: object, where: str) -> object:
     """Builds the dataclass `kind` from parsed JSON; `where` is the dotted path of the field, empty for the manifest."""
     if not isinstance(data, dict):
-        raise ValueError(f"{where or 'the whole'} must be an object")
+        raise ValueError(f"{where or 'the whole'} must be an object, which {{ and }} enclose")
     hints = typing.get_type_hints(kind)
     required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
     for missing in sorted(required - data.keys()):
@@ -275,6 +287,9 @@ def _build(kind: type, data: object, where: str) -> object:
         return kind(**values)
     except ValueError as error:
         raise ValueError(f"{where}.{error}" if where else str(error)) from None
+
+
+_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def _convert(hint: typing.Any, value: object, where: str) -> object:
@@ -292,19 +307,23 @@ def _convert(hint: typing.Any, value: object, where: str) -> object:
     if hint is float and type(value) in (int, float):
         return _finite(typing.cast(float, value), where)
     if type(value) is not hint:
-        raise ValueError(f"{where} must be of type {hint.__name__}, but is {value!r:.60}")
+        raise ValueError(f"{where} is {_shown(value)}, but must be {_WORDS[hint]}")
     return value
 
 
 def _finite(value: float, where: str) -> float:
     """Converts to float; raises ValueError for NaN, infinity, and integers beyond float's range."""
     try:
-        number = float(value)
-    except OverflowError:  # an integer that no float is as large as
-        number = math.inf
-    if not math.isfinite(number):
-        raise ValueError(f"{where} must be a finite number, but is {value!r:.60}")
-    return number
+        if math.isfinite(value):
+            return float(value)
+    except OverflowError:
+        pass
+    raise ValueError(f"{where} is {_shown(value)}, but must be a finite number")
+
+
+def _shown(value: object) -> str:
+    """Returns the beginning of a value as JSON has it."""
+    return json.dumps(value, ensure_ascii=False)[:60]
 
 
 def _join(where: str, name: str) -> str:

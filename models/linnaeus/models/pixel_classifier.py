@@ -1,10 +1,12 @@
-"""The classifier that is exported: a network with normalization before it and softmax after it."""
+"""The classifier that is exported: a network with normalization before it and an activation after it."""
 
 import warnings
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from linnaeus.models.activation import Activation
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 # TorchScript is deprecated upstream but works, and this project serves it. All modules that use it import this one, so
@@ -16,11 +18,23 @@ class PixelClassifier(nn.Module):
     """Maps uint8 [N, C, H, W] to float32 probabilities [N, classes].
 
     It names no device and no dtype: pixels are cast to the dtype of the buffers, so that the server can move and cast
-    the module as a whole. The softmax is always computed in float32.
+    the module as a whole. The activation is always computed in float32. The branches on it are decided when the module
+    is scripted, and are not in the TorchScript.
     """
 
-    def __init__(self, backbone: nn.Module, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+    softmax: Final[bool]
+    sigmoid: Final[bool]
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        activation: Activation = Activation.SOFTMAX,
+    ) -> None:
         super().__init__()
+        self.softmax = activation is Activation.SOFTMAX
+        self.sigmoid = activation is Activation.SIGMOID
         self.scale: Tensor
         self.shift: Tensor
         self.backbone = backbone
@@ -29,9 +43,14 @@ class PixelClassifier(nn.Module):
         self.register_buffer("shift", shift)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Maps uint8 [N, C, H, W] to float32 [N, classes] whose rows sum to 1."""
+        """Maps uint8 [N, C, H, W] to float32 [N, classes]; the rows sum to 1 after a softmax."""
         normalized = pixels.to(self.scale.dtype) * self.scale + self.shift
-        return torch.softmax(self.backbone(normalized).to(torch.float32), dim=1)
+        outputs: Tensor = self.backbone(normalized).to(torch.float32)
+        if self.softmax:
+            return torch.softmax(outputs, dim=1)
+        if self.sigmoid:
+            return torch.sigmoid(outputs)
+        return outputs
 
 
 def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:

@@ -14,6 +14,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.errors import StartupError
 from linnaeus.server.model_store.catalog import ModelState
+from linnaeus.server.model_store.repository import NO_MODEL
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
@@ -26,6 +27,7 @@ from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.connection_age import connection_age_options
+from linnaeus.server.rpc.grpc_release import warn_of_grpc_release
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
@@ -53,6 +55,9 @@ async def run_server(settings: Settings) -> None:
     """
     stop = stop_on_signals()  # first, so that a signal that arrives during the start is not lost
     security = server_security(settings)
+    for risk in security.risks:
+        logger.warning("insecure: %s", risk)
+    warn_of_grpc_release()
     configure_process(settings.intra_op_threads)
     release = version("linnaeus")
     metrics = Metrics(release)
@@ -235,4 +240,4 @@ def _require_a_model(engine: Engine) -> None:
     entries = engine.catalog.entries()
     if not any(entry.state is ModelState.READY for entry in entries):
         reasons = "; ".join(f"{entry.name}/{entry.version}: {entry.reason}" for entry in entries)
-        raise StartupError(f"no model can be served: {reasons}")
+        raise StartupError(NO_MODEL + reasons)

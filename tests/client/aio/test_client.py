@@ -134,3 +134,28 @@ def test_settings_that_make_no_sense_are_refused_at_once():
         AsyncClient("localhost")
     with pytest.raises(ValueError, match="timeout_seconds"):
         AsyncClient(timeout_seconds=0)
+
+
+async def outcomes_of(outcomes):
+    return [outcome.error async for outcome in outcomes]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client: client.classify(b"a picture"),
+        lambda client: client.classify(b"x" * 2_000_000),  # above the size at which the server's limit is asked for
+        lambda client: client.classify_batch([b"a picture"]),
+        lambda client: outcomes_of(client.classify_many([b"a picture"])),
+        lambda client: outcomes_of(client.classify_stream([b"a picture"])),
+        lambda client: client.models(),
+    ],
+    ids=["classify", "large", "batch", "many", "stream", "models"],
+)
+def test_a_call_in_another_event_loop_says_so(stub, call):
+    client = AsyncClient(stub.target)
+    asyncio.run(client.classify(b"a picture"))
+    with pytest.raises(RuntimeError, match="this AsyncClient belongs to the event loop of its first call: make a new"):
+        asyncio.run(call(client))
+    asyncio.run(client.close())
+    assert len(stub.requests) == 1

@@ -21,9 +21,9 @@ def test_the_command_line_takes_the_token_from_a_file_before_the_environment(tmp
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--token-file", "nowhere"], "token_file cannot be read"),
+        (["--token-file", "nowhere"], "--token-file cannot be read: nowhere: No such file"),
         (["--tls-certificate", "a.pem"], "pass both or neither"),
-        (["--tls-ca", "nowhere.pem"], "the file for ca cannot be read"),
+        (["--tls-ca", "nowhere.pem"], "the file for --tls-ca cannot be read"),
         (["--server", "linnaeus.example:1"], "would travel readable by all"),
     ],
 )

@@ -4,6 +4,7 @@ Run as `python stub_server.py SCRIPT` with SCRIPT in JSON; it prints one line, `
 input ends, then prints one line of JSON with what it did. An image without the first bytes of a JPEG, PNG or GIF file,
 or of less than 16 bytes, is refused. SCRIPT's keys, all optional:
     seconds: latencies, taken in turn; [0.0] by default.
+    one_at_a_time: whether calls wait for each other; false by default.
     stall: [start, length] in seconds since the first call; every call that comes in between waits for its end.
     codes: status codes by number, taken in turn; [0] by default.
     labels: labels of the answers, taken in turn; ["cat"] by default.
@@ -16,6 +17,7 @@ import multiprocessing
 import socket
 import sys
 import time
+from contextlib import nullcontext
 from itertools import cycle
 
 import grpc
@@ -36,6 +38,7 @@ class Stub:
         labels = script.get("labels", ["cat"])
         self.answers = cycle([self._answer(label) for label in labels])
         self.stall_start, self.stall_length = script.get("stall", [NEVER, 0.0])
+        self.turn = asyncio.Lock() if script.get("one_at_a_time") else nullcontext()
         self.started = None
         self.seconds = []
         self.pictures = 0
@@ -52,7 +55,7 @@ class Stub:
         stall_ends = self.started + self.stall_start + self.stall_length
         if self.started + self.stall_start <= came < stall_ends:
             wanted += stall_ends - came
-        if wanted:
+        async with self.turn:
             await asyncio.sleep(wanted)
         self.seconds.append(time.monotonic() - came)
 

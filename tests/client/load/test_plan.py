@@ -37,7 +37,7 @@ PLAN = Plan(target="localhost:8001", pictures=(Path("cat.jpg"),), rate=100.0)
         ({"priority": "urgent"}, "low, normal, high"),
         ({"rpc": "unaryy"}, "unary, batch, stream"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"connections": 0}, "connections is 0"),
+        ({"connections": -1}, "connections is -1"),
         ({"processes": -1}, "processes is -1"),
         ({"max_in_flight": 0}, "max_in_flight is 0"),
     ],
@@ -117,3 +117,22 @@ def test_poisson_gaps_have_the_expected_deviation():
 def test_a_batch_plan_spreads_its_images_over_fewer_messages():
     plan = replace(PLAN, rpc="batch", batch_size=4, arrivals="constant", rate=40.0, duration_seconds=1.0)
     assert len([time for time in arrival_times(plan, 0, 1) if time >= 0]) == 10
+
+
+def test_a_result_does_not_hold_the_token():
+    plan = replace(PLAN, token="SECRET")
+    assert "SECRET" not in f"{plan}{plan.options()}" and plan.options()["rate"] == 100.0
+    assert pickle.loads(pickle.dumps(plan)).metadata == (("authorization", "Bearer SECRET"),)
+
+
+@pytest.mark.parametrize(
+    ("change", "connections"),
+    [
+        ({}, 4),
+        ({"max_in_flight": 100}, 1),
+        ({"rate": None, "concurrency": 1025}, 2),
+        ({"connections": 7}, 7),
+    ],
+)
+def test_connections_suffice_for_the_calls_in_flight(change, connections):
+    assert replace(PLAN, **({"connections": 0} | change)).connection_count == connections

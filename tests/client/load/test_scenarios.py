@@ -189,12 +189,24 @@ def test_metrics_that_cannot_be_read_are_a_note(start_stub, plan):
 
 def test_a_ramp_runs_lowest_first_and_marks_its_knee(start_stub, plan):
     progress = ActingProgress()
-    run = run_ramp(plan(start_stub(), rate=1.0), [60.0, 30.0], progress)
-    assert [measurement.rate for measurement in run.measurements] == [30.0, 60.0]
-    assert run.knee == 60.0
+    run = run_ramp(plan(start_stub(), rate=1.0), [40.0, 20.0], progress)
+    assert [measurement.rate for measurement in run.measurements] == [20.0, 40.0]
+    assert (run.knee, run.knee_below) == (40.0, None)
     assert [event for event in progress.events if event[0] != "update"] == [
-        ("started", 1, 2), ("ended", 30.0), ("started", 2, 2), ("ended", 60.0)
+        ("started", 1, 2), ("ended", 20.0), ("started", 2, 2), ("ended", 40.0)
     ]  # fmt: skip
+
+
+def test_a_rate_that_a_server_cannot_serve_is_above_the_knee_though_every_call_is_answered(start_stub, plan):
+    # One call at a time, of 10 ms at least: no machine makes that more than 100 a second.
+    stub = start_stub(seconds=[0.01], one_at_a_time=True)
+    run = run_ramp(plan(stub, rate=1.0, arrivals="constant"), [10.0, 400.0], NoProgress())
+    overloaded = run.measurements[1]
+    assert overloaded.counts.ok == overloaded.counts.sent == 200
+    assert overloaded.queue.grows and overloaded.queue.in_flight_at_end > 100
+    assert (run.knee, run.knee_below) == (10.0, 400.0)
+    assert run.knee_estimate is None or run.knee_estimate <= 100.0
+    assert Run.from_dict(json.loads(json.dumps(run.to_dict()))) == run
 
 
 def test_an_interrupted_ramp_tries_no_further_rate(start_stub, plan):

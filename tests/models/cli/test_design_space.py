@@ -12,14 +12,13 @@ from typer.testing import CliRunner
 
 from linnaeus.models.architectures.anynet import Stage
 from linnaeus.models.cli import design_space as command
-from linnaeus.models.design_space.sampling import (
-    Space,
-    sample_stages,
-)
+from linnaeus.models.design_space.sampling import sample_stages
+from linnaeus.models.design_space.spaces import Space
+from linnaeus.models.training import datasets
 
 
 def test_design_space_writes_every_sample_and_one_plot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "load_mnist", lambda root, train: bright_or_dark(40 if train else 10))
+    monkeypatch.setattr(datasets, "load_mnist", lambda root, train: bright_or_dark(40 if train else 10))
     app = typer.Typer()
     app.command()(command.design_space)
     arguments = ["--space", "e", "--space", "regnet", "--samples", "2", "--epochs", "1", "--images", "20"]

@@ -10,7 +10,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from linnaeus.models.cli import app
+from linnaeus.models.cli.commands import app
 from linnaeus.models.export import version_folder
 from linnaeus.models.manifest import read_labels, read_manifest
 from linnaeus.models.registry import ZOO, find

@@ -1,6 +1,7 @@
 """`linnaeus-zoo train` writes weights, record and plot, or nothing."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from linnaeus.models import training
 from linnaeus.models.architectures.googlenet_plain import GoogLeNetPlain
+from linnaeus.models.cli.commands import app as zoo
 from linnaeus.models.cli.train import train as command
 from linnaeus.models.training import Recipe, TrainingSetup
 from linnaeus.models.training.recipes import _SETUPS
@@ -47,6 +49,7 @@ def test_googlenet_is_trained_on_image_folders_with_its_auxiliary_heads(
     with_heads = torch.load(target, weights_only=True)
     missing = GoogLeNetPlain(2).load_state_dict(with_heads, strict=False).missing_keys
     assert missing == [] and with_heads["aux1.8.weight"].shape == (2, 2048)
+    assert f"export googlenet_plain --weights {target} --labels {target.parent / 'labels.txt'}, " in result.output
 
 
 def test_a_training_writes_weights_record_and_plot(tmp_path: Path, app: typer.Typer, mnist: Path) -> None:
@@ -57,12 +60,25 @@ def test_a_training_writes_weights_record_and_plot(tmp_path: Path, app: typer.Ty
     assert sorted(path.name for path in target.parent.iterdir()) == ["weights.json", "weights.png", "weights.pt"]
     kept = json.loads(target.with_suffix(".json").read_text())
     assert (kept["model"], kept["data"], kept["recipe"]["seed"]) == ("lenet", "MNIST", 7)
-    lines = result.output.splitlines()
+    *lines, serving = result.output.splitlines()
+    assert serving.startswith(f"to serve it: linnaeus-zoo export lenet --weights {target}, then linnaeus-server")
     assert [line.partition(":")[0] for line in lines] == ["epoch 1", "epoch 2", str(target)]
     for line, epoch in zip(lines, kept["epochs"], strict=False):
         assert f"loss {epoch['training_loss']:.4f}" in line and f"test accuracy {epoch['test_accuracy']:.2%}" in line
     with Image.open(target.with_suffix(".png")) as plot:
         assert plot.format == "PNG" and min(plot.size) >= 400
+
+
+def test_the_command_that_a_training_ends_with_makes_a_version_folder(
+    tmp_path: Path, app: typer.Typer, mnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target = tmp_path / "my digits" / "weights.pt"
+    result = CliRunner().invoke(app, ["train", "lenet", "--data", str(mnist), "--epochs", "1", "--out", str(target)])
+    command = shlex.split(result.output.partition("to serve it: linnaeus-zoo ")[2].partition(", then ")[0])
+    exported = CliRunner().invoke(zoo, command)
+    assert exported.exit_code == 0, exported.output
+    assert (tmp_path / "model-repository" / "lenet" / "1" / "manifest.json").is_file()
 
 
 def test_an_interrupted_training_prints_one_line_and_writes_nothing(

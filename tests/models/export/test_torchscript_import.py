@@ -1,7 +1,7 @@
 """A user's own TorchScript classifier is imported, or refused in one sentence."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import typer
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
+from linnaeus.models.activation import Activation
 from linnaeus.models.cli.import_model import import_
 from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
 from linnaeus.models.export.version_folder import check_input
@@ -38,7 +39,7 @@ class Pair(Good):
         return self.layers(images), images
 
 
-class Scores(Good):
+class Column(Good):
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images).unsqueeze(2)
 
@@ -51,6 +52,16 @@ class Infinite(Good):
 class Probabilities(Good):
     def forward(self, images: Tensor) -> Tensor:
         return torch.softmax(self.layers(images), 1)
+
+
+class Scores(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.sigmoid(self.layers(images))
+
+
+class Forgetful(Good):
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.dropout(self.layers(images), 0.5, True)
 
 
 class OneByOne(Good):
@@ -106,13 +117,18 @@ class Refusal:
 @pytest.mark.parametrize(
     "case",
     [
-        Refusal(Pair(), "gives a tuple, but must give one tensor"),
-        Refusal(Scores(), r"gives the shape \[1, 3, 1\] for 1 pictures, but must give \[1, classes\]"),
+        Refusal(Pair(), "gives a tuple of 2, but must give one tensor of logits; put it into a module whose forward"),
+        Refusal(Column(), r"gives the shape \[1, 3, 1\] for 1 picture, but must give \[1, classes\]; return one row"),
         Refusal(Good(5), "tells 5 classes apart, but there are 3 labels"),
         Refusal(Infinite(), "not finite"),
-        Refusal(Probabilities(), "gives probabilities, but logits are wanted"),
-        Refusal(OneByOne(), "fails for a batch of 2 pictures of 3x8x6"),
-        Refusal(Neighbours(), "answers differently when another picture is in the batch"),
+        Refusal(
+            Probabilities(), "gives probabilities, .* a softmax would make something else of them; say --activation"
+        ),
+        Refusal(Scores(), r"gives independent scores \(sigmoid\), .* say --activation none"),
+        Refusal(Good(1), "gives a single number for a picture, and the softmax of one number is always 100 %"),
+        Refusal(Forgetful(), "answers differently when it is asked again: dropout is still on; call .eval"),
+        Refusal(OneByOne(), "fails for a batch of 3 pictures of 3x8x6, .* it takes one picture only"),
+        Refusal(Neighbours(), "answers differently when another picture is in the batch; call .eval"),
         Refusal(OnTheProcessor(), "has a device baked in: its graph names the device 'cpu'"),
         Refusal(OnTheProcessor(), "has a device baked in", traced),
         Refusal(Good(), "has a device baked in: a tensor of", lambda net: torch.jit.freeze(scripted(net.eval()))),
@@ -131,7 +147,7 @@ def test_a_file_that_is_not_torchscript_is_refused_in_one_sentence(tmp_path: Pat
     torch.save(Good().state_dict(), tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("no model")
     for name in ("weights.pt", "text.pt"):
-        with pytest.raises(ValueError, match="is not TorchScript; save the model with") as caught:
+        with pytest.raises(ValueError, match="is not TorchScript, but ") as caught:
             import_torchscript(tmp_path / name, OWN, tmp_path, 1)
         assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="there is no file"):
@@ -147,11 +163,58 @@ def test_a_version_is_never_overwritten(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("mean", "std", "message"),
-    [((0.5,), (0.2,) * 3, "--mean has 1 numbers, but there are 3"), ((0.5,) * 3, (0.2, 0, 0.2), "must be above 0")],
+    [
+        ((0.5,), (0.2,) * 3, "--mean has 1 numbers, but there are 3"),
+        ((0.5,) * 3, (0.2, 0, 0.2), "must be above 0"),
+        (
+            (123.7, 116.3, 103.5),
+            (0.2,) * 3,
+            "between 0 and 255, not between 0 and 1; divide by 255: --mean 0.4851,0.4561",
+        ),
+        ((0.0,) * 3, (255.0,) * 3, "--std is 255,255,255, .* divide by 255: --std 1,1,1"),
+        ((-0.5,) * 3, (0.2,) * 3, "the mean of pixels between 0 and 1 is not below 0"),
+        ((0.5,) * 3, (0.2, float("nan"), 0.2), "--std is 0.2,nan,0.2, but must be finite"),
+    ],
 )
-def test_normalization_must_match_the_channels(mean: tuple[float, ...], std: tuple[float, ...], message: str) -> None:
+def test_normalization_must_fit_the_channels_and_pixels_between_0_and_1(
+    mean: tuple[float, ...], std: tuple[float, ...], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         ModelMetadata("mine", SPEC, mean, std, ("a",))
+
+
+@dataclass(frozen=True)
+class Accepted:
+    network: nn.Module
+    activation: Activation
+    then: Callable[[Tensor], Tensor]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Accepted(Good(), Activation.SIGMOID, torch.sigmoid),
+        Accepted(Good(1), Activation.SIGMOID, torch.sigmoid),
+        Accepted(Scores(), Activation.NONE, lambda outputs: outputs),
+        Accepted(Probabilities(), Activation.NONE, lambda outputs: outputs),
+    ],
+    ids=lambda case: f"{type(case.network).__name__} {case.activation}",
+)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_independent_scores_and_probabilities_are_served_as_they_are(
+    tmp_path: Path, case: Accepted, precision: str
+) -> None:
+    scripted(case.network).save(str(tmp_path / "model.pt"))
+    pixels = torch.cat([check_input(SPEC, str(place)) for place in range(4)])
+    with torch.inference_mode():
+        expected = case.then(case.network.eval()(normalize(pixels, OWN.mean, OWN.std)))
+    metadata = replace(OWN, activation=case.activation, labels=OWN.labels[: expected.shape[1]])
+    folder = import_torchscript(tmp_path / "model.pt", metadata, tmp_path / "repository", 1)
+    served = load_module(read_artifact(folder), torch.device("cpu"), precision)
+    with torch.inference_mode():
+        answers = served(pixels)
+    assert torch.allclose(answers, expected, atol=1e-6 if precision == "float32" else 0.02)
+    assert expected.std() > 0.02, "the test could not tell one answer from another"
 
 
 def app() -> typer.Typer:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from linnaeus.models.cli import app
+from linnaeus.models.cli.commands import app
 from linnaeus.models.manifest import read_manifest
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, evaluate, training_setup

@@ -59,10 +59,9 @@ def test_each_device_is_used_once_under_any_of_its_names() -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["cuda:99", "gpu", "mps"])
-def test_a_missing_device_refuses_the_model_and_names_the_config_key(name: str) -> None:
-    with pytest.raises(ModelRefused, match=r"config\.toml: devices: .*" + name):
-        loader_module.devices_of(settings_for(devices=("cpu", name)))
+def test_a_missing_device_refuses_the_model_and_names_the_config_key() -> None:
+    with pytest.raises(ModelRefused, match=r"config\.toml: devices: .*cuda:99"):
+        loader_module.devices_of(settings_for(devices=("cpu", "cuda:99")))
 
 
 def test_a_version_gives_the_same_answers_on_each_of_its_devices(repository: Path) -> None:
@@ -180,7 +179,7 @@ async def test_any_error_of_torch_during_a_load_refuses_the_version(
     monkeypatch.setattr(loader_module, "load_model", FailsFirst(None, error))  # type: ignore[arg-type]
     loader = loader_module.Loader(1, lambda: 0.0, Supervisor(faults.append))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
-    with pytest.raises(ModelRefused, match=rf"^loading it failed with {error.__name__} \(log reference (\w+)\)$"):
+    with pytest.raises(ModelRefused, match=r"^loading it failed, and the log says why \(log reference (\w+)\)$"):
         await loader.load(folder, settings_for(devices=("cpu",)), loader_module.LoadContext())
     assert "loading lenet/1 failed [" in caplog.text and "injected" in caplog.text and faults == ["loader"]
 
@@ -192,7 +191,7 @@ async def test_a_load_for_which_no_thread_can_be_started_refuses_the_version(
     loader = loader_module.Loader(1, lambda: 0.0, Supervisor(faults.append))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     refuse_threads(monkeypatch)
-    with pytest.raises(ModelRefused, match=r"^loading it failed with RuntimeError \(log reference (\w+)\)$"):
+    with pytest.raises(ModelRefused, match=r"^loading it failed, and the log says why \(log reference (\w+)\)$"):
         await loader.load(folder, settings_for(devices=("cpu",)), loader_module.LoadContext())
     assert faults == ["loader"]
 

@@ -33,7 +33,7 @@ async def test_a_fault_at_the_start_of_one_model_fails_it_and_the_others_are_ser
     await engine.load()
     failed = engine.catalog.versions("a")[1]
     assert failed.state is ModelState.FAILED
-    assert failed.reason.startswith("loading it failed with ZeroDivisionError (log reference ")
+    assert failed.reason.startswith("loading it failed, and the log says why (log reference ")
     assert await answering_version(engine) == (1, "one") and faults == ["model_manager"]
     await engine.close()
 

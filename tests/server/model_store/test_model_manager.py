@@ -83,7 +83,7 @@ async def test_an_unloaded_version_answers_its_requests_and_returns_only_by_a_lo
         await unload
         assert states(engine) == {1: ModelState.READY, 2: ModelState.UNLOADED}
         await engine.model_manager.reconcile_changes()
-        with pytest.raises(ModelNotFound, match="m/2 is not loaded: it was unloaded"):
+        with pytest.raises(ModelNotFound, match="m/2 is not loaded: by an operator's request; load it"):
             await answering_version(engine, "2")
         await engine.model_manager.unload_model("m")
         add_version(source, root, "m", 3)
@@ -152,9 +152,9 @@ async def test_under_explicit_control_only_requested_models_are_served(source: P
         with pytest.raises(ModelNotFound, match="m/1 is not loaded: nobody has asked for it"):
             await answering_version(engine)
         await engine.model_manager.load_model("m")
-        assert await answering_version(engine) == (1, "one") and (await engine.classify(request(""))).model == "m"
-    async with running(root, observer, model_control="explicit", models="m") as engine:
         assert await answering_version(engine) == (1, "one")
+    async with running(root, observer, model_control="explicit", models="m") as engine:
+        assert await answering_version(engine) == (1, "one") and (await engine.classify(request(""))).model == "m"
 
 
 async def test_a_reload_of_the_same_model_keeps_its_latency_table(root: Path, observer: Any) -> None:

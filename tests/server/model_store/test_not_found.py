@@ -46,7 +46,7 @@ def test_only_what_is_served_is_listed_and_each_once() -> None:
     made.put(Entry("a", 4, ModelState.FAILED, "why"))
     made.name_versions("a", {"stable": 2, "broken": 4, "gone": 9}, "")
     assert str(refusal(made, "x")) == "there is no model 'x'; there are: a, b"
-    assert str(refusal(made, "")) == "model is empty, but must be one of: a, b"
+    assert str(refusal(made, "")) == "model is empty and this server has no default model; name one of: a, b"
     assert str(refusal(made, "a", "7")) == "model a has no version 7; there are: 1, 2, 3, stable"
     assert str(refusal(catalog(), "x")) == "there is no model 'x'; there are: none"
 

@@ -102,5 +102,7 @@ def test_connections_that_send_nothing_are_bounded_and_closed(monkeypatch: pytes
 
 
 def test_a_port_in_use_is_one_sentence(running: Running) -> None:
-    with pytest.raises(StartupError, match=rf"^the metrics cannot listen on 127.0.0.1:{running.server.port}: Address"):
+    with pytest.raises(
+        StartupError, match=rf"^the metrics cannot listen on 127.0.0.1:{running.server.port}: another program"
+    ):
         MetricsServer(CollectorRegistry(), Probes(running.loop, str), "127.0.0.1", running.server.port, Supervisor())

@@ -157,7 +157,7 @@ async def test_a_second_server_cannot_take_a_port_that_is_in_use() -> None:
     async with running() as server:
         for port in (server.port, server.health_port):
             security = ServerSecurity(address=Address("127.0.0.1", port or 0), max_connections=10)
-            with pytest.raises(StartupError, match="another server"):
+            with pytest.raises(StartupError, match="another program"):
                 RpcServer(NullCallObserver(), security, 1 << 20)
 
 

@@ -110,7 +110,7 @@ async def test_a_server_that_never_listened_stops_and_gives_its_port_back() -> N
 async def test_a_port_in_use_is_refused_before_anything_is_loaded() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(StartupError, match=rf"^gRPC cannot listen on 127.0.0.1:{port}; is another server"):
+        with pytest.raises(StartupError, match=rf"^gRPC cannot listen on 127.0.0.1:{port}: another program uses"):
             make_server(NullCallObserver(), port)
 
 

@@ -323,7 +323,7 @@ async def test_all_connections_of_a_token_are_one_caller_and_without_tokens_each
 
 
 def test_an_invalid_token_file_is_a_startup_error(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="nowhere cannot be used: No such file"):
+    with pytest.raises(StartupError, match="nowhere cannot be used: no such file or directory; correct the path$"):
         TokenFile(str(tmp_path / "nowhere"))
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(StartupError, match="empty cannot be used: it holds no token"):

@@ -74,7 +74,7 @@ async def test_what_is_no_socket_is_not_replaced(socket_folder: Path) -> None:
     with pytest.raises(StartupError, match="it is a file, but no socket"):
         listen(new_server(), Address(f"unix:{socket_folder}/file", 0))
     assert (socket_folder / "file").read_text() == "mine"
-    with pytest.raises(StartupError, match="does the folder exist"):
+    with pytest.raises(StartupError, match="nowhere does not exist; make it first$"):
         listen(new_server(), Address(f"unix:{socket_folder}/nowhere/x.sock", 0))
 
 

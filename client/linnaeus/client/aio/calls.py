@@ -12,6 +12,7 @@ import grpc.aio
 from linnaeus.client.aio.call_group import CallGroup
 from linnaeus.client.aio.connection import Connection
 from linnaeus.client.aio.hedged_call import hedged_call
+from linnaeus.client.aio.home_loop import HomeLoop
 from linnaeus.client.aio.lock import Lock
 from linnaeus.client.aio.refused_call import refused_call
 from linnaeus.client.config import ClientConfig
@@ -41,6 +42,7 @@ class Calls:
         self._connection_lock = threading.Lock()  # held for an instant only, never during a look-up
         self._connection: Connection | None = None
         self._is_closed = False
+        self._home_loop = HomeLoop()
         self._limit_query = Lock()
         self.group = CallGroup()
 
@@ -82,6 +84,7 @@ class Calls:
             InvalidImage: if the request is too large.
             LinnaeusError: if the server does not answer.
         """
+        self._home_loop.check()
         limit, size_bytes = self._config.limit, request.ByteSize()
         if not limit.must_query(size_bytes):
             return
@@ -96,6 +99,7 @@ class Calls:
 
     async def prefetch_limits(self, deadline: Deadline) -> None:
         """Queries the server's limits unless they are known. If that fails, the next call reports why."""
+        self._home_loop.check()
         with suppress(LinnaeusError):
             if not self._config.limit.server_is_known:
                 await self._query_server_limits(deadline)
@@ -120,9 +124,10 @@ class Calls:
         Names may need a look-up, and the channel needs a running event loop.
 
         Raises:
-            RuntimeError: if the client is closed.
+            RuntimeError: if the client is closed, or belongs to another event loop.
             Unavailable: if no name in a list of servers has an address.
         """
+        self._home_loop.check()
         target = ""
         if self._connection is None and not self._is_closed:
             target = await asyncio.to_thread(self._config.addresses.grpc_target)

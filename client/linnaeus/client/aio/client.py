@@ -36,7 +36,8 @@ class AsyncClient:
             print(result.top.label, result.top.probability)
 
     Invariants:
-        - the client belongs to the event loop of its first call, and to that loop's thread;
+        - the client belongs to the event loop of its first call, and to that loop's thread; calls from another event
+          loop raise a RuntimeError, only `close` does not;
         - many calls at once share one connection to each server, made at the first call;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - cancelling a task cancels its call, at the server too;
@@ -337,9 +338,10 @@ class AsyncClient:
     ) -> AsyncGenerator[Outcome, None]:
         """Classifies many images over one call; an image that fails does not affect the others.
 
-        Like `classify_many`, but all images go to one server over one stream, which costs client and server less than
-        a call for each image. It suits many small images and fast models. If that server stops or is lost, the images
-        without an answer are sent to another one, provided that the stream had answered any before.
+        Like `classify_many`, but all images go to one server over one stream. With as many images in flight that is
+        about as quick as a call for each; for small images and fast models `classify_batch` is two to three times as
+        quick. If that server stops or is lost, the images without an answer are sent to another one, provided that the
+        stream had answered any before.
 
         Invariants:
             - those of `classify_many`, but images are not hedged, and an image that is refused because the queue is

@@ -4,13 +4,19 @@ Turns every ending into an exit status and at most one line on stderr, never a t
 only when `main` runs, because the base installation lacks them.
 """
 
+import os
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from linnaeus.command_line.running import fail, message_of, run_command
+
+if TYPE_CHECKING:
+    import typer
+
+_NAME = "linnaeus-client"
 # The extra that installs a package, by the name under which the package is imported.
 _EXTRAS = {"typer": "cli", "rich": "cli", "hdrh": "load", "matplotlib": "load", "prometheus_client": "load"}
-_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -19,22 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: without the command's own name; None for those of the command line.
     """
+    # gRPC's library writes lines of its own to stderr, beside the command's one line.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
-        _run(arguments)
-    except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
-    except ModuleNotFoundError as missing:
-        package = (missing.name or "").partition(".")[0]
-        if package not in _EXTRAS:
-            raise
-        sys.exit(f"linnaeus-client needs {package}: pip install 'linnaeus[{_EXTRAS[package]}]'")
+        sys.exit(run_command(_NAME, _application, _EXTRAS, arguments))
     # The program's outermost boundary: a bug is reported in one line, too.
     except Exception as error:
-        sys.exit(f"linnaeus-client: unexpected {type(error).__name__}: {' '.join(str(error).split())}")
-    sys.exit(0)
+        sys.exit(fail(_NAME, f": unexpected {type(error).__name__}: {message_of(error)}"))
 
 
-def _run(arguments: Sequence[str] | None) -> None:
+def _application() -> "typer.Typer":
     from linnaeus.client.cli.commands import app
 
-    app(args=arguments, prog_name="linnaeus-client")
+    return app

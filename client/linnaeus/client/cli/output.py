@@ -9,13 +9,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from linnaeus.command_line.running import fail, printable
+
+__all__ = ["printable"]
+
 # Wider than any table: a pipe or a file has no width to fit.
 _UNLIMITED_COLUMNS = 10_000
-
-
-def printable(text: str) -> str:
-    """Replaces control characters: file names and a server's messages must not move the cursor or break a line."""
-    return "".join(_printable_character(character) for character in text)
 
 
 def plain_table(*, with_header: bool = True) -> Table:
@@ -54,21 +53,14 @@ def write_json(value: Any) -> None:
 
 
 def write_error(message: str) -> None:
-    """Prints one line on stderr. Flushes stdout first, in case both go to the same place."""
-    sys.stdout.flush()
-    print(f"linnaeus-client: {printable(message)}", file=sys.stderr)
+    """Prints one line on stderr."""
+    fail("linnaeus-client", f": {message}")
 
 
 def escape_unencodable() -> None:
     """Makes stdout escape characters that its encoding lacks instead of raising UnicodeEncodeError."""
     if hasattr(sys.stdout, "reconfigure"):
         sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def _printable_character(character: str) -> str:
-    if character.isprintable():
-        return character
-    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _console() -> Console:

@@ -1,14 +1,24 @@
 """The options of a measurement: checked once, frozen, and passed to every generator process."""
 
+import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
+
+from linnaeus.client.transport.addresses import Addresses, parse_addresses
+from linnaeus.client.transport.tls import Tls
+from linnaeus.client.transport.tokens import call_metadata
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp"})
 ARRIVALS = ("poisson", "constant")
 PRIORITIES = ("low", "normal", "high")
 CALL_KINDS = ("unary", "batch", "stream")
+# A server of gRPC's C core counts a call against the limit of its connection, 4,096 at a Linnaeus server, until the
+# memory of the call is freed, which is later than its answer. It resets calls beyond that before the server sees them.
+# Far below the limit none is.
+CALLS_PER_CONNECTION = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +26,7 @@ class Plan:
     """Constant load for a fixed time.
 
     Attributes:
-        target: the server's address, a gRPC target.
+        target: the server's address, a gRPC target; it may name several, which take turns.
         pictures: image files, sent in turn.
         model, version: as in the contract; empty for the server's defaults.
         top_k: the number of classes to return; 0 for the server's default.
@@ -31,14 +41,18 @@ class Plan:
         priority: "low", "normal" or "high"; None to send none.
         rpc: "unary", "batch" (`batch_size` images a request) or "stream".
         batch_size: images a request if `rpc` is "batch".
-        connections: the number of channels of all processes; every process has at least one.
+        connections: the number of channels of all processes; every process has at least one. 0 for one for each
+            `CALLS_PER_CONNECTION` calls that may be in flight.
         processes: the number of generator processes; 0 for half the cores, at least one.
         max_in_flight: the maximum number of requests in flight in an open loop, of all processes.
         metrics_url: the address of the server's metrics; None to derive it from the target, "" to read none.
         seed: of arrivals, cancelled calls and corrupt images.
+        tls: how the connections are encrypted; None for plain ones.
+        token: sent with every call; None for none. Never part of a result.
 
     Raises:
-        ValueError: if an attribute is out of range. The message says which, and what it may be.
+        ValueError: if an attribute is out of range, or the token would travel unencrypted to another machine. The
+            message says which, and what it may be.
     """
 
     target: str
@@ -62,12 +76,28 @@ class Plan:
     max_in_flight: int = 4096
     metrics_url: str | None = None
     seed: int = 1
+    tls: Tls | None = None
+    token: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the attributes."""
         self._check_names()
         self._check_load()
         self._check_numbers()
+        # Checked here, not in the processes: a wrong token or an unreadable certificate is wrong usage.
+        _ = self.metadata
+        if self.tls is not None:
+            self.tls.credentials()
+
+    @property
+    def addresses(self) -> Addresses:
+        """The servers' addresses."""
+        return parse_addresses(self.target)
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """The metadata of every call; holds the token."""
+        return call_metadata(self.token, self.addresses, self.tls)
 
     @property
     def process_count(self) -> int:
@@ -76,9 +106,20 @@ class Plan:
         return min(wanted, self.concurrency or wanted)
 
     @property
+    def connection_count(self) -> int:
+        """The number of connections: as given, or enough for the calls that may be in flight."""
+        in_flight = self.max_in_flight if self.concurrency is None else self.concurrency
+        return self.connections or max(1, math.ceil(in_flight / CALLS_PER_CONNECTION))
+
+    @property
     def images_per_call(self) -> int:
         """The number of images in one request."""
         return self.batch_size if self.rpc == "batch" else 1
+
+    def options(self) -> dict[str, Any]:
+        """Returns what a result says of the plan: everything but the secrets."""
+        shown = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "token"}
+        return shown | {"pictures": [str(picture) for picture in self.pictures], "tls": self.tls is not None}
 
     def _check_names(self) -> None:
         _require(bool(self.target), "the target is empty: give the server's address, such as localhost:8001")
@@ -108,10 +149,10 @@ class Plan:
         _require(self.cancel_rate + self.corrupt_rate <= 1, "cancel_rate and corrupt_rate together exceed 1")
         streamed = self.rpc == "stream" and self.cancel_rate > 0
         _require(not streamed, "cancel_rate does not go with rpc stream: one message of a stream cannot be cancelled")
-        for name in ("batch_size", "connections", "max_in_flight"):
+        for name in ("batch_size", "max_in_flight"):
             value = getattr(self, name)
             _require(value >= 1, f"{name} is {value}: it must be at least 1")
-        for name in ("processes", "top_k"):
+        for name in ("connections", "processes", "top_k"):
             value = getattr(self, name)
             _require(value >= 0, f"{name} is {value}: it must be 0 or more")
 

@@ -39,6 +39,21 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class FailureReason:
+    """Calls of one measurement that were not ok for the same reason.
+
+    Attributes:
+        code: the name of the status code; OK for an answer that was late or another one than before.
+        calls: how many there were.
+        sentence: what the server or gRPC said of one of them; the others may differ in numbers.
+    """
+
+    code: str
+    calls: int
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Seconds from the scheduled time of a call to its answer, of the calls that are `ok` or `differed`.
 
@@ -112,6 +127,27 @@ class TesterView:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueTrend:
+    """How the queue developed during a measurement in an open loop, as latencies and calls in flight show it.
+
+    Attributes:
+        grows: whether it grew to the end, which no server sustains.
+        drift: seconds of latency gained a second; 0.1 means that the server fell behind by a tenth of what came in.
+        in_flight_at_start, in_flight_at_end: calls that were sent and not ended, when measuring began and ended.
+        answered_per_second: calls that were answered in the measured time, whenever they were sent.
+        steady_after: seconds from the start of the measurement after which latency was steady; what is before still
+            belongs to the warm-up. None if the queue grew, or if there were too few calls to tell.
+    """
+
+    grows: bool
+    drift: float
+    in_flight_at_start: int
+    in_flight_at_end: int
+    answered_per_second: float
+    steady_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """Constant load for a fixed time.
 
@@ -124,6 +160,9 @@ class Measurement:
         server: None if the metrics could not be read.
         tester: whether the load tester itself was the bottleneck.
         interrupted: whether Ctrl-C ended it early.
+        failures: why calls were not ok, the most frequent reason first; calls that the load tester cancelled or
+            corrupted are not among them.
+        queue: None in a closed loop, where callers wait for the server.
     """
 
     rate: float | None
@@ -135,6 +174,8 @@ class Measurement:
     server: ServerView | None
     tester: TesterView
     interrupted: bool = False
+    failures: tuple[FailureReason, ...] = ()
+    queue: QueueTrend | None = None
 
     @property
     def offered(self) -> float:
@@ -143,8 +184,12 @@ class Measurement:
 
     @property
     def goodput(self) -> float:
-        """Calls a second that were `ok`."""
-        return self.counts.ok / self.seconds if self.seconds else 0.0
+        """Calls a second that were `ok`; while a queue grows, no more than were answered in the measured time.
+
+        What piled up is answered later, at no rate that the server sustains.
+        """
+        ok = self.counts.ok / self.seconds if self.seconds else 0.0
+        return min(ok, self.queue.answered_per_second) if self.queue is not None and self.queue.grows else ok
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +202,10 @@ class Run:
         options: the options by name.
         machine: a description of the load tester's machine.
         measurements: in the order in which they ran.
-        knee: the highest rate of a ramp that was served in full, as defined in `linnaeus.client.load.analysis.knee`;
-            None if even the lowest was not, or this is not a ramp.
+        knee: the highest rate of a ramp that was served in full, as defined in
+            `linnaeus.client.load.measurement.served`; None if even the lowest was not, or this is not a ramp.
+        knee_below: the next rate of the ramp, which was not served in full; None if all were.
+        knee_estimate: where between the two the knee probably lies; None if that is unknown.
         objective: of a search, as it was given.
         found_rate: the highest rate of a search that met the objective; None if none did.
         notes: sentences for the reader, such as why metrics are missing.
@@ -170,6 +217,8 @@ class Run:
     machine: str
     measurements: tuple[Measurement, ...]
     knee: float | None = None
+    knee_below: float | None = None
+    knee_estimate: float | None = None
     objective: str | None = None
     found_rate: float | None = None
     notes: tuple[str, ...] = ()
@@ -202,4 +251,6 @@ def _read_measurement(plain: Mapping[str, Any]) -> Measurement:
     parts["timeline"] = tuple(Second(**each) for each in parts["timeline"])
     parts["server"] = None if parts["server"] is None else ServerView(**parts["server"])
     parts["tester"] = TesterView(**parts["tester"])
+    parts["queue"] = None if parts.get("queue") is None else QueueTrend(**parts["queue"])
+    parts["failures"] = tuple(FailureReason(**each) for each in parts.get("failures", ()))
     return Measurement(**parts)

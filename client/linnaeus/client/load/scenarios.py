@@ -6,7 +6,7 @@ The entry point of the load tester; does not know how a call is sent or how resu
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
@@ -63,11 +63,14 @@ def run_ramp(plan: Plan, rates: Sequence[float], progress: Progress) -> Run:
         for rate in sorted(rates):
             if not test.is_interrupted:
                 test.measure(at_rate(plan, rate), of=len(rates))
-    return test.run(knee=find_knee(test.measurements))
+    knee = find_knee(test.measurements)
+    return test.run(knee=knee.served, knee_below=knee.not_served, knee_estimate=knee.estimate)
 
 
 def run_search(plan: Plan, objective: Objective, lowest: float, highest: float, progress: Progress) -> Run:
     """Finds the highest rate from `lowest` to `highest` calls a second that meets the objective, within 2 %.
+
+    A rate at which the queue grows does not.
 
     Ctrl-C and errors are handled as by `run_single`; the best rate so far is returned.
 
@@ -79,8 +82,13 @@ def run_search(plan: Plan, objective: Objective, lowest: float, highest: float, 
         while search.next_rate is not None and not test.is_interrupted:
             measurement = test.measure(at_rate(plan, search.next_rate), of=None)
             if not measurement.interrupted:
-                search.report(met=objective.is_met_by(measurement))
+                search.report(met=objective.is_met_by(measurement) and not grows(measurement))
     return test.run(objective=objective.text, found_rate=search.found)
+
+
+def grows(measurement: Measurement) -> bool:
+    """Returns whether the queue grew: a latency that is met now would not be met for longer."""
+    return measurement.queue is not None and measurement.queue.grows
 
 
 def at_rate(plan: Plan, rate: float) -> Plan:
@@ -138,7 +146,7 @@ class _LoadTest:
         return Run(
             kind=self._kind,
             started_at=self._started_at,
-            options=asdict(self._plan) | {"pictures": [str(picture) for picture in self._plan.pictures]},
+            options=self._plan.options(),
             machine=_machine(),
             measurements=tuple(self.measurements),
             notes=tuple(self._notes),

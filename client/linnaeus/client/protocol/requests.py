@@ -112,7 +112,7 @@ def _version(version: int | str | None) -> str:
     if isinstance(version, str):
         return _text("version", version)
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
-        raise InvalidRequest(f"version must be a whole number from 1, or None for the latest, not {version!r}")
+        raise InvalidRequest(f"version must be a whole number from 1 or a label, not {version!r}")
     return str(version)
 
 
@@ -121,7 +121,7 @@ def _priority(priority: str | None) -> messages.Priority:
     if priority is None:
         return messages.PRIORITY_UNSPECIFIED
     if priority not in _PRIORITIES:
-        raise InvalidRequest(f"priority must be high, normal or low, or None for normal, not {priority!r}")
+        raise InvalidRequest(f"priority must be high, normal or low, not {priority!r}")
     return _PRIORITIES[priority]
 
 

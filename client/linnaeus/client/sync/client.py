@@ -331,9 +331,10 @@ class Client:
     ) -> Generator[Outcome, None, None]:
         """Classifies many images over one call; an image that fails does not affect the others.
 
-        Like `classify_many`, but all images go to one server over one stream, which costs client and server less than
-        a call for each image. It suits many small images and fast models. If that server stops or is lost, the images
-        without an answer are sent to another one, provided that the stream had answered any before.
+        Like `classify_many`, but all images go to one server over one stream. With as many images in flight that is
+        about as quick as a call for each; for small images and fast models `classify_batch` is two to three times as
+        quick. If that server stops or is lost, the images without an answer are sent to another one, provided that the
+        stream had answered any before.
 
         Invariants:
             - those of `classify_many`, but images are not hedged, and an image that is refused because the queue is

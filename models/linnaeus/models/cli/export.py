@@ -1,20 +1,17 @@
 """`linnaeus-zoo export`: writes models of the zoo into a model repository, or as ONNX."""
 
+from __future__ import annotations  # types of the zoo, which imports torch, and so is imported late
+
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linnaeus.models.export.torchscript import export_torchscript
-from linnaeus.models.export.version_folder import next_version, require_new_version
-from linnaeus.models.labels import read_label_file
-from linnaeus.models.registry import ZOO, find
-from linnaeus.models.weights.selection import BUNDLED, DEFAULT, FILE, RANDOM, select_weights
-from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
-from linnaeus.models.zoo_model import ZooModel
+if TYPE_CHECKING:
+    from linnaeus.models.zoo_model import ZooModel
 
 
 class Format(StrEnum):
@@ -69,6 +66,9 @@ def export(
     se_ratio: Annotated[float | None, typer.Option(help="Of regnet only: squeeze-and-excitation's share.")] = None,
 ) -> None:
     """Writes a version folder (model.pt, manifest.json, labels.txt) for each name."""
+    # Imported here and below, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.labels import read_label_file
+
     models = _select_models(names or [], whole_zoo)
     if any(each is not None for each in (depth, w0, wa, wm, group_width, se_ratio)):
         models = [_regnet(models, depth, w0, wa, wm, group_width, se_ratio)]
@@ -82,6 +82,8 @@ def export(
 def _select_models(names: list[str], whole_zoo: bool) -> list[ZooModel]:
     if bool(names) == whole_zoo:
         raise ValueError("name the models to export, or say --all, but not both")
+    from linnaeus.models.registry import ZOO, find
+
     return list(ZOO.values()) if whole_zoo else [find(name) for name in names]
 
 
@@ -99,6 +101,8 @@ def _regnet(
         raise ValueError(
             "--depth, --w0, --wa, --wm, --group-width and --se-ratio shape the model regnet; name it alone"
         )
+    from linnaeus.models.zoo_entries.regnet import REGNET_X_400MF, regnet_model
+
     default = REGNET_X_400MF
     return regnet_model(
         default.depth if depth is None else depth,
@@ -112,6 +116,9 @@ def _regnet(
 
 def _check_options(models: list[ZooModel], options: ExportOptions) -> None:
     """Checks the options against all models before the first one is exported; raises ValueError or FileExistsError."""
+    from linnaeus.models.export.version_folder import require_new_version
+    from linnaeus.models.weights.selection import BUNDLED, DEFAULT, FILE, RANDOM
+
     if options.weights == DEFAULT and (without := [model.name for model in models if model.download is None]):
         raise ValueError(
             f"torchvision has no weights to download for {', '.join(without)}; say --weights random or --weights {FILE}"
@@ -135,6 +142,10 @@ def _require_bundled(models: list[ZooModel]) -> None:
 
 def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
     """Exports one model; returns the path written. Its memory is freed on return, as the whole zoo would not fit."""
+    from linnaeus.models.export.torchscript import export_torchscript
+    from linnaeus.models.export.version_folder import next_version
+    from linnaeus.models.weights.selection import BUNDLED, RANDOM, select_weights
+
     source = options.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
     classes = len(options.labels) if options.labels else None
     adapted, weights = select_weights(model, source, options.seed, classes)

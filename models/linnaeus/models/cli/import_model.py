@@ -5,24 +5,29 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
-from linnaeus.models.export.version_folder import next_version
-from linnaeus.models.labels import read_label_file
-from linnaeus.models.manifest import InputSpec
+from linnaeus.models.cli.own_model_options import (
+    After,
+    Channels,
+    Deviation,
+    Interpolation,
+    Mean,
+    Resize,
+    input_spec,
+    parse_numbers,
+)
 
 
 def import_(
-    model: Annotated[Path, typer.Argument(help="TorchScript: float32 [N, C, H, W] in, logits [N, classes] out.")],
+    model: Annotated[Path, typer.Argument(help="TorchScript: float32 [N, C, H, W] in, [N, classes] out.")],
     name: Annotated[str, typer.Option(help="What to call it in the repository.")],
     labels: Annotated[Path, typer.Option(help="One label a line, by class index.")],
     size: Annotated[str, typer.Option(metavar="H[xW]", help="What the model takes, in pixels.")],
-    mean: Annotated[str, typer.Option(metavar="M[,M,M]", help="For each channel, of pixels between 0 and 1.")],
-    std: Annotated[str, typer.Option(metavar="S[,S,S]", help="For each channel, of pixels between 0 and 1.")],
-    resize: Annotated[
-        int | None, typer.Option(min=1, help="The shorter side before the middle is cut out; default: the size.")
-    ] = None,
-    channels: Annotated[int, typer.Option(help="3 for colour, 1 for grey.")] = 3,
-    interpolation: Annotated[str, typer.Option(help="bilinear or bicubic.")] = "bilinear",
+    mean: Mean,
+    std: Deviation,
+    resize: Resize = None,
+    channels: Channels = 3,
+    interpolation: Interpolation = "bilinear",
+    activation: After = None,
     repository: Annotated[
         Path, typer.Option(envvar="LINNAEUS_REPOSITORY", help="Where the version folder goes.")
     ] = Path("model-repository"),
@@ -33,24 +38,18 @@ def import_(
     ] = None,
 ) -> None:
     """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
-    height, width = _size(size)
-    spec = InputSpec(channels, height, width, resize or max(height, width), interpolation)
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+    from linnaeus.models.export.version_folder import next_version
+    from linnaeus.models.labels import read_label_file
+
     metadata = ModelMetadata(
-        name, spec, _numbers("mean", mean), _numbers("std", std), read_label_file(labels), calibration
+        name,
+        input_spec(size, resize, channels, interpolation),
+        parse_numbers("mean", mean),
+        parse_numbers("std", std),
+        read_label_file(labels),
+        calibration,
+        activation,
     )
     print(import_torchscript(model, metadata, repository, version or next_version(repository, name)))
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.partition("x")
-    try:
-        return int(height), int(width or height)
-    except ValueError:
-        raise ValueError(f"--size is {text!r}, but must be a number of pixels or HxW, such as 224x224") from None
-
-
-def _numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ValueError(f"--{option} is {text!r}, but must be numbers between commas, one a channel") from None

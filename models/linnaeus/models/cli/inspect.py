@@ -1,24 +1,24 @@
 """`linnaeus-zoo inspect`: shows the layers or parameters of a model."""
 
+from __future__ import annotations  # types of torch, which is imported late
+
 import json
 import sys
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from torch import nn
 
-from linnaeus.models.inspection.model_summary import Layer, ModelSummary, Shape, summarize
-from linnaeus.models.inspection.parameters import ParameterStatistics, parameter_statistics
-from linnaeus.models.inspection.submodels import convolutions, first_stages, stage_names
-from linnaeus.models.registry import find
-from linnaeus.models.weights.selection import BUNDLED, select_weights
-from linnaeus.models.zoo_model import ZooModel
+if TYPE_CHECKING:
+    from torch import nn
+
+    from linnaeus.models.inspection.model_summary import Layer, ModelSummary, Shape
+    from linnaeus.models.inspection.parameters import ParameterStatistics
+    from linnaeus.models.zoo_model import ZooModel
 
 # For pipes and files, in place of Rich's 80 columns, which fold the table.
 _FILE_WIDTH = 200
@@ -54,6 +54,11 @@ def inspect(
         raise ValueError("--only conv shows layers and --parameters shows parameters; say one of them")
     if weights and not parameters:
         raise ValueError("--weights says whose parameters are shown; say --parameters as well")
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.inspection.parameters import parameter_statistics
+    from linnaeus.models.inspection.submodels import first_stages
+    from linnaeus.models.registry import find
+
     model = find(name)
     network, source = _network_with_weights(model, weights) if parameters else (_network_without_weights(model), "")
     image = (model.input.channels, model.input.height, model.input.width)
@@ -72,6 +77,8 @@ def inspect(
 
 def _network_without_weights(model: ZooModel) -> nn.Module:
     """Builds the network on the meta device, which is immediate: shapes and counts need no values."""
+    import torch
+
     try:
         with torch.device("meta"):
             return model.network().eval()
@@ -81,6 +88,10 @@ def _network_without_weights(model: ZooModel) -> nn.Module:
 
 def _network_with_weights(model: ZooModel, source: str | None) -> tuple[nn.Module, str]:
     """Returns the network with weights, and a description of their source."""
+    import torch
+
+    from linnaeus.models.weights.selection import BUNDLED, select_weights
+
     with torch.random.fork_rng(devices=()):
         torch.manual_seed(0)
         network = model.network().eval()
@@ -93,6 +104,9 @@ def _network_with_weights(model: ZooModel, source: str | None) -> tuple[nn.Modul
 
 def _summarize_part(network: nn.Module, part: nn.Module, image: Shape, only: LayerKind | None) -> ModelSummary:
     """Returns the totals of the part, and its layers as they are in the whole network: tracing changes classes."""
+    from linnaeus.models.inspection.model_summary import ModelSummary, summarize
+    from linnaeus.models.inspection.submodels import convolutions
+
     whole, total = summarize(network, image), summarize(part, image)
     shown = convolutions(part).keys() if only else dict(part.named_modules()).keys()
     layers = tuple(layer for layer in whole.layers if layer.name in shown)
@@ -107,6 +121,8 @@ def _as_json(
 
 
 def _heading(model: ZooModel, image: Shape, summary: ModelSummary, network: nn.Module, first: int | None) -> Text:
+    from linnaeus.models.inspection.submodels import stage_names
+
     names = stage_names(network)
     part = f", stages 1 to {first} of {len(names)} (up to {names[first - 1]})" if first else ""
     return Text.assemble(

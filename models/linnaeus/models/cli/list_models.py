@@ -1,16 +1,14 @@
 """`linnaeus-zoo list`: lists the models of the zoo."""
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from linnaeus.models.registry import ZOO
-from linnaeus.models.weights.selection import FILE, RANDOM, available_sources
-from linnaeus.models.zoo_model import ZooModel
+if TYPE_CHECKING:
+    from linnaeus.models.zoo_model import ZooModel
 
 _COLUMNS = ("name", "family", "year", "input", "parameters", "weights")
 _NUMBERS = ("year", "parameters")
@@ -18,6 +16,9 @@ _NUMBERS = ("year", "parameters")
 
 def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Shows what there is; `export --weights` takes the named weights, and for any model random or a file."""
+    # Imported here, so that help and wrong usage do not wait seconds for torch.
+    from linnaeus.models.registry import ZOO
+
     rows = [_describe(model) for model in ZOO.values()]
     if as_json:
         print(json.dumps(rows, indent=2))
@@ -27,6 +28,8 @@ def list_models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     """Returns a table that fits 80 columns; it lists only the trained weights."""
+    from linnaeus.models.weights.selection import FILE, RANDOM
+
     table = Table(box=None, padding=(0, 1, 0, 0))
     for key in _COLUMNS:
         table.add_column(key, justify="right" if key in _NUMBERS else "left", no_wrap=True)
@@ -37,7 +40,9 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _describe(model: ZooModel) -> dict[str, Any]:
+def _describe(model: "ZooModel") -> dict[str, Any]:
+    from linnaeus.models.weights.selection import available_sources
+
     spec = model.input
     return {
         "name": model.name,
@@ -50,7 +55,9 @@ def _describe(model: ZooModel) -> dict[str, Any]:
     }
 
 
-def _parameters(model: ZooModel) -> int:
+def _parameters(model: "ZooModel") -> int:
     """Counts on the meta device: the zoo has 1.5 billion parameters, whose values are not needed for the count."""
+    import torch
+
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in model.network().parameters())

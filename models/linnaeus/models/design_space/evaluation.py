@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from linnaeus.models.architectures.anynet import Stage, anynet
-from linnaeus.models.design_space.sampling import Space
+from linnaeus.models.design_space.spaces import Space
 from linnaeus.models.inspection.cost import Cost, measure_cost
 from linnaeus.models.training import Digits
 

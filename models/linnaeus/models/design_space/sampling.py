@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from random import Random
 
 from linnaeus.models.architectures.anynet import Stage
 from linnaeus.models.architectures.regnet import RegNetParameters
+from linnaeus.models.design_space.spaces import Space
 
 STAGES = 4
 BOTTLENECK_RATIOS = (1, 2, 4)
@@ -15,27 +15,6 @@ GROUP_WIDTHS = (1, 2, 4, 8)
 MAX_DEPTH = 4
 MAX_WIDTH = 64
 _WIDTH_STEP = 8
-
-
-class Space(StrEnum):
-    """A design space; each of A to E adds a restriction to those of the space before it."""
-
-    A = "A"
-    """Each of the four stages has its own depth, width, bottleneck ratio and group width."""
-    B = "B"
-    """All stages have the same bottleneck ratio."""
-    C = "C"
-    """All stages have the same group width."""
-    D = "D"
-    """Widths never decrease from stage to stage."""
-    E = "E"
-    """Depths never decrease from stage to stage."""
-    REGNET = "regnet"
-    """Quantized linear widths, a bottleneck ratio of 1, and the same group width in all stages."""
-
-    def includes_restriction(self, of: "Space") -> bool:
-        """Returns whether networks of this space (A to E) obey the restriction of that space."""
-        return self >= of
 
 
 def sample_stages(space: Space, random: Random) -> tuple[Stage, ...]:

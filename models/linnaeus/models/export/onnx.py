@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import CHECK_SEED, check_input
 from linnaeus.models.manifest import InputSpec
+from linnaeus.models.output_folder import make_folder
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
@@ -66,7 +67,7 @@ def export_onnx(model: ZooModel, weights: ModelWeights, target: Path, labels: tu
         "input": json.dumps(asdict(model.input)),
         "weights": json.dumps({"source": weights.source, "seed": weights.seed}),
     }
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=target.parent) as folder:
         partial = Path(folder) / target.name
         _export_and_verify(eager, model, metadata, partial, runtime)

@@ -25,6 +25,7 @@ from linnaeus.models.manifest import (
     to_json,
     version_of_folder,
 )
+from linnaeus.models.output_folder import make_folder
 
 CHECK_SEED = "linnaeus check 1"
 # Float32 runs of one network on different processors differ by rounding.
@@ -49,7 +50,10 @@ def require_new_version(repository: Path, name: str, version: int) -> None:
 
     Raises:
         FileExistsError: if it exists.
+        ValueError: if the repository is no folder.
     """
+    if repository.exists() and not repository.is_dir():
+        raise ValueError(f"--repository {repository} is not a folder")
     folder = repository / name
     for entry in folder.iterdir() if folder.is_dir() else ():
         if version_of_folder(entry.name) == version:
@@ -88,7 +92,7 @@ def write_version(content: VersionContent, repository: Path, version: int) -> Pa
     require_new_version(repository, content.name, version)
     _require_labels(content.labels)
     target = repository / content.name / str(version)
-    repository.mkdir(parents=True, exist_ok=True)
+    make_folder(repository)
     # The server ignores names that begin with a dot, and so the incomplete folder.
     partial = Path(tempfile.mkdtemp(prefix=".export-", dir=repository))
     try:

@@ -3,13 +3,13 @@
 from matplotlib.figure import Figure
 
 from linnaeus.models.design_space.evaluation import SampledNetwork, error_distribution
-from linnaeus.models.design_space.sampling import Space
+from linnaeus.models.design_space.spaces import Space
 from linnaeus.models.plots.figure_file import COLORS
 
 
 def plot_error_distributions(spaces: dict[Space, list[SampledNetwork]], title: str) -> Figure:
     """Plots the empirical distribution function of the errors, one step curve per space."""
-    figure = Figure(figsize=(8, 5.5), layout="constrained")
+    figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.add_subplot()
     for line_color, (space, samples) in zip(COLORS, spaces.items(), strict=False):
         errors, shares = zip(*error_distribution(samples), strict=True)
@@ -20,7 +20,8 @@ def plot_error_distributions(spaces: dict[Space, list[SampledNetwork]], title: s
         axes.plot(percent, shares, "o", color=line_color, markersize=4)
     axes.set(xlabel="test error (%)", ylabel="share of networks with at most this error", ylim=(0, 1.03))
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", framealpha=1)
+    # below the plot: within it, the legend of six spaces covers the curves of the worst ones
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
     axes.set_title(title, fontsize=12)
     return figure
 

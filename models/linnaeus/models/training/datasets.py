@@ -14,6 +14,7 @@ from torchvision.transforms.functional import InterpolationMode
 
 from linnaeus.models import labels
 from linnaeus.models.manifest import InputSpec
+from linnaeus.models.training.mnist_files import complete_mnist
 
 _TRAINING, _VALIDATION = "train", "val"
 
@@ -93,15 +94,13 @@ class ImageFiles:
 
 
 def load_mnist(root: Path, train: bool) -> Digits:
-    """Reads MNIST below `root` in torchvision's layout; downloads it if it is missing.
+    """Reads MNIST below `root` in torchvision's layout; downloads what of it is missing or broken.
 
     Raises:
-        RuntimeError: if it is missing and cannot be downloaded.
+        RuntimeError: if something is missing or broken and cannot be downloaded.
     """
-    try:
-        data = MNIST(str(root), train=train, download=not (root / "MNIST" / "raw").is_dir())
-    except (RuntimeError, OSError) as error:
-        raise RuntimeError(f"MNIST is not in {root} and cannot be downloaded ({error}); name its folder") from error
+    complete_mnist(root)
+    data = MNIST(str(root), train=train)
     return Digits(data.data.unsqueeze(1), data.targets)
 
 

@@ -2,21 +2,33 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linnaeus.models.training.loop import Epoch
 
-_SIZE_INCHES = (10, 4.2)
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SIZE_INCHES = (10, 4.6)
 _DOTS_PER_INCH = 120
 # Space between the panels, in panel widths: without it, the right y label seems to belong to the left panel.
 _GAP = 0.1
+# Space beside the first and the last epoch, in epochs. It also gives a training of one epoch an axis around that epoch,
+# which otherwise would be 0.1 epochs long and have fractions as ticks.
+_MARGIN = 0.5
 
 
 def plot_learning_curves(history: Sequence[Epoch], title: str, target: Path) -> None:
-    """Writes a PNG: the loss per epoch on the left, both accuracies in percent on the right.
+    """Writes `draw_learning_curves` to a PNG.
 
     Raises:
         OSError: if the file cannot be written.
     """
+    draw_learning_curves(history, title).savefig(target, dpi=_DOTS_PER_INCH, format="png")
+
+
+def draw_learning_curves(history: Sequence[Epoch], title: str) -> "Figure":
+    """Plots the loss per epoch on the left, and both accuracies in percent on the right."""
     # imported here, because matplotlib takes longer to import than most commands take to run
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -32,8 +44,9 @@ def plot_learning_curves(history: Sequence[Epoch], title: str, target: Path) -> 
     right.plot(epochs, [100 * epoch.test_accuracy for epoch in history], "s-", color="#d55e00", label="test")
     right.set(title="Accuracy", ylabel="right answers in %")
     for axes in (left, right):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="epoch", xlim=(epochs[0] - _MARGIN, epochs[-1] + _MARGIN))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.3)
-        axes.legend()
-    figure.savefig(target, dpi=_DOTS_PER_INCH, format="png")
+    # below the panels, where it covers no curve
+    figure.legend(*right.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    return figure

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from linnaeus.models.manifest import LABELS_FILE
+from linnaeus.models.output_folder import make_folder
 from linnaeus.models.training.learning_curves import plot_learning_curves
 from linnaeus.models.training.loop import Epoch
 from linnaeus.models.training.recipes import Recipe
@@ -44,7 +45,7 @@ def save_run(
     Raises:
         OSError: if the folder cannot be written.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(target.parent)
     # On the same file system, because a rename is atomic only there; hidden by the dot.
     with tempfile.TemporaryDirectory(prefix=".train-", dir=target.parent) as folder:
         partial = Path(folder) / target.name

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from linnaeus.models.output_folder import make_folder
 from linnaeus.models.visualization.contact_sheet import draw_contact_sheet
 from linnaeus.models.visualization.feature_map_image import draw_feature_map
 from linnaeus.models.visualization.heat_map import draw_heat_map
@@ -34,7 +35,7 @@ def save_analysis(analysis: ImageAnalysis, folder: Path, as_html: bool = False) 
     Raises:
         OSError: if the folder cannot be written.
     """
-    (folder / STAGES).mkdir(parents=True, exist_ok=True)
+    make_folder(folder / STAGES)
     written = [
         _write_png(folder / CONTACT_SHEET, draw_contact_sheet(analysis)),
         _write_png(folder / HEAT_MAP, draw_heat_map(analysis)),

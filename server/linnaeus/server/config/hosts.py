@@ -8,6 +8,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, ValidationInfo
 
+from linnaeus.server.config.shown_value import shown
+
 UNIX = "unix:"
 UNIX_ABSTRACT = "unix-abstract:"
 # Linux' sockaddr_un has 108 bytes, one of which ends the path.
@@ -27,12 +29,12 @@ def read_tcp_host(host: str, info: ValidationInfo) -> str:
         ValueError: if it is none; the message is a sentence about the setting.
     """
     if is_socket_file(host):
-        raise ValueError(f"{info.field_name} is {host!r:.100}, but must be {_ADVICE}: HTTP is served over TCP only")
+        raise ValueError(f"{info.field_name} is {shown(host)}, but must be {_ADVICE}: HTTP is served over TCP only")
     bare = host.strip()
     if bare.startswith("[") and bare.endswith("]"):
         bare = bare[1:-1]
     if (":" in bare and not _is_ipv6(bare)) or not bare.isprintable() or "/" in bare or " " in bare:
-        raise ValueError(f"{info.field_name} is {host!r:.100}, but must be {_ADVICE}, such as 127.0.0.1 or ::")
+        raise ValueError(f"{info.field_name} is {shown(host)}, but must be {_ADVICE}, such as 127.0.0.1 or ::")
     return bare or "::"
 
 
@@ -48,7 +50,7 @@ def read_grpc_host(host: str, info: ValidationInfo) -> str:
     path = path.removeprefix("//")
     if not path or "\0" in path or len(path.encode("utf-8", "surrogateescape")) > _MAX_PATH_BYTES:
         wanted = f"{scheme}: and a path of at most {_MAX_PATH_BYTES} bytes"
-        raise ValueError(f"{info.field_name} is {host!r:.200}, but must be {wanted}")
+        raise ValueError(f"{info.field_name} is {shown(host)}, but must be {wanted}")
     return f"{scheme}:{path}"
 
 

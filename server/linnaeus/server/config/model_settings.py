@@ -12,12 +12,14 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
+from linnaeus.server.config.devices import read_device_names
 from linnaeus.server.config.ranges import BatchSize, Images, Seconds, Threads
 from linnaeus.server.config.settings import Settings
+from linnaeus.server.config.shown_value import shown
 from linnaeus.server.config.validation import explain
 from linnaeus.server.config.version_policy import VersionPolicy, read_default, read_labels, read_policy
 from linnaeus.server.errors import ModelRefused
-from linnaeus.text_files import read_text_file
+from linnaeus.text_files import TextFileError, read_text_file, reason_of
 
 CONFIG_FILE = "config.toml"
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False)
@@ -37,8 +39,11 @@ class PriorityWeights(NamedTuple):
 
 def _read_devices(value: Any) -> tuple[str, ...]:
     if isinstance(value, list | tuple) and value and all(isinstance(each, str) and each for each in value):
-        return tuple(value)
-    raise ValueError(f'devices is {value!r:.100}, but must be a list of names, such as ["cuda:0", "cuda:1"]')
+        try:
+            return tuple(map(read_device_names, value))
+        except ValueError as error:
+            raise ValueError(f"devices: {error}") from None
+    raise ValueError(f'devices is {shown(value)}, but must be a list of names, such as ["cuda:0", "cuda:1"]')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=_CONFIG)
@@ -109,8 +114,12 @@ def _read(path: Path) -> dict[str, Any]:
         values = tomllib.loads(read_text_file(path))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:  # ValueError: text, TOML, or too many digits
-        raise ModelRefused(f"{CONFIG_FILE} cannot be read: {error}") from None
+    except (OSError, TextFileError, tomllib.TOMLDecodeError) as error:
+        raise ModelRefused(f"{CONFIG_FILE} cannot be read: {reason_of(error)}") from None
+    except ValueError:
+        raise ModelRefused(f"{CONFIG_FILE} cannot be read: a number has too many digits") from None
+    except RecursionError:
+        raise ModelRefused(f"{CONFIG_FILE} cannot be read: it nests too deeply") from None
     for key, value in values.items():
         if _holds_endless_number(value):
             raise ModelRefused(f"{CONFIG_FILE}: {key} has a number of more than a thousand digits")

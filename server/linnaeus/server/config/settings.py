@@ -11,9 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from linnaeus.server.config.devices import DeviceNames
 from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
 from linnaeus.server.config.ports import require_different_ports
 from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Images, Port, Seconds, Threads
+from linnaeus.server.config.shown_value import shown
 from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
 
@@ -34,12 +36,15 @@ class Settings:
     """Folder that holds MODEL/VERSION folders."""
     models: str = ""
     """Models to serve, separated by commas; empty for all."""
+    default_model: str = ""
+    """Model for calls that name none; empty: the only one of --models or, without it, of the repository. If there are
+    several, such calls are refused."""
     model_control: Literal["watch", "start", "explicit"] = "watch"
     """watch: follow the repository's changes; start: serve what it holds then; explicit: serve what --models names. All
     obey ModelService."""
     watch_seconds: Annotated[float, Field(ge=0.1, le=86_400)] = 2.0
     """How often --model-control watch looks through the repository, which may be on a network."""
-    device: str = "auto"
+    device: DeviceNames = "auto"
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
     host: GrpcHost = "127.0.0.1"
     """Address that gRPC listens on: an IP address, a host name, :: for all of IPv6 and IPv4, or unix:/PATH for a socket
@@ -132,7 +137,9 @@ class Settings:
     """debug, info, warning or error."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError if two ports are the same."""
+        """Raises ValueError if two ports are the same, or --models leaves out the default model."""
+        if self.wanted_models and self.default_model not in self.wanted_models | {""}:
+            raise ValueError(f"default_model is {shown(self.default_model)}, but must be one of those in models")
         require_different_ports(
             [
                 ("port", self.host, self.port),

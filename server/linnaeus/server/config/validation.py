@@ -2,11 +2,11 @@
 
 from pydantic import ValidationError
 
+from linnaeus.server.config.shown_value import shown
+
 _MISSING = "missing"
 _UNKNOWN = "extra_forbidden"
 _OF_OUR_VALIDATORS = "value_error"
-# Characters of a wrong value that a message shows.
-_MAX_SHOWN = 100
 # pydantic's words, and those that the documentation of the settings uses.
 _WORDS = {
     "greater than or equal to": "at least",
@@ -30,4 +30,4 @@ def explain(error: ValidationError) -> str:
     wanted = first["msg"].removeprefix("Input should ")
     for theirs, ours in _WORDS.items():
         wanted = wanted.replace(theirs, ours)
-    return f"{key} is {first['input']!r:.{_MAX_SHOWN}}, but must {wanted}"
+    return f"{key} is {shown(first['input'])}, but must {wanted}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from linnaeus.server.config.shown_value import shown
+
 _LATEST = re.compile(r"latest(?::([1-9][0-9]{0,8}))?")
 # Never a number, so that whoever reads a version knows which of the two it is.
 _LABEL = re.compile(r"[a-z][a-z0-9_-]{0,62}")
@@ -61,7 +63,7 @@ def read_policy(value: Any) -> VersionPolicy:
         return VersionPolicy()
     if isinstance(value, list) and value and all(map(_is_version, value)):
         return VersionPolicy(listed=frozenset(value))
-    raise ValueError(f"versions is {value!r:.100}, but {_POLICY_HELP}")
+    raise ValueError(f"versions is {shown(value)}, but {_POLICY_HELP}")
 
 
 def read_labels(value: Any) -> MappingProxyType[str, int]:
@@ -71,14 +73,14 @@ def read_labels(value: Any) -> MappingProxyType[str, int]:
         ValueError: it makes no sense; the message is a sentence about it.
     """
     if not isinstance(value, dict):
-        raise ValueError(f"labels is {value!r:.100}, but must be a table, such as {{ stable = 3, canary = 4 }}")
+        raise ValueError(f"labels is {shown(value)}, but must be a table, such as {{ stable = 3, canary = 4 }}")
     for label, version in value.items():
         if not _LABEL.fullmatch(label):
             raise ValueError(
                 f"labels.{label!s:.64} must begin with a letter and hold a-z, 0-9, '_' and '-' only, 63 at most"
             )
         if not _is_version(version):
-            raise ValueError(f"labels.{label} is {version!r:.100}, but must be a version number")
+            raise ValueError(f"labels.{label} is {shown(version)}, but must be a version number")
     return MappingProxyType(dict(value))
 
 
@@ -92,7 +94,7 @@ def read_default(value: Any) -> str:
         return str(value)
     if isinstance(value, str) and _LABEL.fullmatch(value):
         return value
-    raise ValueError(f"default_version is {value!r:.100}, but must be a version number or a label")
+    raise ValueError(f"default_version is {shown(value)}, but must be a version number or a label")
 
 
 def _is_version(value: Any) -> bool:

@@ -65,7 +65,7 @@ class Engine:
         record_handler: RecordHandler | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
-        self.catalog = Catalog()
+        self.catalog = Catalog(settings.default_model, settings.wanted_models)
         self.health_changed = asyncio.Event()
         self.closing = asyncio.Event()
         self._clock = clock

@@ -3,7 +3,7 @@
 This module must not know how versions are found or loaded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -109,9 +109,16 @@ class Catalog:
     """The entries of all model versions, by name and number.
 
     The event loop's thread makes all changes. Any thread may read: values are replaced, never modified.
+
+    Args:
+        default_model: name of the model for requests that name none; empty for the only model.
+        wanted_models: names of the models that the server is to serve, of which one may be the only model; empty for
+            all that the catalog has.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, default_model: str = "", wanted_models: Set[str] = frozenset()) -> None:
+        self._default_model = default_model
+        self._wanted_models = wanted_models
         self._models: dict[str, _Versions] = {}
         self._defaults: dict[str, Entry] = {}  # precomputed, because nearly every request needs it
 
@@ -161,6 +168,15 @@ class Catalog:
         default = self._defaults.get(entry.name)
         return default is not None and (default.version, default.state) == (entry.version, ModelState.READY)
 
+    @property
+    def default_model(self) -> str:
+        """Name of the model for requests that name none; empty if there is none.
+
+        It does not depend on what is loaded: while the default model is unloaded, no other one answers in its place.
+        """
+        names = self._wanted_models or self._models.keys()
+        return self._default_model or (next(iter(names)) if len(names) == 1 else "")
+
     def knows(self, name: str) -> bool:
         """Returns whether the catalog has a model of that name."""
         return name in self._models
@@ -169,16 +185,17 @@ class Catalog:
         """Returns the version that a request names, ready or not.
 
         Args:
-            name: name of the model; may be empty if only one model is loaded.
+            name: name of the model; empty for the default model.
             version: number or label of the version; empty for the default.
 
         Raises:
             ModelNotFound: if the model, version or label does not exist.
-            InvalidArgument: if `name` is empty and several models are loaded, or `version` is malformed.
+            InvalidArgument: if `name` is empty and there is no default model, or `version` is malformed.
         """
-        model = name or self._only_name()
+        model = name or self.default_model
         if model not in self._models:
-            raise not_found.unknown_model(model, self._served())
+            served = self._served()
+            raise not_found.unknown_model(name, served) if name else not_found.missing_name(model, served)
         if not version:
             return self._defaults[model]
         versions = self._models[model]
@@ -216,12 +233,6 @@ class Catalog:
     def _set(self, name: str, versions: _Versions) -> None:
         self._models = {**self._models, name: versions}
         self._defaults[name] = versions.default_entry()
-
-    def _only_name(self) -> str:
-        loaded = [name for name, default in self._defaults.items() if default.state is not ModelState.UNLOADED]
-        if len(loaded) != 1:
-            raise not_found.missing_name(self._served())
-        return loaded[0]
 
     def _served(self) -> list[str]:
         """Returns the names of the models that have a version that is ready, sorted."""

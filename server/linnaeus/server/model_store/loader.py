@@ -128,7 +128,7 @@ class Loader:
 
     def _refusal(self, folder: VersionFolder, error: BaseException) -> ModelRefused:
         reference = self._supervisor.report(LOADER_PART, error, f"loading {folder.model}/{folder.version}")
-        return ModelRefused(f"loading it failed with {type(error).__name__} (log reference {reference})")
+        return ModelRefused(f"loading it failed, and the log says why (log reference {reference})")
 
 
 def devices_of(settings: ModelSettings) -> list[Any]:

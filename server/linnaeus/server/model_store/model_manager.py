@@ -17,7 +17,6 @@ from linnaeus.server.errors import (
     ModelNotFound,
     NotLoaded,
     RequestError,
-    StartupError,
     Unavailable,
 )
 from linnaeus.server.model_store import not_found, repository
@@ -39,7 +38,7 @@ Result = TypeVar("Result")
 MANAGER_PART = "model_manager"
 
 _STOPPING_RETRY_SECONDS = 1.0
-_UNLOADED = "it was unloaded; load it to have it served"
+_UNLOADED = "by an operator's request; load it to have it served"
 _NOT_REQUESTED = "nobody has asked for it; load it to have it served"
 
 
@@ -77,6 +76,7 @@ class ModelManager:
     ) -> None:
         self._root = settings.repository
         self._wanted = settings.wanted_models
+        self._default_model = settings.default_model
         self._is_explicit = settings.model_control == "explicit"
         self._catalog = catalog
         self._reconciler = Reconciler(settings, catalog, version_switch, loader, observer)
@@ -93,7 +93,8 @@ class ModelManager:
         """Loads the initial versions, one at a time; neither a refused version nor a fault stops the others.
 
         Raises:
-            StartupError: if the repository is missing or empty, or does not have a model that `--models` names.
+            StartupError: if the repository is missing or empty, or does not have a model that `--models` or
+                `--default-model` names.
         """
         for folder in self._folders_at_start():
             self._requested.add(folder.name)
@@ -177,6 +178,7 @@ class ModelManager:
         for name in sorted(names):
             if name in self._unloaded and name in folders:
                 continue  # an operator unloaded it
+            self._requested.add(name)  # also one that was found later is unloaded once its folder is gone
             if self._reconciler.notice(name, folders.get(name)):
                 await self._run_to_end(self._reconcile(name, LoadScope.CHANGED))
 
@@ -187,20 +189,19 @@ class ModelManager:
             task.cancel()
 
     def _folders_at_start(self) -> list[ModelFolder]:
-        if not self._root.is_dir():
-            raise StartupError(f"the model repository {self._root} is not a folder; {repository.ADVICE}")
-        folders = repository.list_model_folders(self._root)
+        folders = repository.list_at_start(self._root, self._wanted, self._default_model)
         self._ignored.report(folders.values())
-        if not self._is_explicit:
-            return repository.scan(self._root, self._wanted)
-        for folder in folders.values():
-            self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
-        return repository.scan(self._root, self._wanted) if self._wanted else []
+        if self._is_explicit:
+            for folder in folders.values():
+                self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
+            if not self._wanted:
+                return []
+        return repository.wanted_at_start(self._root, folders, self._wanted)
 
     def _fail_loading(self, model: str, error: BaseException) -> None:
         """Reports a fault at the start of a model, and marks its versions that are not loaded as failed."""
         reference = self._supervisor.report(MANAGER_PART, error, f"loading {model}")
-        reason = f"loading it failed with {type(error).__name__} (log reference {reference})"
+        reason = f"loading it failed, and the log says why (log reference {reference})"
         for version, entry in list(self._catalog.versions(model).items()):
             if entry.state is ModelState.LOADING:
                 self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
@@ -236,7 +237,14 @@ class ModelManager:
         async with self._locks[model]:
             # Scanned here, with the lock held: the folder may have changed while waiting for it.
             folder = (await self._list_folders()).get(model)
+            default = self._catalog.default_model
             refusals = await self._reconciler.reconcile(model, folder, scope)
+        if default and not self._catalog.default_model:
+            logger.warning(
+                "calls that name no model went to %s and are refused from now on, for the repository holds %s as well; "
+                "--default-model says which model answers them",
+                *(default, model),
+            )
         self._on_change()
         return refusals
 

@@ -27,9 +27,17 @@ def unknown_model(name: str, served: Sequence[str]) -> ModelNotFound:
     return ModelNotFound(shortened(name), message)
 
 
-def missing_name(served: Sequence[str]) -> InvalidArgument:
-    """Returns the error for a call that names no model although there are several."""
-    return InvalidArgument("model", f"model is empty, but must be one of: {list_nearest('', served)}")
+def missing_name(default_model: str, served: Sequence[str]) -> InvalidArgument:
+    """Returns the error for a call that names no model, where no default model could answer it.
+
+    Args:
+        default_model: name of the default model, which the repository does not hold; empty if there is none.
+        served: the names of the served models, sorted.
+    """
+    is_missing = f"the server's default model {shortened(default_model)} is not in its repository"
+    why = is_missing if default_model else "this server has no default model"
+    advice = f"name one of: {list_nearest('', served)}" if served else "no model is served now"
+    return InvalidArgument("model", f"model is empty and {why}; {advice}")
 
 
 def unknown_version(

@@ -199,7 +199,7 @@ class Reconciler:
             reconciled: state of the model.
         """
         must_keep_ready = (wanted or not is_all) and not wanted & self._ready(folder.name)
-        for version in sorted(set(self._catalog.versions(folder.name)) - wanted):
+        for version in sorted((self._catalog.versions(folder.name).keys() | folder.versions.keys()) - wanted):
             if version not in folder.versions:
                 await self._unload(folder.name, version, _FOLDER_REMOVED)
                 self._catalog.remove(folder.name, version)

@@ -6,8 +6,9 @@ repository. Symbolic links in the repository are followed: a user who may create
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,6 +21,7 @@ from linnaeus.models.manifest import (
 )
 from linnaeus.server.config.model_settings import CONFIG_FILE
 from linnaeus.server.errors import StartupError
+from linnaeus.text_files import reason_of
 
 # What somebody may have meant as a version: with a sign, a "v", a point, spaces, or digits of other scripts.
 _LOOKS_LIKE_VERSION = re.compile(r"\s*[vV+-]?\d[\d_.,]*\s*")
@@ -28,7 +30,14 @@ _NO_MODEL = "the name of a model is text in UTF-8 without control characters"
 # Other files in a version folder, such as those that rsync is writing, change nothing of what is served.
 _ARTIFACT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, LABELS_FILE, CALIBRATION_FILE})
 
-ADVICE = "make one with: linnaeus-zoo export lenet efficientnet_lite0"
+_ZOO_IS_INSTALLED = find_spec("torchvision") is not None  # the extra zoo has it, the extra server has not
+ADVICE = (
+    "make one with: linnaeus-zoo export lenet efficientnet_lite0"
+    if _ZOO_IS_INSTALLED
+    else "copy one here, or make one: pip install 'linnaeus[zoo]', then linnaeus-zoo export lenet efficientnet_lite0"
+)
+# Begins the sentence about a start of which no version can be served; the reasons follow.
+NO_MODEL = "no model can be served: "
 
 # Name, inode, size in bytes and modification time in nanoseconds of each file; of a folder, name and inode.
 FolderFingerprint: TypeAlias = tuple[tuple[str, int, int, int], ...]
@@ -71,29 +80,50 @@ class ModelFolder:
     ignored: tuple[str, ...] = ()
 
 
-def scan(root: Path, wanted: Set[str] = frozenset()) -> list[ModelFolder]:
-    """Lists the model folders below `root` that have at least one version, sorted by name.
+def list_at_start(root: Path, wanted: Set[str] = frozenset(), default_model: str = "") -> dict[str, ModelFolder]:
+    """Returns the model folders of the repository by name, and checks that those that the settings name are there.
 
     Skips folders whose names begin with a dot, because they are being written, and everything in a model folder whose
     name is not a positive integer; leading zeros are allowed.
 
     Args:
         root: the repository.
-        wanted: names of the models to list; empty for all.
+        wanted: names of the models to serve; empty for all.
+        default_model: name of the default model; empty for none.
 
     Raises:
-        StartupError: if `root` is not a folder, a wanted model is missing, or there is no version at all.
+        StartupError: if `root` is not a folder or cannot be read, or a named model is missing.
     """
-    if not root.is_dir():
-        raise StartupError(f"the model repository {root} is not a folder; {ADVICE}")
-    models = list_model_folders(root)
-    missing = wanted - set(models)
+    try:
+        if not root.is_dir():
+            raise StartupError(f"the model repository {root} is not a folder; {ADVICE}")
+        folders = list_model_folders(root)
+    except OSError as error:
+        raise StartupError(f"the model repository {root} cannot be read: {reason_of(error)}") from None
+    missing = wanted - set(folders)
     if missing:
         raise StartupError(f"the model repository {root} has no model {', '.join(sorted(missing))}")
-    found = [folder for name, folder in models.items() if not wanted or name in wanted]
-    if not any(folder.versions for folder in found):
+    if default_model and default_model not in folders:
+        named = f"{default_model}, which --default-model names"
+        raise StartupError(f"the model repository {root} has no model {named}")
+    return folders
+
+
+def wanted_at_start(root: Path, folders: Mapping[str, ModelFolder], wanted: Set[str]) -> list[ModelFolder]:
+    """Returns the folders to serve that have at least one version, sorted by name.
+
+    Args:
+        root: the repository.
+        folders: its model folders by name.
+        wanted: names of the models to serve; empty for all.
+
+    Raises:
+        StartupError: if there is no version at all.
+    """
+    found = [folder for name, folder in sorted(folders.items()) if folder.versions and name in (wanted or folders)]
+    if not found:
         raise StartupError(f"the model repository {root} holds no version folder; {ADVICE}")
-    return [folder for folder in found if folder.versions]
+    return found
 
 
 def list_model_folders(root: Path) -> dict[str, ModelFolder]:

@@ -9,6 +9,7 @@ import logging
 
 from linnaeus.server.model_store.model_manager import ModelManager
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
+from linnaeus.text_files import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +33,9 @@ async def watch(model_manager: ModelManager, seconds: float, supervisor: Supervi
             await model_manager.reconcile_changes()
             last_error = ""
         except OSError as error:
-            if str(error) != last_error:
-                last_error = str(error)
+            reason = f"{error.filename or ''}: {reason_of(error)}".removeprefix(": ")
+            if reason != last_error:
+                last_error = reason
                 logger.error("the repository cannot be followed, what is served stays as it is: %s", last_error)
         except ESCAPES as error:
             supervisor.report(WATCH_PART, error, "following the repository")

@@ -12,11 +12,10 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.probes import Probes
 from linnaeus.server.process.supervised_thread import SupervisedThread
 from linnaeus.server.process.supervisor import Supervisor
-from linnaeus.server.security.listen_address import accept_ipv4_too, bindable_host
+from linnaeus.server.security.listen_address import Address, accept_ipv4_too, bindable_host, cannot_listen
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +56,7 @@ class MetricsServer:
         try:
             self._server = _Server(host, port)
         except (OSError, UnicodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else None
-            raise StartupError(f"the metrics cannot listen on {host}:{port}: {reason or error}") from None
+            raise cannot_listen("the metrics", Address(host, port), error) from None
         self._server.set_app(_Paths(registry, probes))
         self.port: int = self._server.server_port
         self._thread = SupervisedThread(

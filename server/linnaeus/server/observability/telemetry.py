@@ -55,7 +55,7 @@ class Telemetry:
 
 
 def _tracing(settings: Settings, release: str, supervisor: Supervisor) -> "tuple[RecordHandler, OtlpTracerProvider]":
-    _require_url(settings.otel_endpoint)
+    require_url(settings.otel_endpoint)
     try:
         from linnaeus.server.observability.otlp_export import OtlpTracerProvider
         from linnaeus.server.observability.spans import SpanHandler
@@ -66,10 +66,13 @@ def _tracing(settings: Settings, release: str, supervisor: Supervisor) -> "tuple
     return SpanHandler(provider.tracer, settings.otel_sample), provider
 
 
-def _require_url(endpoint: str) -> None:
+def require_url(endpoint: str) -> None:
     """Requires scheme, host and port, and no credentials.
 
     gRPC would use TLS without a scheme, and credentials in the setting would be visible in process listings.
+
+    Raises:
+        StartupError: if the endpoint is not such a URL.
     """
     try:
         parts = urlsplit(endpoint)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from linnaeus.server.errors import StartupError
+from linnaeus.text_files import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class FileEventLog:
             # Unbuffered: a buffer would keep, and write later, half of what a full disk refused.
             self._file = path.open("wb", buffering=0)
         except OSError as error:
-            raise StartupError(f"trace is {path}, which cannot be written: {error.strerror}") from None
+            raise cannot_write(path, error) from None
         self._lock = threading.Lock()
 
     def write(self, event: str, at: float, **fields: Any) -> None:
@@ -124,6 +125,11 @@ class FileEventLog:
             fields = {"event": "trace_written", "file": str(self._path), "lost_lines": self.lost_lines}
             sentence = "the trace %s is written again; it lost %d lines in all"
             logger.warning(sentence, self._path, self.lost_lines, extra={"event": fields})
+
+
+def cannot_write(path: Path, error: OSError) -> StartupError:
+    """Returns the error for a file that cannot be opened for writing."""
+    return StartupError(f"trace is {path}, which cannot be written: {reason_of(error)}")
 
 
 def open_event_log(path: str) -> EventLog:

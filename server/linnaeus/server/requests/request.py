@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
     Attributes:
         image: the image as received.
-        model: name of the model; empty if the server has only one.
+        model: name of the model; empty for the default model.
         version: number or label of the version; empty for the default.
         top_k: number of classes to return; 0 for the default.
         deadline: time on the engine's clock by which the answer must arrive, in seconds; None for no deadline.

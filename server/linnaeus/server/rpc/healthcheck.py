@@ -4,6 +4,8 @@ This module must not import torch, because probes start a new process every few 
 settings, so that both commands work with the same environment.
 """
 
+from typing import Any
+
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -35,11 +37,23 @@ def check_health(settings: Settings, timeout_seconds: float) -> str:
             check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # missing in the published types
             response = check(health_pb2.HealthCheckRequest(), timeout=timeout_seconds)
     except grpc.RpcError as error:
-        raise StartupError(f"no health from {address}: {error.code().name}, {error.details()}") from None
+        raise StartupError(f"no health from {address}: {_reason(error, timeout_seconds)}") from None
     if response.status != health_pb2.HealthCheckResponse.SERVING:
         name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
         raise StartupError(f"the server at {address} is up but {name}")
     return f"the server at {address} is SERVING"
+
+
+def _reason(error: Any, timeout_seconds: float) -> str:
+    """Returns why a query failed, in words of the operator."""
+    match error.code():
+        case grpc.StatusCode.UNAVAILABLE:
+            return "no server answers there; is it running, and with these settings?"
+        case grpc.StatusCode.DEADLINE_EXCEEDED:
+            return f"the server does not answer within {timeout_seconds:g} s"
+        case grpc.StatusCode.UNIMPLEMENTED:
+            return "the server there is another one, which has no health"
+    return f"{error.code().name}, {error.details()}"
 
 
 def _address(settings: Settings) -> str:

@@ -86,6 +86,7 @@ class RpcServer:
         max_message_bytes: int,
         further_options: Sequence[tuple[str, int]] = (),
     ) -> None:
+        self._reserved = ReservedPort(security.address)  # first: a gRPC server must be stopped, also one that never ran
         options = connection_options(max_message_bytes, security.max_connections)
         self._server = grpc.aio.server(options=[*options, *further_options])
         self._observer = observer
@@ -99,7 +100,6 @@ class RpcServer:
         self.is_listening = False
         self.unready_reason = _LOADING
         self.is_stopping = False
-        self._reserved = ReservedPort(security.address)
         self.port = self._reserved.address.port
         self._health_port = None if security.health is None else HealthPort(security.health, self._health, observer)
         self.health_port = None if self._health_port is None else self._health_port.port

@@ -21,6 +21,7 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.specialisation import memory_format, specialise
+from linnaeus.text_files import reason_of
 
 # What torch raises when a model fails: an error of its own, or one raised by the model's code.
 FAILURES = (RuntimeError, torch.jit.Error)
@@ -98,7 +99,7 @@ def _check_digest(path: Path, manifest: Manifest) -> None:
     except FileNotFoundError:
         raise ModelRefused(f"{path.name} is missing") from None
     except OSError as error:
-        raise ModelRefused(f"{path.name} cannot be read: {error}") from None
+        raise ModelRefused(f"{path.name} cannot be read: {reason_of(error)}") from None
     if digest != manifest.sha256:
         # Without the digest that it has: the sentence stays the same while the file is being copied.
         raise ModelRefused(

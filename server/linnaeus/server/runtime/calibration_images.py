@@ -8,6 +8,7 @@ from linnaeus.models.manifest import CALIBRATION_FILE, Calibration, InputSpec, c
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import Artifact
 from linnaeus.server.runtime.runner import Pixels
+from linnaeus.text_files import reason_of
 
 _GENERATED_COUNT = 32
 
@@ -36,7 +37,7 @@ def _read(artifact: Artifact, calibration: Calibration) -> list[Pixels]:
     except FileNotFoundError:
         raise ModelRefused(f"{path.name} is missing") from None
     except OSError as error:
-        raise ModelRefused(f"{path.name} cannot be read: {error}") from None
+        raise ModelRefused(f"{path.name} cannot be read: {reason_of(error)}") from None
     shape = (calibration.pictures, spec.height, spec.width, spec.channels)
     if hashlib.sha256(content).hexdigest() != calibration.sha256 or len(content) != numpy.prod(shape):
         raise ModelRefused(f"{path.name} is not the one that calibration in manifest.json means; export the model anew")

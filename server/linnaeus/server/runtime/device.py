@@ -44,10 +44,12 @@ def resolve_device(name: str) -> torch.device:
     if device.type == "cpu":
         return device if device.index else torch.device("cpu")
     if device.type != "cuda":
-        raise StartupError(f"device is {name!r}, but only auto, cpu and cuda:N are supported")
+        raise StartupError(f"device is {name!r}, but must be auto, cpu or cuda:N")
     index = device.index or 0
     if index >= torch.cuda.device_count():
-        raise StartupError(f"device {name} is not there: torch sees {torch.cuda.device_count()} CUDA devices")
+        raise StartupError(
+            f"device {name} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use cpu or auto"
+        )
     return torch.device("cuda", index)
 
 

@@ -25,6 +25,6 @@ def error_summary(error: Exception) -> str:
     """Returns the line of a torch error that says what happened, without the advice that follows it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
-        return type(error).__name__
+        return "without a message"
     line = next((line for line in lines if any(words in line for words in _MESSAGE_PHRASES)), lines[-1])
     return ". ".join(line.split(". ")[:_MAX_SENTENCES])

@@ -6,8 +6,9 @@ whether the answers are accurate; see `precision`.
 Batch norms have been folded into the convolutions in float32 before, so each weight is rounded once. The inputs of the
 cast layers are cast in front of them. Other operations take the dtype of their inputs, except those that stay in
 float32: the normalisation of the pixels, operations that torch computes in one dtype only, the last dense layer (near a
-logit of 12 bfloat16 has steps of 0.06, which alone would move a probability by 0.015) and the softmax. Because the
-inputs are cast explicitly, constants that tracing left in the graph, such as a cast to float32, cannot make it wrong.
+logit of 12 bfloat16 has steps of 0.06, which alone would move a probability by 0.015) and the softmax or sigmoid.
+Because the inputs are cast explicitly, constants that tracing left in the graph, such as a cast to float32, cannot make
+it wrong.
 """
 
 from typing import Any, TypeAlias
@@ -36,7 +37,9 @@ _FLOAT32_INPUTS = {
 }
 _DENSE = ("aten::linear", "aten::addmm", "aten::matmul", "aten::mm")
 # Operations that may follow the last dense layer; each passes on its first input.
-_AFTER_LOGITS = tuple(f"aten::{name}" for name in ("softmax", "to", "flatten", "view", "reshape", "squeeze", "add"))
+_AFTER_LOGITS = tuple(
+    f"aten::{name}" for name in ("softmax", "sigmoid", "to", "flatten", "view", "reshape", "squeeze", "add")
+)
 # TorchScript graphs encode dtypes as numbers (c10::ScalarType).
 _SCALAR_TYPES = {torch.float32: 6, torch.float16: 5, torch.bfloat16: 15}
 

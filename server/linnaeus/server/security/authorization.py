@@ -107,7 +107,10 @@ class Authorizer:
 def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | None, right: Right) -> TokenHolder:
     token = _token(metadata)
     if token is None:
-        raise Unauthenticated("this server asks for a token: send it as the metadata `authorization: Bearer TOKEN`")
+        raise Unauthenticated(
+            "this server asks for a token: linnaeus-client --token-file FILE, or in gRPC's metadata "
+            "authorization: Bearer TOKEN"
+        )
     holder = tokens.holder(token)
     if holder is None:
         raise Unauthenticated("the server does not know this token: it may have been withdrawn or mistyped")

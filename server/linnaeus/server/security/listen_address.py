@@ -1,5 +1,6 @@
 """The addresses that servers listen on: TCP ports of IPv4 and IPv6, and socket files."""
 
+import errno
 import ipaddress
 import os
 import socket
@@ -12,10 +13,18 @@ import grpc
 from linnaeus.server.config.hosts import UNIX, is_socket_file
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.tls import Certificates
+from linnaeus.text_files import reason_of
 
 _WILDCARD_IPV6 = "::"
 _WILDCARD_IPV4 = "0.0.0.0"
 _CONNECT_SECONDS = 1.0
+_ANOTHER_HOST = "the address is none of this machine's; choose another host"
+_REASONS = {
+    errno.EADDRINUSE: "another program uses the port; end it, or choose another port",
+    errno.EACCES: "ports below 1024 take more rights than the server has; choose another port",
+    errno.EADDRNOTAVAIL: _ANOTHER_HOST,
+    errno.EAFNOSUPPORT: _ANOTHER_HOST,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +69,30 @@ def listen(server: grpc.aio.Server, address: Address, certificates: Certificates
     Raises:
         StartupError: if the port cannot be opened, or another server listens on the socket file.
     """
-    if address.host.startswith(UNIX):
-        _require_free(address.host.removeprefix(UNIX))
+    if address.is_socket_file:
+        require_usable_socket_file(address)
     try:
         if certificates is None:
             port = server.add_insecure_port(str(address))
         else:
             port = server.add_secure_port(str(address), certificates.credentials)
-    except RuntimeError:
-        raise StartupError(f"gRPC cannot listen on {address}; {_likely_cause(address)}") from None
+    except RuntimeError:  # without a reason, which `ReservedPort` gave if it was there before
+        cause = "an unknown reason" if address.is_socket_file else "another program may listen on the port"
+        raise StartupError(f"gRPC cannot listen on {address}: {cause}; choose another one") from None
     return 0 if address.is_socket_file else port
+
+
+def cannot_listen(what: str, address: Address, error: OSError | UnicodeError) -> StartupError:
+    """Returns the error for an address that cannot be bound: a sentence with the cause and a remedy.
+
+    Args:
+        what: what was to listen: `gRPC` or `the metrics`.
+        address: the address.
+        error: the error of the socket, or of the look-up of the host.
+    """
+    number = None if isinstance(error, (UnicodeError, socket.gaierror)) else error.errno
+    reason = _REASONS.get(number, reason_of(error)) if number else "this machine does not know the host; correct it"
+    return StartupError(f"{what} cannot listen on {address}: {reason}")
 
 
 def bindable_host(host: str) -> str:
@@ -102,15 +125,26 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _require_free(path: str) -> None:
-    """Checks that no server listens on a socket file; gRPC replaces the file without asking.
+def require_usable_socket_file(address: Address) -> None:
+    """Checks that a socket file can be made and that no server listens there; gRPC replaces the file without asking.
+
+    Abstract names are left to gRPC.
 
     Raises:
-        StartupError: if a server answers there, or the file is no socket or cannot be examined.
+        StartupError: if a server answers there, the file is no socket or cannot be examined, or its folder is missing
+            or cannot be written to.
     """
+    if not address.host.startswith(UNIX):
+        return
+    path = address.host.removeprefix(UNIX)
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise StartupError(f"gRPC cannot listen on unix:{path}: its folder {folder} does not exist; make it first")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StartupError(f"gRPC cannot listen on unix:{path}: the server's user may not write to its folder {folder}")
     try:
         if not stat.S_ISSOCK(os.stat(path).st_mode):
-            raise StartupError(f"gRPC cannot listen on unix:{path}: it is a file, but no socket")
+            raise StartupError(f"gRPC cannot listen on unix:{path}: it is a file, but no socket; choose another path")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(_CONNECT_SECONDS)
             probe.connect(path)
@@ -119,13 +153,7 @@ def _require_free(path: str) -> None:
     except BlockingIOError:
         pass  # its queue of connections is full
     except OSError as error:
-        raise StartupError(f"gRPC cannot listen on unix:{path}: {error.strerror or error}") from None
+        raise StartupError(f"gRPC cannot listen on unix:{path}: {reason_of(error)}") from None
     raise StartupError(
         f"gRPC cannot listen on unix:{path}: another server listens there; end it, or choose another path"
     )
-
-
-def _likely_cause(address: Address) -> str:
-    if address.is_socket_file:
-        return "does the folder exist, and may the server write to it?"
-    return "is another server using the port?"

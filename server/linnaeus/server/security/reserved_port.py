@@ -3,8 +3,7 @@
 import errno
 import socket
 
-from linnaeus.server.errors import StartupError
-from linnaeus.server.security.listen_address import Address
+from linnaeus.server.security.listen_address import Address, cannot_listen, require_usable_socket_file
 
 _NOT_OF_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
@@ -16,17 +15,23 @@ class ReservedPort:
     SO_REUSEADDR, as gRPC does, while none of them listens.
 
     Args:
-        address: the address; port 0 stands for any free port.
+        address: the address; port 0 stands for any free port. A socket file is checked, and not taken.
+        what: what is to listen, for the error.
 
     Attributes:
-        address: the address with its port. A host that has no TCP address, such as a Unix socket's, is left to gRPC.
+        address: the address with its port.
 
     Raises:
-        StartupError: if another process listens on the port, or the host is none of this machine's.
+        StartupError: if another process listens there, the host is unknown or none of this machine's, or a socket file
+            cannot be made.
     """
 
-    def __init__(self, address: Address) -> None:
-        self._socket = _bind_first(address)
+    def __init__(self, address: Address, what: str = "gRPC") -> None:
+        self._socket = None
+        if address.is_socket_file:
+            require_usable_socket_file(address)
+        else:
+            self._socket = _bind_first(address, what)
         self.address = address
         if self._socket is not None:
             self.address = Address(address.host, self._socket.getsockname()[1])
@@ -37,25 +42,24 @@ class ReservedPort:
             self._socket.close()
 
 
-def _bind_first(address: Address) -> socket.socket | None:
-    """Returns a socket bound to the first of the host's addresses that this machine has; None if it has no TCP address.
+def _bind_first(address: Address, what: str) -> socket.socket:
+    """Returns a socket bound to the first of the host's addresses that this machine has.
 
     Raises:
-        StartupError: if that address cannot be bound, or the machine has none of them.
+        StartupError: if the host is unknown, that address cannot be bound, or the machine has none of them.
     """
-    errors: list[OSError] = []
-    for family, host in _resolve(address.host):
-        try:
-            return _bind(family, host, address.port)
-        except OSError as error:
-            errors.append(error)
-            if error.errno not in _NOT_OF_THIS_MACHINE:
-                break
-    if not errors:
-        return None
-    reason = errors[-1].strerror or errors[-1]
-    sentence = f"gRPC cannot listen on {address}; is another server using the port? ({reason})"
-    raise StartupError(sentence)
+    last_error: OSError | UnicodeError = OSError()
+    try:
+        for family, host in _resolve(address.host):
+            try:
+                return _bind(family, host, address.port)
+            except OSError as error:
+                last_error = error
+                if error.errno not in _NOT_OF_THIS_MACHINE:
+                    break
+    except (OSError, UnicodeError) as error:
+        last_error = error
+    raise cannot_listen(what, address, last_error)
 
 
 def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
@@ -70,13 +74,12 @@ def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
 
 
 def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
-    """Returns the TCP addresses of a host; empty for a Unix socket, and for a name that only gRPC may know."""
-    if host.startswith("unix"):
-        return []
-    try:
-        found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError):
-        return []
+    """Returns the TCP addresses of a host.
+
+    Raises:
+        OSError, UnicodeError: if the host is unknown.
+    """
+    found = socket.getaddrinfo(host or None, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     addresses: list[tuple[socket.AddressFamily, str]] = [(family, str(name[0])) for family, _, _, _, name in found]
     if host == "::":  # gRPC takes IPv4 for it where there is no IPv6
         addresses.append((socket.AF_INET, "0.0.0.0"))

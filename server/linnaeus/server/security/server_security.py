@@ -1,7 +1,7 @@
 """The security of a server, constructed from its settings: listen addresses, TLS, tokens and rate limit."""
 
-import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from linnaeus.server.config.settings import Settings
@@ -16,8 +16,6 @@ from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.tls import Certificates, TlsFiles
 from linnaeus.server.security.token_file import TokenFile
 from linnaeus.server.security.tokens import PRIORITY_NAMES
-
-logger = logging.getLogger(__name__)
 
 # Messages that may be received at once on a machine with little memory.
 _MIN_MESSAGES = 4
@@ -34,6 +32,7 @@ class ServerSecurity:
         certificates: the server's certificates; None for no TLS.
         authorizer: checks each call; None if every call is allowed.
         byte_budget: bounds the request messages in the server; None for a default.
+        risks: what `insecure` allows, in sentences.
     """
 
     address: Address
@@ -42,6 +41,7 @@ class ServerSecurity:
     certificates: Certificates | None = None
     authorizer: Authorizer | None = None
     byte_budget: ByteBudget | None = None
+    risks: Sequence[str] = ()
 
 
 def server_security(settings: Settings) -> ServerSecurity:
@@ -53,13 +53,14 @@ def server_security(settings: Settings) -> ServerSecurity:
     """
     _require_complete(settings)
     address = Address(settings.host, settings.port)
-    _require_tls(settings, address)
+    risks = _allowed_risks(settings, address)
     return ServerSecurity(
         address=address,
         health=Address(settings.health_host, settings.health_port) if settings.has_health_port else None,
         certificates=_certificates(settings),
         authorizer=_authorizer(settings),
         byte_budget=byte_budget(settings, usable_memory_bytes()),
+        risks=risks,
         max_connections=settings.max_connections or connection_limit(raise_open_file_limit()),
     )
 
@@ -71,10 +72,10 @@ def _require_complete(settings: Settings) -> None:
         raise StartupError("tls_client_ca asks clients for certificates, which takes tls_certificate and tls_key")
 
 
-def _require_tls(settings: Settings, address: Address) -> None:
-    """Requires TLS if the server listens beyond this machine or has tokens, unless `insecure` is set."""
+def _allowed_risks(settings: Settings, address: Address) -> list[str]:
+    """Requires TLS if the server listens beyond this machine or has tokens; returns the risks if `insecure` is set."""
     if settings.tls_certificate:
-        return
+        return []
     risks = []
     if not address.is_loopback:
         risks.append(f"listening on {address.host} without TLS lets everybody on the network read and change calls")
@@ -82,8 +83,7 @@ def _require_tls(settings: Settings, address: Address) -> None:
         risks.append("without TLS, tokens travel readable by all")
     if risks and not settings.insecure:
         raise StartupError(f"{risks[0]}; set tls_certificate and tls_key, or say --insecure if that is wanted")
-    for risk in risks:
-        logger.warning("insecure: %s", risk)
+    return risks
 
 
 def _certificates(settings: Settings) -> Certificates | None:

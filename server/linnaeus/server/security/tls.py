@@ -13,9 +13,21 @@ import grpc
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.reloaded_files import ReloadedFiles
-from linnaeus.text_files import without_mark
+from linnaeus.text_files import reason_of, without_mark
 
 logger = logging.getLogger(__name__)
+
+_NOT_PEM = "one of them is not PEM, or the key has a password"
+# OpenSSL's names of what is usually wrong.
+_REASONS = {
+    None: _NOT_PEM,
+    "": _NOT_PEM,
+    "NO_START_LINE": _NOT_PEM,
+    "PEM_LIB": _NOT_PEM,
+    "BAD_DECRYPT": "the key has a password; write it without one",
+    "KEY_VALUES_MISMATCH": "the key is that of another certificate",
+    "KEY_TYPE_MISMATCH": "the key is that of another certificate",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +103,9 @@ def _check(files: TlsFiles) -> None:
         # Without any password OpenSSL would prompt for one on the terminal; a wrong one makes it fail instead.
         context.load_cert_chain(files.certificate, files.key, password="")
     except ssl.SSLError as error:
-        raise ValueError(
-            f"the certificate {files.certificate} and the key {files.key} cannot be used together "
-            f"({error.reason or 'not PEM, or a key with a password'})"
-        ) from None
+        reason = _REASONS.get(error.reason) or error.reason.lower().replace("_", " ")
+        together = f"the certificate {files.certificate} and the key {files.key} cannot be used together"
+        raise ValueError(f"{together}: {reason}") from None
     if files.client_ca:
         try:
             context.load_verify_locations(files.client_ca)
@@ -104,5 +115,5 @@ def _check(files: TlsFiles) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"the file {error.filename} cannot be read ({error.strerror})"
+        return f"the file {error.filename} cannot be read: {reason_of(error)}"
     return str(error)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from linnaeus.server.errors import StartupError
 from linnaeus.server.security.reloaded_files import ReloadedFiles
 from linnaeus.server.security.tokens import TokenHolder, find_holder, read_tokens
+from linnaeus.text_files import reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class TokenFile:
         try:
             self._file = ReloadedFiles([path], lambda contents: read_tokens(contents[0]), self._log_error)
         except (ValueError, OSError) as error:
-            raise StartupError(f"the token file {path} cannot be used: {_reason(error)}") from None
+            raise StartupError(f"the token file {path} cannot be used: {reason_of(error)}") from None
 
     def holder(self, token: str) -> TokenHolder | None:
         """Returns the holder of a token; None if the token is unknown."""
@@ -47,8 +48,4 @@ class TokenFile:
         return find_holder(token.encode("utf-8", "surrogateescape"), self._file.value)
 
     def _log_error(self, error: Exception) -> None:
-        logger.error("the token file %s cannot be used; the old tokens hold: %s", self._path, _reason(error))
-
-
-def _reason(error: Exception) -> str:
-    return str(error.strerror or error) if isinstance(error, OSError) else str(error)
+        logger.error("the token file %s cannot be used; the old tokens hold: %s", self._path, reason_of(error))

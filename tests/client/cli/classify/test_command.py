@@ -159,14 +159,14 @@ def test_without_any_answer_there_is_no_table(run_command, pictures, stub):
     (cat,) = pictures("cat.jpg")
     ending = run_command("classify", cat, "--model", "alexnet")
     assert (ending.exit_code, ending.output) == (1, "")
-    assert ending.errors == f"linnaeus-client: {cat}: There is no model alexnet.\n"
+    assert ending.errors == "linnaeus-client: There is no model alexnet.\n"
 
 
 def test_a_message_of_several_lines_is_printed_on_one(run_command, pictures, stub):
     stub.fail(grpc.StatusCode.INTERNAL, "One.\nTwo.\x1b[2J")
     (cat,) = pictures("cat.jpg")
     ending = run_command("classify", cat)
-    assert ending.errors == f"linnaeus-client: {cat}: One. Two.\N{REPLACEMENT CHARACTER}[2J\n"
+    assert ending.errors == "linnaeus-client: One. Two.\N{REPLACEMENT CHARACTER}[2J\n"
 
 
 def untrained(make_model):
@@ -222,9 +222,7 @@ def test_an_unreachable_server_is_one_line(run_command, pictures, silent_target)
     (cat,) = pictures("cat.jpg")
     ending = run_command("classify", cat, "--server", silent_target)
     assert ending.exit_code == 1
-    assert ending.errors.startswith(
-        f"linnaeus-client: {cat}: no server answers at {silent_target} (Connection refused)"
-    )
+    assert ending.errors.startswith(f"linnaeus-client: no server answers at {silent_target} (Connection refused)")
     assert ending.errors.count("\n") == 1
 
 
@@ -296,10 +294,10 @@ def test_an_interrupt_ends_quietly_with_status_130(start_python, pictures, stub,
 
 
 def test_an_interrupt_while_starting_ends_quietly_too(run_command, monkeypatch):
-    def interrupted(_):
+    def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("linnaeus.client.cli._run", interrupted)
+    monkeypatch.setattr("linnaeus.client.cli._application", interrupted)
     ending = run_command("models")
     assert (ending.exit_code, ending.output, ending.errors) == (130, "", "")
 

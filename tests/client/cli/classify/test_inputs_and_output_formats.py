@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+from types import SimpleNamespace
 
 import grpc
 import pytest
@@ -291,3 +292,11 @@ def test_a_closed_pipe_ends_the_command_silently(stub, pictures, start_python, p
     command.stdout.close()
     assert command.stderr.read() == ""
     assert command.wait(patience_seconds) != 0
+
+
+def test_a_list_that_cannot_be_read_is_a_failure_and_no_endless_wait(run_command, tmp_path, monkeypatch):
+    descriptor = os.open(tmp_path, os.O_RDONLY)  # reading a folder fails
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(fileno=lambda: descriptor))
+    ending = run_command("classify", "--from-file", "-")
+    os.close(descriptor)
+    assert (ending.exit_code, ending.errors) == (1, "linnaeus-client: -: Is a directory\n")

@@ -1,17 +1,22 @@
 """`linnaeus-client load`: options, output, files and exit status."""
 
+import dataclasses
 import io
 import json
 
 import pytest
 from rich.console import Console
 
+from linnaeus.client.cli import output
 from linnaeus.client.cli.load.live_progress import LiveProgress
 from linnaeus.client.cli.load.options import parse_duration
 from linnaeus.client.cli.load.result_files import read_run, write_atomically
+from linnaeus.client.cli.load.tables import step_table
 from linnaeus.client.load import scenarios
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Snapshot
+from linnaeus.client.load.report.step_rows import HEADINGS
+from linnaeus.client.load.results import QueueTrend
 
 
 @pytest.fixture
@@ -100,6 +105,44 @@ def test_a_ramp_tries_its_rates(run_command, load_tester, make_measurement, make
     assert load_tester.extras == ((10.0, 20.0, 30.0),)
     assert "20.0 calls/s is the highest rate that was still served in full" in ending.output
     assert [line.split()[:2] for line in ending.output.splitlines() if "knee" in line][0] == ["20.0", "knee"]
+
+
+@pytest.mark.parametrize(
+    ("width", "shown", "left_out"),
+    [
+        (200, HEADINGS, ()),
+        (
+            80,
+            ("calls/s", "", "sent", "late", "refused", "failed", "goodput/s", "p50 ms", "p99 ms"),
+            ("ok", "p90 ms", "p99.9 ms", "max ms", "batch", "busy"),
+        ),
+        (60, ("calls/s", "", "refused", "goodput/s", "p50 ms", "p99 ms"), ...),
+        (10, ("calls/s", "", "goodput/s", "p50 ms", "p99 ms"), ...),
+    ],
+)
+def test_a_narrow_terminal_keeps_the_columns_that_matter(make_measurement, make_run, width, shown, left_out):
+    console = Console(file=io.StringIO(), width=width, markup=False, emoji=False, highlight=False)
+
+    def fits(table):
+        return console.measure(table, options=console.options.update(max_width=10_000)).maximum <= width
+
+    growing = dataclasses.replace(
+        make_measurement(rate=1500.0, refused=104), queue=QueueTrend(True, 0.2, 4, 1200, 1010.0, None)
+    )
+    table, missing = step_table(make_run(make_measurement(rate=900.0), growing, knee=900.0), fits)
+    assert tuple(str(column.header) for column in table.columns) == shown
+    assert left_out in (..., tuple(missing)) and {*shown, *missing} == set(HEADINGS)
+    console.print(table)
+    assert width < 60 or ("…" not in console.file.getvalue() and "queue grows" in console.file.getvalue())
+
+
+def test_the_terminal_says_which_columns_it_left_out(
+    run_command, load_tester, make_measurement, make_run, picture, monkeypatch
+):
+    load_tester.run = make_run(make_measurement(rate=10.0), make_measurement(rate=20.0), knee=20.0)
+    assert "Left out" not in run_command("load", picture, "--ramp", "10:20:2").output
+    monkeypatch.setattr(output, "_console", lambda: Console(width=80))
+    assert "Left out for lack of room: ok, p90 ms" in run_command("load", picture, "--ramp", "10:20:2").output
 
 
 @pytest.mark.parametrize(("start", "lowest"), [([], 10.0), (["--rate", "40"], 40.0)])

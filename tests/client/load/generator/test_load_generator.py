@@ -2,6 +2,7 @@
 
 import heapq
 import math
+from collections import Counter
 from itertools import count, cycle
 
 import pytest
@@ -9,10 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.client.load.generator.arrivals import arrival_times
+from linnaeus.client.load.generator.failure_reasons import MAX_KINDS, FailureReasons
 from linnaeus.client.load.generator.load_generator import LoadGenerator
+from linnaeus.client.load.generator.records import CallOutcome
 from linnaeus.client.load.generator.request_messages import RequestMessages
 from linnaeus.client.load.measurement.statistics import Statistics
 from linnaeus.client.load.plan import Plan
+from linnaeus.client.load.results import FailureReason
 
 CAT = (1, "cat", 0.75)
 
@@ -52,7 +56,7 @@ class ScriptedCaller:
     def __init__(self, clock, seconds_of, results=None):
         self.clock = clock
         self.seconds_of = seconds_of
-        self.results = results or (lambda message: [(0, CAT)] * len(message.images))
+        self.results = results or (lambda message: [(0, CAT, "")] * len(message.images))
         self.truth = []
         self.started = 0
         self.in_flight = self.max_in_flight = 0
@@ -64,7 +68,7 @@ class ScriptedCaller:
         seconds = self.seconds_of(self.clock.now())
         late = seconds > timeout_seconds
         self.truth.append(min(seconds, timeout_seconds))
-        results = [(4, None)] * len(message.images) if late else self.results(message)
+        results = [(4, None, "too late")] * len(message.images) if late else self.results(message)
         over = []
 
         def end(results):
@@ -74,7 +78,7 @@ class ScriptedCaller:
                 on_end(results)
 
         self.clock.at(self.clock.now() + self.truth[-1], lambda: end(results))
-        return lambda: end([(1, None)] * len(message.images))
+        return lambda: end([(1, None, "cancelled")] * len(message.images))
 
     def expire(self):
         pass
@@ -100,6 +104,7 @@ class GeneratorRun:
 
     def add_update(self, update):
         self.statistics.add(update.records)
+        self.statistics.add_failures(update.failures)
         self.in_flight.append(update.in_flight)
 
     def run(self):
@@ -209,10 +214,12 @@ def test_a_call_that_ended_at_its_deadline_or_after_it_is_late(tmp_path):
 
 def test_every_status_counts_under_its_own_name(tmp_path):
     codes = cycle([0, 8, 4, 14, 3])
-    run = GeneratorRun(
-        tmp_path, lambda now: 0.01, lambda message: [(code := next(codes), None if code else CAT)], rate=10,
-        duration_seconds=5.0,
-    ).run()  # fmt: skip
+
+    def results(message):
+        code = next(codes)
+        return [(code, None if code else CAT, f"status {code}" if code else "")]
+
+    run = GeneratorRun(tmp_path, lambda now: 0.01, results, rate=10, duration_seconds=5.0).run()
     counts = run.counts
     assert (counts.ok, counts.refused, counts.late, counts.failed) == (10, 10, 10, 20)
     assert counts.by_code == {
@@ -220,19 +227,56 @@ def test_every_status_counts_under_its_own_name(tmp_path):
     }  # fmt: skip
 
 
+def test_every_call_that_was_not_ok_has_its_reason(tmp_path):
+    sentences = cycle(["", "the queue holds 512 images", "the queue holds 640 images", "no such model"])
+
+    def results(message):
+        sentence = next(sentences)
+        code = 0 if not sentence else 8 if "queue" in sentence else 3
+        return [(code, None if code else CAT, sentence)]
+
+    run = GeneratorRun(tmp_path, lambda now: 0.01, results, rate=40, duration_seconds=5.0, warmup_seconds=1.0).run()
+    assert run.statistics.failures() == (
+        FailureReason("RESOURCE_EXHAUSTED", 100, "the queue holds 512 images"),
+        FailureReason("INVALID_ARGUMENT", 50, "cat.jpg: no such model"),
+    )
+
+
+def test_answers_that_are_late_or_differ_have_a_reason_too(tmp_path):
+    tops = cycle([CAT, (2, "dog", 0.75)])
+    run = GeneratorRun(tmp_path, lambda now: 0.01, lambda message: [(0, next(tops), "")], rate=10, duration_seconds=2.0)
+    (reason,) = run.run().statistics.failures()
+    assert (reason.code, reason.calls) == ("OK", 10) and "another one than before" in reason.sentence
+
+
+@given(st.lists(st.tuples(st.sampled_from([3, 8, 13]), st.text(max_size=8)), max_size=200))
+def test_reasons_are_counted_in_full_and_do_not_grow_without_bound(refusals):
+    ours, theirs = FailureReasons(), FailureReasons()
+    for index, (code, sentence) in enumerate(refusals):
+        (ours, theirs)[index % 2].add(CallOutcome.FAILED, code, sentence, "")
+    ours.merge(theirs)
+    counted = Counter()
+    for code, calls, _ in ours.by_count():
+        counted[code] += calls
+    assert counted == Counter(code for code, _ in refusals)
+    assert len(ours.counts) <= MAX_KINDS + 3
+
+
 def test_an_answer_that_differs_from_the_first_one_is_counted(tmp_path):
     tops = cycle([CAT, (1, "cat", 0.7505), (1, "cat", 0.76), (2, "cat", 0.75), (1, "dog", 0.75)])
     run = GeneratorRun(
-        tmp_path, lambda now: 0.01, lambda message: [(0, next(tops))], rate=10, duration_seconds=5.0
+        tmp_path, lambda now: 0.01, lambda message: [(0, next(tops), "")], rate=10, duration_seconds=5.0
     ).run()
     assert (run.counts.ok, run.counts.differed) == (20, 30)
     assert len(run.statistics.latencies) == 50
 
 
 def test_corrupt_images_that_are_refused_are_counted_separately(tmp_path):
+    def results(message):
+        return [(3, None, "no image") if message.corrupt else (0, CAT, "")]
+
     run = GeneratorRun(
-        tmp_path, lambda now: 0.01, lambda message: [(3, None) if message.corrupt else (0, CAT)], rate=100,
-        duration_seconds=10.0, corrupt_rate=0.3,
+        tmp_path, lambda now: 0.01, results, rate=100, duration_seconds=10.0, corrupt_rate=0.3
     ).run()  # fmt: skip
     assert run.counts.ok + run.counts.corrupt == 1000
     assert 240 < run.counts.corrupt < 360

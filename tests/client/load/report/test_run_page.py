@@ -3,9 +3,13 @@
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import pytest
+from matplotlib import rc_context
+from matplotlib.figure import Figure
 
+from linnaeus.client.load.report.latency_plots import draw_batch_sizes
 from linnaeus.client.load.report.run_page import run_page
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -114,6 +118,31 @@ def test_outcomes_have_a_legend_where_they_occur(make_measurement, make_run):
     words = texts_of(plots_of(run_page(make_run(make_measurement(late=20))))[2])
     assert {"warm-up", "ok", "late", "sent"} <= set(words)
     assert not {"refused", "failed"} & set(words)
+
+
+BOUNDS = [*(str(2**power) for power in range(11)), "+Inf"]
+
+
+@pytest.mark.parametrize("used", [BOUNDS, BOUNDS[:3], ["64"], BOUNDS[4:10], BOUNDS[5:12]])
+def test_batch_sizes_that_did_not_occur_have_no_bar_and_no_names_overlap(used):
+    figure = Figure(figsize=(5.0, 3.2), layout="constrained")
+    axes = figure.subplots()
+    with rc_context({"font.size": 9}):
+        draw_batch_sizes({bound: 7 * (bound in used) for bound in BOUNDS}, axes)
+        figure.draw_without_rendering()
+    assert len(axes.patches) == len(used)
+    names = axes.get_xticklabels()
+    slanted = {name.get_rotation() for name in names} == {45.0}
+    boxes = [name.get_window_extent() for name in names]
+    # Slanted names are as far apart as their lines are high, though their boxes overlap.
+    gaps = [(right.x0 + right.x1 - left.x0 - left.x1) / 2 if slanted else right.x0 - left.x1
+            for left, right in pairwise(boxes)]  # fmt: skip
+    assert all(gap > (1.4 * names[0].get_fontsize() * figure.dpi / 72 if slanted else 2) for gap in gaps)
+
+
+def test_a_table_that_is_too_wide_for_a_phone_says_that_it_scrolls(ramp, make_measurement, make_run):
+    assert run_page(ramp).count('class="soft scrolls"') == 1
+    assert 'class="soft scrolls"' not in run_page(make_run(make_measurement()))
 
 
 def test_a_warning_is_highlighted_if_the_load_tester_was_the_bottleneck(make_measurement, make_run):

@@ -11,15 +11,17 @@ from typing import Annotated
 import typer
 
 from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY
-from linnaeus.client.cli.app import Server, Timeout, app, connection_of
+from linnaeus.client.cli.app import app
 from linnaeus.client.cli.classify.classify_inputs import ClassifyOptions
 from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Inputs, read_standard_input
 from linnaeus.client.cli.classify.output_formats import OutputFormat
 from linnaeus.client.cli.classify.run import ClassifyRun
 from linnaeus.client.cli.classify.sort_into import Sorter
+from linnaeus.client.cli.connection import Connection, takes_connection
 
 
 @app.command()
+@takes_connection()
 def classify(
     context: typer.Context,
     files: Annotated[
@@ -44,7 +46,7 @@ def classify(
     concurrency: Annotated[int, typer.Option(min=1, help="Pictures under way at once.")] = DEFAULT_CONCURRENCY,
     stream: Annotated[
         bool,
-        typer.Option("--stream", help="Send all over one stream: quicker for many small pictures and a quick model."),
+        typer.Option("--stream", help="Send all over one stream to one server; about as quick as a call each."),
     ] = False,
     output: Annotated[
         OutputFormat | None, typer.Option(help="The form; a table if left out.", show_default=False)
@@ -54,11 +56,11 @@ def classify(
         str | None,
         typer.Option(metavar="DIR", help="Copy each picture into DIR/<label>/; nothing is moved or overwritten."),
     ] = None,
-    server: Server = None,
-    timeout: Timeout = None,
 ) -> None:
     """Names what is in each picture."""
+    connection: Connection = context.obj
     run = ClassifyRun(
+        connection=connection,
         inputs=_inputs(files or [], names, recursive),
         options=ClassifyOptions(model=model, version=version, top_k=top_k, priority=priority),
         concurrency=concurrency,
@@ -66,7 +68,7 @@ def classify(
         sorter=None if sort_into is None else Sorter(sort_into),
         use_stream=stream,
     )
-    if not asyncio.run(run.run(connection_of(context, server, timeout).client())):
+    if not asyncio.run(run.run(connection.client())):
         raise typer.Exit(1)
 
 
@@ -76,7 +78,7 @@ def _inputs(files: list[str], names: str | None, recursive: bool) -> Inputs:
         raise typer.BadParameter("there is no picture: name a FILE, a folder, - or --from-file LIST")
     if [*files, names].count(STANDARD_INPUT) > 1:
         raise typer.BadParameter("standard input can be read once only: there is more than one -")
-    if names not in (None, STANDARD_INPUT) and not os.access(names, os.R_OK):
+    if names is not None and names != STANDARD_INPUT and (os.path.isdir(names) or not os.access(names, os.R_OK)):
         raise typer.BadParameter(f"--from-file: {names} cannot be read")
     content = read_standard_input() if STANDARD_INPUT in files else b""
     return Inputs(files, names, recursive, content)

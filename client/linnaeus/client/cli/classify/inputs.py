@@ -67,8 +67,9 @@ class Inputs:
                 # Elsewhere a dash means standard input; in a list it can only be a file.
                 for source in self._expand(os.path.join(os.curdir, name) if name == STANDARD_INPUT else name):
                     yield source
-        except TextFileError as error:
-            self.failures.append((self.names, InvalidImage(f"{self.names}: {error}")))
+        except (OSError, TextFileError) as error:
+            cause = getattr(error, "strerror", None) or error
+            self.failures.append((self.names, InvalidImage(f"{self.names}: {cause}")))
 
     def _from_arguments(self) -> Iterator[str | bytes]:
         for argument in self.arguments:
@@ -130,19 +131,33 @@ async def _chunks(descriptor: int) -> AsyncGenerator[bytes, None]:
     """Yields what comes over a pipe or a terminal, read in another thread and not far ahead.
 
     The thread is a daemon and reads without Python's buffers: when it blocks in a read, it does not delay Ctrl-C.
+
+    Raises:
+        OSError: if it cannot be read.
     """
-    loop, chunks, free = asyncio.get_running_loop(), asyncio.Queue[bytes](), threading.Semaphore(_CHUNKS_AHEAD)
+    loop, free = asyncio.get_running_loop(), threading.Semaphore(_CHUNKS_AHEAD)
+    chunks = asyncio.Queue[bytes | OSError]()
 
     def read() -> None:
         # RuntimeError: the loop is closed, so nothing waits for more.
         with contextlib.suppress(RuntimeError):
-            chunk = b"."
-            while chunk:
+            chunk: bytes | OSError = b"."
+            while chunk and not isinstance(chunk, OSError):
                 free.acquire()
-                chunk = os.read(descriptor, _CHUNK_BYTES)
+                chunk = _read(descriptor)
                 loop.call_soon_threadsafe(chunks.put_nowait, chunk)
 
     threading.Thread(target=read, name="linnaeus-standard-input", daemon=True).start()
     while chunk := await chunks.get():
+        if isinstance(chunk, OSError):
+            raise chunk
         free.release()
         yield chunk
+
+
+def _read(descriptor: int) -> bytes | OSError:
+    """Reads a piece; returns an error, because a thread that raised it would leave the loop waiting."""
+    try:
+        return os.read(descriptor, _CHUNK_BYTES)
+    except OSError as error:
+        return error

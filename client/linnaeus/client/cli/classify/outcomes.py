@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from linnaeus.client.cli.connection_help import Explanation
+from linnaeus.client.cli.option_names import with_option_names
 from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.results import Classification
 
@@ -42,15 +44,29 @@ class Classified:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """An image without an answer."""
+    """An image without an answer.
+
+    Attributes:
+        picture: the path as it was given.
+        error: why.
+        explanation: the error in the words of the command line; None for an error of the image itself.
+    """
 
     picture: str
     error: LinnaeusError
+    explanation: Explanation | None = None
 
     @property
     def message(self) -> str:
         """The error's message without the image's name, which precedes it wherever it is shown."""
-        return str(self.error).removeprefix(f"{self.picture}: ")
+        if self.explanation is not None:
+            return self.explanation.message
+        return with_option_names(str(self.error)).removeprefix(f"{self.picture}: ")
+
+    @property
+    def concerns_all(self) -> bool:
+        """Whether any other image would fail by the same cause."""
+        return self.explanation is not None and self.explanation.concerns_all
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the object that `--json` prints."""

@@ -1,7 +1,7 @@
 """The output formats of `classify`: table, JSON array, JSON lines, CSV.
 
 A writer takes one outcome after another and keeps no more than it must, so memory is bounded however many images there
-are. In every format, failures are also lines on stderr.
+are. In every format, failures are also reported by `report_failure`, which writes lines on stderr.
 """
 
 import csv
@@ -9,7 +9,7 @@ import io
 import json
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Protocol
 
@@ -19,6 +19,7 @@ from linnaeus.client.cli.classify.table import classification_table
 
 # The column widths of a table depend on all its rows, so its number of images is limited.
 _IMAGES_PER_TABLE = 500
+ReportFailure = Callable[[Failed], None]
 CSV_COLUMNS = ("file", "rank", "index", "label", "probability", "model", "version", "error")
 
 
@@ -32,7 +33,7 @@ class OutputFormat(StrEnum):
 
 
 class OutcomeWriter(Protocol):
-    """Writes outcomes to stdout and failures to stderr."""
+    """Writes outcomes to stdout and reports failures."""
 
     def write(self, outcome: CommandOutcome) -> None:
         """Writes or keeps the next outcome."""
@@ -41,25 +42,31 @@ class OutcomeWriter(Protocol):
         """Writes the rest."""
 
 
-def make_writer(output_format: OutputFormat, *, with_copies: bool = False) -> OutcomeWriter:
+def make_writer(
+    output_format: OutputFormat, report_failure: ReportFailure, *, with_copies: bool = False
+) -> OutcomeWriter:
     """Returns the writer for a format.
 
     Args:
         output_format: the format.
+        report_failure: is called with each failure.
         with_copies: whether a CSV file has a column for the path of a copy; JSON has it whenever there is a copy.
     """
     output.escape_unencodable()
     if output_format is OutputFormat.TABLE:
-        return TableWriter()
+        return TableWriter(report_failure)
     if output_format is OutputFormat.JSON:
-        return JsonWriter()
-    return CsvWriter(with_copies=with_copies) if output_format is OutputFormat.CSV else JsonLinesWriter()
+        return JsonWriter(report_failure)
+    if output_format is OutputFormat.CSV:
+        return CsvWriter(report_failure, with_copies=with_copies)
+    return JsonLinesWriter(report_failure)
 
 
 class TableWriter:
     """Writes tables, each followed by the failures among its images."""
 
-    def __init__(self) -> None:
+    def __init__(self, report_failure: ReportFailure) -> None:
+        self._report_failure = report_failure
         self._outcomes: list[CommandOutcome] = []
 
     def write(self, outcome: CommandOutcome) -> None:
@@ -75,14 +82,16 @@ class TableWriter:
             narrow = not output.fits(classification_table(classified))
             output.write_table(classification_table(classified, narrow=narrow))
         for outcome in self._outcomes:
-            _write_failure(outcome)
+            if isinstance(outcome, Failed):
+                self._report_failure(outcome)
         self._outcomes.clear()
 
 
 class JsonWriter:
     """Writes one array, element by element."""
 
-    def __init__(self) -> None:
+    def __init__(self, report_failure: ReportFailure) -> None:
+        self._report_failure = report_failure
         self._separator = "[\n"
 
     def write(self, outcome: CommandOutcome) -> None:
@@ -90,7 +99,8 @@ class JsonWriter:
         element = textwrap.indent(json.dumps(outcome.to_dict(), indent=2), "  ")
         sys.stdout.write(f"{self._separator}{element}")
         self._separator = ",\n"
-        _write_failure(outcome)
+        if isinstance(outcome, Failed):
+            self._report_failure(outcome)
 
     def close(self) -> None:
         """Closes the array."""
@@ -101,10 +111,14 @@ class JsonWriter:
 class JsonLinesWriter:
     """Writes one object a line, at once."""
 
+    def __init__(self, report_failure: ReportFailure) -> None:
+        self._report_failure = report_failure
+
     def write(self, outcome: CommandOutcome) -> None:
         """Writes one line."""
         print(json.dumps(outcome.to_dict()), flush=True)
-        _write_failure(outcome)
+        if isinstance(outcome, Failed):
+            self._report_failure(outcome)
 
     def close(self) -> None:
         """Does nothing: every line is written."""
@@ -113,7 +127,8 @@ class JsonLinesWriter:
 class CsvWriter:
     """Writes one row a class, at once; a failure is a row with its error."""
 
-    def __init__(self, *, with_copies: bool) -> None:
+    def __init__(self, report_failure: ReportFailure, *, with_copies: bool) -> None:
+        self._report_failure = report_failure
         self._with_copies = with_copies
         _write_csv_row([*CSV_COLUMNS, *(["copied_to"] if with_copies else [])])
 
@@ -123,7 +138,8 @@ class CsvWriter:
         for row in _csv_rows(outcome):
             _write_csv_row([*row, *([copied_to] if self._with_copies else [])])
         sys.stdout.flush()
-        _write_failure(outcome)
+        if isinstance(outcome, Failed):
+            self._report_failure(outcome)
 
     def close(self) -> None:
         """Flushes the heading, in case there was no row."""
@@ -145,8 +161,3 @@ def _csv_rows(outcome: CommandOutcome) -> Iterator[list[object]]:
     for rank, scored in enumerate(outcome.result.classes, start=1):
         probability = f"{scored.probability:.6g}"
         yield [outcome.picture, rank, scored.index, scored.label, probability, model, version, ""]
-
-
-def _write_failure(outcome: CommandOutcome) -> None:
-    if isinstance(outcome, Failed):
-        output.write_error(f"{outcome.picture}: {outcome.message}")

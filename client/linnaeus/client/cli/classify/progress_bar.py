@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
-# With fewer images, the run is over before the bar could be read.
-_MIN_IMAGES = 20
+from linnaeus.client.cli.classify.run_report import MANY_IMAGES
 
 
 @contextlib.contextmanager
@@ -23,7 +22,7 @@ def progress_bar(total: int | None, *, writes_at_once: bool) -> Iterator[Callabl
         A function to be called after each image; its argument says whether the image failed.
     """
     shows_outcomes = writes_at_once and sys.stdout.isatty()
-    if not sys.stderr.isatty() or shows_outcomes or (total is not None and total < _MIN_IMAGES):
+    if not sys.stderr.isatty() or shows_outcomes or (total is not None and total < MANY_IMAGES):
         yield lambda failed: None
         return
     with _bar() as bar:

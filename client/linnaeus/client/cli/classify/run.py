@@ -15,8 +15,15 @@ from linnaeus.client.cli.classify.inputs import STANDARD_INPUT, Inputs
 from linnaeus.client.cli.classify.outcomes import Classified, CommandOutcome, Failed
 from linnaeus.client.cli.classify.output_formats import OutcomeWriter, OutputFormat, make_writer
 from linnaeus.client.cli.classify.progress_bar import progress_bar
+from linnaeus.client.cli.classify.run_report import RunReport
 from linnaeus.client.cli.classify.sort_into import Sorter
+from linnaeus.client.cli.connection import Connection
+from linnaeus.client.cli.connection_help import Explanation, explain
+from linnaeus.client.errors import InvalidImage
 
+# Images in a row that fail by a cause that concerns all before a run that had answers is given up: a server that
+# restarts is back before.
+_MIN_PATIENCE = 32
 # The file name of an image from standard input.
 _STANDARD_INPUT_NAME = "stdin"
 
@@ -26,6 +33,7 @@ class ClassifyRun:
     """The options of one run.
 
     Attributes:
+        connection: the options of the connection.
         inputs: the images.
         options: of every request.
         concurrency: the maximum number of images in flight.
@@ -34,6 +42,7 @@ class ClassifyRun:
         use_stream: whether all images are sent over one stream.
     """
 
+    connection: Connection
     inputs: Inputs
     options: ClassifyOptions
     concurrency: int
@@ -43,8 +52,19 @@ class ClassifyRun:
 
     async def run(self, client: AsyncClient) -> bool:
         """Classifies, writes and copies; closes the client. Returns whether there was no failure."""
-        succeeded, writer = True, make_writer(self.output_format, with_copies=self.sorter is not None)
         total = await asyncio.to_thread(self.inputs.count)
+        report = RunReport(total, patience=max(_MIN_PATIENCE, 2 * self.concurrency))
+        try:
+            succeeded = await self._run(client, report, total)
+        except asyncio.CancelledError:  # Ctrl-C
+            report.write_summary()
+            raise
+        report.write_summary()
+        return succeeded
+
+    async def _run(self, client: AsyncClient, report: RunReport, total: int | None) -> bool:
+        writer = make_writer(self.output_format, report.write_failure, with_copies=self.sorter is not None)
+        succeeded, explanations = True, _Explanations(self.connection)
         stream = classify_inputs(
             client,
             self.inputs,
@@ -55,8 +75,12 @@ class ClassifyRun:
         async with client, aclosing(stream) as outcomes:
             with progress_bar(total, writes_at_once=self.output_format is not OutputFormat.TABLE) as advance:
                 async for outcome in outcomes:
-                    succeeded &= await self._write(outcome, writer)
-                    advance(isinstance(outcome, Failed))
+                    explained = await explanations.add_to(outcome)
+                    succeeded &= await self._write(explained, writer)
+                    advance(isinstance(explained, Failed))
+                    report.count(explained)
+                    if report.is_hopeless:
+                        break
             writer.close()
         if self.sorter is not None and self.output_format is OutputFormat.TABLE:
             output.write_lines([output.printable(self.sorter.summary)])
@@ -80,3 +104,20 @@ class ClassifyRun:
         except OSError as error:
             output.write_error(f"{outcome.picture}: it could not be copied: {error.strerror or error}")
             return None
+
+
+class _Explanations:
+    """Explains each cause once, however many images fail by it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[tuple[type[Exception], str], Explanation] = {}
+
+    async def add_to(self, outcome: CommandOutcome) -> CommandOutcome:
+        """Returns the outcome; a failure that is not the image's own has an explanation."""
+        if not isinstance(outcome, Failed) or isinstance(outcome.error, InvalidImage):
+            return outcome
+        cause = (type(outcome.error), str(outcome.error))
+        if cause not in self._known:
+            self._known[cause] = await asyncio.to_thread(explain, outcome.error, self._connection)
+        return replace(outcome, explanation=self._known[cause])

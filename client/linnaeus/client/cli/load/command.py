@@ -12,10 +12,11 @@ from typing import Annotated
 
 import typer
 
-from linnaeus.client.cli.app import Connection, Server, app
-from linnaeus.client.cli.credentials import Credentials
-from linnaeus.client.cli.load.usage_errors import OneLineCommand, usage_error
+from linnaeus.client.cli.app import app
+from linnaeus.client.cli.connection import Connection, takes_connection
+from linnaeus.client.cli.load.usage_errors import usage_error
 from linnaeus.client.load.plan import Plan, expand_pictures
+from linnaeus.client.transport.tls import parse_tls
 
 # Imported before a call is sent: a test of minutes must not end without its report.
 _EXTRA = ("hdrh", "prometheus_client", "matplotlib")
@@ -23,7 +24,8 @@ _TIME = "TIME"
 _FORMATS = "10s, 500ms, 2m or plain seconds."
 
 
-@app.command(cls=OneLineCommand)
+@app.command()
+@takes_connection()
 def load(
     context: typer.Context,
     pictures: Annotated[
@@ -49,7 +51,9 @@ def load(
     priority: Annotated[str | None, typer.Option(help="low, normal or high.")] = None,
     rpc: Annotated[str, typer.Option(help="unary, batch or stream.")] = "unary",
     batch_size: Annotated[int, typer.Option(help="Pictures a call of --rpc batch.")] = 8,
-    connections: Annotated[int, typer.Option(help="Connections to the server.")] = 1,
+    connections: Annotated[
+        int, typer.Option(help="Connections to the server; 0: one for each 1,024 calls that may be under way.")
+    ] = 0,
     duration: Annotated[str, typer.Option(metavar=_TIME, help=f"How long is measured, each step. {_FORMATS}")] = "10s",
     warmup: Annotated[
         str, typer.Option(metavar=_TIME, help="How long is sent before that, under the same load.")
@@ -66,7 +70,6 @@ def load(
         tuple[Path, Path] | None,
         typer.Option(metavar="A.json B.json", help="Sends nothing; sets two results of --json side by side."),
     ] = None,
-    server: Server = None,
 ) -> None:
     """Measures how fast and how well a server answers under load."""
     for name in _EXTRA:
@@ -75,17 +78,17 @@ def load(
     from linnaeus.client.cli.load.run import OutputFiles, run_load_test
     from linnaeus.client.cli.load.run import compare as compare_results
 
-    before: Connection = context.obj
+    connection: Connection = context.obj
     try:
-        if before.credentials != Credentials():
-            raise ValueError("load knows neither TLS nor tokens: leave out both, LINNAEUS_TOKEN included")
         files = OutputFiles(json_file, report)
         if compare is not None:
             compare_results(compare, files, pictures or [])
             return
         profile = LoadProfile.from_options(rate, concurrency, ramp, search)
         plan = Plan(
-            target=server or before.server,
+            target=connection.server,
+            tls=parse_tls(connection.credentials.tls),
+            token=connection.credentials.token,
             pictures=expand_pictures(pictures or []),
             model=model,
             version=version,
@@ -95,7 +98,7 @@ def load(
             arrivals=arrivals,
             duration_seconds=parse_duration(duration),
             warmup_seconds=parse_duration(warmup),
-            deadline_seconds=before.timeout_seconds if deadline is None else parse_duration(deadline),
+            deadline_seconds=connection.timeout_seconds if deadline is None else parse_duration(deadline),
             cancel_rate=cancel_rate,
             corrupt_rate=corrupt_rate,
             priority=priority,

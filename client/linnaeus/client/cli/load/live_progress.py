@@ -65,7 +65,8 @@ class LiveProgress:
             return
         latency = measurement.latency
         rates = f"goodput {format_number(measurement.goodput)}/s  p50 {format_milliseconds(latency.p50)} ms"
-        self._print(f"{self._title} done: {rates}  p99 {format_milliseconds(latency.p99)} ms")
+        grew = "  queue grows" if measurement.queue is not None and measurement.queue.grows else ""
+        self._print(f"{self._title} done: {rates}  p99 {format_milliseconds(latency.p99)} ms{grew}")
 
     def _bar(self, snapshot: Snapshot) -> ProgressBar:
         total = self._plan.duration_seconds if self._plan else 1.0

@@ -12,12 +12,19 @@ from linnaeus.client.cli.load import tables
 from linnaeus.client.cli.load.live_progress import LiveProgress
 from linnaeus.client.cli.load.options import MAX_SEARCH_RATE, LoadProfile
 from linnaeus.client.cli.load.result_files import check_writable, read_run, to_json, write_atomically
+from linnaeus.client.errors import InvalidImage, LinnaeusError
 from linnaeus.client.load import scenarios
+from linnaeus.client.load.first_call import make_first_call
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Progress
 from linnaeus.client.load.report.comparison import differing_options, matching_pairs
 from linnaeus.client.load.report.comparison_page import comparison_page
-from linnaeus.client.load.report.metrics import bottleneck_warnings, latency_sentence, result_sentence
+from linnaeus.client.load.report.failures import failures_of, reset_sentence
+from linnaeus.client.load.report.metrics import (
+    bottleneck_warnings,
+    latency_sentence,
+    result_sentence,
+)
 from linnaeus.client.load.report.options import format_option
 from linnaeus.client.load.report.run_page import run_page
 from linnaeus.client.load.results import Run
@@ -47,15 +54,19 @@ class OutputFiles:
 
 
 def run_load_test(plan: Plan, profile: LoadProfile, files: OutputFiles) -> int:
-    """Runs the test and shows its result.
+    """Makes one call, then runs the test and shows its result. A first call without an answer ends it with the reason.
 
     Returns:
         The exit status: 0 if some calls were ok and none failed or differed, 1 otherwise, 130 if interrupted.
     """
     try:
+        make_first_call(plan)
         with LiveProgress() as progress:
             run = _run(plan, profile, progress)
-    except (OSError, scenarios.LoadFailed) as error:
+    except InvalidImage as error:
+        output.write_error(f"{plan.pictures[0]}: {error}")
+        return _FAILED
+    except (LinnaeusError, OSError, scenarios.LoadFailed) as error:
         output.write_error(str(error))
         return _FAILED
     _show(run)
@@ -102,12 +113,19 @@ def _run(plan: Plan, profile: LoadProfile, progress: Progress) -> Run:
 
 def _show(run: Run) -> None:
     if run.kind != "single" and run.measurements:
-        output.write_table(tables.step_table(run))
+        table, left_out = tables.step_table(run, output.fits)
+        output.write_table(table)
+        if left_out:
+            output.write_lines([f"Left out for lack of room: {', '.join(left_out)}. --report and --json have all."])
         output.write_lines([result_sentence(run)])
     for measurement in run.measurements[:1]:
         if run.kind == "single":
             output.write_table(tables.measurement_table(measurement))
         output.write_lines([latency_sentence(measurement)])
+    if failures_of(run):
+        output.write_lines([""])
+        output.write_table(tables.failure_table(run))
+        output.write_lines(filter(None, [reset_sentence(run)]))
     output.write_lines(run.notes if run.measurements else ("Nothing was measured.", *run.notes))
     _write_bold(bottleneck_warnings(run))
 

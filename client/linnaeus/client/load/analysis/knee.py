@@ -1,38 +1,48 @@
-"""Finds the knee of a ramp."""
+"""Finds the knee of a ramp, between the highest rate that was served and the lowest that was not."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from linnaeus.client.load.measurement.served import is_served_in_full
 from linnaeus.client.load.results import Measurement
 
-SERVED_IN_FULL = 0.98
+
+@dataclass(frozen=True, slots=True)
+class Knee:
+    """Where a ramp's server stopped keeping up, in calls a second.
+
+    Attributes:
+        served: the highest rate that was served in full, as were all lower ones; None if even the lowest was not.
+        not_served: the next rate, which was not; None if all were.
+        estimate: the rate between the two at which it probably lies: what the server answered at `not_served`. None if
+            that is not between them, as where a server answers less the more it is asked.
+    """
+
+    served: float | None = None
+    not_served: float | None = None
+    estimate: float | None = None
 
 
-def find_knee(measurements: Sequence[Measurement]) -> float | None:
-    """Returns the knee of a ramp: the highest rate that was served in full, as were all lower ones.
-
-    A rate is served in full if at least 98 % of the calls were ok: in time and with the expected answer. Calls that the
-    load tester itself cancelled or corrupted do not count. A measurement that was interrupted, or in which nothing was
-    sent, proves nothing, nor do those at higher rates.
+def find_knee(measurements: Sequence[Measurement]) -> Knee:
+    """Returns the knee of a ramp; see `served` for what counts as served.
 
     Args:
         measurements: in an open loop, in any order.
-
-    Returns:
-        Calls a second; None if even the lowest rate was not served in full.
     """
-    knee = None
+    served = None
     for measurement in sorted(measurements, key=_rate):
-        if measurement.interrupted or not is_served_in_full(measurement):
-            return knee
-        knee = measurement.rate
-    return knee
+        if not is_served_in_full(measurement):
+            return _knee_below(measurement, served)
+        served = measurement.rate
+    return Knee(served)
 
 
-def is_served_in_full(measurement: Measurement) -> bool:
-    """Returns whether at least 98 % of the calls were ok."""
-    counts = measurement.counts
-    expected = counts.sent - counts.cancelled - counts.corrupt
-    return expected > 0 and counts.ok >= SERVED_IN_FULL * expected
+def _knee_below(measurement: Measurement, served: float | None) -> Knee:
+    if measurement.interrupted:
+        return Knee(served)
+    answered = None if measurement.queue is None else measurement.queue.answered_per_second
+    is_between = answered is not None and served is not None and served < answered < _rate(measurement)
+    return Knee(served, measurement.rate, answered if is_between else None)
 
 
 def _rate(measurement: Measurement) -> float:

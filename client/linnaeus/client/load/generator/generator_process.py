@@ -52,7 +52,7 @@ def share_of(total: int, index: int, processes: int) -> int:
 
 def _run(pipe: Connection, plan: Plan, index: int, processes: int) -> None:
     messages = RequestMessages(plan, index, processes)
-    callers = _callers(plan, max(1, share_of(plan.connections, index, processes)))
+    callers = _callers(plan, max(1, share_of(plan.connection_count, index, processes)))
     pipe.send(Ready())
     message = pipe.recv()
     if isinstance(message, Start):
@@ -87,11 +87,12 @@ def _generate(
 
 
 def _callers(plan: Plan, connections: int) -> list[Caller]:
-    channels = [open_channel(plan.target, CONNECT_TIMEOUT_SECONDS) for _ in range(connections)]
+    target = plan.addresses.grpc_target()
+    channels = [open_channel(target, CONNECT_TIMEOUT_SECONDS, plan.tls) for _ in range(connections)]
     if plan.rpc == "stream":
-        return [StreamCaller(channel) for channel in channels]
+        return [StreamCaller(channel, plan.metadata) for channel in channels]
     method, read = ("ClassifyBatch", read_batch_response) if plan.rpc == "batch" else ("Classify", read_response)
-    return [UnaryCaller(channel, method, read) for channel in channels]
+    return [UnaryCaller(channel, method, read, plan.metadata) for channel in channels]
 
 
 def _obey(pipe: Connection, generator: LoadGenerator) -> None:

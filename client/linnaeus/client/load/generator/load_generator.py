@@ -9,8 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from linnaeus.client.load.generator.call import Call
-from linnaeus.client.load.generator.call_outcomes import CANCELLED, DEADLINE_EXCEEDED, OutcomeChecker
+from linnaeus.client.load.generator.call_outcomes import (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    INVALID_ARGUMENT,
+    OutcomeChecker,
+)
 from linnaeus.client.load.generator.clock import Clock
+from linnaeus.client.load.generator.failure_reasons import FailureReasons
 from linnaeus.client.load.generator.process_messages import Update
 from linnaeus.client.load.generator.records import CallOutcome, Records, TopClass
 from linnaeus.client.load.generator.request_messages import RequestMessages
@@ -62,6 +68,7 @@ class LoadGenerator:
         self._checker = OutcomeChecker(plan.deadline_seconds)
         self._lock = threading.Lock()
         self._records = Records()
+        self._failures = FailureReasons()
         self._in_flight: set[Call] = set()
         self._timers = Timers(clock)
         self._is_sending = True
@@ -157,7 +164,7 @@ class LoadGenerator:
 
     def _record(self, call: Call, results: Results, latency: float) -> None:
         lag = call.sent - call.scheduled
-        for image, (code, top) in zip(call.message.images, results, strict=True):
+        for image, (code, top, sentence) in zip(call.message.images, results, strict=True):
             if call.was_cancelled and code == CANCELLED:
                 outcome = CallOutcome.CANCELLED
             elif call.message.corrupt:
@@ -165,6 +172,9 @@ class LoadGenerator:
             else:
                 outcome = self._checker.outcome(code, top, image, latency)
             self._records.add(call.scheduled, lag, latency, outcome, code)
+            if 0 <= call.scheduled < self._plan.duration_seconds:
+                picture = self._plan.pictures[image].name if code == INVALID_ARGUMENT else ""
+                self._failures.add(outcome, code, sentence, picture)
 
     def _wait_for_slot(self, max_in_flight: int) -> None:
         while self._is_sending and len(self._in_flight) >= max_in_flight:
@@ -198,7 +208,8 @@ class LoadGenerator:
     def _expire_in_flight(self) -> None:
         """Ends calls that gRPC should have ended at their deadline."""
         for call in self._calls_in_flight():
-            self._handle_end(call, failed(DEADLINE_EXCEEDED, len(call.message.images)))
+            late = failed(DEADLINE_EXCEEDED, len(call.message.images), "no answer came within the deadline")
+            self._handle_end(call, late)
             call.cancel()
 
     def _calls_in_flight(self) -> list[Call]:
@@ -217,5 +228,6 @@ class LoadGenerator:
     def _send_update(self) -> None:
         with self._lock:
             records, self._records = self._records, Records()
+            failures, self._failures = self._failures, FailureReasons()
             in_flight = len(self._in_flight)
-        self._report(Update(records, in_flight))
+        self._report(Update(records, in_flight, failures))

@@ -1,7 +1,8 @@
 """The messages between the parent process and a generator process."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from linnaeus.client.load.generator.failure_reasons import FailureReasons
 from linnaeus.client.load.generator.records import Records, TopClass
 
 
@@ -17,10 +18,12 @@ class Update:
     Attributes:
         records: calls that ended.
         in_flight: calls that were sent and have not ended.
+        failures: why measured calls among the records were not ok.
     """
 
     records: Records
     in_flight: int
+    failures: FailureReasons = field(default_factory=FailureReasons)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,22 @@ from typing import Any, NamedTuple
 import grpc
 
 from linnaeus.client.load.generator.request_messages import RequestMessage
-from linnaeus.client.load.generator.unary_calls import SERVICE, Cancel, OnEnd, Results, failed, read_image_result
+from linnaeus.client.load.generator.unary_calls import (
+    SERVICE,
+    Cancel,
+    Metadata,
+    OnEnd,
+    Results,
+    failed,
+    read_image_result,
+)
 from linnaeus.v1 import classifier_pb2 as messages
 
 CANCELLED = grpc.StatusCode.CANCELLED.value[0]
 DEADLINE_EXCEEDED = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE.value[0]
+_LATE = "no answer came within the deadline"
+_ENDED = "the stream ended before the answer came"
 _MIN_SECONDS = 1e-6  # the server takes 0 for no time limit
 
 
@@ -31,11 +41,12 @@ class StreamCaller:
           the server left requests without an answer.
     """
 
-    def __init__(self, channel: grpc.Channel) -> None:
+    def __init__(self, channel: grpc.Channel, metadata: Metadata = ()) -> None:
         self._channel = channel
-        self._method: Any = channel.stream_stream(
+        method: Any = channel.stream_stream(
             SERVICE + "StreamClassify", response_deserializer=messages.StreamClassifyResponse.FromString
         )
+        self._method: Any = partial(method, metadata=metadata)
         self._lock = threading.Lock()
         self._stream: _Stream | None = None
 
@@ -88,35 +99,35 @@ class _Stream:
         head = messages.StreamClassifyRequest(correlation_id=correlation_id, timeout_seconds=seconds)
         self._bodies.put(head.SerializeToString() + message.body)
         if has_ended:
-            self._end(correlation_id, failed(UNAVAILABLE, 1))
+            self._end(correlation_id, failed(UNAVAILABLE, 1, _ENDED))
         return partial(self._end, correlation_id, failed(CANCELLED, 1))
 
     def expire(self, now: float) -> None:
         with self._lock:
             late = [correlation_id for correlation_id, pending in self._pending.items() if pending.deadline <= now]
         for correlation_id in late:
-            self._end(correlation_id, failed(DEADLINE_EXCEEDED, 1))
+            self._end(correlation_id, failed(DEADLINE_EXCEEDED, 1, _LATE))
 
     def close(self) -> None:
         self._bodies.put(None)
         self._responses.cancel()
 
     def _receive(self) -> None:
-        code = UNAVAILABLE
+        code, sentence = UNAVAILABLE, _ENDED
         try:
             for response in self._responses:
                 self._end(response.correlation_id, [read_image_result(response.result)])
         except grpc.RpcError as error:
-            code = error.code().value[0]
-        self._handle_end(code)
+            code, sentence = error.code().value[0], error.details() or ""
+        self._handle_end(code, sentence)
 
-    def _handle_end(self, code: int) -> None:
+    def _handle_end(self, code: int, sentence: str) -> None:
         with self._lock:
             self.has_ended = True
             unanswered = list(self._pending)
         self._bodies.put(None)  # ends gRPC's thread, which waits for another message
         for correlation_id in unanswered:
-            self._end(correlation_id, failed(code, 1))
+            self._end(correlation_id, failed(code, 1, sentence))
 
     def _end(self, correlation_id: int, results: Results) -> None:
         with self._lock:

@@ -11,6 +11,9 @@ from google.protobuf.message import DecodeError
 
 from linnaeus.client.load.generator.records import TopClass
 from linnaeus.client.load.generator.request_messages import RequestMessage
+from linnaeus.client.transport.addresses import parse_addresses
+from linnaeus.client.transport.channel_options import authority_options
+from linnaeus.client.transport.tls import Tls
 from linnaeus.v1 import classifier_pb2 as messages
 
 SERVICE = "/linnaeus.v1.ClassifierService/"
@@ -23,9 +26,18 @@ CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", -1),
 ]
+# Of several addresses, each in turn; gRPC's default uses one until it is lost.
+_IN_TURN = [
+    ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'),
+    ("grpc.service_config_disable_resolution", 1),
+]
+_UNREADABLE = "the response cannot be parsed"
 
-# For every image of a request, in order: the number of a status code and, if that is 0, the most probable class.
-Results = Sequence[tuple[int, TopClass | None]]
+# The result of an image: the number of a status code, the most probable class if that is 0, the status's sentence.
+ImageResult = tuple[int, TopClass | None, str]
+# For every image of a request, in order.
+Results = Sequence[ImageResult]
+Metadata = tuple[tuple[str, str], ...]
 OnEnd = Callable[[Results], None]
 Cancel = Callable[[], object]
 
@@ -52,9 +64,19 @@ class Caller(Protocol):
         """Cancels what is in flight and closes the connection."""
 
 
-def open_channel(target: str, timeout_seconds: float) -> grpc.Channel:
-    """Opens a channel and waits for its connection. If that takes too long, the calls will fail."""
-    channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
+def open_channel(target: str, timeout_seconds: float, tls: Tls | None = None) -> grpc.Channel:
+    """Opens a channel and waits for its connection. If that takes too long, the calls will fail.
+
+    Args:
+        target: one gRPC target; its addresses, if there are several, take turns.
+        timeout_seconds: how long to wait.
+        tls: None for a plain connection.
+    """
+    options = [*CHANNEL_OPTIONS, *_IN_TURN, *authority_options(parse_addresses(target), tls)]
+    if tls is None:
+        channel = grpc.insecure_channel(target, options=options)
+    else:
+        channel = grpc.secure_channel(target, tls.credentials(), options=options)
     ready = grpc.channel_ready_future(channel)
     try:
         ready.result(timeout=timeout_seconds)
@@ -70,15 +92,18 @@ class UnaryCaller:
     the channel's own thread, and no other thread is woken.
     """
 
-    def __init__(self, channel: grpc.Channel, method: str, read: Callable[[bytes, int], Results]) -> None:
+    def __init__(
+        self, channel: grpc.Channel, method: str, read: Callable[[bytes, int], Results], metadata: Metadata = ()
+    ) -> None:
         self._channel = channel
+        self._metadata = metadata
         self._call: Any = channel.unary_unary(SERVICE + method)  # without serialisers it takes and returns bytes
         self._read = read
 
     def start(self, message: RequestMessage, timeout_seconds: float, on_end: OnEnd) -> Cancel:
         """Sends a request; see `Caller`."""
         count = len(message.images)
-        future = self._call.future(message.body, timeout=timeout_seconds)
+        future = self._call.future(message.body, timeout=timeout_seconds, metadata=self._metadata)
         future.add_done_callback(lambda future: on_end(self._results(future, count)))
         cancel: Cancel = future.cancel
         return cancel
@@ -92,12 +117,12 @@ class UnaryCaller:
 
     def _results(self, future: Any, count: int) -> Results:
         code: int = future.code().value[0]
-        return failed(code, count) if code else self._read(future.result(), count)
+        return failed(code, count, future.details() or "") if code else self._read(future.result(), count)
 
 
-def failed(code: int, count: int) -> Results:
+def failed(code: int, count: int, sentence: str = "") -> Results:
     """Returns the same status for every image of a request."""
-    return [(code, None)] * count
+    return [(code, None, sentence)] * count
 
 
 def read_response(body: bytes, count: int) -> Results:
@@ -105,7 +130,7 @@ def read_response(body: bytes, count: int) -> Results:
     try:
         response = messages.ClassifyResponse.FromString(body)
     except DecodeError:
-        return failed(INTERNAL, count)
+        return failed(INTERNAL, count, _UNREADABLE)
     return [_result(response.classes)]
 
 
@@ -114,19 +139,21 @@ def read_batch_response(body: bytes, count: int) -> Results:
     try:
         results = messages.ClassifyBatchResponse.FromString(body).results
     except DecodeError:
-        return failed(INTERNAL, count)
-    return [read_image_result(each) for each in results] if len(results) == count else failed(INTERNAL, count)
+        return failed(INTERNAL, count, _UNREADABLE)
+    if len(results) != count:
+        return failed(INTERNAL, count, f"the response has {len(results)} results for {count} images")
+    return [read_image_result(each) for each in results]
 
 
-def read_image_result(result: messages.ImageResult) -> tuple[int, TopClass | None]:
+def read_image_result(result: messages.ImageResult) -> ImageResult:
     """Reads the result of one image of a batch or stream. An error without a code is INTERNAL."""
     if result.WhichOneof("outcome") == "classification":
         return _result(result.classification.classes)
-    return result.error.code or INTERNAL, None
+    return result.error.code or INTERNAL, None, result.error.message
 
 
-def _result(classes: Sequence[messages.ScoredClass]) -> tuple[int, TopClass | None]:
+def _result(classes: Sequence[messages.ScoredClass]) -> ImageResult:
     if not classes:
-        return INTERNAL, None
+        return INTERNAL, None, "the response names no class"
     top = classes[0]
-    return OK, (top.index, top.label, top.probability)
+    return OK, (top.index, top.label, top.probability), ""

@@ -19,9 +19,12 @@ def load_tester_view(plan: Plan, finished: Sequence[Finished], statistics: Stati
 
     In an open loop it was the bottleneck if the 99th percentile of the send lag exceeds both 10 ms and a tenth of the
     median latency, or if less than 98 % of the scheduled calls were sent; in a closed loop, if a process ran or waited
-    for a core for more than 90 % of the time.
+    for a core for more than 90 % of the time. If most calls failed, it was not: a closed loop of calls that fail at
+    once is always busy, and more of them would show nothing.
     """
     busy = max((each.busy for each in finished), default=0.0)
+    if _mostly_failed(statistics):
+        return _view(busy, 0.0, "")
     if plan.rate is None:
         return _view(busy, 0.0, _busy_reason(busy))
     lag = statistics.lags.at_percentile(99)
@@ -32,6 +35,11 @@ def load_tester_view(plan: Plan, finished: Sequence[Finished], statistics: Stati
 
 def _view(busy: float, lag_seconds: float, reason: str) -> TesterView:
     return TesterView(busy=busy, send_lag_p99=lag_seconds, was_the_limit=bool(reason), reason=reason)
+
+
+def _mostly_failed(statistics: Statistics) -> bool:
+    counts = statistics.counts()
+    return counts.failed > counts.sent / 2
 
 
 def _busy_reason(busy: float) -> str:

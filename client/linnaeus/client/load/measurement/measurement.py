@@ -19,7 +19,7 @@ from linnaeus.client.load.measurement.server_metrics import (
 from linnaeus.client.load.measurement.statistics import Statistics
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Phase, Progress, Snapshot
-from linnaeus.client.load.results import Measurement, ServerView
+from linnaeus.client.load.results import Measurement, QueueTrend, ServerView
 
 PROGRESS_INTERVAL_SECONDS = 0.5
 _RECEIVE_TIMEOUT_SECONDS = 0.1
@@ -109,12 +109,15 @@ class _RunningMeasurement:
             server=server,
             tester=load_tester_view(self._plan, self._finished, statistics),
             interrupted=self._stopped_at is not None,
+            failures=statistics.failures(),
+            queue=self._queue(),
         )
         return MeasurementResult(measurement, note, [each.first_answers for each in self._finished])
 
     def _handle_message(self, pipe: object, message: object) -> None:
         if isinstance(message, Update):
             self._statistics.add(message.records)
+            self._statistics.add_failures(message.failures)
             self._in_flight[pipe] = message.in_flight
         elif isinstance(message, Finished):
             self._finished.append(message)
@@ -142,6 +145,10 @@ class _RunningMeasurement:
         if self._start is None:
             return 0.0
         return min(max(self._stopped_at - self._start, 0.0), self._plan.duration_seconds)
+
+    def _queue(self) -> QueueTrend | None:
+        seconds = self._measured_seconds()
+        return self._statistics.queue(seconds) if self._plan.rate is not None and seconds > 0 else None
 
     def _report_progress(self) -> None:
         now = time.monotonic()

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import grpc
 
+from linnaeus.client.load.generator.failure_reasons import FailureReasons
 from linnaeus.client.load.generator.records import CallOutcome, Records
 from linnaeus.client.load.measurement.histograms import Histogram
-from linnaeus.client.load.results import Counts, Latency, Second
+from linnaeus.client.load.measurement.queue_trend import QueueObserver
+from linnaeus.client.load.results import Counts, FailureReason, Latency, QueueTrend, Second
 
 _CODE_NAMES = {code.value[0]: code.name for code in grpc.StatusCode}
 _ANSWERED = (CallOutcome.OK, CallOutcome.DIFFERED)
@@ -34,6 +36,8 @@ class Statistics:
         self._outcomes: Counter[int] = Counter()
         self._codes: Counter[int] = Counter()
         self._seconds: defaultdict[int, _SecondStatistics] = defaultdict(_SecondStatistics)
+        self._failures = FailureReasons()
+        self._queue = QueueObserver()
         self.ended = 0
         self.latencies = Histogram()
         self.lags = Histogram()
@@ -41,6 +45,7 @@ class Statistics:
     def add(self, records: Records) -> None:
         """Adds calls that ended."""
         self.ended += len(records)
+        self._queue.add(records)
         for scheduled, lag, latency, outcome, code in zip(
             records.scheduled, records.lags, records.latencies, records.outcomes, records.codes, strict=True
         ):
@@ -50,15 +55,28 @@ class Statistics:
             if scheduled >= 0:
                 self._add_measured(lag, latency, outcome, code)
 
+    def add_failures(self, failures: FailureReasons) -> None:
+        """Adds the reasons of measured calls that were not ok."""
+        self._failures.merge(failures)
+
+    def failures(self) -> tuple[FailureReason, ...]:
+        """Returns why measured calls were not ok, the most frequent reason first."""
+        reasons = self._failures.by_count()
+        return tuple(FailureReason(_code_name(code), calls, sentence) for code, calls, sentence in reasons)
+
     def counts(self) -> Counts:
         """Returns the measured calls by outcome."""
         by_name = {outcome.name.lower(): self._outcomes[outcome] for outcome in CallOutcome}
-        by_code = {_CODE_NAMES.get(code, str(code)): calls for code, calls in sorted(self._codes.items())}
+        by_code = {_code_name(code): calls for code, calls in sorted(self._codes.items())}
         return Counts(sent=self._outcomes.total(), by_code=by_code, **by_name)
 
     def latency(self) -> Latency:
         """Returns the latency of the measured calls that were answered in time."""
         return self.latencies.summary()
+
+    def queue(self, duration_seconds: float) -> QueueTrend:
+        """Returns how the queue developed in the measured time, of an open loop."""
+        return self._queue.trend(duration_seconds)
 
     def timeline(self) -> tuple[Second, ...]:
         """Returns one entry for every second from the first with a scheduled call to the last."""
@@ -102,6 +120,10 @@ class _SecondStatistics:
             p99=_quantile(latencies, 0.99),
             max=_quantile(latencies, 1.0),
         )
+
+
+def _code_name(code: int) -> str:
+    return _CODE_NAMES.get(code, str(code))
 
 
 def _quantile(ascending: Sequence[float], share: float) -> float | None:

@@ -13,11 +13,11 @@ _STYLE = """
 :root { color-scheme: light dark; --font: system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif;
   --paper: #f6f7f9; --card: #ffffff; --ink: #1d2430; --soft: #5b6472; --grid: #dfe3e9; --shade: #d5dae2;
   --ok: #009e73; --late: #e69f00; --refused: #56b4e9; --failed: #c0392b;
-  --median: #0072b2; --tail: #cc79a7; --worst: #d55e00; --mark: #009e73; --warn: #fdf0d5; }
+  --median: #0072b2; --tail: #cc79a7; --worst: #d55e00; --mark: #009e73; --warn: #fdf0d5; --edge: #8d97a5; }
 @media (prefers-color-scheme: dark) { :root {
   --paper: #12161c; --card: #1a2029; --ink: #e6e9ee; --soft: #9aa4b2; --grid: #313945; --shade: #3a4350;
   --ok: #2cc295; --late: #f0b429; --refused: #7cc7f2; --failed: #f0705e;
-  --median: #58b0ea; --tail: #e39ac4; --worst: #ff8b45; --mark: #2cc295; --warn: #4a3b12; } }
+  --median: #58b0ea; --tail: #e39ac4; --worst: #ff8b45; --mark: #2cc295; --warn: #4a3b12; --edge: #76839a; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 1180px; padding: 1.2rem; background: var(--paper); color: var(--ink);
   font: 15px/1.5 var(--font); }
@@ -38,6 +38,15 @@ svg { display: block; width: 100%; height: auto; }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 0 1.2rem;
   align-items: start; }
 .card { overflow-x: auto; margin-bottom: .9rem; }
+/* A shadow at an edge beyond which a table goes on: the covers scroll with it, the shadows stay. */
+.card:has(.dense) { background:
+  linear-gradient(to right, var(--card) 40%, transparent) left / 2.4rem 100%,
+  linear-gradient(to left, var(--card) 40%, transparent) right / 2.4rem 100%,
+  linear-gradient(to right, var(--edge), transparent) left / .9rem 100%,
+  linear-gradient(to left, var(--edge), transparent) right / .9rem 100%, var(--card);
+  background-repeat: no-repeat; background-attachment: local, local, scroll, scroll, scroll; }
+.scrolls { display: none; }
+@media (max-width: 60rem) { .scrolls { display: block; } }
 .dense { font-size: .84rem; } .dense th, .dense td { padding: .28rem .45rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: .92rem; }
 th, td { padding: .28rem .7rem; text-align: right; white-space: nowrap; border-top: 1px solid var(--grid); }
@@ -96,14 +105,16 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str]], marked: Sequen
         headings: of the columns; empty for no headings.
         rows: the cells of each row.
         marked: which rows are highlighted; empty for none.
-        kind: `words` for texts instead of numbers, `dense` for many columns.
+        kind: `words` for texts instead of numbers, `dense` for many columns; where these do not fit, a line says that
+            the table scrolls.
     """
     top = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in headings)}</tr>" if headings else ""
     body = "".join(
         f"<tr{_row_class(marked, index)}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
         for index, row in enumerate(rows)
     )
-    return f'<div class="card"><table class="{kind}">{top}{body}</table></div>'
+    hint = '<p class="soft scrolls">The table scrolls sideways →</p>' if kind == "dense" else ""
+    return f'{hint}<div class="card"><table class="{kind}">{top}{body}</table></div>'
 
 
 def columns(elements: Iterable[str]) -> str:

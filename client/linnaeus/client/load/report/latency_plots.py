@@ -1,6 +1,7 @@
 """The plots of one measurement: latency distribution, latency and throughput over time, batch sizes."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from linnaeus.client.load.report.percentile_curve import Curve, percentile_curve
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 _OUTCOMES = ("ok", "late", "refused", "failed")
 _TICKS = {2: "50", 10: "90", 20: "95", 100: "99", 1000: "99.9", 10_000: "99.99", 100_000: "99.999"}
+# More names of size classes do not fit side by side.
+_MAX_LEVEL_NAMES = 6
 # With a larger ratio of the largest to the smallest value, a linear axis would show only the largest ones.
 _MIN_LOGARITHMIC_RATIO = 30.0
 
@@ -39,8 +42,13 @@ def distribution_plot(name: str, curves: Mapping[str, Curve], title: str = "Late
     return render_plot(name, title, draw)
 
 
-def latency_over_time(timeline: Sequence[Second]) -> SvgPlot:
-    """Plots p50, p99 and the maximum latency of each second, the warm-up shaded; requires answered calls."""
+def latency_over_time(timeline: Sequence[Second], steady_after: float | None = None) -> SvgPlot:
+    """Plots p50, p99 and the maximum latency of each second, the warm-up shaded; requires answered calls.
+
+    Args:
+        timeline: of the measurement.
+        steady_after: where a line marks the beginning of the steady state; None or 0 for no line.
+    """
 
     def draw(axes: "Axes") -> None:
         _shade_warmup(axes, timeline)
@@ -48,6 +56,8 @@ def latency_over_time(timeline: Sequence[Second]) -> SvgPlot:
         for field, line, label in (("max", "worst", "longest"), ("p99", "tail", "p99"), ("p50", "median", "p50")):
             values = [1000 * getattr(second, field) for second in known]
             axes.plot([second.offset + 0.5 for second in known], values, color=colour(line), label=label, marker=".")
+        if steady_after:
+            axes.axvline(steady_after, color=colour("mark"), linestyle="--", linewidth=1.2, label="steady")
         latency_axis(axes, [1000 * value for second in known for value in (second.p50, second.max) if value])
         _time_axis(axes, timeline)
 
@@ -76,18 +86,23 @@ def throughput_over_time(timeline: Sequence[Second]) -> SvgPlot:
 
 
 def batch_size_plot(batches: Mapping[str, int]) -> SvgPlot:
-    """Plots the number of batches of each size.
+    """Plots the number of batches of each size that occurred.
 
     Args:
         batches: by the upper bound of their size class, ascending, as in `ServerView.batch_sizes`.
     """
+    return render_plot("batch-sizes", "Batch sizes on the server", partial(draw_batch_sizes, batches))
 
-    def draw(axes: "Axes") -> None:
-        axes.bar(size_classes(list(batches)), list(batches.values()), color=colour("median"))
-        axes.grid(visible=False, axis="x")
-        axes.set(xlabel="images in the batch", ylabel="batches")
 
-    return render_plot("batch-sizes", "Batch sizes on the server", draw)
+def draw_batch_sizes(batches: Mapping[str, int], axes: "Axes") -> None:
+    """Draws a bar for each size class that has batches; many names of classes are slanted, so that none overlap."""
+    classes = zip(size_classes(list(batches)), batches.values(), strict=True)
+    names, counts = zip(*((name, count) for name, count in classes if count), strict=True)
+    axes.bar(names, counts, color=colour("median"))
+    if len(names) > _MAX_LEVEL_NAMES:
+        axes.tick_params(axis="x", labelrotation=45)
+    axes.grid(visible=False, axis="x")
+    axes.set(xlabel="images in the batch", ylabel="batches")
 
 
 def size_classes(upper_bounds: Sequence[str]) -> list[str]:

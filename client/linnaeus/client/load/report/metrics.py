@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from linnaeus.client.load.measurement.served import shortfall
 from linnaeus.client.load.results import Latency, Measurement, Run
 
-Unit = Literal["calls", "calls/s", "ms", "images", "cores", "%"]
+Unit = Literal["calls", "calls/s", "ms", "s", "images", "cores", "%"]
 STAGES = ("decode", "queue", "inference", "respond")
 UNKNOWN = "–"
 PERCENTILES = (("p50", "p50"), ("p90", "p90"), ("p95", "p95"), ("p99", "p99"), ("p99.9", "p99_9"), ("max", "max"))
@@ -61,6 +62,7 @@ def metrics_of(measurement: Measurement) -> tuple[Metric, ...]:
         *_counts(measurement),
         *_rates(measurement),
         *_latencies(measurement),
+        *_queue(measurement),
         *_server(measurement),
         *_tester(measurement),
     )
@@ -105,15 +107,31 @@ def result_sentence(run: Run) -> str:
     """Returns what a ramp or a search found, in one sentence; empty for a single measurement."""
     if run.kind == "ramp":
         if run.knee is None:
-            return "Even the lowest rate was not served in full: there is no knee, start lower."
+            return f"Even the lowest rate was not served in full{_why_not(run)}: there is no knee, start lower."
         if _is_knee_above(run):
             return f"Every rate was served in full: the knee lies above {format_number(run.knee)} calls/s."
-        return f"The knee: {format_number(run.knee)} calls/s is the highest rate that was still served in full."
+        served = f"{format_number(run.knee)} calls/s is the highest rate that was still served in full"
+        return f"The knee: {served}{_between(run)}."
     if run.kind == "search":
         if run.found_rate is None:
             return f"No rate that was tried met {run.objective}."
         return f"{format_number(run.found_rate)} calls/s is the highest rate found that met {run.objective}."
     return ""
+
+
+def _why_not(run: Run) -> str:
+    lowest = min(run.measurements, key=lambda each: each.rate or 0.0, default=None)
+    reason = "" if lowest is None else shortfall(lowest)
+    return f" ({reason})" if reason else ""
+
+
+def _between(run: Run) -> str:
+    """Says what happened at the next rate, and where between the two the knee lies."""
+    failing = [each for each in run.measurements if run.knee_below is not None and each.rate == run.knee_below]
+    if not failing:
+        return ""
+    about = "" if run.knee_estimate is None else f", at about {format_number(run.knee_estimate)}"
+    return f"; at {load_of(failing[0])} {shortfall(failing[0])}. It lies between them{about}"
 
 
 def bottleneck_warnings(run: Run) -> tuple[str, ...]:
@@ -157,6 +175,14 @@ def _counts(measurement: Measurement) -> Iterator[Metric]:
 def _rates(measurement: Measurement) -> Iterator[Metric]:
     yield Metric("sent a second", measurement.offered, "calls/s")
     yield Metric("goodput", measurement.goodput, "calls/s")
+
+
+def _queue(measurement: Measurement) -> Iterator[Metric]:
+    queue = measurement.queue
+    yield Metric("in flight at the start", queue.in_flight_at_start if queue else None, "calls")
+    yield Metric("in flight at the end", queue.in_flight_at_end if queue else None, "calls")
+    yield Metric("latency gained a second", queue.drift * 1000 if queue else None, "ms")
+    yield Metric("latency steady after", queue.steady_after if queue else None, "s")
 
 
 def _latencies(measurement: Measurement) -> Iterator[Metric]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from linnaeus.client.load.report import html
+from linnaeus.client.load.report.failures import failures_of, reset_sentence
 from linnaeus.client.load.report.latency_plots import (
     batch_size_plot,
     latency_distribution,
@@ -59,11 +60,21 @@ def _body(run: Run) -> Iterator[str]:
     yield html.table((), options, kind="words")
 
 
+def _failures(run: Run) -> Iterator[str]:
+    failures = failures_of(run)
+    if failures:
+        yield html.heading("Why calls were not ok")
+        yield html.paragraph(reset_sentence(run))
+        rows = [(f"{each.calls:,}", f"{each.code}: {each.sentence}") for each in failures]
+        yield html.table(("calls", "why, for example"), rows, kind="words")
+
+
 def _results(run: Run, measurement: Measurement) -> Iterator[str]:
     several = run.kind != "single"
     yield html.paragraph(result_sentence(run))
     yield html.tiles(_tiles(run, measurement))
     yield html.paragraph(latency_sentence(measurement), "soft")
+    yield from _failures(run)
     if several:
         rows = step_rows(run)
         yield html.heading("Steps")
@@ -97,7 +108,7 @@ def _plots(measurement: Measurement) -> Iterator[SvgPlot]:
     if has_latency(measurement):
         yield latency_distribution(measurement)
     if any(second.max is not None for second in measurement.timeline):
-        yield latency_over_time(measurement.timeline)
+        yield latency_over_time(measurement.timeline, measurement.queue.steady_after if measurement.queue else None)
     if measurement.timeline:
         yield throughput_over_time(measurement.timeline)
     if measurement.server and any(measurement.server.batch_sizes.values()):

@@ -71,5 +71,7 @@ def by_rate(run: Run) -> Sequence[Measurement]:
 def _mark_result(axes: "Axes", run: Run, line: str, label: str) -> None:
     found = result_rate(run)
     if found is not None:
+        if run.knee_below is not None and run.kind == "ramp":
+            axes.axvspan(found, run.knee_below, color=colour(line), alpha=0.12, linewidth=0)
         name = " ".join(filter(None, (result_name(run), label, f"{format_number(found)}/s")))
         axes.axvline(found, color=colour(line), linestyle="--", linewidth=1.2, label=name)

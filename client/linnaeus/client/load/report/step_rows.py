@@ -1,5 +1,6 @@
 """The steps of a ramp or a search as rows of text; the step at the knee or at the found rate is marked."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from linnaeus.client.load.report.metrics import (
@@ -14,6 +15,7 @@ from linnaeus.client.load.report.metrics import (
 from linnaeus.client.load.results import Measurement, Run
 
 # `batch` is the server's mean batch size in images, `busy` the share of the time in which the load tester was busy.
+SEPARATOR = ", "
 HEADINGS = (
     *("calls/s", "", "sent", "ok", "late", "refused", "failed", "goodput/s"),
     *("p50 ms", "p90 ms", "p99 ms", "p99.9 ms", "max ms", "batch", "busy"),
@@ -45,7 +47,7 @@ def _row(measurement: Measurement, mark: str) -> StepRow:
     batch_size = measurement.server.mean_batch_size if measurement.server else None
     cells = (
         format_number(measurement.offered if measurement.rate is None else measurement.rate),
-        ", ".join(filter(None, (mark, "tester's limit" if measurement.tester.was_the_limit else ""))),
+        SEPARATOR.join(filter(None, (mark, *_remarks(measurement)))),
         *(f"{count:,}" for count in outcomes),
         format_number(measurement.goodput),
         *_latencies(measurement),
@@ -53,6 +55,13 @@ def _row(measurement: Measurement, mark: str) -> StepRow:
         f"{measurement.tester.busy:.0%}",
     )
     return StepRow(cells, bool(mark))
+
+
+def _remarks(measurement: Measurement) -> Iterator[str]:
+    if measurement.queue is not None and measurement.queue.grows:
+        yield "queue grows"
+    if measurement.tester.was_the_limit:
+        yield "tester's limit"
 
 
 def _latencies(measurement: Measurement) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
-"""Conclusions from measurements: objectives, the knee, and whether the load tester was the bottleneck."""
+"""Conclusions from measurements: objectives, and whether the load tester was the bottleneck."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from linnaeus.client.load.analysis.knee import find_knee
 from linnaeus.client.load.analysis.objective import Objective, parse_ramp
 from linnaeus.client.load.generator.process_messages import Finished
-from linnaeus.client.load.generator.records import Records
+from linnaeus.client.load.generator.records import CallOutcome, Records
 from linnaeus.client.load.measurement.generator_bottleneck import load_tester_view
 from linnaeus.client.load.measurement.histograms import Histogram
 from linnaeus.client.load.measurement.statistics import Statistics
@@ -81,24 +80,10 @@ def test_what_is_no_ramp_is_refused(text):
         parse_ramp(text)
 
 
-def test_the_knee_is_the_highest_rate_served_in_full_with_every_lower_one():
-    steps = [
-        measurement(rate=100.0),
-        measurement(rate=200.0, ok=98, late=2),
-        measurement(rate=300.0, ok=97, late=3),
-        measurement(rate=400.0),
-    ]
-    assert find_knee(steps) == 200.0
-    assert find_knee(steps[::-1]) == 200.0
-    assert find_knee(steps[2:]) is None
-    assert find_knee([]) is None
-    assert find_knee([steps[0], replace(steps[1], interrupted=True)]) == 100.0
-
-
-def statistics_of(lag=0.0, latency=0.02, calls=1000):
+def statistics_of(lag=0.0, latency=0.02, calls=1000, failed=0):
     records = Records()
     for call in range(calls):
-        records.add(call / calls, lag, latency, 0, 0)
+        records.add(call / calls, lag, latency, *((CallOutcome.FAILED, 14) if call < failed else (CallOutcome.OK, 0)))
     statistics = Statistics()
     statistics.add(records)
     return statistics
@@ -139,3 +124,9 @@ def test_a_busy_process_makes_the_load_tester_the_bottleneck_of_a_closed_loop():
     assert (view.busy, view.send_lag_p99, view.was_the_limit) == (0.97, 0.0, True)
     assert "97%" in view.reason
     assert "--processes" in view.reason
+
+
+@pytest.mark.parametrize(("failed", "limit"), [(0, True), (500, True), (501, False), (1000, False)])
+def test_calls_that_fail_at_once_do_not_ask_for_more_processes(failed, limit):
+    closed = replace(PLAN, rate=None, concurrency=64)
+    assert load_tester_view(closed, [finished(1.0)], statistics_of(failed=failed)).was_the_limit == limit

@@ -1,0 +1,1 @@
+"""What the commands linnaeus-client, linnaeus-server and linnaeus-zoo share."""

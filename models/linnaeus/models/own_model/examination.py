@@ -1,0 +1,89 @@
+"""Examines a model file: what it is, and all that is found out about it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from linnaeus.models.activation import Activation
+from linnaeus.models.manifest import InputSpec
+from linnaeus.models.own_model.file_kind import FileKind, identify
+from linnaeus.models.own_model.finding import Finding, Severity, note, problem
+from linnaeus.models.own_model.normalization import normalization_fault
+from linnaeus.models.own_model.torchscript_file import describe_torchscript, load_torchscript
+from linnaeus.models.own_model.trial_run import Usage, try_network
+
+_AS_IN_TRAINING = "say what it was trained with"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What the user says about the model so far; None for what is not said.
+
+    Attributes:
+        input: how images are prepared for it.
+        channels: of its input.
+        mean, std: normalization per channel, for pixels scaled to 0..1.
+        labels: one label per class.
+        activation: what is put after it.
+    """
+
+    input: InputSpec | None
+    channels: int
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+    labels: tuple[str, ...] | None
+    activation: Activation | None
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What a file is, in a few words, and what was found out about it."""
+
+    description: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        """What keeps it from being imported."""
+        return tuple(each for each in self.findings if each.severity is Severity.PROBLEM)
+
+
+def examine(path: Path, intent: Intent) -> Examination:
+    """Recognizes the file; runs it if it is TorchScript and its size is known.
+
+    Raises:
+        FileNotFoundError: if there is no file.
+        OSError: if it cannot be read.
+        ValueError: if it is TorchScript that cannot be loaded.
+    """
+    identity = identify(path)
+    if identity.kind is not FileKind.TORCHSCRIPT:
+        return Examination(identity.description, (problem("is not TorchScript", identity.advice),))
+    module = load_torchscript(path)
+    found = _normalization(intent)
+    if intent.input is None:
+        found.append(problem("was not run, because its size is not known", "say --size, such as --size 224"))
+    else:
+        found += try_network(module, _usage(intent, intent.input))
+    return Examination(describe_torchscript(path, module), tuple(found))
+
+
+def _normalization(intent: Intent) -> list[Finding]:
+    given = (("mean", intent.mean), ("std", intent.std))
+    found = [
+        problem(f"would get wrong pixels: {fault.partition('; ')[0]}", fault.partition("; ")[2] or _AS_IN_TRAINING)
+        for option, values in given
+        if values is not None and (fault := normalization_fault(option, values, intent.channels))
+    ]
+    if missing := [f"--{option}" for option, values in given if values is None]:
+        found.append(note(f"is run without {' and '.join(missing)}", _AS_IN_TRAINING))
+    return found
+
+
+def _usage(intent: Intent, spec: InputSpec) -> Usage:
+    """Replaces a mean or deviation that is missing or cannot be right by one that changes nothing."""
+    mean, std = intent.mean, intent.std
+    if mean is None or normalization_fault("mean", mean, intent.channels):
+        mean = (0.0,) * intent.channels
+    if std is None or normalization_fault("std", std, intent.channels):
+        std = (1.0,) * intent.channels
+    return Usage(spec, mean, std, intent.labels, intent.activation)

@@ -1,0 +1,190 @@
+"""Runs a user's TorchScript on a few images and says what it takes, what it gives, and what would go wrong.
+
+A network must map float32 [N, C, H, W] to one tensor [N, classes]; its output for an image must not depend on the other
+images of the batch, nor on chance; and it must not name a device.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from linnaeus.models.activation import Activation
+from linnaeus.models.manifest import InputSpec
+from linnaeus.models.own_model.finding import Finding, Severity, note, ok, problem
+from linnaeus.models.own_model.hardcoded_devices import find_hardcoded_device
+from linnaeus.models.own_model.outputs import ends_in_sigmoid, judge_activation, judge_labels
+from linnaeus.models.own_model.trial_images import other_channels, trial_images
+from linnaeus.models.pixel_classifier import PixelClassifier, normalize
+
+# What torch raises when a network fails: an error of its own, or one raised by the network's code.
+_FAILURES = (RuntimeError, torch.jit.Error)
+_TOLERANCE = 1e-3
+_THREE = 3
+_EVALUATE = "call .eval() on the network before it is traced"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How a network is meant to be used.
+
+    Attributes:
+        input: how images are prepared for it.
+        mean, std: normalization per channel, for pixels scaled to 0..1.
+        labels: one label per class; None if they are not known yet.
+        activation: what is put after it; None if the user did not say.
+    """
+
+    input: InputSpec
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    labels: tuple[str, ...] | None
+    activation: Activation | None
+
+
+class _Unusable(Exception):
+    """A run failed; nothing more can be found out."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text)
+        self.finding = finding
+
+
+def try_network(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
+    """Yields what is found out, in an order in which each makes sense after the ones before."""
+    if str(module.original_name) == PixelClassifier.__name__:
+        yield problem(
+            "is the model.pt of a version folder, which takes pixels and gives probabilities already",
+            "copy that folder with its manifest.json and labels.txt to <repository>/<name>/<version>",
+        )
+        return
+    if reason := find_hardcoded_device(module):
+        yield problem(f"has a device baked in: {reason}", "script it, or trace it without naming a device or freezing")
+    try:
+        yield from _run(module, usage)
+    except _Unusable as stopped:
+        yield stopped.finding
+
+
+def _run(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
+    images = normalize(trial_images(usage.input), usage.mean, usage.std)
+    alone = _outputs(module, images[:1], usage.input)
+    three = _outputs(module, images[:_THREE], usage.input)
+    spec = usage.input
+    takes = f"takes float32 [N, {spec.channels}, {spec.height}, {spec.width}]"
+    yield ok(f"{takes} and gives {_dtype(three)} {list(alone.shape)} for one picture, {list(three.shape)} for three")
+    again = _outputs(module, images[:_THREE], usage.input)
+    outputs = torch.cat([three, _outputs(module, images[_THREE:], usage.input)]).to(torch.float32)
+    yield from _faults(alone, three, again, outputs)
+    if torch.isfinite(outputs).all():
+        yield judge_activation(outputs, ends_in_sigmoid(module), usage.activation)
+    yield judge_labels(three.shape[1], usage.labels)
+
+
+def _faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) -> Iterator[Finding]:
+    if not torch.isfinite(outputs).all():
+        yield problem("gives numbers that are not finite", "look for a division by 0, or weights that are NaN")
+    elif not _close(three, again):
+        yield problem("answers differently when it is asked again: dropout is still on", _EVALUATE)
+    elif not _close(alone[0], three[0]):
+        yield problem(
+            "answers differently when another picture is in the batch",
+            f"{_EVALUATE}; batch normalization of a network in training depends on the batch",
+        )
+    else:
+        yield ok("answers the same for a picture alone and among others")
+        if _close(outputs, outputs[:1].expand_as(outputs)):
+            yield note("gives the same for six very different pictures", "check --mean and --std, and the weights")
+
+
+def _close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one.float(), other.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
+
+
+def _outputs(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> Tensor:
+    """Runs the network; raises _Unusable if it does not give [N, classes]."""
+    count = len(images)
+    try:
+        outputs = _call(module, images)
+    except _FAILURES as error:
+        pictures = f"{count} picture{'s' * (count > 1)} of {spec.channels}x{spec.height}x{spec.width}"
+        text = f"fails for a batch of {pictures}, float32: {_reason(error)}"
+        raise _Unusable(problem(text, _remedy(module, images, spec))) from error
+    if not isinstance(outputs, Tensor):
+        raise _Unusable(_not_a_tensor(outputs))
+    if outputs.dim() != 2 or outputs.shape[0] != count:
+        raise _Unusable(_wrong_shape(outputs, count))
+    return outputs
+
+
+def _call(module: torch.jit.ScriptModule, images: Tensor) -> object:
+    """Runs unoptimized: it would be optimized again for each batch size, which occur once or twice."""
+    with torch.inference_mode(), torch.jit.optimized_execution(False):
+        return module(images)
+
+
+def _not_a_tensor(outputs: object) -> Finding:
+    size = f" of {len(outputs)}" if isinstance(outputs, tuple | list | dict) else ""
+    return problem(
+        f"gives a {type(outputs).__name__}{size}, but must give one tensor of logits",
+        "put it into a module whose forward returns the logits alone, and trace that",
+    )
+
+
+def _wrong_shape(outputs: Tensor, count: int) -> Finding:
+    shape = list(outputs.shape)
+    text = f"gives the shape {shape} for {count} picture{'s' * (count > 1)}, but must give [{count}, classes]"
+    if outputs.dim() == 1 and outputs.shape[0] == count:
+        return problem(text, "leave out its squeeze: one number a picture is the shape [N, 1]")
+    if outputs.dim() == 2:
+        return problem(text, "keep the batch dimension variable in forward, as x.flatten(1) does")
+    if outputs.dim() == 4:
+        return problem(
+            text, "this is a map, not a classification: add pooling and the last layer, or trace another network"
+        )
+    return problem(text, "return one row of logits for each picture")
+
+
+def _remedy(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> str:
+    """Tries what else the network may take; returns what to do."""
+    if len(images) > 1:
+        return "it takes one picture only: keep the batch dimension variable in forward, as x.flatten(1) does"
+    other = other_channels(spec)
+    for candidate, advice in (
+        (torch.zeros(1, other.channels, spec.height, spec.width), f"it takes --channels {other.channels}"),
+        (
+            torch.zeros(1, spec.height, spec.width, spec.channels),
+            "it takes [N, H, W, C]: begin forward with x.permute(0, 2, 3, 1)",
+        ),
+        (images.half(), "it computes in float16: call .float() on the network before it is traced"),
+        (images.bfloat16(), "it computes in bfloat16: call .float() on the network before it is traced"),
+        (images.double(), "it computes in float64: call .float() on the network before it is traced"),
+    ):
+        if _works(module, candidate):
+            return advice
+    return "check --size and --channels against what it was traced or trained with"
+
+
+def _works(module: torch.jit.ScriptModule, images: Tensor) -> bool:
+    try:
+        _call(module, images)
+    except _FAILURES:
+        return False
+    return True
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _reason(error: Exception) -> str:
+    """Returns the last line of a TorchScript error, which has the reason; the lines before it are code."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"^RuntimeError: ", "", lines[-1]) if lines else "no reason given"
+
+
+def first_problem(findings: Iterator[Finding]) -> Finding | None:
+    """Returns the first finding that keeps a model from being imported; None if there is none."""
+    return next((each for each in findings if each.severity is Severity.PROBLEM), None)
