@@ -7,7 +7,7 @@ import grpc
 
 logger = logging.getLogger(__name__)
 
-# What is wrong with the releases from the first to the last one, each as (major, minor). What comes after was not tried.
+# From one release to another, each as (major, minor), and what those do. What comes after the last was not tried.
 _FAULTS = (
     ((1, 77), (1, 78), "ends with a segmentation fault if a server stops beside a half-open connection"),
     ((1, 80), (1, 85), "answers a tenth to a half fewer calls a second than 1.76 does on few cores"),
