@@ -12,7 +12,13 @@ from linnaeus.client.aio.call_group import CallGroup
 from linnaeus.client.aio.connection import Connection
 from linnaeus.client.aio.many import Images, classify_many
 from linnaeus.client.bulk.outcome import Outcome
-from linnaeus.client.bulk.stream_messages import StreamEnd, StreamRetries, read_stream_response, stream_request
+from linnaeus.client.bulk.stream_messages import (
+    StreamEnd,
+    StreamRetries,
+    is_masked,
+    read_stream_response,
+    stream_request,
+)
 from linnaeus.client.config import ClientConfig
 from linnaeus.client.errors import LinnaeusError, Unavailable
 from linnaeus.client.images.image_source import ImageSource
@@ -103,6 +109,7 @@ class Stream:
         self._last_id = 0
         self._pending: dict[int, _Pending] = {}
         self._to_send: _SendQueue | None = None  # None while no stream is open
+        self._hides_status = False
         self._runner: asyncio.Task[None] | None = None
         self._is_running = False
 
@@ -140,7 +147,9 @@ class Stream:
         """Opens one stream after another, until one ends and leaves no image to send again."""
         try:
             while self._unanswered():
-                end = self._retries.stream_end(await self._receive())
+                failure = await self._receive()
+                self._hides_status = failure is not None and is_masked(failure)
+                end = self._retries.stream_end(failure)
                 self._fail(end)
                 if self._unanswered():
                     await asyncio.sleep(end.resend_after_seconds or 0.0)
@@ -150,14 +159,22 @@ class Stream:
             self._is_running = False
 
     async def _receive(self) -> grpc.RpcError | None:
-        """Sends the images without an answer over a stream and receives until it ends; returns its error."""
+        """Sends the images without an answer over a stream and receives until it ends; returns its error.
+
+        If the last stream ended while it was sending and gRPC hid the server's status, one image is sent until there is
+        an answer.
+        """
         to_send: _SendQueue = asyncio.Queue()
-        call = self._open_stream(_messages(to_send))
+        was_answered = asyncio.Event()
+        if not self._hides_status:
+            was_answered.set()
+        call = self._open_stream(_messages(to_send, was_answered))
         for pending in self._unanswered():
             _put(to_send, pending)
         self._to_send = to_send
         try:
             async for response in call:
+                was_answered.set()
                 self._handle_response(response)
         except grpc.RpcError as error:
             return error
@@ -165,6 +182,7 @@ class Stream:
             self._to_send = None
             call.cancel()
             to_send.put_nowait(None)  # ends gRPC's task, which waits for another message
+            was_answered.set()
         return None
 
     def _handle_response(self, response: messages.StreamClassifyResponse) -> None:
@@ -193,9 +211,17 @@ def _put(to_send: _SendQueue, pending: _Pending) -> None:
     to_send.put_nowait(pending)
 
 
-async def _messages(to_send: _SendQueue) -> AsyncGenerator[messages.StreamClassifyRequest, None]:
-    """Yields each message when gRPC is ready to send it, with the time that its image has left by then."""
+async def _messages(
+    to_send: _SendQueue, was_answered: asyncio.Event
+) -> AsyncGenerator[messages.StreamClassifyRequest, None]:
+    """Yields each message when gRPC is ready to send it, with the time that its image has left by then.
+
+    Args:
+        to_send: what is sent, in this order; None is the end.
+        was_answered: all but the first message wait for it.
+    """
     while (pending := await to_send.get()) is not None:
         if not pending.answer.done():
             pending.message.timeout_seconds = pending.deadline.remaining_seconds
             yield pending.message
+            await was_answered.wait()

@@ -108,7 +108,7 @@ class StreamRetries:
             deadline = Deadline.after(self._timeout_seconds)
             wait_seconds = error.resend_after_seconds
             return self._config.retry_budget.delay_seconds(wait_seconds, sends=self._silent_streams, deadline=deadline)
-        is_lost = failure.code() in _LOST or _is_masked(failure)
+        is_lost = failure.code() in _LOST or is_masked(failure)
         if not is_lost or self._silent_streams >= MAX_SENDS:
             return None
         pushback_seconds = read_pushback(failure.trailing_metadata())
@@ -117,5 +117,6 @@ class StreamRetries:
         return pushback_seconds if pushback_seconds >= 0 else None
 
 
-def _is_masked(failure: grpc.RpcError) -> bool:
+def is_masked(failure: grpc.RpcError) -> bool:
+    """Returns whether gRPC's asyncio API hides the status with which the server ended a stream."""
     return failure.code() is grpc.StatusCode.INTERNAL and (failure.details() or "").startswith(_MASKED_STATUS)
