@@ -1,13 +1,14 @@
 """How much of the decoders and of the devices each caller used lately and waits for, and how far above its share."""
 
 from dataclasses import dataclass
+from math import inf
 
+from linnaeus.server.scheduling.fair_shares import Demand, FairShares
 from linnaeus.server.scheduling.tickets import Payload, Ticket
 
 # Use is forgotten with this half-life.
 _HALF_LIFE_SECONDS = 1.0
-# So much more than its share counts as none: callers that are alike never use exactly the same.
-_TOLERANCE_SECONDS = 0.05
+_UPDATE_SECONDS = 0.05
 # A caller that used less and has nothing waiting is forgotten, so that at most a few thousand are known.
 _MIN_USE_SECONDS = 1e-3
 
@@ -36,27 +37,26 @@ class CallerUse:
     def __init__(self) -> None:
         # All decay alike, so only the scale changes with time.
         self._callers: dict[str, _Use] = {}
-        self._total_weight = 0.0
-        self._decoded = 0.0
-        self._ran = 0.0
-        self._as_of = 0.0
+        self._decoders = FairShares()
+        self._devices = FairShares()
+        self._as_of = -inf
 
     def excess_seconds(self, caller: str, weight: float, now: float) -> float:
         """Returns how much time its share needs for what the caller used and waits for above it; 0 if it is within.
 
         Args:
             caller: the caller; one who is alone is never above its share.
-            weight: its share is this, relative to the weights of all who used anything lately.
+            weight: its share is in proportion to it.
             now: time of the clock, in seconds.
         """
+        self._bring_up_to_date(now)
         use = self._callers.get(caller)
         if use is None or len(self._callers) == 1:
             return 0.0
-        share = weight / (self._total_weight - use.weight + weight)
         kept = _kept(now - self._as_of)
-        of_decoders = (use.decoded * kept + use.to_decode - _TOLERANCE_SECONDS) / share - self._decoded * kept
-        of_devices = (use.ran * kept + use.to_run - _TOLERANCE_SECONDS) / share - self._ran * kept
-        return max(of_decoders, of_devices, 0.0)
+        of_decoders = self._decoders.excess_seconds(use.decoded * kept + use.to_decode, weight, kept)
+        of_devices = self._devices.excess_seconds(use.ran * kept + use.to_run, weight, kept)
+        return max(of_decoders, of_devices)
 
     def begin_waiting(self, ticket: Ticket[Payload], weight: float) -> None:
         """Counts a ticket that now waits.
@@ -66,7 +66,6 @@ class CallerUse:
             weight: the weight of its caller from now on.
         """
         use = self._use(ticket.caller)
-        self._total_weight += weight - use.weight
         use.weight = weight
         use.tickets += 1
         use.to_decode += ticket.decoder_seconds
@@ -83,15 +82,15 @@ class CallerUse:
 
     def record_decoding(self, caller: str, seconds: float, now: float) -> None:
         """Records that a caller's image occupied all decoders for `seconds`."""
-        self._decay(now)
+        self._bring_up_to_date(now)
         self._use(caller).decoded += seconds
-        self._decoded += seconds
+        self._decoders.used += seconds
 
     def record_run(self, caller: str, seconds: float, now: float) -> None:
         """Records that a caller's image occupied a device for `seconds`."""
-        self._decay(now)
+        self._bring_up_to_date(now)
         self._use(caller).ran += seconds
-        self._ran += seconds
+        self._devices.used += seconds
 
     def _use(self, caller: str) -> _Use:
         use = self._callers.get(caller)
@@ -99,9 +98,9 @@ class CallerUse:
             use = self._callers[caller] = _Use()
         return use
 
-    def _decay(self, now: float) -> None:
-        """Brings what was used to the present, a few times a second, and forgets the callers that used hardly any."""
-        if now - self._as_of < _HALF_LIFE_SECONDS / 4:
+    def _bring_up_to_date(self, now: float) -> None:
+        """Lets what was used decay, forgets callers that used hardly any, and shares out anew; 20 times a second."""
+        if now - self._as_of < _UPDATE_SECONDS:
             return
         kept = _kept(now - self._as_of)
         for use in self._callers.values():
@@ -109,9 +108,9 @@ class CallerUse:
             use.ran *= kept
         callers = self._callers.items()
         self._callers = {name: use for name, use in callers if use.tickets or use.decoded + use.ran >= _MIN_USE_SECONDS}
-        self._total_weight = sum([use.weight for use in self._callers.values()])
-        self._decoded = sum([use.decoded for use in self._callers.values()])
-        self._ran = sum([use.ran for use in self._callers.values()])
+        uses = self._callers.values()
+        self._decoders.share_out([Demand(use.decoded, use.decoded + use.to_decode, use.weight) for use in uses])
+        self._devices.share_out([Demand(use.ran, use.ran + use.to_run, use.weight) for use in uses])
         self._as_of = now
 
 
