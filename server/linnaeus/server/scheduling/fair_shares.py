@@ -50,8 +50,8 @@ class FairShares:
     def _level(self, weight: float) -> float:
         """Returns the share of a weight of 1 if one caller more, of this weight, wanted all that it can have.
 
-        Without the one more, whoever is served at once would have all that it wants, however much that is: what others
-        were refused counts nowhere.
+        Without one more, a caller that is served at once would be within its share, however much it uses: what the
+        others were refused is not among the demands.
         """
         level = self._levels.get(weight)
         if level is None:
