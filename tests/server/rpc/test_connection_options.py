@@ -188,17 +188,28 @@ async def test_connections_above_the_limit_are_closed() -> None:
 
 async def test_a_client_holds_back_calls_above_the_limit_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection_options, "_MAX_CONCURRENT_STREAMS", 2)
-    async with running() as server, grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+    own_connection = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        running() as server,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", own_connection) as channel,
+        grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", own_connection) as other_channel,
+    ):
         async with connected(server.port) as peer:
             max_concurrent_streams = 3  # the setting's number: RFC 9113, 6.5.2
             assert (await peer.settings())[max_concurrent_streams] == 2
-        calls = [classify(channel) for _ in range(3)]
+        first, second = classify(channel), classify(channel)
         await server.begun()
         await server.begun()
-        calls[0].cancel()
+        third = classify(channel)
+        stream = v1_grpc.ClassifierServiceStub(other_channel).StreamClassify()
+        await stream.write(v1.StreamClassifyRequest(correlation_id=1))
+        assert (await stream.read()).correlation_id == 1
+        assert server.calls.started.get_nowait() == "StreamClassify"  # it came later than the call that is held back
+        await stream.done_writing()
+        first.cancel()
         await server.begun()
         server.servicer.may_end.set()
-        await asyncio.gather(*calls[1:])
+        await asyncio.gather(second, third)
 
 
 @pytest.mark.parametrize("port", ["port", "health_port"])
