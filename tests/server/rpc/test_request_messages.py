@@ -14,6 +14,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_status import rpc_status
 from tests.server.rpc.call_observers import QueueingCallObserver
 
+from benchmarks.attack.http2_frames import headers_frame, message_prefix, open_connection, reset_frame
 from linnaeus.server.rpc.inflation import COMPRESSION_OPTIONS
 from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.status import PUSHBACK_KEY
@@ -59,8 +60,15 @@ class Servicer(v1_grpc.ClassifierServiceServicer):
 
 
 class Client:
-    def __init__(self, channel: grpc.aio.Channel, servicer: Servicer, calls: QueueingCallObserver, budget: ByteBudget):
-        self.channel, self.servicer, self.calls, self.budget = channel, servicer, calls, budget
+    def __init__(
+        self,
+        address: str,
+        channel: grpc.aio.Channel,
+        servicer: Servicer,
+        calls: QueueingCallObserver,
+        budget: ByteBudget,
+    ):
+        self.address, self.channel, self.servicer, self.calls, self.budget = address, channel, servicer, calls, budget
         self.stub: Any = v1_grpc.ClassifierServiceStub(channel)
 
     def open(self, method: str = CLASSIFY) -> Any:
@@ -91,7 +99,7 @@ async def client() -> AsyncIterator[Client]:
     await server.start()
     options = [("grpc.max_send_message_length", -1)]
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-        yield Client(channel, servicer, calls, budget)
+        yield Client(f"127.0.0.1:{port}", channel, servicer, calls, budget)
     await server.stop(None)
 
 
@@ -130,6 +138,16 @@ async def test_a_call_that_is_cancelled_before_its_message_came_holds_nothing_an
     await client.calls.started.get()
     call.cancel()
     assert await client.ended() == "CANCELLED"
+    assert client.budget.held_bytes == 0
+
+
+async def test_a_call_that_is_reset_in_the_middle_of_its_message_holds_nothing_any_more(client: Client) -> None:
+    async with open_connection(client.address) as connection:
+        connection.write(headers_frame(1, CLASSIFY))
+        await connection.write_body(1, message_prefix(30_000) + bytes(20_000), is_whole=False)
+        await client.calls.started.get()
+        connection.write(reset_frame(1))
+        assert await client.ended() == "CANCELLED"
     assert client.budget.held_bytes == 0
 
 
