@@ -5,7 +5,13 @@ from pathlib import Path
 import torch
 
 from linnaeus.models.export.calibration_images import read_calibration_images
-from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
+from linnaeus.models.export.version_folder import (
+    TorchScriptModel,
+    VersionContent,
+    check_input,
+    require_new_version,
+    write_version,
+)
 from linnaeus.models.manifest import Weights
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
@@ -55,7 +61,7 @@ def export_torchscript(
         input=model.input,
         labels=labels,
         weights=Weights(weights.source, weights.seed),
-        script=script,
+        model=TorchScriptModel(script),
         probabilities=tuple(expected[0].tolist()),
         calibration=calibration_images,
     )
