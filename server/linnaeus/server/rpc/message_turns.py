@@ -19,8 +19,8 @@ _RECENT_SECONDS = 1.0
 class MessageTurns:
     """Lets all streams together read or write 8 messages a core and then pause, while other calls come.
 
-    The pause is 1 ms, or 10 ms while a call of the last second has waited 50 ms for its answer. Streams take no turns if
-    no other call came within the last second.
+    The pause is 1 ms, or 10 ms while a call of the last second has waited 50 ms for its answer. Streams take no turns
+    if no other call came within the last second.
 
     Belongs to the event loop's thread.
 
