@@ -30,6 +30,8 @@ from linnaeus.models.output_folder import make_folder
 CHECK_SEED = "linnaeus check 1"
 # Float32 runs of one network on different processors differ by rounding.
 CHECK_TOLERANCE = 1e-3
+# Those of one that computes in half precision, by more: as much as a choice of precision may (decision 16).
+HALF_CHECK_TOLERANCE = 0.02
 
 
 def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
@@ -69,6 +71,8 @@ class VersionContent:
         labels: one label per class.
         script: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes].
         probabilities: its output for `check_input(input)`, by class index.
+        parameters: as in the manifest; None counts those of the script, of which a frozen network has none.
+        tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
     """
 
@@ -79,6 +83,8 @@ class VersionContent:
     weights: Weights
     script: torch.jit.ScriptModule
     probabilities: tuple[float, ...]
+    parameters: int | None = None
+    tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
 
 
@@ -114,6 +120,7 @@ def _require_labels(labels: tuple[str, ...]) -> None:
 
 def _write_files(content: VersionContent, version: int, folder: Path) -> None:
     content.script.save(str(folder / MODEL_FILE))
+    parameters = sum(parameter.numel() for parameter in content.script.parameters())
     manifest = Manifest(
         name=content.name,
         version=version,
@@ -122,10 +129,10 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         input=content.input,
         classes=len(content.labels),
         weights=content.weights,
-        parameters=sum(parameter.numel() for parameter in content.script.parameters()),
+        parameters=parameters if content.parameters is None else content.parameters,
         sha256=_sha256(folder / MODEL_FILE),
         torch_version=str(torch.__version__),
-        check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
+        check=Check(CHECK_SEED, content.tolerance, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
     )
     if content.calibration:
