@@ -152,7 +152,7 @@ class ModelInfo:
         weights: None if the manifest could not be read.
         class_count: the number of classes.
         parameter_count: the number of learned parameters.
-        sha256: of model.pt, in hexadecimal.
+        sha256: of the model, in hexadecimal: of its file, or of its files one after the other.
         devices: the devices that run it; empty if it is not ready.
         max_batch_size: the maximum number of images in a batch; 0 if it is not ready.
         labels: by class index; empty in a list of models.

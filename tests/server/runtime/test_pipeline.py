@@ -19,7 +19,7 @@ from late_device import LateDevice
 from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
+from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
@@ -341,8 +341,9 @@ def test_a_model_that_reads_a_tensors_value_runs_without_graphs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(ReadsValue())
+    model = TorchScriptModel(script)
     known = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), model, known)
     runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
     monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # the capture must not even start
     image = numpy.zeros((4, 4, 1), numpy.uint8)

@@ -6,7 +6,13 @@ import torch
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
-from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
+from linnaeus.models.export.version_folder import (
+    TorchScriptModel,
+    VersionContent,
+    check_input,
+    require_new_version,
+    write_version,
+)
 from linnaeus.models.manifest import Weights
 from linnaeus.models.own_model.finding import Severity
 from linnaeus.models.own_model.outputs import judge_activation
@@ -62,7 +68,7 @@ def export_torchscript(
         input=model.input,
         labels=labels,
         weights=Weights(weights.source, weights.seed),
-        script=script,
+        model=TorchScriptModel(script),
         probabilities=tuple(expected[0].tolist()),
         calibration=calibration_images,
     )

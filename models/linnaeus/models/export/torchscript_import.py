@@ -8,7 +8,13 @@ import torch
 from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.torchscript import to_torchscript
-from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
+from linnaeus.models.export.version_folder import (
+    TorchScriptModel,
+    VersionContent,
+    check_input,
+    require_new_version,
+    write_version,
+)
 from linnaeus.models.manifest import InputSpec, Weights, check_name
 from linnaeus.models.own_model.normalization import normalization_fault
 from linnaeus.models.own_model.torchscript_file import load_torchscript
@@ -74,7 +80,7 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
         input=metadata.input,
         labels=metadata.labels,
         weights=Weights(f"imported from {path.name}"),
-        script=script,
+        model=TorchScriptModel(script),
         probabilities=tuple(expected[0].tolist()),
         calibration=calibration,
     )
