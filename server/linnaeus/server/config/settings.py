@@ -105,8 +105,7 @@ class Settings:
     """What computes the models: torchscript, openvino (on a CPU), or auto for the faster one that agrees with the
     recorded run, measured at load."""
     runtime_memory_factor: Factor = 2.0
-    """Memory of a model that OpenVINO compiled for several batch sizes at most, as a multiple of its weights; more
-    makes large models up to an eighth faster."""
+    """Memory that OpenVINO may compile a model into, once for each batch size, as a multiple of its weights."""
     max_image_pixels: Annotated[int, Field(ge=1, le=LARGEST_INT32)] = 50_000_000
     """Height times width of a picture at most, read from its header."""
     max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024

@@ -183,7 +183,6 @@ def load_on_each(
             close_on_failure.callback(models[-1].close)
             _use_one_core_if_short(models[-1], cores, busy)
             models[-1].settle()
-            release_freed_memory()  # that of the variants that were not kept, and of the largest batches tried
             has_lowered_priority |= lowers_priority
         close_on_failure.pop_all()
     return models

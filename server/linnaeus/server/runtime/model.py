@@ -10,6 +10,7 @@ import torch
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.artifact_checks import Artifact
+from linnaeus.server.runtime.device import release_freed_memory
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
 from linnaeus.server.runtime.out_of_memory import OutOfMemory as OutOfMemory
 from linnaeus.server.runtime.runner import Pixels as Pixels
@@ -106,8 +107,9 @@ class Model:
         self._runner.use_one_core(one)
 
     def settle(self) -> None:
-        """Frees what only loading needs; called last before it serves."""
+        """Frees what only loading needed, also of variants that were not chosen; called last before it serves."""
         self._runner.settle()
+        release_freed_memory()
 
     def close(self) -> None:
         """Ends the runner's threads and frees its buffers; the weights are freed with the object. Idempotent."""
