@@ -26,21 +26,21 @@ _PRIORITIES = {
 }
 
 
-def to_request(message: v1.ClassifyRequest, deadline: float | None, connection: str, claimant: Caller) -> Request:
+def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: Caller) -> Request:
     """Converts a ClassifyRequest.
 
     Args:
         message: the request message.
         deadline: on the engine's clock; None for no deadline.
-        connection: gRPC's name of the connection.
-        claimant: the caller, whose rights bound the priority.
+        caller: whose rights bound the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
-    priority = claimant.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
-    caller = claimant.name_or(connection)
-    return Request(_image(message.image), message.model, message.version, message.top_k, deadline, priority, caller)
+    priority = caller.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
+    return Request(
+        _image(message.image), message.model, message.version, message.top_k, deadline, priority, caller.name
+    )
 
 
 def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyResponse:
@@ -57,8 +57,7 @@ def to_image_request(
     image: v1.Image,
     options: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
     deadline: float | None,
-    connection: str,
-    claimant: Caller,
+    caller: Caller,
 ) -> Request:
     """Converts one image of a batch or a stream.
 
@@ -66,15 +65,13 @@ def to_image_request(
         image: the image.
         options: the message with the image's model, version, top k and priority.
         deadline: on the engine's clock; None for no deadline.
-        connection: gRPC's name of the connection.
-        claimant: the caller, whose rights bound the priority.
+        caller: whose rights bound the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
-    priority = claimant.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
-    caller = claimant.name_or(connection)
-    return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller)
+    priority = caller.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
+    return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller.name)
 
 
 def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:
