@@ -41,9 +41,12 @@ OTHER_ROOTS: dict[str, set[str]] = {
     "app": {"linnaeus.v1", "linnaeus.kserve"},
     **dict.fromkeys(("config", "security"), {"linnaeus.text_files"}),
     "start_checks": {"linnaeus.models.manifest"},
-    "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest"},
+    "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest", "linnaeus.models.model_format"},
     "decoding": {"linnaeus.models.manifest"},
-    **dict.fromkeys(("model_store", "requests", "runtime"), {"linnaeus.models.manifest", "linnaeus.text_files"}),
+    **dict.fromkeys(
+        ("model_store", "requests", "runtime"),
+        {"linnaeus.models.manifest", "linnaeus.models.model_format", "linnaeus.text_files"},
+    ),
 }
 
 # The other roots, and files with stricter rules than their folder: what they may import from `linnaeus`, and what they
@@ -54,7 +57,8 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
     "linnaeus.text_files": (set(), None),
     "linnaeus.models": ({"linnaeus.models", "linnaeus.command_line", "linnaeus.text_files"}, GRPC),
-    "linnaeus.models.manifest": ({"linnaeus.text_files"}, None),
+    "linnaeus.models.manifest": ({"linnaeus.models.model_format", "linnaeus.text_files"}, None),
+    "linnaeus.models.model_format": (set(), None),
     "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.command_line", "linnaeus.text_files"}, TORCH),
     "linnaeus.server.config.version_policy": ({"linnaeus.server.config.shown_value"}, None),
     "linnaeus.server.decoding.byte_resize": (set(), GRPC | {"torchvision"}),

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
+from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE, read_manifest
 
 RAISES_ONE_IN = 50
@@ -74,7 +74,7 @@ def _export(module: nn.Module, source: Path, name: str, repository: Path) -> Non
         input=manifest.input,
         labels=tuple((source / LABELS_FILE).read_text(encoding="utf-8").splitlines()),
         weights=manifest.weights,
-        script=script,
+        model=TorchScriptModel(script),
         probabilities=tuple(probabilities.tolist()),
     )
     write_version(content, repository, 1)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
+from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -84,7 +84,7 @@ def write_model(
         input=spec,
         labels=tuple(f"piece {place}" for place in range(CLASSES)),
         weights=Weights("made for tests"),
-        script=script,
+        model=TorchScriptModel(script),
         probabilities=probabilities,
     )
     write_version(content, repository, 1)

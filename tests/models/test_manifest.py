@@ -67,9 +67,22 @@ def test_a_written_manifest_is_read_back_unchanged(
     assert from_json(to_json(manifest)) == manifest
 
 
+@pytest.mark.parametrize(("model_format", "file"), [("onnx", "model.onnx"), ("openvino", "model.xml")])
+def test_another_format_is_written_and_read_back(model_format: str, file: str) -> None:
+    manifest = dataclasses.replace(GOOD, model_format=model_format)
+    assert from_json(to_json(manifest)) == manifest
+    assert manifest.model_file == file
+
+
+def test_a_manifest_of_torchscript_is_one_that_earlier_releases_read() -> None:
+    assert "model_format" not in to_json(GOOD)
+    assert from_json(to_json(GOOD)).model_file == "model.pt"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        (changed(model_format="keras"), "model_format is 'keras', but this release knows torchscript, onnx, openvino"),
         ("{", "manifest.json is not valid JSON"),
         ("[]", "manifest.json: the whole must be an object"),
         (changed(sha256=None), "sha256 is null, but must be text"),

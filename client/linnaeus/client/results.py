@@ -54,11 +54,11 @@ class Classification:
     """The answer for one image.
 
     Invariants:
-        - `classes` holds at least one class;
+        - `classes` is empty only if no class reaches the call's `min_probability`;
         - the most probable class comes first; equal probabilities are ordered by index.
 
     Attributes:
-        classes: the top k.
+        classes: the top k, of those that reach the call's `min_probability`.
         model: the name of the model that answered.
         version: the model's version.
         batch_size: the number of images in the batch.
@@ -75,7 +75,13 @@ class Classification:
 
     @property
     def top(self) -> ScoredClass:
-        """The most probable class."""
+        """The most probable class.
+
+        Raises:
+            LookupError: if no class reaches the call's `min_probability`.
+        """
+        if not self.classes:
+            raise LookupError("no class is as probable as min_probability: look at `classes` first")
         return self.classes[0]
 
     def to_dict(self) -> dict[str, Any]:
@@ -146,7 +152,7 @@ class ModelInfo:
         weights: None if the manifest could not be read.
         class_count: the number of classes.
         parameter_count: the number of learned parameters.
-        sha256: of model.pt, in hexadecimal.
+        sha256: of the model, in hexadecimal: of its file, or of its files one after the other.
         devices: the devices that run it; empty if it is not ready.
         max_batch_size: the maximum number of images in a batch; 0 if it is not ready.
         labels: by class index; empty in a list of models.

@@ -1,8 +1,9 @@
 """The manifest and the labels of a version folder, which the server and the zoo share.
 
-It imports the standard library and `linnaeus.text_files` only, and so needs no torch. A version folder contains
+It imports the standard library and modules that import nothing else, and so needs no torch. A version folder contains
 
-    <model>/<version>/model.pt        TorchScript: uint8 [N, C, H, W] to float32 probabilities [N, classes]
+    <model>/<version>/model.pt        TorchScript: uint8 [N, C, H, W] to float32 probabilities [N, classes]; in its
+                                      place model.onnx, or model.xml and model.bin (`linnaeus.models.model_format`)
     <model>/<version>/manifest.json   this manifest
     <model>/<version>/labels.txt      one label per line, UTF-8, by class index; see `parse_labels`
     <model>/<version>/calibration.bin optional: images on which precisions are compared, uint8 [N, H, W, C]
@@ -21,9 +22,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT
 from linnaeus.text_files import TextFileError, lines_of, read_text_file, reason_of
 
-MODEL_FILE = "model.pt"
+MODEL_FILE = MODEL_FILES[TORCHSCRIPT][0]
 MANIFEST_FILE = "manifest.json"
 LABELS_FILE = "labels.txt"
 CALIBRATION_FILE = "calibration.bin"
@@ -115,7 +117,10 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the server needs to know about a version and cannot read from `model.pt`.
+    """What the server needs to know about a version and cannot read from the model's own file.
+
+    `model_format` is one of `MODEL_FILES`, and `sha256` covers the files of that format. `format` numbers the layout of
+    the manifest itself.
 
     Raises:
         ValueError: if a field is out of range.
@@ -134,10 +139,14 @@ class Manifest:
     check: Check
     format: int = FORMAT
     calibration: Calibration | None = None
+    model_format: str = TORCHSCRIPT
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
             raise ValueError(f"format is {self.format}, but this release reads format {FORMAT}")
+        if self.model_format not in MODEL_FILES:
+            known = ", ".join(MODEL_FILES)
+            raise ValueError(f"model_format is {self.model_format!r}, but this release knows {known}")
         check_name(self.name)
         if not 1 <= self.version < 10**18:
             raise ValueError(f"version is {self.version}, but must be a positive integer of at most 18 digits")
@@ -149,6 +158,11 @@ class Manifest:
             raise ValueError(
                 f"check.probabilities has {len(self.check.probabilities)} entries for {self.classes} classes"
             )
+
+    @property
+    def model_file(self) -> str:
+        """The name of the file that a runtime is given, such as `model.pt`."""
+        return MODEL_FILES[self.model_format][0]
 
 
 def check_name(name: str) -> None:
@@ -177,8 +191,11 @@ def check_pixels(spec: InputSpec, seed: str) -> bytes:
 def to_json(manifest: Manifest) -> str:
     """Returns the text of `manifest.json`."""
     fields = dataclasses.asdict(manifest)
+    # releases before these fields reject them as unknown
     if manifest.calibration is None:
-        del fields["calibration"]  # releases before this field reject it as unknown
+        del fields["calibration"]
+    if manifest.model_format == TORCHSCRIPT:
+        del fields["model_format"]
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 

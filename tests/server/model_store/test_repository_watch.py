@@ -64,6 +64,16 @@ def test_a_listing_has_only_versions_and_their_files(tmp_path: Path) -> None:
     assert seen["m"].config_fingerprint == () and len(anew["m"].config_fingerprint) == 1
 
 
+@pytest.mark.parametrize("name", ["model.pt", "model.onnx", "model.xml", "model.bin"])
+def test_a_model_file_of_any_format_that_is_copied_in_is_seen(tmp_path: Path, name: str) -> None:
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    before = repository.list_model_folders(tmp_path)["m"].versions[1].fingerprint
+    (tmp_path / "m" / "1" / name).write_text("half")
+    half = repository.list_model_folders(tmp_path)["m"].versions[1].fingerprint
+    (tmp_path / "m" / "1" / name).write_text("the whole")
+    assert before != half != repository.list_model_folders(tmp_path)["m"].versions[1].fingerprint
+
+
 def test_a_model_whose_name_no_message_can_hold_is_ignored_with_a_sentence(tmp_path: Path) -> None:
     for name in (b"new\nline", b"\xff", "ж".encode()):
         (tmp_path / os.fsdecode(name) / "1").mkdir(parents=True)

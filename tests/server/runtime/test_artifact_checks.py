@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime import model_formats
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 
 CPU = torch.device("cpu")
@@ -86,3 +87,31 @@ def test_a_folder_whose_name_or_version_differs_from_the_manifest_is_refused(fol
         read_artifact(moved)
     with pytest.raises(ModelRefused, match=r"manifest.json: version is 1, but the folder is '2'"):
         read_artifact(folder.rename(folder.with_name("2")))
+
+
+def as_format(folder: Path, model_format: str, **files: bytes) -> None:
+    """Replaces the TorchScript by files of another format, such as `onnx` for model.onnx."""
+    (folder / "model.pt").unlink()
+    for suffix, content in files.items():
+        (folder / f"model.{suffix}").write_bytes(content)
+    change_manifest(folder, model_format=model_format, sha256=sha256(b"".join(files.values())).hexdigest())
+
+
+def test_a_format_that_no_installed_runtime_opens_is_refused_with_what_to_install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_format(folder, "onnx", onnx=b"a graph")
+    monkeypatch.setattr(model_formats, "find_spec", lambda _: None)
+    with pytest.raises(ModelRefused, match=r"^model.onnx needs onnxruntime or openvino.*linnaeus\[onnx\]"):
+        read_artifact(folder)
+
+
+def test_either_file_of_openvino_is_covered_by_the_digest(folder: Path) -> None:
+    as_format(folder, "openvino", xml=b"<net/>", bin=b"weights")
+    assert read_artifact(folder).manifest.model_file == "model.xml"
+    (folder / "model.bin").write_bytes(b"half")
+    with pytest.raises(ModelRefused, match=r"sha256 .*, but model.xml and model.bin have another; wait"):
+        read_artifact(folder)
+    (folder / "model.bin").unlink()
+    with pytest.raises(ModelRefused, match=r"^model.bin is missing$"):
+        read_artifact(folder)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
+from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
@@ -148,8 +148,9 @@ def test_a_model_that_cannot_be_captured_is_served_without_graphs(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, loaded: dict[tuple[str, bool], Model]
 ) -> None:
     spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(ReadsValue())
+    model = TorchScriptModel(script)
     known = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), model, known)
     folder = write_version(content, tmp_path, 1)
     model, plain = (load_model(folder, device, 4, cuda_graphs=True) for device in (GPU, CPU))
     assert "cannot be recorded" in caplog.text

@@ -16,7 +16,7 @@ from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.device import resolve_device
 from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels
 from linnaeus.server.runtime.model_loading import load_model
-from linnaeus.server.runtime.runner import TopK
+from linnaeus.server.runtime.runner import BatchOutput
 from linnaeus.server.runtime.topk import top_k
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -95,7 +95,7 @@ class Failing:
 
     error: Exception
 
-    def run(self, images: object, k: int) -> TopK:
+    def run(self, images: object, k: int, want_features: bool = False) -> BatchOutput:
         raise self.error
 
     def keep_sizes(self, sizes: object) -> None: ...

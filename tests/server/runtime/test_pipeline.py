@@ -19,14 +19,14 @@ from late_device import LateDevice
 from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
+from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.pipeline import PipelinedRunner
-from linnaeus.server.runtime.runner import Pixels, TopK
+from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
 
 CPU = torch.device("cpu")
@@ -67,15 +67,15 @@ def make_images(count: int, first: int = 0) -> list[Pixels]:
     return [numpy.full(SHAPE, (first + place) % 250, numpy.uint8) for place in range(count)]
 
 
-def is_right(answers: TopK, images: Sequence[Pixels], k: int) -> bool:
-    return list(zip(*answers, strict=True)) == [expected(image, k) for image in images]
+def is_right(answers: BatchOutput, images: Sequence[Pixels], k: int) -> bool:
+    return list(zip(answers.indices, answers.probabilities, strict=True)) == [expected(image, k) for image in images]
 
 
 def pipeline(device: Any, network: Callable[[Tensor, int], tuple[Tensor, Tensor]], in_flight: int = 2) -> Any:
     return PipelinedRunner(device, network, SHAPE, CLASSES, SIZES, in_flight)
 
 
-def in_thread(work: Callable[..., TopK], *arguments: object) -> "Future[TopK]":
+def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[BatchOutput]":
     pool = ThreadPoolExecutor(1)
     future = pool.submit(work, *arguments)
     pool.shutdown(wait=False)
@@ -315,10 +315,9 @@ def test_a_model_returns_the_same_classes_through_the_pipeline_and_on_the_cpu(re
     forward = CudaForward(module, manifest.classes)
     runner = PipelinedRunner(LateDevice(), forward, shape, manifest.classes, sizes)
     for k in (1, 3, 10):
-        indices, values = runner.run(images, k)
-        plain_indices, plain_values = CpuRunner(module, manifest.input, 4).run(images, k)
-        assert indices == plain_indices
-        assert numpy.allclose(values, plain_values, atol=1e-6)
+        answers, plain = runner.run(images, k), CpuRunner(module, manifest.input, 4).run(images, k)
+        assert answers.indices == plain.indices
+        assert numpy.allclose(answers.probabilities, plain.probabilities, atol=1e-6)
 
 
 class ReadsValue(nn.Module):
@@ -342,8 +341,9 @@ def test_a_model_that_reads_a_tensors_value_runs_without_graphs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     spec, script = InputSpec(1, 4, 4, 4, "bilinear"), torch.jit.script(ReadsValue())
+    model = TorchScriptModel(script)
     known = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), script, known)
+    content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), model, known)
     runner = gpu_runner(write_version(content, tmp_path, 1), monkeypatch)
     monkeypatch.setattr(torch.cuda, "Stream", _refuse)  # the capture must not even start
     image = numpy.zeros((4, 4, 1), numpy.uint8)

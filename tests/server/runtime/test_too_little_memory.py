@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import VersionContent, check_input, write_version
+from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
@@ -40,7 +40,8 @@ def limited(tmp_path: Path) -> Path:
     """A version folder of a model that fits four images but not eight, a size that warm-up always tries."""
     script = torch.jit.script(LimitedModel(4))
     probabilities = tuple(script(check_input(SPEC))[0].tolist())
-    content = VersionContent("limited", "LimitedModel", SPEC, ("a", "b"), Weights("random", 0), script, probabilities)
+    model = TorchScriptModel(script)
+    content = VersionContent("limited", "LimitedModel", SPEC, ("a", "b"), Weights("random", 0), model, probabilities)
     return write_version(content, tmp_path, 1)
 
 

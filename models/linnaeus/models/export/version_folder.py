@@ -1,11 +1,11 @@
 """Writes version folders of the model repository, each atomically."""
 
-import hashlib
 import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from linnaeus.models.manifest import (
     CALIBRATION_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
-    MODEL_FILE,
     Check,
     InputSpec,
     Manifest,
@@ -25,11 +24,14 @@ from linnaeus.models.manifest import (
     to_json,
     version_of_folder,
 )
+from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT, model_files_digest
 from linnaeus.models.output_folder import make_folder
 
 CHECK_SEED = "linnaeus check 1"
 # Float32 runs of one network on different processors differ by rounding.
 CHECK_TOLERANCE = 1e-3
+# Those of one that computes in half precision, by more: as much as a choice of precision may (decision 16).
+HALF_CHECK_TOLERANCE = 0.02
 
 
 def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
@@ -60,6 +62,51 @@ def require_new_version(repository: Path, name: str, version: int) -> None:
             raise FileExistsError(f"{entry} is there already, and versions never change; choose another --version")
 
 
+class StoredModel(Protocol):
+    """A model in one of the formats, which can write its own files."""
+
+    @property
+    def model_format(self) -> str:
+        """The format, as in the manifest."""
+
+    @property
+    def parameters(self) -> int:
+        """The number of its parameters."""
+
+    def save(self, folder: Path) -> None:
+        """Writes the files of the format into the folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class TorchScriptModel:
+    """Implements `StoredModel`: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes].
+
+    Attributes:
+        script: the module.
+        parameter_count: of the network that it was made from; None counts the script's own, of which a frozen one has
+            none.
+    """
+
+    script: torch.jit.ScriptModule
+    parameter_count: int | None = None
+
+    @property
+    def model_format(self) -> str:
+        """See `StoredModel`."""
+        return TORCHSCRIPT
+
+    @property
+    def parameters(self) -> int:
+        """See `StoredModel`."""
+        if self.parameter_count is not None:
+            return self.parameter_count
+        return sum(parameter.numel() for parameter in self.script.parameters())
+
+    def save(self, folder: Path) -> None:
+        """Writes model.pt."""
+        self.script.save(str(folder / MODEL_FILES[TORCHSCRIPT][0]))
+
+
 @dataclass(frozen=True, slots=True)
 class VersionContent:
     """The content of a version folder.
@@ -67,8 +114,9 @@ class VersionContent:
     Attributes:
         name, architecture, input, weights: as in the manifest.
         labels: one label per class.
-        script: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes].
+        model: what maps uint8 [N, C, H, W] to probabilities [N, classes].
         probabilities: its output for `check_input(input)`, by class index.
+        tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
     """
 
@@ -77,8 +125,9 @@ class VersionContent:
     input: InputSpec
     labels: tuple[str, ...]
     weights: Weights
-    script: torch.jit.ScriptModule
+    model: StoredModel
     probabilities: tuple[float, ...]
+    tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
 
 
@@ -113,7 +162,7 @@ def _require_labels(labels: tuple[str, ...]) -> None:
 
 
 def _write_files(content: VersionContent, version: int, folder: Path) -> None:
-    content.script.save(str(folder / MODEL_FILE))
+    content.model.save(folder)
     manifest = Manifest(
         name=content.name,
         version=version,
@@ -122,23 +171,18 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         input=content.input,
         classes=len(content.labels),
         weights=content.weights,
-        parameters=sum(parameter.numel() for parameter in content.script.parameters()),
-        sha256=_sha256(folder / MODEL_FILE),
+        parameters=content.model.parameters,
+        sha256=model_files_digest(folder, content.model.model_format),
         torch_version=str(torch.__version__),
-        check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
+        check=Check(CHECK_SEED, content.tolerance, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
+        model_format=content.model.model_format,
     )
     if content.calibration:
         (folder / CALIBRATION_FILE).write_bytes(content.calibration)
     (folder / LABELS_FILE).write_text("".join(f"{label}\n" for label in content.labels), encoding="utf-8")
     (folder / MANIFEST_FILE).write_text(to_json(manifest), encoding="utf-8")
     _fsync(folder)
-
-
-def _sha256(path: Path) -> str:
-    """Returns the SHA-256 in hex; reads in chunks, because a VGG has half a gigabyte."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(folder: Path) -> None:

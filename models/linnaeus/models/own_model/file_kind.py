@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from linnaeus.models.model_format import ALL_MODEL_FILES
 from linnaeus.models.own_model import exported_program, onnx_file, pickled_file, safetensors_file
 
 _HEAD_BYTES = 4096
@@ -84,7 +85,7 @@ def _folder(path: Path) -> FileIdentity:
     def has(name: str) -> bool:
         return (path / name).exists()
 
-    if has("manifest.json") and has("model.pt"):
+    if has("manifest.json") and any(map(has, ALL_MODEL_FILES)):
         advice = "copy it to <repository>/<name>/<version>; it needs no import"
         return FileIdentity(FileKind.OTHER, "a version folder of a model repository", advice)
     if has("saved_model.pb"):

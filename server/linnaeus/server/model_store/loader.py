@@ -40,8 +40,8 @@ class LoadContext:
 
     Attributes:
         busy: whether models are served during the load.
-        old_sha256: SHA-256 of the replaced version's model.pt; empty if none is replaced. The model itself is left out,
-            because the loading thread would keep it alive.
+        old_sha256: SHA-256 of the replaced version's model files; empty if none is replaced. The model itself is left
+            out, because the loading thread would keep it alive.
         old_batch_size: maximum batch size of the replaced version.
     """
 
@@ -59,7 +59,7 @@ class LoadedVersion:
         settings: the model's settings.
         models: one model for each device.
         seconds: time taken to load it.
-        is_same: whether its model.pt equals that of the version it replaces.
+        is_same: whether its model files equal those of the version it replaces.
     """
 
     folder: VersionFolder

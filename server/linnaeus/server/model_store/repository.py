@@ -16,9 +16,9 @@ from linnaeus.models.manifest import (
     CALIBRATION_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
-    MODEL_FILE,
     version_of_folder,
 )
+from linnaeus.models.model_format import ALL_MODEL_FILES
 from linnaeus.server.config.model_settings import CONFIG_FILE
 from linnaeus.server.errors import StartupError
 from linnaeus.text_files import reason_of
@@ -28,7 +28,7 @@ _LOOKS_LIKE_VERSION = re.compile(r"\s*[vV+-]?\d[\d_.,]*\s*")
 _NO_VERSION = "a version is a positive number of at most 18 digits from 0 to 9"
 _NO_MODEL = "the name of a model is text in UTF-8 without control characters"
 # Other files in a version folder, such as those that rsync is writing, change nothing of what is served.
-_ARTIFACT_FILES = frozenset({MODEL_FILE, MANIFEST_FILE, LABELS_FILE, CALIBRATION_FILE})
+_ARTIFACT_FILES = ALL_MODEL_FILES | {MANIFEST_FILE, LABELS_FILE, CALIBRATION_FILE}
 
 _ZOO_IS_INSTALLED = find_spec("torchvision") is not None  # the extra zoo has it, the extra server has not
 ADVICE = (

@@ -39,7 +39,15 @@ def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: Call
     """
     priority = caller.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
     return Request(
-        _image(message.image), message.model, message.version, message.top_k, deadline, priority, caller.name
+        _image(message.image),
+        message.model,
+        message.version,
+        message.top_k,
+        deadline,
+        priority,
+        caller.name,
+        message.min_probability,
+        message.want_features,
     )
 
 
@@ -63,7 +71,7 @@ def to_image_request(
 
     Args:
         image: the image.
-        options: the message with the image's model, version, top k and priority.
+        options: the message with the image's model, version, priority, and what to return.
         deadline: on the engine's clock; None for no deadline.
         caller: whose rights bound the priority.
 
@@ -71,7 +79,17 @@ def to_image_request(
         InvalidImage: if the message contains no image.
     """
     priority = caller.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
-    return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller.name)
+    return Request(
+        _image(image),
+        options.model,
+        options.version,
+        options.top_k,
+        deadline,
+        priority,
+        caller.name,
+        options.min_probability,
+        options.want_features,
+    )
 
 
 def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:

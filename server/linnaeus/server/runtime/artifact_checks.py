@@ -1,6 +1,5 @@
 """Reads a version folder and refuses it unless every check of its contract holds."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import torch
 from torch import Tensor
 
 from linnaeus.models.manifest import (
-    MODEL_FILE,
     Manifest,
     ManifestError,
     check_pixels,
@@ -16,8 +14,10 @@ from linnaeus.models.manifest import (
     read_manifest,
     version_of_folder,
 )
+from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT, model_files_digest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
+from linnaeus.server.runtime.model_formats import require_runtime
 from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.specialisation import memory_format, specialise
@@ -48,7 +48,8 @@ def read_artifact(folder: Path) -> Artifact:
     except ManifestError as error:
         raise ModelRefused(str(error)) from None
     _check_names(folder, manifest)
-    _check_digest(folder / MODEL_FILE, manifest)
+    _check_digest(folder, manifest)
+    require_runtime(manifest)
     return Artifact(folder, manifest, labels)
 
 
@@ -61,9 +62,11 @@ def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT
         ModelRefused: if `model.pt` cannot be loaded, does not fit into the device's memory, does not reproduce the
             recorded probabilities, or cannot run in this precision.
     """
+    if artifact.manifest.model_format != TORCHSCRIPT:
+        raise ModelRefused(f"{artifact.manifest.model_file} is not TorchScript, which is all that torch opens")
     try:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
-            str(artifact.folder / MODEL_FILE), map_location=device
+            str(artifact.folder / artifact.manifest.model_file), map_location=device
         )
         module.eval().to(memory_format=memory_format(device, precision))
         image = _check_image(artifact.manifest).to(device)
@@ -71,18 +74,18 @@ def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT
         _check_run(module, artifact.manifest, image, precision)
     except FAILURES as error:
         what = "cannot be loaded and run" if precision == FLOAT32 else f"cannot be run in {precision}"
-        raise refusal(error, what, device) from error
+        raise refusal(error, what, device, artifact.manifest.model_file) from error
     return module
 
 
-def refusal(error: Exception, what: str, device: torch.device) -> ModelRefused:
-    """Returns the refusal of a version that failed on the device; `what` completes "model.pt …"."""
+def refusal(error: Exception, what: str, device: torch.device, file: str) -> ModelRefused:
+    """Returns the refusal of a version that failed on the device; `what` completes "<file> …"."""
     if is_out_of_memory(error):
         return ModelRefused(
-            f"{MODEL_FILE} does not fit into what memory is left on {device}; "
+            f"{file} does not fit into what memory is left on {device}; "
             f"serve fewer models there, or set a smaller max_batch_size ({error_summary(error)})"
         )
-    return ModelRefused(f"{MODEL_FILE} {what}: {error_summary(error)}")
+    return ModelRefused(f"{file} {what}: {error_summary(error)}")
 
 
 def _check_names(folder: Path, manifest: Manifest) -> None:
@@ -92,18 +95,20 @@ def _check_names(folder: Path, manifest: Manifest) -> None:
         raise ModelRefused(f"manifest.json: version is {manifest.version}, but the folder is {folder.name!r}")
 
 
-def _check_digest(path: Path, manifest: Manifest) -> None:
+def _check_digest(folder: Path, manifest: Manifest) -> None:
     try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise ModelRefused(f"{path.name} is missing") from None
+        digest = model_files_digest(folder, manifest.model_format)
+    except FileNotFoundError as error:
+        raise ModelRefused(f"{Path(error.filename).name} is missing") from None
     except OSError as error:
-        raise ModelRefused(f"{path.name} cannot be read: {reason_of(error)}") from None
+        name = Path(error.filename).name if error.filename else manifest.model_file
+        raise ModelRefused(f"{name} cannot be read: {reason_of(error)}") from None
     if digest != manifest.sha256:
+        names = MODEL_FILES[manifest.model_format]
+        files = f"{' and '.join(names)} {'has' if len(names) == 1 else 'have'}"
         # Without the digest that it has: the sentence stays the same while the file is being copied.
         raise ModelRefused(
-            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {path.name} has another; wait until it is copied "
+            f"manifest.json: sha256 is {manifest.sha256:.12}…, but {files} another; wait until it is copied "
             "whole, or export the model anew"
         )
 
@@ -120,12 +125,12 @@ def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor
         probabilities: Tensor = module(image)
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
         raise ModelRefused(
-            f"{MODEL_FILE} gives {probabilities.dtype} {list(probabilities.shape)} for one image, but must give "
-            f"torch.float32 [1, {manifest.classes}]"
+            f"{manifest.model_file} gives {probabilities.dtype} {list(probabilities.shape)} for one image, but must "
+            f"give torch.float32 [1, {manifest.classes}]"
         )
     difference = (probabilities[0].cpu() - torch.tensor(check.probabilities)).abs().max().item()
     if precision == FLOAT32 and not difference <= check.tolerance:
         raise ModelRefused(
-            f"{MODEL_FILE} differs by {difference:.2g} from check.probabilities in manifest.json, "
+            f"{manifest.model_file} differs by {difference:.2g} from check.probabilities in manifest.json, "
             f"whose tolerance is {check.tolerance:.2g}"
         )

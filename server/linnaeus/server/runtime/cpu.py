@@ -7,7 +7,7 @@ from torch import Tensor
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.runner import Pixels, TopK
+from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 from linnaeus.server.runtime.topk import scripted_top_k
 
@@ -27,7 +27,7 @@ class CpuRunner:
         self._largest = largest
         self._staging: list[_Staging] = []  # free buffers
 
-    def run(self, images: Sequence[Pixels], k: int) -> TopK:
+    def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
         """Runs one batch; see `Runner`."""
         staging = self._take_staging()
         try:
@@ -45,10 +45,10 @@ class CpuRunner:
         """Frees the buffers; see `Runner`."""
         self._staging.clear()
 
-    def _run_staged(self, staged: Tensor, k: int) -> TopK:
+    def _run_staged(self, staged: Tensor, k: int) -> BatchOutput:
         with torch.inference_mode(), without_profiling():
             values, indices = scripted_top_k(self._module(staged), k)
-            return indices.tolist(), values.tolist()
+            return BatchOutput(indices.tolist(), values.tolist())
 
     def _take_staging(self) -> "_Staging":
         """Returns a free buffer, or a new one."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.pipeline import PipelinedRunner
-from linnaeus.server.runtime.runner import Pixels, TopK
+from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
 
 # TorchScript operations that copy a tensor's value to the CPU; a graph capture cannot wait for them.
@@ -208,9 +208,9 @@ class CudaRunner:
             CudaAccelerator(device), self._forward, self._image_shape, manifest.classes, self._sizes
         )
 
-    def run(self, images: Sequence[Pixels], k: int) -> TopK:
+    def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
         """Runs one batch; see `Runner`."""
-        return self._pipeline.run(images, k)
+        return self._pipeline.run(images, k, want_features)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Restricts the runner to these sizes; see `Runner`."""

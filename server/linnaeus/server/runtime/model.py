@@ -84,12 +84,12 @@ class Model:
             RuntimeError, torch.jit.Error: if the model failed.
         """
         try:
-            indices, probabilities = self._runner.run(images, k)
+            output = self._runner.run(images, k)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(error_summary(error)) from error
             raise
-        return [Ranking(*row) for row in zip(indices, probabilities, strict=True)]
+        return [Ranking(*row) for row in zip(output.indices, output.probabilities, strict=True)]
 
     def works(self) -> bool:
         """Whether the model can run a blank image; if it can, images that failed are themselves at fault."""

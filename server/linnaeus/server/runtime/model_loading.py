@@ -55,7 +55,7 @@ def load_model(
     try:
         selected = select_precision(precision, openers, pictures, clock)
     except FAILURES as error:
-        raise refusal(error, "fails at warm-up", device) from error
+        raise refusal(error, "fails at warm-up", device, artifact.manifest.model_file) from error
     model = selected.model.model
     model.specialisation = describe_specialisation(device, selected.precision, selected.reason)
     del selected, openers, modules  # frees the precisions that were not selected

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from linnaeus.server.process.daemon_threads import DaemonExecutor
-from linnaeus.server.runtime.runner import Pixels, TopK
+from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 
 # Takes uint8 [N, H, W, C] on the device, where N is a size class, and k. Returns values and indices, [N, k] each, in
@@ -115,12 +115,12 @@ class _Slot:
         self._copy_queue.wait_for(self._compute_queue)
         self._copy_queue.enqueue(partial(self._fetch, count, k, answers))
 
-    def results(self, count: int, k: int) -> TopK:
+    def results(self, count: int, k: int) -> BatchOutput:
         """Waits for the answers and returns them."""
         self._copy_queue.synchronize()
         self._answers = []
         indices, values = (each[: count * k].view(count, k) for each in (self._indices, self._values))
-        return indices.tolist(), values.tolist()
+        return BatchOutput(indices.tolist(), values.tolist())
 
     def synchronize(self) -> None:
         """Waits for operations that a failed run may have left; runs on the launcher.
@@ -183,7 +183,7 @@ class PipelinedRunner:
             self._launcher.shutdown()
             raise
 
-    def run(self, images: Sequence[Pixels], k: int) -> TopK:
+    def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
         """Runs one batch; see `Runner`."""
         count = len(images)
         with self._slot() as slot:

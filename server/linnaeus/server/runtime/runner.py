@@ -1,24 +1,40 @@
 """The interface that runs batches of one model on one device; each kind of device implements it."""
 
 from collections.abc import Sequence
-from typing import Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy
 
 Pixels = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]
-# For each image the indices of its best classes and their probabilities, best first.
-TopK: TypeAlias = tuple[list[list[int]], list[list[float]]]
+Features = numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.float32]]
+
+
+@dataclass(frozen=True, slots=True)
+class BatchOutput:
+    """The answers of one batch, in the order of its images.
+
+    Attributes:
+        indices: for each image the indices of its best classes, best first.
+        probabilities: their probabilities.
+        features: float32 [N, d], the model's second output; None if it was not asked for or the model has none.
+    """
+
+    indices: list[list[int]]
+    probabilities: list[list[float]]
+    features: Features | None = None
 
 
 class Runner(Protocol):
     """Runs batches. Every method may be called from any thread, concurrently."""
 
-    def run(self, images: Sequence[Pixels], k: int) -> TopK:
+    def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
         """Runs one batch.
 
         Args:
             images: uint8 [H, W, C] each; at least one, and at most the largest size.
             k: classes to return for each image.
+            want_features: whether to return the features, too, if the model has any.
 
         Raises:
             RuntimeError, torch.jit.Error: if the run failed.

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.models.model_format import ONNX, OPENVINO, TORCHSCRIPT
 from linnaeus.server.model_store.catalog import Catalog, ModelState
 from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
 
 SERVER_NAME = "linnaeus"
-PLATFORM = "pytorch_libtorch"  # the protocol's name of TorchScript
+# Triton's names of a model's format and of what runs it.
+PLATFORMS = {TORCHSCRIPT: "pytorch_libtorch", ONNX: "onnxruntime_onnx", OPENVINO: "openvino"}
+BACKENDS = {TORCHSCRIPT: "pytorch", ONNX: "onnxruntime", OPENVINO: "openvino"}
 # The supported extensions, by the protocol's names.
 EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
 _ANY_SIZE = -1
@@ -31,7 +34,7 @@ def model_metadata(catalog: Catalog, model: ServedModel, version: str) -> kserve
     return kserve.ModelMetadataResponse(
         name=model.name,
         versions=[model.version] if version else _served_versions(catalog, model.entry.name),
-        platform=PLATFORM,
+        platform=PLATFORMS[spec.model_format],
         inputs=[_tensor(model.input_name, "UINT8" if model.takes_pixels else "BYTES", model.image_shape)],
         outputs=[_tensor(OUTPUT_NAME, "FP32", [spec.classes])],
     )

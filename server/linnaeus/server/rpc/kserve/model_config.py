@@ -5,8 +5,8 @@ is the maximum batch size on the device; a request may contain more images, sinc
 """
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
-from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE
-from linnaeus.server.rpc.kserve.metadata import PLATFORM
+from linnaeus.models.manifest import LABELS_FILE
+from linnaeus.server.rpc.kserve.metadata import BACKENDS, PLATFORMS
 from linnaeus.server.rpc.kserve.model_infer import DEFAULT_PRIORITY, PRIORITIES
 from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
@@ -16,14 +16,14 @@ def model_config(model: ServedModel) -> kserve.ModelConfig:
     """Returns the configuration of a model version."""
     return kserve.ModelConfig(
         name=model.name,
-        platform=PLATFORM,
-        backend="pytorch",
+        platform=PLATFORMS[model.manifest.model_format],
+        backend=BACKENDS[model.manifest.model_format],
         version_policy=kserve.ModelVersionPolicy(all=kserve.ModelVersionPolicy.All()),
         max_batch_size=model.entry.max_batch_size,
         input=[_input(model)],
         output=[_output(model)],
         dynamic_batching=_dynamic_batching(model.entry.default_timeout_seconds),
-        default_model_filename=MODEL_FILE,
+        default_model_filename=model.manifest.model_file,
         parameters={name: kserve.ModelParameter(string_value=value) for name, value in _parameters(model).items()},
         model_transaction_policy=kserve.ModelTransactionPolicy(decoupled=False),
     )
