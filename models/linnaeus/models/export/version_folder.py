@@ -18,6 +18,7 @@ from linnaeus.models.manifest import (
     Check,
     InputSpec,
     Manifest,
+    Quantization,
     Weights,
     check_labels,
     check_pixels,
@@ -106,6 +107,8 @@ class VersionContent:
         model: what maps uint8 [N, C, H, W] to probabilities [N, classes].
         probabilities: its output for `check_input(input)`, by class index.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
+        tolerance: how far the probabilities on another machine may differ.
+        quantization: how the version was quantized; None if it was not.
     """
 
     name: str
@@ -116,6 +119,8 @@ class VersionContent:
     model: StoredModel
     probabilities: tuple[float, ...]
     calibration: bytes = b""
+    tolerance: float = CHECK_TOLERANCE
+    quantization: Quantization | None = None
 
 
 def write_version(content: VersionContent, repository: Path, version: int) -> Path:
@@ -161,9 +166,10 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         parameters=content.model.parameters,
         sha256=model_files_digest(folder, content.model.model_format),
         torch_version=str(torch.__version__),
-        check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
+        check=Check(CHECK_SEED, content.tolerance, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
         model_format=content.model.model_format,
+        quantization=content.quantization,
     )
     if content.calibration:
         (folder / CALIBRATION_FILE).write_bytes(content.calibration)
