@@ -146,7 +146,7 @@ def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
     from linnaeus.models.export.version_folder import next_version
     from linnaeus.models.weights.selection import BUNDLED, RANDOM, select_weights
 
-    source = options.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
+    source = options.weights or (RANDOM if whole_zoo and not model.has_installed_weights else BUNDLED)
     classes = len(options.labels) if options.labels else None
     adapted, weights = select_weights(model, source, options.seed, classes)
     if source == RANDOM:
