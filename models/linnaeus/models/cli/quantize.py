@@ -33,8 +33,10 @@ def quantize(
     """Quantizes a model to int8, judges it by held-out pictures, and writes it as a new version for OpenVINO."""
     # Imported here, so that help and wrong usage do not wait seconds for torch.
     from linnaeus.models.quantization.agreement import describe
+    from linnaeus.models.quantization.int8 import require_packages
     from linnaeus.models.quantization.quantize import QuantizationOptions, quantize
 
+    require_packages()
     folder, agreement = quantize(QuantizationOptions(repository, model, calibration, held_out, version, accept))
     print(f"int8 has {describe(agreement)}")
     print(folder)

@@ -1,15 +1,17 @@
-"""Opens a version's model with OpenVINO, converting it if need be; runs and saves OpenVINO models.
+"""Opens a version's model with OpenVINO, converting it if it is TorchScript; runs and saves OpenVINO models.
 
 `openvino` is imported in the functions: only the extra `quantize` brings it, and commands that need no model must
 start fast.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from linnaeus.models import pixel_classifier  # noqa: F401  silences the warning of TorchScript
 from linnaeus.models.manifest import InputSpec, Manifest
 from linnaeus.models.model_format import MODEL_FILES, OPENVINO, TORCHSCRIPT
 from linnaeus.models.own_model.torchscript_file import load_torchscript
@@ -64,21 +66,21 @@ def save_model(model: "openvino.Model", folder: Path) -> None:
     openvino.save_model(model, folder / MODEL_FILES[OPENVINO][0], compress_to_fp16=False)
 
 
-def predict(model: "openvino.Model", pictures: Pictures, spec: InputSpec) -> Tensor:
-    """Returns the model's probabilities for all pictures, float32 [N, classes]."""
-    compiled = _compile(model, spec, _BATCH)
-    rows = []
+def top1(models: "Sequence[openvino.Model]", pictures: Pictures, spec: InputSpec) -> list[Tensor]:
+    """Returns the likeliest class of each picture by each model, int64 [N]; decodes each picture once."""
+    compiled = [_compile(model, spec, _BATCH) for model in models]
+    found: list[list[Tensor]] = [[] for _ in models]
     for start in range(0, len(pictures), _BATCH):
         pixels = pictures.pixels(start, start + _BATCH)
-        padded = torch.cat([pixels, pixels[-1:].expand(_BATCH - len(pixels), -1, -1, -1)])
-        rows.append(torch.from_numpy(compiled(padded.numpy())[0].copy())[: len(pixels)])
-    return torch.cat(rows)
+        padded = torch.cat([pixels, pixels[-1:].expand(_BATCH - len(pixels), -1, -1, -1)]).numpy()
+        for rows, network in zip(found, compiled, strict=True):
+            rows.append(torch.from_numpy(network(padded)[0])[: len(pixels)].argmax(1))
+    return [torch.cat(rows) for rows in found]
 
 
-def predict_one(model: "openvino.Model", pixels: Tensor, spec: InputSpec) -> Tensor:
+def probabilities_of(model: "openvino.Model", pixels: Tensor, spec: InputSpec) -> Tensor:
     """Returns the model's probabilities for one picture, uint8 [1, C, H, W]; float32 [classes]."""
-    probabilities: Tensor = torch.from_numpy(_compile(model, spec, 1)(pixels.numpy())[0].copy())[0]
-    return probabilities
+    return torch.from_numpy(_compile(model, spec, 1)(pixels.numpy())[0][0].copy())
 
 
 def _compile(model: "openvino.Model", spec: InputSpec, batch: int) -> "openvino.CompiledModel":

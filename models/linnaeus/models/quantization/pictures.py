@@ -89,9 +89,7 @@ class DividedPictures:
     most_points_lost: float = MOST_POINTS_LOST
 
 
-def read_pictures(
-    folder: Path, labels: Sequence[str], spec: InputSpec, held_out: str | None = None
-) -> DividedPictures:
+def read_pictures(folder: Path, labels: Sequence[str], spec: InputSpec, held_out: str | None = None) -> DividedPictures:
     """Finds the pictures in a folder and divides them.
 
     MNIST is divided already: the first training digits calibrate, and all test digits judge.
@@ -123,8 +121,8 @@ def _read_mnist(folder: Path, labels: Sequence[str], spec: InputSpec, held_out: 
     if tuple(labels) != test.labels:
         raise ValueError(f"{folder} is MNIST, but the model tells other classes apart than the ten digits")
     calibration = Digits(training.pixels[:MOST_CALIBRATION], training.classes[:MOST_CALIBRATION])
-    sides = (DigitPictures(digits.resized(spec)) for digits in (calibration, test))
-    return DividedPictures(*sides, most_points_lost=_MOST_POINTS_LOST_OF_MNIST)
+    calibrating, judging = (DigitPictures(digits.resized(spec)) for digits in (calibration, test))
+    return DividedPictures(calibrating, judging, _MOST_POINTS_LOST_OF_MNIST)
 
 
 def _labeled_files(folder: Path, labels: Sequence[str], spec: InputSpec) -> PictureFiles:

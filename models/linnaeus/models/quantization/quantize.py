@@ -18,7 +18,7 @@ from linnaeus.models.export.version_folder import (
 from linnaeus.models.manifest import CALIBRATION_FILE, Manifest, Quantization
 from linnaeus.models.model_format import OPENVINO
 from linnaeus.models.quantization.agreement import Accuracy, Agreement, describe, fault_of, too_few
-from linnaeus.models.quantization.conversion import open_model, predict, predict_one, save_model
+from linnaeus.models.quantization.conversion import open_model, probabilities_of, save_model, top1
 from linnaeus.models.quantization.int8 import quantize_to_int8
 from linnaeus.models.quantization.pictures import DividedPictures, Pictures, read_pictures
 from linnaeus.models.quantization.source import Source, find_source
@@ -107,13 +107,11 @@ def _check_conversion(model: "openvino.Model", manifest: Manifest) -> None:
 
 
 def _checked(model: "openvino.Model", manifest: Manifest, seed: str) -> Tensor:
-    return predict_one(model, check_input(manifest.input, seed), manifest.input)
+    return probabilities_of(model, check_input(manifest.input, seed), manifest.input)
 
 
-def _compare(
-    float32: "openvino.Model", int8: "openvino.Model", held_out: Pictures, manifest: Manifest
-) -> Agreement:
-    before, after = (predict(model, held_out, manifest.input).argmax(1) for model in (float32, int8))
+def _compare(float32: "openvino.Model", int8: "openvino.Model", held_out: Pictures, manifest: Manifest) -> Agreement:
+    before, after = top1((float32, int8), held_out, manifest.input)
     same = int((before == after).sum())
     if held_out.classes is None:
         return Agreement(len(held_out), same)

@@ -36,7 +36,9 @@ def _number_of(held_out: str, count: int) -> int:
     try:
         number = int(held_out) if held_out.isascii() and held_out.isdigit() else round(float(held_out) * count)
     except (ValueError, OverflowError):
-        raise ValueError(f"--held-out is {held_out!r}, but must be a number of pictures, or a share such as 0.5") from None
+        raise ValueError(
+            f"--held-out is {held_out!r}, but must be a number of pictures, or a share such as 0.5"
+        ) from None
     if not 1 <= number < count:
         raise ValueError(f"--held-out {held_out} of {count} pictures leaves none to calibrate by, or none to judge by")
     return number
