@@ -119,7 +119,6 @@ class VersionContent:
         probabilities: its output for `check_input(input)`, by class index.
         tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
-        tolerance: how far the probabilities on another machine may differ.
         quantization: how the version was quantized; None if it was not.
     """
 
@@ -132,7 +131,6 @@ class VersionContent:
     probabilities: tuple[float, ...]
     tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
-    tolerance: float = CHECK_TOLERANCE
     quantization: Quantization | None = None
 
 
