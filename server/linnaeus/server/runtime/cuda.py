@@ -16,6 +16,7 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.torch_module import TorchModule
 from linnaeus.server.runtime.value_reads import value_reading_operation
 
 # PyTorch captures one graph at a time in a process.
@@ -102,7 +103,7 @@ class CudaForward:
     """
 
     def __init__(
-        self, module: torch.jit.ScriptModule, classes: int, layout: torch.memory_format = torch.contiguous_format
+        self, module: TorchModule, classes: int, layout: torch.memory_format = torch.contiguous_format
     ) -> None:
         self._module = module
         self._classes = classes
@@ -174,7 +175,7 @@ class CudaRunner:
 
     def __init__(
         self,
-        module: torch.jit.ScriptModule,
+        module: TorchModule,
         manifest: Manifest,
         device: torch.device,
         sizes: Sequence[int],
