@@ -25,13 +25,14 @@ from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaForward
-from linnaeus.server.runtime.pipeline import PipelinedRunner
+from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
 
 CPU = torch.device("cpu")
 SHAPE = (2, 2, 1)
 CLASSES = 5
+FEATURES = 3
 SIZES = (1, 2, 4, 6)
 
 
@@ -47,14 +48,14 @@ class Network:
         self.threads: set[int] = set()
         self.fails: set[int] = set()
 
-    def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixels: Tensor, k: int) -> Answers:
         self.sizes.append(len(pixels))
         self.threads.add(threading.get_ident())
         if len(self.sizes) in self.fails:
             raise RuntimeError("broken")
         sums = pixels.flatten(1).sum(1, dtype=torch.float32).unsqueeze(1)
         values, indices = top_k((sums + torch.arange(CLASSES) * 3) % 17, k)
-        return values.contiguous(), indices.contiguous()
+        return values.contiguous(), indices.contiguous(), torch.cat([sums, -sums, sums / 2], dim=1)
 
 
 def expected(image: Pixels, k: int) -> tuple[list[int], list[float]]:
@@ -68,11 +69,14 @@ def make_images(count: int, first: int = 0) -> list[Pixels]:
 
 
 def is_right(answers: BatchOutput, images: Sequence[Pixels], k: int) -> bool:
+    if answers.features is not None:
+        sums = numpy.array([image.sum() for image in images], numpy.float32)
+        assert (answers.features == numpy.stack([sums, -sums, sums / 2], axis=1)).all()
     return list(zip(answers.indices, answers.probabilities, strict=True)) == [expected(image, k) for image in images]
 
 
-def pipeline(device: Any, network: Callable[[Tensor, int], tuple[Tensor, Tensor]], in_flight: int = 2) -> Any:
-    return PipelinedRunner(device, network, SHAPE, CLASSES, SIZES, in_flight)
+def pipeline(device: Any, network: Callable[[Tensor, int], Answers], in_flight: int = 2) -> Any:
+    return PipelinedRunner(device, network, SHAPE, CLASSES, SIZES, in_flight, FEATURES)
 
 
 def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[BatchOutput]":
@@ -84,7 +88,7 @@ def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[B
 
 @given(
     batches=st.lists(
-        st.lists(st.tuples(st.integers(1, SIZES[-1]), st.integers(1, CLASSES)), min_size=1, max_size=4),
+        st.lists(st.tuples(st.integers(1, SIZES[-1]), st.integers(1, CLASSES), st.booleans()), min_size=1, max_size=4),
         min_size=1,
         max_size=3,
     ),
@@ -93,15 +97,16 @@ def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[B
 )
 @settings(deadline=None, max_examples=40)
 def test_every_image_receives_its_own_answer_in_any_sequence_of_batches(
-    batches: list[list[tuple[int, int]]], seed: int, in_flight: int
+    batches: list[list[tuple[int, int, bool]]], seed: int, in_flight: int
 ) -> None:
     runner = pipeline(LateDevice(seed), Network(), in_flight)
 
     def serve(stream: int) -> list[bool]:
         results = []
-        for number, (count, k) in enumerate(batches[stream]):
+        for number, (count, k, want_features) in enumerate(batches[stream]):
             images = make_images(count, first=50 * stream + 10 * number)
-            results.append(is_right(runner.run(images, k), images, k))
+            output = runner.run(images, k, want_features)
+            results.append(is_right(output, images, k) and (output.features is not None) == want_features)
         return results
 
     with ThreadPoolExecutor(len(batches)) as streams:

@@ -103,9 +103,10 @@ class VersionContent:
     Attributes:
         name, architecture, input, weights: as in the manifest.
         labels: one label per class.
-        model: what maps uint8 [N, C, H, W] to probabilities [N, classes].
+        model: what maps uint8 [N, C, H, W] to probabilities [N, classes], or to them and features [N, d].
         probabilities: its output for `check_input(input)`, by class index.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
+        features: number of features, d; 0 if the model gives none.
     """
 
     name: str
@@ -116,6 +117,7 @@ class VersionContent:
     model: StoredModel
     probabilities: tuple[float, ...]
     calibration: bytes = b""
+    features: int = 0
 
 
 def write_version(content: VersionContent, repository: Path, version: int) -> Path:
@@ -164,6 +166,7 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
         model_format=content.model.model_format,
+        features=content.features,
     )
     if content.calibration:
         (folder / CALIBRATION_FILE).write_bytes(content.calibration)

@@ -56,6 +56,7 @@ async def infer(
         priority=claimant.capped(priority),
         caller=claimant.name_or(connection),
         min_probability=min_probability,
+        want_features=any([output.features for output in requested]),
     )
     classifications = await classify_images(engine, images, template, model.input_name)
     return outputs.infer_response(message, model, requested, classifications)
