@@ -89,21 +89,25 @@ def append_features(network: nn.Module, classes: int, images: Tensor) -> None:
         images: an input, float32 [1, C, H, W], with which the order of the layers is seen.
 
     Raises:
-        ValueError: if no layer has an output for each class.
+        ValueError: if no layer has an output for each class, or the features do not pass unchanged.
     """
-    name = _last_layer(network, classes, images)
+    name, inputs = _last_layer(network, classes, images)
     parent, _, own_name = name.rpartition(".")
     setattr(network.get_submodule(parent), own_name, _LayerWithInput(network.get_submodule(name)))
+    with torch.inference_mode():
+        features = network(images)[:, classes:]
+    if inputs.dim() == 2 and not torch.allclose(features, inputs):
+        raise ValueError(f"what follows {name}, the last layer of the network, changes its inputs, the features")
 
 
-def _last_layer(network: nn.Module, classes: int, images: Tensor) -> str:
-    """Returns the name of the last layer that runs and has an output for each class."""
-    ran: list[str] = []
+def _last_layer(network: nn.Module, classes: int, images: Tensor) -> tuple[str, Tensor]:
+    """Returns the name and the input of the last layer that runs and has an output for each class."""
+    ran: list[tuple[str, Tensor]] = []
 
     def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
         def record(module: nn.Module, inputs: Any, outputs: Any) -> None:
             if outputs.shape[1] == classes:
-                ran.append(name)
+                ran.append((name, inputs[0].clone()))
 
         return record
 
