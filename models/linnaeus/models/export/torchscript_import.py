@@ -9,6 +9,8 @@ from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import (
+    CHECK_TOLERANCE,
+    HALF_CHECK_TOLERANCE,
     TorchScriptModel,
     VersionContent,
     check_input,
@@ -18,9 +20,10 @@ from linnaeus.models.export.version_folder import (
 from linnaeus.models.feature_classifier import TwoOutputClassifier
 from linnaeus.models.manifest import InputSpec, Weights, check_name
 from linnaeus.models.own_model.feature_output import feature_place
+from linnaeus.models.own_model.graph_constants import count_parameters
 from linnaeus.models.own_model.normalization import normalization_fault
 from linnaeus.models.own_model.torchscript_file import load_torchscript
-from linnaeus.models.own_model.trial_run import Usage, first_problem, try_network
+from linnaeus.models.own_model.trial_run import Usage, first_problem, prepare_network, try_network
 from linnaeus.models.pixel_classifier import PixelClassifier, normalize
 
 
@@ -70,7 +73,10 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
     """
     require_new_version(repository, metadata.name, version)
     calibration = read_calibration_images(metadata.calibration, metadata.input) if metadata.calibration else b""
-    backbone = load_torchscript(path)
+    original = load_torchscript(path)
+    parameters = count_parameters(original)
+    prepared = prepare_network(original, metadata.input)
+    backbone = prepared.module
     usage = Usage(metadata.input, metadata.mean, metadata.std, metadata.labels, metadata.activation, metadata.features)
     if found := first_problem(try_network(backbone, usage)):
         raise ValueError(f"{path} {found.text}; {found.advice}")
@@ -80,12 +86,13 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
     expected, features = (outputs, None) if metadata.features is None else outputs
     content = VersionContent(
         name=metadata.name,
-        architecture=str(backbone.original_name),
+        architecture=str(original.original_name),
         input=metadata.input,
         labels=metadata.labels,
         weights=Weights(f"imported from {path.name}"),
-        model=TorchScriptModel(script),
+        model=TorchScriptModel(script, parameters),
         probabilities=tuple(expected[0].tolist()),
+        tolerance=HALF_CHECK_TOLERANCE if prepared.precision.itemsize == 2 else CHECK_TOLERANCE,
         calibration=calibration,
         features=0 if features is None else features.shape[1],
     )
