@@ -19,8 +19,10 @@ from late_device import LateDevice
 from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 from torch import Tensor, nn
 
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.models.registry import find
 from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
@@ -323,6 +325,28 @@ def test_a_model_returns_the_same_classes_through_the_pipeline_and_on_the_cpu(re
         answers, plain = runner.run(images, k), CpuRunner(module, manifest.input, 4).run(images, k)
         assert answers.indices == plain.indices
         assert numpy.allclose(answers.probabilities, plain.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("want_features", [True, False])
+def test_a_model_s_features_come_through_the_pipeline_as_on_the_cpu(tmp_path: Path, want_features: bool) -> None:
+    lenet = find("lenet")
+    folder = export_torchscript(lenet, lenet.bundled_weights(), tmp_path, 1, features=True)
+    artifact = read_artifact(folder)
+    module, manifest = load_module(artifact, CPU), artifact.manifest
+    forward = CudaForward(module, manifest.classes)
+    runner = PipelinedRunner(LateDevice(), forward, (28, 28, 1), 10, [1, 2, 4], features=manifest.features)
+    images = list(numpy.random.default_rng(3).integers(0, 256, (3, 28, 28, 1), numpy.uint8))
+    answers = runner.run(images, 3, want_features)
+    later = runner.run(images[::-1], 3, True)
+    plain = CpuRunner(module, manifest.input, 4).run(images, 3, want_features)
+    assert answers.indices == plain.indices and later.features is not None
+    if not want_features:
+        assert answers.features is None and plain.features is None
+        return
+    assert answers.features is not None and plain.features is not None and answers.features.shape == (3, 500)
+    assert numpy.allclose(answers.features, plain.features, atol=1e-5)
+    assert numpy.allclose(answers.features, later.features[::-1], atol=1e-5)
+    assert not numpy.allclose(answers.features[0], answers.features[1], atol=1e-2)
 
 
 class ReadsValue(nn.Module):

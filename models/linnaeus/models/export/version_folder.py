@@ -18,6 +18,7 @@ from linnaeus.models.manifest import (
     Check,
     InputSpec,
     Manifest,
+    Quantization,
     Weights,
     check_labels,
     check_pixels,
@@ -119,6 +120,7 @@ class VersionContent:
         tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
         features: number of features, d; 0 if the model gives none.
+        quantization: how the version was quantized; None if it was not.
     """
 
     name: str
@@ -131,6 +133,7 @@ class VersionContent:
     tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
     features: int = 0
+    quantization: Quantization | None = None
 
 
 def write_version(content: VersionContent, repository: Path, version: int) -> Path:
@@ -180,6 +183,7 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
         model_format=content.model.model_format,
         features=content.features,
+        quantization=content.quantization,
     )
     if content.calibration:
         (folder / CALIBRATION_FILE).write_bytes(content.calibration)
