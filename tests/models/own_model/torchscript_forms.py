@@ -164,6 +164,8 @@ TIMM = [
     Network("timm", "ghostnet_050"),
     Network("timm", "hgnetv2_b0"),
     Network("timm", "inception_next_atto"),
+    Network("timm", "lcnet_050"),
+    Network("timm", "mixer_s32_224"),
     Network("timm", "mobilenetv4_conv_small_050"),
     Network("timm", "mobilevit_xxs"),
     Network("timm", "poolformer_s12"),
