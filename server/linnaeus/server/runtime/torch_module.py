@@ -30,9 +30,9 @@ class TorchModule(Protocol):
 
 
 class ReducedPrecision:
-    """Implements `TorchModule`: computes what gains from it in another precision, by torch's autocast.
+    """Implements `TorchModule`: computes what gains from it in another precision, by torch's autocast; gives float32.
 
-    Its lists keep in float32 what needs the range or the digits, such as the softmax. The weights are cast at every
+    Its lists keep in float32 what needs the range or the digits, on a GPU also the softmax. The weights are cast at every
     run: a small part of the time, and a cache would have to be given up at some point.
     """
 
@@ -49,7 +49,10 @@ class ReducedPrecision:
     def __call__(self, pixels: Tensor) -> Any:
         """Runs the module; see `TorchModule`."""
         with torch.autocast(self._device_type, self._dtype, cache_enabled=False):
-            return self._module(pixels)
+            outputs = self._module(pixels)
+        if isinstance(outputs, tuple):
+            return tuple(output.to(torch.float32) for output in outputs)
+        return outputs.to(torch.float32)
 
 
 def fitted(
