@@ -32,8 +32,8 @@ class TorchModule(Protocol):
 class ReducedPrecision:
     """Implements `TorchModule`: computes what gains from it in another precision, by torch's autocast; gives float32.
 
-    Its lists keep in float32 what needs the range or the digits, on a GPU also the softmax. The weights are cast at every
-    run: a small part of the time, and a cache would have to be given up at some point.
+    Its lists keep in float32 what needs the range or the digits, on a GPU also the softmax. The weights are cast at
+    every run: a small part of the time, and a cache would have to be given up at some point.
     """
 
     def __init__(self, module: torch.jit.ScriptModule, device_type: str, dtype: torch.dtype) -> None:
