@@ -1,12 +1,12 @@
 """Imports a user's own TorchScript classifier into a version folder."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
+from linnaeus.models.export.model_metadata import ModelMetadata
 from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import (
     TorchScriptModel,
@@ -15,42 +15,10 @@ from linnaeus.models.export.version_folder import (
     require_new_version,
     write_version,
 )
-from linnaeus.models.manifest import InputSpec, Weights, check_name
-from linnaeus.models.own_model.normalization import normalization_fault
+from linnaeus.models.manifest import Weights
 from linnaeus.models.own_model.torchscript_file import load_torchscript
 from linnaeus.models.own_model.trial_run import Usage, first_problem, try_network
 from linnaeus.models.pixel_classifier import PixelClassifier
-
-
-@dataclass(frozen=True, slots=True)
-class ModelMetadata:
-    """What a TorchScript file does not contain.
-
-    Attributes:
-        name: name of the model in the repository.
-        input: how images are prepared for the model.
-        mean, std: normalization per channel, for pixels scaled to 0..1.
-        labels: one label per class.
-        calibration: folder of images on which the server compares precisions; none if None.
-        activation: what is put after the network; None for a softmax, if the network gives logits.
-
-    Raises:
-        ValueError: if no model may have this name, or mean or std cannot be right for pixels between 0 and 1.
-    """
-
-    name: str
-    input: InputSpec
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    labels: tuple[str, ...]
-    calibration: Path | None = None
-    activation: Activation | None = None
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        for option, values in (("mean", self.mean), ("std", self.std)):
-            if fault := normalization_fault(option, values, self.input.channels):
-                raise ValueError(fault)
 
 
 def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, version: int) -> Path:
@@ -67,11 +35,12 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
     require_new_version(repository, metadata.name, version)
     calibration = read_calibration_images(metadata.calibration, metadata.input) if metadata.calibration else b""
     backbone = load_torchscript(path)
-    usage = Usage(metadata.input, metadata.mean, metadata.std, metadata.labels, metadata.activation)
+    mean, std = metadata.normalization()
+    usage = Usage(metadata.input, mean, std, metadata.labels, metadata.activation)
     if found := first_problem(try_network(backbone, usage)):
         raise ValueError(f"{path} {found.text}; {found.advice}")
     activation = metadata.activation or Activation.SOFTMAX
-    script = to_torchscript(PixelClassifier(backbone, metadata.mean, metadata.std, activation).eval())
+    script = to_torchscript(PixelClassifier(backbone, mean, std, activation).eval())
     with torch.inference_mode():
         expected = script(check_input(metadata.input))
     content = VersionContent(

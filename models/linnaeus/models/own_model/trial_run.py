@@ -74,32 +74,43 @@ def _run(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
     three = _outputs(module, images[:_THREE], usage.input)
     spec = usage.input
     takes = f"takes float32 [N, {spec.channels}, {spec.height}, {spec.width}]"
-    yield ok(f"{takes} and gives {_dtype(three)} {list(alone.shape)} for one picture, {list(three.shape)} for three")
+    yield ok(
+        f"{takes} and gives {dtype_name(three)} {list(alone.shape)} for one picture, {list(three.shape)} for three"
+    )
     again = _outputs(module, images[:_THREE], usage.input)
     outputs = torch.cat([three, _outputs(module, images[_THREE:], usage.input)]).to(torch.float32)
-    yield from _faults(alone, three, again, outputs)
+    yield from output_faults(alone, three, again, outputs)
     if torch.isfinite(outputs).all():
         yield judge_activation(outputs, ends_in_sigmoid(module), usage.activation)
     yield judge_labels(three.shape[1], usage.labels)
 
 
-def _faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) -> Iterator[Finding]:
+def output_faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) -> Iterator[Finding]:
+    """Says whether outputs are finite, repeatable, independent of the batch, and different for different pictures.
+
+    Args:
+        alone: of the first picture.
+        three: of the first three in one batch.
+        again: of the same batch once more.
+        outputs: of all pictures, float32.
+    """
     if not torch.isfinite(outputs).all():
         yield problem("gives numbers that are not finite", "look for a division by 0, or weights that are NaN")
-    elif not _close(three, again):
+    elif not is_close(three, again):
         yield problem("answers differently when it is asked again: dropout is still on", _EVALUATE)
-    elif not _close(alone[0], three[0]):
+    elif not is_close(alone[0], three[0]):
         yield problem(
             "answers differently when another picture is in the batch",
             f"{_EVALUATE}; batch normalization of a network in training depends on the batch",
         )
     else:
         yield ok("answers the same for a picture alone and among others")
-        if _close(outputs, outputs[:1].expand_as(outputs)):
+        if is_close(outputs, outputs[:1].expand_as(outputs)):
             yield note("gives the same for six very different pictures", "check --mean and --std, and the weights")
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
+def is_close(one: Tensor, other: Tensor) -> bool:
+    """Whether outputs agree within rounding."""
     return torch.allclose(one.float(), other.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
 
 
@@ -115,7 +126,7 @@ def _outputs(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) ->
     if not isinstance(outputs, Tensor):
         raise _Unusable(_not_a_tensor(outputs))
     if outputs.dim() != 2 or outputs.shape[0] != count:
-        raise _Unusable(_wrong_shape(outputs, count))
+        raise _Unusable(wrong_shape(outputs, count))
     return outputs
 
 
@@ -133,7 +144,8 @@ def _not_a_tensor(outputs: object) -> Finding:
     )
 
 
-def _wrong_shape(outputs: Tensor, count: int) -> Finding:
+def wrong_shape(outputs: Tensor, count: int) -> Finding:
+    """Returns the problem of outputs that are not [count, classes]."""
     shape = list(outputs.shape)
     text = f"gives the shape {shape} for {count} picture{'s' * (count > 1)}, but must give [{count}, classes]"
     if outputs.dim() == 1 and outputs.shape[0] == count:
@@ -175,7 +187,8 @@ def _works(module: torch.jit.ScriptModule, images: Tensor) -> bool:
     return True
 
 
-def _dtype(tensor: Tensor) -> str:
+def dtype_name(tensor: Tensor) -> str:
+    """Returns a tensor's element type, such as "float32"."""
     return str(tensor.dtype).removeprefix("torch.")
 
 
