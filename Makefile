@@ -5,7 +5,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 DEVELOPED := .venv/.developed
 EXTRAS := cli,load,server,zoo
-DEVELOPMENT_EXTRAS := $(EXTRAS),onnx,otel,ship,dev
+DEVELOPMENT_EXTRAS := $(EXTRAS),onnx,otel,ship,weights,dev
 # CPU=1 takes a torch without CUDA (docs/installation.md). The index is asked for these packages only; the constraints
 # of such an environment leave torch's version to what it has.
 TORCH ?= $(shell grep -E '^torch(vision)?==' constraints.txt)

@@ -54,11 +54,11 @@ class Classification:
     """The answer for one image.
 
     Invariants:
-        - `classes` holds at least one class;
+        - `classes` is empty only if no class reaches the call's `min_probability`;
         - the most probable class comes first; equal probabilities are ordered by index.
 
     Attributes:
-        classes: the top k.
+        classes: the top k, of those that reach the call's `min_probability`.
         model: the name of the model that answered.
         version: the model's version.
         batch_size: the number of images in the batch.
@@ -75,7 +75,13 @@ class Classification:
 
     @property
     def top(self) -> ScoredClass:
-        """The most probable class."""
+        """The most probable class.
+
+        Raises:
+            LookupError: if no class reaches the call's `min_probability`.
+        """
+        if not self.classes:
+            raise LookupError("no class is as probable as min_probability: look at `classes` first")
         return self.classes[0]
 
     def to_dict(self) -> dict[str, Any]:

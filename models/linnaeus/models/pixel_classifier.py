@@ -66,8 +66,13 @@ def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Te
     return 1.0 / (255.0 * deviations), -means / deviations
 
 
-def eager_classifier(model: ZooModel, weights: ModelWeights, classes: int | None = None) -> PixelClassifier:
+def eager_classifier(
+    model: ZooModel,
+    weights: ModelWeights,
+    classes: int | None = None,
+    activation: Activation = Activation.SOFTMAX,
+) -> PixelClassifier:
     """Builds a model with weights, in evaluation mode; `classes` is the model's own number if None."""
     backbone = model.build(classes or model.classes)
     backbone.load_state_dict(weights.state)
-    return PixelClassifier(backbone, model.mean, model.std).eval()
+    return PixelClassifier(backbone, model.mean, model.std, activation).eval()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from torch import Tensor, nn
 from torchvision.models import WeightsEnum
@@ -35,6 +36,7 @@ class ZooModel:
         mean, std: normalization per channel, for pixels scaled to 0..1.
         labels: returns one label per class.
         bundled: loads trained weights that are installed with the project; None if there are none.
+        bundled_package: the package that has the trained weights, as it is imported; None if they are in the project.
         download: returns torchvision's weights, which have to be downloaded; None if there are none.
     """
 
@@ -47,12 +49,20 @@ class ZooModel:
     std: tuple[float, ...]
     labels: Callable[[], tuple[str, ...]]
     bundled: Callable[[], ModelWeights] | None = None
+    bundled_package: str | None = None
     download: Callable[[], WeightsEnum] | None = None
 
     @property
     def classes(self) -> int:
         """Number of classes, unless the user provides other labels."""
         return len(self.labels())
+
+    @property
+    def has_installed_weights(self) -> bool:
+        """Whether trained weights are installed; those of some models are in an extra of their own."""
+        return self.bundled is not None and (
+            self.bundled_package is None or find_spec(self.bundled_package) is not None
+        )
 
     def network(self) -> nn.Module:
         """Builds the network for the model's own classes, initialized and in training mode."""
@@ -63,6 +73,7 @@ class ZooModel:
 
         Raises:
             ValueError: if there are none.
+            ModuleNotFoundError: if they are in a package that is not installed.
         """
         if self.bundled is None:
             raise ValueError(

@@ -77,48 +77,58 @@ class Timings(_message.Message):
     def __init__(self, decode_seconds: _Optional[float] = ..., queue_seconds: _Optional[float] = ..., inference_seconds: _Optional[float] = ...) -> None: ...
 
 class ClassifyRequest(_message.Message):
-    __slots__ = ("image", "model", "version", "top_k", "priority")
+    __slots__ = ("image", "model", "version", "top_k", "priority", "min_probability", "want_features")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    WANT_FEATURES_FIELD_NUMBER: _ClassVar[int]
     image: Image
     model: str
     version: str
     top_k: int
     priority: Priority
-    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    min_probability: float
+    want_features: bool
+    def __init__(self, image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., min_probability: _Optional[float] = ..., want_features: bool = ...) -> None: ...
 
 class ClassifyResponse(_message.Message):
-    __slots__ = ("classes", "model", "version", "batch_size", "timings", "image_id")
+    __slots__ = ("classes", "model", "version", "batch_size", "timings", "image_id", "features")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
     IMAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedCompositeFieldContainer[ScoredClass]
     model: str
     version: int
     batch_size: int
     timings: Timings
     image_id: str
-    def __init__(self, classes: _Optional[_Iterable[_Union[ScoredClass, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., image_id: _Optional[str] = ...) -> None: ...
+    features: bytes
+    def __init__(self, classes: _Optional[_Iterable[_Union[ScoredClass, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., image_id: _Optional[str] = ..., features: _Optional[bytes] = ...) -> None: ...
 
 class ClassifyBatchRequest(_message.Message):
-    __slots__ = ("images", "model", "version", "top_k", "priority")
+    __slots__ = ("images", "model", "version", "top_k", "priority", "min_probability", "want_features")
     IMAGES_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    WANT_FEATURES_FIELD_NUMBER: _ClassVar[int]
     images: _containers.RepeatedCompositeFieldContainer[Image]
     model: str
     version: str
     top_k: int
     priority: Priority
-    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ...) -> None: ...
+    min_probability: float
+    want_features: bool
+    def __init__(self, images: _Optional[_Iterable[_Union[Image, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., min_probability: _Optional[float] = ..., want_features: bool = ...) -> None: ...
 
 class ImageResult(_message.Message):
     __slots__ = ("image_id", "classification", "error")
@@ -131,14 +141,16 @@ class ImageResult(_message.Message):
     def __init__(self, image_id: _Optional[str] = ..., classification: _Optional[_Union[Classification, _Mapping]] = ..., error: _Optional[_Union[ImageError, _Mapping]] = ...) -> None: ...
 
 class Classification(_message.Message):
-    __slots__ = ("classes", "batch_size", "timings")
+    __slots__ = ("classes", "batch_size", "timings", "features")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedCompositeFieldContainer[ScoredClass]
     batch_size: int
     timings: Timings
-    def __init__(self, classes: _Optional[_Iterable[_Union[ScoredClass, _Mapping]]] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ...) -> None: ...
+    features: bytes
+    def __init__(self, classes: _Optional[_Iterable[_Union[ScoredClass, _Mapping]]] = ..., batch_size: _Optional[int] = ..., timings: _Optional[_Union[Timings, _Mapping]] = ..., features: _Optional[bytes] = ...) -> None: ...
 
 class ImageError(_message.Message):
     __slots__ = ("code", "message", "details")
@@ -161,7 +173,7 @@ class ClassifyBatchResponse(_message.Message):
     def __init__(self, results: _Optional[_Iterable[_Union[ImageResult, _Mapping]]] = ..., model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class StreamClassifyRequest(_message.Message):
-    __slots__ = ("correlation_id", "image", "model", "version", "top_k", "priority", "timeout_seconds")
+    __slots__ = ("correlation_id", "image", "model", "version", "top_k", "priority", "timeout_seconds", "min_probability", "want_features")
     CORRELATION_ID_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -169,6 +181,8 @@ class StreamClassifyRequest(_message.Message):
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    WANT_FEATURES_FIELD_NUMBER: _ClassVar[int]
     correlation_id: int
     image: Image
     model: str
@@ -176,7 +190,9 @@ class StreamClassifyRequest(_message.Message):
     top_k: int
     priority: Priority
     timeout_seconds: float
-    def __init__(self, correlation_id: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout_seconds: _Optional[float] = ...) -> None: ...
+    min_probability: float
+    want_features: bool
+    def __init__(self, correlation_id: _Optional[int] = ..., image: _Optional[_Union[Image, _Mapping]] = ..., model: _Optional[str] = ..., version: _Optional[str] = ..., top_k: _Optional[int] = ..., priority: _Optional[_Union[Priority, str]] = ..., timeout_seconds: _Optional[float] = ..., min_probability: _Optional[float] = ..., want_features: bool = ...) -> None: ...
 
 class StreamClassifyResponse(_message.Message):
     __slots__ = ("correlation_id", "result", "model", "version")
@@ -213,7 +229,7 @@ class WeightsDescription(_message.Message):
     def __init__(self, source: _Optional[str] = ..., trained: bool = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size", "version_labels", "is_default", "specialisations")
+    __slots__ = ("name", "version", "state", "state_reason", "architecture", "input", "class_count", "weights", "parameter_count", "sha256", "devices", "max_batch_size", "version_labels", "is_default", "specialisations", "feature_count")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -229,6 +245,7 @@ class Model(_message.Message):
     VERSION_LABELS_FIELD_NUMBER: _ClassVar[int]
     IS_DEFAULT_FIELD_NUMBER: _ClassVar[int]
     SPECIALISATIONS_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_COUNT_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     state: ModelState
@@ -244,7 +261,8 @@ class Model(_message.Message):
     version_labels: _containers.RepeatedScalarFieldContainer[str]
     is_default: bool
     specialisations: _containers.RepeatedCompositeFieldContainer[Specialisation]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: bool = ..., specialisations: _Optional[_Iterable[_Union[Specialisation, _Mapping]]] = ...) -> None: ...
+    feature_count: int
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: bool = ..., specialisations: _Optional[_Iterable[_Union[Specialisation, _Mapping]]] = ..., feature_count: _Optional[int] = ...) -> None: ...
 
 class Specialisation(_message.Message):
     __slots__ = ("device", "precision", "precision_reason", "memory_format")

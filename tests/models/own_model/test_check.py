@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from tests.models.own_model import tiny_networks as networks
-from tests.models.own_model.tiny_networks import Tiny, frozen, scripted, traced
+from tests.models.own_model.tiny_networks import Tiny, frozen, scripted, traced, traced_in_half
 from torch import nn
 
 from linnaeus.models.pixel_classifier import PixelClassifier
@@ -41,6 +41,17 @@ GOOD = {
     "one of its own": Case(Tiny(1), ["a sigmoid makes"], ("--activation", "sigmoid"), labels="cat\n"),
     "small logits": Case(networks.Small(), ["taken for logits, as --activation"], ("--activation", "softmax")),
     "gray": Case(Tiny(channels=1), ["takes float32 [N, 1, 8, 8]"], normalization=GRAY),
+    "frozen": Case(Tiny(), ["frozen TorchScript", "takes float32", SOFTMAX], compile=frozen),
+    "half": Case(Tiny().half(), ["note", "has weights in float16: it is served in float32", "gives float32 [1, 3]"]),
+    "traced half": Case(Tiny().half(), ["has weights in float16", "gives float32 [1, 3]"], compile=traced_in_half),
+    "bfloat16": Case(Tiny().bfloat16(), ["has weights in bfloat16", "gives float32 [1, 3]"]),
+    "double": Case(Tiny().double(), ["has weights in float64", "gives float32 [1, 3]"]),
+    "frozen half": Case(
+        Tiny().half(), ["note", "computes in float16", "call .float()", "gives float16 [1, 3]"], compile=frozen
+    ),
+    "names a device": Case(
+        networks.Placed(), ["as many labels", "names the device 'cpu'", "trace it without naming"], compile=traced
+    ),
     "constant": Case(networks.Constant(), ["note", "gives the same for six", "check --mean and --std"]),
     "never trained": Case(networks.Zeros(), ["note", "gives the same for six", SOFTMAX]),
     "labels twice": Case(Tiny(), ["note", "the label 'a' stands for several"], labels="a\nb\na\n"),
@@ -48,7 +59,7 @@ GOOD = {
 MIXED = "say --activation none"
 SMALL = "or --activation softmax if they are logits that happen to be so small"
 BAD = {
-    "frozen": Case(Tiny(), ["frozen TorchScript", "has a device baked in", "script it"], compile=frozen),
+    "another device": Case(networks.Elsewhere(), ["fails for a batch of 1", "it names the device 'meta'"]),
     "softmax inside": Case(networks.Softmaxed(), ["gives probabilities", "a softmax would make something else", MIXED]),
     "softmax twice": Case(networks.Softmaxed(), ["gives probabilities", MIXED], ("--activation", "softmax")),
     "sigmoid of softmax": Case(networks.Softmaxed(), ["a sigmoid would", MIXED], ("--activation", "sigmoid")),
@@ -77,7 +88,6 @@ BAD = {
     "dropout": Case(networks.Dropout(), ["when it is asked again", "call .eval()"]),
     "not a number": Case(networks.NotANumber(), ["not finite", "division by 0"]),
     "gray taken for color": Case(Tiny(channels=1), ["fails for a batch of 1 picture", "it takes --channels 1"]),
-    "half": Case(Tiny().half(), ["fails for a batch of 1 picture", "it computes in float16: call .float()"]),
     "another size": Case(Tiny(), ["fails for a batch of 1 picture of 3x9x8", "check --size"], ("--size", "9x8")),
     "its own error": Case(networks.Particular(), ["fails for a batch of 1 picture", "pictures must be 7 wide"]),
     "too few labels": Case(Tiny(), ["tells 3 classes apart, but there are 2", "background"], labels="a\nb\n"),

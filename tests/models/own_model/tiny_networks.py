@@ -111,6 +111,18 @@ class NotANumber(Tiny):
         return self.layers(images) / 0.0
 
 
+class Placed(Tiny):
+    """Names a device once it is traced."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images.to("cpu"))
+
+
+class Elsewhere(Tiny):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.layers(images) + torch.ones(3, device="meta")
+
+
 def scripted(network: nn.Module) -> torch.jit.ScriptModule:
     return torch.jit.script(network.eval())
 
@@ -121,3 +133,7 @@ def traced(network: nn.Module) -> torch.jit.ScriptModule:
 
 def frozen(network: nn.Module) -> torch.jit.ScriptModule:
     return torch.jit.freeze(scripted(network))
+
+
+def traced_in_half(network: nn.Module) -> torch.jit.ScriptModule:
+    return torch.jit.trace(network.eval(), EXAMPLE.half())

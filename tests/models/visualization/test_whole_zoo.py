@@ -85,6 +85,8 @@ FAMILIES = {
     "mnist_cnn": numbered("layer", 4),
     "simple_cnn": numbered("layer", 3),
     "efficientnet_lite0": numbered("features.", 22),
+    "efficientnet_lite1": numbered("features.", 27),
+    "efficientnet_lite2": numbered("features.", 27),
     "vgg16c": numbered("features.block", 5),
     "googlenet": GOOGLENET,
     "densenet_cifar": DENSENET_CIFAR,
@@ -102,7 +104,7 @@ def expected(name: str) -> list[str] | None:
 
 # Height and width of the last convolution's output: for images of 224, and below for small ones.
 FINEST = {"alexnet": 13, "alexnet_two_tower": 13, "zfnet": 13, "vgg16": 14, "vgg19": 14, "vgg16_bn": 14, "vgg16c": 14}
-FINEST |= {"lenet": 8, "lenet5": 5, "mnist_cnn": 8, "simple_cnn": 8}
+FINEST |= {"efficientnet_lite1": 8, "efficientnet_lite2": 9, "lenet": 8, "lenet5": 5, "mnist_cnn": 8, "simple_cnn": 8}
 
 
 @pytest.mark.parametrize("name", ZOO)

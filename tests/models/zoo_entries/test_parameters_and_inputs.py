@@ -198,8 +198,10 @@ def test_the_cifar_densenets_have_the_number_of_parameters_of_the_paper(
     [
         # 20 * (25 + 1) + 50 * (20 * 25 + 1) + 500 * (800 + 1) + 10 * (500 + 1)
         ("lenet", 520 + 25_050 + 400_500 + 5_010),
-        # Google's published count for EfficientNet-Lite0
+        # the counts of the published networks
         ("efficientnet_lite0", 4_652_008),
+        ("efficientnet_lite1", 5_416_680),
+        ("efficientnet_lite2", 6_092_072),
     ],
 )
 def test_parameter_counts_are_exact(name: str, parameters: int) -> None:

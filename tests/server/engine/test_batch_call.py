@@ -96,7 +96,12 @@ async def test_a_call_without_images_returns_no_answers_at_once(engine: Engine) 
 
 @pytest.mark.parametrize(
     ("changes", "error"),
-    [({"model": "cat"}, ModelNotFound), ({"top_k": 11}, InvalidArgument), ({"version": "9"}, ModelNotFound)],
+    [
+        ({"model": "cat"}, ModelNotFound),
+        ({"top_k": 11}, InvalidArgument),
+        ({"min_probability": 1.5}, InvalidArgument),
+        ({"version": "9"}, ModelNotFound),
+    ],
 )
 async def test_a_call_with_one_invalid_request_starts_none(
     engine: Engine, observer: Any, events: Any, changes: dict[str, Any], error: type[RequestError]

@@ -241,3 +241,13 @@ async def test_the_times_of_an_answer_add_up_to_its_total(repository: Path, obse
     parts = request.decode_seconds + request.queue_seconds + request.inference_seconds + request.respond_seconds
     assert min(request) >= 0
     assert parts == pytest.approx(request.total_seconds, abs=0.01)
+
+
+@pytest.mark.parametrize("bound", [-0.25, 1.25, float("nan"), float("inf")])
+async def test_a_min_probability_that_is_none_is_refused(repository: Path, observer: Any, bound: float) -> None:
+    async with running(repository, observer, models="lenet") as engine:
+        with pytest.raises(
+            InvalidArgument, match=f"min_probability is {bound}, but must be between 0 and 1"
+        ) as refusal:
+            await engine.classify(digit(min_probability=bound))
+    assert refusal.value.field == "min_probability"

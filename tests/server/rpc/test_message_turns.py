@@ -1,51 +1,129 @@
-"""Streams take turns with each other while other calls come, and none while they are alone."""
+"""Streams take turns with each other and pause while other calls come, and do neither while they are alone."""
 
 import asyncio
+import selectors
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
 
 from linnaeus.server.rpc.message_turns import MessageTurns
 
+CORES, MESSAGES = 2, 16
+STREAMS = 40
 
-class Stream:
-    """Takes turns as fast as it may; `taken` counts them."""
 
-    def __init__(self, turns: MessageTurns) -> None:
-        self.taken = 0
-        self.turns = turns
-        self.task = asyncio.create_task(self._run())
+class SimulatedSelector(selectors.DefaultSelector):
+    """Advances the clock by what the event loop would wait."""
 
-    async def _run(self) -> None:
-        while True:
-            await self.turns.take()
-            self.taken += 1
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> Any:
+        self.now += timeout or 0.0
+        return super().select(0.0)
+
+
+class SimulatedLoop(asyncio.SelectorEventLoop):
+    """An event loop in which time passes only while all tasks wait."""
+
+    def __init__(self) -> None:
+        self.simulated = SimulatedSelector()
+        super().__init__(self.simulated)
+
+    def time(self) -> float:
+        return self.simulated.now
+
+
+def simulate(scenario: Callable[[MessageTurns], Awaitable[None]]) -> None:
+    async def run() -> None:
+        await scenario(MessageTurns(CORES))
+
+    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+        runner.run(run())
+
+
+async def seconds_of(turns: MessageTurns, rounds: int) -> float:
+    """Returns the seconds in which streams take `MESSAGES` turns `rounds` times; each gets as many as the others."""
+    taken = [0] * STREAMS
+
+    async def stream(number: int) -> None:
+        while sum(taken) < MESSAGES * rounds:
+            await turns.take()
+            taken[number] += 1
             await asyncio.sleep(0)  # the message arrives in a later iteration
 
+    started = asyncio.get_running_loop().time()
+    streams = [asyncio.create_task(stream(number)) for number in range(STREAMS)]
+    await asyncio.wait(streams, return_when=asyncio.FIRST_COMPLETED)
+    seconds = asyncio.get_running_loop().time() - started
+    await asyncio.gather(*streams)
+    assert max(taken) - min(taken) <= 2
+    return seconds
 
-async def test_while_other_calls_come_all_streams_together_take_a_turn_an_iteration_and_in_order() -> None:
-    turns = MessageTurns()
-    turns.call_came()
-    streams = [Stream(turns) for _ in range(8)]
-    for _ in range(80):
+
+def test_streams_alone_never_wait() -> None:
+    async def scenario(turns: MessageTurns) -> None:
+        assert await seconds_of(turns, 100) == 0.0
+
+    simulate(scenario)
+
+
+def test_a_second_after_the_last_other_call_streams_are_alone() -> None:
+    async def scenario(turns: MessageTurns) -> None:
+        turns.call_came("call")
+        await asyncio.sleep(1.001)
+        assert await seconds_of(turns, 100) == 0.0
+
+    simulate(scenario)
+
+
+def test_while_other_calls_come_all_streams_together_take_16_messages_a_millisecond_and_none_starves() -> None:
+    async def scenario(turns: MessageTurns) -> None:
+        turns.call_came("call")
+        turns.call_ended("call")
+        await asyncio.sleep(0.5)
+        assert await seconds_of(turns, 100) == pytest.approx(0.099, rel=0.02)
+
+    simulate(scenario)
+
+
+def test_while_a_call_has_waited_50_ms_streams_take_as_many_in_10_ms() -> None:
+    async def scenario(turns: MessageTurns) -> None:
+        turns.call_came("waiting")
+        turns.call_came("other")
+        await asyncio.sleep(0.051)
+        turns.call_ended("other")
+        assert await seconds_of(turns, 20) == pytest.approx(0.19, rel=0.02)
+        turns.call_ended("waiting")
+        await asyncio.sleep(0.01)  # the last pause
+        assert await seconds_of(turns, 20) == pytest.approx(0.019, rel=0.06)
+
+    simulate(scenario)
+
+
+def test_a_call_that_never_ends_slows_streams_for_a_second() -> None:
+    async def scenario(turns: MessageTurns) -> None:
+        turns.call_came("for ever")
+        await asyncio.sleep(1.001)
+        turns.call_came("new")
+        assert await seconds_of(turns, 20) == pytest.approx(0.019, rel=0.06)
+
+    simulate(scenario)
+
+
+def test_a_stream_that_ended_while_it_waited_holds_up_nobody() -> None:
+    async def scenario(turns: MessageTurns) -> None:
+        turns.call_came("call")
+        for _ in range(MESSAGES):
+            await turns.take()
+        ended = [asyncio.ensure_future(turns.take()) for _ in range(MESSAGES)]
+        last = asyncio.ensure_future(turns.take())
         await asyncio.sleep(0)
-    taken = [stream.taken for stream in streams]
-    for stream in streams:
-        stream.task.cancel()
-    assert 60 <= sum(taken) <= 82 and max(taken) - min(taken) <= 1
+        for each in ended:
+            each.cancel()
+        await last
+        assert asyncio.get_running_loop().time() == pytest.approx(0.001)
 
-
-async def test_streams_alone_take_no_turns() -> None:
-    turns = MessageTurns()
-    streams = [Stream(turns) for _ in range(8)]
-    for _ in range(80):
-        await asyncio.sleep(0)
-    for stream in streams:
-        stream.task.cancel()
-    assert min(stream.taken for stream in streams) >= 30
-
-
-async def test_a_stream_that_ended_while_it_waited_holds_up_nobody() -> None:
-    turns = MessageTurns()
-    turns.call_came()
-    first, ended, last = (asyncio.ensure_future(turns.take()) for _ in range(3))
-    await asyncio.sleep(0)
-    ended.cancel()
-    await asyncio.wait_for(asyncio.gather(first, last), 60)
+    simulate(scenario)

@@ -17,6 +17,7 @@ from tests.server.rpc.call_observers import QueueingCallObserver
 from benchmarks.attack.http2_frames import headers_frame, message_prefix, open_connection, reset_frame
 from linnaeus.server.rpc.inflation import COMPRESSION_OPTIONS
 from linnaeus.server.rpc.interceptor import InterceptedServer
+from linnaeus.server.rpc.message_turns import MessageTurns
 from linnaeus.server.rpc.status import PUSHBACK_KEY
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.v1 import classifier_pb2 as v1
@@ -159,6 +160,23 @@ async def test_a_call_holds_its_message_until_it_is_answered(client: Client) -> 
     client.servicer.may_end.set()
     assert (await call).batch_size == 1000 and await client.ended() == "OK"
     assert client.budget.held_bytes == 0
+
+
+async def test_streams_know_of_a_call_from_its_message_to_its_end(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: set[object] = set()
+    monkeypatch.setattr(MessageTurns, "call_came", lambda _, call: calls.add(call))
+    monkeypatch.setattr(MessageTurns, "call_ended", lambda _, call: calls.discard(call))
+    client.open()
+    await client.calls.started.get()
+    assert not calls
+    call = asyncio.ensure_future(client.stub.Classify(v1.ClassifyRequest(model="held")))
+    await client.servicer.entered.wait()
+    assert len(calls) == 1
+    client.servicer.may_end.set()
+    await call
+    assert await client.ended() == "OK" and not calls
 
 
 async def test_a_call_without_a_message_gives_way_to_one_that_has_one(client: Client) -> None:

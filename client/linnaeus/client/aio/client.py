@@ -110,6 +110,8 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
         image_id: str = "",
@@ -121,7 +123,11 @@ class AsyncClient:
                 [H, W, 1], [H, W, 3] or [H, W, 4]. Do not modify it until the call returns.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of this call, from when the image is read; None for the client's.
             image_id: returned with the answer.
@@ -129,7 +135,9 @@ class AsyncClient:
         Raises:
             LinnaeusError: if there is no answer; `linnaeus.client.errors` lists the kinds.
         """
-        request = await self._build_request(image, RequestOptions(model, version, top_k, priority), image_id)
+        request = await self._build_request(
+            image, RequestOptions(model, version, top_k, priority, min_probability, features), image_id
+        )
         return read_classification(await self._calls.classify(request, timeout_seconds))
 
     async def models(self) -> tuple[ModelInfo, ...]:
@@ -233,6 +241,8 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
@@ -257,7 +267,11 @@ class AsyncClient:
             ordered: True for outcomes in the order of the images, False for outcomes as they come.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of each image; None for the client's.
 
@@ -267,7 +281,7 @@ class AsyncClient:
         """
         self._config.call_timeout(timeout_seconds)
         check_concurrency(concurrency)
-        options = RequestOptions(model, version, top_k, priority)
+        options = RequestOptions(model, version, top_k, priority, min_probability, features)
 
         async def classify(image: ImageSource, calls: CallGroup) -> Classification:
             request = await self._build_request(image, options)
@@ -282,6 +296,8 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> list[Outcome]:
@@ -303,7 +319,11 @@ class AsyncClient:
                 until the call returns.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of all calls together; None for the client's.
 
@@ -312,7 +332,7 @@ class AsyncClient:
             TypeError: if `images` is a single image or not iterable.
         """
         deadline = self._config.deadline(timeout_seconds)
-        options = RequestOptions(model, version, top_k, priority)
+        options = RequestOptions(model, version, top_k, priority, min_probability, features)
         batch = Batch(self._config, tuple(check_images(images)), options, deadline)
         await self._calls.prefetch_limits(deadline)
         while (request := await asyncio.to_thread(batch.next_request)) is not None:
@@ -333,6 +353,8 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
@@ -353,7 +375,11 @@ class AsyncClient:
             ordered: True for outcomes in the order of the images, False for outcomes as they come.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of each image; None for the client's.
 
@@ -363,7 +389,7 @@ class AsyncClient:
         """
         seconds = self._config.call_timeout(timeout_seconds)
         check_concurrency(concurrency)
-        options = RequestOptions(model, version, top_k, priority)
+        options = RequestOptions(model, version, top_k, priority, min_probability, features)
 
         async def build(image: ImageSource) -> messages.ClassifyRequest:
             request = await self._build_request(image, options)
@@ -391,6 +417,8 @@ class AsyncClient:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> AsyncGenerator[Outcome, None]:
@@ -405,7 +433,11 @@ class AsyncClient:
             ordered: True for outcomes sorted by path, False for outcomes as they come.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of each image; None for the client's.
 
@@ -421,6 +453,8 @@ class AsyncClient:
             model=model,
             version=version,
             top_k=top_k,
+            min_probability=min_probability,
+            features=features,
             priority=priority,
             timeout_seconds=timeout_seconds,
         )

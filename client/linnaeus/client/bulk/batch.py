@@ -88,6 +88,8 @@ class Batch:
             version=first.version,
             top_k=first.top_k,
             priority=first.priority,
+            min_probability=first.min_probability,
+            want_features=first.want_features,
         )
 
     def handle_response(self, response: messages.ClassifyBatchResponse) -> None:

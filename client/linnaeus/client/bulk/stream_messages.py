@@ -33,6 +33,8 @@ def stream_request(request: messages.ClassifyRequest, correlation_id: int) -> me
         version=request.version,
         top_k=request.top_k,
         priority=request.priority,
+        min_probability=request.min_probability,
+        want_features=request.want_features,
     )
 
 

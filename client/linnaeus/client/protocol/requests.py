@@ -23,12 +23,16 @@ class RequestOptions:
         version: a number or a label; None for the default version.
         top_k: 0 for the server's default.
         priority: "high", "normal" or "low"; None for normal.
+        min_probability: between 0 and 1; 0 leaves out no class.
+        features: whether the answer holds the features, too.
     """
 
     model: str
     version: int | str | None
-    top_k: int
-    priority: str | None
+    top_k: int = 0
+    priority: str | None = None
+    min_probability: float = 0.0
+    features: bool = False
 
 
 def classify_request(
@@ -47,6 +51,8 @@ def classify_request(
         version=_version(options.version),
         top_k=_top_k(options.top_k),
         priority=_priority(options.priority),
+        min_probability=_probability(options.min_probability),
+        want_features=options.features,
     )
     check_message_size(request.ByteSize(), limit_bytes)
     return request
@@ -129,3 +135,9 @@ def _top_k(top_k: int) -> int:
     if not isinstance(top_k, int) or isinstance(top_k, bool) or not 0 <= top_k < 2**31:
         raise InvalidRequest(f"top_k must be a whole number from 0, where 0 leaves it to the server, not {top_k!r}")
     return top_k
+
+
+def _probability(probability: float) -> float:
+    if isinstance(probability, bool) or not isinstance(probability, int | float) or not 0.0 <= probability <= 1.0:
+        raise InvalidRequest(f"min_probability must be a number between 0 and 1, not {probability!r}")
+    return probability

@@ -28,7 +28,7 @@ def read_classification(response: messages.ClassifyResponse) -> Classification:
     """Converts the response of Classify.
 
     Raises:
-        ServerFailure: if it holds no class, which violates the contract.
+        ServerFailure: if it names no model, which violates the contract.
     """
     return _read(response, response.model, response.version, response.image_id)
 
@@ -37,7 +37,7 @@ def read_image_result(result: messages.ImageResult, model: str, version: int) ->
     """Converts the result of one image of a batch or stream.
 
     Raises:
-        ServerFailure: if it holds no class, which violates the contract.
+        ServerFailure: if it names no model, which violates the contract.
     """
     return _read(result.classification, model, version, result.image_id)
 
@@ -45,8 +45,8 @@ def read_image_result(result: messages.ImageResult, model: str, version: int) ->
 def _read(
     answer: messages.ClassifyResponse | messages.Classification, model: str, version: int, image_id: str
 ) -> Classification:
-    if not answer.classes:
-        raise ServerFailure("the server answered without a single class: is it a Linnaeus server?")
+    if not model:
+        raise ServerFailure("the server answered without the name of a model: is it a Linnaeus server?")
     return Classification(
         classes=tuple(ScoredClass(scored.index, scored.label, scored.probability) for scored in answer.classes),
         model=model,

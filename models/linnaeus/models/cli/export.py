@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linnaeus.models.activation import Activation
+
 if TYPE_CHECKING:
     from linnaeus.models.zoo_model import ZooModel
 
@@ -33,6 +35,7 @@ class ExportOptions:
     format: Format
     onnx_folder: Path
     calibration: Path | None
+    activation: Activation
 
 
 def export(
@@ -58,6 +61,13 @@ def export(
         Path | None,
         typer.Option(help="A folder of pictures; up to 16 go along, for the server to compare precisions by."),
     ] = None,
+    activation: Annotated[
+        Activation,
+        typer.Option(
+            help="What to put after the network: softmax if one label fits a picture, sigmoid if several may, none if "
+            "its outputs are probabilities as they are."
+        ),
+    ] = Activation.SOFTMAX,
     depth: Annotated[int | None, typer.Option(help="Of regnet only: blocks in all stages together.")] = None,
     w0: Annotated[int | None, typer.Option(help="Of regnet only: first block's width, a multiple of 8.")] = None,
     wa: Annotated[float | None, typer.Option(help="Of regnet only: slope of the widths.")] = None,
@@ -73,7 +83,9 @@ def export(
     if any(each is not None for each in (depth, w0, wa, wm, group_width, se_ratio)):
         models = [_regnet(models, depth, w0, wa, wm, group_width, se_ratio)]
     own_labels = read_label_file(labels) if labels else None
-    options = ExportOptions(repository, version, weights, own_labels, seed, format, onnx_folder, calibration)
+    options = ExportOptions(
+        repository, version, weights, own_labels, seed, format, onnx_folder, calibration, activation
+    )
     _check_options(models, options)
     for model in models:
         print(_export(model, options, whole_zoo), flush=True)
@@ -146,7 +158,7 @@ def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
     from linnaeus.models.export.version_folder import next_version
     from linnaeus.models.weights.selection import BUNDLED, RANDOM, select_weights
 
-    source = options.weights or (RANDOM if whole_zoo and model.bundled is None else BUNDLED)
+    source = options.weights or (RANDOM if whole_zoo and not model.has_installed_weights else BUNDLED)
     classes = len(options.labels) if options.labels else None
     adapted, weights = select_weights(model, source, options.seed, classes)
     if source == RANDOM:
@@ -155,6 +167,10 @@ def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
         # imported here, because onnx takes a second to import
         from linnaeus.models.export.onnx import export_onnx
 
-        return export_onnx(adapted, weights, options.onnx_folder / f"{model.name}.onnx", options.labels)
+        return export_onnx(
+            adapted, weights, options.onnx_folder / f"{model.name}.onnx", options.labels, options.activation
+        )
     version = options.version or next_version(options.repository, model.name)
-    return export_torchscript(adapted, weights, options.repository, version, options.labels, options.calibration)
+    return export_torchscript(
+        adapted, weights, options.repository, version, options.labels, options.calibration, options.activation
+    )

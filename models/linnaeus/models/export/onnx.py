@@ -16,7 +16,8 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.torchscript import to_torchscript
+from linnaeus.models.activation import Activation
+from linnaeus.models.export.torchscript import probability_classifier, to_torchscript
 from linnaeus.models.export.version_folder import CHECK_SEED, check_input
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.output_folder import make_folder
@@ -26,7 +27,7 @@ from linnaeus.models.own_model.onnx_packages import (
     onnxruntime_errors,
     quiet_options,
 )
-from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
+from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 logger = logging.getLogger(__name__)
@@ -44,7 +45,13 @@ _ALL_AXES = {0: "batch", 2: "height", 3: "width"}
 _OTHER_HEIGHT, _OTHER_WIDTH = 17, 38
 
 
-def export_onnx(model: ZooModel, weights: ModelWeights, target: Path, labels: tuple[str, ...] | None = None) -> Path:
+def export_onnx(
+    model: ZooModel,
+    weights: ModelWeights,
+    target: Path,
+    labels: tuple[str, ...] | None = None,
+    activation: Activation = Activation.SOFTMAX,
+) -> Path:
     """Writes `target` atomically, replacing an existing file, and returns it.
 
     The input `images` is uint8 [batch, C, height, width], the output `probabilities` float32 [batch, classes]. The
@@ -57,15 +64,17 @@ def export_onnx(model: ZooModel, weights: ModelWeights, target: Path, labels: tu
         weights: its weights.
         target: the file to write; its folder is created.
         labels: one label per class of the weights; the model's own if None.
+        activation: what is put after the network.
 
     Raises:
+        ValueError: if the network does not give probabilities although no activation is put after it.
         RuntimeError: if a package of the extra `onnx` is missing, the exporter cannot express the network, or
             onnxruntime does not compute what the TorchScript computes.
     """
     import_onnx()
     runtime = import_onnxruntime()
     names = labels or model.labels()
-    eager = eager_classifier(model, weights, len(names))
+    eager = probability_classifier(model, weights, len(names), activation)
     metadata = {
         "name": model.name,
         "labels": json.dumps(names, ensure_ascii=False),

@@ -12,7 +12,14 @@ from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.model_metadata import ModelMetadata
 from linnaeus.models.export.onnx_wrapping import wrap
-from linnaeus.models.export.version_folder import VersionContent, check_input, require_new_version, write_version
+from linnaeus.models.export.version_folder import (
+    CHECK_TOLERANCE,
+    HALF_CHECK_TOLERANCE,
+    VersionContent,
+    check_input,
+    require_new_version,
+    write_version,
+)
 from linnaeus.models.manifest import Weights
 from linnaeus.models.model_format import MODEL_FILES, ONNX
 from linnaeus.models.own_model.onnx_graph import normalized_already, read_onnx, takes_pixels
@@ -80,6 +87,7 @@ def import_onnx_file(path: Path, metadata: ModelMetadata, repository: Path, vers
         weights=Weights(f"imported from {path.name}"),
         model=OnnxModel(wrapped),
         probabilities=tuple(_run(wrapped, check_input(metadata.input))[0].tolist()),
+        tolerance=HALF_CHECK_TOLERANCE if network.input.dtype == "float16" else CHECK_TOLERANCE,
         calibration=calibration,
     )
     return write_version(content, repository, version)

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
 from linnaeus.models.export.version_folder import (
     TorchScriptModel,
@@ -13,6 +14,9 @@ from linnaeus.models.export.version_folder import (
     write_version,
 )
 from linnaeus.models.manifest import Weights
+from linnaeus.models.own_model.finding import Severity
+from linnaeus.models.own_model.outputs import judge_activation
+from linnaeus.models.own_model.trial_images import trial_images
 from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
@@ -26,6 +30,7 @@ def export_torchscript(
     version: int,
     labels: tuple[str, ...] | None = None,
     calibration: Path | None = None,
+    activation: Activation = Activation.SOFTMAX,
 ) -> Path:
     """Writes `<repository>/<name>/<version>` and returns it.
 
@@ -36,17 +41,19 @@ def export_torchscript(
         version: a positive integer.
         labels: one label per class of the weights; the model's own if None.
         calibration: folder of images on which the server compares precisions; none if None.
+        activation: what is put after the network.
 
     Raises:
         FileExistsError: if the version exists; versions are immutable.
         OSError: if the calibration folder or an image in it cannot be read.
-        ValueError: if the calibration folder contains no image.
+        ValueError: if the calibration folder contains no image, or the network does not give probabilities although
+            no activation is put after it.
         RuntimeError: if the TorchScript does not compute what the network computes.
     """
     require_new_version(repository, model.name, version)
     labels = labels or model.labels()
     calibration_images = read_calibration_images(calibration, model.input) if calibration else b""
-    eager = eager_classifier(model, weights, len(labels))
+    eager = probability_classifier(model, weights, len(labels), activation)
     script = to_torchscript(eager)
     pixels = check_input(model.input)
     with torch.inference_mode():
@@ -66,6 +73,23 @@ def export_torchscript(
         calibration=calibration_images,
     )
     return write_version(content, repository, version)
+
+
+def probability_classifier(
+    model: ZooModel, weights: ModelWeights, classes: int, activation: Activation
+) -> PixelClassifier:
+    """Builds a model with weights, as `eager_classifier` does, whose outputs are probabilities.
+
+    Raises:
+        ValueError: if no activation is put after the network, and its outputs are none.
+    """
+    eager = eager_classifier(model, weights, classes, activation)
+    if activation is Activation.NONE:
+        with torch.inference_mode():
+            judged = judge_activation(eager(trial_images(model.input)), has_sigmoid=False, wanted=activation)
+        if judged.severity is Severity.PROBLEM:
+            raise ValueError(f"{model.name} {judged.text}; {judged.advice}")
+    return eager
 
 
 def to_torchscript(classifier: PixelClassifier) -> torch.jit.ScriptModule:

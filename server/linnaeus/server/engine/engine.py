@@ -174,8 +174,8 @@ class Engine:
             One outcome for each request, in order: an answer, or the error of that request alone.
 
         Raises:
-            RequestError: if a request names a model that is not served or too many classes (nothing is started then),
-                or if every request is refused with Overloaded or Unavailable.
+            RequestError: if a request names a model that is not served or asks for what it does not have (nothing is
+                started then), or if every request is refused with Overloaded or Unavailable.
             asyncio.CancelledError: if the caller cancels; images that were not run yet are not run.
         """
         self._requests.require_answerable(requests)

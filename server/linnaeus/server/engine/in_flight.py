@@ -101,7 +101,7 @@ class InFlightRequests:
         """Checks every request of a call before any is started; counts all as rejected if one is invalid.
 
         Raises:
-            RequestError: if a request names a model that is not served, or more classes than the model has.
+            RequestError: if a request names a model that is not served, or asks for what the model does not have.
         """
         arrived_at = self._clock()
         try:
@@ -124,6 +124,8 @@ class InFlightRequests:
             effective_top_k(request, model),
             state,
             model_input_view(request.image, spec),
+            request.min_probability,
+            request.want_features,
         )
         work = picture_work(request.image, spec, self._max_image_pixels) if payload.pixels is None else None
         ticket = self._admit(entry, with_default_deadline(request, entry, state.arrived_at), payload, work)

@@ -6,8 +6,10 @@ This module must not know callers or gRPC.
 import asyncio
 import logging
 import uuid
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import neg
 from typing import Protocol
 
 from linnaeus.server.errors import InternalFailure, RequestError
@@ -211,18 +213,25 @@ class DeviceWorker:
         else:
             seconds = self._clock() - started
             return [
-                ItemOutcome(ticket, _checked(model, ranking, ticket.payload.top_k), len(tickets), seconds)
+                ItemOutcome(ticket, _checked(model, ranking, ticket.payload), len(tickets), seconds)
                 for ticket, ranking in pairs
             ]
         return rerun(halves)  # outside the handler, where the failed run's memory is free again
 
 
-def _checked(model: Model, ranking: Ranking, top_k: int) -> Ranking | RequestError:
-    """Returns the first `top_k` classes of a ranking, or an error if a probability is not finite."""
+def _checked(model: Model, ranking: Ranking, payload: RequestPayload) -> Ranking | RequestError:
+    """Returns what the request wants of a ranking, or an error if a probability is not finite."""
     if ranking.is_finite:
-        return Ranking(ranking.indices[:top_k], ranking.probabilities[:top_k])
+        count = payload.top_k
+        if payload.min_probability:
+            count = min(count, _count_at_least(payload.min_probability, ranking.probabilities))
+        return Ranking(ranking.indices[:count], ranking.probabilities[:count])
     reference = uuid.uuid4().hex[:12]
     logger.error("model %s gave probabilities that are no numbers [%s]", full_name(model), reference)
     return InternalFailure(
         f"model {full_name(model)} gave no numbers for this image (log reference {reference})", reference
     )
+
+
+def _count_at_least(bound: float, descending: Sequence[float]) -> int:
+    return bisect_right(descending, -bound, key=neg)

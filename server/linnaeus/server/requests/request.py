@@ -32,6 +32,8 @@ class Request(NamedTuple):
         deadline: time on the engine's clock by which the answer must arrive, in seconds; None for no deadline.
         priority: precedence under load.
         caller: identity of the caller as given by the transport; empty if unknown.
+        min_probability: leaves out the classes that are less probable; 0.0 leaves out none.
+        want_features: whether to return the features, too.
     """
 
     image: Picture
@@ -41,6 +43,8 @@ class Request(NamedTuple):
     deadline: float | None = None
     priority: Priority = Priority.NORMAL
     caller: str = ""
+    min_probability: float = 0.0
+    want_features: bool = False
 
 
 class TimedRanking(NamedTuple):
@@ -137,6 +141,7 @@ class RequestPayload:
         top_k: number of classes to return.
         future: receives the result.
         pixels: the decoded image, uint8 [H, W, C]; None until decoded.
+        min_probability, want_features: as in `Request`.
         decode_seconds: time spent decoding.
         batch: record of the image's batch; None if it is in no batch or no record handler is set.
     """
@@ -147,6 +152,8 @@ class RequestPayload:
     top_k: int
     future: ResultFuture
     pixels: Pixels | None = None
+    min_probability: float = 0.0
+    want_features: bool = False
     decode_seconds: float = 0.0
     batch: BatchRecord | None = None
 

@@ -1,58 +1,75 @@
-"""Streams take turns with each other while other calls come."""
+"""Streams take turns with each other, and leave cores to other calls, while other calls come."""
 
 import asyncio
 from collections import deque
 
-# gRPC takes one new call in an iteration of the event loop, and a call takes several. The messages of streams are there
-# as soon as they are asked for, and a batch ends with many answers to write: with 32 busy streams an iteration took so
-# long that calls with half a second to live were taken after their deadlines. Turns cost many streams together 15 % of
+from linnaeus.server.process.cores import usable_cores
+
+# A stream's messages are there as soon as they are asked for. 32 busy streams held up the event loop until calls with
+# half a second to live were taken after their deadlines, and what they ran left a large model too little of two cores.
+_MESSAGES_A_CORE = 8
+_PAUSE_SECONDS = 0.001
+_LONG_PAUSE_SECONDS = 0.010
+_WAITED_SECONDS = 0.050
+# Calls count for this long: some take for ever, such as watches of the health. Turns cost many streams together 15 % of
 # what they can do, so they take none while they are alone.
-_MESSAGES_AN_ITERATION = 1
-_ALONE_AFTER_SECONDS = 1.0
+_RECENT_SECONDS = 1.0
 
 
 class MessageTurns:
-    """Lets one message of all streams be read or written in an iteration of the event loop, while other calls come.
+    """Lets all streams together read or write 8 messages a core and then pause, while other calls come.
+
+    The pause is 1 ms, or 10 ms while a call of the last second has waited 50 ms for its answer. Streams take no turns
+    if no other call came within the last second.
 
     Belongs to the event loop's thread.
+
+    Args:
+        cores: that streams share with other calls.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, cores: int | None = None) -> None:
         self._loop = asyncio.get_running_loop()
+        self._calls: dict[object, float] = {}  # when each came that has not ended; the oldest first
         self._alone_at = 0.0
-        self._left = _MESSAGES_AN_ITERATION
+        self._messages = self._left = _MESSAGES_A_CORE * (cores or usable_cores())
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_scheduled = False
 
-    def call_came(self) -> None:
-        """Notes a call that is no stream."""
-        self._alone_at = self._loop.time() + _ALONE_AFTER_SECONDS
+    def call_came(self, call: object) -> None:
+        """Notes a call that is no stream, once its message is there."""
+        now = self._calls[call] = self._loop.time()
+        self._alone_at = now + _RECENT_SECONDS
+
+    def call_ended(self, call: object) -> None:
+        """Notes the end of a call; any other is ignored."""
+        self._calls.pop(call, None)
 
     async def take(self) -> None:
         """Waits until it is the calling stream's turn."""
-        if not self._waiting and self._loop.time() >= self._alone_at:
-            return
-        if not self._waiting and self._left:
-            self._left -= 1
-            self._schedule()
-            return
-        turn = self._loop.create_future()
-        self._waiting.append(turn)
-        self._schedule()
-        await turn
+        if not self._left:
+            turn = self._loop.create_future()
+            self._waiting.append(turn)
+            await turn
+        elif self._loop.time() < self._alone_at:
+            self._use_turn()
 
-    def _schedule(self) -> None:
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self._loop.call_soon(self._begin_iteration)
+    def _use_turn(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._loop.call_later(self._pause_seconds(), self._end_pause)
 
-    def _begin_iteration(self) -> None:
-        self._is_scheduled = False
-        self._left = _MESSAGES_AN_ITERATION
+    def _end_pause(self) -> None:
+        self._left = self._messages
         while self._left and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():  # else the stream has ended meanwhile
                 turn.set_result(None)
-                self._left -= 1
-        if self._waiting:
-            self._schedule()
+                self._use_turn()
+
+    def _pause_seconds(self) -> float:
+        now = self._loop.time()
+        for call, came_at in list(self._calls.items()):
+            if came_at > now - _RECENT_SECONDS:
+                return _LONG_PAUSE_SECONDS if came_at <= now - _WAITED_SECONDS else _PAUSE_SECONDS
+            del self._calls[call]
+        return _PAUSE_SECONDS

@@ -40,7 +40,17 @@ def to_request(message: v1.ClassifyRequest, deadline: float | None, connection: 
     """
     priority = claimant.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
     caller = claimant.name_or(connection)
-    return Request(_image(message.image), message.model, message.version, message.top_k, deadline, priority, caller)
+    return Request(
+        _image(message.image),
+        message.model,
+        message.version,
+        message.top_k,
+        deadline,
+        priority,
+        caller,
+        message.min_probability,
+        message.want_features,
+    )
 
 
 def to_classify_response(answer: Classification, image_id: str) -> v1.ClassifyResponse:
@@ -64,7 +74,7 @@ def to_image_request(
 
     Args:
         image: the image.
-        options: the message with the image's model, version, top k and priority.
+        options: the message with the image's model, version, priority, and what to return.
         deadline: on the engine's clock; None for no deadline.
         connection: gRPC's name of the connection.
         claimant: the caller, whose rights bound the priority.
@@ -74,7 +84,17 @@ def to_image_request(
     """
     priority = claimant.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
     caller = claimant.name_or(connection)
-    return Request(_image(image), options.model, options.version, options.top_k, deadline, priority, caller)
+    return Request(
+        _image(image),
+        options.model,
+        options.version,
+        options.top_k,
+        deadline,
+        priority,
+        caller,
+        options.min_probability,
+        options.want_features,
+    )
 
 
 def to_image_result(outcome: Classification | RequestError, image_id: str) -> v1.ImageResult:

@@ -96,6 +96,8 @@ class RequestMessages:
         if is_gzip(content):
             content = await inflated(content, self._budget.message_bytes)
         hold.received(len(content))
+        if is_only:
+            self._turns.call_came(self)
         return content if self._deserializer is None else self._parse(self._deserializer, content)
 
     def read_only(self) -> Awaitable[Any]:
@@ -105,7 +107,6 @@ class RequestMessages:
             InvalidArgument: if the caller ends its request without a message, or as `read`.
             Overloaded: as `read`.
         """
-        self._turns.call_came()
         return self._read(is_only=True)
 
     def take_hold(self) -> Reservation | None:
@@ -115,6 +116,7 @@ class RequestMessages:
 
     def release(self) -> None:
         """Releases what is held, unless it was taken; called at the end of the call, too."""
+        self._turns.call_ended(self)
         if self._hold is not None:
             self._hold.release()
             self._hold = None

@@ -53,6 +53,16 @@ def test_options_arrive_at_the_server(run_command, pictures, stub):
     )
 
 
+@pytest.mark.parametrize("output", ["table", "csv", "jsonl"])
+def test_with_min_probability_all_that_reach_it_are_asked_for_and_none_is_a_row_without_label(
+    run_command, pictures, stub, output
+):
+    stub.on_classify = lambda request, context: messages.ClassifyResponse(model="lenet", version=3)
+    ending = run_command("classify", *pictures("cat.jpg"), "--min-probability", "0.25", "--output", output)
+    assert stub.requests[0] == messages.ClassifyRequest(image=messages.Image(encoded=b"cat.jpg"), min_probability=0.25)
+    assert ending.exit_code == 0 and "cat.jpg" in ending.output and "lenet" in ending.output
+
+
 def test_a_stream_shows_the_same(run_command, pictures, stub):
     stub.errors = {b"bad.jpg": messages.ImageError(code=3, message="This is no picture.")}
     files = pictures("cat.jpg", "bad.jpg", "dog.jpg")

@@ -117,3 +117,24 @@ async def test_a_stream_answers_each_request_and_survives_an_invalid_one(served:
     assert [answer.infer_response.id for answer in answers] == ["a", "b", "c"]
     assert [bool(answer.error_message) for answer in answers] == [False, True, False]
     assert [int(probabilities_of(answers[index].infer_response).argmax()) for index in (0, 2)] == [0, 1]
+
+
+async def test_classes_below_min_probability_are_empty_texts_and_probabilities_of_0(
+    served: Served, digits: list[bytes]
+) -> None:
+    every = probabilities_of(await served.infer.ModelInfer(encoded_request(digits[:2])))
+    bound = float(numpy.sort(every, axis=1)[:, -2].max())
+    for value in (
+        kserve.InferParameter(double_param=bound),
+        kserve.InferParameter(double_param=numpy.nextafter(bound, 1).item()),
+    ):
+        request = encoded_request(digits[:2], parameters={"min_probability": value})
+        reached = probabilities_of(await served.infer.ModelInfer(request))
+        assert (reached == numpy.where(every >= bound, every, 0)).all() and 2 < (reached > 0).sum() < 20
+    request = encoded_request(
+        digits[:2],
+        parameters={"min_probability": kserve.InferParameter(double_param=bound)},
+        **classification_output(4),
+    )
+    texts = texts_of(await served.infer.ModelInfer(request))
+    assert len(texts) == 8 and sum(map(bool, texts)) == (every >= bound).sum()

@@ -98,6 +98,14 @@ SHARED = {"shared_memory_region": kserve.InferParameter(string_param="mine")}
             encoded_request([b""], parameters={"priority": kserve.InferParameter(string_param="1")}),
             "priority must be a whole",
         ),
+        (
+            encoded_request([b""], parameters={"min_probability": kserve.InferParameter(double_param=1.5)}),
+            "parameters.min_probability must be a number between 0 and 1",
+        ),
+        (
+            encoded_request([b""], parameters={"min_probability": kserve.InferParameter(string_param="0.5")}),
+            "parameters.min_probability must be a number between 0 and 1, sent as a number",
+        ),
     ],
 )
 async def test_an_invalid_request_is_refused_and_does_not_reach_the_engine(

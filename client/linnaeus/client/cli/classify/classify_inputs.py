@@ -20,6 +20,7 @@ class ClassifyOptions:
     version: str
     top_k: int
     priority: str | None = None
+    min_probability: float = 0.0
 
 
 async def classify_inputs(
@@ -42,6 +43,7 @@ async def classify_inputs(
         model=options.model,
         version=options.version,
         top_k=options.top_k,
+        min_probability=options.min_probability,
         priority=options.priority,
     )
     async with contextlib.aclosing(stream) as outcomes:

@@ -39,7 +39,18 @@ def classify(
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="In folders, also the folders below.")] = False,
     model: Annotated[str, typer.Option(help="The model; may be left out where the server has only one.")] = "",
     version: Annotated[str, typer.Option(help="Its version, a number or a label.", show_default=False)] = "",
-    top_k: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Classes a picture; 0: the server decides.")] = 1,
+    top_k: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**31 - 1,
+            help="Classes a picture; 0: the server decides. Default: 1; with --min-probability all that reach it.",
+            show_default=False,
+        ),
+    ] = None,
+    min_probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Leave out classes that are less probable.", show_default=False)
+    ] = 0.0,
     priority: Annotated[
         str | None, typer.Option(help="high, normal or low, for a server that has too much to do.", show_default=False)
     ] = None,
@@ -62,7 +73,13 @@ def classify(
     run = ClassifyRun(
         connection=connection,
         inputs=_inputs(files or [], names, recursive),
-        options=ClassifyOptions(model=model, version=version, top_k=top_k, priority=priority),
+        options=ClassifyOptions(
+            model=model,
+            version=version,
+            top_k=(0 if min_probability else 1) if top_k is None else top_k,
+            priority=priority,
+            min_probability=min_probability,
+        ),
         concurrency=concurrency,
         output_format=_output_format(output, as_json),
         sorter=None if sort_into is None else Sorter(sort_into),

@@ -158,6 +158,8 @@ def _csv_rows(outcome: CommandOutcome) -> Iterator[list[object]]:
         yield [outcome.picture, "", "", "", "", "", "", outcome.message]
         return
     model, version = outcome.result.model, outcome.result.version
+    if not outcome.result.classes:
+        yield [outcome.picture, "", "", "", "", model, version, ""]
     for rank, scored in enumerate(outcome.result.classes, start=1):
         probability = f"{scored.probability:.6g}"
         yield [outcome.picture, rank, scored.index, scored.label, probability, model, version, ""]

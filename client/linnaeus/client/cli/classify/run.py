@@ -87,8 +87,11 @@ class ClassifyRun:
         return succeeded
 
     async def _write(self, outcome: CommandOutcome, writer: OutcomeWriter) -> bool:
-        """Copies the image, if wanted, and writes the outcome. A failed copy does not suppress the answer."""
-        if isinstance(outcome, Failed) or self.sorter is None:
+        """Copies the image, if wanted and if it has a label, and writes the outcome.
+
+        A failed copy does not suppress the answer.
+        """
+        if isinstance(outcome, Failed) or self.sorter is None or not outcome.result.classes:
             writer.write(outcome)
             return isinstance(outcome, Classified)
         copied_to = await asyncio.to_thread(self._copy, self.sorter, outcome)

@@ -11,6 +11,8 @@ from linnaeus.client.cli.output import plain_table, printable
 def classification_table(outcomes: Iterable[Classified], *, narrow: bool = False) -> Table:
     """Returns a table with one row a class; the first row of an image holds what its classes share.
 
+    An image without a class has one row, without a label.
+
     Args:
         outcomes: the images.
         narrow: whether to break lines at fixed places, to leave room for the labels.
@@ -22,8 +24,9 @@ def classification_table(outcomes: Iterable[Classified], *, narrow: bool = False
     for heading in ("probability", "milliseconds", "batch\nsize" if narrow else "batch size"):
         table.add_column(heading, justify="right", no_wrap=True)
     for outcome in outcomes:
-        for rank, row in enumerate(_rows(outcome, "\n" if narrow else " ")):
-            table.add_row(*row, end_section=rank == len(outcome.result.classes) - 1 > 0)
+        rows = _rows(outcome, "\n" if narrow else " ")
+        for rank, row in enumerate(rows):
+            table.add_row(*row, end_section=rank == len(rows) - 1 > 0)
     return table
 
 
@@ -33,6 +36,8 @@ def _rows(outcome: Classified, separator: str) -> list[Sequence[str]]:
     model = f"{printable(result.model)}{separator}v{result.version}{untrained}"
     shared = (printable(outcome.picture), model)
     costs = (f"{outcome.milliseconds:.1f}", str(result.batch_size))
+    if not result.classes:
+        return [(*shared, "", "", *costs)]
     return [
         (*(shared if rank == 0 else ("", "")), printable(scored.label), f"{scored.probability:.1%}")
         + (costs if rank == 0 else ("", ""))

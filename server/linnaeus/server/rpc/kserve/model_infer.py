@@ -7,7 +7,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.rpc.kserve import inputs, model_names, outputs
 from linnaeus.server.rpc.kserve.classify_images import classify_images
-from linnaeus.server.rpc.kserve.parameters import whole_number
+from linnaeus.server.rpc.kserve.parameters import probability, whole_number
 from linnaeus.server.security.current_caller import current_caller
 
 # The protocol's priority levels, from 1, the highest. Level 0 is the default; levels beyond the last mean the last.
@@ -42,9 +42,10 @@ async def infer(
     images = inputs.read_images(message, model)
     outputs.check_size(requested, len(images))
     charge(len(images))
-    claimant, priority = current_caller(), Priority.NORMAL
+    claimant, priority, min_probability = current_caller(), Priority.NORMAL, 0.0
     if message.parameters:  # looking up each parameter costs as much as reading a tensor
         priority = _priority(message)
+        min_probability = probability(message.parameters, "min_probability", "parameters.min_probability")
         deadline = _earlier(deadline, _timeout_seconds(message), now)
     template = Request(
         image=images[0],
@@ -54,6 +55,7 @@ async def infer(
         deadline=deadline,
         priority=claimant.capped(priority),
         caller=claimant.name_or(connection),
+        min_probability=min_probability,
     )
     classifications = await classify_images(engine, images, template, model.input_name)
     return outputs.infer_response(message, model, requested, classifications)

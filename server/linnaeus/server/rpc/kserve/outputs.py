@@ -25,7 +25,8 @@ class RequestedOutput(NamedTuple):
     Attributes:
         classes: the number of classes per image.
         as_text: whether the output is BYTES `probability:index:label` of the best classes, in descending order, rather
-            than FP32 probabilities of all classes, by index.
+            than FP32 probabilities of all classes, by index. Classes below the request's `min_probability` are empty
+            texts, or probabilities of 0.
     """
 
     classes: int
@@ -71,7 +72,8 @@ def infer_response(
         message: the request message.
         model: the version that classified the images.
         requested: the requested outputs.
-        classifications: of the request's images, in their order, with as many classes as the largest output.
+        classifications: of the request's images, in their order, with as many classes as the largest output, or fewer
+            if the request has a `min_probability`.
     """
     response = kserve.ModelInferResponse()  # set field by field, which takes a third of a constructor's time
     response.model_name = model.name
@@ -115,10 +117,11 @@ def _texts(classifications: Sequence[Classification], classes: int) -> bytes:
 
 
 def _best(scored_classes: ScoredClasses, count: int) -> list[bytes]:
-    return [
+    texts = [
         f"{_decimal(each.probability)}:{each.index}:{each.label}".encode()
-        for each in map(scored_classes.__getitem__, range(count))
+        for each in map(scored_classes.__getitem__, range(min(count, len(scored_classes))))
     ]
+    return texts + [b""] * (count - len(texts))
 
 
 def _decimal(probability: float) -> str:
