@@ -334,7 +334,7 @@ def gpu_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Returns the runner of a GPU's model, on a test device."""
     monkeypatch.setattr(cuda, "CudaAccelerator", lambda device: LateDevice())
     artifact = read_artifact(folder)
-    return runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
+    return runner_factory.torch_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
 
 
 def test_a_model_that_reads_a_tensors_value_runs_without_graphs(
@@ -378,7 +378,7 @@ def test_a_model_that_cuda_refuses_to_capture_runs_without_graphs(
 
 def test_a_cpu_runner_captures_no_graphs(repository: Path) -> None:
     artifact = read_artifact(repository / "lenet" / "1")
-    runner = runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
+    runner = runner_factory.torch_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
     assert isinstance(runner, CpuRunner) and not runner_factory.capture_graphs(runner)
 
 

@@ -217,6 +217,12 @@ class CudaRunner:
         self._sizes = list(sizes)
         self._pipeline.keep_sizes(sizes)
 
+    def use_one_core(self, one: bool) -> None:
+        """Does nothing: a GPU computes; see `Runner`."""
+
+    def settle(self) -> None:
+        """Does nothing: the module is all that is held; see `Runner`."""
+
     def close(self) -> None:
         """Ends the launcher, and frees the graphs and the page-locked memory; see `Runner`."""
         self._pipeline.close(self._forward.close)

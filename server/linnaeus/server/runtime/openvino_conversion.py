@@ -1,0 +1,114 @@
+"""Gives OpenVINO a version's model: converts TorchScript, or reads a file that OpenVINO reads itself.
+
+`openvino.convert_model` reports its use to the maker's servers; the frontend that it calls, used here, does not.
+OpenVINO is imported when it is used: it is optional.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any, TypeAlias
+
+import torch
+
+from linnaeus.models.manifest import InputSpec
+from linnaeus.models.model_format import TORCHSCRIPT
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.artifact_checks import Artifact
+from linnaeus.server.runtime.device import without_profiling
+from linnaeus.server.runtime.out_of_memory import error_summary
+
+# openvino's own types need the package, which may be missing
+OpenVinoModel: TypeAlias = Any
+# A traced model may have kept the batch size of its example: the comparison runs several pictures at once.
+_EXAMPLE_BATCH = 2
+
+
+@cache
+def openvino_core() -> Any:
+    """Returns the one `openvino.Core` of the process."""
+    import openvino
+
+    return openvino.Core()
+
+
+def openvino_precisions() -> list[str]:
+    """Returns the precisions besides float32 that the processor has instructions for."""
+    capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return [name for name, word in {"bfloat16": "BF16", "float16": "FP16"}.items() if word in capabilities]
+
+
+def openvino_model(artifact: Artifact) -> OpenVinoModel:
+    """Returns a version's model with input uint8 [N, H, W, C] and first output float32 [N, classes], N any number.
+
+    Raises:
+        ModelRefused: if it cannot be converted or read.
+    """
+    file = artifact.manifest.model_file
+    if artifact.manifest.model_format == TORCHSCRIPT:
+        opened = _convert(str(artifact.folder / file), artifact.manifest.input)
+    else:
+        try:
+            opened = openvino_core().read_model(artifact.folder / file)
+        except RuntimeError as error:
+            raise ModelRefused(f"{file} cannot be read: {error_summary(error)}") from error
+    return _with_pixels(opened, artifact)
+
+
+def _convert(path: str, spec: InputSpec) -> OpenVinoModel:
+    reasons = []
+    for prepared in _preparations(path, spec):
+        try:
+            return _converted(prepared())
+        except Exception as error:  # the frontend's errors have no common base
+            reasons.append(error_summary(error))
+    raise ModelRefused(f"OpenVINO cannot convert it: {reasons[-1]}")
+
+
+def _preparations(path: str, spec: InputSpec) -> Iterator[Callable[[], Any]]:
+    """Yields functions that return the module as it is, frozen, and traced: some code converts only in a later form."""
+    module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    yield lambda: module
+    yield partial(torch.jit.freeze, module)
+    example = torch.zeros((_EXAMPLE_BATCH, spec.channels, spec.height, spec.width), dtype=torch.uint8)
+    yield lambda: torch.jit.freeze(
+        torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    )
+
+
+def _converted(module: torch.jit.ScriptModule) -> OpenVinoModel:
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with torch.inference_mode(), without_profiling():
+        decoder = TorchScriptPythonDecoder(module)  # must live until the conversion ends
+        frontend = FrontEndManager().load_by_framework("pytorch")
+        return frontend.convert(frontend.load(decoder))
+
+
+def _with_pixels(model: OpenVinoModel, artifact: Artifact) -> OpenVinoModel:
+    """Declares the input, which may be of any type and layout in the file, and checks the output."""
+    import openvino
+    from openvino.preprocess import PrePostProcessor
+
+    manifest = artifact.manifest
+    spec = manifest.input
+    try:
+        (parameter,) = model.get_parameters()
+        parameter.set_element_type(openvino.Type.u8)
+        parameter.set_partial_shape(openvino.PartialShape([-1, spec.channels, spec.height, spec.width]))
+        model.validate_nodes_and_infer_types()
+        steps = PrePostProcessor(model)
+        steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
+        steps.input().model().set_layout(openvino.Layout("NCHW"))
+        model = steps.build()
+        answers = model.output(0)
+    except (RuntimeError, ValueError) as error:
+        raise ModelRefused(f"OpenVINO cannot give it pixels: {error_summary(error)}") from error
+    if answers.element_type != openvino.Type.f32 or not answers.partial_shape.compatible(
+        openvino.PartialShape([-1, manifest.classes])
+    ):
+        raise ModelRefused(
+            f"{manifest.model_file} gives {answers.element_type} {answers.partial_shape} in OpenVINO, but must give "
+            f"float32 [N, {manifest.classes}]"
+        )
+    return model
