@@ -1,8 +1,9 @@
 """Runs batches of an ONNX file by ONNX Runtime, on the CPU or a CUDA device.
 
 One session serves all concurrent batches: it holds the weights once, and each run computes on the thread that calls and
-on the session's own. These threads do not spin while they wait, because other models share the cores. The package is
-imported when it is used: it is optional.
+on the session's own. These threads do not spin while they wait, because other models share the cores. The number of
+threads of a session is fixed; while a model loads there may be two sessions. The package is imported when it is used:
+it is optional.
 """
 
 from collections.abc import Sequence
@@ -32,22 +33,35 @@ class OnnxRuntimeRunner:
         manifest: the version's manifest.
         device: the device to run on.
         largest: the largest batch size.
-        threads: cores that one batch may use on a CPU; 0 for all.
+        threads: cores that one batch may use on a CPU.
+        on_one_core: whether it uses one only at first, until `use_one_core`.
 
     Raises:
         ModelRefused: if ONNX Runtime cannot open the file, or was installed without the device.
         OutOfMemory: if memory runs out.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, device: torch.device, largest: int, threads: int = 0) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        device: torch.device,
+        largest: int,
+        threads: int,
+        on_one_core: bool = False,
+    ) -> None:
         self._path = path
         self._providers = _providers(device)
-        self._all_threads = self._threads = threads
+        self._threads = threads
         spec = manifest.input
         self._image_shape = (spec.channels, spec.height, spec.width)
         self._largest = largest
         self._staging: list[Pixels] = []  # free buffers
-        self._session: Any = self._open()
+        # Opened now even if one core is used at first: a session's threads inherit the priority of this thread, which
+        # the load lowers later.
+        self._sessions = {threads: self._open(threads)}
+        self._session: Any = None
+        self.use_one_core(on_one_core)
         try:
             self._check_output(manifest)
         except BaseException:
@@ -74,26 +88,27 @@ class OnnxRuntimeRunner:
         self._staging.clear()
 
     def use_one_core(self, one: bool) -> None:
-        """Opens the session anew with one thread or all, which are fixed for a session; see `Runner`."""
-        threads = 1 if one else self._all_threads
-        if threads != self._threads:
-            self._threads = threads
-            self._session = None  # never twice in memory
-            self._session = self._open()
+        """Uses the session of one thread, which has none of its own, or of all; see `Runner`."""
+        threads = 1 if one else self._threads
+        if threads not in self._sessions:
+            self._sessions[threads] = self._open(threads)
+        self._session = self._sessions[threads]
 
     def settle(self) -> None:
-        """Does nothing: only the session is kept; see `Runner`."""
+        """Frees the session that is not used; see `Runner`."""
+        self._sessions.clear()
 
     def close(self) -> None:
         """Frees the session and the buffers; see `Runner`."""
         self._staging.clear()
+        self._sessions.clear()
         self._session = None
 
-    def _open(self) -> Any:
+    def _open(self, threads: int) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _LOG_FATAL  # errors are raised; without this they are printed as well

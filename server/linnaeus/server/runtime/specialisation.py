@@ -22,7 +22,7 @@ class Specialisation:
         precision: float32, bfloat16 or float16.
         precision_reason: why this precision was chosen.
         memory_format: channels_last or channels_first.
-        runtime: torchscript or openvino.
+        runtime: torchscript, openvino or onnxruntime.
         runtime_reason: why this runtime was chosen.
     """
 
