@@ -244,7 +244,9 @@ def test_too_little_memory_is_told_from_other_failures(
 @pytest.mark.parametrize("name", NAMES)
 def test_a_gpu_gives_the_same_probabilities(imported: dict[str, Path], repository: Path, name: str) -> None:
     if not onnxruntime_runner.runs_on(torch.device("cuda", 0)):
-        pytest.skip("package: onnxruntime-gpu")
+        pytest.skip(
+            "hardware: a CUDA device that the installed onnxruntime was built for (pip install onnxruntime-gpu)"
+        )
     ours = load_model(imported[name], torch.device("cuda", 0), 7, options=LoadOptions(runtime="onnxruntime"))
     original = load(repository / name / "1", "torchscript")
     for count in (1, 2, 7):
