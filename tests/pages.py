@@ -25,6 +25,7 @@ NOT_RUN = {
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
     FOLLOWED: "needs what comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",
+    r"\S*linnaeus-zoo quantize ": "takes hundreds of pictures, and MNIST; tests/models/quantization has its own",
     r"\S*linnaeus-zoo (train|design-space) ": "downloads MNIST, trains for minutes; tests/models takes few digits",
 }
 # Programs and tools that tests/e2e/test_readme_calls.py and test_bring_your_own_model.py run, by how the block begins.

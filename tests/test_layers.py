@@ -56,7 +56,11 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
     "linnaeus.text_files": (set(), None),
-    "linnaeus.models": ({"linnaeus.models", "linnaeus.command_line", "linnaeus.text_files"}, GRPC),
+    "linnaeus.openvino_telemetry": (set(), None),
+    "linnaeus.models": (
+        {"linnaeus.models", "linnaeus.command_line", "linnaeus.openvino_telemetry", "linnaeus.text_files"},
+        GRPC,
+    ),
     "linnaeus.models.manifest": ({"linnaeus.models.model_format", "linnaeus.text_files"}, None),
     "linnaeus.models.model_format": (set(), None),
     "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.command_line", "linnaeus.text_files"}, TORCH),

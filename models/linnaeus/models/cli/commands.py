@@ -11,6 +11,7 @@ from linnaeus.models.cli import (
     import_model,
     inspect,
     list_models,
+    quantize,
     train,
     visualize,
 )
@@ -30,5 +31,6 @@ app.command("train")(train.train)
 app.command("export")(export.export)
 app.command("check")(check.check)
 app.command("import")(import_model.import_)
+app.command("quantize")(quantize.quantize)
 app.command("draw-regnet")(draw_regnet.draw_regnet)
 app.command("design-space")(design_space.design_space)

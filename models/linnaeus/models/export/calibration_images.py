@@ -24,10 +24,15 @@ def read_calibration_images(folder: Path, spec: InputSpec) -> bytes:
         OSError: if the folder does not exist or an image cannot be read.
         ValueError: if the folder contains no image.
     """
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)[:MAX_IMAGES]
+    paths = image_files(folder)[:MAX_IMAGES]
     if not paths:
         raise ValueError(f"--calibration: there are no pictures in {folder} ({', '.join(_SUFFIXES)})")
     return b"".join(to_pixels(load_image(path, spec)).permute(0, 2, 3, 1).numpy().tobytes() for path in paths)
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Returns the images in a folder by the endings of their names, sorted; OSError if the folder does not exist."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
 
 
 def manifest_entry(pixels: bytes, spec: InputSpec) -> Calibration:

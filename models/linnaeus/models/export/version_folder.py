@@ -18,6 +18,7 @@ from linnaeus.models.manifest import (
     Check,
     InputSpec,
     Manifest,
+    Quantization,
     Weights,
     check_labels,
     check_pixels,
@@ -118,6 +119,7 @@ class VersionContent:
         probabilities: its output for `check_input(input)`, by class index.
         tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
+        quantization: how the version was quantized; None if it was not.
     """
 
     name: str
@@ -129,6 +131,7 @@ class VersionContent:
     probabilities: tuple[float, ...]
     tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
+    quantization: Quantization | None = None
 
 
 def write_version(content: VersionContent, repository: Path, version: int) -> Path:
@@ -177,6 +180,7 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         check=Check(CHECK_SEED, content.tolerance, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
         model_format=content.model.model_format,
+        quantization=content.quantization,
     )
     if content.calibration:
         (folder / CALIBRATION_FILE).write_bytes(content.calibration)

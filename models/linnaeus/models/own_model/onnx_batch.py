@@ -31,7 +31,7 @@ def with_variable_batch(model: Any, input_name: str, batch: int) -> Any:
             value.type.tensor_type.shape.dim[0].dim_param = _BATCH
     del graph.value_info[:]  # the sizes of tensors between, with the old batch
     for node in graph.node:
-        if node.op_type == "Reshape" and not any(each.name == "allowzero" and each.i for each in node.attribute):
+        if node.op_type == "Reshape":
             _keep_batch(graph, node, batch)
     return changed
 
@@ -41,9 +41,12 @@ def _keep_batch(graph: Any, node: Any, batch: int) -> None:
     shape = _constant(graph, node.input[1])
     if shape is None or len(shape) < 2 or shape[0] != batch:
         return
+    zero_is_size = any(each.name == "allowzero" and each.i for each in node.attribute)
+    if _INFER in shape and zero_is_size:
+        return
     # Under a name of its own: another node may use the same constant.
     kept = shape.copy()
-    kept[0] = _INFER if _INFER not in shape else _KEEP
+    kept[0] = _KEEP if _INFER in shape else _INFER
     name = f"{node.input[1]}/{_BATCH}/{node.output[0]}"
     graph.initializer.append(helper.from_array(kept, name))
     node.input[1] = name

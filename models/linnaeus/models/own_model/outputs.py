@@ -43,7 +43,8 @@ def _sum_to_one(outputs: Tensor) -> bool:
 
 def ends_in_sigmoid(module: torch.jit.ScriptModule) -> bool:
     """Whether the last operation of the inlined graph is a sigmoid."""
-    value: Any = next(module.inlined_graph.outputs())
+    graph = module.inlined_graph  # its values live no longer than it does
+    value: Any = next(graph.outputs())
     while value.node().kind() in _PASS_ON:
         value = next(value.node().inputs())
     return value.node().kind() in _SIGMOIDS
