@@ -149,7 +149,7 @@ def _weights_only() -> str:
 
 
 def _not_pytorch() -> str:
-    return "the server runs TorchScript and ONNX only: convert it to one of them, or use a server for its format"
+    return "the server runs TorchScript and ONNX only: convert it to one of them"
 
 
 def _advice_for(what: str) -> str:
