@@ -81,7 +81,7 @@ def test_auto_serves_a_model_that_cannot_be_converted_in_float32_and_gives_the_r
     made = load(folder, 1, "torchscript", "auto").specialisation
     assert (
         made.precision == "float32"
-        and "bfloat16 cannot be run" in made.precision_reason
+        and "torchscript in bfloat16 cannot run it" in made.precision_reason
         and "no convolution" in made.precision_reason
     )
 

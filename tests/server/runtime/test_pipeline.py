@@ -28,6 +28,7 @@ from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.value_reads import value_reading_operation
 
 CPU = torch.device("cpu")
 SHAPE = (2, 2, 1)
@@ -359,7 +360,7 @@ def test_sizes_in_a_trace_do_not_count_as_reading_a_tensors_value() -> None:
 
     traced = torch.jit.trace(flatten, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
     assert traced.graph.findAllNodes("aten::Int"), "the trace has no aten::Int to ignore"
-    assert not cuda._synchronizing_operation(traced.graph)
+    assert not value_reading_operation(traced.graph)
 
 
 def test_a_model_that_cuda_refuses_to_capture_runs_without_graphs(

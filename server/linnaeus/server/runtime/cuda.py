@@ -16,12 +16,8 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.pipeline import PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.value_reads import value_reading_operation
 
-# TorchScript operations that copy a tensor's value to the CPU; a graph capture cannot wait for them.
-_SYNCHRONIZING_OPERATIONS = (
-    *(f"aten::{name}" for name in ("item", "Int", "Float", "Bool", "is_nonzero", "equal", "nonzero", "masked_select")),
-    *(f"aten::{name}" for name in ("IntImplicit", "FloatImplicit", "ScalarImplicit", "tolist")),
-)
 # PyTorch captures one graph at a time in a process.
 _capture_lock = threading.Lock()
 # After a failed capture PyTorch's allocator still refers to the graph, so the graph must outlive its model.
@@ -131,7 +127,7 @@ class CudaForward:
             RuntimeError: if the model cannot be captured, because it reads a tensor's value (found beforehand) or
                 because CUDA refuses.
         """
-        if operation := _synchronizing_operation(self._module.graph):
+        if operation := value_reading_operation(self._module.graph):
             raise RuntimeError(f"it asks for a tensor's value on the way ({operation})")
         with _capture_lock, torch.inference_mode(), without_profiling():
             # PyTorch reuses a few streams, and whatever another model does on a capturing stream would be captured.
@@ -163,21 +159,6 @@ class CudaForward:
     def _classify(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
         # Staged as [N, H, W, C]: permuted, this is [N, C, H, W] in channels-last memory format.
         return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)), k)
-
-
-def _synchronizing_operation(graph: Any) -> str:
-    """Returns the first operation in a graph that copies a tensor's value to the CPU; empty if there is none."""
-    for kind in _SYNCHRONIZING_OPERATIONS:
-        inputs = (value for node in graph.findAllNodes(kind) for value in node.inputs())
-        if any(map(_is_device_tensor, inputs)):
-            return kind
-    return ""
-
-
-def _is_device_tensor(value: Any) -> bool:
-    """Whether a value is a tensor, except those that tracing creates from a number, which stay on the CPU."""
-    is_tensor: bool = value.type().kind() == "TensorType"
-    return is_tensor and value.node().kind() != "prim::NumToTensor"
 
 
 class CudaRunner:

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import Any, TypeAlias
 
 import torch
+from torch import Tensor
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.model_format import TORCHSCRIPT
@@ -16,6 +17,7 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import Artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.out_of_memory import error_summary
+from linnaeus.server.runtime.value_reads import value_reading_operation
 
 # openvino's own types need the package, which may be missing
 OpenVinoModel: TypeAlias = Any
@@ -55,24 +57,43 @@ def openvino_model(artifact: Artifact) -> OpenVinoModel:
 
 
 def _convert(path: str, spec: InputSpec) -> OpenVinoModel:
+    module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
+    _require_no_lost_errors(module.inlined_graph)
     reasons = []
-    for prepared in _preparations(path, spec):
+    for prepared in _preparations(module, spec):
         try:
             return _converted(prepared())
         except Exception as error:  # the frontend's errors have no common base
             reasons.append(error_summary(error))
-    raise ModelRefused(f"OpenVINO cannot convert it: {reasons[-1]}")
+    raise ModelRefused(f"OpenVINO cannot convert it: {reasons[0]}")
 
 
-def _preparations(path: str, spec: InputSpec) -> Iterator[Callable[[], Any]]:
+def _require_no_lost_errors(graph: Any) -> None:
+    """Checks that no error of the model's code depends on the pixels: the frontend leaves `raise` out."""
+    if graph.findAllNodes("prim::RaiseException") and (operation := value_reading_operation(graph)):
+        raise ModelRefused(f"OpenVINO cannot convert it: it may raise, depending on a tensor's value ({operation})")
+
+
+def _preparations(module: torch.jit.ScriptModule, spec: InputSpec) -> Iterator[Callable[[], Any]]:
     """Yields functions that return the module as it is, frozen, and traced: some code converts only in a later form."""
-    module = torch.jit.load(path, map_location="cpu").eval()  # type: ignore[no-untyped-call]
     yield lambda: module
     yield partial(torch.jit.freeze, module)
     example = torch.zeros((_EXAMPLE_BATCH, spec.channels, spec.height, spec.width), dtype=torch.uint8)
-    yield lambda: torch.jit.freeze(
-        torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
-    )
+    traced = partial(torch.jit.trace, _Called(module).eval(), example, check_trace=False)
+    yield lambda: torch.jit.freeze(traced())
+
+
+class _Called(torch.nn.Module):
+    """Calls a scripted module, which by itself cannot be traced."""
+
+    def __init__(self, module: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Returns the module's answers."""
+        answers: Tensor = self.module(pixels)
+        return answers
 
 
 def _converted(module: torch.jit.ScriptModule) -> OpenVinoModel:

@@ -15,6 +15,7 @@ from linnaeus.server.runtime.out_of_memory import FAILURES, OutOfMemory, error_s
 from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.runtime.variants import (
     AUTO,
+    FLOAT32,
     Agreement,
     Probabilities,
     Requested,
@@ -210,7 +211,8 @@ class _Selection(Generic[M]):
     def _selected(self, model: M, chosen: Trial, trials: Sequence[Trial], kind: str) -> Selected[M]:
         variant = chosen.variant
         automatic = f"auto: {reason(chosen, trials)}; {kind}" if len(trials) > 1 else "auto: there is no other"
-        compared = f" ({chosen.agreement}; {kind})" if chosen.agreement and not trials else ""
+        is_rounded = variant.precision != FLOAT32
+        compared = f" ({chosen.agreement}; {kind})" if chosen.agreement and is_rounded else ""
         return Selected(
             model,
             variant,
