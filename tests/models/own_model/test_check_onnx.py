@@ -81,6 +81,11 @@ BAD: dict[str, tuple[Maker, Sequence[str], Sequence[str]]] = {
         ["cannot be run by onnxruntime", "Could not find an implementation for Conv"],
         (),
     ),
+    "features": (
+        lambda path: export(Tiny(), path),
+        ["is ONNX, of which no features are taken", "leave --features out"],
+        ("--features", "1"),
+    ),
     "labels": (lambda path: export(Tiny(4), path), ["tells 4 classes apart, but there are 3 labels"], ()),
 }
 

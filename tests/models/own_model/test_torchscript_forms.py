@@ -17,8 +17,8 @@ ROWS = {
     name: (library, dict(zip(FORMS, cells.split(" | "), strict=True)))
     for name, library, cells in re.findall(r"^\| `(\w+)` \| (torchvision|timm) \| (.+) \|$", PAGE, re.MULTILINE)
 }
-# One that is convolutions alone, one with attention, and one with a form that is refused.
-_QUICK = {"mobilenet_v3_small", "vit", "googlenet"}
+# One that is convolutions alone, and one with attention.
+_QUICK = {"squeezenet1_1", "vit"}
 _REFUSED = "gives a {} of {}, but must give one tensor of logits"
 REASONS = {"googlenet": _REFUSED.format("GoogLeNetOutputs", 3), "inception_v3": _REFUSED.format("InceptionOutputs", 2)}
 

@@ -19,6 +19,7 @@ class ModelMetadata:
         labels: one label per class.
         calibration: folder of images on which the server compares precisions; none if None.
         activation: what is put after the network; None for a softmax, if the network gives logits.
+        features: names the features among the network's outputs, see `feature_place`; None for no features.
 
     Raises:
         ValueError: if no model may have this name, or mean or std cannot be right for pixels between 0 and 1.
@@ -31,6 +32,7 @@ class ModelMetadata:
     labels: tuple[str, ...]
     calibration: Path | None = None
     activation: Activation | None = None
+    features: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)

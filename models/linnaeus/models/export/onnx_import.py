@@ -73,7 +73,7 @@ def import_onnx_file(path: Path, metadata: ModelMetadata, repository: Path, vers
     model = read_onnx(path)
     normalization = _normalization(model, metadata, path)
     mean, std = normalization or _AS_IT_IS
-    usage = Usage(metadata.input, mean, std, metadata.labels, metadata.activation)
+    usage = Usage(metadata.input, mean, std, metadata.labels, metadata.activation, metadata.features)
     if found := first_problem(try_onnx(model, usage)):
         raise ValueError(f"{path} {found.text}; {found.advice}")
     activation = metadata.activation or Activation.SOFTMAX

@@ -27,6 +27,7 @@ class Intent:
         mean, std: normalization per channel, for pixels scaled to 0..1.
         labels: one label per class.
         activation: what is put after it.
+        features: names the features among its outputs.
     """
 
     input: InputSpec | None
@@ -35,6 +36,7 @@ class Intent:
     std: tuple[float, ...] | None
     labels: tuple[str, ...] | None
     activation: Activation | None
+    features: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,4 +117,4 @@ def _usage(intent: Intent, spec: InputSpec) -> Usage:
         mean = (0.0,) * intent.channels
     if std is None or normalization_fault("std", std, intent.channels):
         std = (1.0,) * intent.channels
-    return Usage(spec, mean, std, intent.labels, intent.activation)
+    return Usage(spec, mean, std, intent.labels, intent.activation, intent.features)

@@ -68,6 +68,8 @@ def usable_network(model: Any, usage: Usage) -> OnnxNetwork:
 
 def try_onnx(model: Any, usage: Usage) -> Iterator[Finding]:
     """Yields what is found out, in an order in which each makes sense after the ones before."""
+    if usage.features is not None:
+        yield problem("is ONNX, of which no features are taken", "leave --features out, or import TorchScript")
     try:
         yield from _run(model, usage)
     except Unusable as stopped:

@@ -13,8 +13,17 @@ from linnaeus.models.own_model.finding import Finding, note, ok, problem
 
 # Rounding, also of a network that computes in half precision.
 _TOLERANCE = 1e-3
-# Operations that pass values on, behind an activation.
-_PASS_ON = ("aten::to", "aten::squeeze", "aten::flatten", "aten::view", "aten::reshape", "aten::clone", "aten::detach")
+# Operations that pass their first input on, behind an activation; of a tuple that are the logits.
+_PASS_ON = (
+    "prim::TupleConstruct",
+    "aten::to",
+    "aten::squeeze",
+    "aten::flatten",
+    "aten::view",
+    "aten::reshape",
+    "aten::clone",
+    "aten::detach",
+)
 _SIGMOIDS = ("aten::sigmoid", "aten::hardsigmoid")
 
 

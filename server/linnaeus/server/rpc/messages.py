@@ -128,6 +128,7 @@ def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
                 interpolation=spec.interpolation,
             ),
             class_count=manifest.classes,
+            feature_count=manifest.features,
             weights=v1.WeightsDescription(source=manifest.weights.source, trained=manifest.weights.trained),
             parameter_count=manifest.parameters,
             sha256=manifest.sha256,
@@ -171,6 +172,8 @@ def _write_classification(answer: Classification, message: v1.ClassifyResponse |
     timings.decode_seconds = answer.decode_seconds
     timings.queue_seconds = answer.queue_seconds
     timings.inference_seconds = answer.inference_seconds
+    if answer.ranking.features:
+        message.features = answer.ranking.features
     for index, probability in zip(answer.ranking.indices, answer.ranking.probabilities, strict=True):
         scored = add()
         scored.index = index

@@ -19,6 +19,7 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.check_picture import check_picture
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model_formats import require_runtime
+from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
 from linnaeus.server.runtime.specialisation import memory_format, specialise
 from linnaeus.server.runtime.variants import FLOAT32
@@ -131,9 +132,15 @@ def _check_image(manifest: Manifest) -> Tensor:
 
 def _check_output(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor) -> None:
     with torch.inference_mode(), without_profiling():
-        probabilities: Tensor = module(image)
+        probabilities, features = split_outputs(module(image))
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
         raise ModelRefused(
             f"{manifest.model_file} gives {probabilities.dtype} {list(probabilities.shape)} for one image, but must "
             f"give torch.float32 [1, {manifest.classes}]"
+        )
+    given = None if features is None else (features.dtype, list(features.shape))
+    if given != ((torch.float32, [1, manifest.features]) if manifest.features else None):
+        raise ModelRefused(
+            f"{manifest.model_file} gives {'no features' if given is None else f'features {given[0]} {given[1]}'} for "
+            f"one image, but features in manifest.json is {manifest.features}"
         )

@@ -54,6 +54,7 @@ async def infer(
         priority=caller.capped(priority),
         caller=caller.name,
         min_probability=min_probability,
+        want_features=any([output.features for output in requested]),
     )
     classifications = await classify_images(engine, images, template, model.input_name)
     return outputs.infer_response(message, model, requested, classifications)
