@@ -16,6 +16,11 @@ RUNTIMES = {
     model_format.ONNX: (ONNXRUNTIME, OPENVINO),
     model_format.OPENVINO: (OPENVINO,),
 }
+_INSTALL = {
+    model_format.TORCHSCRIPT: "pip install torch",
+    model_format.ONNX: "pip install 'linnaeus[onnx]'",
+    model_format.OPENVINO: "pip install openvino",
+}
 _PACKAGES = {TORCHSCRIPT: "torch", OPENVINO: "openvino", ONNXRUNTIME: "onnxruntime"}
 
 
@@ -29,7 +34,7 @@ def require_runtime(manifest: Manifest) -> None:
     if not any(map(_is_installed, runtimes)):
         raise ModelRefused(
             f"{manifest.model_file} needs {' or '.join(runtimes)}, which is not installed: "
-            f"pip install {_PACKAGES[runtimes[0]]}"
+            f"{_INSTALL[manifest.model_format]}"
         )
 
 
