@@ -67,7 +67,10 @@ def probabilities(model: Model, images: list[Pixels]) -> numpy.ndarray:
 def test_features_equal_those_of_the_cpu_at_every_batch_size(cuda_graphs: bool, tmp_path: Path) -> None:
     lenet = find("lenet")
     folder = export_torchscript(lenet, lenet.bundled_weights(), tmp_path, 1, features=True)
-    model, plain = load_model(folder, GPU, LARGEST, cuda_graphs=cuda_graphs), load_model(folder, CPU, LARGEST)
+    model, plain = (
+        load_model(folder, GPU, LARGEST, options=LoadOptions(cuda_graphs=cuda_graphs)),
+        load_model(folder, CPU, LARGEST),
+    )
     for count in range(1, LARGEST + 1):
         images = noise(model, count, seed=count)
         ours, theirs = (each.run(images, 3, want_features=True) for each in (model, plain))

@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.models.registry import find
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import Artifact, read_artifact
 from linnaeus.server.runtime.calibration_images import generated_pictures
@@ -225,3 +227,19 @@ def answers(model: Model, pictures: Sequence[Pixels]) -> list[int]:
 def test_the_processors_precisions_are_those_that_openvino_names() -> None:
     capabilities = openvino_core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     assert ("bfloat16" in openvino_precisions()) == ("BF16" in capabilities)
+
+
+def test_features_equal_torchscript_s_in_every_batch(tmp_path: Path) -> None:
+    lenet = find("lenet")
+    folder = export_torchscript(lenet, lenet.bundled_weights(), tmp_path, 1, features=True)
+    ours, theirs = (load_model(folder, CPU, 8, options=options) for options in (OPENVINO, TORCHSCRIPT))
+    try:
+        for count in (1, 3, 8):
+            images = generated_pictures(ours.manifest.input)[:count]
+            answers = [model.run(images, 2, want_features=True) for model in (ours, theirs)]
+            features = [[numpy.frombuffer(each.features, "<f4") for each in answer] for answer in answers]
+            assert numpy.abs(numpy.subtract(*features)).max() < 1e-4 * numpy.abs(features).max()
+        assert not any(ranking.features for ranking in ours.run(images, 2))
+    finally:
+        ours.close()
+        theirs.close()

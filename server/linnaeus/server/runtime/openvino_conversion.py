@@ -40,7 +40,9 @@ def openvino_precisions() -> list[str]:
 
 
 def openvino_model(artifact: Artifact) -> OpenVinoModel:
-    """Returns a version's model with input uint8 [N, H, W, C] and first output float32 [N, classes], N any number.
+    """Returns a version's model: input uint8 [N, H, W, C], first output float32 [N, classes], N any number.
+
+    If the manifest has features, the second output is float32 [N, features].
 
     Raises:
         ModelRefused: if it cannot be converted or read.
@@ -90,10 +92,10 @@ class _Called(torch.nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Returns the module's answers."""
-        answers: Tensor = self.module(pixels)
-        return answers
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Returns the module's probabilities, or these and the features."""
+        outputs: Tensor | tuple[Tensor, Tensor] = self.module(pixels)
+        return outputs
 
 
 def _converted(module: torch.jit.ScriptModule) -> OpenVinoModel:
@@ -122,14 +124,17 @@ def _with_pixels(model: OpenVinoModel, artifact: Artifact) -> OpenVinoModel:
         steps.input().tensor().set_element_type(openvino.Type.u8).set_layout(openvino.Layout("NHWC"))
         steps.input().model().set_layout(openvino.Layout("NCHW"))
         model = steps.build()
-        answers = model.output(0)
+        outputs = [(output.element_type, output.partial_shape) for output in model.outputs]
     except (RuntimeError, ValueError) as error:
         raise ModelRefused(f"OpenVINO cannot give it pixels: {error_summary(error)}") from error
-    if answers.element_type != openvino.Type.f32 or not answers.partial_shape.compatible(
-        openvino.PartialShape([-1, manifest.classes])
-    ):
+    expected = [manifest.classes, *[manifest.features] * bool(manifest.features)]
+    fits = len(outputs) == len(expected) and all(
+        kind == openvino.Type.f32 and shape.compatible(openvino.PartialShape([-1, size]))
+        for (kind, shape), size in zip(outputs, expected, strict=True)
+    )
+    if not fits:
         raise ModelRefused(
-            f"{manifest.model_file} gives {answers.element_type} {answers.partial_shape} in OpenVINO, but must give "
-            f"float32 [N, {manifest.classes}]"
+            f"{manifest.model_file} gives {', '.join(f'{kind} {shape}' for kind, shape in outputs)} in OpenVINO, but "
+            f"must give {', '.join(f'float32 [N, {size}]' for size in expected)}"
         )
     return model

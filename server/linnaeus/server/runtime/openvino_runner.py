@@ -64,7 +64,7 @@ class OpenVinoRunner:
     """Implements `Runner`; each concurrent run has its own staging buffer and requests.
 
     Args:
-        model: input uint8 [N, H, W, C], first output float32 [N, classes].
+        model: input uint8 [N, H, W, C], first output float32 [N, classes], second, if any, features float32 [N, d].
         spec: the model's input.
         largest: the largest batch size.
         timed_sizes: batch sizes that the runner is judged by, ascending.
@@ -83,6 +83,7 @@ class OpenVinoRunner:
         options: CompileOptions,
     ) -> None:
         self._model = model
+        self._has_features = len(model.outputs) > 1
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._sizes = [largest]
         self._options = options
@@ -100,10 +101,12 @@ class OpenVinoRunner:
         """Runs one batch; see `Runner`."""
         with self._slot() as slot:
             stage(images, slot.rows)
-            answers = torch.from_numpy(slot.infer(len(images)))
+            request = slot.infer(len(images))
+            answers = torch.from_numpy(request.get_output_tensor(0).data)
             with torch.inference_mode():
                 values, indices = scripted_top_k(answers, k)
-            return BatchOutput(indices.tolist(), values.tolist())
+            features = request.get_output_tensor(1).data.copy() if want_features and self._has_features else None
+            return BatchOutput(indices.tolist(), values.tolist(), features)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Compiles these sizes as far as memory allows, and prepares all smaller ones; see `Runner`."""
@@ -178,13 +181,12 @@ class _Slot:
         self._requests: dict[int, Any] = {}  # by number of images
         self.rows: Pixels = numpy.zeros(shape, numpy.uint8)
 
-    def infer(self, count: int) -> numpy.ndarray[Any, numpy.dtype[numpy.float32]]:
-        """Runs the first `count` rows; returns float32 [count, classes], valid until the slot's next run."""
+    def infer(self, count: int) -> Any:
+        """Runs the first `count` rows; returns the request, whose outputs are valid until the slot's next run."""
         with _memory_errors():
             request = self._requests.get(count) or self._new_request(count)
             request.infer()
-            answers: numpy.ndarray[Any, numpy.dtype[numpy.float32]] = request.get_output_tensor(0).data
-            return answers
+            return request
 
     def _new_request(self, count: int) -> Any:
         import openvino
