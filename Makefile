@@ -28,7 +28,7 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 WORKERS ?= 2
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
-.PHONY: attack demo serve test test-all test-slow test-clients test-browser test-tools test-install \
+.PHONY: attack demo serve test test-all test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
 	bench-peers bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
@@ -44,10 +44,13 @@ serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) an
 test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
 	@$(PYTEST) -m "not slow and not needs"
 
-test-all: test test-slow test-clients test-browser test-tools ## Runs every test; what a test lacks is named at the end
+test-all: test test-slow test-models test-clients test-browser test-tools ## Runs every test; what a test lacks is named at the end
 
 test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 	@$(PYTEST) -m "slow and not needs"
+
+test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves networks of timm
+	@$(PYTEST) -m "needs(program='timm')"
 
 test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \

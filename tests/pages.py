@@ -33,6 +33,7 @@ CALLS = {
     "Client": "from linnaeus.client import Client\n",
     "AsyncClient": "import asyncio\n",
     "batch and stream": "from pathlib import Path\n",
+    "similarity search": "from glob import glob\n",
     "tritonclient": "import numpy\nimport tritonclient.grpc",
     "grpcurl": "grpcurl ",
     "buf curl": ".venv/bin/buf curl ",

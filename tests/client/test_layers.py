@@ -25,6 +25,7 @@ LAYERS = (
     {"images"},
     {"transport"},
     {"results", "errors"},
+    {"features"},
 )
 PLACES = {layer: place for place, layers in enumerate(LAYERS) for layer in layers}
 

@@ -18,6 +18,8 @@ import pytest
 from tests.pages import block_of_call
 from tests.programs import NODE_PACKAGES, TRITON_CLIENT_PYTHON
 
+from linnaeus.models.export.torchscript import export_torchscript
+from linnaeus.models.registry import find
 from linnaeus.server.errors import Overloaded
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.rpc.status import to_status
@@ -102,6 +104,15 @@ def _alike(shown: str, printed: str) -> bool:
 def test_a_program_prints_what_its_page_shows(call: Call, name: str) -> None:
     printed = call(name)
     shown = block_of_call(name).output
+    assert shown and _alike(shown, printed), printed
+
+
+def test_the_search_by_features_prints_what_its_page_shows(call: Call, tmp_path: Path) -> None:
+    lenet = find("lenet")
+    export_torchscript(lenet, lenet.bundled_weights(), tmp_path / "repository", 1, features=True)
+    with ServerProcess("--repository", str(tmp_path / "repository")) as server:
+        printed = call("similarity search", server.target)
+    shown = block_of_call("similarity search").output
     assert shown and _alike(shown, printed), printed
 
 

@@ -3,9 +3,11 @@
 They can be compared, hashed, pickled and, with `to_dict`, written as JSON.
 """
 
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from typing import Any
+
+from linnaeus.client.features import FeatureArray, unpack_features
 
 
 class ModelState(StrEnum):
@@ -64,6 +66,7 @@ class Classification:
         batch_size: the number of images in the batch.
         timings: the time spent in the server.
         image_id: the `image_id` of the call.
+        packed_features: the features as they were sent: float32, four bytes each, the least first.
     """
 
     classes: tuple[ScoredClass, ...]
@@ -72,6 +75,15 @@ class Classification:
     batch_size: int
     timings: Timings
     image_id: str = ""
+    packed_features: bytes = field(default=b"", repr=False)
+
+    @property
+    def features(self) -> "FeatureArray | None":
+        """What the model's last layer makes the classes of; None unless the call asked for features.
+
+        A read-only numpy array, float32 [n], where numpy is installed; otherwise a read-only memoryview of n floats.
+        """
+        return unpack_features(self.packed_features) if self.packed_features else None
 
     @property
     def top(self) -> ScoredClass:
@@ -85,8 +97,10 @@ class Classification:
         return self.classes[0]
 
     def to_dict(self) -> dict[str, Any]:
-        """Converts to dicts, lists, strings and numbers."""
-        return _plain_fields(self)
+        """Converts to dicts, lists, strings and numbers; has `features` only if the call asked for them."""
+        plain = _plain_fields(self)
+        del plain["packed_features"]
+        return plain if self.features is None else plain | {"features": list(map(float, self.features))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +173,7 @@ class ModelInfo:
         version_labels: the version's labels, such as "stable".
         is_default: whether it answers calls without a version.
         specialisations: how it was adapted to each device; empty if it is not ready, or the server is older.
+        feature_count: the number of its features; 0 if it gives none.
     """
 
     name: str
@@ -177,6 +192,7 @@ class ModelInfo:
     version_labels: tuple[str, ...] = ()
     is_default: bool = False
     specialisations: tuple[ModelSpecialisation, ...] = ()
+    feature_count: int = 0
 
     @property
     def untrained(self) -> bool:
@@ -189,7 +205,7 @@ class ModelInfo:
 
 
 def _plain_fields(record: Any) -> dict[str, Any]:
-    return {field.name: _plain(getattr(record, field.name)) for field in fields(record)}
+    return {each.name: _plain(getattr(record, each.name)) for each in fields(record)}
 
 
 def _plain(value: Any) -> Any:

@@ -158,7 +158,7 @@ class Manifest:
     """What the server needs to know about a version and cannot read from the model's own file.
 
     `model_format` is one of `MODEL_FILES`, and `sha256` covers the files of that format. `format` numbers the layout of
-    the manifest itself.
+    the manifest itself. With `features` above 0 the model has a second output, float32 [N, features].
 
     Raises:
         ValueError: if a field is out of range.
@@ -178,6 +178,7 @@ class Manifest:
     format: int = FORMAT
     calibration: Calibration | None = None
     model_format: str = TORCHSCRIPT
+    features: int = 0
     quantization: Quantization | None = None
 
     def __post_init__(self) -> None:
@@ -193,6 +194,8 @@ class Manifest:
             raise ValueError(f"task is {self.task!r}, but must be 'image-classification'")
         if self.classes < 1:
             raise ValueError(f"classes is {self.classes}, but must be at least 1")
+        if self.features < 0:
+            raise ValueError(f"features is {self.features}, but must be at least 0")
         if len(self.check.probabilities) != self.classes:
             raise ValueError(
                 f"check.probabilities has {len(self.check.probabilities)} entries for {self.classes} classes"
@@ -236,6 +239,8 @@ def to_json(manifest: Manifest) -> str:
             del fields[optional]
     if manifest.model_format == TORCHSCRIPT:
         del fields["model_format"]
+    if not manifest.features:
+        del fields["features"]
     return json.dumps(fields, indent=1, ensure_ascii=False) + "\n"
 
 

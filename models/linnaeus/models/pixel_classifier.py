@@ -44,8 +44,15 @@ class PixelClassifier(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Maps uint8 [N, C, H, W] to float32 [N, classes]; the rows sum to 1 after a softmax."""
-        normalized = pixels.to(self.scale.dtype) * self.scale + self.shift
-        outputs: Tensor = self.backbone(normalized).to(torch.float32)
+        return self.activated(self.backbone(self.normalized(pixels)))
+
+    def normalized(self, pixels: Tensor) -> Tensor:
+        """Returns the input of the backbone for uint8 [N, C, H, W]."""
+        return pixels.to(self.scale.dtype) * self.scale + self.shift
+
+    def activated(self, logits: Tensor) -> Tensor:
+        """Returns the probabilities of outputs of the backbone, float32 [N, classes]."""
+        outputs = logits.to(torch.float32)
         if self.softmax:
             return torch.softmax(outputs, dim=1)
         if self.sigmoid:

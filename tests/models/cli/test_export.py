@@ -10,9 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from linnaeus.models.activation import Activation
 from linnaeus.models.cli.commands import app
 from linnaeus.models.export import version_folder
+from linnaeus.models.export.version_folder import check_input
 from linnaeus.models.manifest import read_labels, read_manifest
+from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import ZOO, find
 from linnaeus.models.weights.random_weights import random_weights
 
@@ -72,6 +75,30 @@ def test_the_users_labels_decide_the_number_of_classes(tmp_path: Path) -> None:
         assert read_manifest(folder).weights.source == source
         assert read_labels(folder, 3) == ("cat", "dog", "bird")
     assert "tells 10 classes apart, but there are 3 labels" in str(run(*given).exception)
+
+
+def test_a_network_with_independent_labels_is_exported_with_a_sigmoid(tmp_path: Path) -> None:
+    done = run("export", "lenet", "--activation", "sigmoid", "--weights", "random", "--repository", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    network = eager_classifier(find("lenet"), random_weights(find("lenet"), 0), activation=Activation.NONE)
+    with torch.inference_mode():
+        expected = network(check_input(find("lenet").input)).sigmoid()[0]
+    served = read_manifest(tmp_path / "lenet" / "1").check.probabilities
+    assert torch.allclose(torch.tensor(served), expected, atol=1e-6) and abs(sum(served) - 1) > 0.1
+
+
+def test_a_network_that_gives_logits_is_not_exported_without_an_activation(tmp_path: Path) -> None:
+    failed = run("export", "lenet", "--activation", "none", "--repository", str(tmp_path))
+    assert "which are no probabilities; say --activation softmax if one label" in str(failed.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_features_are_in_the_manifest_only_of_a_version_that_has_them(tmp_path: Path) -> None:
+    run("export", "lenet", "--repository", str(tmp_path))
+    assert run("export", "lenet", "--features", "--repository", str(tmp_path)).exit_code == 0
+    first, second = ((tmp_path / "lenet" / version / "manifest.json").read_text() for version in "12")
+    assert "features" not in first and json.loads(second)["features"] == 500
+    assert json.loads(first)["check"] == json.loads(second)["check"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy
 import pytest
 import torch
 import typer
@@ -17,6 +19,7 @@ from linnaeus.models.export.version_folder import check_input
 from linnaeus.models.manifest import InputSpec, read_labels, read_manifest
 from linnaeus.models.pixel_classifier import normalize
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
+from linnaeus.server.runtime.model_loading import load_model
 
 SPEC = InputSpec(channels=3, height=8, width=6, resize=9, interpolation="bicubic")
 OWN = ModelMetadata("mine", SPEC, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), ("a", "b", "c"))
@@ -202,6 +205,77 @@ def test_a_model_that_is_not_a_classifier_is_refused_in_one_sentence(tmp_path: P
     with pytest.raises(ValueError, match=case.message) as caught:
         import_torchscript(tmp_path / "model.pt", OWN, tmp_path / "repository", 1)
     assert "\n" not in str(caught.value)
+    assert not (tmp_path / "repository").exists()
+
+
+class Named(NamedTuple):
+    logits: Tensor
+    flat: Tensor
+    pooled: Tensor
+
+
+class WithFeatures(Good):
+    """Gives its last layer's inputs as third output, by name or not."""
+
+    def forward(self, images: Tensor) -> Named:
+        flat = self.layers[2](self.layers[1](self.layers[0](images)))
+        return Named(self.layers[3](flat), images, flat)
+
+
+class Unnamed(WithFeatures):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        flat = self.layers[2](self.layers[1](self.layers[0](images)))
+        return self.layers[3](flat), images, flat
+
+
+@pytest.mark.parametrize(
+    ("network", "node", "compile"),
+    [(WithFeatures(), "pooled", scripted), (WithFeatures(), "2", scripted), (Unnamed(), "2", scripted)]
+    + [(WithFeatures(), "2", traced), (Unnamed(), "2", traced)],  # tracing forgets the names of a NamedTuple
+)
+@pytest.mark.parametrize("activation", [None, Activation.SIGMOID])
+def test_the_named_output_of_a_tuple_is_served_as_features(
+    tmp_path: Path,
+    network: nn.Module,
+    node: str,
+    activation: Activation | None,
+    compile: Callable[[nn.Module], torch.jit.ScriptModule],
+) -> None:
+    compile(network).save(str(tmp_path / "model.pt"))
+    metadata = replace(OWN, features=node, activation=activation)
+    folder = import_torchscript(tmp_path / "model.pt", metadata, tmp_path / "repository", 1)
+    assert read_manifest(folder).features == 96
+    pixels = torch.cat([check_input(SPEC, str(place)) for place in range(5)])
+    model = load_model(folder, torch.device("cpu"), 5)
+    rankings = model.run([each.permute(1, 2, 0).numpy() for each in pixels], 3, want_features=True)
+    with torch.inference_mode():
+        logits, _, features = network.eval()(normalize(pixels, OWN.mean, OWN.std))
+    expected = logits.sigmoid() if activation else logits.softmax(1)
+    for ranking, row, probabilities in zip(rankings, features, expected, strict=True):
+        assert numpy.allclose(numpy.frombuffer(ranking.features, "<f4"), row, atol=1e-5)
+        assert numpy.allclose(ranking.probabilities, probabilities[ranking.indices], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("network", "node", "message"),
+    [
+        (Good(), "1", "gives a single tensor, in which '1' names no features; let forward return a tuple"),
+        (
+            WithFeatures(),
+            "penultimate",
+            "gives a tuple of logits, flat, pooled, in which 'penultimate' names no features",
+        ),
+        (Unnamed(), "0", "gives a tuple of 3, in which '0' names no features"),
+        (Unnamed(), "3", "gives a tuple of 3, in which '3' names no features"),
+        (Unnamed(), "1", r"gives features \[1, 3, 8, 6\], but must give \[1, features\]; pool and flatten"),
+    ],
+)
+def test_features_that_there_are_none_of_are_refused_in_one_sentence(
+    tmp_path: Path, network: nn.Module, node: str, message: str
+) -> None:
+    scripted(network).save(str(tmp_path / "model.pt"))
+    with pytest.raises(ValueError, match=message):
+        import_torchscript(tmp_path / "model.pt", replace(OWN, features=node), tmp_path / "repository", 1)
     assert not (tmp_path / "repository").exists()
 
 

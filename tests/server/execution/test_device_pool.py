@@ -53,7 +53,7 @@ class ScriptedModel:
     is_closed: bool = False
     manifest: Any = field(default_factory=lambda: SimpleNamespace(name="fake", version=1))
 
-    def run(self, images: Sequence[Any], k: int) -> list[Ranking]:
+    def run(self, images: Sequence[Any], k: int, want_features: bool = False) -> list[Ranking]:
         assert not self.is_closed
         self.entered.release()
         if not self.allowed.acquire(timeout=PATIENCE_SECONDS):

@@ -33,7 +33,7 @@ class FirstPixelModel:
         self.fits = 100
         self.before: Callable[[], None] = lambda: None
 
-    def run(self, images: Sequence[Any], k: int) -> list[Ranking]:
+    def run(self, images: Sequence[Any], k: int, want_features: bool = False) -> list[Ranking]:
         pixels = [int(image.flat[0]) for image in images]
         self.batches.append(pixels)
         self.before()

@@ -10,8 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.models.registry import find
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
@@ -59,6 +61,20 @@ def probabilities(model: Model, images: list[Pixels]) -> numpy.ndarray:
     for row, ranking in zip(rows, model.run(images, model.manifest.classes), strict=True):
         row[ranking.indices] = ranking.probabilities
     return rows
+
+
+@GRAPHS
+def test_features_equal_those_of_the_cpu_at_every_batch_size(cuda_graphs: bool, tmp_path: Path) -> None:
+    lenet = find("lenet")
+    folder = export_torchscript(lenet, lenet.bundled_weights(), tmp_path, 1, features=True)
+    model, plain = load_model(folder, GPU, LARGEST, cuda_graphs=cuda_graphs), load_model(folder, CPU, LARGEST)
+    for count in range(1, LARGEST + 1):
+        images = noise(model, count, seed=count)
+        ours, theirs = (each.run(images, 3, want_features=True) for each in (model, plain))
+        for one, other in zip(ours, theirs, strict=True):
+            features = (numpy.frombuffer(each.features, "<f4") for each in (one, other))
+            assert numpy.allclose(*features, rtol=1e-3, atol=1e-3) and one.indices[0] == other.indices[0]
+        assert not any(ranking.features for ranking in model.run(images, 3))
 
 
 @GRAPHS

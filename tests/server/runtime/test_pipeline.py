@@ -19,19 +19,22 @@ from late_device import LateDevice
 from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 from torch import Tensor, nn
 
+from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
 from linnaeus.models.manifest import InputSpec, Weights
+from linnaeus.models.registry import find
 from linnaeus.server.runtime import cuda, runner_factory
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaForward
-from linnaeus.server.runtime.pipeline import PipelinedRunner
+from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
 
 CPU = torch.device("cpu")
 SHAPE = (2, 2, 1)
 CLASSES = 5
+FEATURES = 3
 SIZES = (1, 2, 4, 6)
 
 
@@ -47,14 +50,14 @@ class Network:
         self.threads: set[int] = set()
         self.fails: set[int] = set()
 
-    def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixels: Tensor, k: int) -> Answers:
         self.sizes.append(len(pixels))
         self.threads.add(threading.get_ident())
         if len(self.sizes) in self.fails:
             raise RuntimeError("broken")
         sums = pixels.flatten(1).sum(1, dtype=torch.float32).unsqueeze(1)
         values, indices = top_k((sums + torch.arange(CLASSES) * 3) % 17, k)
-        return values.contiguous(), indices.contiguous()
+        return values.contiguous(), indices.contiguous(), torch.cat([sums, -sums, sums / 2], dim=1)
 
 
 def expected(image: Pixels, k: int) -> tuple[list[int], list[float]]:
@@ -68,11 +71,14 @@ def make_images(count: int, first: int = 0) -> list[Pixels]:
 
 
 def is_right(answers: BatchOutput, images: Sequence[Pixels], k: int) -> bool:
+    if answers.features is not None:
+        sums = numpy.array([image.sum() for image in images], numpy.float32)
+        assert (answers.features == numpy.stack([sums, -sums, sums / 2], axis=1)).all()
     return list(zip(answers.indices, answers.probabilities, strict=True)) == [expected(image, k) for image in images]
 
 
-def pipeline(device: Any, network: Callable[[Tensor, int], tuple[Tensor, Tensor]], in_flight: int = 2) -> Any:
-    return PipelinedRunner(device, network, SHAPE, CLASSES, SIZES, in_flight)
+def pipeline(device: Any, network: Callable[[Tensor, int], Answers], in_flight: int = 2) -> Any:
+    return PipelinedRunner(device, network, SHAPE, CLASSES, SIZES, in_flight, FEATURES)
 
 
 def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[BatchOutput]":
@@ -84,7 +90,7 @@ def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[B
 
 @given(
     batches=st.lists(
-        st.lists(st.tuples(st.integers(1, SIZES[-1]), st.integers(1, CLASSES)), min_size=1, max_size=4),
+        st.lists(st.tuples(st.integers(1, SIZES[-1]), st.integers(1, CLASSES), st.booleans()), min_size=1, max_size=4),
         min_size=1,
         max_size=3,
     ),
@@ -93,15 +99,16 @@ def in_thread(work: Callable[..., BatchOutput], *arguments: object) -> "Future[B
 )
 @settings(deadline=None, max_examples=40)
 def test_every_image_receives_its_own_answer_in_any_sequence_of_batches(
-    batches: list[list[tuple[int, int]]], seed: int, in_flight: int
+    batches: list[list[tuple[int, int, bool]]], seed: int, in_flight: int
 ) -> None:
     runner = pipeline(LateDevice(seed), Network(), in_flight)
 
     def serve(stream: int) -> list[bool]:
         results = []
-        for number, (count, k) in enumerate(batches[stream]):
+        for number, (count, k, want_features) in enumerate(batches[stream]):
             images = make_images(count, first=50 * stream + 10 * number)
-            results.append(is_right(runner.run(images, k), images, k))
+            output = runner.run(images, k, want_features)
+            results.append(is_right(output, images, k) and (output.features is not None) == want_features)
         return results
 
     with ThreadPoolExecutor(len(batches)) as streams:
@@ -318,6 +325,28 @@ def test_a_model_returns_the_same_classes_through_the_pipeline_and_on_the_cpu(re
         answers, plain = runner.run(images, k), CpuRunner(module, manifest.input, 4).run(images, k)
         assert answers.indices == plain.indices
         assert numpy.allclose(answers.probabilities, plain.probabilities, atol=1e-6)
+
+
+@pytest.mark.parametrize("want_features", [True, False])
+def test_a_model_s_features_come_through_the_pipeline_as_on_the_cpu(tmp_path: Path, want_features: bool) -> None:
+    lenet = find("lenet")
+    folder = export_torchscript(lenet, lenet.bundled_weights(), tmp_path, 1, features=True)
+    artifact = read_artifact(folder)
+    module, manifest = load_module(artifact, CPU), artifact.manifest
+    forward = CudaForward(module, manifest.classes)
+    runner = PipelinedRunner(LateDevice(), forward, (28, 28, 1), 10, [1, 2, 4], features=manifest.features)
+    images = list(numpy.random.default_rng(3).integers(0, 256, (3, 28, 28, 1), numpy.uint8))
+    answers = runner.run(images, 3, want_features)
+    later = runner.run(images[::-1], 3, True)
+    plain = CpuRunner(module, manifest.input, 4).run(images, 3, want_features)
+    assert answers.indices == plain.indices and later.features is not None
+    if not want_features:
+        assert answers.features is None and plain.features is None
+        return
+    assert answers.features is not None and plain.features is not None and answers.features.shape == (3, 500)
+    assert numpy.allclose(answers.features, plain.features, atol=1e-5)
+    assert numpy.allclose(answers.features, later.features[::-1], atol=1e-5)
+    assert not numpy.allclose(answers.features[0], answers.features[1], atol=1e-2)
 
 
 class ReadsValue(nn.Module):

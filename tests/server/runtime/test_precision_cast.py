@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from linnaeus.models.feature_classifier import _LayerWithInput
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.fused_convolutions import FUSED, fuse_convolutions
 from linnaeus.server.runtime.precision_cast import cast_graph
@@ -54,6 +55,28 @@ def test_a_network_keeps_its_answers_in_any_precision(precision: str, tolerance:
     difference = (answers - run(network, images)).abs().max()
     assert difference <= tolerance
     assert precision == "float32" or difference > 0, "nothing was cast"
+
+
+class TwoOutputs(PreActivation):
+    """Gives its last layer's inputs beside the answers, as the zoo's exported networks do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.with_inputs = _LayerWithInput(self.last)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.convolution(torch.relu(self.norm(images.to(torch.float32) / 255)))
+        outputs = self.with_inputs(features.mean((2, 3)))
+        return torch.softmax(outputs[:, :3].to(torch.float32), 1), outputs[:, 3:].to(torch.float32)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-6), ("bfloat16", 2e-2), ("float16", 2e-3)])
+def test_a_network_keeps_its_features_in_any_precision(precision: str, tolerance: float) -> None:
+    torch.manual_seed(3)
+    network, images = TwoOutputs(), torch.randint(0, 256, (3, 4, 9, 9), dtype=torch.uint8)
+    module = specialise(frozen(network), CPU, precision, images[:1])
+    for output, expected in zip(run(module, images), run(network, images), strict=True):
+        assert output.dtype == torch.float32 and (output - expected).abs().max() <= tolerance
 
 
 class Ending(nn.Module):

@@ -54,6 +54,7 @@ def _read(
         batch_size=answer.batch_size,
         timings=_read_timings(answer.timings),
         image_id=image_id,
+        packed_features=answer.features,
     )
 
 
@@ -95,6 +96,7 @@ def _read_model(model: messages.Model, labels: tuple[str, ...]) -> ModelInfo:
         version_labels=tuple(model.version_labels),
         is_default=model.is_default,
         specialisations=tuple(map(_read_specialisation, model.specialisations)),
+        feature_count=model.feature_count,
     )
 
 

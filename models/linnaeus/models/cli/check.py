@@ -11,6 +11,7 @@ import typer
 from linnaeus.models.cli.own_model_options import (
     After,
     Channels,
+    Features,
     Interpolation,
     Resize,
     input_spec,
@@ -40,6 +41,7 @@ def check(
     channels: Channels = 3,
     interpolation: Interpolation = "bilinear",
     activation: After = None,
+    features: Features = None,
 ) -> None:
     """Says what a model file is, what it takes and gives, and what to do next; writes nothing."""
     # Imported here, so that help and wrong usage do not wait seconds for torch.
@@ -53,12 +55,21 @@ def check(
         parse_numbers("std", std) if std is not None else None,
         read_label_file(labels) if labels else None,
         activation,
+        features,
     )
     examination = examine(model, intent)
     print(f"{model}: {examination.description}")
     for finding in examination.findings:
         print(_lines(finding))
-    given = {"labels": labels, "size": size, "resize": resize, "mean": mean, "std": std, "activation": activation}
+    given = {
+        "labels": labels,
+        "size": size,
+        "resize": resize,
+        "mean": mean,
+        "std": std,
+        "activation": activation,
+        "features": features,
+    }
     given |= {"channels": channels if channels != 3 else None}
     given |= {"interpolation": interpolation if interpolation != "bilinear" else None}
     print(f"\n{_conclusion(model, examination, given)}")

@@ -36,6 +36,7 @@ class ExportOptions:
     onnx_folder: Path
     calibration: Path | None
     activation: Activation
+    features: bool
 
 
 def export(
@@ -68,6 +69,12 @@ def export(
             "its outputs are probabilities as they are."
         ),
     ] = Activation.SOFTMAX,
+    features: Annotated[
+        bool,
+        typer.Option(
+            "--features", help="Let the version give features, too: what its last layer makes the classes of."
+        ),
+    ] = False,
     depth: Annotated[int | None, typer.Option(help="Of regnet only: blocks in all stages together.")] = None,
     w0: Annotated[int | None, typer.Option(help="Of regnet only: first block's width, a multiple of 8.")] = None,
     wa: Annotated[float | None, typer.Option(help="Of regnet only: slope of the widths.")] = None,
@@ -84,7 +91,7 @@ def export(
         models = [_regnet(models, depth, w0, wa, wm, group_width, se_ratio)]
     own_labels = read_label_file(labels) if labels else None
     options = ExportOptions(
-        repository, version, weights, own_labels, seed, format, onnx_folder, calibration, activation
+        repository, version, weights, own_labels, seed, format, onnx_folder, calibration, activation, features
     )
     _check_options(models, options)
     for model in models:
@@ -141,6 +148,8 @@ def _check_options(models: list[ZooModel], options: ExportOptions) -> None:
         raise ValueError(f"the file {options.weights} fits one model at most; name one model")
     if options.calibration and options.format is Format.ONNX:
         raise ValueError("--calibration is for the server's version folders; leave it out with --format onnx")
+    if options.features and options.format is Format.ONNX:
+        raise ValueError("--features are for the server's version folders; leave it out with --format onnx")
     if options.version is not None and options.format is Format.TORCHSCRIPT:
         for model in models:
             require_new_version(options.repository, model.name, options.version)
@@ -172,5 +181,12 @@ def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
         )
     version = options.version or next_version(options.repository, model.name)
     return export_torchscript(
-        adapted, weights, options.repository, version, options.labels, options.calibration, options.activation
+        adapted,
+        weights,
+        options.repository,
+        version,
+        options.labels,
+        options.calibration,
+        options.activation,
+        options.features,
     )

@@ -9,6 +9,7 @@ from linnaeus.models.cli.own_model_options import (
     After,
     Channels,
     Deviation,
+    Features,
     Interpolation,
     Mean,
     Resize,
@@ -28,6 +29,7 @@ def import_(
     channels: Channels = 3,
     interpolation: Interpolation = "bilinear",
     activation: After = None,
+    features: Features = None,
     repository: Annotated[
         Path, typer.Option(envvar="LINNAEUS_REPOSITORY", help="Where the version folder goes.")
     ] = Path("model-repository"),
@@ -51,5 +53,6 @@ def import_(
         read_label_file(labels),
         calibration,
         activation,
+        features,
     )
     print(import_torchscript(model, metadata, repository, version or next_version(repository, name)))

@@ -27,6 +27,14 @@ After = Annotated[
         "gives probabilities. Default: softmax, for logits only.",
     ),
 ]
+Features = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NODE",
+        help="Which output are the features, if forward gives a tuple with the logits first: 1 for the second, or the "
+        "name of a NamedTuple's field.",
+    ),
+]
 
 
 def input_spec(size: str, resize: int | None, channels: int, interpolation: str) -> InputSpec:

@@ -13,11 +13,12 @@ from linnaeus.models.export.version_folder import (
     require_new_version,
     write_version,
 )
+from linnaeus.models.feature_classifier import FeatureClassifier, append_features
 from linnaeus.models.manifest import Weights
 from linnaeus.models.own_model.finding import Severity
 from linnaeus.models.own_model.outputs import judge_activation
 from linnaeus.models.own_model.trial_images import trial_images
-from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier
+from linnaeus.models.pixel_classifier import PixelClassifier, eager_classifier, normalize
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
 _SCRIPT_TOLERANCE = 1e-5
@@ -31,6 +32,7 @@ def export_torchscript(
     labels: tuple[str, ...] | None = None,
     calibration: Path | None = None,
     activation: Activation = Activation.SOFTMAX,
+    features: bool = False,
 ) -> Path:
     """Writes `<repository>/<name>/<version>` and returns it.
 
@@ -42,26 +44,32 @@ def export_torchscript(
         labels: one label per class of the weights; the model's own if None.
         calibration: folder of images on which the server compares precisions; none if None.
         activation: what is put after the network.
+        features: whether the version gives the inputs of the network's last layer, too.
 
     Raises:
         FileExistsError: if the version exists; versions are immutable.
         OSError: if the calibration folder or an image in it cannot be read.
         ValueError: if the calibration folder contains no image, or the network does not give probabilities although
-            no activation is put after it.
+            no activation is put after it, or features are wanted of a network that has none.
         RuntimeError: if the TorchScript does not compute what the network computes.
     """
     require_new_version(repository, model.name, version)
     labels = labels or model.labels()
     calibration_images = read_calibration_images(calibration, model.input) if calibration else b""
     eager = probability_classifier(model, weights, len(labels), activation)
-    script = to_torchscript(eager)
     pixels = check_input(model.input)
     with torch.inference_mode():
         expected = eager(pixels)
-        difference = (script(pixels) - expected).abs().max().item()
+    if features:
+        append_features(eager.backbone, len(labels), normalize(pixels, model.mean, model.std))
+        eager = FeatureClassifier(eager.backbone, len(labels), model.mean, model.std, activation).eval()
+    script = to_torchscript(eager)
+    with torch.inference_mode():
+        outputs = script(pixels)
+    probabilities = outputs[0] if features else outputs
     # not `>`: NaN must fail as well
-    if not difference <= _SCRIPT_TOLERANCE:
-        raise RuntimeError(f"the TorchScript of {model.name} differs from the network by {difference:.2g}")
+    if probabilities.shape != expected.shape or not (probabilities - expected).abs().max() <= _SCRIPT_TOLERANCE:
+        raise RuntimeError(f"the TorchScript of {model.name} does not give what the network gives")
     content = VersionContent(
         name=model.name,
         architecture=model.family,
@@ -71,6 +79,7 @@ def export_torchscript(
         model=TorchScriptModel(script),
         probabilities=tuple(expected[0].tolist()),
         calibration=calibration_images,
+        features=outputs[1].shape[1] if features else 0,
     )
     return write_version(content, repository, version)
 

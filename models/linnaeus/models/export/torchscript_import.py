@@ -17,12 +17,14 @@ from linnaeus.models.export.version_folder import (
     require_new_version,
     write_version,
 )
+from linnaeus.models.feature_classifier import TwoOutputClassifier
 from linnaeus.models.manifest import InputSpec, Weights, check_name
+from linnaeus.models.own_model.feature_output import feature_place
 from linnaeus.models.own_model.graph_constants import count_parameters
 from linnaeus.models.own_model.normalization import normalization_fault
 from linnaeus.models.own_model.torchscript_file import load_torchscript
 from linnaeus.models.own_model.trial_run import Usage, first_problem, prepare_network, try_network
-from linnaeus.models.pixel_classifier import PixelClassifier
+from linnaeus.models.pixel_classifier import PixelClassifier, normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class ModelMetadata:
         labels: one label per class.
         calibration: folder of images on which the server compares precisions; none if None.
         activation: what is put after the network; None for a softmax, if the network gives logits.
+        features: names the features among the network's outputs, see `feature_place`; None for no features.
 
     Raises:
         ValueError: if no model may have this name, or mean or std cannot be right for pixels between 0 and 1.
@@ -48,6 +51,7 @@ class ModelMetadata:
     labels: tuple[str, ...]
     calibration: Path | None = None
     activation: Activation | None = None
+    features: str | None = None
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -73,13 +77,13 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
     parameters = count_parameters(original)
     prepared = prepare_network(original, metadata.input)
     backbone = prepared.module
-    usage = Usage(metadata.input, metadata.mean, metadata.std, metadata.labels, metadata.activation)
+    usage = Usage(metadata.input, metadata.mean, metadata.std, metadata.labels, metadata.activation, metadata.features)
     if found := first_problem(try_network(backbone, usage)):
         raise ValueError(f"{path} {found.text}; {found.advice}")
-    activation = metadata.activation or Activation.SOFTMAX
-    script = to_torchscript(PixelClassifier(backbone, metadata.mean, metadata.std, activation).eval())
+    script = to_torchscript(_classifier(backbone, metadata).eval())
     with torch.inference_mode():
-        expected = script(check_input(metadata.input))
+        outputs = script(check_input(metadata.input))
+    expected, features = (outputs, None) if metadata.features is None else outputs
     content = VersionContent(
         name=metadata.name,
         architecture=str(original.original_name),
@@ -90,5 +94,16 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
         probabilities=tuple(expected[0].tolist()),
         tolerance=HALF_CHECK_TOLERANCE if prepared.precision.itemsize == 2 else CHECK_TOLERANCE,
         calibration=calibration,
+        features=0 if features is None else features.shape[1],
     )
     return write_version(content, repository, version)
+
+
+def _classifier(backbone: torch.jit.ScriptModule, metadata: ModelMetadata) -> PixelClassifier:
+    activation = metadata.activation or Activation.SOFTMAX
+    if metadata.features is None:
+        return PixelClassifier(backbone, metadata.mean, metadata.std, activation)
+    with torch.inference_mode():
+        outputs = backbone(normalize(check_input(metadata.input), metadata.mean, metadata.std))
+    place = feature_place(outputs, metadata.features) or 1
+    return TwoOutputClassifier(backbone, place, metadata.mean, metadata.std, activation)

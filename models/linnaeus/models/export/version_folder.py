@@ -115,10 +115,11 @@ class VersionContent:
     Attributes:
         name, architecture, input, weights: as in the manifest.
         labels: one label per class.
-        model: what maps uint8 [N, C, H, W] to probabilities [N, classes].
+        model: what maps uint8 [N, C, H, W] to probabilities [N, classes], or to them and features [N, d].
         probabilities: its output for `check_input(input)`, by class index.
         tolerance: how much the output may differ on another machine.
         calibration: the bytes of the calibration images, uint8 [N, H, W, C]; empty if there are none.
+        features: number of features, d; 0 if the model gives none.
         quantization: how the version was quantized; None if it was not.
     """
 
@@ -131,6 +132,7 @@ class VersionContent:
     probabilities: tuple[float, ...]
     tolerance: float = CHECK_TOLERANCE
     calibration: bytes = b""
+    features: int = 0
     quantization: Quantization | None = None
 
 
@@ -180,6 +182,7 @@ def _write_files(content: VersionContent, version: int, folder: Path) -> None:
         check=Check(CHECK_SEED, content.tolerance, content.probabilities),
         calibration=manifest_entry(content.calibration, content.input) if content.calibration else None,
         model_format=content.model.model_format,
+        features=content.features,
         quantization=content.quantization,
     )
     if content.calibration:

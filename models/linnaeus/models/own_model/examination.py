@@ -24,6 +24,7 @@ class Intent:
         mean, std: normalization per channel, for pixels scaled to 0..1.
         labels: one label per class.
         activation: what is put after it.
+        features: names the features among its outputs.
     """
 
     input: InputSpec | None
@@ -32,6 +33,7 @@ class Intent:
     std: tuple[float, ...] | None
     labels: tuple[str, ...] | None
     activation: Activation | None
+    features: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,4 +90,4 @@ def _usage(intent: Intent, spec: InputSpec) -> Usage:
         mean = (0.0,) * intent.channels
     if std is None or normalization_fault("std", std, intent.channels):
         std = (1.0,) * intent.channels
-    return Usage(spec, mean, std, intent.labels, intent.activation)
+    return Usage(spec, mean, std, intent.labels, intent.activation, intent.features)

@@ -13,8 +13,17 @@ from linnaeus.models.own_model.finding import Finding, note, ok, problem
 
 # Rounding, also of a network that computes in half precision.
 _TOLERANCE = 1e-3
-# Operations that pass values on, behind an activation.
-_PASS_ON = ("aten::to", "aten::squeeze", "aten::flatten", "aten::view", "aten::reshape", "aten::clone", "aten::detach")
+# Operations that pass their first input on, behind an activation; of a tuple that are the logits.
+_PASS_ON = (
+    "prim::TupleConstruct",
+    "aten::to",
+    "aten::squeeze",
+    "aten::flatten",
+    "aten::view",
+    "aten::reshape",
+    "aten::clone",
+    "aten::detach",
+)
 _SIGMOIDS = ("aten::sigmoid", "aten::hardsigmoid")
 
 
@@ -43,7 +52,8 @@ def _sum_to_one(outputs: Tensor) -> bool:
 
 def ends_in_sigmoid(module: torch.jit.ScriptModule) -> bool:
     """Whether the last operation of the inlined graph is a sigmoid."""
-    value: Any = next(module.inlined_graph.outputs())
+    graph = module.inlined_graph  # its values live no longer than it does
+    value: Any = next(graph.outputs())
     while value.node().kind() in _PASS_ON:
         value = next(value.node().inputs())
     return value.node().kind() in _SIGMOIDS

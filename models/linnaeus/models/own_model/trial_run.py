@@ -1,7 +1,7 @@
 """Runs a user's TorchScript on a few images and says what it takes, what it gives, and what would go wrong.
 
-A network must map float32 [N, C, H, W] to one tensor [N, classes]; its output for an image must not depend on the other
-images of the batch, nor on chance.
+A network must map float32 [N, C, H, W] to one tensor [N, classes], or to a tuple of that and features; its output for
+an image must not depend on the other images of the batch, nor on chance.
 """
 
 import re
@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from linnaeus.models.activation import Activation
+from linnaeus.models.feature_classifier import FeatureClassifier, TwoOutputClassifier
 from linnaeus.models.manifest import InputSpec
+from linnaeus.models.own_model.feature_output import judge_features
 from linnaeus.models.own_model.finding import Finding, Severity, note, ok, problem
 from linnaeus.models.own_model.graph_constants import find_named_device
 from linnaeus.models.own_model.input_precision import FAILURES, Float32Network, accept_float32, call, run
@@ -36,6 +38,7 @@ class Usage:
         mean, std: normalization per channel, for pixels scaled to 0..1.
         labels: one label per class; None if they are not known yet.
         activation: what is put after it; None if the user did not say.
+        features: names the features among its outputs, see `feature_place`; None if the logits are its only output.
     """
 
     input: InputSpec
@@ -43,6 +46,10 @@ class Usage:
     std: tuple[float, ...]
     labels: tuple[str, ...] | None
     activation: Activation | None
+    features: str | None = None
+
+
+_OWN_CLASSIFIERS = [each.__name__ for each in (PixelClassifier, FeatureClassifier, TwoOutputClassifier)]
 
 
 class _Unusable(Exception):
@@ -60,7 +67,7 @@ def prepare_network(module: torch.jit.ScriptModule, spec: InputSpec) -> Float32N
 
 def try_network(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
     """Yields what is found out about a prepared network, in an order in which each makes sense after those before."""
-    if str(module.original_name) == PixelClassifier.__name__:
+    if str(module.original_name) in _OWN_CLASSIFIERS:
         yield problem(
             "is the model.pt of a version folder, which takes pixels and gives probabilities already",
             "copy that folder with its manifest.json and labels.txt to <repository>/<name>/<version>",
@@ -74,13 +81,13 @@ def try_network(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Findin
 
 def _run(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
     images = normalize(trial_images(usage.input), usage.mean, usage.std)
-    alone = _outputs(module, images[:1], usage.input)
-    three = _outputs(module, images[:_THREE], usage.input)
+    alone = _outputs(module, images[:1], usage)
+    three = _outputs(module, images[:_THREE], usage)
     spec = usage.input
     takes = f"takes float32 [N, {spec.channels}, {spec.height}, {spec.width}]"
     yield ok(f"{takes} and gives {_dtype(three)} {list(alone.shape)} for one picture, {list(three.shape)} for three")
-    again = _outputs(module, images[:_THREE], usage.input)
-    outputs = torch.cat([three, _outputs(module, images[_THREE:], usage.input)]).to(torch.float32)
+    again = _outputs(module, images[:_THREE], usage)
+    outputs = torch.cat([three, _outputs(module, images[_THREE:], usage)]).to(torch.float32)
     yield from _faults(alone, three, again, outputs)
     if torch.isfinite(outputs).all():
         yield judge_activation(outputs, ends_in_sigmoid(module), usage.activation)
@@ -111,15 +118,19 @@ def _close(one: Tensor, other: Tensor) -> bool:
     return torch.allclose(one.float(), other.float(), rtol=tolerance, atol=tolerance)
 
 
-def _outputs(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> Tensor:
-    """Runs the network; raises _Unusable if it does not give [N, classes]."""
-    count = len(images)
+def _outputs(module: torch.jit.ScriptModule, images: Tensor, usage: Usage) -> Tensor:
+    """Runs the network and returns the logits; raises _Unusable if it does not give [N, classes], and the features."""
+    count, spec = len(images), usage.input
     try:
         outputs = call(module, images)
     except FAILURES as error:
         pictures = f"{count} picture{'s' * (count > 1)} of {spec.channels}x{spec.height}x{spec.width}"
         text = f"fails for a batch of {pictures}, float32: {_reason(error)}"
         raise _Unusable(problem(text, _remedy(module, images, spec))) from error
+    if usage.features is not None:
+        if found := judge_features(outputs, usage.features, count):
+            raise _Unusable(found)
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
     if not isinstance(outputs, Tensor):
         raise _Unusable(_not_a_tensor(outputs))
     if outputs.dim() != 2 or outputs.shape[0] != count:
@@ -131,7 +142,8 @@ def _not_a_tensor(outputs: object) -> Finding:
     size = f" of {len(outputs)}" if isinstance(outputs, tuple | list | dict) else ""
     return problem(
         f"gives a {type(outputs).__name__}{size}, but must give one tensor of logits",
-        "put it into a module whose forward returns the logits alone, and trace that",
+        "put it into a module whose forward returns the logits alone, and trace that"
+        + (", or say --features 1 if its second output are features" if isinstance(outputs, tuple) else ""),
     )
 
 

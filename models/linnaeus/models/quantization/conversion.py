@@ -23,12 +23,13 @@ if TYPE_CHECKING:
 
 INPUT_NAME = "images"
 OUTPUT_NAME = "probabilities"
+FEATURES_NAME = "features"
 # OpenVINO is several times faster with shapes that never change, so the last batch is padded to this size.
 _BATCH = 8
 
 
 def open_model(folder: Path, manifest: Manifest) -> "openvino.Model":
-    """Opens a version's model, of any format: uint8 [N, C, H, W] to float32 [N, classes], N variable.
+    """Opens a version's model, of any format: uint8 [N, C, H, W] to float32 [N, classes] and any features.
 
     Raises:
         ValueError: if OpenVINO cannot express it.
@@ -55,7 +56,8 @@ def _convert_torchscript(path: Path, spec: InputSpec) -> "openvino.Model":
     shape = [-1, spec.channels, spec.height, spec.width]
     model: openvino.Model = openvino.convert_model(script, input=[(shape, numpy.uint8)], verbose=False)
     model.inputs[0].get_tensor().set_names({INPUT_NAME})
-    model.outputs[0].get_tensor().set_names({OUTPUT_NAME})
+    for output, name in zip(model.outputs, (OUTPUT_NAME, FEATURES_NAME), strict=False):
+        output.get_tensor().set_names({name})
     return model
 
 

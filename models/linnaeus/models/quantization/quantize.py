@@ -134,6 +134,7 @@ def _content(
         probabilities=tuple(_checked(int8, manifest, CHECK_SEED).tolist()),
         calibration=calibration,
         tolerance=INT8_TOLERANCE,
+        features=manifest.features,
         quantization=Quantization(
             precision="int8",
             version=manifest.version,

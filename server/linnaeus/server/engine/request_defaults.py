@@ -2,6 +2,7 @@
 
 from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.model_store.catalog import Entry
+from linnaeus.server.requests.refusals import no_features
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.model import Model
 
@@ -40,3 +41,5 @@ def _check_options(request: Request, model: Model) -> None:
     if not 0.0 <= request.min_probability <= 1.0:  # refuses NaN, too
         text = f"min_probability is {request.min_probability:.7g}, but must be between 0 and 1; 0 leaves out no class"
         raise InvalidArgument("min_probability", text)
+    if request.want_features and not model.manifest.features:
+        raise no_features(model.manifest.name, "want_features")

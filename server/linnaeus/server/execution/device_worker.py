@@ -205,7 +205,8 @@ class DeviceWorker:
         payloads = [ticket.payload for ticket in tickets]
         started = self._clock()
         try:
-            rankings = model.run([payload.content for payload in payloads], max(payload.top_k for payload in payloads))
+            contents, k = [payload.content for payload in payloads], max(payload.top_k for payload in payloads)
+            rankings = model.run(contents, k, any(payload.want_features for payload in payloads))
             pairs = list(zip(tickets, rankings, strict=True))
         except BaseException as error:  # no error of a model may end the thread, nor SystemExit
             failed = FailedBatch(self._run, model, tickets, log_failure(model, tickets, error), self._clock)
@@ -225,7 +226,8 @@ def _checked(model: Model, ranking: Ranking, payload: RequestPayload) -> Ranking
         count = payload.top_k
         if payload.min_probability:
             count = min(count, _count_at_least(payload.min_probability, ranking.probabilities))
-        return Ranking(ranking.indices[:count], ranking.probabilities[:count])
+        features = ranking.features if payload.want_features else b""
+        return Ranking(ranking.indices[:count], ranking.probabilities[:count], features)
     reference = uuid.uuid4().hex[:12]
     logger.error("model %s gave probabilities that are no numbers [%s]", full_name(model), reference)
     return InternalFailure(

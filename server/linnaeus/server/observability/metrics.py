@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,6 +19,7 @@ from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.engine_gauges import EngineGauges
 from linnaeus.server.observability.event_log_counter import EventLogCounter
 from linnaeus.server.observability.histograms import HistogramFamily
+from linnaeus.server.observability.series import CounterFamily, SeriesFamily
 from linnaeus.server.observability.unserved_versions import Unserved
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.request import BatchReport
@@ -54,7 +56,6 @@ class Metrics:
     def __init__(self, version: str, clock: Callable[[], float] = time.monotonic) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]  # they would double the series of each counter, and few scrapers read them
         self.registry = CollectorRegistry()
-        self._cached_series: dict[tuple[Counter, tuple[str, ...]], Counter] = {}
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
@@ -77,8 +78,11 @@ class Metrics:
         self._cancelled = self._counter("linnaeus_cancelled", "Images whose caller left.", "model", "stage")
         self._load_failures = self._counter("linnaeus_model_load_failures", "Loads that were refused.", "model")
         self._failed = self._counter("linnaeus_failed", "Images on which the model failed.", "model", "version")
-        self._thread_failures = self._counter(
-            "linnaeus_thread_failures", "Faults that escaped from the work of a thread or task.", "thread"
+        self._thread_failures = Counter(  # of any thread
+            "linnaeus_thread_failures",
+            "Faults that escaped from the work of a thread or task.",
+            ("thread",),
+            registry=self.registry,
         )
         self._device_busy = self._counter(
             "linnaeus_device_busy_seconds", "Time in which streams of the device ran batches, added up.", "device"
@@ -89,21 +93,21 @@ class Metrics:
 
     def call_started(self, method: Method) -> None:
         """Counts a started call."""
-        self._series(self._calls_started, method.service, method.name, method.kind).inc()
+        self._calls_started.labels(method.service, method.name, method.kind).inc()
 
     def call_handled(self, method: Method, code: str, seconds: float) -> None:
         """Counts an ended call and observes its duration."""
-        self._series(self._calls_handled, method.service, method.name, method.kind, code).inc()
+        self._calls_handled.labels(method.service, method.name, method.kind, code).inc()
         self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
 
     def batch(self, report: BatchReport) -> None:
         """Counts a finished batch and observes the timings of its requests."""
         labels = (report.model, str(report.version))
         if report.size:
-            self._series(self._device_busy, report.device).inc(report.inference_seconds)
+            self._device_busy.labels(report.device).inc(report.inference_seconds)
             self._batch_size.labels(*labels).observe(report.size)
         if report.failed:
-            self._series(self._failed, *labels).inc(report.failed)
+            self._failed.labels(*labels).inc(report.failed)
         decode, queue, inference, respond = [self._stage_seconds.labels(*labels, stage) for stage in _STAGES]
         total = self._request_seconds.labels(*labels)
         error = self._prediction_error.labels(*labels)
@@ -117,15 +121,15 @@ class Metrics:
 
     def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
         """Counts a request without an answer; `model` is empty if the model is unknown."""
-        self._series(self._rejected, model or _UNKNOWN_MODEL, reason).inc()
+        self._rejected.labels(model or _UNKNOWN_MODEL, reason).inc()
 
     def cancelled(self, model: str, stage: str) -> None:
         """Counts a request that its caller cancelled at a stage."""
-        self._series(self._cancelled, model, stage).inc()
+        self._cancelled.labels(model, stage).inc()
 
     def load_failed(self, model: str) -> None:
         """Counts a refused version, or a refused config.toml, of a model in the repository."""
-        self._series(self._load_failures, model).inc()
+        self._load_failures.labels(model).inc()
 
     def thread_failed(self, part: str) -> None:
         """Counts a fault that escaped from a part of the server. Any thread may call it."""
@@ -151,53 +155,44 @@ class Metrics:
         """
         loaded = [entry for entry in entries if entry.state not in (ModelState.UNLOADED, ModelState.FAILED)]
         served_versions = {(entry.name, str(entry.version)) for entry in loaded}
-        recorded_versions = {(name, version) for name, version, *_ in self._label_values(self._version_families)}
+        recorded_versions = {(name, version) for name, version, *_ in _label_values(self._version_families)}
         for key in self._unserved_versions.update(recorded_versions, served_versions):
-            self._drop(self._version_families, key)
+            _drop(self._version_families, key)
         # A model of which every load was refused keeps its counters while it is in the repository.
         known_models = {entry.name for entry in entries if entry.state is not ModelState.UNLOADED}
-        recorded_models = {name for name, *_ in self._label_values(self._model_families)} - {_UNKNOWN_MODEL}
+        recorded_models = {name for name, *_ in _label_values(self._model_families)} - {_UNKNOWN_MODEL}
         for model in self._unserved_models.update(recorded_models, known_models):
-            self._drop(self._model_families, (model,))
+            _drop(self._model_families, (model,))
         waits = (self._unserved_versions.seconds_to_next(), self._unserved_models.seconds_to_next())
         return min((seconds for seconds in waits if seconds is not None), default=None)
 
     @property
-    def _version_families(self) -> tuple[HistogramFamily | Counter, ...]:
+    def _version_families(self) -> Sequence[SeriesFamily[Any]]:
         """The metrics whose labels begin with model and version."""
         histograms = (self._stage_seconds, self._request_seconds, self._prediction_error, self._batch_size)
         return (*histograms, self._failed)
 
     @property
-    def _model_families(self) -> tuple[HistogramFamily | Counter, ...]:
+    def _model_families(self) -> Sequence[SeriesFamily[Any]]:
         """The metrics whose labels begin with model, and have no version."""
         return (self._rejected, self._cancelled, self._load_failures)
 
-    def _label_values(self, families: Iterable[HistogramFamily | Counter]) -> Iterable[tuple[str, ...]]:
-        """Yields the label values of every series of these metrics."""
-        for family in families:
-            if isinstance(family, HistogramFamily):
-                yield from family.label_values()
-        yield from (labels for family, labels in self._cached_series if family in families)
-
-    def _drop(self, families: Iterable[HistogramFamily | Counter], prefix: tuple[str, ...]) -> None:
-        """Drops the series of these metrics whose label values begin with `prefix`."""
-        for family in families:
-            for labels in list(self._label_values((family,))):
-                if labels[: len(prefix)] == prefix:
-                    family.remove(*labels)
-                    if isinstance(family, Counter):
-                        del self._cached_series[family, labels]
-
-    def _series(self, family: Counter, *labels: str) -> Counter:
-        """Returns a counter's series from a cache: `Counter.labels` checks every label at each call."""
-        series = self._cached_series.get((family, labels))
-        if series is None:
-            series = self._cached_series[family, labels] = family.labels(*labels)
-        return series
-
-    def _counter(self, name: str, help_text: str, *labels: str) -> Counter:
-        return Counter(name, help_text, labels, registry=self.registry)
+    def _counter(self, name: str, help_text: str, *labels: str) -> CounterFamily:
+        return CounterFamily(name, help_text, labels, self.registry)
 
     def _histogram(self, name: str, help_text: str, bounds: Iterable[float], *labels: str) -> HistogramFamily:
         return HistogramFamily(name, help_text, bounds, labels, self.registry)
+
+
+def _label_values(families: Iterable[SeriesFamily[Any]]) -> Iterable[tuple[str, ...]]:
+    """Yields the label values of every series of these metrics."""
+    for family in families:
+        yield from family.label_values()
+
+
+def _drop(families: Iterable[SeriesFamily[Any]], prefix: tuple[str, ...]) -> None:
+    """Drops the series of these metrics whose label values begin with `prefix`."""
+    for family in families:
+        for labels in family.label_values():
+            if labels[: len(prefix)] == prefix:
+                family.remove(*labels)

@@ -1,6 +1,6 @@
 """Refusals that more than one folder returns to callers."""
 
-from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
+from linnaeus.server.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
 from linnaeus.server.requests.request import RequestTicket, lane_key_of
 from linnaeus.server.scheduling import TooLate
 
@@ -13,6 +13,12 @@ def no_device(model: str) -> Unavailable:
     """Returns the refusal of a request for a model whose devices have all been removed."""
     message = f"every device that runs model {model} has failed; try another server"
     return Unavailable(message, DRAINING_RETRY_SECONDS)
+
+
+def no_features(model: str, field: str) -> InvalidArgument:
+    """Returns the refusal of a request for features of a version that gives none."""
+    message = f"this version of model {model} gives no features; export or import it anew with --features"
+    return InvalidArgument(field, message)
 
 
 def displaced(ticket: RequestTicket) -> Overloaded:

@@ -54,7 +54,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         """Classifies one image."""
         remaining_seconds = context.time_remaining()
         deadline = None if remaining_seconds is None else self._clock() + remaining_seconds
-        answer = await self._engine.classify(to_request(request, deadline, context.peer(), current_caller()))
+        answer = await self._engine.classify(to_request(request, deadline, current_caller()))
         return to_classify_response(answer, request.image.id)
 
     async def ListModels(self, request: v1.ListModelsRequest, context: "Context") -> v1.ListModelsResponse:
@@ -78,7 +78,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         """Classifies the images of one message."""
         max_images = self._limits.max_batch_images
         self._charge(context, len(request.images) - 1)
-        return await classify_batch(self._engine, request, self._deadline(context), context.peer(), max_images)
+        return await classify_batch(self._engine, request, self._deadline(context), max_images)
 
     async def StreamClassify(  # type: ignore[override]  # gRPC also accepts a coroutine that writes
         self, request_iterator: AsyncIterator[v1.StreamClassifyRequest], context: "Context"

@@ -12,7 +12,7 @@ from linnaeus.v1 import classifier_pb2 as v1
 
 
 async def classify_batch(
-    engine: Engine, message: v1.ClassifyBatchRequest, deadline: float | None, connection: str, max_images: int
+    engine: Engine, message: v1.ClassifyBatchRequest, deadline: float | None, max_images: int
 ) -> v1.ClassifyBatchResponse:
     """Classifies the images of a ClassifyBatchRequest.
 
@@ -20,15 +20,14 @@ async def classify_batch(
         engine: classifies the images.
         message: the request message.
         deadline: on the engine's clock; None for no deadline.
-        connection: gRPC's name of the connection.
         max_images: the maximum number of images in one message.
 
     Raises:
         RequestError: if the whole call fails; see the contract.
     """
     _check_count(len(message.images), max_images)
-    claimant = current_caller()
-    requests = [_read(image, message, deadline, connection, claimant) for image in message.images]
+    caller = current_caller()
+    requests = [_read(image, message, deadline, caller) for image in message.images]
     outcomes_of_valid = iter(await engine.classify_many([each for each in requests if isinstance(each, Request)]))
     outcomes: list[Outcome] = [each if isinstance(each, InvalidImage) else next(outcomes_of_valid) for each in requests]
     return _response(message, outcomes)
@@ -41,10 +40,10 @@ def _check_count(count: int, max_images: int) -> None:
 
 
 def _read(
-    image: v1.Image, message: v1.ClassifyBatchRequest, deadline: float | None, connection: str, claimant: Caller
+    image: v1.Image, message: v1.ClassifyBatchRequest, deadline: float | None, caller: Caller
 ) -> Request | InvalidImage:
     try:
-        return to_image_request(image, message, deadline, connection, claimant)
+        return to_image_request(image, message, deadline, caller)
     except InvalidImage as error:
         return error
 

@@ -17,12 +17,13 @@ from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.process.limited_log import LimitedLog
 from linnaeus.server.rpc.draining import CallDrainer
 from linnaeus.server.rpc.message_turns import MessageTurns
-from linnaeus.server.rpc.request_messages import RequestMessages
+from linnaeus.server.rpc.request_messages import Reception, RequestMessages
 from linnaeus.server.rpc.status import to_status
+from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.byte_budget import ByteBudget
-from linnaeus.server.security.caller_identity import certificate_name, peer_address
-from linnaeus.server.security.current_caller import Caller, set_current_caller
+from linnaeus.server.security.caller_identity import caller_without_token
+from linnaeus.server.security.current_caller import set_current_caller
 
 logger = logging.getLogger(__name__)
 
@@ -129,19 +130,17 @@ class InterceptedServer:
     def _call_opener(self, method: Method, deserializer: Callable[[bytes], Any] | None) -> "_OpenCall":
         """Returns a function that checks a call by its metadata and returns its messages, of which none is read yet."""
         right, name = required_right(method.service, method.name), f"{method.service}/{method.name}"
+        reception = Reception(name, deserializer, self._budget, self._log, self._turns)
+        has_certificates = self._has_certificates
         authorize = None if self._authorizer is None or right is None else partial(self._authorizer.authorize, right)
 
         def open_call(context: Any) -> RequestMessages:
             if authorize is not None:
                 caller = authorize(context)
-                set_current_caller(caller)
-                identity = caller.identity
-            elif self._has_certificates and (certificate := certificate_name(context)):
-                set_current_caller(Caller(certificate, name=certificate))
-                identity = certificate
-            else:  # the current caller stays the one that may claim every priority
-                identity = peer_address(context.peer())
-            return RequestMessages(context, name, deserializer, self._budget, identity, self._log, self._turns)
+            else:
+                caller = caller_without_token(context, has_certificates, Priority.HIGH)
+            set_current_caller(caller)
+            return RequestMessages(context, reception, caller.identity)
 
         return open_call
 

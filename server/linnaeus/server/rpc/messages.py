@@ -26,20 +26,18 @@ _PRIORITIES = {
 }
 
 
-def to_request(message: v1.ClassifyRequest, deadline: float | None, connection: str, claimant: Caller) -> Request:
+def to_request(message: v1.ClassifyRequest, deadline: float | None, caller: Caller) -> Request:
     """Converts a ClassifyRequest.
 
     Args:
         message: the request message.
         deadline: on the engine's clock; None for no deadline.
-        connection: gRPC's name of the connection.
-        claimant: the caller, whose rights bound the priority.
+        caller: whose rights bound the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
-    priority = claimant.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
-    caller = claimant.name_or(connection)
+    priority = caller.capped(_PRIORITIES.get(message.priority, Priority.NORMAL))
     return Request(
         _image(message.image),
         message.model,
@@ -47,7 +45,7 @@ def to_request(message: v1.ClassifyRequest, deadline: float | None, connection: 
         message.top_k,
         deadline,
         priority,
-        caller,
+        caller.name,
         message.min_probability,
         message.want_features,
     )
@@ -67,8 +65,7 @@ def to_image_request(
     image: v1.Image,
     options: v1.ClassifyBatchRequest | v1.StreamClassifyRequest,
     deadline: float | None,
-    connection: str,
-    claimant: Caller,
+    caller: Caller,
 ) -> Request:
     """Converts one image of a batch or a stream.
 
@@ -76,14 +73,12 @@ def to_image_request(
         image: the image.
         options: the message with the image's model, version, priority, and what to return.
         deadline: on the engine's clock; None for no deadline.
-        connection: gRPC's name of the connection.
-        claimant: the caller, whose rights bound the priority.
+        caller: whose rights bound the priority.
 
     Raises:
         InvalidImage: if the message contains no image.
     """
-    priority = claimant.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
-    caller = claimant.name_or(connection)
+    priority = caller.capped(_PRIORITIES.get(options.priority, Priority.NORMAL))
     return Request(
         _image(image),
         options.model,
@@ -91,7 +86,7 @@ def to_image_request(
         options.top_k,
         deadline,
         priority,
-        caller,
+        caller.name,
         options.min_probability,
         options.want_features,
     )
@@ -133,6 +128,7 @@ def to_model(entry: Entry, catalog: Catalog) -> v1.Model:
                 interpolation=spec.interpolation,
             ),
             class_count=manifest.classes,
+            feature_count=manifest.features,
             weights=v1.WeightsDescription(source=manifest.weights.source, trained=manifest.weights.trained),
             parameter_count=manifest.parameters,
             sha256=manifest.sha256,
@@ -174,6 +170,8 @@ def _write_classification(answer: Classification, message: v1.ClassifyResponse |
     timings.decode_seconds = answer.decode_seconds
     timings.queue_seconds = answer.queue_seconds
     timings.inference_seconds = answer.inference_seconds
+    if answer.ranking.features:
+        message.features = answer.ranking.features
     for index, probability in zip(answer.ranking.indices, answer.ranking.probabilities, strict=True):
         scored = add()
         scored.index = index

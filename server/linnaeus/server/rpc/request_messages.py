@@ -6,6 +6,7 @@ before its message is read, and a message that does not parse is an error like a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
@@ -21,6 +22,25 @@ from linnaeus.server.security.byte_budget import ByteBudget, Reservation
 _CANCELLATION_SECONDS = 0.01
 
 
+@dataclass(frozen=True, slots=True)
+class Reception:
+    """How the messages of a method are received; shared by all its calls.
+
+    Attributes:
+        method: the full name of the method, for the log.
+        deserializer: parses the messages; None leaves them as bytes.
+        budget: bounds the bytes.
+        log: gets a line of messages that cannot be parsed.
+        turns: shared with all other methods.
+    """
+
+    method: str
+    deserializer: Callable[[bytes], Any] | None
+    budget: ByteBudget
+    log: LimitedLog
+    turns: MessageTurns
+
+
 class RequestMessages:
     """The messages of one call, to be read one after the other or iterated over.
 
@@ -28,33 +48,16 @@ class RequestMessages:
 
     Args:
         context: the call's context.
-        method: the full name of the method, for the log.
-        deserializer: parses the messages; None leaves them as bytes.
-        budget: bounds the bytes.
-        caller: the name under which they are counted.
-        log: gets a line of messages that cannot be parsed.
-        turns: shared with all other streams.
+        reception: that of its method.
+        caller: the name under which the bytes are counted.
     """
 
-    __slots__ = ("_budget", "_caller", "_context", "_deserializer", "_hold", "_log", "_method", "_turns")
+    __slots__ = ("_caller", "_context", "_hold", "_reception")
 
-    def __init__(
-        self,
-        context: Any,
-        method: str,
-        deserializer: Callable[[bytes], Any] | None,
-        budget: ByteBudget,
-        caller: str,
-        log: LimitedLog,
-        turns: MessageTurns,
-    ) -> None:
+    def __init__(self, context: Any, reception: Reception, caller: str) -> None:
         self._context = context
-        self._method = method
-        self._deserializer = deserializer
-        self._budget = budget
+        self._reception = reception
         self._caller = caller
-        self._log = log
-        self._turns = turns
         self._hold: Reservation | None = None
 
     def __aiter__(self) -> "RequestMessages":
@@ -73,16 +76,19 @@ class RequestMessages:
             InvalidArgument: if the message cannot be inflated or parsed.
             Overloaded: if there is no room for the message, or the call has to give way to others.
         """
-        await self._turns.take()
+        await self._reception.turns.take()
         return await self._read(is_only=False)
 
     def take_turn(self) -> Awaitable[None]:
         """Returns an awaitable that ends when the stream may write its next answer; see `MessageTurns`."""
-        return self._turns.take()
+        return self._reception.turns.take()
 
     async def _read(self, is_only: bool) -> Any:
-        self.release()
-        hold = self._hold = self._budget.reserve_at_once(self._caller) or await self._budget.reserve(self._caller)
+        if self._hold is not None:
+            self.release()
+        reception = self._reception
+        budget = reception.budget
+        hold = self._hold = budget.reserve_at_once(self._caller) or await budget.reserve(self._caller)
         try:
             content = await self._context.read()
         except asyncio.CancelledError:
@@ -94,11 +100,18 @@ class RequestMessages:
                 await _refuse_no_message()
             return content
         if is_gzip(content):
-            content = await inflated(content, self._budget.message_bytes)
+            content = await inflated(content, budget.message_bytes)
         hold.received(len(content))
         if is_only:
-            self._turns.call_came(self)
-        return content if self._deserializer is None else self._parse(self._deserializer, content)
+            reception.turns.call_came(self)
+        if reception.deserializer is None:
+            return content
+        try:
+            return reception.deserializer(content)
+        except (DecodeError, ValueError):
+            message = f"the message of {len(content)} bytes is no valid request of {reception.method}"
+            reception.log.log("%s", message)
+            raise InvalidArgument("request", f"{message}; build it from the server's contract") from None
 
     def read_only(self) -> Awaitable[Any]:
         """Returns an awaitable of the message of a call that has one.
@@ -116,18 +129,10 @@ class RequestMessages:
 
     def release(self) -> None:
         """Releases what is held, unless it was taken; called at the end of the call, too."""
-        self._turns.call_ended(self)
+        self._reception.turns.call_ended(self)
         if self._hold is not None:
             self._hold.release()
             self._hold = None
-
-    def _parse(self, deserializer: Callable[[bytes], Any], content: bytes) -> Any:
-        try:
-            return deserializer(content)
-        except (DecodeError, ValueError):
-            message = f"the message of {len(content)} bytes is no valid request of {self._method}"
-            self._log.log("%s", message)
-            raise InvalidArgument("request", f"{message}; build it from the server's contract") from None
 
 
 async def _refuse_no_message() -> None:

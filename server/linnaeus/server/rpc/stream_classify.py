@@ -66,8 +66,7 @@ class ClassifyStream:
         self._context = context
         self._messages = messages
         self._deadline = deadline
-        self._connection = context.peer()
-        self._claimant = current_caller()
+        self._caller = current_caller()
         self._window = asyncio.Semaphore(window)
         # What images hold that were read and whose response is not written, by their number.
         self._unanswered: dict[int, Reservation | None] = {}
@@ -122,7 +121,7 @@ class ClassifyStream:
             if serial > 1:
                 self._charge(self._context, 1)
             deadline = self._deadline_of(message)
-            request = to_image_request(message.image, message, deadline, self._connection, self._claimant)
+            request = to_image_request(message.image, message, deadline, self._caller)
         except (InvalidArgument, Overloaded) as error:
             on_outcome(error)
             return

@@ -18,6 +18,7 @@ from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT, model_files_d
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model_formats import require_runtime
+from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
 from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.specialisation import memory_format, specialise
@@ -122,11 +123,17 @@ def _check_image(manifest: Manifest) -> Tensor:
 def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor, precision: str) -> None:
     check = manifest.check
     with torch.inference_mode(), without_profiling():
-        probabilities: Tensor = module(image)
+        probabilities, features = split_outputs(module(image))
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
         raise ModelRefused(
             f"{manifest.model_file} gives {probabilities.dtype} {list(probabilities.shape)} for one image, but must "
             f"give torch.float32 [1, {manifest.classes}]"
+        )
+    given = None if features is None else (features.dtype, list(features.shape))
+    if given != ((torch.float32, [1, manifest.features]) if manifest.features else None):
+        raise ModelRefused(
+            f"{manifest.model_file} gives {'no features' if given is None else f'features {given[0]} {given[1]}'} for "
+            f"one image, but features in manifest.json is {manifest.features}"
         )
     difference = (probabilities[0].cpu() - torch.tensor(check.probabilities)).abs().max().item()
     if precision == FLOAT32 and not difference <= check.tolerance:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.runtime.device import without_profiling
+from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 from linnaeus.server.runtime.topk import scripted_top_k
@@ -32,7 +33,7 @@ class CpuRunner:
         staging = self._take_staging()
         try:
             stage(images, staging.rows)
-            return self._run_staged(staging.input_of(len(images)), k)
+            return self._run_staged(staging.input_of(len(images)), k, want_features)
         finally:
             self._staging.append(staging)
 
@@ -45,10 +46,12 @@ class CpuRunner:
         """Frees the buffers; see `Runner`."""
         self._staging.clear()
 
-    def _run_staged(self, staged: Tensor, k: int) -> BatchOutput:
+    def _run_staged(self, staged: Tensor, k: int, want_features: bool) -> BatchOutput:
         with torch.inference_mode(), without_profiling():
-            values, indices = scripted_top_k(self._module(staged), k)
-            return BatchOutput(indices.tolist(), values.tolist())
+            probabilities, features = split_outputs(self._module(staged))
+            values, indices = scripted_top_k(probabilities, k)
+            wanted = features.numpy() if features is not None and want_features else None
+            return BatchOutput(indices.tolist(), values.tolist(), wanted)
 
     def _take_staging(self) -> "_Staging":
         """Returns a free buffer, or a new one."""

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.device import without_profiling
-from linnaeus.server.runtime.pipeline import PipelinedRunner
+from linnaeus.server.runtime.model_outputs import split_outputs
+from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
 
@@ -82,18 +83,21 @@ class _Graph:
     Only the launcher may replay it, on the compute stream only: it has one input buffer and one output buffer.
     """
 
-    def __init__(self, graph: torch.cuda.CUDAGraph, pixels: Tensor, answers: tuple[Tensor, Tensor]) -> None:
+    def __init__(self, graph: torch.cuda.CUDAGraph, pixels: Tensor, answers: Answers) -> None:
         self._graph = graph
         self._pixels = pixels
         self._answers = answers
 
-    def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, pixels: Tensor, k: int) -> Answers:
         self._pixels.copy_(pixels)
         self._graph.replay()
-        values, indices = self._answers
+        values, indices, features = self._answers
         # Always copies: the next replay overwrites the graph's output before it is fetched.
-        contiguous = torch.contiguous_format
-        return values[:, :k].clone(memory_format=contiguous), indices[:, :k].clone(memory_format=contiguous)
+        return _copy(values[:, :k]), _copy(indices[:, :k]), None if features is None else _copy(features)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 class CudaForward:
@@ -113,13 +117,13 @@ class CudaForward:
         self._layout = layout
         self._graphs: dict[int, _Graph] = {}
 
-    def __call__(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
-        """Returns the top-k of a batch; replays the graph of its size if there is one."""
+    def __call__(self, pixels: Tensor, k: int) -> Answers:
+        """Returns the top-k of a batch, and its features; replays the graph of its size if there is one."""
         with torch.inference_mode(), without_profiling():
             if graph := self._graphs.get(len(pixels)):
                 return graph(pixels, k)
-            values, indices = self._classify(pixels, k)
-            return values.contiguous(), indices.contiguous()
+            values, indices, features = self._classify(pixels, k)
+            return values.contiguous(), indices.contiguous(), None if features is None else features.contiguous()
 
     def capture(self, sizes: Sequence[int], image_shape: Sequence[int], device: torch.device) -> None:
         """Captures a graph for each size; batches of other sizes run without a graph.
@@ -160,9 +164,11 @@ class CudaForward:
             raise
         return _Graph(graph, pixels, answers)
 
-    def _classify(self, pixels: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _classify(self, pixels: Tensor, k: int) -> Answers:
         # Staged as [N, H, W, C]: permuted, this is [N, C, H, W] in channels-last memory format.
-        return top_k(self._module(pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)), k)
+        images = pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+        probabilities, features = split_outputs(self._module(images))
+        return *top_k(probabilities, k), features
 
 
 def _synchronizing_operation(graph: Any) -> str:
@@ -205,7 +211,12 @@ class CudaRunner:
         self._device = device
         self._forward = CudaForward(module, manifest.classes, layout)
         self._pipeline = PipelinedRunner(
-            CudaAccelerator(device), self._forward, self._image_shape, manifest.classes, self._sizes
+            CudaAccelerator(device),
+            self._forward,
+            self._image_shape,
+            manifest.classes,
+            self._sizes,
+            features=manifest.features,
         )
 
     def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:

@@ -22,11 +22,13 @@ from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 class Ranking(NamedTuple):
     """The best classes of one image, best first; equal probabilities by lower index.
 
-    If `is_finite` is False, the model returned NaN or infinity and the ranking is meaningless.
+    If `is_finite` is False, the model returned NaN or infinity and the ranking is meaningless. `features` are packed
+    float32, little-endian; empty if they were not asked for.
     """
 
     indices: list[int]
     probabilities: list[float]
+    features: bytes = b""
 
     @property
     def is_finite(self) -> bool:
@@ -72,24 +74,29 @@ class Model:
         self.runs_inline = False
         self._runner = runner
 
-    def run(self, images: Sequence[Pixels], k: int) -> list[Ranking]:
+    def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> list[Ranking]:
         """Classifies a batch.
 
         Args:
             images: 1 to `max_batch_size` arrays, uint8 [H, W, C] of the manifest's input size.
             k: classes to return for each image, from 1 to the number of classes.
+            want_features: whether to return the features, too, if the version has any.
 
         Raises:
             OutOfMemory: if the device has too little memory for this batch.
             RuntimeError, torch.jit.Error: if the model failed.
         """
         try:
-            output = self._runner.run(images, k)
+            output = self._runner.run(images, k, want_features)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise OutOfMemory(error_summary(error)) from error
             raise
-        return [Ranking(*row) for row in zip(output.indices, output.probabilities, strict=True)]
+        rows = zip(output.indices, output.probabilities, strict=True)
+        if output.features is None:
+            return [Ranking(*row) for row in rows]
+        features = output.features.astype("<f4", copy=False)
+        return [Ranking(*row, each.tobytes()) for row, each in zip(rows, features, strict=True)]
 
     def works(self) -> bool:
         """Whether the model can run a blank image; if it can, images that failed are themselves at fault."""

@@ -27,9 +27,11 @@ from linnaeus.server.process.daemon_threads import DaemonExecutor
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 
-# Takes uint8 [N, H, W, C] on the device, where N is a size class, and k. Returns values and indices, [N, k] each, in
-# memory that nothing else writes to while they are referenced.
-Forward: TypeAlias = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+# Values and indices, [N, k] each, and features, [N, d], or None if the model has none.
+Answers: TypeAlias = tuple[Tensor, Tensor, Tensor | None]
+# Takes uint8 [N, H, W, C] on the device, where N is a size class, and k. Returns contiguous answers in memory that
+# nothing else writes to while they are referenced.
+Forward: TypeAlias = Callable[[Tensor, int], Answers]
 
 
 class CommandQueue(Protocol):
@@ -78,6 +80,7 @@ class _Slot:
         forward: the model.
         shape: of the largest batch, [N, H, W, C].
         classes: number of classes.
+        features: number of features; 0 if the model has none.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class _Slot:
         forward: Forward,
         shape: Sequence[int],
         classes: int,
+        features: int,
     ) -> None:
         self._copy_queue, self._compute_queue = accelerator.command_queue(), compute_queue
         self._forward = forward
@@ -94,33 +98,36 @@ class _Slot:
         self._on_device = accelerator.device_memory(shape, torch.uint8)
         self._values = accelerator.staging((shape[0] * classes,), torch.float32)
         self._indices = accelerator.staging((shape[0] * classes,), torch.int64)
-        self._answers: list[tuple[Tensor, Tensor]] = []
+        self._features = accelerator.staging((shape[0], features), torch.float32)
+        self._answers: list[Answers] = []
         self.rows: Pixels = self._staged.numpy()
 
-    def launch(self, count: int, size: int, k: int) -> None:
+    def launch(self, count: int, size: int, k: int, want_features: bool) -> None:
         """Enqueues all operations for the images in `rows`; runs on the launcher.
 
         Args:
             count: number of images staged.
             size: size of the batch that runs, at least `count`; the contents of the other rows do not matter.
             k: classes to return for each image.
+            want_features: whether to fetch the features, too.
         """
         # Referenced until they are fetched: the allocator tracks only the compute queue, and would reuse the memory
         # before the copy.
-        answers: list[tuple[Tensor, Tensor]] = []
+        answers: list[Answers] = []
         self._answers = answers
         self._copy_queue.enqueue(partial(self._send, count))
         self._compute_queue.wait_for(self._copy_queue)
         self._compute_queue.enqueue(partial(self._compute, size, k, answers))
         self._copy_queue.wait_for(self._compute_queue)
-        self._copy_queue.enqueue(partial(self._fetch, count, k, answers))
+        self._copy_queue.enqueue(partial(self._fetch, count, k, want_features, answers))
 
-    def results(self, count: int, k: int) -> BatchOutput:
+    def results(self, count: int, k: int, want_features: bool) -> BatchOutput:
         """Waits for the answers and returns them."""
         self._copy_queue.synchronize()
         self._answers = []
         indices, values = (each[: count * k].view(count, k) for each in (self._indices, self._values))
-        return BatchOutput(indices.tolist(), values.tolist())
+        features = self._features[:count].numpy().copy() if want_features else None
+        return BatchOutput(indices.tolist(), values.tolist(), features)
 
     def synchronize(self) -> None:
         """Waits for operations that a failed run may have left; runs on the launcher.
@@ -133,14 +140,17 @@ class _Slot:
     def _send(self, count: int) -> None:
         self._on_device[:count].copy_(self._staged[:count], non_blocking=True)
 
-    def _compute(self, size: int, k: int, answers: list[tuple[Tensor, Tensor]]) -> None:
+    def _compute(self, size: int, k: int, answers: list[Answers]) -> None:
         answers.append(self._forward(self._on_device[:size], k))
 
-    def _fetch(self, count: int, k: int, answers: list[tuple[Tensor, Tensor]]) -> None:
+    def _fetch(self, count: int, k: int, want_features: bool, answers: list[Answers]) -> None:
         if not answers:
             raise RuntimeError("a batch was to be fetched that had not been computed")
-        for host, answer in zip((self._values, self._indices), answers[0], strict=True):
+        values, indices, features = answers[0]
+        for host, answer in ((self._values, values), (self._indices, indices)):
             host[: count * k].view(count, k).copy_(answer[:count], non_blocking=True)
+        if features is not None and want_features:
+            self._features[:count].copy_(features[:count], non_blocking=True)
 
 
 class PipelinedRunner:
@@ -156,6 +166,7 @@ class PipelinedRunner:
         classes: number of classes.
         sizes: batch sizes, ascending.
         in_flight: number of slots created beforehand.
+        features: number of features that `forward` returns for each image; 0 if it returns none.
     """
 
     def __init__(
@@ -166,6 +177,7 @@ class PipelinedRunner:
         classes: int,
         sizes: Sequence[int],
         in_flight: int = 2,
+        features: int = 0,
     ) -> None:
         self._accelerator = accelerator
         self._forward = forward
@@ -173,6 +185,7 @@ class PipelinedRunner:
         self._classes = classes
         self._sizes = list(sizes)
         self._in_flight = in_flight
+        self._features = features
         self._free: list[_Slot] = []  # free slots
         self._launcher = DaemonExecutor("linnaeus-launcher")
         try:
@@ -185,12 +198,12 @@ class PipelinedRunner:
 
     def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
         """Runs one batch; see `Runner`."""
-        count = len(images)
+        count, has_features = len(images), want_features and self._features > 0
         with self._slot() as slot:
             stage(images, slot.rows)
             size = self._sizes[bisect_left(self._sizes, count)]
-            self._launcher.submit(partial(slot.launch, count, size, k)).result()
-            return slot.results(count, k)
+            self._launcher.submit(partial(slot.launch, count, size, k, has_features)).result()
+            return slot.results(count, k, has_features)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Restricts the runner to these sizes and creates slots for them; see `Runner`."""
@@ -235,5 +248,6 @@ class PipelinedRunner:
 
     def _new_slot(self) -> _Slot:
         shape = (self._sizes[-1], *self._image_shape)
-        create_slot = partial(_Slot, self._accelerator, self._compute_queue, self._forward, shape, self._classes)
+        numbers = (self._classes, self._features)
+        create_slot = partial(_Slot, self._accelerator, self._compute_queue, self._forward, shape, *numbers)
         return self._launcher.submit(create_slot).result()

@@ -38,7 +38,8 @@ _FLOAT32_INPUTS = {
 _DENSE = ("aten::linear", "aten::addmm", "aten::matmul", "aten::mm")
 # Operations that may follow the last dense layer; each passes on its first input.
 _AFTER_LOGITS = tuple(
-    f"aten::{name}" for name in ("softmax", "sigmoid", "to", "flatten", "view", "reshape", "squeeze", "add")
+    f"aten::{name}"
+    for name in ("softmax", "sigmoid", "to", "flatten", "view", "reshape", "squeeze", "add", "slice", "cat")
 )
 # TorchScript graphs encode dtypes as numbers (c10::ScalarType).
 _SCALAR_TYPES = {torch.float32: 6, torch.float16: 5, torch.bfloat16: 15}
@@ -65,16 +66,25 @@ def cast_graph(graph: Graph, precision: torch.dtype) -> None:
             _cast(graph, node, places, torch.float32)
     if logits is not None:
         _cast(graph, logits, _CAST_INPUTS[logits.kind()], torch.float32)
-    _cast(graph, graph.return_node(), (0,), torch.float32)
+    outputs = _outputs_node(graph)
+    _cast(graph, outputs, tuple(range(len(list(outputs.inputs())))), torch.float32)
     torch._C._jit_pass_dce(graph)  # removes the original weights
 
 
 def _logits(graph: Graph) -> Node | None:
     """Returns the dense layer that computes the logits; None if the graph does not end in one."""
-    node = next(graph.outputs()).node()
+    node = next(_outputs_node(graph).inputs()).node()
     while node.kind() in _AFTER_LOGITS:
-        node = next(node.inputs()).node()
+        first = next(node.inputs())
+        listed = first.node().kind() == "prim::ListConstruct"
+        node = next(first.node().inputs()).node() if listed else first.node()
     return node if node.kind() in _DENSE else None
+
+
+def _outputs_node(graph: Graph) -> Node:
+    """Returns the node whose inputs are the outputs: the graph's end, or the tuple that it returns."""
+    result = next(graph.outputs()).node()
+    return result if result.kind() == "prim::TupleConstruct" else graph.return_node()
 
 
 def _cast(graph: Graph, node: Node, places: tuple[int, ...], precision: torch.dtype) -> None:

@@ -52,6 +52,8 @@ class DeadlineQueue(Generic[Payload]):
 
     def decode_seconds_before(self, due: float) -> float:
         """Returns the part of `decode_seconds` of the tickets that precede a candidate with this due time."""
+        if not self.decode_seconds:  # pixels need no decoding
+            return 0.0
         count = self.count_before(due)
         if count == len(self.entries):
             return self.decode_seconds

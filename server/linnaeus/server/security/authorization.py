@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from linnaeus.server.errors import Overloaded, PermissionDenied, Unauthenticated
 from linnaeus.server.scheduling import Priority
-from linnaeus.server.security.caller_identity import certificate_name, peer_address
+from linnaeus.server.security.caller_identity import caller_without_token
 from linnaeus.server.security.current_caller import Caller, current_caller
 from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.token_file import TokenFile
@@ -77,12 +77,11 @@ class Authorizer:
             Overloaded: if the caller exceeds its rate limit.
         """
         if self._tokens is None:
-            name = certificate_name(context)
-            caller = Caller(name or peer_address(context.peer()), self._max_priority, name)
+            caller = caller_without_token(context, True, self._max_priority)
         else:
             holder = _holder(self._tokens, context.invocation_metadata(), right)
             priority = max(holder.max_priority, self._max_priority)
-            caller = Caller(holder.identity, priority, holder.identity)
+            caller = Caller(holder.identity, holder.identity, priority)
         self._take(caller.identity, 1.0)
         return caller
 

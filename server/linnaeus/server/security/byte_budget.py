@@ -34,23 +34,27 @@ class Reservation:
 
     __slots__ = ("_account", "_budget", "held_bytes", "started_at", "task", "was_ended")
 
-    def __init__(self, budget: "ByteBudget", account: "_Account") -> None:
+    def __init__(self, budget: "ByteBudget", account: "_Account", task: "asyncio.Task[object] | None") -> None:
         self._budget = budget
         self._account = account
         self.held_bytes = budget.message_bytes
         self.was_ended = False
         self.started_at = budget.clock()
-        self.task: asyncio.Task[object] | None = None
+        self.task = task
 
     def received(self, length: int) -> None:
         """Holds only the length of the message, which has come."""
-        self._hold(min(length, self.held_bytes))
+        self._account.reading.pop(self, None)
+        freed_bytes = self.held_bytes - length
+        if freed_bytes > 0:
+            self.held_bytes = length
+            self._budget.free(self._account, freed_bytes)
 
     def release(self) -> None:
         """Holds nothing any more; may be called again."""
         if self.held_bytes >= _MUCH_BYTES:
             self._budget.freed_memory.note()
-        self._hold(0)
+        self.received(0)
 
     def end(self) -> None:
         """Ends the waiting for the message: its task gets a cancellation, and `raise_if_ended` tells why."""
@@ -72,12 +76,6 @@ class Reservation:
                 "send the whole message at once",
                 _RETRY_SECONDS,
             )
-
-    def _hold(self, held_bytes: int) -> None:
-        self._account.reading.pop(self, None)
-        freed_bytes, self.held_bytes = self.held_bytes - held_bytes, held_bytes
-        if freed_bytes:
-            self._budget.free(self._account, freed_bytes)
 
 
 class _Account:
@@ -148,9 +146,7 @@ class ByteBudget:
         account = self._account(caller)
         if account.waiting or self._next or not self._has_room(account):
             return None
-        reservation = self._grant(account)
-        reservation.task = asyncio.current_task()
-        return reservation
+        return self._grant(account, asyncio.current_task())
 
     async def reserve(self, caller: str) -> Reservation:
         """Reserves the same, and waits for room.
@@ -186,12 +182,11 @@ class ByteBudget:
             and account.held_bytes + self.message_bytes <= self.caller_bytes
         )
 
-    def _grant(self, account: _Account) -> Reservation:
-        reservation = Reservation(self, account)
+    def _grant(self, account: _Account, task: "asyncio.Task[object] | None" = None) -> Reservation:
+        reservation = Reservation(self, account, task)
         account.reading[reservation] = None
         account.held_bytes += self.message_bytes
         self.held_bytes += self.message_bytes
-        self._accounts[account.caller] = account
         return reservation
 
     async def _wait(self, account: _Account) -> Reservation:

@@ -15,24 +15,20 @@ class Caller:
 
     Attributes:
         identity: the name under which it is charged: of its token, its certificate or its address.
+        name: under which it shares devices and decoders with others: the identity, or the connection of an address.
         max_priority: the highest priority of its requests; higher claims are lowered to it.
-        name: of its token or its certificate; empty if it has none.
     """
 
     identity: str
+    name: str
     max_priority: Priority = Priority.HIGH
-    name: str = ""
-
-    def name_or(self, connection: str) -> str:
-        """Returns who shares devices and decoders with the others: the caller by its name, else its connection."""
-        return self.name or connection
 
     def capped(self, claimed: Priority) -> Priority:
         """Returns the priority that a request gets."""
         return max(claimed, self.max_priority)  # smaller values go first
 
 
-_NO_CALL = Caller("")
+_NO_CALL = Caller("", "")
 _CURRENT: ContextVar[Caller] = ContextVar("caller", default=_NO_CALL)
 
 

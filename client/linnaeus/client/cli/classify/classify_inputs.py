@@ -21,6 +21,7 @@ class ClassifyOptions:
     top_k: int
     priority: str | None = None
     min_probability: float = 0.0
+    features: bool = False
 
 
 async def classify_inputs(
@@ -44,6 +45,7 @@ async def classify_inputs(
         version=options.version,
         top_k=options.top_k,
         min_probability=options.min_probability,
+        features=options.features,
         priority=options.priority,
     )
     async with contextlib.aclosing(stream) as outcomes:

@@ -51,6 +51,9 @@ def classify(
     min_probability: Annotated[
         float, typer.Option(min=0, max=1, help="Leave out classes that are less probable.", show_default=False)
     ] = 0.0,
+    features: Annotated[
+        bool, typer.Option("--features", help="Also the features; with --output json or jsonl.", show_default=False)
+    ] = False,
     priority: Annotated[
         str | None, typer.Option(help="high, normal or low, for a server that has too much to do.", show_default=False)
     ] = None,
@@ -70,6 +73,9 @@ def classify(
 ) -> None:
     """Names what is in each picture."""
     connection: Connection = context.obj
+    output_format = _output_format(output, as_json)
+    if features and output_format not in (OutputFormat.JSON, OutputFormat.JSONL):
+        raise typer.BadParameter("--features has no place in a table: say --output json or --output jsonl, too")
     run = ClassifyRun(
         connection=connection,
         inputs=_inputs(files or [], names, recursive),
@@ -79,9 +85,10 @@ def classify(
             top_k=(0 if min_probability else 1) if top_k is None else top_k,
             priority=priority,
             min_probability=min_probability,
+            features=features,
         ),
         concurrency=concurrency,
-        output_format=_output_format(output, as_json),
+        output_format=output_format,
         sorter=None if sort_into is None else Sorter(sort_into),
         use_stream=stream,
     )

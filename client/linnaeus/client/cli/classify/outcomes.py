@@ -39,7 +39,9 @@ class Classified:
             "batch_size": answer["batch_size"],
             "timings": answer["timings"],
             "milliseconds": round(self.milliseconds, 3),
-        } | ({} if self.copied_to is None else {"copied_to": self.copied_to})
+            **({"features": answer["features"]} if "features" in answer else {}),
+            **({} if self.copied_to is None else {"copied_to": self.copied_to}),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.models.model_format import ONNX, OPENVINO, TORCHSCRIPT
 from linnaeus.server.model_store.catalog import Catalog, ModelState
 from linnaeus.server.rpc.kserve.model_names import ServedModel
-from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
+from linnaeus.server.rpc.kserve.outputs import output_sizes
 
 SERVER_NAME = "linnaeus"
 # Triton's names of a model's format and of what runs it.
@@ -36,7 +36,7 @@ def model_metadata(catalog: Catalog, model: ServedModel, version: str) -> kserve
         versions=[model.version] if version else _served_versions(catalog, model.entry.name),
         platform=PLATFORMS[spec.model_format],
         inputs=[_tensor(model.input_name, "UINT8" if model.takes_pixels else "BYTES", model.image_shape)],
-        outputs=[_tensor(OUTPUT_NAME, "FP32", [spec.classes])],
+        outputs=[_tensor(name, "FP32", [size]) for name, size in output_sizes(spec).items()],
     )
 
 

@@ -9,7 +9,7 @@ from linnaeus.models.manifest import LABELS_FILE
 from linnaeus.server.rpc.kserve.metadata import BACKENDS, PLATFORMS
 from linnaeus.server.rpc.kserve.model_infer import DEFAULT_PRIORITY, PRIORITIES
 from linnaeus.server.rpc.kserve.model_names import ServedModel
-from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME
+from linnaeus.server.rpc.kserve.outputs import OUTPUT_NAME, output_sizes
 
 
 def model_config(model: ServedModel) -> kserve.ModelConfig:
@@ -21,7 +21,7 @@ def model_config(model: ServedModel) -> kserve.ModelConfig:
         version_policy=kserve.ModelVersionPolicy(all=kserve.ModelVersionPolicy.All()),
         max_batch_size=model.entry.max_batch_size,
         input=[_input(model)],
-        output=[_output(model)],
+        output=[_output(name, size) for name, size in output_sizes(model.manifest).items()],
         dynamic_batching=_dynamic_batching(model.entry.default_timeout_seconds),
         default_model_filename=model.manifest.model_file,
         parameters={name: kserve.ModelParameter(string_value=value) for name, value in _parameters(model).items()},
@@ -38,12 +38,12 @@ def _input(model: ServedModel) -> kserve.ModelInput:
     )
 
 
-def _output(model: ServedModel) -> kserve.ModelOutput:
+def _output(name: str, size: int) -> kserve.ModelOutput:
     return kserve.ModelOutput(
-        name=OUTPUT_NAME,
+        name=name,
         data_type=kserve.TYPE_FP32,
-        dims=[model.manifest.classes],
-        label_filename=LABELS_FILE,
+        dims=[size],
+        label_filename=LABELS_FILE if name == OUTPUT_NAME else "",
     )
 
 

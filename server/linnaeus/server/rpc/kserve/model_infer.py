@@ -21,7 +21,6 @@ async def infer(
     message: kserve.ModelInferRequest,
     now: float,
     deadline: float | None,
-    connection: str,
     charge: Callable[[int], None],
 ) -> kserve.ModelInferResponse:
     """Answers an inference request; one version classifies all its images.
@@ -31,7 +30,6 @@ async def infer(
         message: the request message.
         now: the time on the engine's clock.
         deadline: the call's deadline on the engine's clock, None for no deadline; the request's timeout may be earlier.
-        connection: gRPC's name of the connection.
         charge: charges the number of images to the caller's rate limit.
 
     Raises:
@@ -42,7 +40,7 @@ async def infer(
     images = inputs.read_images(message, model)
     outputs.check_size(requested, len(images))
     charge(len(images))
-    claimant, priority, min_probability = current_caller(), Priority.NORMAL, 0.0
+    caller, priority, min_probability = current_caller(), Priority.NORMAL, 0.0
     if message.parameters:  # looking up each parameter costs as much as reading a tensor
         priority = _priority(message)
         min_probability = probability(message.parameters, "min_probability", "parameters.min_probability")
@@ -53,9 +51,10 @@ async def infer(
         version=model.version,
         top_k=max([output.classes for output in requested]),
         deadline=deadline,
-        priority=claimant.capped(priority),
-        caller=claimant.name_or(connection),
+        priority=caller.capped(priority),
+        caller=caller.name,
         min_probability=min_probability,
+        want_features=any([output.features for output in requested]),
     )
     classifications = await classify_images(engine, images, template, model.input_name)
     return outputs.infer_response(message, model, requested, classifications)

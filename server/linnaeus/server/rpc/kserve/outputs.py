@@ -6,14 +6,17 @@ from typing import NamedTuple
 import numpy
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import InvalidArgument
+from linnaeus.server.requests.refusals import no_features
 from linnaeus.server.requests.request import Classification, ScoredClasses
 from linnaeus.server.rpc.kserve import tensors
 from linnaeus.server.rpc.kserve.model_names import ServedModel
 from linnaeus.server.rpc.kserve.parameters import refuse_shared_memory, whole_number
 
 OUTPUT_NAME = "probabilities"
-# Per request: a model has one output, in two forms, and each that is asked for is written by itself.
+FEATURES_NAME = "features"
+# Per request: the probabilities have two forms, and each output that is asked for is written by itself.
 _MAX_OUTPUTS = 4
 # Per response: writing one as text takes about 2 microseconds of the event loop, which delays other calls.
 _MAX_TEXTS = 1 << 15
@@ -23,14 +26,22 @@ class RequestedOutput(NamedTuple):
     """The form of one requested output.
 
     Attributes:
-        classes: the number of classes per image.
+        classes: the number of classes per image; 0 for the features.
         as_text: whether the output is BYTES `probability:index:label` of the best classes, in descending order, rather
             than FP32 probabilities of all classes, by index. Classes below the request's `min_probability` are empty
             texts, or probabilities of 0.
+        features: the number of features per image, if they are the output; otherwise 0.
     """
 
     classes: int
     as_text: bool
+    features: int = 0
+
+
+def output_sizes(manifest: Manifest) -> dict[str, int]:
+    """Returns the outputs of a version by name, each with its numbers for an image."""
+    features = {FEATURES_NAME: manifest.features} if manifest.features else {}
+    return {OUTPUT_NAME: manifest.classes, **features}
 
 
 def requested_outputs(message: kserve.ModelInferRequest, model: ServedModel) -> list[RequestedOutput]:
@@ -80,25 +91,37 @@ def infer_response(
     response.model_version = model.version
     response.id = message.id
     for output in requested:
-        datatype, contents = ("BYTES", _texts) if output.as_text else ("FP32", _probabilities)
         tensor = response.outputs.add()
-        tensor.name = OUTPUT_NAME
-        tensor.datatype = datatype
-        tensor.shape.extend((len(classifications), output.classes))
-        response.raw_output_contents.append(contents(classifications, output.classes))
+        tensor.name = FEATURES_NAME if output.features else OUTPUT_NAME
+        tensor.datatype = "BYTES" if output.as_text else "FP32"
+        tensor.shape.extend((len(classifications), output.features or output.classes))
+        response.raw_output_contents.append(_contents(output, classifications))
     return response
 
 
 def _requested_output(
     output: kserve.ModelInferRequest.InferRequestedOutputTensor, model: ServedModel
 ) -> RequestedOutput:
+    if output.name == FEATURES_NAME:
+        refuse_shared_memory(output.parameters, f"outputs.{FEATURES_NAME}")
+        if not model.manifest.features:
+            raise no_features(model.entry.name, f"outputs.{FEATURES_NAME}")
+        return RequestedOutput(0, as_text=False, features=model.manifest.features)
     if output.name != OUTPUT_NAME:
-        message = f"model {model.name} has one output, {OUTPUT_NAME!r}, but the request wants {output.name[:40]!r}"
+        names = " and ".join(map(repr, output_sizes(model.manifest)))
+        known = f"the outputs {names}" if model.manifest.features else f"one output, {names}"
+        message = f"model {model.name} has {known}, but the request wants {output.name[:40]!r}"
         raise InvalidArgument("outputs", message)
     refuse_shared_memory(output.parameters, f"outputs.{OUTPUT_NAME}")
     count = whole_number(output.parameters, "classification", f"outputs.{OUTPUT_NAME}.classification")
     classes = model.manifest.classes
     return RequestedOutput(min(count, classes) or classes, as_text=count > 0)
+
+
+def _contents(output: RequestedOutput, classifications: Sequence[Classification]) -> bytes:
+    if output.features:
+        return b"".join([each.ranking.features for each in classifications])
+    return (_texts if output.as_text else _probabilities)(classifications, output.classes)
 
 
 def _probabilities(classifications: Sequence[Classification], classes: int) -> bytes:

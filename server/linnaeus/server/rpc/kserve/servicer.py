@@ -83,7 +83,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         def charge(images: int) -> None:
             self._charge(context, images - already_charged)
 
-        return await infer(self._engine, request, now, deadline, context.peer(), charge)
+        return await infer(self._engine, request, now, deadline, charge)
 
     async def ModelStreamInfer(
         self, request_iterator: AsyncIterator[kserve.ModelInferRequest], context: "Context"
