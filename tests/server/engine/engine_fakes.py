@@ -81,14 +81,14 @@ class BlockedRuns:
         self.works = True
         real = model.run
 
-        def run(images: Sequence[Any], k: int) -> Any:
+        def run(images: Sequence[Any], k: int, want_features: bool = False) -> Any:
             self.count += 1
             self.entered.release()
             if not self.opened.wait(30):
                 raise TimeoutError
             if not self.works:
                 raise RuntimeError("lost")
-            return real(images, k)
+            return real(images, k, want_features)
 
         model.run = run
 

@@ -136,10 +136,10 @@ async def test_two_devices_serve_one_model_at_the_same_time(
     devices: list[str] = []
     real = Model.run
 
-    def run(self: Model, images: Sequence[Any], k: int) -> Any:
+    def run(self: Model, images: Sequence[Any], k: int, want_features: bool = False) -> Any:
         devices.append(str(self.device))
         both.wait()  # returns only if each device has a batch
-        return real(self, images, k)
+        return real(self, images, k, want_features)
 
     monkeypatch.setattr(Model, "run", run)
     data = numpy.zeros(28 * 28, numpy.uint8).tobytes()
