@@ -31,7 +31,7 @@ from linnaeus.server.runtime.artifact_checks import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
 from linnaeus.server.runtime.model import Model, Pixels
-from linnaeus.server.runtime.model_loading import load_model
+from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 from linnaeus.server.runtime.out_of_memory import error_summary
 
 CPU = torch.device("cpu")
@@ -153,7 +153,7 @@ def print_model_run(folder: Path, artifact: Artifact, device: torch.device, size
     pixels, bare = torch.from_numpy(images).to(device), Bare(artifact, device, torch.channels_last)
     turns: dict[str, Callable[[], float]] = {"bare module": lambda: bare.rate(pixels)}
     for graphs in (False, True) if device.type == "cuda" else (False,):
-        model = load_model(folder, device, size, cuda_graphs=graphs)
+        model = load_model(folder, device, size, options=LoadOptions(cuda_graphs=graphs))
         for count in THREADS:
             name = f"{'recorded' if graphs else 'launched'}, {count} in flight"
             turns[name] = lambda model=model, count=count: by_threads(model, list(images), count)  # type: ignore[misc]

@@ -24,8 +24,9 @@ from linnaeus.server.process.openmp import limit_spinning
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.device import CoreShare, configure_process, default_workers
 from linnaeus.server.runtime.model import Model, Pixels
-from linnaeus.server.runtime.precision import FLOAT32, compare
+from linnaeus.server.runtime.model_loading import LoadOptions
 from linnaeus.server.runtime.specialisation import fast_precisions
+from linnaeus.server.runtime.variants import FLOAT32, compare
 
 CPU = torch.device("cpu")
 PICTURES = Path("pictures")
@@ -83,7 +84,7 @@ def bench_model(folder: Path) -> None:
 def load(folder: Path, precision: str) -> Model:
     """Loads a version, which determines its own best batch size."""
     version = VersionFolder(folder.parent.name, int(folder.name), folder)
-    (model,) = load_on_each(version, {CPU: CoreShare(CPU, 0)}, 0, precision=precision)
+    (model,) = load_on_each(version, {CPU: CoreShare(CPU, 0)}, 0, options=LoadOptions(precision=precision))
     return model
 
 
@@ -135,7 +136,7 @@ def print_automatic_choice(folder: Path) -> None:
     started = time.perf_counter()
     model = load(folder, "auto")
     seconds = time.perf_counter() - started
-    print(f"    loaded in {seconds:.1f} s: {model.specialisation.reason}", flush=True)
+    print(f"    loaded in {seconds:.1f} s: {model.specialisation.precision_reason}", flush=True)
     model.close()
 
 

@@ -63,7 +63,7 @@ def write_model(
     fragile: bool = False,
     config: str = "",
 ) -> None:
-    """Writes version 1 of a model, and its config.toml if `config` is not empty.
+    """Writes version 1 of a model, and its config.toml.
 
     Args:
         repository: the repository folder; created if it does not exist.
@@ -71,7 +71,7 @@ def write_model(
         seconds: approximate duration per image on this machine when it is idle.
         work_unit_seconds: additional duration per work unit of an image.
         fragile: whether some batches raise.
-        config: contents of config.toml.
+        config: further contents of config.toml.
     """
     model = MatrixProducts(_products(seconds), _products(work_unit_seconds), fragile).eval()
     script: torch.jit.ScriptModule = torch.jit.script(model)
@@ -88,8 +88,8 @@ def write_model(
         probabilities=probabilities,
     )
     write_version(content, repository, 1)
-    if config:
-        (repository / name / "config.toml").write_text(config, encoding="utf-8")
+    # The durations are torch's.
+    (repository / name / "config.toml").write_text(f'runtime = "torchscript"\n{config}', encoding="utf-8")
 
 
 def _products(seconds: float) -> int:

@@ -20,7 +20,6 @@ from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub
 from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.server.rpc.child_server import ServerProcess
-from linnaeus.server.runtime.precision import PRECISIONS
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ModelServiceStub
 
@@ -188,9 +187,14 @@ def test_the_configured_precision_is_used_and_reported(
         assert (
             specialisation.precision == "bfloat16"
             if requested == "bfloat16"
-            else specialisation.precision in PRECISIONS
+            else specialisation.precision in ("float32", "bfloat16", "float16")
         )
         assert requested in specialisation.precision_reason and "recorded pictures" in specialisation.precision_reason
+        assert specialisation.runtime in ("torchscript", "openvino") and specialisation.runtime_reason.startswith(
+            "auto: "
+        )
+        labels = f'device="cpu",model="{name}",runtime="{specialisation.runtime}",version="1"'
+        wait_for_metric(controlled, f"linnaeus_model_runtime{{{labels}}}", lambda value: value == 1)
         labels = f'device="cpu",model="{name}",precision="{specialisation.precision}",version="1"'
         wait_for_metric(controlled, f"linnaeus_model_precision{{{labels}}}", lambda value: value == 1)
         request = kserve.ModelConfigRequest(name=name)

@@ -144,12 +144,16 @@ class ModelSpecialisation:
         precision: the dtype of the computation, such as "bfloat16"; probabilities are always float32.
         precision_reason: why this precision was chosen, in one sentence.
         memory_format: the layout of images in memory: "channels_last" or "channels_first".
+        runtime: what computes it, such as "openvino"; empty if the server is older.
+        runtime_reason: why this runtime was chosen, in one sentence.
     """
 
     device: str
     precision: str
     precision_reason: str
     memory_format: str
+    runtime: str = ""
+    runtime_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -265,16 +265,20 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., state: _Optional[_Union[ModelState, str]] = ..., state_reason: _Optional[str] = ..., architecture: _Optional[str] = ..., input: _Optional[_Union[InputDescription, _Mapping]] = ..., class_count: _Optional[int] = ..., weights: _Optional[_Union[WeightsDescription, _Mapping]] = ..., parameter_count: _Optional[int] = ..., sha256: _Optional[str] = ..., devices: _Optional[_Iterable[str]] = ..., max_batch_size: _Optional[int] = ..., version_labels: _Optional[_Iterable[str]] = ..., is_default: bool = ..., specialisations: _Optional[_Iterable[_Union[Specialisation, _Mapping]]] = ..., feature_count: _Optional[int] = ...) -> None: ...
 
 class Specialisation(_message.Message):
-    __slots__ = ("device", "precision", "precision_reason", "memory_format")
+    __slots__ = ("device", "precision", "precision_reason", "memory_format", "runtime", "runtime_reason")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     PRECISION_FIELD_NUMBER: _ClassVar[int]
     PRECISION_REASON_FIELD_NUMBER: _ClassVar[int]
     MEMORY_FORMAT_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_REASON_FIELD_NUMBER: _ClassVar[int]
     device: str
     precision: str
     precision_reason: str
     memory_format: str
-    def __init__(self, device: _Optional[str] = ..., precision: _Optional[str] = ..., precision_reason: _Optional[str] = ..., memory_format: _Optional[str] = ...) -> None: ...
+    runtime: str
+    runtime_reason: str
+    def __init__(self, device: _Optional[str] = ..., precision: _Optional[str] = ..., precision_reason: _Optional[str] = ..., memory_format: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_reason: _Optional[str] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
     __slots__ = ("max_message_bytes", "max_image_pixels", "max_batch_images", "stream_window")

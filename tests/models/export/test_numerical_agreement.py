@@ -26,7 +26,7 @@ from linnaeus.models.zoo_model import ZooModel
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.runner_factory import open_runner
+from linnaeus.server.runtime.runner_factory import torch_runner
 
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 7)
@@ -87,7 +87,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         torch.jit.load(str(artifact.folder / MODEL_FILE)),
         # as from `load_model`, without the warm-up
         Model(
-            artifact, CPU, open_runner(load_module(artifact, CPU), artifact.manifest, CPU, max(BATCHES)), max(BATCHES)
+            artifact, CPU, torch_runner(load_module(artifact, CPU), artifact.manifest, CPU, max(BATCHES)), max(BATCHES)
         ),
     )
     # a VGG has half a gigabyte, and pytest keeps the folders of three runs

@@ -26,9 +26,11 @@ from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.device import CoreShare
 from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.model_loading import LoadOptions
 
 # torch accepts any index of the CPU, which gives two devices without a GPU.
 TWO_DEVICES = ("cpu", "cpu:1")
+TORCHSCRIPT = LoadOptions(runtime="torchscript")
 
 
 def settings_for(**changes: Any) -> ModelSettings:
@@ -45,7 +47,7 @@ def settings_for(**changes: Any) -> ModelSettings:
 def on_two(repository: Path) -> list[Model]:
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
     devices = {torch.device(name): CoreShare(torch.device(name), 1) for name in TWO_DEVICES}
-    return loader_module.load_on_each(folder, devices, 4)
+    return loader_module.load_on_each(folder, devices, 4, options=TORCHSCRIPT)
 
 
 def test_each_device_is_used_once_under_any_of_its_names() -> None:
@@ -87,7 +89,8 @@ def on_one_core_if_short(repository: Path, monkeypatch: pytest.MonkeyPatch, boun
     remaining = iter(bounds)
     monkeypatch.setattr(CoreShare, "are_short", lambda _, seconds: seconds <= next(remaining))
     folder = VersionFolder("lenet", 1, repository / "lenet" / "1")
-    return loader_module.load_on_each(folder, {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}, 4)[0]
+    devices = {torch.device("cpu"): CoreShare(torch.device("cpu"), 6)}
+    return loader_module.load_on_each(folder, devices, 4, options=TORCHSCRIPT)[0]
 
 
 def test_a_model_of_short_runs_is_timed_on_one_core_and_gets_one_instance(

@@ -5,12 +5,15 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
 
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime import model_formats
-from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
+from linnaeus.server.runtime.artifact_checks import read_artifact
+from linnaeus.server.runtime.model import Model
+from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 
 CPU = torch.device("cpu")
 
@@ -26,12 +29,12 @@ def change_manifest(folder: Path, **fields: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
 
-def load(folder: Path) -> torch.jit.ScriptModule:
-    return load_module(read_artifact(folder), CPU)
+def load(folder: Path) -> Model:
+    return load_model(folder, CPU, 2, options=LoadOptions(runtime="torchscript"))
 
 
 def test_a_valid_folder_loads(folder: Path) -> None:
-    assert load(folder)(torch.zeros(2, 1, 28, 28, dtype=torch.uint8)).shape == (2, 10)
+    assert len(load(folder).run([numpy.zeros((28, 28, 1), numpy.uint8)] * 2, 10)[1].indices) == 10
 
 
 def test_a_corrupt_model_file_is_refused_by_its_digest(folder: Path) -> None:

@@ -18,7 +18,7 @@ from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
 from linnaeus.server.runtime.model import Model, Pixels
-from linnaeus.server.runtime.model_loading import load_model
+from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory
 
 pytestmark = pytest.mark.gpu
@@ -43,7 +43,7 @@ def loaded(repository: Path) -> dict[tuple[str, bool], Model]:
     configure_process(0)
     names, both = ("lenet", "efficientnet_lite0"), (False, True)
     return {
-        (name, graphs): load_model(repository / name / "1", GPU, LARGEST, cuda_graphs=graphs)
+        (name, graphs): load_model(repository / name / "1", GPU, LARGEST, options=LoadOptions(cuda_graphs=graphs))
         for name in names
         for graphs in both
     }
@@ -67,7 +67,10 @@ def probabilities(model: Model, images: list[Pixels]) -> numpy.ndarray:
 def test_features_equal_those_of_the_cpu_at_every_batch_size(cuda_graphs: bool, tmp_path: Path) -> None:
     lenet = find("lenet")
     folder = export_torchscript(lenet, lenet.bundled_weights(), tmp_path, 1, features=True)
-    model, plain = load_model(folder, GPU, LARGEST, cuda_graphs=cuda_graphs), load_model(folder, CPU, LARGEST)
+    model, plain = (
+        load_model(folder, GPU, LARGEST, options=LoadOptions(cuda_graphs=cuda_graphs)),
+        load_model(folder, CPU, LARGEST),
+    )
     for count in range(1, LARGEST + 1):
         images = noise(model, count, seed=count)
         ours, theirs = (each.run(images, 3, want_features=True) for each in (model, plain))
@@ -168,7 +171,7 @@ def test_a_model_that_cannot_be_captured_is_served_without_graphs(
     known = tuple(script(check_input(spec))[0].tolist())
     content = VersionContent("reads_value", "ReadsValue", spec, ("a", "b"), Weights("random", 0), model, known)
     folder = write_version(content, tmp_path, 1)
-    model, plain = (load_model(folder, device, 4, cuda_graphs=True) for device in (GPU, CPU))
+    model, plain = (load_model(folder, device, 4, options=LoadOptions(cuda_graphs=True)) for device in (GPU, CPU))
     assert "cannot be recorded" in caplog.text
     images = noise(model, 3)
     assert abs(probabilities(model, images) - probabilities(plain, images)).max() < TOLERANCE
@@ -192,7 +195,7 @@ def test_a_model_is_loaded_and_captured_while_another_one_serves(
     thread = threading.Thread(target=serve)
     thread.start()
     try:
-        model = load_model(repository / "efficientnet_lite0" / "1", GPU, 4, cuda_graphs=True)
+        model = load_model(repository / "efficientnet_lite0" / "1", GPU, 4, options=LoadOptions(cuda_graphs=True))
     finally:
         stop.set()
         thread.join(timeout=30)

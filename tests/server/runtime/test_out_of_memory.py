@@ -14,11 +14,11 @@ import resource, sys, threading
 from pathlib import Path
 import torch
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.runtime.model_loading import load_model
+from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 
 if sys.argv[2] == "configured":
     configure_process(0)
-model = load_model(Path(sys.argv[1]), torch.device("cpu"), 16)
+model = load_model(Path(sys.argv[1]), torch.device("cpu"), 16, options=LoadOptions(runtime="torchscript"))
 
 def serve():
     faults = []

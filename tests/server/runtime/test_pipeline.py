@@ -30,6 +30,7 @@ from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.value_reads import value_reading_operation
 
 CPU = torch.device("cpu")
 SHAPE = (2, 2, 1)
@@ -363,7 +364,7 @@ def gpu_runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Returns the runner of a GPU's model, on a test device."""
     monkeypatch.setattr(cuda, "CudaAccelerator", lambda device: LateDevice())
     artifact = read_artifact(folder)
-    return runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
+    return runner_factory.torch_runner(load_module(artifact, CPU), artifact.manifest, torch.device("cuda", 0), 4)
 
 
 def test_a_model_that_reads_a_tensors_value_runs_without_graphs(
@@ -388,7 +389,7 @@ def test_sizes_in_a_trace_do_not_count_as_reading_a_tensors_value() -> None:
 
     traced = torch.jit.trace(flatten, torch.zeros(2, 1, 2, 2, dtype=torch.uint8))
     assert traced.graph.findAllNodes("aten::Int"), "the trace has no aten::Int to ignore"
-    assert not cuda._synchronizing_operation(traced.graph)
+    assert not value_reading_operation(traced.graph)
 
 
 def test_a_model_that_cuda_refuses_to_capture_runs_without_graphs(
@@ -407,7 +408,7 @@ def test_a_model_that_cuda_refuses_to_capture_runs_without_graphs(
 
 def test_a_cpu_runner_captures_no_graphs(repository: Path) -> None:
     artifact = read_artifact(repository / "lenet" / "1")
-    runner = runner_factory.open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
+    runner = runner_factory.torch_runner(load_module(artifact, CPU), artifact.manifest, CPU, 2)
     assert isinstance(runner, CpuRunner) and not runner_factory.capture_graphs(runner)
 
 

@@ -20,7 +20,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.model_store import loader
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
-from linnaeus.server.runtime import model_loading
+from linnaeus.server.runtime import model_loading, runner_factory
 from linnaeus.server.runtime.cuda import CudaForward
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.model_loading import load_model
@@ -72,8 +72,9 @@ async def served(repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatc
         forward = CudaForward(module, manifest.classes)
         return PipelinedRunner(devices[-1], forward, (28, 28, 1), manifest.classes, size_classes(largest))
 
-    monkeypatch.setattr(model_loading, "open_runner", open_runner)
+    monkeypatch.setattr(runner_factory, "torch_runner", open_runner)
     options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
+    options["runtime"] = "torchscript"
     engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), observer)
     await engine.load()
     served = Served(engine, plain, devices, modules, preexisting)

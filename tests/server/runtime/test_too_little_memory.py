@@ -14,7 +14,7 @@ from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
-from linnaeus.server.runtime.runner_factory import open_runner
+from linnaeus.server.runtime.runner_factory import torch_runner
 from linnaeus.server.runtime.warmup import warm_up
 
 CPU = torch.device("cpu")
@@ -66,7 +66,7 @@ def test_a_model_that_does_not_fit_is_refused_with_a_one_line_reason(limited: Pa
 
 def test_out_of_memory_inside_a_model_raises_out_of_memory_and_smaller_batches_still_run(limited: Path) -> None:
     artifact = read_artifact(limited)
-    runner = open_runner(load_module(artifact, CPU), artifact.manifest, CPU, 16)
+    runner = torch_runner(load_module(artifact, CPU), artifact.manifest, CPU, 16)
     model, image = Model(artifact, CPU, runner, 16), numpy.zeros((4, 4, 1), numpy.uint8)
     with pytest.raises(OutOfMemory, match="can't allocate memory") as refusal:
         model.run([image] * 5, 1)

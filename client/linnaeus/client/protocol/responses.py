@@ -106,6 +106,8 @@ def _read_specialisation(specialisation: messages.Specialisation) -> ModelSpecia
         specialisation.precision,
         specialisation.precision_reason,
         specialisation.memory_format,
+        specialisation.runtime,
+        specialisation.runtime_reason,
     )
 
 

@@ -13,7 +13,7 @@ from pydantic import ConfigDict, Field, PlainValidator, ValidationError
 from pydantic.dataclasses import dataclass
 
 from linnaeus.server.config.devices import read_device_names
-from linnaeus.server.config.ranges import BatchSize, Images, Seconds, Threads
+from linnaeus.server.config.ranges import BatchSize, Factor, Images, Seconds, Threads
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.config.shown_value import shown
 from linnaeus.server.config.validation import explain
@@ -51,7 +51,8 @@ class ModelSettings:
     """How one model is served; every field is a key of the file.
 
     Attributes:
-        max_batch_size, max_queue_size, max_queue_delay_seconds, default_timeout_seconds: as in `Settings`.
+        max_batch_size, max_queue_size, max_queue_delay_seconds, default_timeout_seconds, runtime,
+            runtime_memory_factor: as in `Settings`.
         devices: where the model runs, as `--device` names them; all of them take from one queue.
         instances: batches of the model that may run at once on one device; 0 for one per worker of the device, or one
             for a model whose batches are so short that more would only compete with the event loop.
@@ -76,6 +77,8 @@ class ModelSettings:
     weight: Weight = 1.0
     priority_weights: PriorityWeights = PriorityWeights(10.0, 1.0, 0.1)
     cuda_graphs: bool = False
+    runtime: Literal["auto", "torchscript", "openvino"] = "auto"
+    runtime_memory_factor: Factor = 2.0
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     versions: Annotated[VersionPolicy, PlainValidator(read_policy)] = VersionPolicy()
     labels: Annotated[Mapping[str, int], PlainValidator(read_labels)] = field(default_factory=dict)
@@ -88,7 +91,10 @@ class ModelSettings:
 
 # They select among the loaded versions.
 _SELECTING_KEYS = ("versions", "labels", "default_version")
-SHARED_KEYS = ("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds")
+SHARED_KEYS = (
+    *("max_batch_size", "max_queue_size", "max_queue_delay_seconds", "default_timeout_seconds"),
+    *("runtime", "runtime_memory_factor"),
+)
 KEYS = tuple(each.name for each in fields(ModelSettings))
 
 

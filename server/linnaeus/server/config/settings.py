@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from linnaeus.server.config.devices import DeviceNames
 from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
 from linnaeus.server.config.ports import require_different_ports
-from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Images, Port, Seconds, Threads
+from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Factor, Images, Port, Seconds, Threads
 from linnaeus.server.config.shown_value import shown
 from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
@@ -101,6 +101,11 @@ class Settings:
     intra_op_threads: Threads = 0
     """Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core, but one for a model whose
     batches take a few milliseconds."""
+    runtime: Literal["auto", "torchscript", "openvino"] = "auto"
+    """What computes the models: torchscript, openvino (on a CPU), or auto for the faster one that agrees with the
+    recorded run, measured at load."""
+    runtime_memory_factor: Factor = 2.0
+    """Memory that OpenVINO may compile a model into, once for each batch size, as a multiple of its weights."""
     max_image_pixels: Annotated[int, Field(ge=1, le=LARGEST_INT32)] = 50_000_000
     """Height times width of a picture at most, read from its header."""
     max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024

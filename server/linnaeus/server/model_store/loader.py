@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from linnaeus.models.manifest import ManifestError, read_manifest
@@ -25,7 +25,7 @@ from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.process.thread_priority import lower_priority
 from linnaeus.server.runtime.device import CoreShare, release_freed_memory, resolve_devices
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.model_loading import load_model
+from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 from linnaeus.server.scheduling import LaneLimits, LatencyTable
 
 logger = logging.getLogger(__name__)
@@ -119,12 +119,20 @@ class Loader:
             devices = {device: CoreShare(device, self._threads) for device in devices_of(settings)}
             is_same = bool(context.old_sha256) and _digest(folder) == context.old_sha256
             size = settings.max_batch_size or (context.old_batch_size if is_same else 0)
-            models = load_on_each(folder, devices, size, context.busy, settings.cuda_graphs, settings.precision)
+            models = load_on_each(folder, devices, size, context.busy, self._options_of(settings))
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
         except BaseException as error:  # torch may raise anything on a malformed file: that refuses the version
             raise self._refusal(folder, error) from None
         return LoadedVersion(folder, settings, tuple(models), self._clock() - started, is_same)
+
+    def _options_of(self, settings: ModelSettings) -> LoadOptions:
+        return LoadOptions(
+            runtime=settings.runtime,
+            precision=settings.precision,
+            cuda_graphs=settings.cuda_graphs,
+            memory_factor=settings.runtime_memory_factor,
+        )
 
     def _refusal(self, folder: VersionFolder, error: BaseException) -> ModelRefused:
         reference = self._supervisor.report(LOADER_PART, error, f"loading {folder.model}/{folder.version}")
@@ -148,8 +156,7 @@ def load_on_each(
     devices: Mapping[Any, CoreShare],
     max_batch_size: int,
     busy: bool = False,
-    cuda_graphs: bool = False,
-    precision: str = "float32",
+    options: LoadOptions | None = None,
 ) -> list[Model]:
     """Loads, checks and warms up a version on each device in turn. Takes seconds.
 
@@ -158,8 +165,7 @@ def load_on_each(
         devices: the devices, each with its share of the cores.
         max_batch_size: largest batch size; 0 to determine it.
         busy: whether other models are served during the load.
-        cuda_graphs: whether a GPU runs the model by CUDA graphs.
-        precision: number format of the computation; with `auto`, each device chooses its own.
+        options: how it is to be computed; with `auto`, each device chooses for itself. The loader sets the cores.
 
     Raises:
         ModelRefused: if a check fails.
@@ -172,11 +178,11 @@ def load_on_each(
             # The thread that submits work to a GPU starts during the load and inherits this thread's priority.
             lowers_priority = (busy or device.type == "cuda") and not has_lowered_priority
             before_warm_up = lower_priority if lowers_priority else _no_op
-            models.append(
-                load_model(folder.path, device, max_batch_size, clock, before_warm_up, cuda_graphs, precision)
-            )
+            shared = replace(options or LoadOptions(), threads=max(1, cores.threads), on_one_core=busy)
+            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, shared))
             close_on_failure.callback(models[-1].close)
             _use_one_core_if_short(models[-1], cores, busy)
+            models[-1].settle()
             has_lowered_priority |= lowers_priority
         close_on_failure.pop_all()
     return models
@@ -191,7 +197,7 @@ def lane_parameters(models: Sequence[Model], settings: ModelSettings) -> tuple[L
         weight=settings.weight,
         priority_weights=settings.priority_weights,
         # Two short batches at once would take the processor time that the event loop needs to admit the next images.
-        instances=settings.instances or int(all(model.is_short for model in models)),
+        instances=settings.instances or int(all(model.is_short or model.is_serial for model in models)),
     )
     timings = {str(model.device): {timing.size: timing.seconds for timing in model.timings} for model in models}
     return limits, {name: LatencyTable(seconds) for name, seconds in timings.items()}
@@ -199,12 +205,14 @@ def lane_parameters(models: Sequence[Model], settings: ModelSettings) -> tuple[L
 
 def _use_one_core_if_short(model: Model, cores: CoreShare, busy: bool) -> None:
     """Times a model on one core if its runs on all cores are short; keeps these timings if they are short too."""
-    if not cores.are_short(model.timings[-1].seconds):
-        return
-    timings = model.warm_up(False, cores.take_short(busy))
-    if cores.are_short(timings[-1].seconds):
-        model.is_short, model.timings = True, timings
-        model.runs_inline = cores.runs_inline(timings[0].seconds)
+    if cores.are_short(model.timings[-1].seconds):
+        model.use_one_core(True)
+        timings = model.warm_up(False, cores.take_short(busy))
+        if cores.are_short(timings[-1].seconds):
+            model.is_short, model.timings = True, timings
+            model.runs_inline = cores.runs_inline(timings[0].seconds)
+            return
+    model.use_one_core(False)
 
 
 def log_ready(loaded: LoadedVersion) -> None:
@@ -218,8 +226,9 @@ def log_ready(loaded: LoadedVersion) -> None:
         )
         made = model.specialisation
         logger.info(
-            "model %s/%d computes in %s on %s, %s: %s",
-            *(folder.model, folder.version, made.precision, made.device, made.memory_format, made.reason),
+            "model %s/%d is computed by %s in %s on %s, %s: %s; %s",
+            *(folder.model, folder.version, made.runtime, made.precision, made.device, made.memory_format),
+            *(made.runtime_reason, made.precision_reason),
         )
 
 

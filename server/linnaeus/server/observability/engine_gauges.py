@@ -60,6 +60,13 @@ class EngineGauges(Collector):
             {(*_version(entry), each.device, each.precision): 1.0 for entry in ready for each in entry.specialisations},
         )
 
+        yield _gauge(
+            "linnaeus_model_runtime",
+            "1 for the runtime that computes the version on the device.",
+            (*_VERSION, "device", "runtime"),
+            {(*_version(entry), each.device, each.runtime): 1.0 for entry in ready for each in entry.specialisations},
+        )
+
     def _label_states(self, entries: Sequence[Entry], ready: Sequence[Entry]) -> dict[tuple[str, ...], float]:
         ready_versions = {(entry.name, entry.version) for entry in ready}
         return {

@@ -144,8 +144,10 @@ def _specialisation(specialisation: Specialisation) -> v1.Specialisation:
     return v1.Specialisation(
         device=specialisation.device,
         precision=specialisation.precision,
-        precision_reason=specialisation.reason,
+        precision_reason=specialisation.precision_reason,
         memory_format=specialisation.memory_format,
+        runtime=specialisation.runtime,
+        runtime_reason=specialisation.runtime_reason,
     )
 
 

@@ -1,5 +1,6 @@
 """Reads a version folder and refuses it unless every check of its contract holds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,23 +10,20 @@ from torch import Tensor
 from linnaeus.models.manifest import (
     Manifest,
     ManifestError,
-    check_pixels,
     read_labels,
     read_manifest,
     version_of_folder,
 )
 from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT, model_files_digest
 from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.check_picture import check_picture
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model_formats import require_runtime
 from linnaeus.server.runtime.model_outputs import split_outputs
-from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
-from linnaeus.server.runtime.precision import FLOAT32
+from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
 from linnaeus.server.runtime.specialisation import memory_format, specialise
+from linnaeus.server.runtime.variants import FLOAT32
 from linnaeus.text_files import reason_of
-
-# What torch raises when a model fails: an error of its own, or one raised by the model's code.
-FAILURES = (RuntimeError, torch.jit.Error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,13 +53,11 @@ def read_artifact(folder: Path) -> Artifact:
 
 
 def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT32) -> torch.jit.ScriptModule:
-    """Loads the TorchScript onto the device, freezes and specialises it, and runs the manifest's recorded check.
-
-    Outside float32 the check covers the output's shape and dtype only.
+    """Loads the TorchScript onto the device, freezes and specialises it, and checks its output's shape and dtype.
 
     Raises:
-        ModelRefused: if `model.pt` cannot be loaded, does not fit into the device's memory, does not reproduce the
-            recorded probabilities, or cannot run in this precision.
+        ModelRefused: if `model.pt` cannot be loaded, does not fit into the device's memory, has another output, or
+            cannot run in this precision.
     """
     if artifact.manifest.model_format != TORCHSCRIPT:
         raise ModelRefused(f"{artifact.manifest.model_file} is not TorchScript, which is all that torch opens")
@@ -72,7 +68,7 @@ def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT
         module.eval().to(memory_format=memory_format(device, precision))
         image = _check_image(artifact.manifest).to(device)
         module = specialise(torch.jit.freeze(module), device, precision, image)
-        _check_run(module, artifact.manifest, image, precision)
+        _check_output(module, artifact.manifest, image)
     except FAILURES as error:
         what = "cannot be loaded and run" if precision == FLOAT32 else f"cannot be run in {precision}"
         raise refusal(error, what, device, artifact.manifest.model_file) from error
@@ -114,14 +110,27 @@ def _check_digest(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def _check_image(manifest: Manifest) -> Tensor:
-    spec = manifest.input
-    pixels = torch.frombuffer(bytearray(check_pixels(spec, manifest.check.seed)), dtype=torch.uint8)
-    return pixels.view(1, spec.height, spec.width, spec.channels).permute(0, 3, 1, 2)
+def check_recorded(manifest: Manifest, probabilities: Sequence[float]) -> None:
+    """Compares the answer to the recorded run's picture, by class index, with what was recorded.
 
-
-def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor, precision: str) -> None:
+    Raises:
+        ModelRefused: if they differ by more than the recorded tolerance.
+    """
     check = manifest.check
+    differences = [abs(given - recorded) for given, recorded in zip(probabilities, check.probabilities, strict=True)]
+    if not all(difference <= check.tolerance for difference in differences):  # also NaN
+        raise ModelRefused(
+            f"{manifest.model_file} differs by {max(differences):.2g} from check.probabilities in manifest.json, "
+            f"whose tolerance is {check.tolerance:.2g}"
+        )
+
+
+def _check_image(manifest: Manifest) -> Tensor:
+    picture = torch.from_numpy(check_picture(manifest).copy())
+    return picture.unsqueeze(0).permute(0, 3, 1, 2)
+
+
+def _check_output(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor) -> None:
     with torch.inference_mode(), without_profiling():
         probabilities, features = split_outputs(module(image))
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:
@@ -134,10 +143,4 @@ def _check_run(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor
         raise ModelRefused(
             f"{manifest.model_file} gives {'no features' if given is None else f'features {given[0]} {given[1]}'} for "
             f"one image, but features in manifest.json is {manifest.features}"
-        )
-    difference = (probabilities[0].cpu() - torch.tensor(check.probabilities)).abs().max().item()
-    if precision == FLOAT32 and not difference <= check.tolerance:
-        raise ModelRefused(
-            f"{manifest.model_file} differs by {difference:.2g} from check.probabilities in manifest.json, "
-            f"whose tolerance is {check.tolerance:.2g}"
         )

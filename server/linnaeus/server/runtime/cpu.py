@@ -42,6 +42,12 @@ class CpuRunner:
         self._largest = sizes[-1]
         self._staging.clear()
 
+    def use_one_core(self, one: bool) -> None:
+        """Does nothing: the calling thread's share of the cores is torch's own setting; see `Runner`."""
+
+    def settle(self) -> None:
+        """Does nothing: the module is all that is held; see `Runner`."""
+
     def close(self) -> None:
         """Frees the buffers; see `Runner`."""
         self._staging.clear()

@@ -17,12 +17,8 @@ from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.value_reads import value_reading_operation
 
-# TorchScript operations that copy a tensor's value to the CPU; a graph capture cannot wait for them.
-_SYNCHRONIZING_OPERATIONS = (
-    *(f"aten::{name}" for name in ("item", "Int", "Float", "Bool", "is_nonzero", "equal", "nonzero", "masked_select")),
-    *(f"aten::{name}" for name in ("IntImplicit", "FloatImplicit", "ScalarImplicit", "tolist")),
-)
 # PyTorch captures one graph at a time in a process.
 _capture_lock = threading.Lock()
 # After a failed capture PyTorch's allocator still refers to the graph, so the graph must outlive its model.
@@ -135,7 +131,7 @@ class CudaForward:
             RuntimeError: if the model cannot be captured, because it reads a tensor's value (found beforehand) or
                 because CUDA refuses.
         """
-        if operation := _synchronizing_operation(self._module.graph):
+        if operation := value_reading_operation(self._module.graph):
             raise RuntimeError(f"it asks for a tensor's value on the way ({operation})")
         with _capture_lock, torch.inference_mode(), without_profiling():
             # PyTorch reuses a few streams, and whatever another model does on a capturing stream would be captured.
@@ -169,21 +165,6 @@ class CudaForward:
         images = pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
         probabilities, features = split_outputs(self._module(images))
         return *top_k(probabilities, k), features
-
-
-def _synchronizing_operation(graph: Any) -> str:
-    """Returns the first operation in a graph that copies a tensor's value to the CPU; empty if there is none."""
-    for kind in _SYNCHRONIZING_OPERATIONS:
-        inputs = (value for node in graph.findAllNodes(kind) for value in node.inputs())
-        if any(map(_is_device_tensor, inputs)):
-            return kind
-    return ""
-
-
-def _is_device_tensor(value: Any) -> bool:
-    """Whether a value is a tensor, except those that tracing creates from a number, which stay on the CPU."""
-    is_tensor: bool = value.type().kind() == "TensorType"
-    return is_tensor and value.node().kind() != "prim::NumToTensor"
 
 
 class CudaRunner:
@@ -227,6 +208,12 @@ class CudaRunner:
         """Restricts the runner to these sizes; see `Runner`."""
         self._sizes = list(sizes)
         self._pipeline.keep_sizes(sizes)
+
+    def use_one_core(self, one: bool) -> None:
+        """Does nothing: a GPU computes; see `Runner`."""
+
+    def settle(self) -> None:
+        """Does nothing: the module is all that is held; see `Runner`."""
 
     def close(self) -> None:
         """Ends the launcher, and frees the graphs and the page-locked memory; see `Runner`."""

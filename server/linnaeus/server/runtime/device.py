@@ -124,6 +124,11 @@ class CoreShare:
         self._threads = (threads or torch.get_num_threads()) if device.type == "cpu" else 0
         self._is_automatic = not threads
 
+    @property
+    def threads(self) -> int:
+        """The largest number of cores that one batch may use; 0 on a GPU."""
+        return self._threads
+
     def take(self, concurrent: int, is_short: bool = False) -> None:
         """Sets the number of torch threads for the calling thread's next run.
 

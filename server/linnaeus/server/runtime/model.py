@@ -9,13 +9,14 @@ import numpy
 import torch
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.runtime.artifact_checks import FAILURES, Artifact
+from linnaeus.server.runtime.artifact_checks import Artifact
+from linnaeus.server.runtime.device import release_freed_memory
+from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
 from linnaeus.server.runtime.out_of_memory import OutOfMemory as OutOfMemory
-from linnaeus.server.runtime.out_of_memory import error_summary, is_out_of_memory
-from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.runner import Pixels as Pixels
 from linnaeus.server.runtime.runner import Runner
 from linnaeus.server.runtime.specialisation import describe_specialisation
+from linnaeus.server.runtime.variants import FLOAT32, TORCHSCRIPT, Variant
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
 
 
@@ -53,6 +54,7 @@ class Model:
         device, max_batch_size, timings: as above.
         specialisation: how it was fitted to the device; set once, by `load_model`.
         is_short: whether its runs are short enough to use one core; set once, before it serves.
+        is_serial: whether two batches at once would wait for one another; set once, by `load_model`.
         runs_inline: whether the event loop may itself run a single image; set once, before it serves.
     """
 
@@ -69,8 +71,9 @@ class Model:
         self.device = device
         self.max_batch_size = max_batch_size
         self.timings = timings
-        self.specialisation = describe_specialisation(device, FLOAT32, "")
+        self.specialisation = describe_specialisation(device, Variant(TORCHSCRIPT, FLOAT32), "", "")
         self.is_short = False
+        self.is_serial = False
         self.runs_inline = False
         self._runner = runner
 
@@ -105,6 +108,15 @@ class Model:
         except FAILURES:
             return False
         return True
+
+    def use_one_core(self, one: bool) -> None:
+        """Makes later batches use one core, or all again; before it serves."""
+        self._runner.use_one_core(one)
+
+    def settle(self) -> None:
+        """Frees what only loading needed, also of variants that were not chosen; called last before it serves."""
+        self._runner.settle()
+        release_freed_memory()
 
     def close(self) -> None:
         """Ends the runner's threads and frees its buffers; the weights are freed with the object. Idempotent."""

@@ -1,26 +1,57 @@
-"""Loads a model version: reads and checks it, selects its precision and its largest batch, and warms it up."""
+"""Loads a model version: reads and checks it, selects its runtime, its precision and its largest batch, warms it up."""
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
+from linnaeus.models.model_format import MODEL_FILES
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.artifact_checks import FAILURES, Artifact, load_module, read_artifact, refusal
+from linnaeus.server.runtime.artifact_checks import Artifact, check_recorded, read_artifact, refusal
 from linnaeus.server.runtime.calibration_images import generated_pictures, recorded_pictures
-from linnaeus.server.runtime.device import release_freed_memory
+from linnaeus.server.runtime.check_picture import check_picture
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.precision import AUTO, FLOAT32
-from linnaeus.server.runtime.precision_selection import ComparisonPictures, select_precision
+from linnaeus.server.runtime.model_formats import RUNTIMES
+from linnaeus.server.runtime.openvino_conversion import openvino_precisions
+from linnaeus.server.runtime.openvino_runner import OpenVinoRunner
+from linnaeus.server.runtime.out_of_memory import FAILURES
 from linnaeus.server.runtime.runner import Pixels
-from linnaeus.server.runtime.runner_factory import capture_graphs, open_runner
+from linnaeus.server.runtime.runner_factory import RunnerOptions, capture_graphs, open_runner
 from linnaeus.server.runtime.specialisation import describe_specialisation, fast_precisions
+from linnaeus.server.runtime.variant_selection import ComparisonPictures, OpenVariant, select_variant
+from linnaeus.server.runtime.variants import AUTO, FLOAT32, OPENVINO, TORCHSCRIPT, Requested, Variant
 
 # Larger batches gained no model anything worth the wait; a GPU needs more images to be busy.
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
+# The batch sizes at which variants are timed against one another: a lone image, and a batch as under load.
+_TIMED_SIZES = {"cpu": (1, 8), "cuda": (1, 32)}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a version is to be computed.
+
+    Attributes:
+        runtime: torchscript, openvino, or auto for the fastest that agrees with the recorded run.
+        precision: float32, bfloat16, float16, or auto for the fastest that agrees with float32.
+        cuda_graphs: whether to capture CUDA graphs on a GPU, if the model can be captured.
+        threads: cores that a batch which runs alone may use on a CPU.
+        on_one_core: whether the load itself may use one only, because others are busy.
+        memory_factor: memory of OpenVINO's compiled models at most, as a multiple of the weights.
+        cache_folder: where OpenVINO keeps compiled models; empty for nowhere.
+    """
+
+    runtime: str = AUTO
+    precision: str = FLOAT32
+    cuda_graphs: bool = False
+    threads: int = field(default_factory=torch.get_num_threads)
+    on_one_core: bool = False
+    memory_factor: float = 2.0
+    cache_folder: str = ""
 
 
 def load_model(
@@ -29,8 +60,7 @@ def load_model(
     max_batch_size: int,
     clock: Callable[[], float] = time.perf_counter,
     before_warm_up: Callable[[], None] = lambda: None,
-    cuda_graphs: bool = False,
-    precision: str = FLOAT32,
+    options: LoadOptions | None = None,
 ) -> Model:
     """Reads, checks, loads, specialises and warms up a version.
 
@@ -39,91 +69,193 @@ def load_model(
         device: the device to run on.
         max_batch_size: the largest batch size; 0 finds the size beyond which throughput stops growing.
         clock: time in seconds, for measuring batches.
-        before_warm_up: called once the modules are loaded and checked.
-        cuda_graphs: whether to capture CUDA graphs on a GPU, if the model can be captured.
-        precision: float32, bfloat16, float16, or auto for the fastest that agrees with float32.
+        before_warm_up: called once, after the model is loaded and before the warm-up or the start of a thread.
+        options: how it is to be computed.
 
     Raises:
-        ModelRefused: if a check fails, the device has too little memory, or the precision is not available.
+        ModelRefused: if a check fails, the device has too little memory, or what the options ask for is not available.
     """
+    options = options or LoadOptions()
     artifact = read_artifact(folder)
-    modules = _load_modules(artifact, device, precision)
-    before_warm_up()  # before a runner starts threads, which inherit this thread's settings
-    options = _LoadOptions(artifact, device, max_batch_size, clock, cuda_graphs)
-    openers = {name: partial(_Candidate, options, name, module) for name, module in modules.items()}
+    requested = Requested(options.runtime, options.precision)
+    variants = _candidates(artifact, device, requested)
+    load = _Load(artifact, device, max_batch_size, clock, _Once(before_warm_up), options)
+    openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
+    reference = next((each for each in variants if each.precision == FLOAT32), None)
     pictures = ComparisonPictures(recorded_pictures(artifact), generated_pictures(artifact.manifest.input))
     try:
-        selected = select_precision(precision, openers, pictures, clock)
+        selected = select_variant(
+            requested,
+            openers[reference] if reference else partial(_Candidate, load, _reference(artifact, variants)),
+            openers,
+            pictures,
+            clock,
+        )
     except FAILURES as error:
         raise refusal(error, "fails at warm-up", device, artifact.manifest.model_file) from error
     model = selected.model.model
-    model.specialisation = describe_specialisation(device, selected.precision, selected.reason)
-    del selected, openers, modules  # frees the precisions that were not selected
-    release_freed_memory()  # returns the memory of the largest batches tried
+    model.specialisation = describe_specialisation(
+        device, selected.variant, selected.runtime_reason, selected.precision_reason
+    )
+    model.is_serial = selected.variant.runtime == OPENVINO
     return model
 
 
-def _load_modules(
-    artifact: Artifact, device: torch.device, precision: str
-) -> dict[str, torch.jit.ScriptModule | ModelRefused]:
-    """Loads the version in float32, which detects a corrupt one, and in the requested precisions or candidates."""
-    modules: dict[str, torch.jit.ScriptModule | ModelRefused] = {FLOAT32: load_module(artifact, device)}
-    for name in fast_precisions(device) if precision == AUTO else {precision} - {FLOAT32}:
-        try:
-            modules[name] = load_module(artifact, device, name)
-        except ModelRefused as error:
-            if precision != AUTO:
-                raise
-            modules[name] = error
-    return modules
+def _candidates(artifact: Artifact, device: torch.device, requested: Requested) -> list[Variant]:
+    """Returns the variants that may be chosen, the one that is preferred if none is faster first.
+
+    Raises:
+        ModelRefused: if there is none.
+    """
+    runtimes = _runtimes(artifact, device, requested.runtime)
+    variants = []
+    for precision in _precisions(device) if requested.precision == AUTO else [requested.precision]:
+        for runtime in runtimes:
+            if precision == FLOAT32 or runtime != OPENVINO or precision in openvino_precisions():
+                variants.append(Variant(runtime, precision))
+    if not variants:
+        raise ModelRefused(
+            f"the processor has no instructions for {requested.precision} that openvino uses; precision must be "
+            "float32, or runtime another one"
+        )
+    return variants
+
+
+def _runtimes(artifact: Artifact, device: torch.device, requested: str) -> list[str]:
+    """Returns the runtimes that can open the version on the device, and that the operator allows."""
+    packages = {TORCHSCRIPT: "torch", OPENVINO: "openvino"}
+    opening = RUNTIMES[artifact.manifest.model_format]
+    usable = [
+        name
+        for name, package in packages.items()
+        if package in opening and find_spec(package) and (name != OPENVINO or device.type == "cpu")
+    ]
+    if requested == AUTO and usable:
+        return usable
+    if requested in usable:
+        return [requested]
+    file = artifact.manifest.model_file
+    if not usable:
+        raise ModelRefused(f"{file} cannot be run on {device}: the runtimes for it compute on a CPU")
+    others = " or ".join(usable)
+    if packages[requested] in opening and device.type == "cpu":
+        raise ModelRefused(f"runtime is {requested}, which is not installed: pip install {packages[requested]}")
+    raise ModelRefused(f"runtime is {requested}, which cannot run {file} on {device}, but {others} can")
+
+
+def _precisions(device: torch.device) -> list[str]:
+    return [FLOAT32, *fast_precisions(device)]
+
+
+def _reference(artifact: Artifact, variants: Sequence[Variant]) -> Variant:
+    """Returns the variant in float32 whose answers the candidates, none of which is in float32, are compared with."""
+    runtimes = [variant.runtime for variant in variants]
+    return Variant(TORCHSCRIPT if TORCHSCRIPT in runtimes else runtimes[0], FLOAT32)
 
 
 @dataclass(frozen=True, slots=True)
-class _LoadOptions:
-    """The arguments of `load_model` that apply to every precision."""
+class _Load:
+    """The arguments of `load_model` that apply to every variant."""
 
     artifact: Artifact
     device: torch.device
     max_batch_size: int
     clock: Callable[[], float]
-    cuda_graphs: bool
+    before_warm_up: Callable[[], None]
+    options: LoadOptions
+
+    @property
+    def largest(self) -> int:
+        """The largest batch size, or the largest that is tried."""
+        return self.max_batch_size or LARGEST_BATCH_TRIED[self.device.type]
+
+    @property
+    def timed_sizes(self) -> list[int]:
+        """The batch sizes at which variants are timed."""
+        return sorted({min(size, self.largest) for size in _TIMED_SIZES[self.device.type]})
+
+    @property
+    def weights_bytes(self) -> int:
+        """The size of the weights: that of the files, of which they are nearly all."""
+        manifest = self.artifact.manifest
+        return sum((self.artifact.folder / name).stat().st_size for name in MODEL_FILES[manifest.model_format])
+
+
+class _Once:
+    """Calls a function at the first call only."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function: Callable[[], None] | None = function
+
+    def __call__(self) -> None:
+        function, self._function = self._function, None
+        if function is not None:
+            function()
 
 
 class _Candidate:
-    """Implements `PrecisionCandidate`: a model in one precision, which may be discarded for another."""
+    """Implements `VariantModel`: a model in one variant, which may be discarded for another."""
 
-    def __init__(self, options: _LoadOptions, precision: str, module: torch.jit.ScriptModule | ModelRefused) -> None:
-        if isinstance(module, ModelRefused):
-            raise module
-        self._options = options
-        largest = options.max_batch_size or LARGEST_BATCH_TRIED[options.device.type]
-        self._runner = open_runner(module, options.artifact.manifest, options.device, largest, precision)
-        self.model = Model(options.artifact, options.device, self._runner, largest)
+    def __init__(self, load: _Load, variant: Variant) -> None:
+        self._load = load
+        self._runner = open_runner(
+            load.artifact,
+            load.device,
+            load.largest,
+            variant,
+            RunnerOptions(
+                load.before_warm_up,
+                load.timed_sizes,
+                load.options.threads,
+                load.options.on_one_core,
+                load.weights_bytes,
+                load.options.memory_factor,
+                load.options.cache_folder,
+            ),
+        )
+        self.model = Model(load.artifact, load.device, self._runner, load.largest)
+        if variant.precision == FLOAT32:
+            try:
+                picture = check_picture(load.artifact.manifest)
+                check_recorded(load.artifact.manifest, self.model.probabilities([picture])[0])
+            except BaseException:
+                self._runner.close()
+                raise
 
     @property
-    def max_batch_size(self) -> int:
-        """The largest batch size; see `PrecisionCandidate`."""
-        return self.model.max_batch_size
+    def memory_bytes(self) -> int:
+        """The memory of the weights; see `VariantModel`."""
+        return self._runner.memory_bytes if isinstance(self._runner, OpenVinoRunner) else self._load.weights_bytes
+
+    @property
+    def timed_sizes(self) -> Sequence[int]:
+        """The batch sizes at which variants are timed; see `VariantModel`."""
+        return self._load.timed_sizes
 
     def probabilities(self, images: Sequence[Pixels]) -> list[list[float]]:
-        """Runs the pictures one by one, since a large first batch may not fit into memory; see `PrecisionCandidate`."""
-        return [answer for image in images for answer in self.model.probabilities([image])]
+        """Runs the first picture alone, since a large first batch may not fit into memory; see `VariantModel`.
 
-    def run_largest(self) -> None:
-        """Runs a batch of blank images; see `PrecisionCandidate`."""
-        self.model.run_blank(self.model.max_batch_size)
+        The rest run in pairs: a converted model that kept the batch size of its example would give itself away.
+        """
+        pairs = [images[:1], *(images[place : place + 2] for place in range(1, len(images), 2))]
+        size = min(2, self._load.largest)
+        batches = pairs if size == 2 else [[image] for image in images]
+        return [answer for batch in batches if batch for answer in self.model.probabilities(batch)]
+
+    def run(self, size: int) -> None:
+        """Runs a batch of blank images; see `VariantModel`."""
+        self.model.run_blank(size)
 
     def warm(self) -> None:
-        """Finds the largest batch to form, and captures graphs if requested; see `PrecisionCandidate`."""
-        options, model = self._options, self.model
-        timings = model.warm_up(options.max_batch_size == 0, options.clock)
+        """Finds the largest batch to form, and captures graphs if requested; see `VariantModel`."""
+        load, model = self._load, self.model
+        load.before_warm_up()
+        timings = model.warm_up(load.max_batch_size == 0, load.clock)
         self._runner.keep_sizes([timing.size for timing in timings])
-        if options.cuda_graphs and capture_graphs(self._runner):
-            timings = Model(options.artifact, options.device, self._runner, timings[-1].size).warm_up(
-                False, options.clock
-            )
-        self.model = Model(options.artifact, options.device, self._runner, timings[-1].size, timings)
+        if load.options.cuda_graphs and capture_graphs(self._runner):
+            timings = Model(load.artifact, load.device, self._runner, timings[-1].size).warm_up(False, load.clock)
+        self.model = Model(load.artifact, load.device, self._runner, timings[-1].size, timings)
 
     def close(self) -> None:
-        """Closes the runner; see `PrecisionCandidate`."""
+        """Closes the runner; see `VariantModel`."""
         self._runner.close()

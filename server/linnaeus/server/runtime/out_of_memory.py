@@ -1,4 +1,4 @@
-"""Classifies torch's errors: whether memory was short, and the line that says what happened."""
+"""Classifies the errors of runtimes: whether memory was short, and the line that says what happened."""
 
 import torch
 
@@ -8,6 +8,8 @@ _OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "STATUS_ALLO
 # Identify the line that says what happened; the interpreter's frames precede it, and CUDA's advice follows.
 _MESSAGE_PHRASES = ("CUDA error:", "cuDNN error:", "out of memory")
 _MAX_SENTENCES = 3
+# What a runtime raises when a model fails: an error of its own, or one raised by the model's code.
+FAILURES = (RuntimeError, torch.jit.Error)
 
 
 class OutOfMemory(RuntimeError):

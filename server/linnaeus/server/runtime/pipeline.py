@@ -215,6 +215,12 @@ class PipelinedRunner:
         """Runs `work` on the launcher and waits for it."""
         self._launcher.submit(work).result()
 
+    def use_one_core(self, one: bool) -> None:
+        """Does nothing: the calling thread's share of the cores is torch's own setting; see `Runner`."""
+
+    def settle(self) -> None:
+        """Does nothing: the module is all that is held; see `Runner`."""
+
     def close(self, cleanup: Callable[[], object] = lambda: None) -> None:
         """Waits for the device, frees the slots and ends the launcher; see `Runner`.
 

@@ -43,5 +43,11 @@ class Runner(Protocol):
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Restricts later batches to at most the last of these sizes; called before the runner serves."""
 
+    def use_one_core(self, one: bool) -> None:
+        """Makes later batches use one core, or all again, if that is the runner's choice; before it serves."""
+
+    def settle(self) -> None:
+        """Frees what only loading needs; called last before the runner serves."""
+
     def close(self) -> None:
         """Ends the threads and frees the buffers; nothing may run then or later. Idempotent."""

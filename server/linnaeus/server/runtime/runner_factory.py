@@ -1,26 +1,75 @@
-"""Creates the runner for a model, by the kind of its device."""
+"""Opens a version with a runtime: the runner for a variant, by the kind of its device."""
 
 import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from linnaeus.models.manifest import Manifest
-from linnaeus.server.runtime.artifact_checks import FAILURES
+from linnaeus.server.runtime.artifact_checks import Artifact, load_module
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
-from linnaeus.server.runtime.out_of_memory import error_summary
-from linnaeus.server.runtime.precision import FLOAT32
+from linnaeus.server.runtime.openvino_conversion import openvino_model
+from linnaeus.server.runtime.openvino_runner import CompileOptions, OpenVinoRunner
+from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary
 from linnaeus.server.runtime.runner import Runner
 from linnaeus.server.runtime.specialisation import memory_format
+from linnaeus.server.runtime.variants import FLOAT32, OPENVINO, Variant
 from linnaeus.server.runtime.warmup import size_classes
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class RunnerOptions:
+    """What only some runtimes use.
+
+    Attributes:
+        before_threads: called before a runner starts threads, which inherit this thread's settings.
+        timed_sizes: the batch sizes that a runner is judged by.
+        threads, on_one_core, weights_bytes, memory_factor, cache_folder: see `CompileOptions`.
+    """
+
+    before_threads: Callable[[], None]
+    timed_sizes: Sequence[int]
+    threads: int
+    on_one_core: bool
+    weights_bytes: int
+    memory_factor: float
+    cache_folder: str = ""
+
+
 def open_runner(
+    artifact: Artifact, device: torch.device, largest: int, variant: Variant, options: RunnerOptions
+) -> Runner:
+    """Returns a runner for a version on a device, for batches up to the largest size.
+
+    Raises:
+        ModelRefused: if the runtime cannot open or convert the version.
+        RuntimeError: if the runtime fails, for example for lack of memory; nothing is left open.
+    """
+    if variant.runtime == OPENVINO:
+        compile_options = CompileOptions(
+            options.threads,
+            options.on_one_core,
+            variant.precision,
+            options.weights_bytes,
+            options.memory_factor,
+            options.cache_folder,
+        )
+        spec = artifact.manifest.input
+        return OpenVinoRunner(openvino_model(artifact), spec, largest, options.timed_sizes, compile_options)
+    module = load_module(artifact, device, variant.precision)
+    if device.type != "cpu":
+        options.before_threads()
+    return torch_runner(module, artifact.manifest, device, largest, variant.precision)
+
+
+def torch_runner(
     module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, largest: int, precision: str = FLOAT32
 ) -> Runner:
-    """Returns a runner for a module on the device, for batches up to the largest size.
+    """Returns a runner for a module on the device.
 
     Raises:
         RuntimeError: if torch fails, for example for lack of memory; nothing is left open.

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, remove_traced_settings
-from linnaeus.server.runtime.precision import FLOAT32
 from linnaeus.server.runtime.precision_cast import cast_graph
+from linnaeus.server.runtime.variants import FLOAT32, Variant
 from linnaeus.server.runtime.weight_layout import reorder_weights
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -20,20 +20,27 @@ class Specialisation:
     Attributes:
         device: name of the device.
         precision: float32, bfloat16 or float16.
-        reason: why this precision was chosen.
+        precision_reason: why this precision was chosen.
         memory_format: channels_last or channels_first.
+        runtime: torchscript or openvino.
+        runtime_reason: why this runtime was chosen.
     """
 
     device: str
     precision: str
-    reason: str
+    precision_reason: str
     memory_format: str
+    runtime: str
+    runtime_reason: str
 
 
-def describe_specialisation(device: torch.device, precision: str, reason: str) -> Specialisation:
-    """Describes the result of `specialise`."""
-    last = memory_format(device, precision) is torch.channels_last
-    return Specialisation(str(device), precision, reason, "channels_last" if last else "channels_first")
+def describe_specialisation(
+    device: torch.device, variant: Variant, runtime_reason: str, precision_reason: str
+) -> Specialisation:
+    """Describes how a model is computed on a device, and why."""
+    last = memory_format(device, variant.precision) is torch.channels_last
+    layout = "channels_last" if last else "channels_first"
+    return Specialisation(str(device), variant.precision, precision_reason, layout, variant.runtime, runtime_reason)
 
 
 def memory_format(device: torch.device, precision: str) -> torch.memory_format:

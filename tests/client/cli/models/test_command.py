@@ -98,9 +98,24 @@ def test_a_precision_other_than_float32_is_shown(run_command, stub, make_model):
             "precision": "bfloat16",
             "precision_reason": "auto: faster",
             "memory_format": "channels_last",
+            "runtime": "",
+            "runtime_reason": "",
         },
-        {"device": "cuda:0", "precision": "float32", "precision_reason": "", "memory_format": ""},
+        {
+            "device": "cuda:0",
+            "precision": "float32",
+            "precision_reason": "",
+            "memory_format": "",
+            "runtime": "",
+            "runtime_reason": "",
+        },
     ]
+
+
+def test_the_runtime_and_why_it_was_chosen_are_shown(run_command, stub, make_model):
+    made = messages.Specialisation(device="cpu", precision="float32", runtime="openvino", runtime_reason="auto: faster")
+    stub.on_list = lambda request, context: messages.ListModelsResponse(models=[make_model(specialisations=[made])])
+    assert run_command("models").output.splitlines()[-1:] == ["lenet v3 is computed by openvino on cpu: auto: faster"]
 
 
 @pytest.mark.parametrize(("form", "output"), [([], "The server has no models.\n"), (["--json"], "[]\n")])

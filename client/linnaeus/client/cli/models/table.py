@@ -37,7 +37,7 @@ def model_table(models: Iterable[ModelInfo], *, narrow: bool = False) -> Table:
 
 
 def model_notes(models: Iterable[ModelInfo], *, narrow: bool = False) -> list[str]:
-    """Returns the lines below the table: labels, a precision other than float32, errors.
+    """Returns the lines below the table: labels, a precision other than float32, runtimes, errors.
 
     For a narrow table also architecture and weights.
     """
@@ -54,6 +54,9 @@ def model_notes(models: Iterable[ModelInfo], *, narrow: bool = False) -> list[st
         if reduced := [each for each in model.specialisations if each.precision != "float32"]:
             precisions = ", ".join(f"{each.precision} on {each.device}" for each in reduced)
             notes.append(printable(f"{name} computes in {precisions}"))
+        for each in model.specialisations:
+            if each.runtime:
+                notes.append(printable(f"{name} is computed by {each.runtime} on {each.device}: {each.runtime_reason}"))
         if model.state_reason:
             notes.append(printable(f"{name} {model.state}: {model.state_reason}"))
     return notes

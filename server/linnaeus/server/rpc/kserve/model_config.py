@@ -62,9 +62,10 @@ def _dynamic_batching(default_timeout_seconds: float) -> kserve.ModelDynamicBatc
 def _parameters(model: ServedModel) -> dict[str, str]:
     manifest = model.manifest
     trained = "trained" if manifest.weights.trained else "untrained"
-    precisions = ", ".join(f"{each.precision} on {each.device}" for each in model.entry.specialisations)
+    made = model.entry.specialisations
     return {
         "architecture": manifest.architecture,
         "weights": f"{trained} ({manifest.weights.source})",
-        "precision": precisions,
+        "precision": ", ".join(f"{each.precision} on {each.device}" for each in made),
+        "runtime": ", ".join(f"{each.runtime} on {each.device}" for each in made),
     }

@@ -1,0 +1,206 @@
+"""Runs batches on the CPU by OpenVINO.
+
+A model is compiled once for any batch size, and again for single sizes, which makes these about an eighth faster. Each
+compiled model holds the weights in its own layout, so the memory limits how many there are.
+
+All of them compute in one stream on all cores: with two streams of one core each, a lone image took twice as long and
+two at once gained nothing (docs/decisions/0031-runtimes.md).
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+import torch
+
+from linnaeus.models.manifest import InputSpec
+from linnaeus.server.runtime.openvino_conversion import OpenVinoModel, openvino_core
+from linnaeus.server.runtime.out_of_memory import OutOfMemory
+from linnaeus.server.runtime.runner import BatchOutput, Pixels
+from linnaeus.server.runtime.staging import stage
+from linnaeus.server.runtime.topk import scripted_top_k
+
+logger = logging.getLogger(__name__)
+
+# Below this much memory for all compiled models their number is no concern.
+_SMALL_BYTES = 96 << 20
+# The batch sizes, up to this one, that every model prepares before it serves; each takes up to 0.1 s.
+_LARGEST_PREPARED = 16
+_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+_ANY_SIZE = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CompileOptions:
+    """How a model is compiled.
+
+    Attributes:
+        threads: cores that one batch may use.
+        on_one_core: whether it uses one only at first, until `use_one_core`.
+        precision: float32, bfloat16 or float16.
+        weights_bytes: size of the model's weights.
+        memory_factor: the compiled models' memory at most, as a multiple of the weights.
+        cache_folder: where OpenVINO keeps compiled models between starts; empty for nowhere.
+    """
+
+    threads: int
+    on_one_core: bool
+    precision: str
+    weights_bytes: int
+    memory_factor: float
+    cache_folder: str = ""
+
+    @property
+    def most_compiled(self) -> int:
+        """How often the model may be compiled, at least once."""
+        budget = max(self.memory_factor * self.weights_bytes, _SMALL_BYTES)
+        return max(1, int(budget // max(self.weights_bytes, 1)))
+
+
+class OpenVinoRunner:
+    """Implements `Runner`; each concurrent run has its own staging buffer and requests.
+
+    Args:
+        model: input uint8 [N, H, W, C], first output float32 [N, classes], second, if any, features float32 [N, d].
+        spec: the model's input.
+        largest: the largest batch size.
+        timed_sizes: batch sizes that the runner is judged by, ascending.
+        options: how it is compiled.
+
+    Raises:
+        RuntimeError: if the model cannot be compiled.
+    """
+
+    def __init__(
+        self,
+        model: OpenVinoModel,
+        spec: InputSpec,
+        largest: int,
+        timed_sizes: Sequence[int],
+        options: CompileOptions,
+    ) -> None:
+        self._model = model
+        self._has_features = len(model.outputs) > 1
+        self._image_shape = (spec.height, spec.width, spec.channels)
+        self._sizes = [largest]
+        self._options = options
+        self._threads = 1 if options.on_one_core else options.threads
+        self._compiled: dict[int, Any] = {}  # by batch size
+        self._free: list[_Slot] = []
+        self._compile(timed_sizes)
+
+    @property
+    def memory_bytes(self) -> int:
+        """The memory of the weights: as they were read, and in each compiled model."""
+        return self._options.weights_bytes * (1 + len(self._compiled))
+
+    def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
+        """Runs one batch; see `Runner`."""
+        with self._slot() as slot:
+            stage(images, slot.rows)
+            request = slot.infer(len(images))
+            answers = torch.from_numpy(request.get_output_tensor(0).data)
+            with torch.inference_mode():
+                values, indices = scripted_top_k(answers, k)
+            features = request.get_output_tensor(1).data.copy() if want_features and self._has_features else None
+            return BatchOutput(indices.tolist(), values.tolist(), features)
+
+    def keep_sizes(self, sizes: Sequence[int]) -> None:
+        """Compiles these sizes as far as memory allows, and prepares all smaller ones; see `Runner`."""
+        self._sizes = list(sizes)
+        self._compile(self._sizes)
+        blank = numpy.zeros(self._image_shape, numpy.uint8)
+        for count in range(1, min(self._sizes[-1], _LARGEST_PREPARED) + 1):
+            self.run([blank] * count, 1)
+
+    def use_one_core(self, one: bool) -> None:
+        """Compiles the model for one core or for all; see `Runner`."""
+        threads = 1 if one else self._options.threads
+        if threads != self._threads:
+            self._threads = threads
+            self._compiled.clear()
+            self.keep_sizes(self._sizes)
+
+    def settle(self) -> None:
+        """Frees the model that is only needed for compiling; see `Runner`."""
+        self._model = None
+
+    def close(self) -> None:
+        """Frees the compiled models and the buffers; see `Runner`."""
+        self._free.clear()
+        self._compiled.clear()
+        self._model = None
+
+    def _compile(self, sizes: Sequence[int]) -> None:
+        """Compiles the model for any size, and for the largest and the smallest sizes as far as memory allows."""
+        self._free.clear()
+        by_importance = [_ANY_SIZE, *dict.fromkeys((sizes[-1], *sizes))]
+        kept = by_importance[: self._options.most_compiled]
+        self._compiled = {size: self._compiled.get(size) or self._compile_for(size) for size in kept}
+
+    def _compile_for(self, size: int) -> Any:
+        import openvino
+
+        model = self._model.clone()
+        model.reshape(openvino.PartialShape([size or -1, *self._image_shape]))
+        settings = {
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self._threads,
+            "ENABLE_CPU_PINNING": False,  # pinned threads wait for cores that others use, while some are free
+            "INFERENCE_PRECISION_HINT": _HINTS[self._options.precision],
+        }
+        if self._options.cache_folder:
+            settings["CACHE_DIR"] = self._options.cache_folder
+        with _memory_errors():
+            return openvino_core().compile_model(model, "CPU", settings)
+
+    @contextmanager
+    def _slot(self) -> Iterator["_Slot"]:
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            slot = _Slot((self._sizes[-1], *self._image_shape), self._compiled)
+        try:
+            yield slot
+        finally:
+            self._free.append(slot)
+
+
+class _Slot:
+    """A staging buffer and the requests of one batch at a time.
+
+    Attributes:
+        rows: uint8 [largest, H, W, C].
+    """
+
+    def __init__(self, shape: tuple[int, int, int, int], compiled: dict[int, Any]) -> None:
+        self._compiled = dict(compiled)
+        self._requests: dict[int, Any] = {}  # by number of images
+        self.rows: Pixels = numpy.zeros(shape, numpy.uint8)
+
+    def infer(self, count: int) -> Any:
+        """Runs the first `count` rows; returns the request, whose outputs are valid until the slot's next run."""
+        with _memory_errors():
+            request = self._requests.get(count) or self._new_request(count)
+            request.infer()
+            return request
+
+    def _new_request(self, count: int) -> Any:
+        import openvino
+
+        compiled = self._compiled.get(count) or self._compiled[_ANY_SIZE]
+        request = self._requests[count] = compiled.create_infer_request()
+        request.set_input_tensor(openvino.Tensor(self.rows[:count], shared_memory=True))
+        return request
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turns a lack of memory into `OutOfMemory`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise OutOfMemory(str(error) or "no memory is left for the batch") from error
