@@ -28,7 +28,7 @@ from linnaeus.server.runtime.variants import AUTO, FLOAT32, INT8, OPENVINO, TORC
 # Larger batches gained no model anything worth the wait; a GPU needs more images to be busy.
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
 # The batch sizes at which variants are timed against one another: a lone image, and a batch as under load.
-_ALWAYS = (FLOAT32, INT8)  # the precisions that need no instructions of their own, and have a recorded run
+_RECORDED = (FLOAT32, INT8)  # what a recorded run may be in; both need no instructions of their own
 _TIMED_SIZES = {"cpu": (1, 8), "cuda": (1, 32)}
 
 
@@ -83,7 +83,7 @@ def load_model(
     load = _Load(artifact, device, max_batch_size, clock, _Once(before_warm_up), options)
     openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
     # An int8 version is judged by its recorded run alone: what it was made of is another version.
-    reference = next((each for each in variants if each.precision in _ALWAYS), None)
+    reference = next((each for each in variants if each.precision in _RECORDED), None)
     pictures = ComparisonPictures(recorded_pictures(artifact), generated_pictures(artifact.manifest.input))
     try:
         selected = select_variant(
@@ -119,7 +119,7 @@ def _candidates(artifact: Artifact, device: torch.device, requested: Requested) 
     variants = []
     for precision in _precisions(device) if requested.precision == AUTO else [requested.precision]:
         for runtime in runtimes:
-            if precision in _ALWAYS or runtime != OPENVINO or precision in openvino_precisions():
+            if precision in _RECORDED or runtime != OPENVINO or precision in openvino_precisions():
                 variants.append(Variant(runtime, precision))
     if not variants:
         raise ModelRefused(
@@ -222,7 +222,7 @@ class _Candidate:
             ),
         )
         self.model = Model(load.artifact, load.device, self._runner, load.largest)
-        if variant.precision in _ALWAYS:
+        if variant.precision in _RECORDED:
             try:
                 picture = check_picture(load.artifact.manifest)
                 check_recorded(load.artifact.manifest, self.model.probabilities([picture])[0])
