@@ -101,9 +101,9 @@ class Settings:
     intra_op_threads: Threads = 0
     """Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core, but one for a model whose
     batches take a few milliseconds."""
-    runtime: Literal["auto", "torchscript", "openvino"] = "auto"
-    """What computes the models: torchscript, openvino (on a CPU), or auto for the faster one that agrees with the
-    recorded run, measured at load."""
+    runtime: Literal["auto", "torchscript", "openvino", "onnxruntime"] = "auto"
+    """What computes the models: torchscript, openvino (on a CPU), onnxruntime (ONNX files), or auto for the fastest one
+    that can open the model and agrees with the recorded run, measured at load."""
     runtime_memory_factor: Factor = 2.0
     """Memory that OpenVINO may compile a model into, once for each batch size, as a multiple of its weights."""
     max_image_pixels: Annotated[int, Field(ge=1, le=LARGEST_INT32)] = 50_000_000

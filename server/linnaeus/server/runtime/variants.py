@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 TORCHSCRIPT = "torchscript"
 OPENVINO = "openvino"
+ONNXRUNTIME = "onnxruntime"
 FLOAT32 = "float32"
 INT8 = "int8"
 AUTO = "auto"
