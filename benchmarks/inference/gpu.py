@@ -29,10 +29,10 @@ from torch import Tensor
 from linnaeus.models.manifest import MODEL_FILE
 from linnaeus.server.runtime.artifact_checks import Artifact, read_artifact
 from linnaeus.server.runtime.device import configure_process, without_profiling
-from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 from linnaeus.server.runtime.out_of_memory import error_summary
+from linnaeus.server.runtime.torch_module import fitted
 
 CPU = torch.device("cpu")
 SIZES = (1, 8, 32, 128)
@@ -52,7 +52,7 @@ class Bare:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(artifact.folder / MODEL_FILE), map_location=device
         )
-        self._module = remove_traced_settings(torch.jit.freeze(module.eval().to(memory_format=layout)))
+        self._module = fitted(module.eval(), device, "float32", layout)
         self._layout = layout
         self._device = device
 

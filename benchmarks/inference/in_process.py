@@ -35,7 +35,7 @@ class Variant:
 
     Attributes:
         name: as it is printed.
-        specialised: whether the model is loaded as the server loads it (fused convolutions), or as torch does.
+        specialised: whether the model is loaded as the server loads it (by the fastest runtime), or as torch does.
         in_background: whether the decoder threads have a lower priority than the model's, as in the server.
         streams: batches that run at the same time, each on its share of the cores.
     """
@@ -49,8 +49,8 @@ class Variant:
 # The first needs nothing but torch; the others use what the server adds to it.
 VARIANTS = (
     Variant("as torch runs it", specialised=False, in_background=False, streams=1),
-    Variant("fused", specialised=True, in_background=True, streams=1),
-    Variant("fused, two streams", specialised=True, in_background=True, streams=2),
+    Variant("as served", specialised=True, in_background=True, streams=1),
+    Variant("as served, two streams", specialised=True, in_background=True, streams=2),
 )
 
 

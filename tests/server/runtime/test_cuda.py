@@ -16,10 +16,10 @@ from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.models.registry import find
 from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.runtime.fused_convolutions import remove_traced_settings
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 from linnaeus.server.runtime.out_of_memory import OutOfMemory
+from linnaeus.server.runtime.torch_module import fitted
 
 pytestmark = pytest.mark.gpu
 
@@ -208,9 +208,9 @@ def test_convolutions_use_full_float32_even_in_a_model_traced_with_tf32() -> Non
     exact = network.double()(images.double())
     network, images = network.float().to(GPU), images.to(GPU)
     torch.backends.cudnn.conv.fp32_precision = "tf32"
-    traced = torch.jit.freeze(torch.jit.trace(network, images))
+    traced = torch.jit.trace(network, images)
     torch.backends.cudnn.conv.fp32_precision = "ieee"
-    for run in (network, remove_traced_settings(traced)):
+    for run in (network, fitted(traced, GPU, "float32", torch.contiguous_format)):
         with torch.inference_mode():
             error = (run(images).cpu().double() - exact).norm() / exact.norm()
         assert error < 1e-5  # about 3e-4 with TF32

@@ -6,10 +6,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy
 import pytest
 import torch
-from torch import Tensor, nn
 
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import read_artifact
@@ -21,35 +19,6 @@ from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.runtime.variants import Requested, Variant, compare
 
 CPU = torch.device("cpu")
-
-
-needs_bfloat16 = pytest.mark.skipif(
-    not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="hardware: a processor with bfloat16"
-)
-
-
-class NoLayers(nn.Module):
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.softmax(pixels.flatten(1)[:, :10].to(torch.float32), dim=1)
-
-
-def replace_model(folder: Path, module: torch.jit.ScriptModule) -> None:
-    torch.jit.save(module, str(folder / "model.pt"))
-    manifest = json.loads((folder / "manifest.json").read_text())
-    spec = read_manifest_input(folder)
-    image = torch.from_numpy(spec.copy()).permute(2, 0, 1).unsqueeze(0)
-    manifest["check"]["probabilities"] = module(image)[0].tolist()
-    manifest["sha256"] = hashlib.sha256((folder / "model.pt").read_bytes()).hexdigest()
-    (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def read_manifest_input(folder: Path) -> Pixels:
-    from linnaeus.models.manifest import check_pixels, read_manifest
-
-    manifest = read_manifest(folder)
-    spec = manifest.input
-    shape = (spec.height, spec.width, spec.channels)
-    return numpy.frombuffer(check_pixels(spec, manifest.check.seed), numpy.uint8).reshape(shape)
 
 
 @pytest.fixture
@@ -67,23 +36,6 @@ def record_pictures(folder: Path, pictures: Sequence[Pixels]) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["calibration"] = {"pictures": len(pictures), "sha256": hashlib.sha256(content).hexdigest()}
     (folder / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_a_requested_precision_that_is_not_available_refuses_the_version(folder: Path) -> None:
-    replace_model(folder, torch.jit.script(NoLayers()))
-    with pytest.raises(ModelRefused, match=r"^model.pt cannot be run in bfloat16: it has no convolution"):
-        load(folder, 1, "torchscript", "bfloat16")
-
-
-@needs_bfloat16
-def test_auto_serves_a_model_that_cannot_be_converted_in_float32_and_gives_the_reason(folder: Path) -> None:
-    replace_model(folder, torch.jit.script(NoLayers()))
-    made = load(folder, 1, "torchscript", "auto").specialisation
-    assert (
-        made.precision == "float32"
-        and "torchscript in bfloat16 cannot run it" in made.precision_reason
-        and "no convolution" in made.precision_reason
-    )
 
 
 @pytest.mark.parametrize(

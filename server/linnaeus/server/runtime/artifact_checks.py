@@ -21,7 +21,8 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model_formats import require_runtime
 from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
-from linnaeus.server.runtime.specialisation import memory_format, specialise
+from linnaeus.server.runtime.specialisation import memory_format
+from linnaeus.server.runtime.torch_module import TorchModule, fitted
 from linnaeus.server.runtime.variants import FLOAT32
 from linnaeus.text_files import reason_of
 
@@ -52,8 +53,8 @@ def read_artifact(folder: Path) -> Artifact:
     return Artifact(folder, manifest, labels)
 
 
-def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT32) -> torch.jit.ScriptModule:
-    """Loads the TorchScript onto the device, freezes and specialises it, and checks its output's shape and dtype.
+def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT32) -> TorchModule:
+    """Loads the TorchScript onto the device, freezes it for the precision, and checks its output's shape and dtype.
 
     Raises:
         ModelRefused: if `model.pt` cannot be loaded, does not fit into the device's memory, has another output, or
@@ -62,13 +63,11 @@ def load_module(artifact: Artifact, device: torch.device, precision: str = FLOAT
     if artifact.manifest.model_format != TORCHSCRIPT:
         raise ModelRefused(f"{artifact.manifest.model_file} is not TorchScript, which is all that torch opens")
     try:
-        module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
+        loaded: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(artifact.folder / artifact.manifest.model_file), map_location=device
         )
-        module.eval().to(memory_format=memory_format(device, precision))
-        image = _check_image(artifact.manifest).to(device)
-        module = specialise(torch.jit.freeze(module), device, precision, image)
-        _check_output(module, artifact.manifest, image)
+        module = fitted(loaded.eval(), device, precision, memory_format(device, precision))
+        _check_output(module, artifact.manifest, _check_image(artifact.manifest).to(device))
     except FAILURES as error:
         what = "cannot be loaded and run" if precision == FLOAT32 else f"cannot be run in {precision}"
         raise refusal(error, what, device, artifact.manifest.model_file) from error
@@ -130,7 +129,7 @@ def _check_image(manifest: Manifest) -> Tensor:
     return picture.unsqueeze(0).permute(0, 3, 1, 2)
 
 
-def _check_output(module: torch.jit.ScriptModule, manifest: Manifest, image: Tensor) -> None:
+def _check_output(module: TorchModule, manifest: Manifest, image: Tensor) -> None:
     with torch.inference_mode(), without_profiling():
         probabilities, features = split_outputs(module(image))
     if probabilities.shape != (1, manifest.classes) or probabilities.dtype != torch.float32:

@@ -11,6 +11,7 @@ from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 from linnaeus.server.runtime.topk import scripted_top_k
+from linnaeus.server.runtime.torch_module import TorchModule
 
 
 class CpuRunner:
@@ -22,7 +23,7 @@ class CpuRunner:
         largest: the largest batch size.
     """
 
-    def __init__(self, module: torch.jit.ScriptModule, spec: InputSpec, largest: int) -> None:
+    def __init__(self, module: TorchModule, spec: InputSpec, largest: int) -> None:
         self._module = module
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._largest = largest

@@ -17,6 +17,7 @@ from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.torch_module import TorchModule
 from linnaeus.server.runtime.value_reads import value_reading_operation
 
 # PyTorch captures one graph at a time in a process.
@@ -106,7 +107,7 @@ class CudaForward:
     """
 
     def __init__(
-        self, module: torch.jit.ScriptModule, classes: int, layout: torch.memory_format = torch.contiguous_format
+        self, module: TorchModule, classes: int, layout: torch.memory_format = torch.contiguous_format
     ) -> None:
         self._module = module
         self._classes = classes
@@ -180,7 +181,7 @@ class CudaRunner:
 
     def __init__(
         self,
-        module: torch.jit.ScriptModule,
+        module: TorchModule,
         manifest: Manifest,
         device: torch.device,
         sizes: Sequence[int],

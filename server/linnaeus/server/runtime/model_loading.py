@@ -22,11 +22,12 @@ from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.runtime.runner_factory import RunnerOptions, capture_graphs, open_runner
 from linnaeus.server.runtime.specialisation import describe_specialisation, fast_precisions
 from linnaeus.server.runtime.variant_selection import ComparisonPictures, OpenVariant, select_variant
-from linnaeus.server.runtime.variants import AUTO, FLOAT32, OPENVINO, TORCHSCRIPT, Requested, Variant
+from linnaeus.server.runtime.variants import AUTO, FLOAT32, INT8, OPENVINO, TORCHSCRIPT, Requested, Variant
 
 # Larger batches gained no model anything worth the wait; a GPU needs more images to be busy.
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
 # The batch sizes at which variants are timed against one another: a lone image, and a batch as under load.
+_RECORDED = (FLOAT32, INT8)  # what a recorded run may be in; both need no instructions of their own
 _TIMED_SIZES = {"cpu": (1, 8), "cuda": (1, 32)}
 
 
@@ -76,11 +77,12 @@ def load_model(
     """
     options = options or LoadOptions()
     artifact = read_artifact(folder)
-    requested = Requested(options.runtime, options.precision)
+    requested = Requested(options.runtime, _precision(artifact, options.precision))
     variants = _candidates(artifact, device, requested)
     load = _Load(artifact, device, max_batch_size, clock, _Once(before_warm_up), options)
     openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
-    reference = next((each for each in variants if each.precision == FLOAT32), None)
+    # An int8 version is judged by its recorded run alone: what it was made of is another version.
+    reference = next((each for each in variants if each.precision in _RECORDED), None)
     pictures = ComparisonPictures(recorded_pictures(artifact), generated_pictures(artifact.manifest.input))
     try:
         selected = select_variant(
@@ -100,6 +102,12 @@ def load_model(
     return model
 
 
+def _precision(artifact: Artifact, requested: str) -> str:
+    """Returns the precision to compute in; a quantized version has its own, whatever is asked of the model."""
+    quantization = artifact.manifest.quantization
+    return quantization.precision if quantization else requested
+
+
 def _candidates(artifact: Artifact, device: torch.device, requested: Requested) -> list[Variant]:
     """Returns the variants that may be chosen, the one that is preferred if none is faster first.
 
@@ -110,7 +118,7 @@ def _candidates(artifact: Artifact, device: torch.device, requested: Requested) 
     variants = []
     for precision in _precisions(device) if requested.precision == AUTO else [requested.precision]:
         for runtime in runtimes:
-            if precision == FLOAT32 or _has_precision(runtime, precision):
+            if precision in _RECORDED or _has_precision(runtime, precision):
                 variants.append(Variant(runtime, precision))
     if not variants:
         raise ModelRefused(
@@ -196,7 +204,7 @@ class _Candidate:
             ),
         )
         self.model = Model(load.artifact, load.device, self._runner, load.largest)
-        if variant.precision == FLOAT32:
+        if variant.precision in _RECORDED:
             try:
                 picture = check_picture(load.artifact.manifest)
                 check_recorded(load.artifact.manifest, self.model.probabilities([picture])[0])

@@ -16,6 +16,7 @@ from linnaeus.server.runtime.openvino_runner import CompileOptions, OpenVinoRunn
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary
 from linnaeus.server.runtime.runner import Runner
 from linnaeus.server.runtime.specialisation import memory_format
+from linnaeus.server.runtime.torch_module import TorchModule
 from linnaeus.server.runtime.variants import FLOAT32, ONNXRUNTIME, OPENVINO, Variant
 from linnaeus.server.runtime.warmup import size_classes
 
@@ -73,7 +74,7 @@ def open_runner(
 
 
 def torch_runner(
-    module: torch.jit.ScriptModule, manifest: Manifest, device: torch.device, largest: int, precision: str = FLOAT32
+    module: TorchModule, manifest: Manifest, device: torch.device, largest: int, precision: str = FLOAT32
 ) -> Runner:
     """Returns a runner for a module on the device.
 

@@ -1,16 +1,10 @@
-"""Fits a frozen module to its device: precision, memory format and, on a CPU, oneDNN convolutions."""
+"""How a model is fitted to its device: what computes it, its precision and its memory format."""
 
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from linnaeus.server.runtime.fused_convolutions import fuse_convolutions, remove_traced_settings
-from linnaeus.server.runtime.precision_cast import cast_graph
 from linnaeus.server.runtime.variants import FLOAT32, Variant
-from linnaeus.server.runtime.weight_layout import reorder_weights
-
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +13,7 @@ class Specialisation:
 
     Attributes:
         device: name of the device.
-        precision: float32, bfloat16 or float16.
+        precision: float32, bfloat16, float16, or int8 for a quantized version.
         precision_reason: why this precision was chosen.
         memory_format: channels_last or channels_first.
         runtime: torchscript, openvino or onnxruntime.
@@ -59,25 +53,3 @@ def fast_precisions(device: torch.device) -> list[str]:
         supported = {"bfloat16": onednn._is_mkldnn_bf16_supported, "float16": onednn._is_mkldnn_fp16_supported}
         return [name for name, is_supported in supported.items() if is_supported()]
     return [*["bfloat16"] * torch.cuda.is_bf16_supported(including_emulation=False), "float16"]
-
-
-def specialise(
-    module: torch.jit.ScriptModule, device: torch.device, precision: str, images: Tensor
-) -> torch.jit.ScriptModule:
-    """Rewrites a frozen float32 module in place, and returns it.
-
-    Args:
-        module: on the device, in its memory format, never run before.
-        device: the device.
-        precision: float32, bfloat16 or float16.
-        images: uint8 [N, C, H, W], on the device; an example input.
-
-    Raises:
-        RuntimeError, torch.jit.Error: if the module cannot be converted, or fails on the images.
-    """
-    # Without hardware instructions for a precision oneDNN refuses it; torch's own convolutions do not.
-    with_onednn = device.type == "cpu" and (precision == FLOAT32 or precision in fast_precisions(device))
-    module = fuse_convolutions(module) if with_onednn else remove_traced_settings(module)
-    if precision != FLOAT32:
-        cast_graph(module.graph, _DTYPES[precision])
-    return reorder_weights(module, images) if with_onednn else module

@@ -12,6 +12,7 @@ TORCHSCRIPT = "torchscript"
 OPENVINO = "openvino"
 ONNXRUNTIME = "onnxruntime"
 FLOAT32 = "float32"
+INT8 = "int8"
 AUTO = "auto"
 # The probabilities of one picture, by class index.
 Probabilities: TypeAlias = Sequence[float]
