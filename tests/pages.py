@@ -40,6 +40,7 @@ CALLS = {
     "trace torchvision": "import torch\nfrom torchvision.models import ",
     "trace timm": "import timm\n",
     "trace your own": "import torch\nfrom torch import nn\n",
+    "export to ONNX": "import torch\n\nnetwork = torch.jit.load(",
     "Node": 'const fs = require("fs");\n',
 }
 

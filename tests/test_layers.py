@@ -44,9 +44,15 @@ OTHER_ROOTS: dict[str, set[str]] = {
     "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest", "linnaeus.models.model_format"},
     "decoding": {"linnaeus.models.manifest"},
     **dict.fromkeys(
-        ("model_store", "requests", "runtime"),
+        ("model_store", "requests"),
         {"linnaeus.models.manifest", "linnaeus.models.model_format", "linnaeus.text_files"},
     ),
+    "runtime": {
+        "linnaeus.models.manifest",
+        "linnaeus.models.model_format",
+        "linnaeus.openvino_telemetry",
+        "linnaeus.text_files",
+    },
 }
 
 # The other roots, and files with stricter rules than their folder: what they may import from `linnaeus`, and what they

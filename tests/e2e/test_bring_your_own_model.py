@@ -158,6 +158,23 @@ def test_the_server_answers_as_the_original_network_does(way: Way, checkout: Pat
         assert difference(unnormalized[name], original[name]) >= SENSITIVITY, "the test could not detect a fault"
 
 
+def test_the_same_network_as_onnx_is_answered_alike(checkout: Path) -> None:
+    trace(Way("trace torchvision", "resnet18", TORCHVISION), checkout)
+    original, unnormalized = json.loads((checkout / "original.json").read_text())
+    (checkout / "export.py").write_text(block_of_call("export to ONNX").text, encoding="utf-8")
+    assert run([sys.executable, "-W", "ignore", "export.py"], checkout).returncode == 0
+    steps = page_commands(" resnet18.onnx ")
+    assert [step.split()[1] for step in steps] == ["check", "import"]
+    for step in steps:
+        done = run(["bash", "-ec", step], checkout)
+        assert done.returncode == 0 and done.stdout and not done.stderr, done
+    with ServerProcess("--repository", str(checkout / "model-repository")) as process:
+        served = answers(process, checkout, "resnet18-onnx", len(original["coffee"]))
+    for name in PICTURES:
+        assert difference(served[name], original[name]) <= TOLERANCE, name
+        assert difference(unnormalized[name], original[name]) >= SENSITIVITY, "the test could not detect a fault"
+
+
 def answers(process: ServerProcess, checkout: Path, model: str, classes: int) -> dict[str, list[float]]:
     """All probabilities that the server gives for each picture, by class index."""
     found = {}

@@ -38,7 +38,7 @@ class PixelClassifier(nn.Module):
         self.scale: Tensor
         self.shift: Tensor
         self.backbone = backbone
-        scale, shift = _scale_and_shift(mean, std)
+        scale, shift = scale_and_shift(mean, std)
         self.register_buffer("scale", scale)
         self.register_buffer("shift", shift)
 
@@ -62,11 +62,11 @@ class PixelClassifier(nn.Module):
 
 def normalize(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Normalizes uint8 [N, C, H, W] to float32 of the same shape, the input of a backbone."""
-    scale, shift = _scale_and_shift(mean, std)
+    scale, shift = scale_and_shift(mean, std)
     return pixels.to(torch.float32) * scale + shift
 
 
-def _scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
+def scale_and_shift(mean: tuple[float, ...], std: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     """Returns (pixel / 255 - mean) / std as a factor and a summand, both float32 [1, C, 1, 1]."""
     means = torch.tensor(mean).view(1, -1, 1, 1)
     deviations = torch.tensor(std).view(1, -1, 1, 1)

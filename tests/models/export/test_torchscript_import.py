@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.cli.import_model import import_
-from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+from linnaeus.models.export.model_metadata import ModelMetadata
+from linnaeus.models.export.torchscript_import import import_torchscript
 from linnaeus.models.export.version_folder import check_input
 from linnaeus.models.manifest import InputSpec, read_labels, read_manifest
 from linnaeus.models.pixel_classifier import normalize
@@ -283,7 +284,7 @@ def test_a_file_that_is_not_torchscript_is_refused_in_one_sentence(tmp_path: Pat
     torch.save(Good().state_dict(), tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("no model")
     for name in ("weights.pt", "text.pt"):
-        with pytest.raises(ValueError, match="is not TorchScript, but ") as caught:
+        with pytest.raises(ValueError, match="is neither TorchScript nor ONNX, but ") as caught:
             import_torchscript(tmp_path / name, OWN, tmp_path, 1)
         assert "\n" not in str(caught.value)
     with pytest.raises(FileNotFoundError, match="there is no file"):

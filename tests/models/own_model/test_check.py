@@ -165,10 +165,10 @@ def test_a_file_that_is_no_torchscript_is_named_by_both(tmp_path: Path, kind: st
     else:
         torch.save(Tiny() if kind == "module" else Tiny().state_dict(), path)
     done = run_zoo("check", str(path))
-    assert done.exit_code == 1 and "it is not TorchScript" in done.output and "->" in done.output
+    assert done.exit_code == 1 and "it is neither TorchScript nor ONNX" in done.output and "->" in done.output
     given = ["--name", "mine", "--labels", str(labels), "--size", "8", *HALVES, "--repository", str(tmp_path / "r")]
     refused = run_zoo("import", str(path), *given)
-    assert refused.exit_code == 1 and "is not TorchScript, but " in refused.errors
+    assert refused.exit_code == 1 and "is neither TorchScript nor ONNX, but " in refused.errors
     assert not (tmp_path / "r").exists()
 
 

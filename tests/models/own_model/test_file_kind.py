@@ -89,7 +89,7 @@ def test_a_file_is_recognized_whatever_it_is_called(tmp_path: Path, name: str) -
     write(path)
     identity = identify(path)
     assert identity.kind is kind and words in identity.description
-    assert (kind is FileKind.TORCHSCRIPT) == (not identity.advice) and "\n" not in identity.advice
+    assert (kind in (FileKind.TORCHSCRIPT, FileKind.ONNX)) == (not identity.advice) and "\n" not in identity.advice
 
 
 @pytest.mark.parametrize("new_format", [True, False])
@@ -111,9 +111,9 @@ CONTENTS = {
     "page": (b"<!DOCTYPE html><html>404", "a web page", "download it again"),
     "text": (b"hello\n", "text", "trace it"),
     "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "pointer of Git LFS", "git lfs pull"),
-    "keras": (b"\x89HDF\r\n\x1a\n" + bytes(9), "HDF5", "TorchScript only"),
-    "lite": (b"\x1c\0\0\0TFL3" + bytes(9), "TensorFlow Lite", "TorchScript only"),
-    "numpy": (b"\x93NUMPY\x01\0", "NumPy array", "TorchScript only"),
+    "keras": (b"\x89HDF\r\n\x1a\n" + bytes(9), "HDF5", "TorchScript and ONNX only"),
+    "lite": (b"\x1c\0\0\0TFL3" + bytes(9), "TensorFlow Lite", "TorchScript and ONNX only"),
+    "numpy": (b"\x93NUMPY\x01\0", "NumPy array", "TorchScript and ONNX only"),
     "gzip": (b"\x1f\x8b\x08" + bytes(9), "a gzip archive", "unpack it"),
     "cut": (b"PK\x03\x04" + bytes(90), "cut short", "download it again"),
     "pickle": (b"\x80\x02}q\x00X", "damaged or cut short", "loading it would run code"),

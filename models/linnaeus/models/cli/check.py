@@ -11,8 +11,10 @@ import typer
 from linnaeus.models.cli.own_model_options import (
     After,
     Channels,
+    Deviation,
     Features,
     Interpolation,
+    Mean,
     Resize,
     input_spec,
     parse_numbers,
@@ -30,12 +32,8 @@ def check(
     size: Annotated[
         str | None, typer.Option(metavar="H[xW]", help="What the model takes, in pixels; needed to run it.")
     ] = None,
-    mean: Annotated[
-        str | None, typer.Option(metavar="M[,M,M]", help="For each channel, of pixels between 0 and 1.")
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(metavar="S[,S,S]", help="For each channel, of pixels between 0 and 1.")
-    ] = None,
+    mean: Mean = None,
+    std: Deviation = None,
     labels: Annotated[Path | None, typer.Option(help="One label a line, by class index.")] = None,
     resize: Resize = None,
     channels: Channels = 3,
@@ -51,8 +49,8 @@ def check(
     intent = Intent(
         input_spec(size, resize, channels, interpolation) if size is not None else None,
         channels,
-        parse_numbers("mean", mean) if mean is not None else None,
-        parse_numbers("std", std) if std is not None else None,
+        parse_numbers("mean", mean),
+        parse_numbers("std", std),
         read_label_file(labels) if labels else None,
         activation,
         features,
@@ -86,7 +84,8 @@ def _lines(finding: "Finding") -> str:
 def _conclusion(model: Path, examination: "Examination", given: Mapping[str, object]) -> str:
     if count := len(examination.problems):
         return f"It cannot be imported as it is: {count} problem{'s' * (count > 1)}. Nothing was written."
-    missing = [f"--{option}" for option in ("labels", "size", "mean", "std") if given[option] is None]
+    needed = ("labels", "size") if examination.normalizes else ("labels", "size", "mean", "std")
+    missing = [f"--{option}" for option in needed if given[option] is None]
     if missing:
         return f"It can be imported; `linnaeus-zoo import` also needs --name, {', '.join(missing)}."
     options = [text for option, value in given.items() if value is not None for text in (f"--{option}", str(value))]

@@ -1,4 +1,4 @@
-"""`linnaeus-zoo import`: writes a user's own TorchScript classifier into a model repository."""
+"""`linnaeus-zoo import`: writes a user's own classifier into a model repository."""
 
 from pathlib import Path
 from typing import Annotated
@@ -19,12 +19,12 @@ from linnaeus.models.cli.own_model_options import (
 
 
 def import_(
-    model: Annotated[Path, typer.Argument(help="TorchScript: float32 [N, C, H, W] in, [N, classes] out.")],
+    model: Annotated[Path, typer.Argument(help="TorchScript or ONNX: [N, C, H, W] in, [N, classes] out.")],
     name: Annotated[str, typer.Option(help="What to call it in the repository.")],
     labels: Annotated[Path, typer.Option(help="One label a line, by class index.")],
     size: Annotated[str, typer.Option(metavar="H[xW]", help="What the model takes, in pixels.")],
-    mean: Mean,
-    std: Deviation,
+    mean: Mean = None,
+    std: Deviation = None,
     resize: Resize = None,
     channels: Channels = 3,
     interpolation: Interpolation = "bilinear",
@@ -39,9 +39,9 @@ def import_(
         typer.Option(help="A folder of pictures; up to 16 go along, for the server to compare precisions by."),
     ] = None,
 ) -> None:
-    """Wraps a TorchScript image classifier so that the server takes pixels and gives probabilities."""
+    """Wraps an image classifier so that the server takes pixels and gives probabilities."""
     # Imported here, so that help and wrong usage do not wait seconds for torch.
-    from linnaeus.models.export.torchscript_import import ModelMetadata, import_torchscript
+    from linnaeus.models.export.own_model_import import ModelMetadata, import_model
     from linnaeus.models.export.version_folder import next_version
     from linnaeus.models.labels import read_label_file
 
@@ -55,4 +55,4 @@ def import_(
         activation,
         features,
     )
-    print(import_torchscript(model, metadata, repository, version or next_version(repository, name)))
+    print(import_model(model, metadata, repository, version or next_version(repository, name)))

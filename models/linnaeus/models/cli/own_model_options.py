@@ -12,8 +12,8 @@ _SIZE = re.compile(r"([0-9]{1,9})(?:x([0-9]{1,9}))?")
 # As in the manifest.
 _MOST_PIXELS = 4096
 
-Mean = Annotated[str, typer.Option(metavar="M[,M,M]", help="For each channel, of pixels between 0 and 1.")]
-Deviation = Annotated[str, typer.Option(metavar="S[,S,S]", help="For each channel, of pixels between 0 and 1.")]
+Mean = Annotated[str | None, typer.Option(metavar="M[,M,M]", help="For each channel, of pixels between 0 and 1.")]
+Deviation = Annotated[str | None, typer.Option(metavar="S[,S,S]", help="For each channel, of pixels between 0 and 1.")]
 Resize = Annotated[
     int | None, typer.Option(min=1, help="The shorter side before the middle is cut out; default: the size.")
 ]
@@ -50,12 +50,14 @@ def input_spec(size: str, resize: int | None, channels: int, interpolation: str)
     return InputSpec(channels, height, width, resize or longer, interpolation)
 
 
-def parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    """Returns the numbers between commas; `option` is the name without dashes, for the message.
+def parse_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Returns the numbers between commas, None for no text; `option` is the name without dashes, for the message.
 
     Raises:
         ValueError: if one of them is no number.
     """
+    if text is None:
+        return None
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError:

@@ -4,7 +4,6 @@ Every file is verified: onnxruntime must compute what the TorchScript computes, 
 network accepts images of any size, at another height and width.
 """
 
-import importlib
 import json
 import logging
 import os
@@ -22,6 +21,12 @@ from linnaeus.models.export.torchscript import probability_classifier, to_torchs
 from linnaeus.models.export.version_folder import CHECK_SEED, check_input
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.output_folder import make_folder
+from linnaeus.models.own_model.onnx_packages import (
+    import_onnx,
+    import_onnxruntime,
+    onnxruntime_errors,
+    quiet_options,
+)
 from linnaeus.models.pixel_classifier import PixelClassifier
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
 
@@ -38,7 +43,6 @@ _BATCH_AXIS = {0: "batch"}
 _ALL_AXES = {0: "batch", 2: "height", 3: "width"}
 # Added to height and width, for an image that is not square and whose size is no multiple of common strides.
 _OTHER_HEIGHT, _OTHER_WIDTH = 17, 38
-_LOG_FATAL = 4
 
 
 def export_onnx(
@@ -67,7 +71,8 @@ def export_onnx(
         RuntimeError: if a package of the extra `onnx` is missing, the exporter cannot express the network, or
             onnxruntime does not compute what the TorchScript computes.
     """
-    runtime = _import_onnxruntime()
+    import_onnx()
+    runtime = import_onnxruntime()
     names = labels or model.labels()
     eager = probability_classifier(model, weights, len(names), activation)
     metadata = {
@@ -84,16 +89,6 @@ def export_onnx(
     return target
 
 
-def _import_onnxruntime() -> ModuleType:
-    try:
-        importlib.import_module("onnx")
-        return importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise RuntimeError(
-            f"ONNX needs packages that are not installed ({error}): pip install 'linnaeus[onnx]'"
-        ) from None
-
-
 def _export_and_verify(
     eager: PixelClassifier, model: ZooModel, metadata: dict[str, str], path: Path, runtime: ModuleType
 ) -> None:
@@ -105,13 +100,13 @@ def _export_and_verify(
         try:
             _write(script, batches[1], _ALL_AXES, metadata, path)
             return _verify(runtime, script, [*batches, other_size], path)
-        except _export_errors(runtime) as error:
+        except _failures() as error:
             # the exporter made some size constant, so all sizes are made constant; that file is verified as well
             logger.warning("the ONNX of %s takes pictures of its own size only: %s", model.name, error)
     try:
         _write(eager, batches[1], _BATCH_AXIS, metadata, path)
         _verify(runtime, script, batches, path)
-    except _export_errors(runtime) as error:
+    except _failures() as error:
         raise RuntimeError(f"{model.name} cannot be exported to ONNX: {error}") from error
 
 
@@ -139,7 +134,7 @@ def _write(network: nn.Module, pixels: Tensor, axes: dict[int, str], metadata: d
 
 
 def _metadata_message(metadata: dict[str, str]) -> bytes:
-    message = importlib.import_module("onnx").ModelProto()
+    message = import_onnx().ModelProto()
     for key, value in metadata.items():
         message.metadata_props.add(key=key, value=value)
     serialized: bytes = message.SerializeToString()
@@ -148,10 +143,7 @@ def _metadata_message(metadata: dict[str, str]) -> bytes:
 
 def _verify(runtime: ModuleType, script: torch.jit.ScriptModule, batches: list[Tensor], path: Path) -> None:
     """Raises RuntimeError if onnxruntime and TorchScript disagree."""
-    options = runtime.SessionOptions()
-    # errors are raised; without this onnxruntime prints them as well
-    options.log_severity_level = _LOG_FATAL
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(path, quiet_options(), providers=["CPUExecutionProvider"])
     for pixels in batches:
         expected = _run(script, pixels)
         actual = torch.from_numpy(session.run([OUTPUT_NAME], {INPUT_NAME: pixels.numpy()})[0])
@@ -171,17 +163,9 @@ def _run(script: torch.jit.ScriptModule, pixels: Tensor) -> Tensor:
     return probabilities
 
 
-def _export_errors(runtime: ModuleType) -> tuple[type[Exception], ...]:
-    """Returns what exporter, verification and onnxruntime raise; onnxruntime's errors have no common base class."""
-    errors = runtime.capi.onnxruntime_pybind11_state
-    return (
-        RuntimeError,
-        errors.Fail,
-        errors.InvalidArgument,
-        errors.InvalidGraph,
-        errors.NotImplemented,
-        errors.RuntimeException,
-    )
+def _failures() -> tuple[type[Exception], ...]:
+    """Returns what exporter, verification and onnxruntime raise."""
+    return (RuntimeError, *onnxruntime_errors())
 
 
 def _supports_any_size(network: nn.Module) -> bool:

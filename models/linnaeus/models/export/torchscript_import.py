@@ -1,12 +1,12 @@
 """Imports a user's own TorchScript classifier into a version folder."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.export.calibration_images import read_calibration_images
+from linnaeus.models.export.model_metadata import ModelMetadata
 from linnaeus.models.export.torchscript import to_torchscript
 from linnaeus.models.export.version_folder import (
     CHECK_TOLERANCE,
@@ -18,46 +18,12 @@ from linnaeus.models.export.version_folder import (
     write_version,
 )
 from linnaeus.models.feature_classifier import TwoOutputClassifier
-from linnaeus.models.manifest import InputSpec, Weights, check_name
+from linnaeus.models.manifest import Weights
 from linnaeus.models.own_model.feature_output import feature_place
 from linnaeus.models.own_model.graph_constants import count_parameters
-from linnaeus.models.own_model.normalization import normalization_fault
 from linnaeus.models.own_model.torchscript_file import load_torchscript
 from linnaeus.models.own_model.trial_run import Usage, first_problem, prepare_network, try_network
 from linnaeus.models.pixel_classifier import PixelClassifier, normalize
-
-
-@dataclass(frozen=True, slots=True)
-class ModelMetadata:
-    """What a TorchScript file does not contain.
-
-    Attributes:
-        name: name of the model in the repository.
-        input: how images are prepared for the model.
-        mean, std: normalization per channel, for pixels scaled to 0..1.
-        labels: one label per class.
-        calibration: folder of images on which the server compares precisions; none if None.
-        activation: what is put after the network; None for a softmax, if the network gives logits.
-        features: names the features among the network's outputs, see `feature_place`; None for no features.
-
-    Raises:
-        ValueError: if no model may have this name, or mean or std cannot be right for pixels between 0 and 1.
-    """
-
-    name: str
-    input: InputSpec
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    labels: tuple[str, ...]
-    calibration: Path | None = None
-    activation: Activation | None = None
-    features: str | None = None
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        for option, values in (("mean", self.mean), ("std", self.std)):
-            if fault := normalization_fault(option, values, self.input.channels):
-                raise ValueError(fault)
 
 
 def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, version: int) -> Path:
@@ -74,10 +40,11 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
     require_new_version(repository, metadata.name, version)
     calibration = read_calibration_images(metadata.calibration, metadata.input) if metadata.calibration else b""
     original = load_torchscript(path)
+    mean, std = metadata.normalization()
     parameters = count_parameters(original)
     prepared = prepare_network(original, metadata.input)
     backbone = prepared.module
-    usage = Usage(metadata.input, metadata.mean, metadata.std, metadata.labels, metadata.activation, metadata.features)
+    usage = Usage(metadata.input, mean, std, metadata.labels, metadata.activation, metadata.features)
     if found := first_problem(try_network(backbone, usage)):
         raise ValueError(f"{path} {found.text}; {found.advice}")
     script = to_torchscript(_classifier(backbone, metadata).eval())
@@ -101,9 +68,10 @@ def import_torchscript(path: Path, metadata: ModelMetadata, repository: Path, ve
 
 def _classifier(backbone: torch.jit.ScriptModule, metadata: ModelMetadata) -> PixelClassifier:
     activation = metadata.activation or Activation.SOFTMAX
+    mean, std = metadata.normalization()
     if metadata.features is None:
-        return PixelClassifier(backbone, metadata.mean, metadata.std, activation)
+        return PixelClassifier(backbone, mean, std, activation)
     with torch.inference_mode():
-        outputs = backbone(normalize(check_input(metadata.input), metadata.mean, metadata.std))
+        outputs = backbone(normalize(check_input(metadata.input), mean, std))
     place = feature_place(outputs, metadata.features) or 1
-    return TwoOutputClassifier(backbone, place, metadata.mean, metadata.std, activation)
+    return TwoOutputClassifier(backbone, place, mean, std, activation)

@@ -8,10 +8,13 @@ from linnaeus.models.manifest import InputSpec
 from linnaeus.models.own_model.file_kind import FileKind, identify
 from linnaeus.models.own_model.finding import Finding, Severity, note, problem
 from linnaeus.models.own_model.normalization import normalization_fault
+from linnaeus.models.own_model.onnx_graph import normalized_already, read_onnx, takes_pixels
+from linnaeus.models.own_model.onnx_trial import try_onnx
 from linnaeus.models.own_model.torchscript_file import describe_torchscript, load_torchscript
 from linnaeus.models.own_model.trial_run import Usage, prepare_network, try_network
 
 _AS_IN_TRAINING = "say what it was trained with"
+_NO_SIZE = problem("was not run, because its size is not known", "say --size, such as --size 224")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,17 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """What a file is, in a few words, and what was found out about it."""
+    """What a file is, in a few words, and what was found out about it.
+
+    Attributes:
+        description: what it is.
+        findings: what was found out.
+        normalizes: whether it normalizes the pixels itself, and takes no mean and no deviation.
+    """
 
     description: str
     findings: tuple[Finding, ...]
+    normalizes: bool = False
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -50,25 +60,42 @@ class Examination:
 
 
 def examine(path: Path, intent: Intent) -> Examination:
-    """Recognizes the file; runs it if it is TorchScript and its size is known.
+    """Recognizes the file; runs it if it is TorchScript or ONNX and its size is known.
 
     Raises:
         FileNotFoundError: if there is no file.
         OSError: if it cannot be read.
-        ValueError: if it is TorchScript that cannot be loaded.
+        RuntimeError: if it is ONNX, and a package for it is not installed.
+        ValueError: if it is TorchScript or ONNX that cannot be loaded.
     """
     identity = identify(path)
+    if identity.kind is FileKind.ONNX:
+        return _examine_onnx(path, identity.description, intent)
     if identity.kind is not FileKind.TORCHSCRIPT:
-        return Examination(identity.description, (problem("is not TorchScript", identity.advice),))
+        return Examination(identity.description, (problem("is neither TorchScript nor ONNX", identity.advice),))
     module = load_torchscript(path)
     found = _normalization(intent)
     if intent.input is None:
-        found.append(problem("was not run, because its size is not known", "say --size, such as --size 224"))
+        found.append(_NO_SIZE)
     else:
         prepared = prepare_network(module, intent.input)
         found += [prepared.finding] if prepared.finding else []
         found += try_network(prepared.module, _usage(intent, intent.input))
     return Examination(describe_torchscript(path, module), tuple(found))
+
+
+def _examine_onnx(path: Path, description: str, intent: Intent) -> Examination:
+    model = read_onnx(path)
+    normalizes = takes_pixels(model)
+    if normalizes:
+        found = [normalized_already()] if intent.mean is not None or intent.std is not None else []
+    else:
+        found = _normalization(intent)
+    if intent.input is None:
+        found.append(_NO_SIZE)
+    else:
+        found += try_onnx(model, _usage(intent, intent.input))
+    return Examination(description, tuple(found), normalizes)
 
 
 def _normalization(intent: Intent) -> list[Finding]:

@@ -34,7 +34,7 @@ class FileIdentity:
     Attributes:
         kind: what it is.
         description: the same in words that complete "it is …", with what can be told without loading it.
-        advice: what to do with it; empty for TorchScript.
+        advice: what to do with it; empty for TorchScript and ONNX, which can be imported.
     """
 
     kind: FileKind
@@ -119,7 +119,7 @@ def _single_file(path: Path, head: bytes) -> FileIdentity:
     if (tensors := safetensors_file.describe(path, head)) is not None:
         return FileIdentity(FileKind.SAFETENSORS, tensors, _weights_only())
     if onnx_file.is_onnx(head):
-        return FileIdentity(FileKind.ONNX, onnx_file.describe(path), onnx_file.ADVICE)
+        return FileIdentity(FileKind.ONNX, onnx_file.describe(path))
     for offset, signature, what in _SIGNATURES:
         if head.startswith(signature, offset):
             return FileIdentity(FileKind.OTHER, what, _advice_for(what))
@@ -149,7 +149,7 @@ def _weights_only() -> str:
 
 
 def _not_pytorch() -> str:
-    return "the server runs PyTorch's TorchScript only: convert it to PyTorch, or use a server for its format"
+    return "the server runs TorchScript and ONNX only: convert it to one of them"
 
 
 def _advice_for(what: str) -> str:

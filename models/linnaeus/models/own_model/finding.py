@@ -40,3 +40,11 @@ def note(text: str, advice: str = "") -> Finding:
 def problem(text: str, advice: str) -> Finding:
     """Returns a finding that keeps the model from being imported."""
     return Finding(Severity.PROBLEM, text, advice)
+
+
+class Unusable(Exception):
+    """A model cannot be run as it must; nothing more can be found out than `finding`."""
+
+    def __init__(self, finding: Finding) -> None:
+        super().__init__(finding.text)
+        self.finding = finding

@@ -4,10 +4,6 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-ADVICE = (
-    "the server runs TorchScript only: trace the PyTorch network that this was exported from; without it, convert it "
-    "back in Python (the package onnx2torch), or use a server for ONNX"
-)
 # A ModelProto begins with its first field, ir_version, a small number, then another field of ModelProto.
 _IR_VERSION = 0x08
 _MOST_IR_VERSION = 32

@@ -19,7 +19,7 @@ def load_torchscript(path: Path) -> torch.jit.ScriptModule:
     """
     identity = identify(path)
     if identity.kind is not FileKind.TORCHSCRIPT:
-        raise ValueError(f"{path} is not TorchScript, but {identity.description}; {identity.advice}")
+        raise ValueError(f"{path} is neither TorchScript nor ONNX, but {identity.description}; {identity.advice}")
     try:
         module: torch.jit.ScriptModule = torch.jit.load(  # type: ignore[no-untyped-call]
             str(path), map_location="cpu"

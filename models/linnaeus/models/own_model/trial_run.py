@@ -15,7 +15,7 @@ from linnaeus.models.activation import Activation
 from linnaeus.models.feature_classifier import FeatureClassifier, TwoOutputClassifier
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.own_model.feature_output import judge_features
-from linnaeus.models.own_model.finding import Finding, Severity, note, ok, problem
+from linnaeus.models.own_model.finding import Finding, Severity, Unusable, note, ok, problem
 from linnaeus.models.own_model.graph_constants import find_named_device
 from linnaeus.models.own_model.input_precision import FAILURES, Float32Network, accept_float32, call, run
 from linnaeus.models.own_model.outputs import ends_in_sigmoid, judge_activation, judge_labels
@@ -52,14 +52,6 @@ class Usage:
 _OWN_CLASSIFIERS = [each.__name__ for each in (PixelClassifier, FeatureClassifier, TwoOutputClassifier)]
 
 
-class _Unusable(Exception):
-    """A run failed; nothing more can be found out."""
-
-    def __init__(self, finding: Finding) -> None:
-        super().__init__(finding.text)
-        self.finding = finding
-
-
 def prepare_network(module: torch.jit.ScriptModule, spec: InputSpec) -> Float32Network:
     """Returns a network that takes float32 of one in another precision, if it can be had; see `accept_float32`."""
     return accept_float32(module, torch.zeros(1, spec.channels, spec.height, spec.width))
@@ -75,7 +67,7 @@ def try_network(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Findin
         return
     try:
         yield from _run(module, usage)
-    except _Unusable as stopped:
+    except Unusable as stopped:
         yield stopped.finding
 
 
@@ -85,10 +77,12 @@ def _run(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
     three = _outputs(module, images[:_THREE], usage)
     spec = usage.input
     takes = f"takes float32 [N, {spec.channels}, {spec.height}, {spec.width}]"
-    yield ok(f"{takes} and gives {_dtype(three)} {list(alone.shape)} for one picture, {list(three.shape)} for three")
+    yield ok(
+        f"{takes} and gives {dtype_name(three)} {list(alone.shape)} for one picture, {list(three.shape)} for three"
+    )
     again = _outputs(module, images[:_THREE], usage)
     outputs = torch.cat([three, _outputs(module, images[_THREE:], usage)]).to(torch.float32)
-    yield from _faults(alone, three, again, outputs)
+    yield from output_faults(alone, three, again, outputs)
     if torch.isfinite(outputs).all():
         yield judge_activation(outputs, ends_in_sigmoid(module), usage.activation)
     yield judge_labels(three.shape[1], usage.labels)
@@ -96,45 +90,53 @@ def _run(module: torch.jit.ScriptModule, usage: Usage) -> Iterator[Finding]:
         yield note(f"names the device {device!r}, and may run on no other", _NAME_NO_DEVICE)
 
 
-def _faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) -> Iterator[Finding]:
+def output_faults(alone: Tensor, three: Tensor, again: Tensor, outputs: Tensor) -> Iterator[Finding]:
+    """Says whether outputs are finite, repeatable, independent of the batch, and different for different pictures.
+
+    Args:
+        alone: of the first picture.
+        three: of the first three in one batch.
+        again: of the same batch once more.
+        outputs: of all pictures, float32.
+    """
     if not torch.isfinite(outputs).all():
         yield problem("gives numbers that are not finite", "look for a division by 0, or weights that are NaN")
-    elif not _close(three, again):
+    elif not is_close(three, again):
         yield problem("answers differently when it is asked again: dropout is still on", _EVALUATE)
-    elif not _close(alone[0], three[0]):
+    elif not is_close(alone[0], three[0]):
         yield problem(
             "answers differently when another picture is in the batch",
             f"{_EVALUATE}; batch normalization of a network in training depends on the batch",
         )
     else:
         yield ok("answers the same for a picture alone and among others")
-        if _close(outputs, outputs[:1].expand_as(outputs)):
+        if is_close(outputs, outputs[:1].expand_as(outputs)):
             yield note("gives the same for six very different pictures", "check --mean and --std, and the weights")
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
+def is_close(one: Tensor, other: Tensor) -> bool:
     """Whether outputs agree within a few roundings of their precision, as those of other batch sizes do."""
     tolerance = max(_TOLERANCE, _ROUNDINGS * torch.finfo(one.dtype).eps)
     return torch.allclose(one.float(), other.float(), rtol=tolerance, atol=tolerance)
 
 
 def _outputs(module: torch.jit.ScriptModule, images: Tensor, usage: Usage) -> Tensor:
-    """Runs the network and returns the logits; raises _Unusable if it does not give [N, classes], and the features."""
+    """Runs the network and returns the logits; raises Unusable if it does not give [N, classes], and the features."""
     count, spec = len(images), usage.input
     try:
         outputs = call(module, images)
     except FAILURES as error:
         pictures = f"{count} picture{'s' * (count > 1)} of {spec.channels}x{spec.height}x{spec.width}"
         text = f"fails for a batch of {pictures}, float32: {_reason(error)}"
-        raise _Unusable(problem(text, _remedy(module, images, spec))) from error
+        raise Unusable(problem(text, _remedy(module, images, spec))) from error
     if usage.features is not None:
         if found := judge_features(outputs, usage.features, count):
-            raise _Unusable(found)
+            raise Unusable(found)
         outputs = outputs[0] if isinstance(outputs, tuple) else outputs
     if not isinstance(outputs, Tensor):
-        raise _Unusable(_not_a_tensor(outputs))
+        raise Unusable(_not_a_tensor(outputs))
     if outputs.dim() != 2 or outputs.shape[0] != count:
-        raise _Unusable(_wrong_shape(outputs, count))
+        raise Unusable(wrong_shape(outputs, count))
     return outputs
 
 
@@ -147,7 +149,8 @@ def _not_a_tensor(outputs: object) -> Finding:
     )
 
 
-def _wrong_shape(outputs: Tensor, count: int) -> Finding:
+def wrong_shape(outputs: Tensor, count: int) -> Finding:
+    """Returns the problem of outputs that are not [count, classes]."""
     shape = list(outputs.shape)
     text = f"gives the shape {shape} for {count} picture{'s' * (count > 1)}, but must give [{count}, classes]"
     if outputs.dim() == 1 and outputs.shape[0] == count:
@@ -181,6 +184,11 @@ def _remedy(module: torch.jit.ScriptModule, images: Tensor, spec: InputSpec) -> 
 
 
 def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """Returns a tensor's element type, such as "float32"."""
     return str(tensor.dtype).removeprefix("torch.")
 
 

@@ -26,9 +26,9 @@ from linnaeus.models.quantization.source import Source, find_source
 if TYPE_CHECKING:
     import openvino
 
-# Int8 sums are exact, but what is not int8 is rounded differently on each kind of processor, and may end on the other
-# side of a step. Processors without VNNI, whose int8 sums may overflow, differ by more and so refuse the version.
-INT8_TOLERANCE = 0.01
+# Processors with VNNI or AMX gave the same to the last bit. Without VNNI, where int8 sums overflow, lenet differed by
+# 0.007 (and lost 0.25 points of accuracy), efficientnet_lite0 by 0.07: they have to refuse the version.
+INT8_TOLERANCE = 0.005
 _ACCEPT = "say --accept to have it all the same"
 
 

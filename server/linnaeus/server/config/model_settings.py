@@ -77,7 +77,7 @@ class ModelSettings:
     weight: Weight = 1.0
     priority_weights: PriorityWeights = PriorityWeights(10.0, 1.0, 0.1)
     cuda_graphs: bool = False
-    runtime: Literal["auto", "torchscript", "openvino"] = "auto"
+    runtime: Literal["auto", "torchscript", "openvino", "onnxruntime"] = "auto"
     runtime_memory_factor: Factor = 2.0
     precision: Literal["float32", "bfloat16", "float16", "auto"] = "float32"
     versions: Annotated[VersionPolicy, PlainValidator(read_policy)] = VersionPolicy()

@@ -101,8 +101,8 @@ class Settings:
     intra_op_threads: Threads = 0
     """Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core, but one for a model whose
     batches take a few milliseconds."""
-    runtime: Literal["auto", "torchscript", "openvino"] = "auto"
-    """What computes the models: torchscript, openvino (on a CPU), or auto for the faster one that agrees with the
+    runtime: Literal["auto", "torchscript", "openvino", "onnxruntime"] = "auto"
+    """What computes the models: torchscript, openvino, onnxruntime, or auto for the fastest that agrees with the
     recorded run, measured at load."""
     runtime_memory_factor: Factor = 2.0
     """Memory that OpenVINO may compile a model into, once for each batch size, as a multiple of its weights."""

@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -15,7 +14,7 @@ from linnaeus.server.runtime.artifact_checks import Artifact, check_recorded, re
 from linnaeus.server.runtime.calibration_images import generated_pictures, recorded_pictures
 from linnaeus.server.runtime.check_picture import check_picture
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.model_formats import RUNTIMES
+from linnaeus.server.runtime.model_formats import usable_runtimes
 from linnaeus.server.runtime.openvino_conversion import openvino_precisions
 from linnaeus.server.runtime.openvino_runner import OpenVinoRunner
 from linnaeus.server.runtime.out_of_memory import FAILURES
@@ -23,11 +22,12 @@ from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.runtime.runner_factory import RunnerOptions, capture_graphs, open_runner
 from linnaeus.server.runtime.specialisation import describe_specialisation, fast_precisions
 from linnaeus.server.runtime.variant_selection import ComparisonPictures, OpenVariant, select_variant
-from linnaeus.server.runtime.variants import AUTO, FLOAT32, OPENVINO, TORCHSCRIPT, Requested, Variant
+from linnaeus.server.runtime.variants import AUTO, FLOAT32, INT8, OPENVINO, TORCHSCRIPT, Requested, Variant
 
 # Larger batches gained no model anything worth the wait; a GPU needs more images to be busy.
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
 # The batch sizes at which variants are timed against one another: a lone image, and a batch as under load.
+_RECORDED = (FLOAT32, INT8)  # what a recorded run may be in; both need no instructions of their own
 _TIMED_SIZES = {"cpu": (1, 8), "cuda": (1, 32)}
 
 
@@ -36,7 +36,7 @@ class LoadOptions:
     """How a version is to be computed.
 
     Attributes:
-        runtime: torchscript, openvino, or auto for the fastest that agrees with the recorded run.
+        runtime: torchscript, openvino, onnxruntime, or auto for the fastest that agrees with the recorded run.
         precision: float32, bfloat16, float16, or auto for the fastest that agrees with float32.
         cuda_graphs: whether to capture CUDA graphs on a GPU, if the model can be captured.
         threads: cores that a batch which runs alone may use on a CPU.
@@ -77,11 +77,12 @@ def load_model(
     """
     options = options or LoadOptions()
     artifact = read_artifact(folder)
-    requested = Requested(options.runtime, options.precision)
+    requested = Requested(options.runtime, _precision(artifact, options.precision))
     variants = _candidates(artifact, device, requested)
     load = _Load(artifact, device, max_batch_size, clock, _Once(before_warm_up), options)
     openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
-    reference = next((each for each in variants if each.precision == FLOAT32), None)
+    # An int8 version is judged by its recorded run alone: what it was made of is another version.
+    reference = next((each for each in variants if each.precision in _RECORDED), None)
     pictures = ComparisonPictures(recorded_pictures(artifact), generated_pictures(artifact.manifest.input))
     try:
         selected = select_variant(
@@ -101,46 +102,35 @@ def load_model(
     return model
 
 
+def _precision(artifact: Artifact, requested: str) -> str:
+    """Returns the precision to compute in; a quantized version has its own, whatever is asked of the model."""
+    quantization = artifact.manifest.quantization
+    return quantization.precision if quantization else requested
+
+
 def _candidates(artifact: Artifact, device: torch.device, requested: Requested) -> list[Variant]:
     """Returns the variants that may be chosen, the one that is preferred if none is faster first.
 
     Raises:
         ModelRefused: if there is none.
     """
-    runtimes = _runtimes(artifact, device, requested.runtime)
+    runtimes = usable_runtimes(artifact.manifest, device, requested.runtime)
     variants = []
     for precision in _precisions(device) if requested.precision == AUTO else [requested.precision]:
         for runtime in runtimes:
-            if precision == FLOAT32 or runtime != OPENVINO or precision in openvino_precisions():
+            if precision in _RECORDED or _has_precision(runtime, precision):
                 variants.append(Variant(runtime, precision))
     if not variants:
         raise ModelRefused(
-            f"the processor has no instructions for {requested.precision} that openvino uses; precision must be "
+            f"{' and '.join(runtimes)} cannot compute in {requested.precision} on this processor; precision must be "
             "float32, or runtime another one"
         )
     return variants
 
 
-def _runtimes(artifact: Artifact, device: torch.device, requested: str) -> list[str]:
-    """Returns the runtimes that can open the version on the device, and that the operator allows."""
-    packages = {TORCHSCRIPT: "torch", OPENVINO: "openvino"}
-    opening = RUNTIMES[artifact.manifest.model_format]
-    usable = [
-        name
-        for name, package in packages.items()
-        if package in opening and find_spec(package) and (name != OPENVINO or device.type == "cpu")
-    ]
-    if requested == AUTO and usable:
-        return usable
-    if requested in usable:
-        return [requested]
-    file = artifact.manifest.model_file
-    if not usable:
-        raise ModelRefused(f"{file} cannot be run on {device}: the runtimes for it compute on a CPU")
-    others = " or ".join(usable)
-    if packages[requested] in opening and device.type == "cpu":
-        raise ModelRefused(f"runtime is {requested}, which is not installed: pip install {packages[requested]}")
-    raise ModelRefused(f"runtime is {requested}, which cannot run {file} on {device}, but {others} can")
+def _has_precision(runtime: str, precision: str) -> bool:
+    """Whether a runtime may compute in another precision than float32; ONNX Runtime computes as the file says."""
+    return runtime == TORCHSCRIPT or (runtime == OPENVINO and precision in openvino_precisions())
 
 
 def _precisions(device: torch.device) -> list[str]:
@@ -214,7 +204,7 @@ class _Candidate:
             ),
         )
         self.model = Model(load.artifact, load.device, self._runner, load.largest)
-        if variant.precision == FLOAT32:
+        if variant.precision in _RECORDED:
             try:
                 picture = check_picture(load.artifact.manifest)
                 check_recorded(load.artifact.manifest, self.model.probabilities([picture])[0])

@@ -1,6 +1,5 @@
 """Gives OpenVINO a version's model: converts TorchScript, or reads a file that OpenVINO reads itself.
 
-`openvino.convert_model` reports its use to the maker's servers; the frontend that it calls, used here, does not.
 OpenVINO is imported when it is used: it is optional.
 """
 
@@ -13,11 +12,15 @@ from torch import Tensor
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.model_format import TORCHSCRIPT
+from linnaeus.openvino_telemetry import block_telemetry
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import Artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.out_of_memory import error_summary
 from linnaeus.server.runtime.value_reads import value_reading_operation
+
+# Before the first import of openvino, which reports itself.
+block_telemetry()
 
 # openvino's own types need the package, which may be missing
 OpenVinoModel: TypeAlias = Any

@@ -29,7 +29,8 @@ logger = logging.getLogger(__name__)
 _SMALL_BYTES = 96 << 20
 # The batch sizes, up to this one, that every model prepares before it serves; each takes up to 0.1 s.
 _LARGEST_PREPARED = 16
-_HINTS = {"float32": "f32", "bfloat16": "bf16", "float16": "f16"}
+# What is not int8 in an int8 model is float32.
+_HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
 _ANY_SIZE = 0
 
 
@@ -40,7 +41,7 @@ class CompileOptions:
     Attributes:
         threads: cores that one batch may use.
         on_one_core: whether it uses one only at first, until `use_one_core`.
-        precision: float32, bfloat16 or float16.
+        precision: float32, int8, bfloat16 or float16.
         weights_bytes: size of the model's weights.
         memory_factor: the compiled models' memory at most, as a multiple of the weights.
         cache_folder: where OpenVINO keeps compiled models between starts; empty for nowhere.

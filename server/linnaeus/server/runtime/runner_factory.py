@@ -10,13 +10,14 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.artifact_checks import Artifact, load_module
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
+from linnaeus.server.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from linnaeus.server.runtime.openvino_conversion import openvino_model
 from linnaeus.server.runtime.openvino_runner import CompileOptions, OpenVinoRunner
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary
 from linnaeus.server.runtime.runner import Runner
 from linnaeus.server.runtime.specialisation import memory_format
 from linnaeus.server.runtime.torch_module import TorchModule
-from linnaeus.server.runtime.variants import FLOAT32, OPENVINO, Variant
+from linnaeus.server.runtime.variants import FLOAT32, ONNXRUNTIME, OPENVINO, Variant
 from linnaeus.server.runtime.warmup import size_classes
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,11 @@ def open_runner(
         )
         spec = artifact.manifest.input
         return OpenVinoRunner(openvino_model(artifact), spec, largest, options.timed_sizes, compile_options)
+    if variant.runtime == ONNXRUNTIME:
+        if device.type != "cpu":
+            options.before_threads()
+        path = artifact.folder / artifact.manifest.model_file
+        return OnnxRuntimeRunner(path, artifact.manifest, device, largest, options.threads, options.on_one_core)
     module = load_module(artifact, device, variant.precision)
     if device.type != "cpu":
         options.before_threads()

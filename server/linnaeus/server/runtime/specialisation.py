@@ -13,10 +13,10 @@ class Specialisation:
 
     Attributes:
         device: name of the device.
-        precision: float32, bfloat16 or float16.
+        precision: float32, bfloat16, float16, or int8 for a quantized version.
         precision_reason: why this precision was chosen.
         memory_format: channels_last or channels_first.
-        runtime: torchscript or openvino.
+        runtime: torchscript, openvino or onnxruntime.
         runtime_reason: why this runtime was chosen.
     """
 

@@ -10,7 +10,9 @@ from typing import NamedTuple, TypeAlias
 
 TORCHSCRIPT = "torchscript"
 OPENVINO = "openvino"
+ONNXRUNTIME = "onnxruntime"
 FLOAT32 = "float32"
+INT8 = "int8"
 AUTO = "auto"
 # The probabilities of one picture, by class index.
 Probabilities: TypeAlias = Sequence[float]
