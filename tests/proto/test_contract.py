@@ -30,15 +30,29 @@ def test_the_committed_stubs_equal_the_generated_ones(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("message", "fields"),
     [
-        ("ClassifyRequest", {"image": 1, "model": 2, "version": 3, "top_k": 4, "priority": 5}),
+        (
+            "ClassifyRequest",
+            {"image": 1, "model": 2, "version": 3, "top_k": 4, "priority": 5, "min_probability": 6, "want_features": 7},
+        ),
         (
             "ClassifyResponse",
-            {"classes": 1, "model": 2, "version": 3, "batch_size": 4, "timings": 5, "image_id": 6},
+            {"classes": 1, "model": 2, "version": 3, "batch_size": 4, "timings": 5, "image_id": 6, "features": 7},
         ),
         ("Image", {"encoded": 1, "pixels": 2, "id": 3}),
         ("ScoredClass", {"index": 1, "label": 2, "probability": 3}),
         ("Timings", {"decode_seconds": 1, "queue_seconds": 2, "inference_seconds": 3}),
-        ("ClassifyBatchRequest", {"images": 1, "model": 2, "version": 3, "top_k": 4, "priority": 5}),
+        (
+            "ClassifyBatchRequest",
+            {
+                "images": 1,
+                "model": 2,
+                "version": 3,
+                "top_k": 4,
+                "priority": 5,
+                "min_probability": 6,
+                "want_features": 7,
+            },
+        ),
         ("GetModelResponse", {"model": 1, "labels": 2, "batch_latencies": 3, "prediction_error": 4}),
         ("BatchLatency", {"device": 1, "batch_size": 2, "seconds": 3}),
         ("PredictionError", {"median_seconds": 1, "margin_seconds": 2}),

@@ -74,6 +74,7 @@ def test_json_is_one_array(run_command, several_models):
         "weights": {"source": "mnist", "trained": True},
         "class_count": 3,
         "parameter_count": 61_706,
+        "feature_count": 0,
         "sha256": "ab" * 32,
         "devices": ["cuda:0"],
         "max_batch_size": 64,
