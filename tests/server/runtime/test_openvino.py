@@ -3,6 +3,8 @@
 import gc
 import json
 import shutil
+import subprocess
+import sys
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -243,3 +245,34 @@ def test_features_equal_torchscript_s_in_every_batch(tmp_path: Path) -> None:
     finally:
         ours.close()
         theirs.close()
+
+
+# Leaves the process as much address space as it uses, and a little: one picture fits, 256 do not.
+_TOO_LITTLE_MEMORY = """
+import resource, sys
+from pathlib import Path
+import numpy
+from linnaeus.server.runtime.artifact_checks import read_artifact
+from linnaeus.server.runtime.openvino_conversion import openvino_model
+from linnaeus.server.runtime.openvino_runner import CompileOptions, OpenVinoRunner
+from linnaeus.server.runtime.out_of_memory import OutOfMemory
+
+artifact = read_artifact(Path(sys.argv[1]))
+options = CompileOptions(2, False, "float32", 18 << 20, 2.0)
+runner = OpenVinoRunner(openvino_model(artifact), artifact.manifest.input, 256, [1], options)
+blank = numpy.zeros((224, 224, 3), numpy.uint8)
+runner.run([blank], 1)
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + (150 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    runner.run([blank] * 256, 1)
+except OutOfMemory:
+    print("out of memory")
+"""
+
+
+def test_a_batch_that_memory_does_not_suffice_for_is_out_of_memory(repository: Path) -> None:
+    command = [sys.executable, "-c", _TOO_LITTLE_MEMORY, str(repository / "efficientnet_lite0" / "1")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.stdout == "out of memory\n", done.stdout + done.stderr

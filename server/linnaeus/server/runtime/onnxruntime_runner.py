@@ -15,14 +15,13 @@ import torch
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary
+from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, names_memory
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.topk import scripted_top_k
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _LOG_FATAL = 4
 _FEATURES = 1  # the place of the second output
-_MEMORY_PHRASES = ("Failed to allocate memory", "bad_alloc", "out of memory", "BFCArena")
 
 
 class OnnxRuntimeRunner:
@@ -177,6 +176,6 @@ def _errors() -> tuple[type[Exception], ...]:
 
 def _memory_error(error: Exception) -> OutOfMemory | None:
     """Returns the error as `OutOfMemory` if memory was short."""
-    if isinstance(error, MemoryError) or any(phrase in str(error) for phrase in _MEMORY_PHRASES):
+    if isinstance(error, MemoryError) or names_memory(error):
         return OutOfMemory(error_summary(error))
     return None

@@ -18,7 +18,7 @@ import torch
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.runtime.openvino_conversion import OpenVinoModel, openvino_core
-from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary
+from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 from linnaeus.server.runtime.topk import scripted_top_k
@@ -209,5 +209,7 @@ def _memory_errors() -> Iterator[None]:
     """Turns a lack of memory into `OutOfMemory`."""
     try:
         yield
-    except MemoryError as error:
-        raise OutOfMemory(str(error) or "no memory is left for the batch") from error
+    except (MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise OutOfMemory(error_summary(error)) from error
+        raise

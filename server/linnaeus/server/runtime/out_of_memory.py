@@ -3,8 +3,16 @@
 import torch
 
 # An error inside TorchScript becomes a plain RuntimeError, so only its text identifies it: the words of torch's
-# allocators, of CUDA's runtime, and of cuDNN and cuBLAS, which allocate memory themselves.
-_OUT_OF_MEMORY_PHRASES = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+# allocators, of CUDA's runtime, and of cuDNN and cuBLAS, which allocate memory themselves. OpenVINO and ONNX Runtime
+# have no error of their own for it either; the last two are ONNX Runtime's.
+_OUT_OF_MEMORY_PHRASES = (
+    "out of memory",
+    "can't allocate memory",
+    "STATUS_ALLOC_FAILED",
+    "Failed to allocate",
+    "bad_alloc",
+    "BFCArena",
+)
 # Identify the line that says what happened; the interpreter's frames precede it, and CUDA's advice follows.
 _MESSAGE_PHRASES = ("CUDA error:", "cuDNN error:", "out of memory")
 _MAX_SENTENCES = 3
@@ -18,9 +26,14 @@ class OutOfMemory(RuntimeError):
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether a run failed because memory was short. An error raised by the model's own code never counts."""
-    return isinstance(error, OutOfMemory | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY_PHRASES)
+    return isinstance(error, OutOfMemory | torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and names_memory(error)
     )
+
+
+def names_memory(error: Exception) -> bool:
+    """Whether the text of a runtime's error says that memory was short."""
+    return any(words in str(error) for words in _OUT_OF_MEMORY_PHRASES)
 
 
 def error_summary(error: Exception) -> str:
