@@ -110,6 +110,11 @@ BAD: dict[str, tuple[Maker, Sequence[str], Sequence[str]]] = {
         ["gives int64 as 'sizes'", "name a tensor of floats"],
         ("--features", "sizes"),
     ),
+    "features that are not the output of its own": (
+        lambda path: export(networks.Auxiliary(), path, variable_batch=False),
+        ["computes nothing named '1'", "name one of its other outputs, "],
+        ("--features", "1"),
+    ),
     "features and two outputs more": (
         lambda path: export(networks.Auxiliary(), path, variable_batch=False),
         ["gives 2 outputs (logits, ", "logits alone, or say --features"],

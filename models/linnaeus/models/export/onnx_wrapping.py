@@ -48,7 +48,7 @@ def wrap(
         nodes[0].input[0], onnx.TensorProto.UINT8, [_BATCH, spec.channels, spec.height, spec.width]
     )
     inner = [*nodes, *graph.node]
-    results = [(wrapper.after(graph.output[0].name, activation), classes)]
+    results: list[tuple[list[Any], int | str]] = [(wrapper.after(graph.output[0].name, activation), classes)]
     if len(graph.output) > 1:
         results.append((wrapper.flat(graph.output[1].name), _FEATURES))
     constants = {each.name for each in graph.initializer}

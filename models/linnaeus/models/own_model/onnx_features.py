@@ -54,7 +54,9 @@ def _tensor(graph: Any, name: str) -> str | None:
 
 
 def _advice(graph: Any, unfit: str | None) -> str:
-    """Names the inputs of the last layers, the last one's first."""
+    """Names outputs behind the first, or else the inputs of the last layers, the last one's first."""
+    if outputs := [each.name for each in graph.output[1:]]:
+        return f"name one of its other outputs, {' or '.join(outputs[:_MOST_SHOWN])}"
     names = _layer_inputs(graph, _LINEAR, unfit) or _layer_inputs(graph, _CONVOLUTION, unfit)
     if not names:
         return "leave --features out: it has no layer whose inputs they could be"
