@@ -1,6 +1,7 @@
 """Data and models shared by all tests."""
 
 import gzip
+import os
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ pytest_plugins = ("tests.skips",)
 
 
 def pytest_configure() -> None:
-    """Restores SIGINT, which the background jobs of a shell ignore, and with them the processes that tests start."""
+    """Gives tests their own cache; restores SIGINT, which a shell's background jobs and their children ignore."""
+    # what another run measured must not decide what this one tests
+    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

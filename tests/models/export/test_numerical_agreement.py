@@ -1,7 +1,7 @@
 """The exported TorchScript and the server compute what the network computes, for every model and several batch sizes.
 
-Each model is exported once. Its network, the exported TorchScript, and the server's form of it (frozen, with rewritten
-convolutions, on all cores and on one) then run on the same images. `tests/e2e/test_whole_zoo.py` adds gRPC.
+Each model is exported once. Its network, the exported TorchScript, and the server's forms of it (frozen, on all cores
+and on one, and by OpenVINO) then run on the same images. `tests/e2e/test_whole_zoo.py` adds gRPC.
 """
 
 import os
@@ -23,14 +23,22 @@ from linnaeus.models.registry import ZOO
 from linnaeus.models.weights.selection import select_weights
 from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ZooModel
-from linnaeus.server.runtime.artifact_checks import load_module, read_artifact
+from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime.artifact_checks import Artifact, load_module, read_artifact
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model import Model
-from linnaeus.server.runtime.runner_factory import torch_runner
+from linnaeus.server.runtime.openvino_conversion import openvino_model
+from linnaeus.server.runtime.runner_factory import RunnerOptions, open_runner, torch_runner
+from linnaeus.server.runtime.variants import Variant
 
 TOLERANCE = 1e-5
 BATCHES = (1, 2, 7)
 CPU = torch.device("cpu")
+OPENVINO = Variant("openvino", "float32")
+# `auto` serves these by TorchScript. The second tower's maps are moved to the first one's device, whatever these are.
+_NOT_CONVERTED = {"alexnet_two_tower": "OpenVINO cannot convert it: .*prim::If"}
+# Little memory: one compiled model for the largest batch, and one for all other sizes.
+_RUNNER_OPTIONS = RunnerOptions(lambda: None, [max(BATCHES)], 2, False, 100 << 20, 2.0)
 # The models with most multiplications in each family. They have the same kinds of layers as smaller ones that run at
 # full size: vgg16c, resnet18 and resnet50, densenet121, regnet_x_3_2gf and regnet_y_3_2gf, densenet_100_12 and
 # densenet_bc_100_12. At half height and width they take a quarter of the time; LINNAEUS_WHOLE_ZOO=1 runs them as they
@@ -53,6 +61,7 @@ class Subject:
     eager: PixelClassifier
     script: torch.jit.ScriptModule
     served: Model
+    openvino: Model | None
 
 
 def of_testable_size(model: ZooModel) -> ZooModel:
@@ -89,9 +98,19 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         Model(
             artifact, CPU, torch_runner(load_module(artifact, CPU), artifact.manifest, CPU, max(BATCHES)), max(BATCHES)
         ),
+        by_openvino(artifact),
     )
     # a VGG has half a gigabyte, and pytest keeps the folders of three runs
     shutil.rmtree(tmp_path)
+
+
+def by_openvino(artifact: Artifact) -> Model | None:
+    """Returns the model by OpenVINO; None if it is one of those that cannot be converted."""
+    if artifact.manifest.name in _NOT_CONVERTED:
+        with pytest.raises(ModelRefused, match=_NOT_CONVERTED[artifact.manifest.name]):
+            openvino_model(artifact)
+        return None
+    return Model(artifact, CPU, open_runner(artifact, CPU, max(BATCHES), OPENVINO, _RUNNER_OPTIONS), max(BATCHES))
 
 
 @pytest.fixture
@@ -113,10 +132,10 @@ def outputs_for_wrong_inputs(subject: Subject, picture: Tensor) -> dict[str, Ten
     return {"swapped colours": subject.eager(colours), "missing normalisation": raw}
 
 
-def server_output(subject: Subject, batch: Tensor) -> Tensor:
+def server_output(subject: Subject, served: Model, batch: Tensor) -> Tensor:
     """Returns the output of the server's model for uint8 [N, C, H, W], in the order of the classes."""
     images = [picture.permute(1, 2, 0).numpy() for picture in batch]
-    rankings = subject.served.run(images, subject.model.classes)
+    rankings = served.run(images, subject.model.classes)
     answer = torch.full((len(batch), subject.model.classes), torch.nan)
     for row, ranking in zip(answer, rankings, strict=True):
         row[ranking.indices] = torch.tensor(ranking.probabilities)
@@ -142,7 +161,8 @@ def test_network_torchscript_and_server_agree_at_batch_sizes_1_2_and_7(subject: 
     for mistake, answer in wrong.items():
         seen = float((answer - expected[:1]).abs().max())
         assert seen > 100 * TOLERANCE, f"the test could not detect {mistake}: {seen:.2g}"
-    assert_agrees(lambda images: server_output(subject, images), batch, expected, BATCHES)
+    for served in filter(None, (subject.served, subject.openvino)):
+        assert_agrees(lambda images, served=served: server_output(subject, served, images), batch, expected, BATCHES)
     # as when other batches run and each has one core: torch chooses other kernels then
     torch.set_num_threads(1)
-    assert_agrees(lambda images: server_output(subject, images), batch, expected, BATCHES[:-1])
+    assert_agrees(lambda images: server_output(subject, subject.served, images), batch, expected, BATCHES[:-1])

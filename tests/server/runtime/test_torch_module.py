@@ -31,7 +31,7 @@ def test_another_precision_rounds_and_still_gives_float32_probabilities(precisio
     modules = [fitted(script, CPU, each, torch.channels_last) for each in ("float32", precision)]
     with torch.inference_mode(), without_profiling():
         plain, other = (module(IMAGES) for module in modules)
-    assert other.dtype == torch.float32 and torch.allclose(other.sum(1), torch.ones(3), atol=1e-4)
+    assert other.dtype == torch.float32 and torch.allclose(other.sum(1), torch.ones(3), atol=0.01)
     assert 0 < (plain - other).abs().max() < 0.01
 
 

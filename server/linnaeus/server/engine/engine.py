@@ -31,6 +31,7 @@ from linnaeus.server.requests.request import Classification, Request, RequestPay
 from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
+from linnaeus.server.runtime.remembered_choices import cache_folder
 from linnaeus.server.scheduling import BatchQueue, PredictionError
 
 
@@ -95,7 +96,7 @@ class Engine:
             supervisor,
             record_handler,
         )
-        loader = Loader(settings.intra_op_threads, clock, supervisor)
+        loader = Loader(settings.intra_op_threads, clock, supervisor, cache_folder(settings.cache_dir))
         version_switch = VersionSwitch(self.catalog, self._queue, self._devices, loader)
         self.model_manager = ModelManager(
             settings, self.catalog, version_switch, loader, observer, supervisor, self.health_changed.set

@@ -79,12 +79,16 @@ class Loader:
         intra_op_threads: torch threads of one operation on a CPU; 0 for one per core.
         clock: monotonic time in seconds.
         supervisor: receives faults of loads.
+        cache_folder: where compiled models and choices are kept between starts; empty for nowhere.
     """
 
-    def __init__(self, intra_op_threads: int, clock: Callable[[], float], supervisor: Supervisor) -> None:
+    def __init__(
+        self, intra_op_threads: int, clock: Callable[[], float], supervisor: Supervisor, cache_folder: str = ""
+    ) -> None:
         self._threads = intra_op_threads
         self._clock = clock
         self._supervisor = supervisor
+        self._cache_folder = cache_folder
         self._lock = asyncio.Lock()
 
     async def load(self, folder: VersionFolder, settings: ModelSettings, context: LoadContext) -> LoadedVersion:
@@ -132,6 +136,7 @@ class Loader:
             precision=settings.precision,
             cuda_graphs=settings.cuda_graphs,
             memory_factor=settings.runtime_memory_factor,
+            cache_folder=self._cache_folder,
         )
 
     def _refusal(self, folder: VersionFolder, error: BaseException) -> ModelRefused:

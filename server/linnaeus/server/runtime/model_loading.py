@@ -18,6 +18,7 @@ from linnaeus.server.runtime.model_formats import usable_runtimes
 from linnaeus.server.runtime.openvino_conversion import openvino_precisions
 from linnaeus.server.runtime.openvino_runner import OpenVinoRunner
 from linnaeus.server.runtime.out_of_memory import FAILURES
+from linnaeus.server.runtime.remembered_choices import Choice, RememberedChoices
 from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.runtime.runner_factory import RunnerOptions, capture_graphs, open_runner
 from linnaeus.server.runtime.specialisation import describe_specialisation, fast_precisions
@@ -42,7 +43,7 @@ class LoadOptions:
         threads: cores that a batch which runs alone may use on a CPU.
         on_one_core: whether the load itself may use one only, because others are busy.
         memory_factor: memory of OpenVINO's compiled models at most, as a multiple of the weights.
-        cache_folder: where OpenVINO keeps compiled models; empty for nowhere.
+        cache_folder: where compiled models and choices are kept between starts; empty for nowhere.
     """
 
     runtime: str = AUTO
@@ -79,6 +80,12 @@ def load_model(
     artifact = read_artifact(folder)
     requested = Requested(options.runtime, _precision(artifact, options.precision))
     variants = _candidates(artifact, device, requested)
+    choices = _choices(artifact, device, max_batch_size, options)
+    remembered = choices.find() if len(variants) > 1 else None
+    if remembered and (variant := Variant(remembered.runtime, remembered.precision)) in variants:
+        variants = [variant]
+    else:
+        remembered = None
     load = _Load(artifact, device, max_batch_size, clock, _Once(before_warm_up), options)
     openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
     # An int8 version is judged by its recorded run alone: what it was made of is another version.
@@ -95,11 +102,23 @@ def load_model(
     except FAILURES as error:
         raise refusal(error, "fails at warm-up", device, artifact.manifest.model_file) from error
     model = selected.model.model
+    choice = remembered or Choice(*selected.variant, selected.runtime_reason, selected.precision_reason)
+    if AUTO in requested and not remembered and not options.on_one_core:
+        choices.keep(choice)
     model.specialisation = describe_specialisation(
-        device, selected.variant, selected.runtime_reason, selected.precision_reason
+        device, selected.variant, choice.runtime_reason, choice.precision_reason
     )
     model.is_serial = selected.variant.runtime == OPENVINO
     return model
+
+
+def _choices(artifact: Artifact, device: torch.device, max_batch_size: int, options: LoadOptions) -> RememberedChoices:
+    manifest = artifact.manifest
+    return RememberedChoices(
+        options.cache_folder,
+        *(manifest.sha256, manifest.check, manifest.calibration, device, max_batch_size),
+        *(options.runtime, options.precision, options.threads, options.memory_factor, options.cuda_graphs),
+    )
 
 
 def _precision(artifact: Artifact, requested: str) -> str:

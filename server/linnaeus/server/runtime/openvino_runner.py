@@ -18,7 +18,7 @@ import torch
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.runtime.openvino_conversion import OpenVinoModel, openvino_core
-from linnaeus.server.runtime.out_of_memory import OutOfMemory
+from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
 from linnaeus.server.runtime.topk import scripted_top_k
@@ -26,7 +26,7 @@ from linnaeus.server.runtime.topk import scripted_top_k
 logger = logging.getLogger(__name__)
 
 # Below this much memory for all compiled models their number is no concern.
-_SMALL_BYTES = 96 << 20
+_SMALL_BYTES = 32 << 20
 # The batch sizes, up to this one, that every model prepares before it serves; each takes up to 0.1 s.
 _LARGEST_PREPARED = 16
 # What is not int8 in an int8 model is float32.
@@ -113,6 +113,8 @@ class OpenVinoRunner:
         """Compiles these sizes as far as memory allows, and prepares all smaller ones; see `Runner`."""
         self._sizes = list(sizes)
         self._compile(self._sizes)
+        for compiled in self._compiled.values():
+            compiled.release_memory()  # that of larger batches, which the model for any size keeps
         blank = numpy.zeros(self._image_shape, numpy.uint8)
         for count in range(1, min(self._sizes[-1], _LARGEST_PREPARED) + 1):
             self.run([blank] * count, 1)
@@ -153,9 +155,13 @@ class OpenVinoRunner:
             "ENABLE_CPU_PINNING": False,  # pinned threads wait for cores that others use, while some are free
             "INFERENCE_PRECISION_HINT": _HINTS[self._options.precision],
         }
-        if self._options.cache_folder:
-            settings["CACHE_DIR"] = self._options.cache_folder
         with _memory_errors():
+            if self._options.cache_folder:
+                try:
+                    cached = settings | {"CACHE_DIR": self._options.cache_folder}
+                    return openvino_core().compile_model(model, "CPU", cached)
+                except RuntimeError as error:  # the disk is full, or a file in it is damaged
+                    logger.warning("compiled without the cache: %s", error_summary(error))
             return openvino_core().compile_model(model, "CPU", settings)
 
     @contextmanager
