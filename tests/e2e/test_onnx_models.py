@@ -26,6 +26,7 @@ LABELS = ("a", "b", "c")
 NETWORKS: dict[str, nn.Module] = {"float": Tiny(), "last": ChannelsLast(), "pixels": FromPixels()}
 IMAGES = numpy.random.default_rng(5).integers(0, 256, (7, 8, 8, 3), numpy.uint8)
 TOLERANCE = 1e-4
+FLATTENED = "/layers/layers.3/Flatten"  # the node before the last layer of Tiny
 
 
 def expected(name: str) -> numpy.ndarray:
@@ -37,18 +38,18 @@ def expected(name: str) -> numpy.ndarray:
     return outputs.softmax(1).numpy()
 
 
-def add(name: str, repository: Path, folder: Path) -> Path:
+def add(name: str, repository: Path, folder: Path, features: str | None = None) -> Path:
     example = {"last": torch.zeros(1, 8, 8, 3), "pixels": PIXELS}.get(name)
     path = export(NETWORKS[name], folder / f"{name}.onnx", example)
     given = (None, None) if name == "pixels" else (MEAN, STD)
-    return import_model(path, ModelMetadata(name, SPEC, *given, LABELS), repository, 1)
+    return import_model(path, ModelMetadata(name, SPEC, *given, LABELS, features=features), repository, 1)
 
 
 @pytest.fixture(scope="module")
 def repository_of_onnx(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("onnx")
-    for name in ("float", "last"):
-        add(name, root / "repository", root)
+    add("float", root / "repository", root, FLATTENED)
+    add("last", root / "repository", root)
     return root / "repository"
 
 
@@ -78,6 +79,19 @@ def test_the_answers_are_those_of_the_networks(server: tuple[str, Path, Client],
         assert numpy.abs(probabilities(client, name)[::-1] - expected(name)).max() > 0.05
         (made,) = client.model(name).specialisations
         assert made.runtime == runtime or (runtime == "auto" and made.runtime in ("onnxruntime", "openvino"))
+
+
+def test_the_features_of_a_named_node_are_those_of_torch(server: tuple[str, Path, Client]) -> None:
+    _, _, client = server
+    images = normalize(torch.from_numpy(IMAGES).permute(0, 3, 1, 2), MEAN, STD)
+    with torch.inference_mode():
+        wanted = NETWORKS["float"].eval().layers[:4](images).numpy()
+    alone = [client.classify(image, model="float", features=True).features for image in IMAGES]
+    together = [each.unwrap().features for each in client.classify_batch(list(IMAGES), model="float", features=True)]
+    for features in (alone, together):
+        assert numpy.allclose(features, wanted, rtol=TOLERANCE, atol=TOLERANCE)
+    assert not numpy.allclose(alone[0], wanted[1], rtol=0.1, atol=0.1)
+    assert [client.model(name).feature_count for name in ("float", "last")] == [144, 0]
 
 
 def test_a_file_that_is_added_is_served_and_a_damaged_one_refused(

@@ -65,6 +65,18 @@ def test_a_network_whose_features_would_be_changed_is_refused() -> None:
         append_features(Scaled(nn.Flatten(), nn.Linear(48, CLASSES)).eval(), CLASSES, images)
 
 
+class Mixing(Pooled):
+    """Computes over all channels of its last layer, so the features would change the logits."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.last(torch.relu(self.body(images))).log_softmax(dim=1).mean(dim=(2, 3))
+
+
+def test_a_network_whose_logits_would_be_changed_is_refused() -> None:
+    with pytest.raises(ValueError, match="what follows last, the last layer of the network, mixes its inputs"):
+        append_features(Mixing().eval(), CLASSES, torch.rand(1, 3, 8, 8))
+
+
 def test_a_network_without_a_layer_for_its_classes_is_refused() -> None:
     with pytest.raises(ValueError, match="no layer of the network has an output for each class"):
         append_features(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)).eval(), CLASSES, torch.rand(1, 3, 4, 4))

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from linnaeus.models.activation import Activation
 from linnaeus.models.pixel_classifier import PixelClassifier
 
+_TOLERANCE = 1e-5
+
 
 class FeatureClassifier(PixelClassifier):
     """Maps uint8 [N, C, H, W] to probabilities [N, classes] and features [N, d], both float32.
@@ -89,13 +91,18 @@ def append_features(network: nn.Module, classes: int, images: Tensor) -> None:
         images: an input, float32 [1, C, H, W], with which the order of the layers is seen.
 
     Raises:
-        ValueError: if no layer has an output for each class, or the features do not pass unchanged.
+        ValueError: if no layer has an output for each class, or logits and features do not pass unchanged.
     """
+    with torch.inference_mode():
+        logits = network(images)
     name, inputs = _last_layer(network, classes, images)
     parent, _, own_name = name.rpartition(".")
     setattr(network.get_submodule(parent), own_name, _LayerWithInput(network.get_submodule(name)))
     with torch.inference_mode():
-        features = network(images)[:, classes:]
+        outputs = network(images)
+    features = outputs[:, classes:]
+    if not torch.allclose(outputs[:, :classes], logits, atol=_TOLERANCE):
+        raise ValueError(f"what follows {name}, the last layer of the network, mixes its inputs, the features, in")
     if inputs.dim() == 2 and not torch.allclose(features, inputs):
         raise ValueError(f"what follows {name}, the last layer of the network, changes its inputs, the features")
 

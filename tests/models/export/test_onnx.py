@@ -9,9 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from linnaeus.models.activation import Activation
 from linnaeus.models.export import onnx
+from linnaeus.models.export.model_metadata import ModelMetadata
 from linnaeus.models.export.onnx import export_onnx
-from linnaeus.models.manifest import InputSpec
+from linnaeus.models.export.onnx_import import import_onnx_file
+from linnaeus.models.manifest import InputSpec, read_manifest
 from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
 from linnaeus.models.zoo_model import ModelWeights, ZooModel
@@ -106,6 +109,21 @@ def test_lenet_onnx_equals_the_network_with_dynamic_batch_and_constant_size(tmp_
     with torch.inference_mode():
         expected = eager_classifier(model, model.bundled_weights())(noise(5, 1, 28, 28))
     assert torch.allclose(run_onnx(path, noise(5, 1, 28, 28)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("build", "size"), [(AnySize, 4), (HiddenPooling, 16)])
+def test_features_are_a_second_output_also_after_an_import(tmp_path: Path, build: type[nn.Module], size: int) -> None:
+    model = zoo_model(build)
+    path = export_onnx(model, random_weights(model), tmp_path / "insects.onnx", features=True)
+    assert [name for name in shapes(path)] == ["images", "probabilities", "features"]
+    session, pixels = runtime.InferenceSession(path), noise(5, 3, 16, 16)
+    probabilities, features = map(torch.from_numpy, session.run(None, {"images": pixels.numpy()}))
+    eager = eager_classifier(model, random_weights(model))
+    with torch.inference_mode():
+        assert torch.allclose(probabilities, eager(pixels), atol=1e-5)
+        assert torch.allclose(eager.backbone.classifier(features).softmax(1), probabilities, atol=1e-5)
+    metadata = ModelMetadata("mine", model.input, None, None, LABELS, activation=Activation.NONE, features="features")
+    assert read_manifest(import_onnx_file(path, metadata, tmp_path / "repository", 1)).features == size
 
 
 def test_a_size_that_onnx_cannot_express_as_dynamic_is_constant(tmp_path: Path) -> None:

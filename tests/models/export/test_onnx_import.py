@@ -75,9 +75,15 @@ def own_probabilities(case: Case, pixels: Tensor) -> Tensor:
     return outputs.sigmoid() if activation is Activation.SIGMOID else outputs.softmax(1)
 
 
-def run(folder: Path, pixels: Tensor) -> Tensor:
+def outputs(folder: Path, pixels: Tensor) -> list[Tensor]:
     session = import_onnxruntime().InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.numpy()})[0])
+    found = session.run(None, {session.get_inputs()[0].name: pixels.numpy()})
+    return [torch.from_numpy(each) for each in found]
+
+
+def run(folder: Path, pixels: Tensor) -> Tensor:
+    (probabilities,) = outputs(folder, pixels)
+    return probabilities
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -117,6 +123,69 @@ def test_a_file_of_the_newer_exporter_for_one_picture_is_served_in_batches(tmp_p
     pixels = torch.cat([check_input(SPEC, str(place)) for place in range(7)])
     expected = own_probabilities(CASES["a batch of one in a reshape"], pixels)
     assert (run(folder, pixels) - expected).abs().max() <= 1e-5
+
+
+class Measured(Tiny):
+    """Gives the features beside the logits."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.layers[:4](images)
+        return self.layers[4](features), features
+
+
+def last_layer(path: Path) -> onnx.NodeProto:
+    return next(node for node in reversed(onnx.load(str(path)).graph.node) if node.op_type == "Gemm")
+
+
+def name_of(what: str, path: Path) -> str:
+    """Names the features of a file that torch exported."""
+    if what == "output":
+        return str(onnx.load(str(path)).graph.output[1].name)
+    tensor = last_layer(path).input[0]
+    return tensor if what == "tensor" else next(n.name for n in onnx.load(str(path)).graph.node if tensor in n.output)
+
+
+@pytest.mark.parametrize(
+    ("network", "what", "variable_batch"),
+    [
+        (Tiny(), "tensor", True),
+        (Tiny(), "node", True),
+        (Tiny(), "tensor", False),
+        (Reshaped(), "tensor", False),
+        (Measured(), "output", False),
+        (Tiny().half(), "tensor", True),
+    ],
+)
+def test_the_named_tensor_is_stored_as_a_second_output_the_features(
+    tmp_path: Path, network: nn.Module, what: str, variable_batch: bool
+) -> None:
+    half = next(network.parameters()).dtype == torch.float16
+    example = torch.zeros(1, 3, 8, 8).half() if half else None
+    path = export(network, tmp_path / "mine.onnx", example, variable_batch)
+    metadata = replace(OWN, features=name_of(what, path))
+    folder = import_model(path, metadata, tmp_path / "repository", 1)
+    assert read_manifest(folder).features == 144
+    pixels = torch.cat([check_input(SPEC, str(place)) for place in range(7)])
+    probabilities, features = outputs(folder, pixels)
+    reference = Tiny().eval()
+    with torch.inference_mode():
+        images = normalize(pixels, MEAN, STD)
+        expected = reference.layers[:4](images)
+        logits = reference.layers[4](expected) * (1 if isinstance(network, Measured | Reshaped) else 3)
+    assert features.dtype == torch.float32 and features.shape == (7, 144)
+    tolerance = 2e-2 if half else 1e-5
+    assert torch.allclose(features, expected, rtol=tolerance, atol=tolerance)
+    assert not torch.allclose(features, expected.flip(0), rtol=0.1, atol=0.1)
+    assert torch.allclose(probabilities, logits.softmax(1), atol=tolerance)
+
+
+def test_features_of_one_pixel_are_flattened(tmp_path: Path) -> None:
+    metadata = replace(OWN, features="pooled")
+    folder = import_model(built(tmp_path / "mine.onnx"), metadata, tmp_path / "repository", 1)
+    pixels = check_input(SPEC)
+    (_, features) = outputs(folder, pixels)
+    assert features.shape == (1, 3) and read_manifest(folder).features == 3
+    assert torch.allclose(features, normalize(pixels, MEAN, STD).mean((2, 3)), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["images", "scale", "shift", "cast", "probabilities", "flatten"])

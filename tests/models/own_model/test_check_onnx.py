@@ -19,6 +19,10 @@ IMAGES = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, 8, 
 TWO_INPUTS = [IMAGES, helper.make_tensor_value_info("size", TensorProto.FLOAT, [2])]
 FLAT = [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 192])]
 WHOLE_NUMBERS = [helper.make_tensor_value_info("images", TensorProto.INT64, ["n", 3, 8, 8])]
+MEAN_OF_CHANNELS = [
+    helper.make_node("GlobalAveragePool", ["images"], ["pooled"]),
+    helper.make_node("Flatten", ["pooled"], ["logits"], axis=1),
+]
 UNKNOWN_OPERATOR = [helper.make_node("Mystery", ["images"], ["logits"], domain="com.example")]
 
 
@@ -81,10 +85,40 @@ BAD: dict[str, tuple[Maker, Sequence[str], Sequence[str]]] = {
         ["cannot be run by onnxruntime", "Could not find an implementation for Conv"],
         (),
     ),
-    "features": (
+    "features that it does not compute": (
         lambda path: export(Tiny(), path),
-        ["is ONNX, of which no features are taken", "leave --features out"],
+        ["computes nothing named '1'", "name the input of its last layer, perhaps /layers/layers.3/Flatten_output_0"],
         ("--features", "1"),
+    ),
+    "features that are its pictures": (
+        lambda path: built(path),
+        ["computes nothing named 'images'", "leave --features out: it has no layer"],
+        ("--features", "images"),
+    ),
+    "features that are its logits": (
+        lambda path: export(networks.Softmaxed(), path),
+        ["has no other output than 'logits'", "perhaps /layers/layers.3/Flatten_output_0"],
+        ("--features", "logits", "--activation", "none"),
+    ),
+    "features that are a map": (
+        lambda path: export(Tiny(), path),
+        ["gives features [1, 4, 6, 6] as '/layers/layers.2/Relu'", "what comes of its pooling or flattening"],
+        ("--features", "/layers/layers.2/Relu"),
+    ),
+    "features that are no floats": (
+        lambda path: built(path, nodes=[*MEAN_OF_CHANNELS, helper.make_node("Shape", ["images"], ["sizes"])]),
+        ["gives int64 as 'sizes'", "name a tensor of floats"],
+        ("--features", "sizes"),
+    ),
+    "features that are not the output of its own": (
+        lambda path: export(networks.Auxiliary(), path, variable_batch=False),
+        ["computes nothing named '1'", "name one of its other outputs, "],
+        ("--features", "1"),
+    ),
+    "features and two outputs more": (
+        lambda path: export(networks.Auxiliary(), path, variable_batch=False),
+        ["gives 2 outputs (logits, ", "logits alone, or say --features"],
+        ("--features", "/layers/layers.3/Flatten_output_0"),
     ),
     "labels": (lambda path: export(Tiny(4), path), ["tells 4 classes apart, but there are 3 labels"], ()),
 }

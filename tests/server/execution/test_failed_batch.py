@@ -1,10 +1,15 @@
 """Tests of reruns of failed batches: one by one after an error, in halves after an out-of-memory error."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from tests.server.execution.poisoned_models import write_poisoned
 from tests.server.execution.worker_harness import POISON, WorkerHarness
 
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure
 from linnaeus.server.runtime.model import Ranking
+from linnaeus.server.runtime.model_loading import LoadOptions, load_model
 
 
 def test_an_image_at_fault_fails_alone_and_the_others_are_rerun(
@@ -19,6 +24,20 @@ def test_an_image_at_fault_fails_alone_and_the_others_are_rerun(
     assert failure.reference in str(failure) and failure.reference in caplog.text
     assert results[1] == Ranking([0], [1.0]) and results[2] == Ranking([0], [0.5])
     assert device.fake.batches == [[1, POISON, 2], [1], [POISON], [2]]
+
+
+@pytest.mark.parametrize("runtime", ["torchscript", "openvino", "onnxruntime"])
+def test_in_every_runtime_an_image_at_fault_fails_alone(device: WorkerHarness, tmp_path: Path, runtime: str) -> None:
+    folder = write_poisoned(tmp_path, runtime)
+    device.fake = load_model(folder, torch.device("cpu"), 4, options=LoadOptions(runtime=runtime))
+    for pixel in (51, POISON, 102):
+        device.put(pixel)
+    device.start()
+    results = device.results()
+    assert isinstance(results.pop(POISON), InternalFailure)
+    assert {pixel: ranking.probabilities for pixel, ranking in results.items()} == {
+        pixel: [pytest.approx(pixel / 255)] for pixel in (51, 102)
+    }
 
 
 def test_a_failing_image_alone_in_its_batch_is_not_rerun(device: WorkerHarness) -> None:

@@ -41,10 +41,11 @@ def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return {name: exported_and_imported(name, root) for name in NAMES}
 
 
-def exported_and_imported(name: str, root: Path) -> Path:
+def exported_and_imported(name: str, root: Path, features: bool = False) -> Path:
     model = find(name)
-    path = export_onnx(model, model.bundled_weights(), root / f"{name}.onnx")
-    metadata = ModelMetadata(name, model.input, None, None, model.labels(), activation=Activation.NONE)
+    path = export_onnx(model, model.bundled_weights(), root / f"{name}.onnx", features=features)
+    named = "features" if features else None
+    metadata = ModelMetadata(name, model.input, None, None, model.labels(), activation=Activation.NONE, features=named)
     return import_onnx_file(path, metadata, root / "repository", 1)
 
 
@@ -209,6 +210,20 @@ def test_a_model_that_does_not_reproduce_the_recorded_run_is_refused(imported: d
     (target / "manifest.json").write_text(json.dumps(fields))
     with pytest.raises(ModelRefused, match=r"^model.onnx differs by .* check.probabilities"):
         load(target, "onnxruntime")
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(("exported", "claimed"), [(True, 499), (True, 0), (False, 500)])
+def test_a_file_without_the_features_of_its_manifest_is_refused(
+    tmp_path: Path, runtime: str, exported: bool, claimed: int
+) -> None:
+    folder = exported_and_imported("lenet", tmp_path, features=exported)
+    fields = json.loads((folder / "manifest.json").read_text())
+    assert fields.pop("features", None) == (500 if exported else None)
+    (folder / "manifest.json").write_text(json.dumps(fields | ({"features": claimed} if claimed else {})))
+    expected = r"float32 \[\w+, 10\]" + rf"\W+(and )?float32 \[\w+, {claimed}\]" * bool(claimed)
+    with pytest.raises(ModelRefused, match=rf"^model.onnx gives .* must give {expected}$"):
+        load(folder, runtime)
 
 
 def test_too_little_memory_is_told_from_other_failures(

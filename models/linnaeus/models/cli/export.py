@@ -71,9 +71,7 @@ def export(
     ] = Activation.SOFTMAX,
     features: Annotated[
         bool,
-        typer.Option(
-            "--features", help="Let the version give features, too: what its last layer makes the classes of."
-        ),
+        typer.Option("--features", help="Let the model give features, too: what its last layer makes the classes of."),
     ] = False,
     depth: Annotated[int | None, typer.Option(help="Of regnet only: blocks in all stages together.")] = None,
     w0: Annotated[int | None, typer.Option(help="Of regnet only: first block's width, a multiple of 8.")] = None,
@@ -148,8 +146,6 @@ def _check_options(models: list[ZooModel], options: ExportOptions) -> None:
         raise ValueError(f"the file {options.weights} fits one model at most; name one model")
     if options.calibration and options.format is Format.ONNX:
         raise ValueError("--calibration is for the server's version folders; leave it out with --format onnx")
-    if options.features and options.format is Format.ONNX:
-        raise ValueError("--features are for the server's version folders; leave it out with --format onnx")
     if options.version is not None and options.format is Format.TORCHSCRIPT:
         for model in models:
             require_new_version(options.repository, model.name, options.version)
@@ -177,7 +173,12 @@ def _export(model: ZooModel, options: ExportOptions, whole_zoo: bool) -> Path:
         from linnaeus.models.export.onnx import export_onnx
 
         return export_onnx(
-            adapted, weights, options.onnx_folder / f"{model.name}.onnx", options.labels, options.activation
+            adapted,
+            weights,
+            options.onnx_folder / f"{model.name}.onnx",
+            options.labels,
+            options.activation,
+            options.features,
         )
     version = options.version or next_version(options.repository, model.name)
     return export_torchscript(

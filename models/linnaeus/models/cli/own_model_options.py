@@ -31,8 +31,8 @@ Features = Annotated[
     str | None,
     typer.Option(
         metavar="NODE",
-        help="Which output are the features, if forward gives a tuple with the logits first: 1 for the second, or the "
-        "name of a NamedTuple's field.",
+        help="Which numbers are the features. Of TorchScript whose forward gives a tuple, the logits first: 1 for its "
+        "second output, or the name of a NamedTuple's field. Of ONNX: the name of an output, a tensor or a node.",
     ),
 ]
 

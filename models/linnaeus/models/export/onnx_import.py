@@ -32,7 +32,7 @@ _AS_IT_IS = ((0.0,), (1.0,))
 
 @dataclass(frozen=True, slots=True)
 class OnnxModel:
-    """Implements `StoredModel`: a ModelProto that maps uint8 [N, C, H, W] to probabilities [N, classes]."""
+    """Implements `StoredModel`: a ModelProto from uint8 [N, C, H, W] to probabilities [N, classes] and any features."""
 
     model: Any
 
@@ -79,6 +79,7 @@ def import_onnx_file(path: Path, metadata: ModelMetadata, repository: Path, vers
     activation = metadata.activation or Activation.SOFTMAX
     network = usable_network(model, usage)
     wrapped = wrap(network, metadata.input, normalization, activation, len(metadata.labels))
+    probabilities, *features = _run(wrapped, check_input(metadata.input))
     content = VersionContent(
         name=metadata.name,
         architecture=str(model.graph.name or path.stem),
@@ -86,9 +87,10 @@ def import_onnx_file(path: Path, metadata: ModelMetadata, repository: Path, vers
         labels=metadata.labels,
         weights=Weights(f"imported from {path.name}"),
         model=OnnxModel(wrapped),
-        probabilities=tuple(_run(wrapped, check_input(metadata.input))[0].tolist()),
+        probabilities=tuple(probabilities[0].tolist()),
         tolerance=HALF_CHECK_TOLERANCE if network.input.dtype == "float16" else CHECK_TOLERANCE,
         calibration=calibration,
+        features=features[0].shape[1] if features else 0,
     )
     return write_version(content, repository, version)
 
@@ -105,8 +107,9 @@ def _normalization(
     return None
 
 
-def _run(model: Any, pixels: Tensor) -> Tensor:
+def _run(model: Any, pixels: Tensor) -> list[Tensor]:
     session = import_onnxruntime().InferenceSession(
         model.SerializeToString(), quiet_options(), providers=["CPUExecutionProvider"]
     )
-    return torch.from_numpy(session.run(None, {session.get_inputs()[0].name: pixels.contiguous().numpy()})[0])
+    outputs = session.run(None, {session.get_inputs()[0].name: pixels.contiguous().numpy()})
+    return [torch.from_numpy(each) for each in outputs]

@@ -17,6 +17,7 @@ from linnaeus.models.pixel_classifier import scale_and_shift
 _Step: TypeAlias = tuple[str, tuple[str, ...], dict[str, Any]]
 
 _BATCH = "batch"
+_FEATURES = "features"
 _TO_NHWC = (0, 2, 3, 1)
 _ACTIVATIONS = {Activation.SOFTMAX: "Softmax", Activation.SIGMOID: "Sigmoid"}
 
@@ -28,10 +29,10 @@ def wrap(
     activation: Activation,
     classes: int,
 ) -> Any:
-    """Returns a ModelProto that maps uint8 [N, C, H, W] to float32 probabilities [N, classes].
+    """Returns a ModelProto that maps uint8 [N, C, H, W] to float32 probabilities [N, classes], and features [N, d].
 
     Args:
-        network: the user's graph.
+        network: the user's graph; if it has a second output, so has the result, the features.
         spec: the pictures.
         normalization: mean and deviation per channel; None if the graph normalizes the pixels itself.
         activation: what is put after it.
@@ -47,14 +48,19 @@ def wrap(
         nodes[0].input[0], onnx.TensorProto.UINT8, [_BATCH, spec.channels, spec.height, spec.width]
     )
     inner = [*nodes, *graph.node]
-    after = wrapper.after(graph.output[0].name, activation)
+    results: list[tuple[list[Any], int | str]] = [(wrapper.after(graph.output[0].name, activation), classes)]
+    if len(graph.output) > 1:
+        results.append((wrapper.flat(graph.output[1].name), _FEATURES))
     constants = {each.name for each in graph.initializer}
     kept = [each for each in graph.input if each.name in constants]
-    del graph.input[:], graph.node[:]
+    del graph.input[:], graph.output[:], graph.node[:]
     graph.input.extend([given, *kept])
-    graph.node.extend([*inner, *after])
-    result = onnx.helper.make_tensor_value_info(after[-1].output[0], onnx.TensorProto.FLOAT, [_BATCH, classes])
-    graph.output[0].CopyFrom(result)
+    graph.node.extend(inner)
+    for after, size in results:
+        graph.node.extend(after)
+        graph.output.append(
+            onnx.helper.make_tensor_value_info(after[-1].output[0], onnx.TensorProto.FLOAT, [_BATCH, size])
+        )
     return model
 
 
@@ -84,14 +90,21 @@ class _Wrapper:
 
     def after(self, output: str, activation: Activation) -> list[Any]:
         """Returns the nodes from the graph's own output to the probabilities."""
-        steps: list[_Step] = [
-            ("Cast", (), {"to": self._onnx.TensorProto.FLOAT}),
-            ("Flatten", (), {"axis": 1}),  # for networks that end in a map of one pixel, [N, classes, 1, 1]
-        ]
+        steps = self._to_rows()
         if activation is not Activation.NONE:
             attributes = {"axis": 1} if activation is Activation.SOFTMAX else {}
             steps.append((_ACTIVATIONS[activation], (), attributes))
         return self._chain(output, steps, self._unused("probabilities"))
+
+    def flat(self, features: str) -> list[Any]:
+        """Returns the nodes from a tensor of the graph, [N, d] but for sizes of 1, to the features."""
+        return self._chain(features, self._to_rows(), self._unused(_FEATURES))
+
+    def _to_rows(self) -> list[_Step]:
+        return [
+            ("Cast", (), {"to": self._onnx.TensorProto.FLOAT}),
+            ("Flatten", (), {"axis": 1}),  # for networks that end in a map of one pixel, [N, classes, 1, 1]
+        ]
 
     def _chain(self, first: str, steps: list[_Step], last: str) -> list[Any]:
         """Returns nodes of which each takes the result of the one before, and constants."""

@@ -61,8 +61,7 @@ def export_torchscript(
     with torch.inference_mode():
         expected = eager(pixels)
     if features:
-        append_features(eager.backbone, len(labels), normalize(pixels, model.mean, model.std))
-        eager = FeatureClassifier(eager.backbone, len(labels), model.mean, model.std, activation).eval()
+        eager = feature_classifier(model, eager, len(labels), activation)
     script = to_torchscript(eager)
     with torch.inference_mode():
         outputs = script(pixels)
@@ -99,6 +98,18 @@ def probability_classifier(
         if judged.severity is Severity.PROBLEM:
             raise ValueError(f"{model.name} {judged.text}; {judged.advice}")
     return eager
+
+
+def feature_classifier(
+    model: ZooModel, eager: PixelClassifier, classes: int, activation: Activation
+) -> FeatureClassifier:
+    """Changes the network of a classifier so that it gives features, too.
+
+    Raises:
+        ValueError: if it has none that can be given; see `append_features`.
+    """
+    append_features(eager.backbone, classes, normalize(check_input(model.input), model.mean, model.std))
+    return FeatureClassifier(eager.backbone, classes, model.mean, model.std, activation).eval()
 
 
 def to_torchscript(classifier: PixelClassifier) -> torch.jit.ScriptModule:

@@ -3,6 +3,7 @@
 It knows nothing of what runs a graph. A ModelProto is `Any` here, because the package `onnx` is optional.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -108,21 +109,17 @@ def takes_pixels(model: Any) -> bool:
     return bool(inputs) and inputs[0].type.tensor_type.elem_type == import_onnx().TensorProto.UINT8
 
 
-def only_output(graph: Any) -> Any:
-    """Returns the graph's output.
-
-    Raises:
-        Unusable: if it has several.
-    """
-    if len(graph.output) != 1:
-        names = ", ".join(each.name for each in graph.output)
+def require_one_logits_output(outputs: Sequence[Any]) -> None:
+    """Raises Unusable if there are several outputs, of which any may be the logits."""
+    if len(outputs) != 1:
+        names = ", ".join(each.name for each in outputs)
         raise Unusable(
             problem(
-                f"gives {len(graph.output)} outputs ({names}), but must give one tensor of logits",
-                "export a module whose forward returns the logits alone",
+                f"gives {len(outputs)} outputs ({names}), but must give one tensor of logits",
+                "export a module whose forward returns the logits alone"
+                + f", or say --features {outputs[1].name} if these are features" * (len(outputs) == 2),
             )
         )
-    return graph.output[0]
 
 
 def normalized_already() -> Finding:

@@ -1,7 +1,7 @@
 """Runs a user's ONNX graph on a few images by onnxruntime and says what was found out, as `trial_run` for TorchScript.
 
-A graph must take one input of pictures and give one tensor [N, classes]; its output for an image must not depend on the
-other images of the batch, nor on chance.
+A graph must take one input of pictures and give one tensor [N, classes]; features may be taken from it besides. Its
+output for an image must not depend on the other images of the batch, nor on chance.
 """
 
 import re
@@ -14,7 +14,14 @@ from torch import Tensor
 
 from linnaeus.models.own_model.finding import Finding, Unusable, note, ok, problem
 from linnaeus.models.own_model.onnx_batch import with_variable_batch
-from linnaeus.models.own_model.onnx_graph import Layout, PictureInput, only_output, picture_input, unusable_batch
+from linnaeus.models.own_model.onnx_features import judge_features, with_features
+from linnaeus.models.own_model.onnx_graph import (
+    Layout,
+    PictureInput,
+    picture_input,
+    require_one_logits_output,
+    unusable_batch,
+)
 from linnaeus.models.own_model.onnx_packages import import_onnxruntime, onnxruntime_errors, quiet_options
 from linnaeus.models.own_model.outputs import judge_activation, judge_labels
 from linnaeus.models.own_model.trial_images import trial_images
@@ -33,7 +40,7 @@ class OnnxNetwork:
     """A graph whose batch is variable.
 
     Attributes:
-        model: the ModelProto.
+        model: the ModelProto; its outputs are the logits, and the features if some are taken.
         input: its input.
     """
 
@@ -42,13 +49,16 @@ class OnnxNetwork:
 
 
 def usable_network(model: Any, usage: Usage) -> OnnxNetwork:
-    """Returns the graph with a variable batch.
+    """Returns the graph with a variable batch, and with the features as its second output if the usage names them.
 
     Raises:
-        Unusable: if it cannot take such pictures, or does not compute the same in batches of other sizes.
+        Unusable: if it cannot take such pictures, has no such features, or does not compute the same in batches of
+            other sizes.
     """
     found = picture_input(model, usage.input)
-    only_output(model.graph)
+    if usage.features is not None:
+        model = with_features(model, usage.features)
+    require_one_logits_output(model.graph.output[: -1 if usage.features else None])
     if found.batch is None:
         return OnnxNetwork(model, found)
     variable = with_variable_batch(model, found.name, found.batch)
@@ -68,8 +78,6 @@ def usable_network(model: Any, usage: Usage) -> OnnxNetwork:
 
 def try_onnx(model: Any, usage: Usage) -> Iterator[Finding]:
     """Yields what is found out, in an order in which each makes sense after the ones before."""
-    if usage.features is not None:
-        yield problem("is ONNX, of which no features are taken", "leave --features out, or import TorchScript")
     try:
         yield from _run(model, usage)
     except Unusable as stopped:
@@ -90,7 +98,7 @@ def _run(model: Any, usage: Usage) -> Iterator[Finding]:
     outputs = torch.cat([three, rest]).to(torch.float32)
     yield from output_faults(alone, three, again, outputs)
     if torch.isfinite(outputs).all():
-        yield judge_activation(outputs, _ends_in_sigmoid(model.graph), usage.activation)
+        yield judge_activation(outputs, _ends_in_sigmoid(network.model.graph), usage.activation)
     yield judge_labels(three.shape[1], usage.labels)
 
 
@@ -113,10 +121,14 @@ def _session(model: Any) -> Any:
 
 
 def _outputs(session: Any, found: PictureInput, images: Tensor, usage: Usage) -> Tensor:
-    """Runs the graph; raises Unusable if it does not give [N, classes]; trailing dimensions of size 1 are dropped."""
+    """Runs the graph and returns the logits; trailing dimensions of size 1 are dropped.
+
+    Raises:
+        Unusable: if it does not give [N, classes], and the features.
+    """
     count = len(images)
     try:
-        outputs = torch.from_numpy(session.run(None, {found.name: images.numpy()})[0])
+        outputs, *features = map(torch.from_numpy, session.run(None, {found.name: images.numpy()}))
     except onnxruntime_errors() as error:
         text = f"fails for a batch of {count} picture{'s' * (count > 1)}, {found.description}: {_reason(error)}"
         raise Unusable(problem(text, "check --size and --channels against what it was exported with")) from error
@@ -128,6 +140,8 @@ def _outputs(session: Any, found: PictureInput, images: Tensor, usage: Usage) ->
     squeezed = outputs.flatten(1) if outputs.dim() > 2 and outputs[0].numel() == outputs.shape[1] else outputs
     if squeezed.dim() != 2 or squeezed.shape[0] != count:
         raise Unusable(wrong_shape(outputs, count))
+    if usage.features is not None and (fault := judge_features(features[0], usage.features, count)):
+        raise Unusable(fault)
     return squeezed
 
 

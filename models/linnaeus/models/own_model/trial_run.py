@@ -38,7 +38,7 @@ class Usage:
         mean, std: normalization per channel, for pixels scaled to 0..1.
         labels: one label per class; None if they are not known yet.
         activation: what is put after it; None if the user did not say.
-        features: names the features among its outputs, see `feature_place`; None if the logits are its only output.
+        features: names the features, see `feature_place` and `onnx_features`; None if none are taken.
     """
 
     input: InputSpec

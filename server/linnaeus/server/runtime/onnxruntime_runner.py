@@ -128,17 +128,18 @@ class OnnxRuntimeRunner:
         return outputs
 
     def _check_output(self, manifest: Manifest) -> None:
-        """Runs a blank image and checks the output's shape and dtype."""
+        """Runs a blank image and checks the outputs' shapes and dtypes."""
         try:
-            probabilities = self._outputs(numpy.zeros((1, *self._image_shape), numpy.uint8), False)[0]
+            outputs = self._outputs(numpy.zeros((1, *self._image_shape), numpy.uint8), want_features=True)
         except OutOfMemory:
             raise
         except RuntimeError as error:
             raise ModelRefused(f"{self._path.name} cannot be run by onnxruntime: {error}") from error
-        if probabilities.shape != (1, manifest.classes) or probabilities.dtype != numpy.float32:
+        given = [f"{each.dtype} {list(each.shape)}" for each in outputs]
+        expected = [f"float32 [1, {size}]" for size in (manifest.classes, manifest.features) if size]
+        if given != expected:
             raise ModelRefused(
-                f"{self._path.name} gives {probabilities.dtype} {list(probabilities.shape)} for one image, but must "
-                f"give float32 [1, {manifest.classes}]"
+                f"{self._path.name} gives {' and '.join(given)} for one image, but must give {' and '.join(expected)}"
             )
 
     def _take_staging(self) -> Pixels:
