@@ -18,9 +18,10 @@ pytest_plugins = ("tests.skips",)
 
 
 def pytest_configure() -> None:
-    """Gives tests their own cache; restores SIGINT, which a shell's background jobs and their children ignore."""
+    """Gives tests one cache of their own; restores SIGINT, which a shell's background jobs ignore."""
     # what another run measured must not decide what this one tests
-    os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
+        os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

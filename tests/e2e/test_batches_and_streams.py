@@ -49,6 +49,7 @@ def best(result: v1.ImageResult) -> tuple[int, float]:
     return top.index, round(top.probability, 4)
 
 
+@pytest.mark.slow
 def test_each_of_ten_thousand_images_in_a_stream_is_answered_once(server: ServerProcess, pictures: Path) -> None:
     digits = {path.stem: path.read_bytes() for path in sorted((pictures / "digits").glob("*.png"))}
     labels = sorted(digits)

@@ -112,6 +112,7 @@ def test_no_call_fails_while_one_of_two_servers_is_stopped(
     assert stopped_server.child.wait(60) == 0
 
 
+@pytest.mark.slow
 def test_no_call_of_a_plain_client_fails_while_each_of_two_servers_is_restarted(repository: Path, digit: bytes) -> None:
     """The client has no retry policy and asks for no health: it only sends a call after each answer."""
     ports = [free_port(), free_port()]

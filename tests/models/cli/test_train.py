@@ -52,6 +52,7 @@ def test_googlenet_is_trained_on_image_folders_with_its_auxiliary_heads(
     assert f"export googlenet_plain --weights {target} --labels {target.parent / 'labels.txt'}, " in result.output
 
 
+@pytest.mark.slow
 def test_a_training_writes_weights_record_and_plot(tmp_path: Path, app: typer.Typer, mnist: Path) -> None:
     target = tmp_path / "run" / "weights.pt"
     arguments = ["train", "lenet", "--data", str(mnist), "--out", str(target), "--seed", "7"]

@@ -31,14 +31,25 @@ from linnaeus.server.runtime.runner import Pixels
 CPU = torch.device("cpu")
 # Both are float32, summed in another order.
 TOLERANCE = 1e-4
-NAMES = ("lenet", "efficientnet_lite0")
+NAMES = ("lenet", pytest.param("efficientnet_lite0", marks=pytest.mark.slow))
+
+
+class ImportedVersions(dict[str, Path]):
+    """Version folders by name of the zoo's model; each is made when it is asked for first."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__()
+        self._root = root
+
+    def __missing__(self, name: str) -> Path:
+        self[name] = exported_and_imported(name, self._root)
+        return self[name]
 
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Models of the zoo, exported to ONNX and imported again, as version folders by name."""
-    root = tmp_path_factory.mktemp("onnx")
-    return {name: exported_and_imported(name, root) for name in NAMES}
+    return ImportedVersions(tmp_path_factory.mktemp("onnx"))
 
 
 def exported_and_imported(name: str, root: Path, features: bool = False) -> Path:
