@@ -48,7 +48,7 @@ def ordered(tmp_path_factory: pytest.TempPathFactory) -> EventLog:
     write_model(models, "heavy", 0.012, config=one + "weight = 4.0\n")
     write_model(models, "light", 0.012, config=one)
     write_model(models, "even", 0.012, config=one + "priority_weights = {high = 1.0, normal = 1.0, low = 1.0}\n")
-    work = 40
+    work = 120  # the decoder has time for a burst, too
     while True:
         with serving(folder, "--streams", "1", "--decode-threads", "1") as server:
             asyncio.run(_fill_the_queue(server, work))
