@@ -49,8 +49,9 @@ test-all: test test-slow test-models test-clients test-browser test-tools ## Run
 test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 	@$(PYTEST) -m "slow and not needs"
 
+# By test, not by file: most of them are in one.
 test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves networks of timm
-	@$(PYTEST) -m "needs(program='timm')"
+	@$(PYTEST) --dist load -m "needs(program='timm')"
 
 test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \
