@@ -90,7 +90,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     with no_initialization():
         artifact = read_artifact(export_torchscript(model, weights, tmp_path, 1))
         eager = eager_classifier(model, weights)
-    yield Subject(
+    subject = Subject(
         model,
         eager,
         torch.jit.load(str(artifact.folder / MODEL_FILE)),
@@ -100,6 +100,9 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
         ),
         by_openvino(artifact),
     )
+    yield subject
+    for served in filter(None, (subject.served, subject.openvino)):
+        served.close()
     # a VGG has half a gigabyte, and pytest keeps the folders of three runs
     shutil.rmtree(tmp_path)
 
