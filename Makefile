@@ -44,13 +44,13 @@ serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) an
 test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
 	@$(PYTEST) -m "not slow and not needs"
 
-test-all: test test-slow test-models test-clients test-browser test-tools ## Runs every test; what a test lacks is named at the end
+test-all: test test-slow test-clients test-browser test-tools ## Runs every test but those of timm; what a test lacks is named at the end
 
 test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 	@$(PYTEST) -m "slow and not needs"
 
 # By test, not by file: most of them are in one.
-test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves networks of timm
+test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves fifteen networks of timm (three minutes; before a release)
 	@$(PYTEST) --dist load -m "needs(program='timm')"
 
 test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
@@ -67,7 +67,7 @@ test-tools: $(DEVELOPED) .venv-peers/.installed ## Runs the tests with Prometheu
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(TIMM_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that tests use
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
