@@ -133,7 +133,9 @@ def test_the_default_version_can_change_and_an_unloaded_version_is_not_served(
 def test_the_models_command_reports_the_result(controlled: ServerProcess) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from linnaeus.client.cli import main; main()", "models", *arguments]
-        return subprocess.run([*command, "--server", controlled.target], capture_output=True, text=True, timeout=100)
+        return subprocess.run(
+            [*command, "--server", controlled.target], capture_output=True, encoding="utf-8", timeout=100
+        )
 
     reloaded = run("reload", "m", "--json")
     assert [model["state"] for model in json.loads(reloaded.stdout)] == ["ready", "ready"]

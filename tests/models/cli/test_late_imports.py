@@ -20,6 +20,8 @@ finally:
     ("arguments", "status"), [(["--help"], 0), (["--version"], 0), (["export", "--help"], 0), (["train", "--no"], 2)]
 )
 def test_help_and_wrong_usage_import_no_torch(arguments: list[str], status: int) -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, *arguments], capture_output=True, text=True, timeout=100)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, *arguments], capture_output=True, encoding="utf-8", timeout=100
+    )
     assert done.returncode == status, done.stderr
     assert done.stderr.endswith("set()\n")

@@ -26,8 +26,11 @@ def test_an_image_at_fault_fails_alone_and_the_others_are_rerun(
     assert device.fake.batches == [[1, POISON, 2], [1], [POISON], [2]]
 
 
-@pytest.mark.parametrize("runtime", ["torchscript", "openvino", "onnxruntime"])
-def test_in_every_runtime_an_image_at_fault_fails_alone(device: WorkerHarness, tmp_path: Path, runtime: str) -> None:
+# OpenVINO may answer an image whose Reshape cannot be done, when its request ran another shape before.
+@pytest.mark.parametrize("runtime", ["torchscript", "onnxruntime"])
+def test_in_a_runtime_that_raises_an_image_at_fault_fails_alone(
+    device: WorkerHarness, tmp_path: Path, runtime: str
+) -> None:
     folder = write_poisoned(tmp_path, runtime)
     device.fake = load_model(folder, torch.device("cpu"), 4, options=LoadOptions(runtime=runtime))
     for pixel in (51, POISON, 102):

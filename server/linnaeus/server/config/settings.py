@@ -107,8 +107,7 @@ class Settings:
     runtime_memory_factor: Factor = 2.0
     """Memory that OpenVINO may compile a model into, once for each batch size, as a multiple of its weights."""
     cache_dir: str = "auto"
-    """Folder where converted and compiled models and measured choices stay between starts; auto: the user's cache
-    folder; none."""
+    """Folder where compiled models and measured choices stay between starts; auto: the user's cache folder; none."""
     max_image_pixels: Annotated[int, Field(ge=1, le=LARGEST_INT32)] = 50_000_000
     """Height times width of a picture at most, read from its header."""
     max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024

@@ -5,7 +5,7 @@ OpenVINO is imported when it is used: it is optional.
 
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -15,7 +15,6 @@ from linnaeus.models.model_format import TORCHSCRIPT
 from linnaeus.openvino_telemetry import block_telemetry
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import Artifact
-from linnaeus.server.runtime.converted_models import ConvertedModel, OpenVinoModel
 from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.out_of_memory import error_summary
 from linnaeus.server.runtime.value_reads import value_reading_operation
@@ -23,6 +22,8 @@ from linnaeus.server.runtime.value_reads import value_reading_operation
 # Before the first import of openvino, which reports itself.
 block_telemetry()
 
+# openvino's own types need the package, which may be missing
+OpenVinoModel: TypeAlias = Any
 # A traced model may have kept the batch size of its example: the comparison runs several pictures at once.
 _EXAMPLE_BATCH = 2
 
@@ -41,25 +42,17 @@ def openvino_precisions() -> list[str]:
     return [name for name, word in {"bfloat16": "BF16", "float16": "FP16"}.items() if word in capabilities]
 
 
-def openvino_model(artifact: Artifact, cache_folder: str = "") -> OpenVinoModel:
+def openvino_model(artifact: Artifact) -> OpenVinoModel:
     """Returns a version's model: input uint8 [N, H, W, C], first output float32 [N, classes], N any number.
 
     If the manifest has features, the second output is float32 [N, features].
-
-    Args:
-        artifact: the version.
-        cache_folder: where converted models are kept between starts; empty for nowhere.
 
     Raises:
         ModelRefused: if it cannot be converted or read.
     """
     file = artifact.manifest.model_file
     if artifact.manifest.model_format == TORCHSCRIPT:
-        kept = ConvertedModel(cache_folder, artifact.manifest.sha256)
-        opened = kept.find(openvino_core())
-        if opened is None:
-            opened = _convert(str(artifact.folder / file), artifact.manifest.input)
-            kept.keep(opened)
+        opened = _convert(str(artifact.folder / file), artifact.manifest.input)
     else:
         try:
             opened = openvino_core().read_model(artifact.folder / file)

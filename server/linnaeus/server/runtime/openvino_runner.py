@@ -17,8 +17,7 @@ import numpy
 import torch
 
 from linnaeus.models.manifest import InputSpec
-from linnaeus.server.runtime.converted_models import OpenVinoModel
-from linnaeus.server.runtime.openvino_conversion import openvino_core
+from linnaeus.server.runtime.openvino_conversion import OpenVinoModel, openvino_core
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage

@@ -61,9 +61,7 @@ def open_runner(
             options.cache_folder,
         )
         spec = artifact.manifest.input
-        return OpenVinoRunner(
-            openvino_model(artifact, options.cache_folder), spec, largest, options.timed_sizes, compile_options
-        )
+        return OpenVinoRunner(openvino_model(artifact), spec, largest, options.timed_sizes, compile_options)
     if variant.runtime == ONNXRUNTIME:
         if device.type != "cpu":
             options.before_threads()
