@@ -26,7 +26,7 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 
 # Two worker processes; the tests of a file stay together, since they share servers and exported models.
 WORKERS ?= 2
-# UTF-8 whatever a library makes of the locale of the process: tests read what commands print.
+# UTF-8, since OpenVINO sets the locale to C while it uses its cache: tests read what commands print.
 PYTEST = PYTHONUTF8=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_FLAGS)
 
 .PHONY: attack demo serve test test-all test-slow test-models test-clients test-browser test-tools test-install \

@@ -5,8 +5,10 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from linnaeus.models.export.version_folder import TorchScriptModel, VersionConte
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.models.registry import find
 from linnaeus.server.errors import ModelRefused
+from linnaeus.server.runtime import openvino_runner
 from linnaeus.server.runtime.artifact_checks import Artifact, read_artifact
 from linnaeus.server.runtime.calibration_images import generated_pictures
 from linnaeus.server.runtime.model import Model
@@ -276,3 +279,29 @@ def test_a_batch_that_memory_does_not_suffice_for_is_out_of_memory(repository: P
     command = [sys.executable, "-c", _TOO_LITTLE_MEMORY, str(repository / "efficientnet_lite0" / "1")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.stdout == "out of memory\n", done.stdout + done.stderr
+
+
+def test_models_that_compile_at_once_use_the_cache_one_after_the_other(
+    lenet: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two at once leave the process in the locale C."""
+    core, running, at_once = openvino_core(), set[int](), list[int]()
+
+    class CountingCore:
+        def compile_model(self, *arguments: Any) -> Any:
+            running.add(threading.get_ident())
+            at_once.append(len(running))
+            try:
+                return core.compile_model(*arguments)
+            finally:
+                running.remove(threading.get_ident())
+
+    monkeypatch.setattr(openvino_runner, "openvino_core", CountingCore)
+    options = replace(OPTIONS, cache_folder=str(tmp_path))
+
+    def compile_one(size: int) -> None:
+        OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, size, [1, size], options).close()
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(compile_one, range(2, 10)))
+    assert len(at_once) >= 8 and set(at_once) == {1}

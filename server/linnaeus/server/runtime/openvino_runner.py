@@ -8,6 +8,7 @@ two at once gained nothing (docs/decisions/0031-runtimes.md).
 """
 
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,9 @@ _LARGEST_PREPARED = 16
 # What is not int8 in an int8 model is float32.
 _HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
 _ANY_SIZE = 0
+# While OpenVINO reads or writes its cache, the locale of the process is C, and two at once leave it so: Python would
+# then take what files and other programs say for ASCII.
+_cache_lock = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,8 @@ class OpenVinoRunner:
             if self._options.cache_folder:
                 try:
                     cached = settings | {"CACHE_DIR": self._options.cache_folder}
-                    return openvino_core().compile_model(model, "CPU", cached)
+                    with _cache_lock:
+                        return openvino_core().compile_model(model, "CPU", cached)
                 except RuntimeError as error:  # the disk is full, or a file in it is damaged
                     logger.warning("compiled without the cache: %s", error_summary(error))
             return openvino_core().compile_model(model, "CPU", settings)
