@@ -105,7 +105,6 @@ def test_high_priority_goes_before_normal_and_low(ordered: EventLog) -> None:
     assert len(too_soon) <= 3
 
 
-@pytest.mark.xfail(strict=False, reason="beside another busy core the light model is run first for too long; open")
 def test_a_busy_device_is_shared_by_model_weight(ordered: EventLog) -> None:
     """With a weight of 4 to 1 the light model uses a quarter of what the heavy one does; without weights, as much."""
     light, heavy = ordered.requests("light"), ordered.requests("heavy")

@@ -172,11 +172,13 @@ def _most_urgent(heads: Sequence[_Head[Payload]], now: float) -> _Head[Payload] 
     if len(heads) < 2:
         return heads[0] if heads else None
     least = min([flow.used for flow, _ in heads])
+    is_one_caller = len({ticket.caller for _, ticket in heads}) == 1  # which yields to others, not to itself
 
     def urgency(head: _Head[Payload]) -> tuple[bool, bool, int, float, int]:
         flow, ticket = head
         is_ahead = (flow.used - least) * flow.weight > FAIRNESS_SECONDS
-        return now < ticket.yields_until, is_ahead, flow.priority, ticket.due, ticket.order
+        yields = now < ticket.yields_until and not is_one_caller
+        return yields, is_ahead, flow.priority, ticket.due, ticket.order
 
     return min(heads, key=urgency)
 
