@@ -193,6 +193,17 @@ def test_until_its_own_deadline_a_ticket_of_a_caller_above_its_share_runs_only_w
     assert harness.form(now=5.2).lane == "b", "without a deadline it yields for as long as an implied one would last"
 
 
+def test_a_caller_above_its_share_yields_to_others_and_not_to_itself() -> None:
+    harness = Harness(new_lane("light"), new_lane("heavy", size=1))
+    use_device(harness, "other", 0.2)
+    within = harness.admit(caller="greedy", lane=0, now=0.1)
+    use_device(harness, "greedy", 0.8, now=0.1)
+    above = harness.admit(caller="greedy", lane=1, now=0.2)
+    assert within.yields_until < 0.2 < above.yields_until, "only the second is above the share"
+    harness.state.lanes["light"].flows[NORMAL].used += 5.0  # by its weight the heavy model goes first
+    assert harness.form(now=0.2).lane == "heavy"
+
+
 def test_a_claim_of_high_priority_counts_as_normal_while_its_caller_is_above_the_share_that_its_weight_gives() -> None:
     harness = Harness(new_lane(priority_weights=(3.0, 1.0, 0.1)))
     use_device(harness, "claims", 0.5)
