@@ -67,7 +67,11 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
         {"linnaeus.models", "linnaeus.command_line", "linnaeus.openvino_telemetry", "linnaeus.text_files"},
         GRPC,
     ),
-    "linnaeus.models.manifest": ({"linnaeus.models.model_format", "linnaeus.text_files"}, None),
+    "linnaeus.models.manifest": (
+        {"linnaeus.models.json_dataclass", "linnaeus.models.model_format", "linnaeus.text_files"},
+        None,
+    ),
+    "linnaeus.models.json_dataclass": (set(), None),
     "linnaeus.models.model_format": (set(), None),
     "linnaeus.client": ({"linnaeus.client", "linnaeus.v1", "linnaeus.command_line", "linnaeus.text_files"}, TORCH),
     "linnaeus.server.config.version_policy": ({"linnaeus.server.config.shown_value"}, None),

@@ -14,14 +14,13 @@ The manifest is validated strictly: an unknown, missing or ill-typed field is an
 import dataclasses
 import hashlib
 import json
-import math
 import re
-import types
 import typing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from linnaeus.models.json_dataclass import build_dataclass
 from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT
 from linnaeus.text_files import TextFileError, lines_of, read_text_file, reason_of
 
@@ -258,7 +257,7 @@ def from_json(text: str) -> Manifest:
         reason = str(error) if isinstance(error, json.JSONDecodeError) else "a number has too many digits"
         raise ManifestError(f"{MANIFEST_FILE} is not valid JSON: {reason}") from None
     try:
-        return typing.cast(Manifest, _build(Manifest, data, ""))
+        return typing.cast(Manifest, build_dataclass(Manifest, data))
     except ValueError as error:
         raise ManifestError(f"{MANIFEST_FILE}: {error}") from None
 
@@ -332,61 +331,3 @@ def _read_text(path: Path) -> str:
         raise ManifestError(f"{path.name} is missing") from None
     except (OSError, TextFileError) as error:
         raise ManifestError(f"{path.name} cannot be read: {reason_of(error)}") from None
-
-
-def _build(kind: type, data: object, where: str) -> object:
-    """Builds the dataclass `kind` from parsed JSON; `where` is the dotted path of the field, empty for the manifest."""
-    if not isinstance(data, dict):
-        raise ValueError(f"{where or 'the whole'} must be an object, which {{ and }} enclose")
-    hints = typing.get_type_hints(kind)
-    required = {field.name for field in dataclasses.fields(kind) if field.default is dataclasses.MISSING}
-    for missing in sorted(required - data.keys()):
-        raise ValueError(f"{_join(where, missing)} is missing")
-    for unknown in sorted(data.keys() - hints.keys()):
-        raise ValueError(f"{_join(where, unknown)} is not a known field")
-    values = {name: _convert(hints[name], value, _join(where, name)) for name, value in data.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{where}.{error}" if where else str(error)) from None
-
-
-_WORDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
-
-
-def _convert(hint: typing.Any, value: object, where: str) -> object:
-    """Converts parsed JSON to the annotated type; raises ValueError, with the field's path, if it has another type."""
-    if dataclasses.is_dataclass(hint):
-        return _build(typing.cast(type, hint), value, where)
-    if isinstance(hint, types.UnionType):
-        if value is None:
-            return None
-        return _convert(next(member for member in hint.__args__ if member is not type(None)), value, where)
-    if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list):
-            raise ValueError(f"{where} must be a list")
-        return tuple(_convert(hint.__args__[0], entry, f"{where}[{index}]") for index, entry in enumerate(value))
-    if hint is float and type(value) in (int, float):
-        return _finite(typing.cast(float, value), where)
-    if type(value) is not hint:
-        raise ValueError(f"{where} is {_shown(value)}, but must be {_WORDS[hint]}")
-    return value
-
-
-def _finite(value: float, where: str) -> float:
-    """Converts to float; raises ValueError for NaN, infinity, and integers beyond float's range."""
-    try:
-        if math.isfinite(value):
-            return float(value)
-    except OverflowError:
-        pass
-    raise ValueError(f"{where} is {_shown(value)}, but must be a finite number")
-
-
-def _shown(value: object) -> str:
-    """Returns the beginning of a value as JSON has it."""
-    return json.dumps(value, ensure_ascii=False)[:60]
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
