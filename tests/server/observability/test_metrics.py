@@ -1,6 +1,7 @@
 """A scrape shows estimates, batches, models and devices."""
 
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -74,14 +75,15 @@ async def serving(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
     await engine.close()
 
 
-def digit_request(model: str = "lenet", version: str = "") -> Request:
+def digit_request(model: str = "lenet", version: str = "", deadline: float | None = None) -> Request:
     pixels = RawPixels(numpy.zeros(28 * 28, numpy.uint8).tobytes(), 28, 28, 1)
-    return Request(pixels, model=model, version=version)
+    return Request(pixels, model=model, version=version, deadline=deadline)
 
 
 async def test_a_scrape_shows_expected_batch_times_and_the_prediction_margin(serving: Any) -> None:
     engine, metrics = serving
     await engine.classify(digit_request())
+    await engine.classify(digit_request(deadline=time.monotonic() + 60.0))
     value = metrics.registry.get_sample_value
     for size in ("1", "2"):
         seconds = value("linnaeus_batch_expected_seconds", {**LENET, "device": "cpu", "size": size})

@@ -104,7 +104,7 @@ async def test_images_returned_by_a_removed_device_have_no_batch_record(observer
         1, RawPixels(b"", 0, 0, 1), InputSpec(1, 28, 28, 28, "bilinear"), 1, asyncio.get_running_loop().create_future()
     )
     lane = LaneKey("lenet", 1, 1)
-    ticket = Ticket(lane, payload, None, Priority.NORMAL, 1.0, None, 0.0, 0.0, 0.0, 1.0, 2.0, 1)
+    ticket = Ticket(lane, payload, None, Priority.NORMAL, 1.0, None, 0.0, 0.0, 0.0, 1.0, 1)
     batch = Batch(9, lane, "cpu", [ticket], [], 0, 5.0, 0.1)
     delivery = ResultDelivery(queue, observer, NullEventLog(), lambda: 6.0, Supervisor(), handler)
     delivery.batch_started(batch)

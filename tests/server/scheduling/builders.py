@@ -49,7 +49,8 @@ def new_ticket(
 ) -> Ticket[str]:
     when = due if due is not None else 5.0 + admitted_at if deadline is None else deadline
     return Ticket(
-        lane.name, payload, deadline, priority, when, None, decode_seconds, 0.0, 0.0, admitted_at, 0.0, next(_orders)
+        *(lane.name, payload, deadline, priority, when, None, decode_seconds, 0.0, 0.0, admitted_at, next(_orders)),
+        predicted_at=None if deadline is None else 0.0,
     )
 
 

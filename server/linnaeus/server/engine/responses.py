@@ -47,7 +47,7 @@ def request_timings(
         inference_seconds=timed_ranking.inference_seconds,
         respond_seconds=now - finished_at,
         total_seconds=now - ticket.admitted_at,
-        prediction_error_seconds=now - ticket.predicted_at,
+        prediction_error_seconds=None if ticket.predicted_at is None else now - ticket.predicted_at,
     )
 
 

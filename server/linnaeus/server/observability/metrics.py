@@ -117,7 +117,8 @@ class Metrics:
             inference.observe(request.inference_seconds)
             respond.observe(request.respond_seconds)
             total.observe(request.total_seconds)
-            error.observe(request.prediction_error_seconds)
+            if request.prediction_error_seconds is not None:
+                error.observe(request.prediction_error_seconds)
 
     def rejected(self, model: str, reason: str, version: int = 0, seconds: float = 0.0) -> None:
         """Counts a request without an answer; `model` is empty if the model is unknown."""

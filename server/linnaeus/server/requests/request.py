@@ -212,7 +212,8 @@ class BatchOutcome:
 class RequestTimings(NamedTuple):
     """The time that one answered request spent in each stage, in seconds.
 
-    `prediction_error_seconds` is the time of the answer minus the time predicted at admission.
+    `prediction_error_seconds` is the time of the answer minus the time predicted at admission; None without a deadline,
+    for which nothing is predicted.
     """
 
     decode_seconds: float
@@ -220,7 +221,7 @@ class RequestTimings(NamedTuple):
     inference_seconds: float
     respond_seconds: float
     total_seconds: float
-    prediction_error_seconds: float
+    prediction_error_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,8 @@ from linnaeus.server.process.cores import usable_cores
 # A stream's messages are there as soon as they are asked for. 32 busy streams held up the event loop until calls with
 # half a second to live were taken after their deadlines, and what they ran left a large model too little of two cores.
 _MESSAGES_A_CORE = 8
-_PAUSE_SECONDS = 0.001
-_LONG_PAUSE_SECONDS = 0.010
-_WAITED_SECONDS = 0.050
+_PART_OF_WAIT = 5
+_LEAST_PAUSE_SECONDS = 0.001
 # Calls count for this long: some take for ever, such as watches of the health. Turns cost many streams together 15 % of
 # what they can do, so they take none while they are alone.
 _RECENT_SECONDS = 1.0
@@ -19,8 +18,9 @@ _RECENT_SECONDS = 1.0
 class MessageTurns:
     """Lets all streams together read or write 8 messages a core and then pause, while other calls come.
 
-    The pause is 1 ms, or 10 ms while a call of the last second has waited 50 ms for its answer. Streams take no turns
-    if no other call came within the last second.
+    The pause is a fifth of the time that the oldest open call of the last second has waited for its answer, and 1 ms
+    at least: the longer others wait, the less streams do. Streams take no turns if no other call came within the last
+    second.
 
     Belongs to the event loop's thread.
 
@@ -70,6 +70,6 @@ class MessageTurns:
         now = self._loop.time()
         for call, came_at in list(self._calls.items()):
             if came_at > now - _RECENT_SECONDS:
-                return _LONG_PAUSE_SECONDS if came_at <= now - _WAITED_SECONDS else _PAUSE_SECONDS
+                return max((now - came_at) / _PART_OF_WAIT, _LEAST_PAUSE_SECONDS)
             del self._calls[call]
-        return _PAUSE_SECONDS
+        return _LEAST_PAUSE_SECONDS

@@ -20,7 +20,7 @@ from typing import Generic, NamedTuple
 
 from linnaeus.server.scheduling.caller_use import CallerUse
 from linnaeus.server.scheduling.cancelling_callers import CancellingCallers
-from linnaeus.server.scheduling.completion_estimate import Candidate, CompletionEstimate, CompletionEstimator
+from linnaeus.server.scheduling.completion_estimate import Candidate, CompletionEstimator
 from linnaeus.server.scheduling.decode_costs import DecodeCosts, DecodeWork
 from linnaeus.server.scheduling.displacement import ticket_in_the_way
 from linnaeus.server.scheduling.lanes import Device, Lane
@@ -91,20 +91,14 @@ class Admission(Generic[Payload]):
             arrival.priority = Priority.NORMAL
             excess_seconds = self._excess_seconds(arrival, lane, now)
         due = (now + IMPLIED_TIMEOUT_SECONDS if deadline is None else deadline) + excess_seconds
-        decode_seconds = 0.0 if arrival.work is None else self.decode_costs.expected(arrival.work, now)
-        candidate = Candidate(lane.flows[arrival.priority], due, decode_seconds)
-        estimate = self._estimator.estimate(candidate, devices, now)
-        _count_timeout(arrival, devices, estimate, now)
-        ticket = self._ticket(arrival, candidate, estimate, devices, now)
+        ticket = self._ticket(arrival, lane, due, devices, now)
         if excess_seconds:
             ticket.yields_until = due - excess_seconds
-        late = _lateness(arrival, candidate, estimate, now)
-        if late is None:
-            return Admitted(ticket, self._make_room(arrival, lane, devices))
-        if _is_probe(arrival, lane, devices, now):
-            lane.probed_at, ticket.is_probe = now, True
-            return Admitted(ticket, None)
-        raise late
+        if deadline is None:
+            _count_timeout(None, devices, now)
+        else:
+            self._predict(ticket, deadline, lane, devices, now)
+        return Admitted(ticket, self._make_room(arrival, lane, devices))
 
     def _excess_seconds(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> float:
         """Returns how far the caller is above the share that its claim of a priority gives it."""
@@ -113,32 +107,63 @@ class Admission(Generic[Payload]):
     def _ticket(
         self,
         arrival: Arrival[Payload],
-        candidate: Candidate[Payload],
-        estimate: CompletionEstimate,
+        lane: Lane[Payload],
+        due: float,
         devices: Sequence[Device[Payload]],
         now: float,
     ) -> Ticket[Payload]:
-        predicted = now + estimate.answer_seconds
-        hold_seconds = self._hold_seconds(arrival, devices, predicted)
-        # The policy may fill the batch with later tickets up to the deadline. This is no reason to refuse the request,
-        # but the prediction includes it, so that a fuller batch does not count as a prediction error.
-        filling_seconds = min(estimate.fill_seconds, max(candidate.due - predicted, 0.0))
+        decode_seconds = 0.0 if arrival.work is None else self.decode_costs.expected(arrival.work, now)
+        hold_seconds = self.cancelling_callers.hold_seconds(arrival.caller)
         return Ticket(
-            candidate.flow.lane.name,
+            lane.name,
             arrival.payload,
             arrival.deadline,
             arrival.priority,
-            candidate.due,
+            due,
             arrival.work,
-            candidate.decode_seconds,
-            candidate.decode_seconds / self._decoders,
-            min([candidate.flow.lane.tables[device.name].image_seconds for device in devices]),
+            decode_seconds,
+            decode_seconds / self._decoders,
+            min([lane.tables[device.name].image_seconds for device in devices]),
             admitted_at=now,
-            predicted_at=predicted + hold_seconds + filling_seconds,
             order=next(self._order),
             caller=arrival.caller,
-            held_until=now + hold_seconds if hold_seconds else 0.0,
+            # on idle devices nobody gains by it
+            held_until=now + hold_seconds if hold_seconds and any(device.running for device in devices) else 0.0,
         )
+
+    def _predict(
+        self,
+        ticket: Ticket[Payload],
+        deadline: float,
+        lane: Lane[Payload],
+        devices: Sequence[Device[Payload]],
+        now: float,
+    ) -> None:
+        """Predicts when the ticket is answered; it is not held back if it would miss its deadline so.
+
+        Raises:
+            TooLate: if the answer is expected after the deadline, and the ticket is no probe.
+        """
+        flow, timeout = lane.flows[ticket.priority], deadline - now
+        estimate = self._estimator.estimate(Candidate(flow, ticket.due, ticket.decode_seconds), devices, now)
+        if estimate.shortest_seconds <= timeout:  # otherwise even an idle server could not meet the deadline
+            _count_timeout(timeout, devices, now)
+        if ticket.held_until + estimate.answer_seconds > deadline:
+            ticket.held_until = 0.0
+        predicted = max(ticket.held_until, now) + estimate.answer_seconds
+        # The policy may fill the batch with later tickets up to the deadline. This is no reason to refuse the request,
+        # but the prediction includes it, so that a fuller batch does not count as a prediction error.
+        ticket.predicted_at = predicted + min(estimate.fill_seconds, max(ticket.due - predicted, 0.0))
+        expected = max(
+            estimate.answer_seconds + flow.margin.margin_seconds(timeout, now),
+            estimate.shortest_seconds,
+        )
+        expected += _WAIT_RESERVE * (expected - estimate.shortest_seconds)
+        if expected <= timeout:
+            return
+        if not _may_probe(ticket, timeout, lane, devices, now):
+            raise TooLate(expected, timeout)
+        lane.probed_at, ticket.is_probe = now, True
 
     def _make_room(
         self, arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]]
@@ -155,40 +180,18 @@ class Admission(Generic[Payload]):
             raise QueueFull(lane.depth, self._estimator.backlog_seconds(lane, devices))
         return displaced
 
-    def _hold_seconds(self, arrival: Arrival[Payload], devices: Sequence[Device[Payload]], predicted: float) -> float:
-        """Returns how long to hold a ticket back: 0 if the devices are idle or if holding would miss the deadline."""
-        seconds = self.cancelling_callers.hold_seconds(arrival.caller)
-        if not seconds or not any(device.running for device in devices):
-            return 0.0
-        return seconds if arrival.deadline is None or predicted + seconds <= arrival.deadline else 0.0
+
+def _count_timeout(timeout: float | None, devices: Sequence[Device[Payload]], now: float) -> None:
+    """Counts a request's time towards the limit on batch durations."""
+    for device in devices:
+        device.timeouts.add(timeout, now)
 
 
-def _count_timeout(
-    arrival: Arrival[Payload], devices: Sequence[Device[Payload]], estimate: CompletionEstimate, now: float
-) -> None:
-    """Counts the request's time towards the limit on batch durations, unless even an idle server could not meet it."""
-    timeout = None if arrival.deadline is None else arrival.deadline - now
-    if timeout is None or estimate.shortest_seconds <= timeout:
-        for device in devices:
-            device.timeouts.add(timeout, now)
-
-
-def _lateness(
-    arrival: Arrival[Payload], candidate: Candidate[Payload], estimate: CompletionEstimate, now: float
-) -> TooLate | None:
-    """Returns the refusal of a request whose answer is expected after its deadline; None if it is expected in time."""
-    if arrival.deadline is None:
-        return None
-    flow, timeout, shortest = candidate.flow, arrival.deadline - now, estimate.shortest_seconds
-    expected = max(estimate.answer_seconds + flow.margin.margin_seconds(timeout, now), shortest)
-    expected += _WAIT_RESERVE * (expected - shortest)
-    return TooLate(expected, timeout) if expected > timeout else None
-
-
-def _is_probe(arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float) -> bool:
-    """Whether to admit a request although its answer is expected too late, to find out if that is still so."""
-    if arrival.deadline is None or lane.is_active or now < lane.probed_at + _SECONDS_BETWEEN_PROBES:
+def _may_probe(
+    ticket: Ticket[Payload], timeout: float, lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float
+) -> bool:
+    """Whether to admit a ticket although its answer is expected too late, to find out if that is still so."""
+    if lane.is_active or now < lane.probed_at + _SECONDS_BETWEEN_PROBES:
         return False
-    decode_seconds = 0.0 if arrival.work is None else arrival.work.assumed_seconds
-    run_seconds = min(lane.tables[device.name].warm_up_seconds for device in devices)
-    return decode_seconds + run_seconds <= arrival.deadline - now
+    decode_seconds = 0.0 if ticket.work is None else ticket.work.assumed_seconds
+    return decode_seconds + min(lane.tables[device.name].warm_up_seconds for device in devices) <= timeout

@@ -1,5 +1,7 @@
 """Estimates when a candidate would be answered if it were admitted now: the half page that has all of it.
 
+Only requests with a deadline are estimated: no other is ever refused for the time that it would take.
+
 An answer comes after four times, which are added:
 
 1.  until a worker is free: the running batches end as the latency table expects;
@@ -105,7 +107,8 @@ class CompletionEstimator(Generic[Payload]):
     def _work_before(
         self, candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]
     ) -> float:
-        own = self._work(candidate.flow, candidate.due, device) + candidate.decode_seconds / self._decoders
+        own = self._work_of(candidate.ahead, candidate.flow, candidate.due, device)
+        own += candidate.decode_seconds / self._decoders
         work = own
         for other in others:
             if device.name in other.lane.tables:
@@ -126,8 +129,12 @@ class CompletionEstimator(Generic[Payload]):
 
     def _work(self, flow: Flow[Payload], due: float, device: Device[Payload]) -> float:
         """Returns the seconds that the flow's tickets take which are due earlier than `due`."""
+        return self._work_of(_count_ahead(flow, due), flow, due, device)
+
+    def _work_of(self, count: int, flow: Flow[Payload], due: float, device: Device[Payload]) -> float:
+        """Returns the same, given how many those tickets are."""
         decode_seconds = flow.undecoded.decode_seconds_before(due) + flow.decoding.decode_seconds_before(due)
-        return _count_ahead(flow, due) * flow.lane.tables[device.name].image_seconds + decode_seconds / self._decoders
+        return count * flow.lane.tables[device.name].image_seconds + decode_seconds / self._decoders
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:

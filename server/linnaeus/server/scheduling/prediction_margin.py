@@ -18,9 +18,9 @@ _MAX_STEP = 0.1
 class PredictionMargin:
     """The prediction errors of a flow's tickets: actual minus predicted time of the answer, in seconds.
 
-    Every ticket counts that was answered, was dropped as late, or whose caller gave up at the deadline. Late and
-    dropped tickets must count: otherwise an estimate that is too optimistic would never be corrected while it admits
-    only requests that end too late.
+    Every ticket with a deadline counts that was answered, was dropped as late, or whose caller gave up at the deadline.
+    Late and dropped tickets must count: otherwise an estimate that is too optimistic would never be corrected while it
+    admits only requests that end too late.
 
     Errors are relative to the estimate without its margin, so the correction has no feedback on itself. Errors are kept
     by timeout, in classes of a factor of two: a ticket with a much longer timeout is overtaken by later arrivals, so
@@ -32,17 +32,17 @@ class PredictionMargin:
     def __init__(self) -> None:
         self._errors: dict[int, _Errors] = {}
 
-    def observe(self, error_seconds: float, timeout_seconds: float | None, now: float) -> None:
+    def observe(self, error_seconds: float, timeout_seconds: float, now: float) -> None:
         """Records the error of a ticket that has ended, or that cannot end earlier.
 
         Args:
             error_seconds: actual (or earliest possible) minus predicted time of the answer.
-            timeout_seconds: time until its deadline at admission; None for no deadline.
+            timeout_seconds: time until its deadline at admission.
             now: time of the clock, in seconds.
         """
         self._class_of(timeout_seconds).add(error_seconds, now)
 
-    def margin_seconds(self, timeout_seconds: float | None, now: float) -> float:
+    def margin_seconds(self, timeout_seconds: float, now: float) -> float:
         """Returns the seconds to add to an estimate so that 95 % hold; negative if estimates are too pessimistic."""
         return self._class_of(timeout_seconds).quantile(_QUANTILE, now)
 
@@ -52,8 +52,8 @@ class PredictionMargin:
         margins = [errors.quantile(_QUANTILE, now) for errors in self._errors.values()]
         return max(medians, key=abs, default=0.0), max(margins, key=abs, default=0.0)
 
-    def _class_of(self, timeout_seconds: float | None) -> "_Errors":
-        magnitude = _LONGEST if timeout_seconds is None else min(max(frexp(timeout_seconds)[1], _SHORTEST), _LONGEST)
+    def _class_of(self, timeout_seconds: float) -> "_Errors":
+        magnitude = min(max(frexp(timeout_seconds)[1], _SHORTEST), _LONGEST)
         if magnitude not in self._errors:
             self._errors[magnitude] = _Errors(_MAX_STEP * 2.0**magnitude)
         return self._errors[magnitude]

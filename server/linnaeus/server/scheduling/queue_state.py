@@ -244,9 +244,10 @@ class QueueState(Generic[Payload]):
         self.remove(ticket)
 
     def _record_prediction(self, ticket: Ticket[Payload], answer_at: float, now: float) -> None:
-        if ticket.lane not in self.lanes:
-            return  # the lane is gone, and its margin with it
-        self.flow(ticket).margin.observe(answer_at - ticket.predicted_at, ticket.timeout_seconds, now)
+        if ticket.deadline is None or ticket.predicted_at is None or ticket.lane not in self.lanes:
+            return  # if the lane is gone, its margin is, too
+        timeout = ticket.deadline - ticket.admitted_at
+        self.flow(ticket).margin.observe(answer_at - ticket.predicted_at, timeout, now)
 
     def remove(self, ticket: Ticket[Payload]) -> None:
         """Removes a ticket from its flow and ends it."""

@@ -91,7 +91,8 @@ class Ticket(Generic[Payload]):
             it is expected to be late.
         held_until: the ticket is held back until then; see `cancelling_callers`.
         yields_until: until then it goes behind every ticket that need not yield: its caller is above its share.
-        predicted_at: predicted time of the answer, set at admission and when the ticket is dropped.
+        predicted_at: predicted time of the answer, set at admission and when the ticket is dropped; None without a
+            deadline, since nothing depends on it.
         order: place in the order of admission; unique.
         stage: the current stage.
     """
@@ -106,20 +107,15 @@ class Ticket(Generic[Payload]):
     decoder_seconds: float
     run_seconds: float
     admitted_at: float
-    predicted_at: float
     order: int
     caller: str = ""
     is_probe: bool = False
     held_until: float = 0.0
     yields_until: float = 0.0
+    predicted_at: float | None = None
     stage: Stage = Stage.ADMITTED
     queued_at: float = 0.0
     taken_at: float = 0.0
-
-    @property
-    def timeout_seconds(self) -> float | None:
-        """Time from admission to the deadline; None if it has none."""
-        return None if self.deadline is None else self.deadline - self.admitted_at
 
     def is_before_deadline(self, now: float) -> bool:
         """Whether the deadline is after `now`."""
