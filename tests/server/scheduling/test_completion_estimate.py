@@ -179,3 +179,14 @@ def test_the_decoding_of_tickets_that_are_due_later_is_not_before_the_candidate(
     for _ in range(5):
         undecoded(lane, "huge", 99.0, decode_seconds=2.0)
     assert answer(lane, due=50.0) == pytest.approx(0.1 + 0.02 / DECODERS + 0.2)
+
+
+def test_a_lane_of_one_instance_waits_for_its_own_batch_though_a_worker_is_free() -> None:
+    two = device("d", workers=2)
+    single, free, other = new_lane("single", instances=1), new_lane("free"), new_lane("other")
+    run(two, single, expected_seconds=3.0)
+    assert answer(single, devices=[two], now=1.0) == pytest.approx(2.0 + 0.1)  # nothing runs beside it then
+    assert answer(free, devices=[two], now=1.0) == pytest.approx(0.2)
+    run(two, other, expected_seconds=1.5)
+    assert answer(single, devices=[two], now=1.0) == pytest.approx(2.0 + 0.2)
+    assert answer(free, devices=[two], now=1.0) == pytest.approx(0.5 + 0.2)

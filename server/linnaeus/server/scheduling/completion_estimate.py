@@ -85,7 +85,7 @@ class CompletionEstimator(Generic[Payload]):
         """
         lane, depth = candidate.flow.lane, candidate.flow.lane.depth
         runs = [_run_seconds(lane, candidate.ahead + 1, device, now) for device in devices]
-        free = min([_seconds_until_free(device, now) + run for device, run in zip(devices, runs, strict=True)])
+        free = min([_seconds_until_free(lane, device, now) + run for device, run in zip(devices, runs, strict=True)])
         shortest, answer = candidate.decode_seconds + min(runs), self._wait_seconds(candidate, devices) + free
         if depth == candidate.ahead:
             return CompletionEstimate(max(answer, shortest), shortest, 0.0)
@@ -138,7 +138,7 @@ class CompletionEstimator(Generic[Payload]):
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:
-    concurrent = min(len(device.running), device.workers - 1)
+    concurrent = min(len(device.running) - _must_end(lane, device), device.workers - 1)
     return lane.tables[device.name].longest(min(size, lane.limits.max_batch_size), concurrent, now)
 
 
@@ -147,11 +147,20 @@ def _shared_seconds(works: Sequence[float]) -> float:
     return 1.0 / sum([1.0 / max(work, _MIN_WORK_SECONDS) for work in works])
 
 
-def _seconds_until_free(device: Device[Payload], now: float) -> float:
-    """Returns the seconds until the device has a free worker."""
-    if len(device.running) < device.workers:
+def _must_end(lane: Lane[Payload], device: Device[Payload]) -> bool:
+    """Whether one of the lane's own batches must end before the device may run another of them."""
+    return bool(lane.limits.instances) and device.runs(lane) >= lane.limits.instances
+
+
+def _seconds_until_free(lane: Lane[Payload], device: Device[Payload], now: float) -> float:
+    """Returns the seconds until the device has a free worker that may run the lane."""
+    if _must_end(lane, device):
+        blocking = [batch for batch in device.running if batch.lane == lane.name]
+    elif len(device.running) < device.workers:
         return 0.0
-    return max(min([batch.taken_at + batch.expected_seconds for batch in device.running]) - now, 0.0)
+    else:
+        blocking = device.running
+    return max(min([batch.taken_at + batch.expected_seconds for batch in blocking]) - now, 0.0)
 
 
 def _most_urgent_due(other: Flow[Payload], candidate: Candidate[Payload]) -> float:
