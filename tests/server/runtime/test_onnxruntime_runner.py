@@ -135,7 +135,7 @@ def test_on_a_device_that_it_was_not_built_for_nothing_opens_the_file(
 def test_one_core_and_all_give_the_same(imported: dict[str, Path], runner: OnnxRuntimeRunner) -> None:
     images = pictures(imported["lenet"], 3)
     on_all = runner.run(images, 10)
-    runner.use_one_core(True)
+    runner.keep_cores(1, 1)
     on_one = runner.run(images, 10)
     assert on_one.indices == on_all.indices
     assert numpy.allclose(on_one.probabilities, on_all.probabilities, atol=1e-6)
@@ -145,7 +145,7 @@ def test_one_core_and_all_give_the_same(imported: dict[str, Path], runner: OnnxR
 
 def test_closing_and_settling_free_the_sessions(imported: dict[str, Path], runner: OnnxRuntimeRunner) -> None:
     sessions = [weakref.ref(runner._session)]
-    runner.use_one_core(True)
+    runner.keep_cores(1, 1)
     sessions.append(weakref.ref(runner._session))
     runner.settle()
     gc.collect()

@@ -34,9 +34,7 @@ from linnaeus.server.runtime.runner import Pixels
 
 CPU = torch.device("cpu")
 SPEC = InputSpec(channels=1, height=4, width=4, resize=4, interpolation="bilinear")
-OPTIONS = CompileOptions(
-    threads=2, on_one_core=False, precision="float32", weights_bytes=10, memory_factor=2.0, cache_folder=""
-)
+OPTIONS = CompileOptions(precision="float32", weights_bytes=10, memory_factor=2.0, cache_folder="")
 BLANK = numpy.zeros((28, 28, 1), numpy.uint8)
 OPENVINO, TORCHSCRIPT = LoadOptions(runtime="openvino"), LoadOptions(runtime="torchscript")
 
@@ -48,7 +46,7 @@ def lenet(repository: Path) -> Artifact:
 
 @pytest.fixture
 def runner(lenet: Artifact) -> Iterator[OpenVinoRunner]:
-    opened = OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, 8, [1, 8], OPTIONS)
+    opened = OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, 8, OPTIONS)
     yield opened
     opened.close()
 
@@ -108,46 +106,71 @@ def test_equal_probabilities_come_by_lower_index(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("weights_bytes", "factor", "compiled"),
-    [(10, 2.0, {0, 8, 1, 2, 4}), (200 << 20, 2.0, {0, 8}), (200 << 20, 3.0, {0, 8, 1}), (200 << 20, 0.0, {0})],
+    [
+        (10, 2.0, [(0, 2, 1), (0, 1, 2), (8, 2, 1)]),
+        (200 << 20, 2.0, [(0, 2, 1), (0, 1, 2)]),
+        (200 << 20, 4.0, [(0, 2, 1), (0, 1, 2), (8, 2, 1), (1, 2, 1)]),
+        (200 << 20, 0.0, [(0, 2, 1)]),
+    ],
     ids=["small", "by default", "more", "none"],
 )
-def test_memory_limits_how_many_batch_sizes_are_compiled_and_any_size_runs(
-    lenet: Artifact, weights_bytes: int, factor: float, compiled: set[int]
+def test_memory_limits_how_often_a_model_is_compiled_and_any_size_runs(
+    lenet: Artifact, weights_bytes: int, factor: float, compiled: list[tuple[int, int, int]]
 ) -> None:
     options = replace(OPTIONS, weights_bytes=weights_bytes, memory_factor=factor)
-    runner = OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, 8, [1, 8], options)
+    runner = OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, 8, options)
     runner.keep_sizes([1, 2, 4, 8])
-    assert set(runner._compiled) == compiled
+    runner.keep_cores(2, 1)
+    assert list(runner._compiled) == compiled
     assert runner.memory_bytes == weights_bytes * (1 + len(compiled))
     assert all(len(runner.run([BLANK] * count, 1).indices) == count for count in range(1, 9))
 
 
-def test_a_compiled_model_has_one_stream_on_the_given_cores_and_computes_in_float32(runner: OpenVinoRunner) -> None:
-    def settings(name: str) -> set[str]:
-        return {str(compiled.get_property(name)) for compiled in runner._compiled.values()}
-
-    assert settings("NUM_STREAMS") == {"1"} and settings("INFERENCE_PRECISION_HINT") == {"<Type: 'float32'>"}
-    assert settings("ENABLE_CPU_PINNING") == {"False"}
-    runner.use_one_core(True)
-    assert settings("INFERENCE_NUM_THREADS") == {"1"}
-    assert runner.run([BLANK] * 3, 1).indices == [[runner.run([BLANK], 1).indices[0][0]]] * 3
+def settings(runner: OpenVinoRunner, name: str) -> list[str]:
+    return [str(compiled.get_property(name)) for compiled in runner._compiled.values()]
 
 
-def test_torchs_threads_do_not_change_openvinos_nor_the_other_way_round(runner: OpenVinoRunner) -> None:
+def test_a_compiled_model_has_the_given_cores_and_computes_in_float32(runner: OpenVinoRunner) -> None:
+    runner.keep_cores(1, 1)
+    assert set(settings(runner, "INFERENCE_PRECISION_HINT")) == {"<Type: 'float32'>"}
+    assert set(settings(runner, "ENABLE_CPU_PINNING")) == {"False"}
+    assert set(settings(runner, "NUM_STREAMS")) == set(settings(runner, "INFERENCE_NUM_THREADS")) == {"1"}
+
+
+def test_a_batch_alone_runs_in_one_stream_on_all_cores_and_two_at_once_in_two(runner: OpenVinoRunner) -> None:
+    runner.keep_sizes([1, 4])
+    runner.keep_cores(2, 1)
+    assert settings(runner, "NUM_STREAMS")[:2] == ["1", "2"]
+    assert settings(runner, "INFERENCE_NUM_THREADS")[:2] == ["2", "2"]
+    alone, beside, *_ = runner._compiled.values()
+    requests = [RecordedRequests(each) for each in (alone, beside)]
+    runner._compiled.update(zip(list(runner._compiled), requests, strict=False))
+    runner._free.clear()
     threads = torch.get_num_threads()
     try:
-        torch.set_num_threads(1)
-        runner.run([BLANK], 1)
+        for cores in (2, 1):
+            torch.set_num_threads(cores)
+            runner.run([BLANK] * 3, 1)
+        assert [each.created for each in requests] == [1, 1]
         assert torch.get_num_threads() == 1
-        assert {each.get_property("INFERENCE_NUM_THREADS") for each in runner._compiled.values()} <= {2, 1} and (
-            runner._threads == 2
-        )
     finally:
         torch.set_num_threads(threads)
 
 
+class RecordedRequests:
+    """A compiled model that counts the requests that were made of it."""
+
+    def __init__(self, compiled: Any) -> None:
+        self._compiled = compiled
+        self.created = 0
+
+    def create_infer_request(self) -> Any:
+        self.created += 1
+        return self._compiled.create_infer_request()
+
+
 def test_closing_frees_the_compiled_models(lenet: Artifact) -> None:
-    runner = OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, 8, [1, 8], OPTIONS)
+    runner = OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, 8, OPTIONS)
     runner.run([BLANK], 1)
     compiled: list[weakref.ref[Any]] = [weakref.ref(each) for each in runner._compiled.values()]
     runner.settle()
@@ -261,8 +284,8 @@ from linnaeus.server.runtime.openvino_runner import CompileOptions, OpenVinoRunn
 from linnaeus.server.runtime.out_of_memory import OutOfMemory
 
 artifact = read_artifact(Path(sys.argv[1]))
-options = CompileOptions(2, False, "float32", 18 << 20, 2.0)
-runner = OpenVinoRunner(openvino_model(artifact), artifact.manifest.input, 256, [1], options)
+options = CompileOptions("float32", 18 << 20, 1.0)
+runner = OpenVinoRunner(openvino_model(artifact), artifact.manifest.input, 256, options)
 blank = numpy.zeros((224, 224, 3), numpy.uint8)
 runner.run([blank], 1)
 pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -300,7 +323,7 @@ def test_models_that_compile_at_once_use_the_cache_one_after_the_other(
     options = replace(OPTIONS, cache_folder=str(tmp_path))
 
     def compile_one(size: int) -> None:
-        OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, size, [1, size], options).close()
+        OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, size, options).close()
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(compile_one, range(2, 10)))

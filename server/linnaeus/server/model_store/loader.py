@@ -186,7 +186,7 @@ def load_on_each(
             shared = replace(options or LoadOptions(), threads=max(1, cores.threads), on_one_core=busy)
             models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, shared))
             close_on_failure.callback(models[-1].close)
-            _use_one_core_if_short(models[-1], cores, busy)
+            _share_cores(models[-1], cores, busy)
             models[-1].settle()
             has_lowered_priority |= lowers_priority
         close_on_failure.pop_all()
@@ -195,6 +195,7 @@ def load_on_each(
 
 def lane_parameters(models: Sequence[Model], settings: ModelSettings) -> tuple[LaneLimits, dict[str, LatencyTable]]:
     """Returns the parameters of a version's lane: its limits, and the latency table of each device by device name."""
+    is_short = all(model.is_short for model in models)
     limits = LaneLimits(
         max_batch_size=min(model.max_batch_size for model in models),
         max_queue_size=settings.max_queue_size,
@@ -202,22 +203,22 @@ def lane_parameters(models: Sequence[Model], settings: ModelSettings) -> tuple[L
         weight=settings.weight,
         priority_weights=settings.priority_weights,
         # Two short batches at once would take the processor time that the event loop needs to admit the next images.
-        instances=settings.instances or int(all(model.is_short or model.is_serial for model in models)),
+        instances=settings.instances or (1 if is_short else min(model.most_at_once for model in models)),
     )
     timings = {str(model.device): {timing.size: timing.seconds for timing in model.timings} for model in models}
     return limits, {name: LatencyTable(seconds) for name, seconds in timings.items()}
 
 
-def _use_one_core_if_short(model: Model, cores: CoreShare, busy: bool) -> None:
+def _share_cores(model: Model, cores: CoreShare, busy: bool) -> None:
     """Times a model on one core if its runs on all cores are short; keeps these timings if they are short too."""
     if cores.are_short(model.timings[-1].seconds):
-        model.use_one_core(True)
+        model.keep_cores(1, 1)
         timings = model.warm_up(False, cores.take_short(busy))
         if cores.are_short(timings[-1].seconds):
             model.is_short, model.timings = True, timings
             model.runs_inline = cores.runs_inline(timings[0].seconds)
             return
-    model.use_one_core(False)
+    model.keep_cores(max(1, cores.threads), max(1, cores.threads // 2))
 
 
 def log_ready(loaded: LoadedVersion) -> None:

@@ -43,7 +43,7 @@ class CpuRunner:
         self._largest = sizes[-1]
         self._staging.clear()
 
-    def use_one_core(self, one: bool) -> None:
+    def keep_cores(self, alone: int, beside: int) -> None:
         """Does nothing: the calling thread's share of the cores is torch's own setting; see `Runner`."""
 
     def settle(self) -> None:

@@ -210,7 +210,7 @@ class CudaRunner:
         self._sizes = list(sizes)
         self._pipeline.keep_sizes(sizes)
 
-    def use_one_core(self, one: bool) -> None:
+    def keep_cores(self, alone: int, beside: int) -> None:
         """Does nothing: a GPU computes; see `Runner`."""
 
     def settle(self) -> None:

@@ -54,7 +54,7 @@ class Model:
         device, max_batch_size, timings: as above.
         specialisation: how it was fitted to the device; set once, by `load_model`.
         is_short: whether its runs are short enough to use one core; set once, before it serves.
-        is_serial: whether two batches at once would wait for one another; set once, by `load_model`.
+        most_at_once: how many batches gain by running at once, 0 for any number; set once, by `load_model`.
         runs_inline: whether the event loop may itself run a single image; set once, before it serves.
     """
 
@@ -73,7 +73,7 @@ class Model:
         self.timings = timings
         self.specialisation = describe_specialisation(device, Variant(TORCHSCRIPT, FLOAT32), "", "")
         self.is_short = False
-        self.is_serial = False
+        self.most_at_once = 0
         self.runs_inline = False
         self._runner = runner
 
@@ -109,9 +109,9 @@ class Model:
             return False
         return True
 
-    def use_one_core(self, one: bool) -> None:
-        """Makes later batches use one core, or all again; before it serves."""
-        self._runner.use_one_core(one)
+    def keep_cores(self, alone: int, beside: int) -> None:
+        """Prepares for batches on so many cores, alone and as one of two at once; before it serves."""
+        self._runner.keep_cores(alone, beside)
 
     def settle(self) -> None:
         """Frees what only loading needed, also of variants that were not chosen; called last before it serves."""

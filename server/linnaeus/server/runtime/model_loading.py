@@ -16,7 +16,7 @@ from linnaeus.server.runtime.check_picture import check_picture
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.model_formats import usable_runtimes
 from linnaeus.server.runtime.openvino_conversion import openvino_precisions
-from linnaeus.server.runtime.openvino_runner import OpenVinoRunner
+from linnaeus.server.runtime.openvino_runner import AT_ONCE, OpenVinoRunner
 from linnaeus.server.runtime.out_of_memory import FAILURES
 from linnaeus.server.runtime.remembered_choices import Choice, RememberedChoices
 from linnaeus.server.runtime.runner import Pixels
@@ -108,7 +108,7 @@ def load_model(
     model.specialisation = describe_specialisation(
         device, selected.variant, choice.runtime_reason, choice.precision_reason
     )
-    model.is_serial = selected.variant.runtime == OPENVINO
+    model.most_at_once = AT_ONCE if selected.variant.runtime == OPENVINO else 0
     return model
 
 
@@ -214,9 +214,7 @@ class _Candidate:
             variant,
             RunnerOptions(
                 load.before_warm_up,
-                load.timed_sizes,
                 load.options.threads,
-                load.options.on_one_core,
                 load.weights_bytes,
                 load.options.memory_factor,
                 load.options.cache_folder,

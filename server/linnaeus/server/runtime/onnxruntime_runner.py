@@ -33,7 +33,6 @@ class OnnxRuntimeRunner:
         device: the device to run on.
         largest: the largest batch size.
         threads: cores that one batch may use on a CPU.
-        on_one_core: whether it uses one only at first, until `use_one_core`.
 
     Raises:
         ModelRefused: if ONNX Runtime cannot open the file, or was installed without the device.
@@ -47,7 +46,6 @@ class OnnxRuntimeRunner:
         device: torch.device,
         largest: int,
         threads: int,
-        on_one_core: bool = False,
     ) -> None:
         self._path = path
         self._providers = _providers(device)
@@ -60,7 +58,7 @@ class OnnxRuntimeRunner:
         # the load lowers later.
         self._sessions = {threads: self._open(threads)}
         self._session: Any = None
-        self.use_one_core(on_one_core)
+        self._use(torch.get_num_threads() if device.type == "cpu" else threads)
         try:
             self._check_output(manifest)
         except BaseException:
@@ -86,9 +84,11 @@ class OnnxRuntimeRunner:
         self._largest = sizes[-1]
         self._staging.clear()
 
-    def use_one_core(self, one: bool) -> None:
-        """Uses the session of one thread, which has none of its own, or of all; see `Runner`."""
-        threads = 1 if one else self._threads
+    def keep_cores(self, alone: int, beside: int) -> None:
+        """Uses a session of `alone` threads, also for two batches at once; see `Runner`."""
+        self._use(alone)
+
+    def _use(self, threads: int) -> None:
         if threads not in self._sessions:
             self._sessions[threads] = self._open(threads)
         self._session = self._sessions[threads]

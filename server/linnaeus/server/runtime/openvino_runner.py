@@ -1,10 +1,10 @@
 """Runs batches on the CPU by OpenVINO.
 
-A model is compiled once for any batch size, and again for single sizes, which makes these about an eighth faster. Each
-compiled model holds the weights in its own layout, so the memory limits how many there are.
-
-All of them compute in one stream on all cores: with two streams of one core each, a lone image took twice as long and
-two at once gained nothing (docs/decisions/0031-runtimes.md).
+A model is compiled for a batch that runs alone, in one stream on all cores, and for two batches at once, in two streams
+of half the cores each: on all cores, every layer would wait for the one that does something else meanwhile
+(docs/decisions/0031-runtimes.md). Both take any batch size. A small model is compiled for single sizes as well, which
+makes these up to a tenth faster, and `lenet` a third. Each compiled model holds the weights in its own layout and room
+for what its layers compute, so the memory limits how many there are.
 """
 
 import logging
@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -27,12 +27,16 @@ from linnaeus.server.runtime.topk import scripted_top_k
 logger = logging.getLogger(__name__)
 
 # Below this much memory for all compiled models their number is no concern.
-_SMALL_BYTES = 32 << 20
+_SMALL_BYTES = 16 << 20
+# What a compiled model holds besides the weights, at least.
+_COMPILED_BYTES = 5 << 20
 # The batch sizes, up to this one, that every model prepares before it serves; each takes up to 0.1 s.
 _LARGEST_PREPARED = 16
 # What is not int8 in an int8 model is float32.
 _HINTS = {"float32": "f32", "int8": "f32", "bfloat16": "bf16", "float16": "f16"}
 _ANY_SIZE = 0
+# More batches at once wait for one another.
+AT_ONCE = 2
 # While OpenVINO reads or writes its cache, the locale of the process is C, and two at once leave it so: Python would
 # then take what files and other programs say for ASCII.
 _cache_lock = threading.Lock()
@@ -43,16 +47,12 @@ class CompileOptions:
     """How a model is compiled.
 
     Attributes:
-        threads: cores that one batch may use.
-        on_one_core: whether it uses one only at first, until `use_one_core`.
         precision: float32, int8, bfloat16 or float16.
         weights_bytes: size of the model's weights.
         memory_factor: the compiled models' memory at most, as a multiple of the weights.
         cache_folder: where OpenVINO keeps compiled models between starts; empty for nowhere.
     """
 
-    threads: int
-    on_one_core: bool
     precision: str
     weights_bytes: int
     memory_factor: float
@@ -61,18 +61,26 @@ class CompileOptions:
     @property
     def most_compiled(self) -> int:
         """How often the model may be compiled, at least once."""
-        budget = max(self.memory_factor * self.weights_bytes, _SMALL_BYTES)
-        return max(1, int(budget // max(self.weights_bytes, 1)))
+        return max(1, int(max(self.memory_factor, _SMALL_BYTES / (self.weights_bytes + _COMPILED_BYTES))))
+
+
+class _Form(NamedTuple):
+    """What a model is compiled for: a batch size, or any, and so many streams of so many cores each."""
+
+    size: int
+    cores: int
+    streams: int
 
 
 class OpenVinoRunner:
     """Implements `Runner`; each concurrent run has its own staging buffer and requests.
 
+    Until `keep_cores`, a batch uses as many cores as torch in the thread that creates the runner.
+
     Args:
         model: input uint8 [N, H, W, C], first output float32 [N, classes], second, if any, features float32 [N, d].
         spec: the model's input.
         largest: the largest batch size.
-        timed_sizes: batch sizes that the runner is judged by, ascending.
         options: how it is compiled.
 
     Raises:
@@ -84,7 +92,6 @@ class OpenVinoRunner:
         model: OpenVinoModel,
         spec: InputSpec,
         largest: int,
-        timed_sizes: Sequence[int],
         options: CompileOptions,
     ) -> None:
         self._model = model
@@ -92,10 +99,10 @@ class OpenVinoRunner:
         self._image_shape = (spec.height, spec.width, spec.channels)
         self._sizes = [largest]
         self._options = options
-        self._threads = 1 if options.on_one_core else options.threads
-        self._compiled: dict[int, Any] = {}  # by batch size
+        self._alone = self._beside = torch.get_num_threads()
+        self._compiled: dict[_Form, Any] = {}
         self._free: list[_Slot] = []
-        self._compile(timed_sizes)
+        self._compile()
 
     @property
     def memory_bytes(self) -> int:
@@ -103,10 +110,11 @@ class OpenVinoRunner:
         return self._options.weights_bytes * (1 + len(self._compiled))
 
     def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> BatchOutput:
-        """Runs one batch; see `Runner`."""
+        """Runs one batch, as one of two if torch may use fewer cores than a batch alone; see `Runner`."""
+        cores = self._beside if torch.get_num_threads() < self._alone else self._alone
         with self._slot() as slot:
             stage(images, slot.rows)
-            request = slot.infer(len(images))
+            request = slot.infer(len(images), cores)
             answers = torch.from_numpy(request.get_output_tensor(0).data)
             with torch.inference_mode():
                 values, indices = scripted_top_k(answers, k)
@@ -114,22 +122,20 @@ class OpenVinoRunner:
             return BatchOutput(indices.tolist(), values.tolist(), features)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
-        """Compiles these sizes as far as memory allows, and prepares all smaller ones; see `Runner`."""
+        """Frees the buffers of larger batches; see `Runner`."""
         self._sizes = list(sizes)
-        self._compile(self._sizes)
+        self._free.clear()
         for compiled in self._compiled.values():
             compiled.release_memory()  # that of larger batches, which the model for any size keeps
-        blank = numpy.zeros(self._image_shape, numpy.uint8)
-        for count in range(1, min(self._sizes[-1], _LARGEST_PREPARED) + 1):
-            self.run([blank] * count, 1)
 
-    def use_one_core(self, one: bool) -> None:
-        """Compiles the model for one core or for all; see `Runner`."""
-        threads = 1 if one else self._options.threads
-        if threads != self._threads:
-            self._threads = threads
-            self._compiled.clear()
-            self.keep_sizes(self._sizes)
+    def keep_cores(self, alone: int, beside: int) -> None:
+        """Compiles the model for these numbers of cores, and prepares all batch sizes; see `Runner`."""
+        self._alone, self._beside = alone, beside
+        self._compile()
+        with self._slot() as slot:
+            for cores in {alone, beside}:
+                for count in range(1, min(self._sizes[-1], _LARGEST_PREPARED) + 1):
+                    slot.infer(count, cores)
 
     def settle(self) -> None:
         """Frees the model that is only needed for compiling; see `Runner`."""
@@ -141,21 +147,24 @@ class OpenVinoRunner:
         self._compiled.clear()
         self._model = None
 
-    def _compile(self, sizes: Sequence[int]) -> None:
+    def _compile(self) -> None:
         """Compiles the model for any size, and for the largest and the smallest sizes as far as memory allows."""
         self._free.clear()
-        by_importance = [_ANY_SIZE, *dict.fromkeys((sizes[-1], *sizes))]
-        kept = by_importance[: self._options.most_compiled]
-        self._compiled = {size: self._compiled.get(size) or self._compile_for(size) for size in kept}
+        streams = [_Form(_ANY_SIZE, self._alone, 1)]
+        if self._beside < self._alone:
+            streams.append(_Form(_ANY_SIZE, self._beside, AT_ONCE))
+        single_sizes = [_Form(size, self._alone, 1) for size in dict.fromkeys((self._sizes[-1], *self._sizes[:-1]))]
+        kept = [*streams, *single_sizes][: self._options.most_compiled]
+        self._compiled = {form: self._compiled.get(form) or self._compile_for(form) for form in kept}
 
-    def _compile_for(self, size: int) -> Any:
+    def _compile_for(self, form: _Form) -> Any:
         import openvino
 
         model = self._model.clone()
-        model.reshape(openvino.PartialShape([size or -1, *self._image_shape]))
+        model.reshape(openvino.PartialShape([form.size or -1, *self._image_shape]))
         settings = {
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self._threads,
+            "NUM_STREAMS": form.streams,
+            "INFERENCE_NUM_THREADS": form.streams * form.cores,
             "ENABLE_CPU_PINNING": False,  # pinned threads wait for cores that others use, while some are free
             "INFERENCE_PRECISION_HINT": _HINTS[self._options.precision],
         }
@@ -188,23 +197,24 @@ class _Slot:
         rows: uint8 [largest, H, W, C].
     """
 
-    def __init__(self, shape: tuple[int, int, int, int], compiled: dict[int, Any]) -> None:
-        self._compiled = dict(compiled)
-        self._requests: dict[int, Any] = {}  # by number of images
+    def __init__(self, shape: tuple[int, int, int, int], compiled: dict[_Form, Any]) -> None:
+        self._compiled = {form[:2]: each for form, each in compiled.items()}
+        self._any = next(iter(compiled.values()))
+        self._requests: dict[tuple[int, int], Any] = {}  # by number of images and of cores
         self.rows: Pixels = numpy.zeros(shape, numpy.uint8)
 
-    def infer(self, count: int) -> Any:
+    def infer(self, count: int, cores: int) -> Any:
         """Runs the first `count` rows; returns the request, whose outputs are valid until the slot's next run."""
         with _memory_errors():
-            request = self._requests.get(count) or self._new_request(count)
+            request = self._requests.get((count, cores)) or self._new_request(count, cores)
             request.infer()
             return request
 
-    def _new_request(self, count: int) -> Any:
+    def _new_request(self, count: int, cores: int) -> Any:
         import openvino
 
-        compiled = self._compiled.get(count) or self._compiled[_ANY_SIZE]
-        request = self._requests[count] = compiled.create_infer_request()
+        compiled = self._compiled.get((count, cores)) or self._compiled.get((_ANY_SIZE, cores), self._any)
+        request = self._requests[count, cores] = compiled.create_infer_request()
         request.set_input_tensor(openvino.Tensor(self.rows[:count], shared_memory=True))
         return request
 

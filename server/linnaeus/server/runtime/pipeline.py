@@ -215,7 +215,7 @@ class PipelinedRunner:
         """Runs `work` on the launcher and waits for it."""
         self._launcher.submit(work).result()
 
-    def use_one_core(self, one: bool) -> None:
+    def keep_cores(self, alone: int, beside: int) -> None:
         """Does nothing: the calling thread's share of the cores is torch's own setting; see `Runner`."""
 
     def settle(self) -> None:

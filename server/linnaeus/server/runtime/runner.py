@@ -43,8 +43,13 @@ class Runner(Protocol):
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Restricts later batches to at most the last of these sizes; called before the runner serves."""
 
-    def use_one_core(self, one: bool) -> None:
-        """Makes later batches use one core, or all again, if that is the runner's choice; before it serves."""
+    def keep_cores(self, alone: int, beside: int) -> None:
+        """Prepares for batches that use so many cores, where torch does not decide that; before the runner serves.
+
+        Args:
+            alone: of a batch that runs alone.
+            beside: of each of two batches at once.
+        """
 
     def settle(self) -> None:
         """Frees what only loading needs; called last before the runner serves."""

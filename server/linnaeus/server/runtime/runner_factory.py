@@ -1,7 +1,7 @@
 """Opens a version with a runtime: the runner for a variant, by the kind of its device."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -29,14 +29,12 @@ class RunnerOptions:
 
     Attributes:
         before_threads: called before a runner starts threads, which inherit this thread's settings.
-        timed_sizes: the batch sizes that a runner is judged by.
-        threads, on_one_core, weights_bytes, memory_factor, cache_folder: see `CompileOptions`.
+        threads: cores that a batch may use on a CPU.
+        weights_bytes, memory_factor, cache_folder: see `CompileOptions`.
     """
 
     before_threads: Callable[[], None]
-    timed_sizes: Sequence[int]
     threads: int
-    on_one_core: bool
     weights_bytes: int
     memory_factor: float
     cache_folder: str = ""
@@ -53,20 +51,15 @@ def open_runner(
     """
     if variant.runtime == OPENVINO:
         compile_options = CompileOptions(
-            options.threads,
-            options.on_one_core,
-            variant.precision,
-            options.weights_bytes,
-            options.memory_factor,
-            options.cache_folder,
+            variant.precision, options.weights_bytes, options.memory_factor, options.cache_folder
         )
         spec = artifact.manifest.input
-        return OpenVinoRunner(openvino_model(artifact), spec, largest, options.timed_sizes, compile_options)
+        return OpenVinoRunner(openvino_model(artifact), spec, largest, compile_options)
     if variant.runtime == ONNXRUNTIME:
         if device.type != "cpu":
             options.before_threads()
         path = artifact.folder / artifact.manifest.model_file
-        return OnnxRuntimeRunner(path, artifact.manifest, device, largest, options.threads, options.on_one_core)
+        return OnnxRuntimeRunner(path, artifact.manifest, device, largest, options.threads)
     module = load_module(artifact, device, variant.precision)
     if device.type != "cpu":
         options.before_threads()
