@@ -58,14 +58,14 @@ def test_if_runs_are_long_the_smallest_batch_with_the_best_throughput_is_chosen(
 def test_if_runs_are_short_the_largest_batch_with_nearly_the_best_throughput_is_chosen() -> None:
     machine = FakeModel({1: 0.0010, 2: 0.0011, 4: 0.0020, 8: 0.0044, 16: 0.0110, 32: 0.0220})
     assert warm_up(machine.run, 32, choose=True, clock=machine.clock)[-1].size == 8
-    slower = FakeModel({1: 0.010, 2: 0.011, 4: 0.020, 8: 0.049, 16: 0.110, 32: 0.220})
+    slower = FakeModel({1: 0.010, 2: 0.012, 4: 0.020, 8: 0.049, 16: 0.110, 32: 0.220})
     assert warm_up(slower.run, 32, choose=True, clock=slower.clock)[-1].size == 4
 
 
 def test_a_batch_of_one_is_chosen_only_if_larger_ones_gain_nothing() -> None:
-    gains = FakeModel({1: 0.0096, 2: 0.0178, 4: 0.0335, 8: 0.0672, 16: 0.134, 32: 0.268})
+    gains = FakeModel({1: 0.0120, 2: 0.0200, 4: 0.0335, 8: 0.0672, 16: 0.134, 32: 0.268})
     assert warm_up(gains.run, 32, choose=True, clock=gains.clock)[-1].size == 4
-    no_gain = FakeModel({1: 0.0096, 2: 0.0190, 4: 0.0380, 8: 0.0760, 16: 0.152, 32: 0.304})
+    no_gain = FakeModel({1: 0.0120, 2: 0.0230, 4: 0.0450, 8: 0.0900, 16: 0.180, 32: 0.360})
     assert warm_up(no_gain.run, 32, choose=True, clock=no_gain.clock)[-1].size == 1
 
 

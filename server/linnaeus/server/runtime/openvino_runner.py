@@ -125,8 +125,7 @@ class OpenVinoRunner:
         """Frees the buffers of larger batches; see `Runner`."""
         self._sizes = list(sizes)
         self._free.clear()
-        for compiled in self._compiled.values():
-            compiled.release_memory()  # that of larger batches, which the model for any size keeps
+        self._release_activations()
 
     def keep_cores(self, alone: int, beside: int) -> None:
         """Compiles the model for these numbers of cores, and prepares all batch sizes; see `Runner`."""
@@ -136,6 +135,7 @@ class OpenVinoRunner:
             for cores in {alone, beside}:
                 for count in range(1, min(self._sizes[-1], _LARGEST_PREPARED) + 1):
                     slot.infer(count, cores)
+        self._release_activations()
 
     def settle(self) -> None:
         """Frees the model that is only needed for compiling; see `Runner`."""
@@ -146,6 +146,11 @@ class OpenVinoRunner:
         self._free.clear()
         self._compiled.clear()
         self._model = None
+
+    def _release_activations(self) -> None:
+        """Frees the memory in which layers compute; as much as a batch needs is taken again when it runs."""
+        for compiled in self._compiled.values():
+            compiled.release_memory()
 
     def _compile(self) -> None:
         """Compiles the model for any size, and for the largest and the smallest sizes as far as memory allows."""

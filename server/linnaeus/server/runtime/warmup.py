@@ -14,8 +14,9 @@ _WARMING_RUNS = 3
 _TIMED_ROUNDS = 4
 # Sizes up to this are always tried and timed: the first times on a busy machine are unreliable.
 _ALWAYS_TRIED = 8
-# A long run must be worth the wait that it causes for others; a smaller gain than this is noise.
-_LONG_RUN_GAIN = 1.05
+# A long run must be worth the wait that it causes for others, and the memory of its activations, which each worker
+# holds; a smaller gain is often noise.
+_LONG_RUN_GAIN = 1.1
 # A short run hardly delays others, and a larger batch saves overhead per batch, which makes up for about this much
 # throughput. Beyond, a larger batch costs memory in every worker.
 _SHORT_RUN_SECONDS = 0.01
