@@ -105,8 +105,7 @@ class Settings:
     """What computes the models: torchscript, openvino, onnxruntime, or auto for the fastest that agrees with the
     recorded run, measured at load."""
     runtime_memory_factor: Factor = 2.0
-    """Memory that OpenVINO may compile a model into, as a multiple of its weights: once for a batch that runs alone,
-    once for two at once, then for single batch sizes."""
+    """Memory that OpenVINO may compile a model into, in several forms, as a multiple of its weights."""
     cache_dir: str = "auto"
     """Folder where compiled models and measured choices stay between starts; auto: the user's cache folder; none."""
     max_image_pixels: Annotated[int, Field(ge=1, le=LARGEST_INT32)] = 50_000_000
