@@ -293,3 +293,19 @@ async def test_every_worker_of_a_removed_device_ends(monkeypatch: pytest.MonkeyP
     await asyncio.wait_for(several.wait_closed(), PATIENCE_SECONDS)
     assert several.states == {"a": False} and ticket.stage is Stage.ENDED and model.is_closed
     assert pool.removed_devices.get_nowait() == "a" and pool.removed_devices.empty(), "a removal is reported once"
+
+
+@pytest.mark.parametrize(("streams", "computes_on", "workers"), [(0, "cpu", 3), (0, "cuda", 2), (4, "cpu", 4)])
+async def test_a_cpu_has_a_worker_for_another_model_unless_the_operator_says_how_many(
+    monkeypatch: pytest.MonkeyPatch, pool: PoolHarness, streams: int, computes_on: str, workers: int
+) -> None:
+    monkeypatch.setattr(device_pool, "default_workers", lambda device: 2)
+    arguments = (lambda: 1.0, lambda batch: None, lambda batch, outcome: None, pool.stranded.put)
+    made = DevicePool(
+        pool.queue, streams, 0, *arguments, pool.removed_devices.put, lambda tickets, error: None, Supervisor()
+    )
+    model = ScriptedModel(FakeDevice("a", computes_on))
+    made.add_model(LANE, model)  # type: ignore[arg-type]
+    assert made.workers == {"a": workers}
+    pool.queue.close()
+    await asyncio.wait_for(made.wait_closed(), PATIENCE_SECONDS)

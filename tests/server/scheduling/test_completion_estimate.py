@@ -190,3 +190,14 @@ def test_a_lane_of_one_instance_waits_for_its_own_batch_though_a_worker_is_free(
     run(two, other, expected_seconds=1.5)
     assert answer(single, devices=[two], now=1.0) == pytest.approx(2.0 + 0.2)
     assert answer(free, devices=[two], now=1.0) == pytest.approx(0.5 + 0.2)
+
+
+def test_a_device_runs_no_more_of_one_lane_than_it_may_and_leaves_a_worker_to_others() -> None:
+    three = Device[str]("d", 3, of_one_lane=2)
+    large, small = new_lane("large"), new_lane("small")
+    for _ in range(2):
+        assert not three.runs_all_of(large)
+        run(three, large, expected_seconds=3.0)
+    assert three.runs_all_of(large) and not three.runs_all_of(small)
+    assert answer(large, devices=[three], now=1.0) == pytest.approx(2.0 + 0.2)
+    assert answer(small, devices=[three], now=1.0) == pytest.approx(0.3)

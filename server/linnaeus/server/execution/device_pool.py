@@ -125,9 +125,11 @@ class DevicePool:
                 model.close()
 
     def _add_device(self, name: str, device: Any) -> "_PooledDevice":
-        workers = self._workers or default_workers(device)
+        of_one_lane = self._workers or default_workers(device)
+        # On a CPU another model's batch, which may be short, need not wait until one of those ends.
+        workers = of_one_lane + (device.type == "cpu" and not self._workers)
         pooled = _PooledDevice(self, self._queue, name, device, CoreShare(device, self._intra_op_threads), workers)
-        self._queue.add_device(name, workers)
+        self._queue.add_device(name, workers, of_one_lane)
         loop = asyncio.get_running_loop()
         try:
             for _ in range(workers):

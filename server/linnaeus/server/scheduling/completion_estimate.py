@@ -138,7 +138,7 @@ class CompletionEstimator(Generic[Payload]):
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:
-    concurrent = min(len(device.running) - _must_end(lane, device), device.workers - 1)
+    concurrent = min(len(device.running) - device.runs_all_of(lane), device.workers - 1)
     return lane.tables[device.name].longest(min(size, lane.limits.max_batch_size), concurrent, now)
 
 
@@ -147,14 +147,9 @@ def _shared_seconds(works: Sequence[float]) -> float:
     return 1.0 / sum([1.0 / max(work, _MIN_WORK_SECONDS) for work in works])
 
 
-def _must_end(lane: Lane[Payload], device: Device[Payload]) -> bool:
-    """Whether one of the lane's own batches must end before the device may run another of them."""
-    return bool(lane.limits.instances) and device.runs(lane) >= lane.limits.instances
-
-
 def _seconds_until_free(lane: Lane[Payload], device: Device[Payload], now: float) -> float:
     """Returns the seconds until the device has a free worker that may run the lane."""
-    if _must_end(lane, device):
+    if device.runs_all_of(lane):
         blocking = [batch for batch in device.running if batch.lane == lane.name]
     elif len(device.running) < device.workers:
         return 0.0

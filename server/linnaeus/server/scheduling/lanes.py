@@ -29,8 +29,8 @@ class LaneLimits:
             its deadline.
         weight: the lane's share of a busy device, relative to the weights of the other lanes.
         priority_weights: the shares of high, normal and low priority within the lane when the device is overloaded.
-        instances: maximum number of batches of the lane that run at once on one device; 0: as many as the device has
-            workers.
+        instances: maximum number of batches of the lane that run at once on one device; 0: as many as the device runs
+            of one lane.
     """
 
     max_batch_size: int
@@ -47,19 +47,25 @@ class Device(Generic[Payload]):
     Attributes:
         name: the operator's name for it.
         workers: maximum number of batches that run at once.
+        of_one_lane: maximum number of them that belong to one lane, if the lane does not limit them itself.
         running: the batches that are running.
         timeouts: how much time the recent requests for it gave, if it could ever meet that.
     """
 
-    def __init__(self, name: str, workers: int) -> None:
+    def __init__(self, name: str, workers: int, of_one_lane: int = 0) -> None:
         self.name = name
         self.workers = workers
+        self.of_one_lane = of_one_lane or workers
         self.running: list[Batch[Payload]] = []
         self.timeouts = TimeoutRates()
 
     def runs(self, lane: "Lane[Payload]") -> int:
         """Returns how many batches of the lane are running."""
         return len([batch for batch in self.running if batch.lane == lane.name])
+
+    def runs_all_of(self, lane: "Lane[Payload]") -> bool:
+        """Whether one of the lane's running batches must end before another may start."""
+        return self.runs(lane) >= (lane.limits.instances or self.of_one_lane)
 
 
 @dataclass(slots=True, eq=False)

@@ -80,7 +80,7 @@ class Policy(Generic[Payload]):
     def seconds_until_due(self, lane: Lane[Payload], device: Device[Payload], now: float, draining: bool) -> float:
         """Returns the seconds until a batch of the lane is due on the device; infinite until the state changes."""
         waiting = lane.decoded_count
-        if not waiting or not _has_instance(lane, device):
+        if not waiting or device.runs_all_of(lane):
             return inf
         if all(_should_wait_for_faster_device(head, lane, device, now) for head in lane.heads()):
             return inf
@@ -217,10 +217,6 @@ def _should_wait_for_faster_device(
 def _oldest_queued_at(lane: Lane[Payload]) -> float:
     """Returns when the lane's oldest decoded ticket was queued."""
     return min(ticket.queued_at for flow in lane.flows for ticket in flow.decoded)
-
-
-def _has_instance(lane: Lane[Payload], device: Device[Payload]) -> bool:
-    return not lane.limits.instances or device.runs(lane) < lane.limits.instances
 
 
 def _needs_decoding(lane: Lane[Payload], devices: Mapping[str, Device[Payload]]) -> bool:

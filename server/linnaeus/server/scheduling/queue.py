@@ -86,10 +86,16 @@ class BatchQueue(Generic[Payload]):
         self._draining = False
         self._closed = False
 
-    def add_device(self, name: str, workers: int) -> None:
-        """Adds a device with this many workers, each of which is a thread that calls `take`."""
+    def add_device(self, name: str, workers: int, of_one_lane: int = 0) -> None:
+        """Adds a device.
+
+        Args:
+            name: unique.
+            workers: number of threads that call `take`.
+            of_one_lane: how many of them may run one lane at once; 0 for all.
+        """
         with self._lock:
-            self._state.add_device(name, workers)
+            self._state.add_device(name, workers, of_one_lane)
             self._worker_wakeup.add(name)
 
     def remove_device(self, name: str, unfinished: Batch[Payload] | None = None) -> list[Ticket[Payload]]:

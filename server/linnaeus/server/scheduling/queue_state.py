@@ -81,9 +81,9 @@ class QueueState(Generic[Payload]):
             del self.lanes[name]
             self._closing.pop(name)()
 
-    def add_device(self, name: str, workers: int) -> None:
-        """Adds a device."""
-        self.devices[name] = Device(name, workers)
+    def add_device(self, name: str, workers: int, of_one_lane: int = 0) -> None:
+        """Adds a device; see `BatchQueue.add_device`."""
+        self.devices[name] = Device(name, workers, of_one_lane)
 
     def devices_of(self, lane: Lane[Payload]) -> list[Device[Payload]]:
         """Returns the lane's devices that have not been removed."""
