@@ -96,8 +96,8 @@ class Settings:
     """normal, or background: decoders take only what every other thread of the machine leaves them, which may pay where
     one batch runs on all cores."""
     streams: Threads = 0
-    """Batches side by side on the device, each on its part of the cores. 0: on a CPU one a core, at most 4, and one
-    of another model; on a GPU 2, one of which computes."""
+    """Batches side by side on the device, each on its part of the cores. 0: on a CPU one a core, at most 4; on a GPU 2,
+    one of which computes."""
     intra_op_threads: Threads = 0
     """Threads of one operation on the CPU, for a batch that runs alone. 0: one for each core, but one for a model whose
     batches take a few milliseconds."""
