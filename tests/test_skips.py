@@ -31,14 +31,14 @@ def run(folder: Path, *flags: str, tests: str = TESTS) -> "subprocess.CompletedP
     return subprocess.run([*command, *flags, str(folder)], cwd=ROOT, capture_output=True, text=True, timeout=100)
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)])
 def test_the_last_line_counts_skips_by_reason(tmp_path: Path, workers: list[str]) -> None:
     done = run(tmp_path, *workers)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[-1] == CLOSING
 
 
-@pytest.mark.parametrize("workers", [[], ["-n", "2"]])
+@pytest.mark.parametrize("workers", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)])
 def test_strictly_what_can_be_had_may_not_be_skipped(tmp_path: Path, workers: list[str]) -> None:
     done = run(tmp_path, "--strict-skips", *workers)
     assert done.returncode == 1

@@ -206,6 +206,7 @@ def wait_until_closed(port: int) -> None:
             return
 
 
+@pytest.mark.slow
 def test_callers_that_neither_send_nor_read_do_not_delay_the_stop_for_long(repository: Path, digit: bytes) -> None:
     ended = threading.Event()
     image = v1.StreamClassifyRequest(image=v1.Image(encoded=digit), model="lenet", top_k=10)
@@ -268,6 +269,7 @@ def test_a_lame_duck_exits_after_its_delay(repository: Path, digit: bytes) -> No
         assert time.monotonic() - started >= 0.5
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_beside_connections_that_send_nothing_answers_and_ends_in_order(
     repository: Path, digit: bytes
 ) -> None:

@@ -96,6 +96,7 @@ def test_the_servers_metrics_are_in_the_result_and_on_the_page(
     assert "Batch sizes" in (tmp_path / "page.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_rate_that_a_small_queue_refuses_is_above_the_knee(
     repository: Path, load: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

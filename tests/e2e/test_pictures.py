@@ -127,6 +127,7 @@ def test_a_picture_is_classified_alike_in_every_format(classify: Classify, pictu
     assert abs(stored.probability - plain.probability) < 0.15
 
 
+@pytest.mark.slow
 def test_a_full_batch_returns_the_same_probabilities_as_single_images(repository: Path, pictures: Path) -> None:
     files = [(pictures / name).read_bytes() for name in ("coffee.jpg", "camera.jpg", "chelsea.jpg", "coffee.jpg")]
     options = ["--max-batch-size", "4", "--models", "efficientnet_lite0", "--max-queue-delay-seconds"]

@@ -39,7 +39,7 @@ class Subject:
     stub: ClassifierServiceStub
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(name, marks=() if name == "lenet5" else pytest.mark.slow) for name in NAMES])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     model = ZOO[request.param]
     weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]

@@ -93,6 +93,7 @@ def test_the_options_of_a_ramp_list_the_rates_that_were_tried(make_measurement, 
 
 @settings(deadline=None, max_examples=20)
 @given(strategies.lists(strategies.floats(0.01, 60_000), min_size=1, max_size=200))
+@pytest.mark.slow
 def test_the_curve_is_the_distribution(make_histogram, milliseconds):
     curve = percentile_curve(make_histogram(milliseconds))
     ordered = sorted(milliseconds)
