@@ -39,7 +39,7 @@ def too_late(ticket: RequestTicket, now: float, what_happened: str) -> DeadlineE
         what_happened: predicate of "the image …" in the message, for example "waited for the device".
     """
     deadline = now if ticket.deadline is None else ticket.deadline
-    answer_at = max(ticket.predicted_at or now, now)
+    answer_at = now if ticket.predicted_at is None else max(ticket.predicted_at, now)
     late_by = max(answer_at - deadline, 0.0)
     message = (
         f"the image {what_happened}, and the answer would have come {late_by:.3f} s after the deadline; "

@@ -2,9 +2,9 @@
 
 A model is compiled for a batch that runs alone, in one stream on all cores, and for two batches at once, in two streams
 of half the cores each: on all cores, every layer would wait for the one that does something else meanwhile
-(docs/decisions/0031-runtimes.md). Both take any batch size. A small model is compiled for single sizes as well, which
-makes these up to a tenth faster, and `lenet` a third. Each compiled model holds the weights in its own layout and room
-for what its layers compute, so the memory limits how many there are.
+(docs/decisions/0031-runtimes.md). Both take any batch size. A small model is also compiled for fixed batch sizes, which
+run up to a tenth faster (`lenet` a third). Each compiled model holds a copy of the weights, and the activations of its
+largest batch, so the memory limits how many there are.
 """
 
 import logging

@@ -127,7 +127,7 @@ class Admission(Generic[Payload]):
             admitted_at=now,
             order=next(self._order),
             caller=arrival.caller,
-            # on idle devices nobody gains by it
+            # Only while a batch runs: on an idle device no other request would be served first.
             held_until=now + hold_seconds if hold_seconds and any(device.running for device in devices) else 0.0,
         )
 

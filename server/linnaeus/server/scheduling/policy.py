@@ -1,7 +1,7 @@
 """The scheduling policy: which ticket runs next, and in how large a batch. Decided when a device becomes free.
 
 1.  *Order.* Among the flows (priority classes of a lane) with work for the device, those go first whose next ticket is
-    of a caller within its share (see `admission`; who is alone yields to nobody); of these the flows within their fair
+    of a caller within its share (see `admission`; a lone caller yields to nobody); of these the flows within their fair
     share (a tolerance of `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline.
     Fairness is in device seconds divided by weight, so no model and no priority starves, however urgent the others are.
 2.  *Batch contents.* A batch takes the flow's tickets by deadline, then the lane's other tickets by priority and
