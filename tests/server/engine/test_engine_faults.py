@@ -1,6 +1,7 @@
 """A fault anywhere between admission and answer: its caller is answered, and the next one gets its answer."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -68,6 +69,9 @@ async def serving(repository: Path, observer: Any, faults: list[str], **options:
         yield engine
     finally:
         await asyncio.wait_for(engine.close(), PATIENCE_SECONDS)
+        for thread in threading.enumerate():
+            if thread.name == "linnaeus-decode":  # it may have a fault to report after its caller was answered
+                thread.join(PATIENCE_SECONDS)
 
 
 async def outcome(engine: Engine, **changes: Any) -> Classification | RequestError:
