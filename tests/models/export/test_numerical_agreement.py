@@ -38,7 +38,7 @@ OPENVINO = Variant("openvino", "float32")
 # `auto` serves these by TorchScript: the frontend cannot type a branch of their local response normalisation.
 _NOT_CONVERTED = dict.fromkeys(("alexnet_two_tower", "zfnet"), "OpenVINO cannot convert it: .*prim::If")
 # Little memory: one compiled model for the largest batch, and one for all other sizes.
-_RUNNER_OPTIONS = RunnerOptions(lambda: None, 2, 100 << 20, 2.0)
+_RUNNER_OPTIONS = RunnerOptions(lambda: None, 100 << 20, 2.0)
 # The models with most multiplications in each family. They have the same kinds of layers as smaller ones that run at
 # full size: vgg16c, resnet18 and resnet50, densenet121, regnet_x_3_2gf and regnet_y_3_2gf, densenet_100_12 and
 # densenet_bc_100_12. At half height and width they take a quarter of the time; LINNAEUS_WHOLE_ZOO=1 runs them as they

@@ -202,13 +202,11 @@ async def test_a_load_for_which_no_thread_can_be_started_refuses_the_version(
 async def test_a_load_beside_served_models_uses_one_core_and_the_batch_size_of_the_same_model(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[tuple[int, int, bool, bool]] = []
+    seen: list[tuple[int, int, bool]] = []
     real = loader_module.load_model
 
     def load_model(path: Path, device: Any, size: int, clock: Any, before_warm_up: Any, *_: object) -> Model:
-        seen.append(
-            (torch.get_num_threads(), size, clock is time.perf_counter, before_warm_up is loader_module.lower_priority)
-        )
+        seen.append((torch.get_num_threads(), size, clock is time.perf_counter))
         return real(path, device, size or 1, clock, before_warm_up)
 
     monkeypatch.setattr(loader_module, "load_model", load_model)
@@ -219,4 +217,4 @@ async def test_a_load_beside_served_models_uses_one_core_and_the_batch_size_of_t
     same = await loader.load(folder, settings, loader_module.LoadContext(True, first.models[0].manifest.sha256, 3))
     other = await loader.load(folder, settings, loader_module.LoadContext(True, "another", 3))
     assert (first.is_same, same.is_same, other.is_same) == (False, True, False)
-    assert seen == [(2, 0, True, False), (1, 3, False, True), (1, 0, False, True)]
+    assert seen == [(2, 0, True), (1, 3, False), (1, 0, False)]

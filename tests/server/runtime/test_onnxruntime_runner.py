@@ -76,7 +76,7 @@ def load(folder: Path, runtime: str, size: int = 7) -> Model:
 @pytest.fixture
 def runner(imported: dict[str, Path]) -> OnnxRuntimeRunner:
     folder = imported["lenet"]
-    return OnnxRuntimeRunner(folder / "model.onnx", read_manifest(folder), CPU, 7, 2)
+    return OnnxRuntimeRunner(folder / "model.onnx", read_manifest(folder), CPU, 7)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -129,7 +129,7 @@ def test_on_a_device_that_it_was_not_built_for_nothing_opens_the_file(
     with pytest.raises(ModelRefused, match=r"^model.onnx cannot be run on cuda:0: what is installed of onnxruntime"):
         model_formats.usable_runtimes(manifest, torch.device("cuda", 0), "auto")
     with pytest.raises(ModelRefused, match=r"pip install onnxruntime-gpu$"):
-        OnnxRuntimeRunner(imported["lenet"] / "model.onnx", manifest, torch.device("cuda", 0), 1, 1)
+        OnnxRuntimeRunner(imported["lenet"] / "model.onnx", manifest, torch.device("cuda", 0), 1)
 
 
 def test_one_core_and_all_give_the_same(imported: dict[str, Path], runner: OnnxRuntimeRunner) -> None:

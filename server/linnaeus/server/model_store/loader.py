@@ -5,8 +5,9 @@ This module must not know which versions are served or wanted.
 While other models are served ("busy"), a load uses at most one core, and batches are timed by the thread's processor
 time as if all cores shared it. These times are slightly too low, which the measurements of admitted requests correct;
 times that are too high would refuse the very requests that could correct them. Batches on a GPU are timed by the wall
-clock. Only the warm-up runs at low priority: before it, torch holds the interpreter's lock most of the time, so the
-event loop must wait, and longer the less processor time the load gets.
+clock. The warm-up runs at low priority, and so does all that starts threads of a runtime, which inherit it: at the
+event loop's priority they would make every call wait. What comes before does not: torch holds the interpreter's lock
+most of that time, so the event loop must wait, and longer the less processor time the load gets.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from linnaeus.models.manifest import ManifestError, read_manifest
@@ -176,19 +178,15 @@ def load_on_each(
         ModelRefused: if a check fails.
     """
     models: list[Model] = []
-    has_lowered_priority = False
+    lower_priority_once = cache(lower_priority)
     with ExitStack() as close_on_failure:
         for device, cores in devices.items():
             clock = cores.take_one() if busy else cores.take_all()
-            # The thread that submits work to a GPU starts during the load and inherits this thread's priority.
-            lowers_priority = (busy or device.type == "cuda") and not has_lowered_priority
-            before_warm_up = lower_priority if lowers_priority else _no_op
             shared = replace(options or LoadOptions(), threads=max(1, cores.threads), on_one_core=busy)
-            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, shared))
+            models.append(load_model(folder.path, device, max_batch_size, clock, lower_priority_once, shared))
             close_on_failure.callback(models[-1].close)
             _share_cores(models[-1], cores, busy)
             models[-1].settle()
-            has_lowered_priority |= lowers_priority
         close_on_failure.pop_all()
     return models
 
@@ -236,10 +234,6 @@ def log_ready(loaded: LoadedVersion) -> None:
             *(folder.model, folder.version, made.runtime, made.precision, made.device, made.memory_format),
             *(made.runtime_reason, made.precision_reason),
         )
-
-
-def _no_op() -> None:
-    """Leaves the thread's priority unchanged."""
 
 
 def _digest(folder: VersionFolder) -> str:

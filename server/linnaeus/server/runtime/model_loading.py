@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -27,8 +27,8 @@ from linnaeus.server.runtime.variants import AUTO, FLOAT32, INT8, OPENVINO, TORC
 
 # Larger batches gained no model anything worth the wait; a GPU needs more images to be busy.
 LARGEST_BATCH_TRIED = {"cpu": 32, "cuda": 128}
-# The batch sizes at which variants are timed against one another: a lone image, and a batch as under load.
 _RECORDED = (FLOAT32, INT8)  # what a recorded run may be in; both need no instructions of their own
+# The batch sizes at which variants are timed against one another: a lone image, and a batch as under load.
 _TIMED_SIZES = {"cpu": (1, 8), "cuda": (1, 32)}
 
 
@@ -86,7 +86,7 @@ def load_model(
         variants = [variant]
     else:
         remembered = None
-    load = _Load(artifact, device, max_batch_size, clock, _Once(before_warm_up), options)
+    load = _Load(artifact, device, max_batch_size, clock, cache(before_warm_up), options)
     openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
     # An int8 version is judged by its recorded run alone: what it was made of is another version.
     reference = next((each for each in variants if each.precision in _RECORDED), None)
@@ -190,18 +190,6 @@ class _Load:
         return sum((self.artifact.folder / name).stat().st_size for name in MODEL_FILES[manifest.model_format])
 
 
-class _Once:
-    """Calls a function at the first call only."""
-
-    def __init__(self, function: Callable[[], None]) -> None:
-        self._function: Callable[[], None] | None = function
-
-    def __call__(self) -> None:
-        function, self._function = self._function, None
-        if function is not None:
-            function()
-
-
 class _Candidate:
     """Implements `VariantModel`: a model in one variant, which may be discarded for another."""
 
@@ -214,7 +202,6 @@ class _Candidate:
             variant,
             RunnerOptions(
                 load.before_warm_up,
-                load.options.threads,
                 load.weights_bytes,
                 load.options.memory_factor,
                 load.options.cache_folder,

@@ -1,9 +1,8 @@
 """Runs batches of an ONNX file by ONNX Runtime, on the CPU or a CUDA device.
 
 One session serves all concurrent batches: it holds the weights once, and each run computes on the thread that calls and
-on the session's own. These threads do not spin while they wait, because other models share the cores. The number of
-threads of a session is fixed; while a model loads there may be two sessions. The package is imported when it is used:
-it is optional.
+on the session's own. These threads do not spin while they wait, because other models share the cores. Their number is
+fixed: another number takes another session. The package is imported when it is used: it is optional.
 """
 
 from collections.abc import Sequence
@@ -30,35 +29,23 @@ class OnnxRuntimeRunner:
     Args:
         path: the ONNX file: uint8 [N, C, H, W] to float32 [N, classes], and perhaps features.
         manifest: the version's manifest.
-        device: the device to run on.
+        device: the device to run on; on a CPU a batch uses as many cores as torch in this thread until `keep_cores`.
         largest: the largest batch size.
-        threads: cores that one batch may use on a CPU.
 
     Raises:
         ModelRefused: if ONNX Runtime cannot open the file, or was installed without the device.
         OutOfMemory: if memory runs out.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        manifest: Manifest,
-        device: torch.device,
-        largest: int,
-        threads: int,
-    ) -> None:
+    def __init__(self, path: Path, manifest: Manifest, device: torch.device, largest: int) -> None:
         self._path = path
         self._providers = _providers(device)
-        self._threads = threads
         spec = manifest.input
         self._image_shape = (spec.channels, spec.height, spec.width)
         self._largest = largest
         self._staging: list[Pixels] = []  # free buffers
-        # Opened now even if one core is used at first: a session's threads inherit the priority of this thread, which
-        # the load lowers later.
-        self._sessions = {threads: self._open(threads)}
-        self._session: Any = None
-        self._use(torch.get_num_threads() if device.type == "cpu" else threads)
+        self._threads = torch.get_num_threads()
+        self._session: Any = self._open()
         try:
             self._check_output(manifest)
         except BaseException:
@@ -86,28 +73,23 @@ class OnnxRuntimeRunner:
 
     def keep_cores(self, alone: int, beside: int) -> None:
         """Uses a session of `alone` threads, also for two batches at once; see `Runner`."""
-        self._use(alone)
-
-    def _use(self, threads: int) -> None:
-        if threads not in self._sessions:
-            self._sessions[threads] = self._open(threads)
-        self._session = self._sessions[threads]
+        if alone != self._threads and self._providers == [_CPU]:
+            self._threads, self._session = alone, None  # the old session is freed before the new one reads the weights
+            self._session = self._open()
 
     def settle(self) -> None:
-        """Frees the session that is not used; see `Runner`."""
-        self._sessions.clear()
+        """Does nothing: nothing is kept that only loading needs; see `Runner`."""
 
     def close(self) -> None:
         """Frees the session and the buffers; see `Runner`."""
         self._staging.clear()
-        self._sessions.clear()
         self._session = None
 
-    def _open(self, threads: int) -> Any:
+    def _open(self) -> Any:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = self._threads
         options.inter_op_num_threads = 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _LOG_FATAL  # errors are raised; without this they are printed as well

@@ -28,13 +28,11 @@ class RunnerOptions:
     """What only some runtimes use.
 
     Attributes:
-        before_threads: called before a runner starts threads, which inherit this thread's settings.
-        threads: cores that a batch may use on a CPU.
+        before_threads: called before a runner starts threads, which inherit the priority of this one.
         weights_bytes, memory_factor, cache_folder: see `CompileOptions`.
     """
 
     before_threads: Callable[[], None]
-    threads: int
     weights_bytes: int
     memory_factor: float
     cache_folder: str = ""
@@ -53,13 +51,13 @@ def open_runner(
         compile_options = CompileOptions(
             variant.precision, options.weights_bytes, options.memory_factor, options.cache_folder
         )
-        spec = artifact.manifest.input
-        return OpenVinoRunner(openvino_model(artifact), spec, largest, compile_options)
+        model = openvino_model(artifact)
+        options.before_threads()
+        return OpenVinoRunner(model, artifact.manifest.input, largest, compile_options)
     if variant.runtime == ONNXRUNTIME:
-        if device.type != "cpu":
-            options.before_threads()
+        options.before_threads()
         path = artifact.folder / artifact.manifest.model_file
-        return OnnxRuntimeRunner(path, artifact.manifest, device, largest, options.threads)
+        return OnnxRuntimeRunner(path, artifact.manifest, device, largest)
     module = load_module(artifact, device, variant.precision)
     if device.type != "cpu":
         options.before_threads()
