@@ -42,7 +42,7 @@ def test_concurrent_batches_share_the_device_evenly(concurrent: int) -> None:
 
 def test_image_seconds_is_the_share_of_one_image_in_the_largest_batch() -> None:
     table = LatencyTable(WARM_UP)
-    assert table.image_seconds == pytest.approx(0.17 / 8)
+    assert table.image_seconds(0.0) == table.warm_up_image_seconds == pytest.approx(0.17 / 8)
     assert table.sizes == [1, 2, 4, 8]
 
 

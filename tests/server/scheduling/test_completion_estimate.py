@@ -169,8 +169,8 @@ def test_the_own_run_is_estimated_on_the_fastest_device() -> None:
 
 def test_the_backlog_counts_tickets_of_every_priority() -> None:
     lane = filled(filled(new_lane(devices="de"), 3), 5, priority=LOW)
-    assert estimator(lane).backlog_seconds(lane, [device("d")]) == pytest.approx(0.8)
-    assert estimator(lane).backlog_seconds(lane, [device("d"), device("e")]) == pytest.approx(0.4)
+    assert estimator(lane).backlog_seconds(lane, [device("d")], 0.0) == pytest.approx(0.8)
+    assert estimator(lane).backlog_seconds(lane, [device("d"), device("e")], 0.0) == pytest.approx(0.4)
 
 
 def test_the_decoding_of_tickets_that_are_due_later_is_not_before_the_candidate() -> None:
@@ -201,3 +201,13 @@ def test_a_device_runs_no_more_of_one_lane_than_it_may_and_leaves_a_worker_to_ot
     assert three.runs_all_of(large) and not three.runs_all_of(small)
     assert answer(large, devices=[three], now=1.0) == pytest.approx(2.0 + 0.2)
     assert answer(small, devices=[three], now=1.0) == pytest.approx(0.3)
+
+
+def test_work_before_the_candidate_is_taken_at_the_pace_of_the_last_second() -> None:
+    lane = filled(new_lane(), 10)
+    lane.tables["d"] = LatencyTable({1: 0.1, 10: 1.0})
+    before = answer(lane, now=1.0)
+    for _ in range(4):
+        lane.tables["d"].observe(1, 0, 0.2, 1.0)
+    assert answer(lane, now=1.0) == pytest.approx(2 * before, rel=0.01)
+    assert estimator(lane).backlog_seconds(lane, [device("d")], 1.0) == pytest.approx(2.0, rel=0.01)

@@ -98,7 +98,7 @@ class Admission(Generic[Payload]):
             _count_timeout(None, devices, now)
         else:
             self._predict(ticket, deadline, lane, devices, now)
-        return Admitted(ticket, self._make_room(arrival, lane, devices))
+        return Admitted(ticket, self._make_room(arrival, lane, devices, now))
 
     def _excess_seconds(self, arrival: Arrival[Payload], lane: Lane[Payload], now: float) -> float:
         """Returns how far the caller is above the share that its claim of a priority gives it."""
@@ -123,7 +123,7 @@ class Admission(Generic[Payload]):
             arrival.work,
             decode_seconds,
             decode_seconds / self._decoders,
-            min([lane.tables[device.name].image_seconds for device in devices]),
+            min([lane.tables[device.name].warm_up_image_seconds for device in devices]),
             admitted_at=now,
             order=next(self._order),
             caller=arrival.caller,
@@ -166,7 +166,7 @@ class Admission(Generic[Payload]):
         lane.probed_at, ticket.is_probe = now, True
 
     def _make_room(
-        self, arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]]
+        self, arrival: Arrival[Payload], lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float
     ) -> Ticket[Payload] | None:
         """Returns the ticket that must leave, or None if there is room.
 
@@ -177,7 +177,7 @@ class Admission(Generic[Payload]):
             return None
         displaced = ticket_in_the_way(lane, arrival.priority, arrival.caller)
         if displaced is None:
-            raise QueueFull(lane.depth, self._estimator.backlog_seconds(lane, devices))
+            raise QueueFull(lane.depth, self._estimator.backlog_seconds(lane, devices, now))
         return displaced
 
 

@@ -42,7 +42,7 @@ class LatencyTable:
         return list(self._sizes)
 
     @property
-    def image_seconds(self) -> float:
+    def warm_up_image_seconds(self) -> float:
         """Seconds per image in the largest batch, as measured at warm-up."""
         return self._seconds_alone[self._sizes[-1]] / self._sizes[-1]
 
@@ -50,6 +50,10 @@ class LatencyTable:
     def warm_up_seconds(self) -> float:
         """Seconds of a batch of one image that runs alone, as measured at warm-up."""
         return self._seconds_alone[self._sizes[0]]
+
+    def image_seconds(self, now: float) -> float:
+        """Returns the predicted seconds per image where many wait: those of the warm-up at the present pace."""
+        return self.warm_up_image_seconds * self._pace.quantile(0.5, now)
 
     def expected(self, size: int, concurrent: int, now: float) -> float:
         """Returns the median of the predicted seconds."""

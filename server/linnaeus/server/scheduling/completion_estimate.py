@@ -6,7 +6,8 @@ An answer comes after four times, which are added:
 
 1.  until a worker is free: the running batches end as the latency table expects;
 2.  the work that goes before the candidate, by the policy's order: decoding and running of its own flow's tickets that
-    are due earlier, and of other flows their fair share, or more where they are more urgent;
+    are due earlier, and of other flows their fair share, or more where they are more urgent; batches at the pace of
+    the last second;
 3.  its own batch, with the tickets before it;
 4.  the margin, by which such estimates were too short lately.
 
@@ -86,55 +87,55 @@ class CompletionEstimator(Generic[Payload]):
         lane, depth = candidate.flow.lane, candidate.flow.lane.depth
         runs = [_run_seconds(lane, candidate.ahead + 1, device, now) for device in devices]
         free = min([_seconds_until_free(lane, device, now) + run for device, run in zip(devices, runs, strict=True)])
-        shortest, answer = candidate.decode_seconds + min(runs), self._wait_seconds(candidate, devices) + free
+        shortest, answer = candidate.decode_seconds + min(runs), self._wait_seconds(candidate, devices, now) + free
         if depth == candidate.ahead:
             return CompletionEstimate(max(answer, shortest), shortest, 0.0)
         filled = min([_run_seconds(lane, depth + 1, device, now) for device in devices])
         return CompletionEstimate(max(answer, shortest), shortest, max(filled - min(runs), 0.0))
 
-    def backlog_seconds(self, lane: Lane[Payload], devices: Sequence[Device[Payload]]) -> float:
+    def backlog_seconds(self, lane: Lane[Payload], devices: Sequence[Device[Payload]], now: float) -> float:
         """Returns the seconds until everything in the lane has run, if its devices run nothing else."""
-        works = [sum([self._work(flow, inf, device) for flow in lane.flows]) for device in devices]
+        works = [sum([self._work(flow, inf, device, now) for flow in lane.flows]) for device in devices]
         return _shared_seconds(works)
 
-    def _wait_seconds(self, candidate: Candidate[Payload], devices: Sequence[Device[Payload]]) -> float:
+    def _wait_seconds(self, candidate: Candidate[Payload], devices: Sequence[Device[Payload]], now: float) -> float:
         """Returns the seconds of the work before the candidate, and of its decoding."""
         others = [
             flow for lane in self._lanes.values() for flow in lane.flows if flow.depth and flow is not candidate.flow
         ]
-        return _shared_seconds([self._work_before(candidate, others, device) for device in devices])
+        return _shared_seconds([self._work_before(candidate, others, device, now) for device in devices])
 
     def _work_before(
-        self, candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload]
+        self, candidate: Candidate[Payload], others: Iterable[Flow[Payload]], device: Device[Payload], now: float
     ) -> float:
-        own = self._work_of(candidate.ahead, candidate.flow, candidate.due, device)
+        own = self._work_of(candidate.ahead, candidate.flow, candidate.due, device, now)
         own += candidate.decode_seconds / self._decoders
         work = own
         for other in others:
             if device.name in other.lane.tables:
-                work += self._work_before_of(other, candidate, own, device)
+                work += self._work_before_of(other, candidate, own, device, now)
         return work
 
     def _work_before_of(
-        self, other: Flow[Payload], candidate: Candidate[Payload], own_work: float, device: Device[Payload]
+        self, other: Flow[Payload], candidate: Candidate[Payload], own_work: float, device: Device[Payload], now: float
     ) -> float:
         """Returns the seconds of another flow's work that run before the candidate.
 
         That is at least the flow's fair share, and at most that share plus `FAIRNESS_SECONDS`.
         """
         fair = own_work * other.weight / candidate.flow.weight
-        urgent = self._work(other, _most_urgent_due(other, candidate), device)
-        served = max(urgent, min(self._work(other, inf, device), fair))
+        urgent = self._work(other, _most_urgent_due(other, candidate), device, now)
+        served = max(urgent, min(self._work(other, inf, device, now), fair))
         return min(served, fair + FAIRNESS_SECONDS)
 
-    def _work(self, flow: Flow[Payload], due: float, device: Device[Payload]) -> float:
+    def _work(self, flow: Flow[Payload], due: float, device: Device[Payload], now: float) -> float:
         """Returns the seconds that the flow's tickets take which are due earlier than `due`."""
-        return self._work_of(_count_ahead(flow, due), flow, due, device)
+        return self._work_of(_count_ahead(flow, due), flow, due, device, now)
 
-    def _work_of(self, count: int, flow: Flow[Payload], due: float, device: Device[Payload]) -> float:
+    def _work_of(self, count: int, flow: Flow[Payload], due: float, device: Device[Payload], now: float) -> float:
         """Returns the same, given how many those tickets are."""
         decode_seconds = flow.undecoded.decode_seconds_before(due) + flow.decoding.decode_seconds_before(due)
-        return count * flow.lane.tables[device.name].image_seconds + decode_seconds / self._decoders
+        return count * flow.lane.tables[device.name].image_seconds(now) + decode_seconds / self._decoders
 
 
 def _run_seconds(lane: Lane[Payload], size: int, device: Device[Payload], now: float) -> float:

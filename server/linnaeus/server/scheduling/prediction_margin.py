@@ -5,7 +5,7 @@ from math import frexp
 from linnaeus.server.scheduling.sliding_quantile import SlidingQuantile
 
 _RECENT_SECONDS = 1.0
-_QUANTILE = 0.95
+_QUANTILE = 0.9
 # Bounds of the timeout classes, as powers of two of a second.
 _SHORTEST = -10
 _LONGEST = 10
@@ -43,7 +43,7 @@ class PredictionMargin:
         self._class_of(timeout_seconds).add(error_seconds, now)
 
     def margin_seconds(self, timeout_seconds: float, now: float) -> float:
-        """Returns the seconds to add to an estimate so that 95 % hold; negative if estimates are too pessimistic."""
+        """Returns the seconds to add to an estimate so that 90 % hold; negative if estimates are too pessimistic."""
         return self._class_of(timeout_seconds).quantile(_QUANTILE, now)
 
     def worst(self, now: float) -> tuple[float, float]:
