@@ -6,22 +6,18 @@ from typing import Any
 
 import onnxruntime
 import pytest
-import torch
 
 from linnaeus.models.activation import Activation
 from linnaeus.models.export.onnx import export_onnx
 from linnaeus.models.export.onnx_import import import_onnx_file
 from linnaeus.models.export.own_model_import import ModelMetadata
 from linnaeus.models.registry import find
-from linnaeus.server.model_store.loader import load_on_each
+from linnaeus.server.config.model_settings import ModelSettings
+from linnaeus.server.model_store.loader import LoadContext, Loader
 from linnaeus.server.model_store.repository import VersionFolder
-from linnaeus.server.process.daemon_threads import run_in_thread
+from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.runtime import openvino_runner
-from linnaeus.server.runtime.device import CoreShare
-from linnaeus.server.runtime.model_loading import LoadOptions
 from linnaeus.server.runtime.openvino_conversion import openvino_core
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -58,11 +54,17 @@ def niceness(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 async def test_a_runtime_starts_its_threads_at_a_lower_priority_than_the_event_loop(
     version: VersionFolder, niceness: list[int], runtime: str
 ) -> None:
-    options = LoadOptions(runtime=runtime)
-    for model in await run_in_thread(
-        "load", lambda: load_on_each(version, {CPU: CoreShare(CPU, 2)}, 4, False, options)
-    ):
-        model.close()
+    loader = Loader(2, lambda: 0.0, Supervisor())
+    settings = ModelSettings(
+        max_batch_size=4,
+        max_queue_size=8,
+        max_queue_delay_seconds=0.0,
+        default_timeout_seconds=0.0,
+        devices=("cpu",),
+        runtime=runtime,
+    )
+    loaded = await loader.load(version, settings, LoadContext())
+    await loader.release(list(loaded.models))
     assert niceness and set(niceness) == {5}
 
 

@@ -125,7 +125,8 @@ class Loader:
             devices = {device: CoreShare(device, self._threads) for device in devices_of(settings)}
             is_same = bool(context.old_sha256) and _digest(folder) == context.old_sha256
             size = settings.max_batch_size or (context.old_batch_size if is_same else 0)
-            models = load_on_each(folder, devices, size, context.busy, self._options_of(settings))
+            options = self._options_of(settings)
+            models = load_on_each(folder, devices, size, context.busy, options, cache(lower_priority))
         except (ModelRefused, MemoryError) as error:
             raise ModelRefused(str(error) or "there is too little memory") from None
         except BaseException as error:  # torch may raise anything on a malformed file: that refuses the version
@@ -164,6 +165,7 @@ def load_on_each(
     max_batch_size: int,
     busy: bool = False,
     options: LoadOptions | None = None,
+    before_warm_up: Callable[[], None] = lambda: None,
 ) -> list[Model]:
     """Loads, checks and warms up a version on each device in turn. Takes seconds.
 
@@ -173,17 +175,17 @@ def load_on_each(
         max_batch_size: largest batch size; 0 to determine it.
         busy: whether other models are served during the load.
         options: how it is to be computed; with `auto`, each device chooses for itself. The loader sets the cores.
+        before_warm_up: called for each device before its warm-up, and before a runtime starts threads.
 
     Raises:
         ModelRefused: if a check fails.
     """
     models: list[Model] = []
-    lower_priority_once = cache(lower_priority)
     with ExitStack() as close_on_failure:
         for device, cores in devices.items():
             clock = cores.take_one() if busy else cores.take_all()
             shared = replace(options or LoadOptions(), threads=max(1, cores.threads), on_one_core=busy)
-            models.append(load_model(folder.path, device, max_batch_size, clock, lower_priority_once, shared))
+            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, shared))
             close_on_failure.callback(models[-1].close)
             _share_cores(models[-1], cores, busy)
             models[-1].settle()
