@@ -12,13 +12,16 @@ import pytest
 from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
 from linnaeus.models.training import Digits, load_mnist
+from linnaeus.server.process.openmp import limit_spinning
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ("tests.skips",)
 
 
 def pytest_configure() -> None:
-    """Gives tests one cache of their own; restores SIGINT, which a shell's background jobs ignore."""
+    """Gives tests a cache of their own and threads that do not spin; restores SIGINT, which background jobs ignore."""
+    # for the workers, which inherit it: beside each other they would spin away a third of the processor time
+    limit_spinning()
     # what another run measured must not decide what this one tests
     if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
         os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")
