@@ -68,8 +68,15 @@ def handled_calls(server: ServerProcess) -> dict[str, int]:
     return {re.findall(r'grpc_code="(\w+)"', labels)[0]: int(count) for labels, count in classify_samples}
 
 
-@pytest.mark.parametrize("loss", [signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("run", [run_blocking, run_asyncio])
+@pytest.mark.parametrize(
+    ("run", "loss"),
+    [
+        (run_blocking, signal.SIGKILL),
+        (run_asyncio, signal.SIGTERM),
+        pytest.param(run_blocking, signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(run_asyncio, signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_no_call_fails_when_one_of_two_servers_is_lost(
     server: ServerProcess, stopped_server: ServerProcess, digit_images: list[bytes], run: Run, loss: signal.Signals
 ) -> None:

@@ -23,8 +23,8 @@ from torchvision.models import resnet18
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
-# Commands too slow for the fast suite: they trace and export networks, or try several rates.
-SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect) |--search|--ramp|--compare")
+# Commands too slow for the fast suite: they build, trace or export networks, or try several rates.
+SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect|list)\b|--search|--ramp|--compare")
 # The shortest duration with which a load test has results.
 SHORT = "--duration 400ms --warmup 100ms"
 TOKEN = secrets.token_hex(16)

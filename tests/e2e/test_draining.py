@@ -100,7 +100,7 @@ async def run_plain(policy: str, servers: list[str], digit: bytes, stopped_serve
         await call_while_it_stops(classify, digit, stopped_server)
 
 
-@pytest.mark.parametrize("client", ["default", "round_robin", "pick_first"])
+@pytest.mark.parametrize("client", ["default", "round_robin", pytest.param("pick_first", marks=pytest.mark.slow)])
 def test_no_call_fails_while_one_of_two_servers_is_stopped(
     server: ServerProcess, stopped_server: ServerProcess, digit: bytes, client: str
 ) -> None:

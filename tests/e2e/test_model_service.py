@@ -55,6 +55,7 @@ def indexed(server: ServerProcess, model: str) -> dict[str, tuple[str, str]]:
     return {each.version: (each.state, each.reason) for each in listed if each.name == model}
 
 
+@pytest.mark.slow
 async def test_reloads_and_label_changes_fail_no_call_and_mix_no_versions(
     controlled: ServerProcess, root: Path, digit: bytes
 ) -> None:

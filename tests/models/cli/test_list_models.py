@@ -7,6 +7,7 @@ from linnaeus.models.registry import ZOO
 
 def test_list_has_parameters_input_and_weights(listed: dict[str, dict[str, Any]]) -> None:
     assert listed["lenet"]["parameters"] == 431_080
+    assert listed["lenet5"]["weights"] == ["bundled", "random", "FILE"]
     assert listed["efficientnet_lite0"]["input"] == "3x224x224"
     assert listed["resnet18"]["weights"] == ["DEFAULT", "random", "FILE"]
 
