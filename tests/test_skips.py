@@ -38,9 +38,8 @@ def test_the_last_line_counts_skips_by_reason(tmp_path: Path, workers: list[str]
     assert done.stdout.splitlines()[-1] == CLOSING
 
 
-@pytest.mark.parametrize("workers", [[], pytest.param(["-n", "2"], marks=pytest.mark.slow)])
-def test_strictly_what_can_be_had_may_not_be_skipped(tmp_path: Path, workers: list[str]) -> None:
-    done = run(tmp_path, "--strict-skips", *workers)
+def test_strictly_what_can_be_had_may_not_be_skipped(tmp_path: Path) -> None:
+    done = run(tmp_path, "--strict-skips")
     assert done.returncode == 1
     assert "nothing may be skipped for them: ['gone is not installed" in done.stdout
 
