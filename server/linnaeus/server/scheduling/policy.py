@@ -1,9 +1,10 @@
 """The scheduling policy: which ticket runs next, and in how large a batch. Decided when a device becomes free.
 
 1.  *Order.* Among the flows (priority classes of a lane) with work for the device, those go first whose next ticket is
-    of a caller within its share (see `admission`; a lone caller yields to nobody); of these the flows within their fair
-    share (a tolerance of `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest deadline.
-    Fairness is in device seconds divided by weight, so no model and no priority starves, however urgent the others are.
+    of a caller within its share, as a caller that is alone always is (see `admission`); of these the flows within their
+    fair share (a tolerance of `FAIRNESS_SECONDS` applies); of these the highest priority; of these the earliest
+    deadline. Fairness is in device seconds divided by weight, so no model and no priority starves, however urgent the
+    others are.
 2.  *Batch contents.* A batch takes the flow's tickets by deadline, then the lane's other tickets by priority and
     deadline, as long as the latency table predicts that the earliest deadline among them holds. A ticket that would be
     late even in a batch of one is dropped instead of run.
