@@ -175,7 +175,7 @@ def load_on_each(
         max_batch_size: largest batch size; 0 to determine it.
         busy: whether other models are served during the load.
         options: how it is to be computed; with `auto`, each device chooses for itself. The loader sets the cores.
-        before_warm_up: called for each device before its warm-up, and before a runtime starts threads.
+        before_warm_up: see `load_model`.
 
     Raises:
         ModelRefused: if a check fails.

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -70,7 +70,7 @@ def load_model(
         device: the device to run on.
         max_batch_size: the largest batch size; 0 finds the size beyond which throughput stops growing.
         clock: time in seconds, for measuring batches.
-        before_warm_up: called once, after the model is loaded and before the warm-up or the start of a thread.
+        before_warm_up: called before a runtime starts threads and before the warm-up, perhaps several times.
         options: how it is to be computed.
 
     Raises:
@@ -86,7 +86,7 @@ def load_model(
         variants = [variant]
     else:
         remembered = None
-    load = _Load(artifact, device, max_batch_size, clock, cache(before_warm_up), options)
+    load = _Load(artifact, device, max_batch_size, clock, before_warm_up, options)
     openers: dict[Variant, OpenVariant[_Candidate]] = {each: partial(_Candidate, load, each) for each in variants}
     # An int8 version is judged by its recorded run alone: what it was made of is another version.
     reference = next((each for each in variants if each.precision in _RECORDED), None)
