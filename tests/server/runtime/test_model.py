@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
@@ -17,7 +15,6 @@ from linnaeus.server.runtime.device import resolve_device
 from linnaeus.server.runtime.model import Model, OutOfMemory, Pixels
 from linnaeus.server.runtime.model_loading import load_model
 from linnaeus.server.runtime.runner import BatchOutput
-from linnaeus.server.runtime.topk import top_k
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -101,21 +98,6 @@ class Failing:
     def keep_sizes(self, sizes: object) -> None: ...
 
     def close(self) -> None: ...
-
-
-@given(
-    rows=st.lists(st.lists(st.sampled_from([0.0, 0.125, 0.25, 0.5]), min_size=6, max_size=6), min_size=1, max_size=4),
-    k=st.integers(1, 6),
-)
-@settings(deadline=None)
-def test_equal_probabilities_are_ordered_by_lower_index_also_across_the_kth_place(
-    rows: list[list[float]], k: int
-) -> None:
-    values, indices = top_k(torch.tensor(rows), k)
-    for row, row_values, row_indices in zip(rows, values.tolist(), indices.tolist(), strict=True):
-        expected = sorted(range(6), key=lambda index: (-row[index], index))[:k]
-        assert row_indices == expected
-        assert row_values == [row[index] for index in expected]
 
 
 @pytest.mark.parametrize("name", ["", "gpu", "cuda:99", "mps", "cpu:x"])

@@ -10,7 +10,7 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
-from linnaeus.server.runtime.topk import scripted_top_k
+from linnaeus.server.runtime.topk import top_k
 from linnaeus.server.runtime.torch_module import TorchModule
 
 
@@ -56,9 +56,9 @@ class CpuRunner:
     def _run_staged(self, staged: Tensor, k: int, want_features: bool) -> BatchOutput:
         with torch.inference_mode(), without_profiling():
             probabilities, features = split_outputs(self._module(staged))
-            values, indices = scripted_top_k(probabilities, k)
+            values, indices = top_k(probabilities.numpy(), k)
             wanted = features.numpy() if features is not None and want_features else None
-            return BatchOutput(indices.tolist(), values.tolist(), wanted)
+            return BatchOutput(indices, values, wanted)
 
     def _take_staging(self) -> "_Staging":
         """Returns a free buffer, or a new one."""

@@ -16,7 +16,7 @@ from linnaeus.server.runtime.device import without_profiling
 from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.pipeline import Answers, PipelinedRunner
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
-from linnaeus.server.runtime.topk import top_k
+from linnaeus.server.runtime.topk import device_top_k
 from linnaeus.server.runtime.torch_module import TorchModule
 from linnaeus.server.runtime.value_reads import value_reading_operation
 
@@ -165,7 +165,7 @@ class CudaForward:
         # Staged as [N, H, W, C]: permuted, this is [N, C, H, W] in channels-last memory format.
         images = pixels.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
         probabilities, features = split_outputs(self._module(images))
-        return *top_k(probabilities, k), features
+        return *device_top_k(probabilities, k), features
 
 
 class CudaRunner:

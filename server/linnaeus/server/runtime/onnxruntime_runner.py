@@ -16,7 +16,7 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, names_memory
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
-from linnaeus.server.runtime.topk import scripted_top_k
+from linnaeus.server.runtime.topk import top_k
 
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _LOG_FATAL = 4
@@ -61,10 +61,9 @@ class OnnxRuntimeRunner:
             outputs = self._outputs(staging[: len(images)], want_features)
         finally:
             self._staging.append(staging)
-        with torch.inference_mode():
-            values, indices = scripted_top_k(torch.from_numpy(outputs[0]), k)
+        values, indices = top_k(outputs[0], k)
         features = outputs[_FEATURES] if len(outputs) > _FEATURES else None
-        return BatchOutput(indices.tolist(), values.tolist(), features)
+        return BatchOutput(indices, values, features)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Frees the buffers of larger batches; see `Runner`."""

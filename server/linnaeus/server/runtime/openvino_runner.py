@@ -22,7 +22,7 @@ from linnaeus.server.runtime.openvino_conversion import OpenVinoModel, openvino_
 from linnaeus.server.runtime.out_of_memory import OutOfMemory, error_summary, is_out_of_memory
 from linnaeus.server.runtime.runner import BatchOutput, Pixels
 from linnaeus.server.runtime.staging import stage
-from linnaeus.server.runtime.topk import scripted_top_k
+from linnaeus.server.runtime.topk import top_k
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +115,9 @@ class OpenVinoRunner:
         with self._slot() as slot:
             stage(images, slot.rows)
             request = slot.infer(len(images), cores)
-            answers = torch.from_numpy(request.get_output_tensor(0).data)
-            with torch.inference_mode():
-                values, indices = scripted_top_k(answers, k)
+            values, indices = top_k(request.get_output_tensor(0).data, k)
             features = request.get_output_tensor(1).data.copy() if want_features and self._has_features else None
-            return BatchOutput(indices.tolist(), values.tolist(), features)
+            return BatchOutput(indices, values, features)
 
     def keep_sizes(self, sizes: Sequence[int]) -> None:
         """Frees the buffers of larger batches; see `Runner`."""
