@@ -16,7 +16,7 @@ from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 # Python's default of 5 ms is as long as a whole batch of a small model.
 _SWITCH_INTERVAL_SECONDS = 0.0005
 # Runs up to this long use one core: the event loop gains more from the other cores than the run would.
-_SHORT_RUN_SECONDS = 0.003
+_SHORT_RUN_SECONDS = 0.005
 # The event loop may run an image itself if that delays other calls by at most this long.
 _INLINE_RUN_SECONDS = 0.001
 _MAX_CPU_WORKERS = 4

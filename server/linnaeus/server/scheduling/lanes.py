@@ -31,6 +31,7 @@ class LaneLimits:
         priority_weights: the shares of high, normal and low priority within the lane when the device is overloaded.
         instances: maximum number of batches of the lane that run at once on one device; 0: as many as the device runs
             of one lane.
+        pauses: whether a batch of several images is followed by a pause as long as its run, unless the next is full.
     """
 
     max_batch_size: int
@@ -39,6 +40,7 @@ class LaneLimits:
     weight: float = 1.0
     priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
     instances: int = 0
+    pauses: bool = False
 
 
 class Device(Generic[Payload]):
@@ -136,6 +138,7 @@ class Lane(Generic[Payload]):
         tables: batch latencies, by the names of the devices that may run the lane.
         flows: one per priority, indexed by it.
         probed_at: when it last admitted a probe.
+        pauses_until: the end of the pause after its last batch.
         closing: whether it admits no more tickets and is removed once it is empty.
     """
 
@@ -147,7 +150,7 @@ class Lane(Generic[Payload]):
         weights = zip(Priority, limits.priority_weights, strict=True)
         normal = limits.priority_weights[Priority.NORMAL]
         self.flows = [Flow[Payload](self, each, limits.weight * weight, weight / normal) for each, weight in weights]
-        self.probed_at = -inf
+        self.probed_at = self.pauses_until = -inf
 
     @property
     def depth(self) -> int:

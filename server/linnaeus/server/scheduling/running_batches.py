@@ -51,6 +51,8 @@ class RunningBatches(Generic[Payload]):
         for ticket in batch.tickets:
             lane.flows[ticket.priority].running -= 1
             self._state.record_run(ticket, seconds / len(batch.tickets), now)
+        if lane.limits.pauses and len(batch.tickets) > 1:
+            lane.pauses_until = now + seconds
         self._advance_fair_time(batch)
         device = self._devices.get(batch.device)
         if device is None:
