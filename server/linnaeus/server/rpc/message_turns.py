@@ -1,4 +1,4 @@
-"""Streams take turns with each other, and leave cores to other calls, while other calls come."""
+"""Streams take turns with each other, and leave cores to other calls, while other calls are open."""
 
 import asyncio
 from collections import deque
@@ -10,17 +10,16 @@ from linnaeus.server.process.cores import usable_cores
 _MESSAGES_A_CORE = 8
 _PART_OF_WAIT = 5
 _LEAST_PAUSE_SECONDS = 0.001
-# Calls count for this long: some take for ever, such as watches of the health. Turns cost many streams together 15 % of
-# what they can do, so they take none while they are alone.
+# Calls count for this long: some take for ever, such as watches of the health.
 _RECENT_SECONDS = 1.0
 
 
 class MessageTurns:
-    """Lets all streams together read or write 8 messages a core and then pause, while other calls come.
+    """Lets all streams together read or write 8 messages a core and then pause, while other calls are open.
 
     The pause is a fifth of the time that the oldest open call of the last second has waited for its answer, and 1 ms
-    at least: the longer others wait, the less streams do. Streams take no turns if no other call came within the last
-    second.
+    at least: the longer others wait, the less streams do. Streams take no turns while no call of the last second is
+    open.
 
     Belongs to the event loop's thread.
 
@@ -31,14 +30,12 @@ class MessageTurns:
     def __init__(self, cores: int | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._calls: dict[object, float] = {}  # when each came that has not ended; the oldest first
-        self._alone_at = 0.0
         self._messages = self._left = _MESSAGES_A_CORE * (cores or usable_cores())
         self._waiting: deque[asyncio.Future[None]] = deque()
 
     def call_came(self, call: object) -> None:
         """Notes a call that is no stream, once its message is there."""
-        now = self._calls[call] = self._loop.time()
-        self._alone_at = now + _RECENT_SECONDS
+        self._calls[call] = self._loop.time()
 
     def call_ended(self, call: object) -> None:
         """Notes the end of a call; any other is ignored."""
@@ -50,10 +47,12 @@ class MessageTurns:
             turn = self._loop.create_future()
             self._waiting.append(turn)
             await turn
-        elif self._loop.time() < self._alone_at:
+        else:
             self._use_turn()
 
     def _use_turn(self) -> None:
+        if self._longest_wait() is None:
+            return
         self._left -= 1
         if not self._left:
             self._loop.call_later(self._pause_seconds(), self._end_pause)
@@ -67,9 +66,14 @@ class MessageTurns:
                 self._use_turn()
 
     def _pause_seconds(self) -> float:
+        return max((self._longest_wait() or 0.0) / _PART_OF_WAIT, _LEAST_PAUSE_SECONDS)
+
+    def _longest_wait(self) -> float | None:
+        """Returns how long the oldest open call of the last second has waited; None if there is none."""
         now = self._loop.time()
-        for call, came_at in list(self._calls.items()):
+        while self._calls:
+            call, came_at = next(iter(self._calls.items()))
             if came_at > now - _RECENT_SECONDS:
-                return max((now - came_at) / _PART_OF_WAIT, _LEAST_PAUSE_SECONDS)
+                return now - came_at
             del self._calls[call]
-        return _LEAST_PAUSE_SECONDS
+        return None
