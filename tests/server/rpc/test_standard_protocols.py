@@ -35,7 +35,7 @@ async def server() -> AsyncIterator[RpcServer]:
     await made.set_serving()
     await made.set_device_status("cpu", False)
     yield made
-    await made.stop(IdleEngine(), 5)  # at 0 two stops of gRPC meet, and it crashes
+    await made.stop(IdleEngine(), 0)
 
 
 async def ask(server: RpcServer, service: str, *requests: Any) -> list[Any]:

@@ -23,6 +23,9 @@ from linnaeus.server.security.server_security import ServerSecurity
 # engine. Calls that would never end are cancelled after it, such as those of callers that do not read their answers.
 _WRITE_SECONDS = 5.0
 _RECHECK_SECONDS = 0.05
+# gRPC's own grace must not end: it would then cancel the calls of a server that may just have been destroyed, which ends
+# the process (SIGSEGV). So a second `stop`, which has no grace, cancels what is left, while the first surely waits.
+_ENDLESS_SECONDS = 1e6
 _LOADING = "the models are loading"
 _STOPPING = "the server is stopping"
 # Messages of health checks that one caller may send at once, and how long they may take while others wait.
@@ -189,24 +192,26 @@ class RpcServer:
 
     async def _drain(self, engine: Drainable, ends_at: float) -> None:
         await self._drainer.settle()
-        stopping = asyncio.create_task(self._server.stop(_seconds_until(ends_at)))
+        stopping = asyncio.create_task(self._server.stop(_ENDLESS_SECONDS))
         await asyncio.sleep(0)  # runs the task up to the point where it has sent GOAWAY
         self._drainer.release()
         engine.drain()
         self._health.end_watches()
-        write_ends_at = await self._wait_answered(engine, stopping)
-        await self._server.stop(_seconds_until(min(ends_at, write_ends_at)))
+        write_ends_at = await self._wait_answered(engine, stopping, ends_at)
+        await asyncio.wait({stopping}, timeout=_seconds_until(write_ends_at))
+        if not stopping.done():  # without a step of the loop in between: see `_ENDLESS_SECONDS`
+            await self._server.stop(None)
         await stopping
 
-    async def _wait_answered(self, engine: Drainable, stopping: "asyncio.Task[None]") -> float:
+    async def _wait_answered(self, engine: Drainable, stopping: "asyncio.Task[None]", ends_at: float) -> float:
         """Waits until no call is in flight that the engine works for; returns when the last answers must be written."""
         loop = asyncio.get_running_loop()
         ended = asyncio.create_task(self._drainer.wait_ended())
-        write_ends_at = loop.time() + _WRITE_SECONDS
+        write_ends_at = min(loop.time() + _WRITE_SECONDS, ends_at)
         while not (ended.done() or stopping.done()) and loop.time() < write_ends_at:
             await asyncio.wait({ended, stopping}, timeout=_RECHECK_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             if engine.in_flight or ended.done():
-                write_ends_at = loop.time() + _WRITE_SECONDS
+                write_ends_at = min(loop.time() + _WRITE_SECONDS, ends_at)
         ended.cancel()
         return write_ends_at
 
