@@ -23,8 +23,8 @@ from linnaeus.server.security.server_security import ServerSecurity
 # engine. Calls that would never end are cancelled after it, such as those of callers that do not read their answers.
 _WRITE_SECONDS = 5.0
 _RECHECK_SECONDS = 0.05
-# gRPC's own grace must not end: it would then cancel the calls of a server that may just have been destroyed, which ends
-# the process (SIGSEGV). So a second `stop`, which has no grace, cancels what is left, while the first surely waits.
+# gRPC's own grace must not end: it would then cancel the calls of a server that may just have been destroyed, which
+# ends the process (SIGSEGV). So a second `stop`, without a grace, cancels what is left, while the first surely waits.
 _ENDLESS_SECONDS = 1e6
 _LOADING = "the models are loading"
 _STOPPING = "the server is stopping"
