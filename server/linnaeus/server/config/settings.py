@@ -87,7 +87,7 @@ class Settings:
     max_queue_size: Images = 512
     """Images of all priorities a model version may hold; more get RESOURCE_EXHAUSTED or displace lower ones."""
     max_queue_delay_seconds: Seconds = 0.0
-    """How long a batch that is not full waits for more. 0: a free device never waits."""
+    """How long a batch that is not full waits for more. 0: a free device takes what waits."""
     default_timeout_seconds: Seconds = 0.0
     """How long a call that sets no deadline may take. 0: as long as it needs."""
     decode_threads: Threads = 0

@@ -51,11 +51,13 @@ class MessageTurns:
             self._use_turn()
 
     def _use_turn(self) -> None:
-        if self._longest_wait() is None:
+        """Counts a message, unless streams are alone; the last one of a turn begins the pause."""
+        waited = self._longest_wait()
+        if waited is None:
             return
         self._left -= 1
         if not self._left:
-            self._loop.call_later(self._pause_seconds(), self._end_pause)
+            self._loop.call_later(max(waited / _PART_OF_WAIT, _LEAST_PAUSE_SECONDS), self._end_pause)
 
     def _end_pause(self) -> None:
         self._left = self._messages
@@ -64,9 +66,6 @@ class MessageTurns:
             if not turn.done():  # else the stream has ended meanwhile
                 turn.set_result(None)
                 self._use_turn()
-
-    def _pause_seconds(self) -> float:
-        return max((self._longest_wait() or 0.0) / _PART_OF_WAIT, _LEAST_PAUSE_SECONDS)
 
     def _longest_wait(self) -> float | None:
         """Returns how long the oldest open call of the last second has waited; None if there is none."""

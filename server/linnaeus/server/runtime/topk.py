@@ -33,7 +33,7 @@ def top_k(probabilities: Probabilities, k: int) -> tuple[list[list[float]], list
     """Returns the k highest values of each row and their indices, best first.
 
     It uses numpy: torch's operators drive a small model's code out of the processor's caches, which made the next run
-    of `lenet` by OpenVINO a third slower, and torch sorts all of 1,000 classes, in 50 µs an image.
+    of `lenet` by OpenVINO half as long again, and torch sorts all of 1,000 classes, in 50 µs an image.
 
     Args:
         probabilities: float32 [N, classes].

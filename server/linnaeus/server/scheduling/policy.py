@@ -13,9 +13,9 @@
     of them a second than images that the device would do less, and never so that it does less than half.
 4.  *Start time.* A batch starts at once, with three exceptions. While a batch of the lane runs on the device, another
     one starts only when it is full: otherwise the workers would split the arriving tickets into small batches. A model
-    whose batch takes less processor time than its hand-over pauses between batches that are not full: the quicker it
-    ran, the fewer images would wait by then, and the more hand-overs would take the event loop's time. And the operator
-    may configure a delay. All end at the last moment at which the earliest deadline still holds.
+    with short runs pauses after each batch of several images, for as long as that ran or until the next is full: the
+    quicker it ran, the fewer images would wait by then, and the more hand-overs would take the event loop's time. And
+    the operator may configure a delay. All end at the last moment at which the earliest deadline still holds.
 
 Decoders use the same order, and decoding counts as use, too. They decode little more than the devices are about to
 take, so a ticket that is cancelled or expires early costs no decoding. As long as images come that are quickly decoded,
