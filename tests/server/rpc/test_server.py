@@ -7,6 +7,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc.aio import _server as aio_server
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.server.rpc.call_observers import NullCallObserver, QueueingCallObserver
 from tests.server.rpc.held_servicer import HeldServicer
@@ -71,10 +72,11 @@ async def test_the_stop_ends_as_soon_as_all_calls_are_answered(stopping: Stoppin
     assert done
 
 
-async def test_a_caller_that_never_ends_delays_the_stop_only_for_the_writing_of_answers(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(("write_seconds", "grace_seconds"), [(0.1, 600.0), (600.0, 0.1), (600.0, 0.0)])
+async def test_a_caller_that_never_ends_delays_the_stop_only_for_the_writing_of_answers_and_within_the_grace(
+    monkeypatch: pytest.MonkeyPatch, write_seconds: float, grace_seconds: float
 ) -> None:
-    monkeypatch.setattr(rpc_server, "_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(rpc_server, "_WRITE_SECONDS", write_seconds)
     server, servicer = make_server(NullCallObserver()), HeldServicer()
     await server.start([Service("s", lambda target: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, target))])
     await server.listen()
@@ -82,8 +84,25 @@ async def test_a_caller_that_never_ends_delays_the_stop_only_for_the_writing_of_
         stream = v1_grpc.ClassifierServiceStub(channel).StreamClassify()
         await stream.write(v1.StreamClassifyRequest(correlation_id=1))
         assert (await stream.read()).correlation_id == 1
-        await asyncio.wait_for(server.stop(IdleEngine(), grace_seconds=600), 60)
+        await asyncio.wait_for(server.stop(IdleEngine(), grace_seconds), 60)
         assert await stream.code() in (grpc.StatusCode.CANCELLED, grpc.StatusCode.UNAVAILABLE)
+
+
+async def test_no_grace_of_grpc_ends_while_the_server_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end of one stop's grace gRPC (1.76) crashed in most runs if another stop had just ended."""
+    graces: list[float | None] = []
+    stop = aio_server.Server.stop
+
+    async def recorded(server: aio_server.Server, grace: float | None) -> None:
+        graces.append(grace)
+        await stop(server, grace)
+
+    monkeypatch.setattr(aio_server.Server, "stop", recorded)
+    server = make_server(NullCallObserver())
+    await server.start([])
+    await server.listen()
+    await server.stop(IdleEngine(), 0)
+    assert graces and all(grace is None or grace > 24 * 60 * 60 for grace in graces)
 
 
 async def test_callers_cannot_connect_before_the_server_listens_and_the_health_port_answers() -> None:
