@@ -135,6 +135,12 @@ class RequestMessages:
             self._hold = None
 
 
+def release_hold(hold: Reservation | None) -> None:
+    """Releases what `RequestMessages.take_hold` handed over."""
+    if hold is not None:
+        hold.release()
+
+
 async def _refuse_no_message() -> None:
     await asyncio.sleep(_CANCELLATION_SECONDS)  # a caller that cancelled is not told anything
     raise InvalidArgument("request", "the call ended without its message; send exactly one")

@@ -18,7 +18,7 @@ from linnaeus.server.engine.request_state import Outcome, RequestState
 from linnaeus.server.errors import InvalidArgument, Overloaded, RequestError, Unavailable
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
-from linnaeus.server.rpc.request_messages import RequestMessages
+from linnaeus.server.rpc.request_messages import RequestMessages, release_hold
 from linnaeus.server.security.authorization import Charge, no_charge
 from linnaeus.server.security.byte_budget import Reservation
 from linnaeus.server.security.current_caller import current_caller
@@ -93,7 +93,7 @@ class ClassifyStream:
             for state in self._in_flight.values():
                 self._engine.cancel(state)
             for hold in self._unanswered.values():
-                _release(hold)
+                release_hold(hold)
         if self._fault is not None:
             raise self._fault
         if not reader.cancelled():
@@ -160,7 +160,7 @@ class ClassifyStream:
                 await self._messages.take_turn()
                 serial, response = self._responses.popleft()
                 await self._context.write(response)
-                _release(self._unanswered.pop(serial))
+                release_hold(self._unanswered.pop(serial))
                 self._window.release()
             if self._fault is not None or (reader.done() and (not self._unanswered or _has_failed(reader))):
                 return
@@ -182,8 +182,3 @@ def _has_failed(reader: "asyncio.Task[None]") -> bool:
     """Returns whether the reader ended by a fault of the server; a refusal waits for the answers of earlier images."""
     error = None if reader.cancelled() else reader.exception()
     return error is not None and not isinstance(error, RequestError)
-
-
-def _release(hold: Reservation | None) -> None:
-    if hold is not None:
-        hold.release()

@@ -10,22 +10,24 @@ from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import ModelNotFound, Unavailable
 from linnaeus.server.rpc.kserve import stream_infer
 from linnaeus.server.rpc.kserve.stream_infer import InferStream
+from linnaeus.server.security.byte_budget import ByteBudget, Reservation
 
 
 class RequestStream:
     """A stream of requests with the IDs "0", "1", …; counts those that were read."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, budget: ByteBudget | None = None) -> None:
         self.count = count
         self.read = 0
+        self.budget = budget
 
     async def __aiter__(self) -> AsyncIterator[kserve.ModelInferRequest]:
         for number in range(self.count):
             self.read += 1
             yield kserve.ModelInferRequest(id=str(number))
 
-    def take_hold(self) -> None:
-        return None
+    def take_hold(self) -> Reservation | None:
+        return None if self.budget is None else self.budget.reserve_at_once("caller")
 
 
 class HeldAnswers:
@@ -159,3 +161,28 @@ async def test_a_stopping_server_answers_the_requests_that_it_read_and_ends_the_
     assert (await first).infer_response.id == "0"
     with pytest.raises(Unavailable, match="another"):
         await asyncio.wait_for(anext(responses), 60)
+
+
+async def test_a_request_holds_its_bytes_until_it_is_answered_or_the_stream_ends() -> None:
+    budget, answers = ByteBudget(1, 3, 3), HeldAnswers()  # three messages of one byte
+    async with aclosing(InferStream(RequestStream(3, budget), answers.infer, asyncio.Event()).responses()) as responses:
+        waiting = asyncio.create_task(anext(responses))
+        await run_pending_tasks()
+        assert budget.reserve_at_once("other") is None
+        answers.begun["2"].set()  # its response waits for the others
+        await run_pending_tasks()
+        assert budget.reserve_at_once("other") is not None and budget.reserve_at_once("other") is None
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert budget.reserve_at_once("other") and budget.reserve_at_once("other")
+
+
+async def test_requests_that_have_not_begun_when_the_stream_ends_hold_nothing() -> None:
+    budget = ByteBudget(1, 3, 3)
+    requests = RequestStream(3, budget)
+    waiting = asyncio.create_task(anext(InferStream(requests, echo, asyncio.Event()).responses()))
+    await asyncio.sleep(0)  # it waits for its reader, which has not begun
+    waiting.cancel()  # reaches it after the reader has read, and before a request begins
+    await asyncio.wait({waiting})
+    assert requests.read == 3
+    assert all(budget.reserve_at_once("other") for _ in range(3))

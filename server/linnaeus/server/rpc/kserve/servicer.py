@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
@@ -85,19 +86,18 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
 
         return await infer(self._engine, request, now, deadline, charge)
 
-    async def ModelStreamInfer(
+    async def ModelStreamInfer(  # type: ignore[override]  # gRPC also accepts a coroutine that writes
         self, request_iterator: AsyncIterator[kserve.ModelInferRequest], context: "Context"
-    ) -> AsyncIterator[kserve.ModelStreamInferResponse]:
+    ) -> None:
         """Classifies the images of a stream of requests."""
         messages: Any = request_iterator  # `RequestMessages`, see `InterceptedServer`
-
-        async def infer_one(request: kserve.ModelInferRequest) -> kserve.ModelInferResponse:
-            return await self._infer(request, context, already_charged=0)
-
+        infer_one = partial(self._infer, context=context, already_charged=0)
         stream = InferStream(messages, infer_one, self._engine.closing)
+        # As a generator it would pass each response through four others: 25 µs of 340 on the event loop an image.
         async with aclosing(stream.responses()) as responses:
             async for response in responses:
-                yield response
+                await messages.take_turn()
+                await context.write(response)
 
     async def ServerLive(self, request: kserve.ServerLiveRequest, context: "Context") -> kserve.ServerLiveResponse:
         """Returns that the server is live."""

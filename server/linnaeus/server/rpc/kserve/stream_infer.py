@@ -6,6 +6,7 @@ from typing import Protocol, TypeAlias
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.errors import RequestError, Unavailable
+from linnaeus.server.rpc.request_messages import release_hold
 from linnaeus.server.rpc.status_size import MAX_MESSAGE_BYTES, shortened
 from linnaeus.server.security.byte_budget import Reservation
 
@@ -45,7 +46,8 @@ class InferStream:
         self._closing = closing
         self._slots = asyncio.Semaphore(_MAX_IN_FLIGHT)
         self._responses: asyncio.Queue[_ResponseTask | None] = asyncio.Queue()
-        self._in_flight: set[_ResponseTask] = set()
+        # What each request holds until it is answered.
+        self._in_flight: dict[_ResponseTask, Reservation | None] = {}
 
     async def responses(self) -> AsyncGenerator[kserve.ModelStreamInferResponse, None]:
         """Yields one response per request. Closing the generator cancels the requests in flight.
@@ -59,7 +61,7 @@ class InferStream:
         try:
             while (response := await self._responses.get()) is not None:
                 yield await response
-                self._in_flight.discard(response)
+                del self._in_flight[response]
                 self._slots.release()
             await asyncio.wait({reader})
             if reader.cancelled():
@@ -68,24 +70,26 @@ class InferStream:
         finally:
             for task in (reader, closing, *self._in_flight):
                 task.cancel()
+            for hold in self._in_flight.values():
+                release_hold(hold)  # a task that was cancelled before it began released nothing
 
     async def _read(self) -> None:
         try:
             async for request in self._requests:
                 if self._closing.is_set():
                     raise asyncio.CancelledError  # leaves the request to another server
-                response = asyncio.create_task(self._respond(request))
                 hold = self._requests.take_hold()
-                if hold is not None:
-                    response.add_done_callback(lambda _, hold=hold: hold.release())  # type: ignore[misc]
-                self._in_flight.add(response)
+                response = asyncio.create_task(self._respond(request, hold))
+                self._in_flight[response] = hold
                 self._responses.put_nowait(response)
                 del request  # would be kept while the stream waits for the next one
                 await self._slots.acquire()
         finally:
             self._responses.put_nowait(None)
 
-    async def _respond(self, request: kserve.ModelInferRequest) -> kserve.ModelStreamInferResponse:
+    async def _respond(
+        self, request: kserve.ModelInferRequest, hold: Reservation | None
+    ) -> kserve.ModelStreamInferResponse:
         """Answers one request. A `RequestError` becomes its response; any other exception ends the stream."""
         try:
             response = await self._infer(request)
@@ -93,6 +97,8 @@ class InferStream:
             empty = kserve.ModelInferResponse(id=request.id)
             message = shortened(str(error), MAX_MESSAGE_BYTES)
             return kserve.ModelStreamInferResponse(error_message=message, infer_response=empty)
+        finally:
+            release_hold(hold)
         # Marks the response as the last of its request, for clients that support several responses per request.
         response.parameters["triton_final_response"].bool_param = True
         return kserve.ModelStreamInferResponse(infer_response=response)
