@@ -23,9 +23,9 @@ from linnaeus.server.model_store.repository import VersionFolder
 from linnaeus.server.process.openmp import limit_spinning
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.device import CoreShare, configure_process, default_workers
+from linnaeus.server.runtime.device_preferences import fast_precisions
 from linnaeus.server.runtime.model import Model, Pixels
 from linnaeus.server.runtime.model_loading import LoadOptions
-from linnaeus.server.runtime.specialisation import fast_precisions
 from linnaeus.server.runtime.variants import FLOAT32, compare
 
 CPU = torch.device("cpu")

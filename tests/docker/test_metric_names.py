@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.docker.dashboard import ROOT, expressions, groupings_of, metrics_of, rule_expressions
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import DeadlineExceeded
 from linnaeus.server.execution import device_pool
 from linnaeus.server.observability.metrics import Metrics
@@ -41,8 +41,8 @@ def exposed(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
 
 async def _scrape(repository: Path) -> str:
     metrics = Metrics("0")
-    engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
-    metrics.add_engine(engine)
+    engine = LocalEngine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
+    metrics.add_engine(engine.core, lambda: engine.in_flight)
     metrics.add_event_log(NullEventLog())
     await engine.load()
     _record_every_event(metrics)

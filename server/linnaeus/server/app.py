@@ -12,6 +12,7 @@ from importlib.metadata import version
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import StartupError
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.repository import NO_MODEL
@@ -67,14 +68,14 @@ async def run_server(settings: Settings) -> None:
     event_log = open_event_log(settings.trace)
     statistics = Statistics()
     telemetry = Telemetry(settings, release, supervisor)
-    engine = Engine(
+    engine = LocalEngine(
         settings,
         Observers(metrics, statistics),
         event_log=event_log,
         record_handler=telemetry.record_handler,
         supervisor=supervisor,
     )
-    metrics.add_engine(engine)
+    metrics.add_engine(engine.core, lambda: engine.in_flight)
     metrics.add_event_log(event_log)
     charge = security.authorizer.charge if security.authorizer else no_charge
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
@@ -102,7 +103,7 @@ async def run_server(settings: Settings) -> None:
 
 
 def _services(
-    engine: Engine,
+    engine: LocalEngine,
     settings: Settings,
     release: str,
     statistics: Statistics,
@@ -176,7 +177,7 @@ async def _stop(engine: Engine, rpc_server: RpcServer, grace_seconds: float) -> 
 
 async def _serve_until(
     stop: asyncio.Event,
-    engine: Engine,
+    engine: LocalEngine,
     rpc_server: RpcServer,
     ports: _Ports,
     metrics: Metrics,
@@ -200,7 +201,7 @@ async def _serve_until(
         logger.info("serving", extra={"event": {"event": "serving"}})
         background = {"health": partial(_publish_changes, engine, rpc_server, metrics)}
         if settings.model_control == "watch":
-            background[WATCH_PART] = partial(watch, engine.model_manager, settings.watch_seconds, supervisor)
+            background[WATCH_PART] = partial(watch, engine.core.model_manager, settings.watch_seconds, supervisor)
         tasks = [asyncio.create_task(keep_running(part, work, supervisor)) for part, work in background.items()]
         await stop_signal
         for each in tasks:

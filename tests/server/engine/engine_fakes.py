@@ -12,14 +12,15 @@ import pytest
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
+from linnaeus.server.runtime.model import Model
 
 
 @asynccontextmanager
-async def running(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[Engine]:
-    engine = Engine(Settings(repository=repository, device="cpu", **settings), observer)
+async def running(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(Settings(repository=repository, device="cpu", **settings), observer)
     await engine.load()
     try:
         yield engine
@@ -59,10 +60,10 @@ class BlockedDecode:
 
 
 @asynccontextmanager
-async def frozen(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[Engine]:
+async def frozen(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[LocalEngine]:
     """Runs an engine on a clock that stands still; deadlines still expire, because the event loop has its own clock."""
     options = {"models": "lenet", "device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1} | settings
-    engine = Engine(Settings(repository=repository, **options), observer, clock=lambda: 100.0)
+    engine = LocalEngine(Settings(repository=repository, **options), observer, clock=lambda: 100.0)
     await engine.load()
     try:
         yield engine
@@ -70,11 +71,17 @@ async def frozen(repository: Path, observer: Any, **settings: Any) -> AsyncItera
         await engine.close()
 
 
+def model_of(engine: LocalEngine) -> Model:
+    """Returns the only version on its only device."""
+    (model,) = engine.core.devices.models(engine.catalog.entries()[0].lane)
+    return model
+
+
 class BlockedRuns:
     """A wrapper of a model's `run` that blocks until the test sets `opened`, and then fails unless `works`."""
 
-    def __init__(self, engine: Engine) -> None:
-        model: Any = engine.catalog.entries()[0].model
+    def __init__(self, engine: LocalEngine) -> None:
+        model: Any = model_of(engine)
         self.opened = threading.Event()
         self.entered = threading.Semaphore(0)
         self.count = 0

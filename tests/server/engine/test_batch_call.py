@@ -13,7 +13,7 @@ import pytest
 from tests.server.engine.engine_fakes import BlockedDecode
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.engine.request_state import Outcome
 from linnaeus.server.errors import (
     DeadlineExceeded,
@@ -36,7 +36,7 @@ async def running(repository: Path, observer: Any, event_log: Path, now: float |
     options = {"models": "lenet", "device": "cpu", "max_batch_size": 4} | settings
     clock: dict[str, Any] = {} if now is None else {"clock": lambda: now}
     file = FileEventLog(event_log)
-    engine = Engine(Settings(repository=repository, **options), observer, event_log=file, **clock)
+    engine = LocalEngine(Settings(repository=repository, **options), observer, event_log=file, **clock)
     await engine.load()
     try:
         yield engine
@@ -46,7 +46,7 @@ async def running(repository: Path, observer: Any, event_log: Path, now: float |
 
 
 @pytest.fixture
-async def engine(repository: Path, observer: Any, tmp_path: Path) -> AsyncIterator[Engine]:
+async def engine(repository: Path, observer: Any, tmp_path: Path) -> AsyncIterator[LocalEngine]:
     async with running(repository, observer, tmp_path / "trace") as made:
         yield made
 
@@ -74,23 +74,23 @@ def block_decode(monkeypatch: pytest.MonkeyPatch) -> BlockedDecode:
     return BlockedDecode(monkeypatch, BLOCKED_IMAGE)
 
 
-async def test_answers_are_in_order_and_equal_those_of_single_requests(engine: Engine) -> None:
+async def test_answers_are_in_order_and_equal_those_of_single_requests(engine: LocalEngine) -> None:
     outcomes = await engine.classify_many([digit(seed, top_k=10) for seed in range(40)])
     for seed, outcome in enumerate(outcomes):
         alone = await engine.classify(digit(seed, top_k=10))
         assert isinstance(outcome, Classification) and (outcome.model, outcome.version) == ("lenet", 1)
         pairs = zip(outcome.classes, alone.classes, strict=True)
         assert all(one.index == other.index and abs(one.probability - other.probability) < 1e-5 for one, other in pairs)
-    assert engine.in_flight == 0 and engine.queue_depth(LaneKey("lenet", 1, 1)) == 0
+    assert engine.in_flight == 0 and engine.core.queue_depth(LaneKey("lenet", 1, 1)) == 0
 
 
-async def test_a_bad_image_fails_alone(engine: Engine, observer: Any) -> None:
+async def test_a_bad_image_fails_alone(engine: LocalEngine, observer: Any) -> None:
     outcomes = await engine.classify_many([digit(), digit(image=EncodedImage(b"no picture")), digit()])
     assert [type(each) for each in outcomes] == [Classification, InvalidImage, Classification]
     assert observer.rejections == [("lenet", "invalid_image")]
 
 
-async def test_a_call_without_images_returns_no_answers_at_once(engine: Engine) -> None:
+async def test_a_call_without_images_returns_no_answers_at_once(engine: LocalEngine) -> None:
     assert await engine.classify_many([]) == []
 
 
@@ -104,7 +104,7 @@ async def test_a_call_without_images_returns_no_answers_at_once(engine: Engine) 
     ],
 )
 async def test_a_call_with_one_invalid_request_starts_none(
-    engine: Engine, observer: Any, events: Any, changes: dict[str, Any], error: type[RequestError]
+    engine: LocalEngine, observer: Any, events: Any, changes: dict[str, Any], error: type[RequestError]
 ) -> None:
     with pytest.raises(error):
         await engine.classify_many([digit(), digit(**changes), digit()])
@@ -139,7 +139,7 @@ async def test_a_call_whose_images_are_all_refused_is_refused_with_a_retryable_e
         await engine.classify_many([digit(), digit()])
 
 
-async def test_images_that_cannot_meet_the_deadline_are_refused_one_by_one(engine: Engine, observer: Any) -> None:
+async def test_images_that_cannot_meet_the_deadline_are_refused_one_by_one(engine: LocalEngine, observer: Any) -> None:
     outcomes = await engine.classify_many([digit(deadline=1.0), digit(), digit(deadline=1.0)])
     assert [type(each) for each in outcomes] == [DeadlineExceeded, Classification, DeadlineExceeded]
     assert [type(each) for each in await engine.classify_many([digit(deadline=1.0)])] == [DeadlineExceeded]
@@ -170,7 +170,7 @@ async def test_cancelling_a_call_cancels_all_of_its_images(
         many.cancel()
         with pytest.raises(asyncio.CancelledError):
             await many
-        assert engine.in_flight == 0 and engine.queue_depth(LaneKey("lenet", 1, 1)) == 0
+        assert engine.in_flight == 0 and engine.core.queue_depth(LaneKey("lenet", 1, 1)) == 0
         blocked.opened.set()
         await engine.classify(digit())
     assert sum(report.size for report in observer.batches) == 1, "only the last request was run"
@@ -178,13 +178,13 @@ async def test_cancelling_a_call_cancels_all_of_its_images(
     assert Counter(event["outcome"] for event in events("ended")) == {"cancelled": 10, "answered": 1}
 
 
-async def test_the_event_log_has_one_admission_and_one_end_for_each_image(engine: Engine, events: Any) -> None:
+async def test_the_event_log_has_one_admission_and_one_end_for_each_image(engine: LocalEngine, events: Any) -> None:
     await engine.classify_many([digit(), digit(image=EncodedImage(b"")), digit(deadline=1.0)])
     assert Counter(event["outcome"] for event in events("ended")) == {"answered": 1, "invalid_image": 1, "deadline": 1}
     assert len({event["request"] for event in events("ended")}) == 3
 
 
-async def test_begin_does_not_wait_and_calls_on_outcome_once(engine: Engine) -> None:
+async def test_begin_does_not_wait_and_calls_on_outcome_once(engine: LocalEngine) -> None:
     outcomes: asyncio.Queue[Outcome] = asyncio.Queue()
     state = engine.begin(digit(), outcomes.put_nowait)
     assert not state.is_done and engine.in_flight == 1
@@ -211,7 +211,7 @@ async def test_on_outcome_is_not_called_after_a_cancellation(
     assert outcomes == [] and observer.cancellations == [("lenet", "decode")]
 
 
-async def test_closing_is_set_before_requests_are_refused(engine: Engine) -> None:
+async def test_closing_is_set_before_requests_are_refused(engine: LocalEngine) -> None:
     assert not engine.closing.is_set()
     await engine.close()
     assert engine.closing.is_set()

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from linnaeus.server.engine.dispatch import Dispatcher
+from linnaeus.server.requests.lane_key import LaneKey
 
 DEVICE = "fake:0"
+LANE = LaneKey("short", 1, 1)
 
 
 class DispatcherHarness:
@@ -19,7 +21,7 @@ class DispatcherHarness:
         self.has_images = True
         self.calls: list[str] = []
         queue: Any = self
-        self.dispatcher = Dispatcher(queue, self.run_inline, lambda: self.now)
+        self.dispatcher = Dispatcher(queue, {LANE: DEVICE}.get, self.run_inline, lambda: self.now)
 
     def notify(self) -> bool:
         self.calls.append("notified")
@@ -33,11 +35,11 @@ class DispatcherHarness:
         self.calls.append("run")
         return True
 
-    async def admit(self, *in_flight: int, inline_device: str | None = DEVICE) -> list[str]:
+    async def admit(self, *in_flight: int, lane: LaneKey | None = LANE) -> list[str]:
         """Admits requests in one iteration of the event loop, with these numbers in flight; returns the calls made."""
         self.calls.clear()
         for count in in_flight:
-            self.dispatcher.request_admitted(count, inline_device)
+            self.dispatcher.request_admitted(count, lane)
         await asyncio.sleep(0)
         return list(self.calls)
 
@@ -73,9 +75,12 @@ async def test_concurrent_requests_go_to_the_workers_until_as_many_lone_ones_fol
     assert [await harness.admit(1) for _ in range(33)] == [["notified"]] * 32 + [["run"]]
 
 
-async def test_a_request_without_an_inline_device_goes_to_the_workers(harness: DispatcherHarness) -> None:
+@pytest.mark.parametrize("lane", [None, LaneKey("long", 1, 1)], ids=["image to decode", "model with long runs"])
+async def test_a_request_that_the_event_loop_must_not_run_goes_to_the_workers(
+    harness: DispatcherHarness, lane: LaneKey | None
+) -> None:
     await harness.reach_inline_runs()
-    assert await harness.admit(1, inline_device=None) == ["notified"]
+    assert await harness.admit(1, lane=lane) == ["notified"]
     assert await harness.admit(1) == ["run"], "the previous request counts as alone"
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.engine.engine_fakes import BlockedDecode, digit, let_others_run, running
+from tests.server.engine.engine_fakes import BlockedDecode, digit, let_others_run, model_of, running
 from tests.server.reference_cycles import reference_cycles
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import (
     DeadlineExceeded,
     InternalFailure,
@@ -24,6 +24,7 @@ from linnaeus.server.errors import (
     Unavailable,
 )
 from linnaeus.server.model_store.catalog import ModelState
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import RawPixels
 
 
@@ -112,7 +113,7 @@ async def test_a_broken_model_is_refused_with_its_reason_and_the_others_are_serv
 
 
 async def test_a_model_that_is_still_loading_is_unavailable(repository: Path, observer: Any) -> None:
-    engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), observer)
+    engine = LocalEngine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), observer)
     loading = asyncio.create_task(engine.load())
     await let_others_run()
     with pytest.raises(Unavailable, match="loading"):
@@ -131,7 +132,7 @@ async def test_a_missing_or_empty_repository_fails_the_start_with_one_sentence(t
         (tmp_path, "", "holds no version folder"),
         (tmp_path, "resnet, lenet", "has no model resnet"),
     ):
-        engine = Engine(Settings(repository=root, models=models, device="cpu"), observer)
+        engine = LocalEngine(Settings(repository=root, models=models, device="cpu"), observer)
         with pytest.raises(StartupError, match=message):
             await engine.load()
         await engine.close()
@@ -169,7 +170,7 @@ async def test_a_full_queue_refuses_before_decoding_and_states_a_retry_delay(
 async def test_batch_seconds_has_every_size_on_every_device(repository: Path, observer: Any) -> None:
     async with running(repository, observer, models="lenet", max_batch_size=4) as engine:
         await engine.classify(digit())
-        (by_size,) = (seconds for device, seconds in engine.batch_seconds(("lenet", 1, 1)).items() if device == "cpu")
+        by_size = engine.core.batch_seconds(LaneKey("lenet", 1, 1))["cpu"]
         assert sorted(by_size) == [1, 2, 4] and min(by_size.values()) > 0
 
 
@@ -177,8 +178,7 @@ async def test_a_models_config_sets_its_limits(repository: Path, tmp_path: Path,
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text("max_batch_size = 3\n")
     async with running(tmp_path, observer, max_batch_size=8) as engine:
-        model = engine.catalog.entries()[0].model
-        assert model is not None and model.max_batch_size == 3
+        assert model_of(engine).max_batch_size == 3
 
 
 async def test_an_unknown_config_key_refuses_the_model_and_is_named(
@@ -201,7 +201,7 @@ async def test_a_bad_image_fails_and_frees_its_place(repository: Path, observer:
         )
         assert [type(each).__name__ for each in answers].count("Classification") == 8
         assert isinstance(answers[4], InvalidImage) and answers[4].field == "image.pixels.data"
-        assert engine.queue_depth(("lenet", 1, 1)) == 0
+        assert engine.core.queue_depth(("lenet", 1, 1)) == 0
     assert observer.rejections == [("lenet", "invalid_image")]
 
 

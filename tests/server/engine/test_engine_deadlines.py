@@ -9,7 +9,7 @@ import pytest
 from tests.server.engine.engine_fakes import BlockedDecode, BlockedRuns, digit, frozen, let_others_run, running
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import DeadlineExceeded, InvalidImage
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.requests.request import Priority
@@ -26,7 +26,7 @@ async def test_a_cancelled_request_frees_its_place_and_is_never_run(
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
+        assert engine.in_flight == 0 and engine.core.queue_depth(("lenet", 1, 1)) == 0
         blocked.opened.set()
         await engine.classify(digit())
     assert observer.cancellations == [("lenet", "decode")]
@@ -45,7 +45,7 @@ async def test_a_deadline_ends_requests_before_and_during_decoding(
             with pytest.raises(DeadlineExceeded, match=f"the image was at the stage {stage}"):
                 await asyncio.wait_for(task, 60)
         assert not blocked.opened.is_set(), "they end while the decoder is blocked"
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
+        assert engine.in_flight == 0 and engine.core.queue_depth(("lenet", 1, 1)) == 0
         blocked.opened.set()
         await engine.classify(digit())
     assert blocked.entered.acquire(blocking=False) and not blocked.entered.acquire(blocking=False), (
@@ -96,7 +96,7 @@ async def test_a_request_without_any_deadline_waits_without_limit(
     blocked = BlockedDecode(monkeypatch)
     now = [100.0]
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1, decode_threads=1)
-    engine = Engine(settings, observer, clock=lambda: now[0])
+    engine = LocalEngine(settings, observer, clock=lambda: now[0])
     await engine.load()
     held = [asyncio.create_task(engine.classify(digit(seed))) for seed in range(3)]
     await blocked.wait_entered()
@@ -138,7 +138,7 @@ async def test_an_image_cancelled_before_decoding_is_never_decoded(
         cancelled.cancel()
         with pytest.raises(asyncio.CancelledError):
             await cancelled
-        assert engine.in_flight == 1 and engine.queue_depth(("lenet", 1, 1)) == 1
+        assert engine.in_flight == 1 and engine.core.queue_depth(("lenet", 1, 1)) == 1
         blocked.opened.set()
         await first
         assert not blocked.entered.acquire(blocking=False), "the cancelled image is not decoded"

@@ -9,7 +9,7 @@ import pytest
 from tests.server.engine.engine_fakes import BlockedDecode, BlockedRuns, digit, let_others_run
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import DeadlineExceeded, InternalFailure, InvalidArgument, Overloaded
 from linnaeus.server.requests.event_log import FileEventLog
 from linnaeus.server.requests.request import Priority
@@ -22,7 +22,7 @@ async def test_an_image_late_for_its_decoder_is_not_decoded_and_the_event_log_ha
     now = [100.0]
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1, decode_threads=1)
     event_log = FileEventLog(tmp_path / "trace")
-    engine = Engine(settings, observer, lambda: now[0], event_log)
+    engine = LocalEngine(settings, observer, lambda: now[0], event_log)
     await engine.load()
     first = asyncio.create_task(engine.classify(digit()))
     await blocked.wait_entered()
@@ -53,7 +53,7 @@ async def log_five_requests(
     now = [100.0]
     options: dict[str, Any] = {"device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1}
     settings = Settings(repository=repository, models="lenet", max_queue_size=3, **options)
-    engine = Engine(settings, observer, clock=lambda: now[0], event_log=event_log)
+    engine = LocalEngine(settings, observer, clock=lambda: now[0], event_log=event_log)
     await engine.load()
     answered = asyncio.create_task(engine.classify(digit(priority=Priority.HIGH, deadline=5000.0)))
     await blocked.wait_entered()
@@ -104,7 +104,9 @@ async def test_the_event_log_has_failed_batches_and_images_dropped_before_the_de
     event_log = FileEventLog(tmp_path / "trace")
     now = [100.0]
     options: dict[str, Any] = {"device": "cpu", "max_batch_size": 2, "streams": 1, "decode_threads": 1}
-    engine = Engine(Settings(repository=repository, models="lenet", **options), observer, lambda: now[0], event_log)
+    engine = LocalEngine(
+        Settings(repository=repository, models="lenet", **options), observer, lambda: now[0], event_log
+    )
     await engine.load()
     blocked, runs = BlockedDecode(monkeypatch), BlockedRuns(engine)
     blocked.opened.set()

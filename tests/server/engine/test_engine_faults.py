@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.engine.engine_fakes import digit, let_others_run
+from tests.server.engine.engine_fakes import digit, let_others_run, model_of
 from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads
-from linnaeus.server.engine import in_flight, responses
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine import responses
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.engine.request_state import Outcome
 from linnaeus.server.errors import InternalFailure, RequestError, StartupError
 from linnaeus.server.execution import device_pool
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.process.supervisor import Supervisor
+from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.runtime.device import CoreShare
 
@@ -60,9 +61,9 @@ class FaultyRecords:
 
 
 @asynccontextmanager
-async def serving(repository: Path, observer: Any, faults: list[str], **options: Any) -> AsyncIterator[Engine]:
+async def serving(repository: Path, observer: Any, faults: list[str], **options: Any) -> AsyncIterator[LocalEngine]:
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2, streams=1)
-    engine = Engine(settings, observer, supervisor=Supervisor(faults.append), **options)
+    engine = LocalEngine(settings, observer, supervisor=Supervisor(faults.append), **options)
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: faults.append("event_loop"))
     await engine.load()
     try:
@@ -74,7 +75,7 @@ async def serving(repository: Path, observer: Any, faults: list[str], **options:
                 thread.join(PATIENCE_SECONDS)
 
 
-async def outcome(engine: Engine, **changes: Any) -> Classification | RequestError:
+async def outcome(engine: LocalEngine, **changes: Any) -> Classification | RequestError:
     try:
         return await asyncio.wait_for(engine.classify(digit(**changes)), PATIENCE_SECONDS)
     except RequestError as error:
@@ -192,20 +193,20 @@ async def test_a_fault_at_the_delivery_of_one_answer_costs_the_others_of_its_bat
 async def test_a_fault_of_a_run_on_the_event_loop_leaves_the_image_to_a_worker(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
-    monkeypatch.setattr(in_flight, "_inline_device", lambda model, payload: "cpu")
     monkeypatch.setattr("linnaeus.server.engine.dispatch._ALONE_IN_A_ROW", 0)
     async with serving(repository, observer, faults) as engine:
-        fault = FailsFirst(engine._queue.take_nowait, SystemExit, 3)
-        monkeypatch.setattr(engine._queue, "take_nowait", fault)
-        for seed in range(4):
-            assert isinstance(await outcome(engine, seed=seed), Classification)
+        model_of(engine).runs_inline = True
+        fault = FailsFirst(engine.core.queue.take_nowait, SystemExit, 3)
+        monkeypatch.setattr(engine.core.queue, "take_nowait", fault)
+        for _ in range(4):
+            assert isinstance(await outcome(engine, image=RawPixels(bytes(784), 28, 28, 1)), Classification)
     assert set(faults) == {"device_worker"}
 
 
 async def test_a_server_that_cannot_start_its_decoders_says_so(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = Engine(Settings(repository=repository, models="lenet", device="cpu"), observer)
+    engine = LocalEngine(Settings(repository=repository, models="lenet", device="cpu"), observer)
     refuse_threads(monkeypatch)
     with pytest.raises(StartupError, match="only 0 of"):
         await engine.load()
@@ -215,7 +216,7 @@ async def test_a_model_for_which_no_thread_can_be_started_is_refused_and_can_be_
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2, decode_threads=1)
-    engine = Engine(settings, observer, supervisor=Supervisor(faults.append))
+    engine = LocalEngine(settings, observer, supervisor=Supervisor(faults.append))
     with monkeypatch.context() as limited:
         refuse_threads(limited, after=1)  # the decoder
         await engine.load()
@@ -231,7 +232,7 @@ async def test_a_model_whose_workers_cannot_be_started_is_refused_and_can_be_loa
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch, faults: list[str]
 ) -> None:
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2)
-    engine = Engine(settings, observer, supervisor=Supervisor(faults.append))
+    engine = LocalEngine(settings, observer, supervisor=Supervisor(faults.append))
     with monkeypatch.context() as limited:
         fault = FailsFirst(device_pool.DeviceWorker.start, RuntimeError)
         limited.setattr(device_pool.DeviceWorker, "start", lambda worker, loop: fault(worker, loop))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy
 import pytest
-from tests.server.engine.engine_fakes import digit, running
+from tests.server.engine.engine_fakes import digit, model_of, running
 
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.model import Model
@@ -20,7 +20,7 @@ def digit_as_it_is() -> Request:
     return Request(RawPixels(data, 28, 28, 1), model="lenet")
 
 
-def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, runs_inline: bool) -> list[bool]:
+def watch_runs(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch, runs_inline: bool) -> list[bool]:
     """Returns a list that gets, for each later run of the only model, whether it was on the event loop's thread."""
     runs: list[bool] = []
     run = Model.run
@@ -29,9 +29,7 @@ def watch_runs(engine: Engine, monkeypatch: pytest.MonkeyPatch, runs_inline: boo
         runs.append(threading.current_thread() is threading.main_thread())
         return run(model, *arguments)
 
-    (entry,) = engine.catalog.entries()
-    assert entry.model is not None
-    entry.model.runs_inline = runs_inline  # overrides the result of the warm-up
+    model_of(engine).runs_inline = runs_inline  # overrides the result of the warm-up
     monkeypatch.setattr(Model, "run", watched)
     return runs
 

@@ -29,7 +29,7 @@ async def test_when_the_last_device_is_removed_all_requests_end_as_unavailable(
         assert engine.device_states == {"cpu": False}
         with pytest.raises(Unavailable, match="every device that runs model lenet has failed; try another server"):
             await engine.classify(digit())
-        assert engine.in_flight == 0 and engine.queue_depth(("lenet", 1, 1)) == 0
+        assert engine.in_flight == 0 and engine.core.queue_depth(("lenet", 1, 1)) == 0
     assert runs.count == 1
     assert observer.rejections == [("lenet", "unavailable")] * 6
 

@@ -11,7 +11,7 @@ import numpy
 import pytest
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
@@ -20,8 +20,8 @@ PATIENCE_SECONDS = 60
 
 
 @asynccontextmanager
-async def running(root: Path, observer: Any, **settings: Any) -> AsyncIterator[Engine]:
-    engine = Engine(Settings(repository=root, device="cpu", max_batch_size=2, **settings), observer)
+async def running(root: Path, observer: Any, **settings: Any) -> AsyncIterator[LocalEngine]:
+    engine = LocalEngine(Settings(repository=root, device="cpu", max_batch_size=2, **settings), observer)
     await engine.load()
     try:
         yield engine
@@ -33,13 +33,13 @@ def request(model: str = "m", version: str = "") -> Request:
     return Request(RawPixels(numpy.zeros(30 * 30, numpy.uint8).tobytes(), 30, 30, 1), model=model, version=version)
 
 
-async def answering_version(engine: Engine, version: str = "") -> tuple[int, str]:
+async def answering_version(engine: LocalEngine, version: str = "") -> tuple[int, str]:
     """Returns the number of the version that answers, and the first word of its label."""
     answer = await engine.classify(request(version=version))
     return answer.version, answer.classes[0].label.split()[0]
 
 
-def states(engine: Engine) -> dict[int, ModelState]:
+def states(engine: LocalEngine) -> dict[int, ModelState]:
     return {version: entry.state for version, entry in engine.catalog.versions("m").items()}
 
 

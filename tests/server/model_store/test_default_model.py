@@ -9,7 +9,7 @@ from tests.repositories import add_version
 from tests.server.model_store.served_versions import request, running
 
 from linnaeus.server.config.settings import read_settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import InvalidArgument, ModelNotFound, RequestError, StartupError, Unavailable
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 
@@ -101,7 +101,7 @@ def two_models(source: Path, root: Path) -> Path:
     return root
 
 
-async def answering(engine: Engine) -> str:
+async def answering(engine: LocalEngine) -> str:
     """Returns the name of the model that answers a call that names none, or the error."""
     try:
         return (await engine.classify(request(model=""))).model

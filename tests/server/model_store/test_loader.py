@@ -16,7 +16,7 @@ from tests.server.injected_faults import FailsFirst, refuse_threads
 
 from linnaeus.server.config.model_settings import ModelSettings
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store import loader as loader_module
 from linnaeus.server.model_store.catalog import ModelState
@@ -135,7 +135,7 @@ async def test_two_devices_serve_one_model_at_the_same_time(
     shutil.copytree(repository / "lenet", tmp_path / "lenet")
     (tmp_path / "lenet" / "config.toml").write_text('devices = ["cpu", "cpu:1"]\n')
     options: dict[str, Any] = {"max_batch_size": 1, "streams": 1, "decode_threads": 1}
-    engine = Engine(Settings(repository=tmp_path, device="cpu", **options), observer)
+    engine = LocalEngine(Settings(repository=tmp_path, device="cpu", **options), observer)
     await engine.load()
     both = threading.Barrier(2, timeout=30)
     devices: list[str] = []
@@ -155,7 +155,7 @@ async def test_two_devices_serve_one_model_at_the_same_time(
     assert engine.catalog.entries()[0].devices == TWO_DEVICES and engine.device_states == dict.fromkeys(
         TWO_DEVICES, True
     )
-    assert set(engine.batch_seconds(("lenet", 1, 1))) == set(TWO_DEVICES)
+    assert set(engine.core.batch_seconds(("lenet", 1, 1))) == set(TWO_DEVICES)
     await engine.close()
 
 
@@ -167,7 +167,7 @@ async def test_a_model_whose_device_is_missing_is_refused_and_the_others_are_ser
     manifest = tmp_path / "other" / "1" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name": "lenet"', '"name": "other"'))
     (tmp_path / "other" / "config.toml").write_text('devices = ["cuda:99"]\n')
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
+    engine = LocalEngine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
     states = {entry.name: (entry.state, entry.reason) for entry in engine.catalog.entries()}
     assert states["lenet"] == (ModelState.READY, "")

@@ -10,16 +10,16 @@ from tests.server.injected_faults import FailsFirst, refuse_threads
 from tests.server.model_store.served_versions import BlockedFunction, answering_version, states
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.model_store import repository as repository_module
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.model_store.reconciler import Reconciler
 from linnaeus.server.process.supervisor import Supervisor
 
 
-def make_engine(root: Path, observer: Any, faults: list[str]) -> Engine:
+def make_engine(root: Path, observer: Any, faults: list[str]) -> LocalEngine:
     settings = Settings(repository=root, device="cpu", max_batch_size=2)
-    return Engine(settings, observer, supervisor=Supervisor(faults.append))
+    return LocalEngine(settings, observer, supervisor=Supervisor(faults.append))
 
 
 async def test_a_fault_at_the_start_of_one_model_fails_it_and_the_others_are_served(

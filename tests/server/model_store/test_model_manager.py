@@ -29,18 +29,21 @@ async def test_a_reload_moves_new_requests_and_frees_the_old_models_memory(
     async with running(root, observer) as engine:
         await answering_version(engine)
         old = engine.catalog.find("m", "1")
-        model, lane = weakref.ref(old.model), old.lane
-        del old
+        lane = old.lane
+        (loaded,) = engine.core.devices.models(lane)
+        model = weakref.ref(loaded)
+        del old, loaded
         left: list[bool] = []
         monkeypatch.setattr(loader, "release_freed_memory", lambda: left.append(model() is not None))
         assert model() is not None
         (entry,) = await engine.model_manager.reload_model("m")
         assert (entry.version, entry.state) == (1, ModelState.READY) and entry.generation > lane.generation
         assert left == [False], "nothing refers to the old model when its memory is freed"
-        assert engine.batch_seconds(lane) == {}
+        assert engine.core.batch_seconds(lane) == {}
         assert await answering_version(engine) == (1, "one")
-        model = weakref.ref(entry.model)
-        del entry
+        (loaded,) = engine.core.devices.models(entry.lane)
+        model = weakref.ref(loaded)
+        del loaded
         await engine.model_manager.unload_model("m", "1")
         assert left == [False, False]
 
@@ -105,7 +108,7 @@ async def test_a_name_never_leads_out_of_the_repository(root: Path, observer: An
             with pytest.raises(ModelNotFound):
                 await operation(name)
         with pytest.raises(ModelNotFound):
-            engine.model_manager.set_default_version(name, "1")
+            await engine.model_manager.set_default_version(name, "1")
         with pytest.raises(InvalidArgument):
             await engine.model_manager.load_model("")
         assert [(entry.name, entry.version) for entry in engine.catalog.entries()] == [("m", 1)]
@@ -161,7 +164,7 @@ async def test_a_reload_of_the_same_model_keeps_its_latency_table(root: Path, ob
     async with running(root, observer) as engine:
         await answering_version(engine)
         lane = engine.catalog.find("m", "").lane
-        (before,) = dict(engine._queue._state.lanes[lane].tables).values()
+        (before,) = dict(engine.core.queue._state.lanes[lane].tables).values()
         await engine.model_manager.reload_model("m")
-        (after,) = engine._queue._state.lanes[engine.catalog.find("m", "").lane].tables.values()
+        (after,) = engine.core.queue._state.lanes[engine.catalog.find("m", "").lane].tables.values()
         assert after is before

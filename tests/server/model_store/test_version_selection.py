@@ -85,12 +85,12 @@ async def test_the_default_version_is_the_one_set_last_by_number_or_by_label(
     config.write_text('default_version = "stable"\nlabels = { stable = 1 }\n')
     async with running(root, observer) as engine:
         assert await answering_version(engine) == (1, "one")
-        assert engine.model_manager.set_default_version("m", "2").version == 2
+        assert (await engine.model_manager.set_default_version("m", "2")).version == 2
         assert await answering_version(engine) == (2, "two")
         for nonsense, error in (("3", ModelNotFound), ("beta", ModelNotFound), ("1.5", InvalidArgument)):
             with pytest.raises(error):
-                engine.model_manager.set_default_version("m", nonsense)
-        assert engine.model_manager.set_default_version("m", "").version == 1
+                await engine.model_manager.set_default_version("m", nonsense)
+        assert (await engine.model_manager.set_default_version("m", "")).version == 1
         config.write_text('default_version = "stable"\nlabels = { stable = 2 }\n')
         await engine.model_manager.reconcile_changes()
         assert await answering_version(engine) == (2, "two")

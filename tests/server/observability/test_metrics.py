@@ -9,9 +9,10 @@ from typing import Any
 import numpy
 import pytest
 from tests.repositories import add_version
+from tests.server.engine.engine_fakes import model_of
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import RequestError, Unavailable
 from linnaeus.server.execution import device_pool
 from linnaeus.server.model_store.catalog import Entry, ModelState
@@ -65,11 +66,11 @@ def test_a_batch_whose_requests_all_expired_has_no_size() -> None:
 
 
 @pytest.fixture
-async def serving(repository: Path) -> AsyncIterator[tuple[Engine, Metrics]]:
+async def serving(repository: Path) -> AsyncIterator[tuple[LocalEngine, Metrics]]:
     metrics = Metrics("0")
     settings = Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2)
-    engine = Engine(settings, metrics)
-    metrics.add_engine(engine)
+    engine = LocalEngine(settings, metrics)
+    metrics.add_engine(engine.core, lambda: engine.in_flight)
     await engine.load()
     yield engine, metrics
     await engine.close()
@@ -100,7 +101,7 @@ async def test_a_lost_device_is_not_ready(serving: Any, monkeypatch: pytest.Monk
         raise RuntimeError("lost")
 
     monkeypatch.setattr(device_pool, "is_responsive", lambda device: False)
-    monkeypatch.setattr(engine.catalog.entries()[0].model, "run", fail)
+    monkeypatch.setattr(model_of(engine), "run", fail)
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) == 1
     with pytest.raises(Unavailable):
         await engine.classify(digit_request())
@@ -109,8 +110,8 @@ async def test_a_lost_device_is_not_ready(serving: Any, monkeypatch: pytest.Monk
 
 async def test_a_scrape_before_the_load_shows_no_device_and_nothing_in_flight(repository: Path) -> None:
     metrics = Metrics("0")
-    engine = Engine(Settings(repository=repository, device="cpu"), metrics)
-    metrics.add_engine(engine)
+    engine = LocalEngine(Settings(repository=repository, device="cpu"), metrics)
+    metrics.add_engine(engine.core, lambda: engine.in_flight)
     assert metrics.registry.get_sample_value("linnaeus_device_ready", {"device": "cpu"}) is None
     assert metrics.registry.get_sample_value("linnaeus_in_flight") == 0
     await engine.close()
@@ -124,8 +125,8 @@ async def test_a_scrape_shows_failed_loads_ready_labels_and_no_unloaded_versions
     add_version(repository / "lenet" / "1", tmp_path, "m", 2, spoilt="corrupt")
     (tmp_path / "m" / "config.toml").write_text("versions = [1, 2]\nlabels = { stable = 1, canary = 2 }\n")
     metrics = Metrics("0")
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
-    metrics.add_engine(engine)
+    engine = LocalEngine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), metrics)
+    metrics.add_engine(engine.core, lambda: engine.in_flight)
     await engine.load()
     value = metrics.registry.get_sample_value
     assert value("linnaeus_model_load_failures_total", {"model": "m"}) == 1
@@ -156,7 +157,7 @@ async def test_a_cpu_has_samples_for_workers_and_none_for_memory(serving: Any) -
     engine, metrics = serving
     await engine.classify(digit_request())
     value = metrics.registry.get_sample_value
-    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.device_workers["cpu"] > 0
+    assert value("linnaeus_device_streams", {"device": "cpu"}) == engine.core.device_workers["cpu"] > 0
     assert value("linnaeus_device_busy_seconds_total", {"device": "cpu"}) > 0
     assert {"linnaeus_device_memory_limit_bytes"} <= {family.name for family in metrics.registry.collect()}
     assert value("linnaeus_device_memory_limit_bytes", {"device": "cpu"}) is None

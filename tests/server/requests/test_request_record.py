@@ -11,7 +11,7 @@ import pytest
 
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import InvalidImage, ModelNotFound
 from linnaeus.server.process.supervisor import Supervisor
@@ -49,8 +49,8 @@ def handler() -> Recorded:
 
 
 @pytest.fixture
-async def engine(repository: Path, observer: Any, handler: Recorded) -> AsyncIterator[Engine]:
-    made = Engine(Settings(repository=repository, models="lenet", device="cpu"), observer, record_handler=handler)
+async def engine(repository: Path, observer: Any, handler: Recorded) -> AsyncIterator[LocalEngine]:
+    made = LocalEngine(Settings(repository=repository, models="lenet", device="cpu"), observer, record_handler=handler)
     await made.load()
     yield made
     await made.close()
@@ -61,7 +61,7 @@ def digit(**fields: Any) -> Request:
 
 
 async def test_an_answered_request_is_recorded_with_its_batch_only_if_sampled(
-    engine: Engine, handler: Recorded
+    engine: LocalEngine, handler: Recorded
 ) -> None:
     for _ in range(3):
         await engine.classify(digit(priority=Priority.LOW))
@@ -77,7 +77,7 @@ async def test_an_answered_request_is_recorded_with_its_batch_only_if_sampled(
     assert moments == sorted(moments)
 
 
-async def test_every_request_without_an_answer_is_recorded_once(engine: Engine, handler: Recorded) -> None:
+async def test_every_request_without_an_answer_is_recorded_once(engine: LocalEngine, handler: Recorded) -> None:
     with pytest.raises(ModelNotFound):
         await engine.classify(digit(model="no-such-model"))
     with pytest.raises(ModelNotFound):

@@ -10,7 +10,7 @@ import pytest
 from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.requests.request import Classification, Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
@@ -47,8 +47,10 @@ async def stub(recording_engine: RecordingEngine) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def engine(repository: Path, observer: Any) -> AsyncIterator[Engine]:
-    loaded_engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
+async def engine(repository: Path, observer: Any) -> AsyncIterator[LocalEngine]:
+    loaded_engine = LocalEngine(
+        Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer
+    )
     await loaded_engine.load()
     yield loaded_engine
     await loaded_engine.close()
@@ -81,7 +83,7 @@ async def test_a_deadline_reaches_the_engine_on_the_engine_s_clock(
     assert unlimited is None
 
 
-async def test_get_model_returns_batch_latencies_and_the_prediction_error(engine: Engine) -> None:
+async def test_get_model_returns_batch_latencies_and_the_prediction_error(engine: LocalEngine) -> None:
     async with serve(engine) as stub:
         await stub.Classify(v1.ClassifyRequest(image=DIGIT, model="lenet"), timeout=30)
         response = await stub.GetModel(v1.GetModelRequest(model="lenet"), timeout=30)
@@ -91,7 +93,7 @@ async def test_get_model_returns_batch_latencies_and_the_prediction_error(engine
         assert list(response.model.devices) == ["cpu"] and response.model.max_batch_size == 2
 
 
-async def test_get_model_returns_no_latencies_for_a_version_that_is_not_ready(engine: Engine) -> None:
+async def test_get_model_returns_no_latencies_for_a_version_that_is_not_ready(engine: LocalEngine) -> None:
     engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "no"))
     async with serve(engine) as stub:
         response = await stub.GetModel(v1.GetModelRequest(model="broken"), timeout=30)

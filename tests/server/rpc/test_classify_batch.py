@@ -13,7 +13,7 @@ from grpc_status import rpc_status
 from tests.server.rpc.served_classifier import served
 
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import InternalFailure, Overloaded
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.rpc.classifier import ClassifierServicer
@@ -55,7 +55,7 @@ async def stub(engine: RecordingEngine) -> AsyncIterator[Any]:
 
 @pytest.fixture
 async def engine_stub(repository: Path, observer: Any) -> AsyncIterator[Any]:
-    engine = Engine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
+    engine = LocalEngine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=2), observer)
     await engine.load()
     async with serve(engine, time.monotonic) as client_stub:
         yield client_stub

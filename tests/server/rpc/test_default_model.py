@@ -11,7 +11,7 @@ from tests.server.rpc.call_observers import NullCallObserver
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.kserve.servicer import InferenceServicer
@@ -42,7 +42,7 @@ async def test_a_call_without_a_model_is_refused_in_every_protocol_once_one_of_t
     for name in ("one", "two"):
         add_version(repository / "lenet" / "1", tmp_path, name, 1)
     statistics = Statistics()
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), statistics)
+    engine = LocalEngine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), statistics)
     await engine.load()
     server = grpc.aio.server()
     intercepted: Any = InterceptedServer(server, NullCallObserver())

@@ -16,7 +16,7 @@ from late_device import LateDevice
 
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.model_store import loader
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
@@ -34,7 +34,7 @@ LARGEST = 4
 class Served:
     """An engine with one model on a test device, and the same model on the CPU."""
 
-    engine: Engine
+    engine: LocalEngine
     plain: Model
     devices: list[LateDevice] = field(default_factory=list)
     modules: "list[weakref.ref[torch.jit.ScriptModule]]" = field(default_factory=list)
@@ -75,7 +75,9 @@ async def served(repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(runner_factory, "torch_runner", open_runner)
     options: dict[str, Any] = {"max_batch_size": LARGEST, "streams": 2, "decode_threads": 1, "models": "lenet"}
     options["runtime"] = "torchscript"
-    engine = Engine(Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), observer)
+    engine = LocalEngine(
+        Settings(repository=repository, device="cpu", max_queue_delay_seconds=60.0, **options), observer
+    )
     await engine.load()
     served = Served(engine, plain, devices, modules, preexisting)
     yield served
@@ -132,7 +134,7 @@ async def test_graphs_are_captured_only_if_the_config_enables_them(
     (tmp_path / "lenet" / "config.toml").write_text(text)
     captured: list[object] = []
     monkeypatch.setattr(model_loading, "capture_graphs", captured.append)
-    engine = Engine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
+    engine = LocalEngine(Settings(repository=tmp_path, device="cpu", max_batch_size=1), observer)
     await engine.load()
     assert len(captured) == times
     await engine.close()

@@ -13,7 +13,7 @@ from linnaeus.server.process.supervised_thread import SupervisedThread
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.process.thread_priority import lower_priority, use_idle_scheduling
 from linnaeus.server.requests.request import RequestPayload, RequestTicket
-from linnaeus.server.scheduling import BatchQueue
+from linnaeus.server.requests.request_queue import RequestQueue
 
 # The name of decoders in reports of faults.
 DECODER_PART = "decoder"
@@ -40,7 +40,7 @@ class DecoderThreads:
 
     def __init__(
         self,
-        queue: BatchQueue[RequestPayload],
+        queue: RequestQueue,
         on_failure: Callable[[RequestTicket, RequestError], None],
         threads: int,
         in_background: bool,

@@ -10,7 +10,8 @@ from typing import TypeAlias
 from linnaeus.server.errors import RequestError
 from linnaeus.server.requests.refusals import no_device, too_late
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
-from linnaeus.server.scheduling import BatchQueue, DecodeTurn, Stage
+from linnaeus.server.requests.request_queue import RequestQueue
+from linnaeus.server.scheduling import DecodeTurn, Stage
 
 # Decoded images are handed on together, which shares the lock and the wake-up of a worker, but none waits longer than
 # this for images behind it. Half a millisecond was tried: on slow cores every image was handed on by itself, batches
@@ -41,7 +42,7 @@ class DecoderTurn:
     def __init__(
         self,
         taken: DecodeTurn[RequestPayload],
-        queue: BatchQueue[RequestPayload],
+        queue: RequestQueue,
         decode: Decode,
         fail: Callable[[RequestTicket, RequestError], None],
         clock: Callable[[], float],

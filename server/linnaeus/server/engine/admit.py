@@ -9,11 +9,12 @@ from linnaeus.server.requests.refusals import (
     too_late_to_admit,
 )
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket
-from linnaeus.server.scheduling import BatchQueue, DecodeWork, LaneClosed, NoDevice, QueueClosed, QueueFull, TooLate
+from linnaeus.server.requests.request_queue import RequestQueue
+from linnaeus.server.scheduling import DecodeWork, LaneClosed, NoDevice, QueueClosed, QueueFull, TooLate
 
 
 def admit(
-    queue: BatchQueue[RequestPayload], entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None
+    queue: RequestQueue, entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None
 ) -> RequestTicket:
     """Admits a request to the queue, before any work is done for it, and returns its ticket.
 

@@ -6,6 +6,7 @@ Belongs to the event loop's thread. This module must not know callers or the con
 import asyncio
 from collections.abc import Callable
 
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import RequestPayload
 from linnaeus.server.scheduling import BatchQueue
 
@@ -30,15 +31,21 @@ class Dispatcher:
 
     Args:
         queue: the queue of admitted requests.
+        inline_device: returns the device of a lane on which the event loop may run an image; None if it must not.
         run_inline: runs the batches that wait for the named device on the calling thread; returns whether there were
             any.
         clock: the engine's clock, in seconds.
     """
 
     def __init__(
-        self, queue: BatchQueue[RequestPayload], run_inline: Callable[[str], bool], clock: Callable[[], float]
+        self,
+        queue: BatchQueue[RequestPayload],
+        inline_device: Callable[[LaneKey], str | None],
+        run_inline: Callable[[str], bool],
+        clock: Callable[[], float],
     ) -> None:
         self._queue = queue
+        self._inline_device_of = inline_device
         self._run_inline = run_inline
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -47,16 +54,16 @@ class Dispatcher:
         self._alone_in_a_row = 0
         self._inline_device: str | None = None
 
-    def request_admitted(self, in_flight: int, inline_device: str | None) -> None:
+    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
         """Schedules one dispatch for all requests admitted in this iteration of the event loop.
 
         Args:
             in_flight: number of requests in the server, including this one.
-            inline_device: name of the device on which the event loop may run the request; None if it must not.
+            lane_with_pixels: lane of a request whose image is ready to run; None for an image to decode.
         """
         self._alone_in_a_row = self._alone_in_a_row + 1 if in_flight == 1 else 0
         is_alone = self._alone_in_a_row > _ALONE_IN_A_ROW and self._alone_in_a_row % _THREAD_EVERY
-        self._inline_device = inline_device if is_alone else None
+        self._inline_device = self._inline_device_of(lane_with_pixels) if is_alone and lane_with_pixels else None
         if not self._is_scheduled:
             self._is_scheduled = True
             self._loop.call_soon(self._notify)

@@ -1,4 +1,4 @@
-"""The engine: builds the parts of the server below gRPC and answers requests with them.
+"""The engine: answers the requests of this process with a core, which may be in another one.
 
 A request passes these stages: resolve the version, admit, decode (on a decoder thread), queue, run (on a worker of a
 device), deliver the result to the event loop. This module must not know gRPC.
@@ -6,37 +6,26 @@ device), deliver the result to the event loop. This module must not know gRPC.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding.decoder_threads import DecoderThreads
 from linnaeus.server.engine.batch_call import OutcomeCollector, raise_if_all_retryable, with_response_margin
-from linnaeus.server.engine.dispatch import Dispatcher
+from linnaeus.server.engine.core_client import CoreClient, ModelFigures
 from linnaeus.server.engine.in_flight import InFlightRequests
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
-from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import RequestError
-from linnaeus.server.execution.device_pool import DevicePool
-from linnaeus.server.model_store.catalog import Catalog
-from linnaeus.server.model_store.loader import Loader
-from linnaeus.server.model_store.model_manager import ModelManager
-from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog, NullEventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
-from linnaeus.server.requests.refusals import displaced
-from linnaeus.server.requests.request import Classification, Request, RequestPayload
+from linnaeus.server.requests.request import Classification, Request
 from linnaeus.server.requests.request_record import RecordHandler
-from linnaeus.server.runtime.device import default_decoders, resolve_devices
-from linnaeus.server.runtime.device_memory import DeviceMemory
-from linnaeus.server.runtime.remembered_choices import cache_folder
-from linnaeus.server.scheduling import BatchQueue, PredictionError
 
 
 class Engine:
-    """A server, without its network interface, of the models of one repository.
+    """A server, without its network interface.
 
     Life cycle: construct, `load` (the models become ready one by one), any number of `classify` calls, `drain`,
     `close`.
@@ -44,6 +33,7 @@ class Engine:
 
     Args:
         settings: the server's settings.
+        core: the queue, the devices and the models.
         observer: receives metrics.
         clock: monotonic time in seconds; every deadline is a time of this clock.
         event_log: receives events; None for no log.
@@ -54,52 +44,47 @@ class Engine:
         catalog: the model versions and their states.
         model_manager: loads and unloads versions.
         health_changed: set whenever a device is removed or the served versions change.
+        core: the queue, the devices and the models.
         closing: set by `drain`, before requests are refused; long-lived streams end on it.
     """
 
     def __init__(
         self,
         settings: Settings,
+        core: CoreClient,
         observer: Observer,
         clock: Callable[[], float] = time.monotonic,
         event_log: EventLog | None = None,
         record_handler: RecordHandler | None = None,
         supervisor: Supervisor | None = None,
     ) -> None:
-        self.catalog = Catalog(settings.default_model, settings.wanted_models)
-        self.health_changed = asyncio.Event()
         self.closing = asyncio.Event()
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
         event_log = event_log or NullEventLog()
         supervisor = supervisor or Supervisor()
-        decoders = settings.decode_threads or default_decoders(devices)
-        self._queue: BatchQueue[RequestPayload] = BatchQueue(
-            clock, decoders, on_displaced=lambda ticket: delivery.fail(ticket, displaced(ticket))
-        )
-        delivery = ResultDelivery(self._queue, observer, event_log, clock, supervisor, record_handler)
-        in_background = settings.decode_priority == "background"
+        self.core = core
+        self.catalog = core.catalog
+        self.model_manager = core.model_manager
+        self.health_changed = core.health_changed
         self._decoders = DecoderThreads(
-            self._queue, delivery.fail, decoders, in_background, settings.max_image_pixels, clock, supervisor
+            core.queue,
+            core.fail,
+            core.decoders,
+            settings.decode_priority == "background",
+            settings.max_image_pixels,
+            clock,
+            supervisor,
         )
-        self._devices = self._device_pool(settings, delivery, supervisor)
-        dispatcher = Dispatcher(self._queue, self._devices.run_inline, clock)
         self._requests = InFlightRequests(
             self.catalog,
-            self._queue,
-            dispatcher,
+            core,
             observer,
             event_log,
             clock,
             settings.max_image_pixels,
             supervisor,
             record_handler,
-        )
-        loader = Loader(settings.intra_op_threads, clock, supervisor, cache_folder(settings.cache_dir))
-        version_switch = VersionSwitch(self.catalog, self._queue, self._devices, loader)
-        self.model_manager = ModelManager(
-            settings, self.catalog, version_switch, loader, observer, supervisor, self.health_changed.set
         )
 
     @property
@@ -108,31 +93,13 @@ class Engine:
         return self._requests.in_flight
 
     @property
-    def device_states(self) -> dict[str, bool]:
-        """Whether each device runs batches (False if it was removed), by device name. Any thread may read it."""
-        return self._devices.states
+    def device_states(self) -> Mapping[str, bool]:
+        """Whether each device runs batches (False if it was removed), by device name."""
+        return self.core.device_states
 
-    @property
-    def device_workers(self) -> dict[str, int]:
-        """Number of workers of each device in use, by device name. Any thread may read it."""
-        return self._devices.workers
-
-    @property
-    def device_memory(self) -> dict[str, DeviceMemory]:
-        """Current memory of each device that has its own, by device name. Any thread may read it."""
-        return self._devices.memory()
-
-    def queue_depth(self, lane: LaneKey) -> int:
-        """Returns the number of a version's requests that wait for a decoder or a device. Any thread may call it."""
-        return self._queue.depth(lane)
-
-    def prediction_error(self, lane: LaneKey) -> PredictionError:
-        """Returns the error of the predicted answer times of a ready version. Any thread may call it."""
-        return self._queue.prediction_error(lane)
-
-    def batch_seconds(self, lane: LaneKey) -> dict[str, dict[int, float]]:
-        """Returns the estimated seconds of a ready version's batches by device and size. Any thread may call it."""
-        return self._queue.batch_seconds(lane)
+    async def figures(self, lane: LaneKey) -> ModelFigures:
+        """Returns what has been measured of a ready version."""
+        return await self.core.figures(lane)
 
     async def load(self) -> None:
         """Starts the decoders and loads the initial models; see `ModelManager.start`.
@@ -141,7 +108,7 @@ class Engine:
             StartupError: if the repository is missing or empty.
         """
         self._decoders.start()
-        await self.model_manager.start()
+        await self.core.load()
 
     async def classify(self, request: Request) -> Classification:
         """Answers one request.
@@ -206,32 +173,12 @@ class Engine:
     def drain(self) -> None:
         """Ends streams and pending loads, and lets no batch wait for more images; requests are still admitted."""
         self.closing.set()
-        self.model_manager.close()
-        self._queue.drain()
+        self.core.drain()
 
     async def close(self) -> None:
         """Refuses new requests, finishes the admitted ones, then ends all threads. May be called twice."""
         self.drain()
-        self._queue.close()
-        await self._devices.wait_closed()
-
-    def _device_pool(self, settings: Settings, delivery: ResultDelivery, supervisor: Supervisor) -> DevicePool:
-        return DevicePool(
-            self._queue,
-            settings.streams,
-            settings.intra_op_threads,
-            self._clock,
-            on_batch_started=delivery.batch_started,
-            on_batch_finished=delivery.batch_finished,
-            on_stranded=delivery.fail_stranded,
-            on_device_removed=self._on_device_removed,
-            on_batch_lost=delivery.fail_lost,
-            supervisor=supervisor,
-        )
-
-    def _on_device_removed(self, device: str) -> None:
-        """Sets `health_changed`; runs on a thread of the removed device."""
-        self._loop.call_soon_threadsafe(self.health_changed.set)
+        await self.core.close()
 
 
 def _resolve(answer: "asyncio.Future[Classification]", outcome: Outcome) -> None:

@@ -12,7 +12,7 @@ from linnaeus.server.decoding.decode import model_input_view
 from linnaeus.server.decoding.decode_work import picture_work
 from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
-from linnaeus.server.engine.dispatch import Dispatcher
+from linnaeus.server.engine.core_client import CoreClient
 from linnaeus.server.engine.request_defaults import effective_top_k, with_default_deadline
 from linnaeus.server.engine.request_reports import event_fields, named_version, record_of
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
@@ -24,8 +24,7 @@ from linnaeus.server.requests.observer import Observer, rejection_reason
 from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket, TimedRanking
 from linnaeus.server.requests.request_record import RecordHandler
-from linnaeus.server.runtime.model import Model
-from linnaeus.server.scheduling import BatchQueue, DecodeWork, Stage
+from linnaeus.server.scheduling import DecodeWork, Stage
 
 # The name of the reports on requests, to metrics, traces and logs, in reports of faults.
 REPORT_PART = "request_reports"
@@ -36,8 +35,7 @@ class InFlightRequests:
 
     Args:
         catalog: the model versions and their states.
-        queue: the queue of admitted requests.
-        dispatcher: wakes decoders and workers.
+        core: has the queue of admitted requests.
         observer: receives rejections and cancellations.
         event_log: receives the admission and the end of each request.
         clock: the queue's clock, in seconds.
@@ -53,8 +51,7 @@ class InFlightRequests:
     def __init__(
         self,
         catalog: Catalog,
-        queue: BatchQueue[RequestPayload],
-        dispatcher: Dispatcher,
+        core: CoreClient,
         observer: Observer,
         event_log: EventLog,
         clock: Callable[[], float],
@@ -65,8 +62,8 @@ class InFlightRequests:
         self.in_flight = 0
         self._max_image_pixels = max_image_pixels
         self._catalog = catalog
-        self._queue = queue
-        self._dispatcher = dispatcher
+        self._core = core
+        self._queue = core.queue
         self._observer = observer
         self._event_log = event_log
         self._clock = clock
@@ -132,7 +129,7 @@ class InFlightRequests:
         state.entry, state.model, state.ticket = entry, model, ticket
         state.cancel_timer = self._schedule_expiry(ticket)
         self.in_flight += 1
-        self._dispatcher.request_admitted(self.in_flight, _inline_device(model, payload))
+        self._core.request_admitted(self.in_flight, entry.lane if payload.pixels is not None else None)
 
     def _admit(self, entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None) -> RequestTicket:
         try:
@@ -207,11 +204,6 @@ class InFlightRequests:
         except ESCAPES as fault:
             self._supervisor.report(REPORT_PART, fault)
         return reason
-
-
-def _inline_device(model: Model, payload: RequestPayload) -> str | None:
-    """Returns the device on which the event loop may run the image; None if the run is long or decoding is needed."""
-    return str(model.device) if model.runs_inline and payload.pixels is not None else None
 
 
 def _without_frames(error: RequestError) -> RequestError:

@@ -2,9 +2,9 @@
 
 from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.model_store.catalog import Entry
+from linnaeus.server.model_store.model_description import ModelDescription
 from linnaeus.server.requests.refusals import no_features
 from linnaeus.server.requests.request import Request
-from linnaeus.server.runtime.model import Model
 
 DEFAULT_TOP_K = 5
 
@@ -16,7 +16,7 @@ def with_default_deadline(request: Request, entry: Entry, now: float) -> Request
     return request._replace(deadline=now + entry.default_timeout_seconds)
 
 
-def effective_top_k(request: Request, model: Model) -> int:
+def effective_top_k(request: Request, model: ModelDescription) -> int:
     """Returns the number of classes to return, of which `min_probability` may leave out some.
 
     By default that are five, but all of them if `min_probability` already says which are wanted.
@@ -32,7 +32,7 @@ def effective_top_k(request: Request, model: Model) -> int:
     return request.top_k or (classes if request.min_probability else min(DEFAULT_TOP_K, classes))
 
 
-def _check_options(request: Request, model: Model) -> None:
+def _check_options(request: Request, model: ModelDescription) -> None:
     """Checks the options that the model's number of classes does not bound.
 
     Raises:

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Entry
+from linnaeus.server.model_store.model_description import ModelDescription
 from linnaeus.server.requests.request import Classification, Request, RequestTicket, TimedRanking
-from linnaeus.server.runtime.model import Model
 
 # The answer to one request, or its error.
 Outcome: TypeAlias = Classification | RequestError
@@ -65,7 +65,7 @@ class RequestState:
         self.on_outcome = on_outcome
         self.is_done = False
         self.entry: Entry | None = None
-        self.model: Model | None = None
+        self.model: ModelDescription | None = None
         self.ticket: RequestTicket | None = None
         self.cancel_timer: Callable[[], None] | None = None
         self.record_context: object | None = None

@@ -2,6 +2,7 @@
 
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Entry
+from linnaeus.server.model_store.model_description import ModelDescription
 from linnaeus.server.requests.request import (
     Classification,
     ItemOutcome,
@@ -10,7 +11,7 @@ from linnaeus.server.requests.request import (
     ResultFuture,
     TimedRanking,
 )
-from linnaeus.server.runtime.model import Model, Ranking
+from linnaeus.server.runtime.ranking import Ranking
 
 
 def complete(future: ResultFuture, result: TimedRanking | RequestError) -> None:
@@ -51,7 +52,7 @@ def request_timings(
     )
 
 
-def classification(entry: Entry, model: Model, timed_ranking: TimedRanking) -> Classification:
+def classification(entry: Entry, model: ModelDescription, timed_ranking: TimedRanking) -> Classification:
     """Returns the answer made of a ranking and its model's labels."""
     return Classification(
         timed_ranking.ranking,

@@ -23,7 +23,7 @@ from linnaeus.server.requests.request import (
     lane_key_of,
 )
 from linnaeus.server.requests.request_record import BatchRecord, RecordHandler
-from linnaeus.server.runtime.model import Ranking
+from linnaeus.server.runtime.ranking import Ranking
 from linnaeus.server.scheduling import BatchQueue
 
 # The name of the delivery in reports of faults.

@@ -96,6 +96,15 @@ class DevicePool:
             self._devices[name] = self._add_device(name, model.device)
         self._devices[name].models[lane] = model
 
+    def inline_device(self, lane: LaneKey) -> str | None:
+        """Returns the device on whose behalf the event loop may itself run a single image; None if there is none."""
+        models = self.models(lane)
+        return str(models[0].device) if models and models[0].runs_inline else None
+
+    def models(self, lane: LaneKey) -> list[Model]:
+        """Returns a lane's model on each of its devices."""
+        return [pooled.models[lane] for pooled in self._devices.values() if lane in pooled.models]
+
     def remove_model(self, lane: LaneKey) -> list[Model]:
         """Removes a lane's model from every device, after the queue removed the lane; returns the model of each."""
         self.health.forget(lane)

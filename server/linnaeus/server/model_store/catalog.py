@@ -10,8 +10,8 @@ from enum import Enum
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.errors import Unavailable
 from linnaeus.server.model_store import not_found
+from linnaeus.server.model_store.model_description import ModelDescription
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.specialisation import Specialisation as Specialisation
 
 _RETRY_SECONDS = 1.0
@@ -37,7 +37,7 @@ class Entry:
         state: state of the version.
         reason: why the version is not served; if it is READY, why its last reload was refused.
         generation: number of the load, unique within the server; 0 before the first.
-        model: the model on one of its devices; manifest and labels are the same on all of them.
+        model: its manifest and labels.
         devices: names of the devices on which the version is loaded.
         max_batch_size: largest batch size, on any device.
         load_seconds: time taken to load the version on all devices.
@@ -50,7 +50,7 @@ class Entry:
     state: ModelState
     reason: str = ""
     generation: int = 0
-    model: Model | None = None
+    model: ModelDescription | None = None
     devices: tuple[str, ...] = ()
     max_batch_size: int = 0
     load_seconds: float = 0.0
@@ -205,8 +205,8 @@ class Catalog:
             raise not_found.unknown_version(model, version, ready, versions.labels)
         return entry
 
-    def resolve(self, name: str, version: str) -> tuple[Entry, Model]:
-        """Returns the ready version that answers a request, and its model.
+    def resolve(self, name: str, version: str) -> tuple[Entry, ModelDescription]:
+        """Returns the ready version that answers a request, and its manifest and labels.
 
         Args:
             name: as in `find`.

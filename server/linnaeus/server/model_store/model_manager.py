@@ -145,7 +145,7 @@ class ModelManager:
         """
         return await self._run_to_end(self._unload(model, version))
 
-    def set_default_version(self, model: str, version: str) -> Entry:
+    async def set_default_version(self, model: str, version: str) -> Entry:
         """Sets the version that answers requests that name none.
 
         Args:

@@ -10,6 +10,7 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.execution.device_pool import DevicePool
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.loader import LoadedVersion, Loader, lane_parameters
+from linnaeus.server.model_store.model_description import ModelDescription
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import RequestPayload
 from linnaeus.server.scheduling import BatchQueue
@@ -82,7 +83,7 @@ class VersionSwitch:
             version=lane.version,
             state=ModelState.READY,
             generation=lane.generation,
-            model=models[0],
+            model=ModelDescription(models[0].manifest, models[0].labels),
             devices=tuple(str(model.device) for model in models),
             specialisations=tuple(model.specialisation for model in models),
             max_batch_size=limits.max_batch_size,

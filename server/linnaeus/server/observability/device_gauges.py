@@ -5,19 +5,19 @@ from collections.abc import Iterable, Mapping
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.core import EngineCore
 
 
 class DeviceGauges(Collector):
     """The workers and the memory of an engine's devices. A CPU has no memory samples."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, core: EngineCore) -> None:
+        self._core = core
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yields the gauges; called on the scrape's thread."""
-        memory = self._engine.device_memory
-        yield _by_device("streams", "Batches that run side by side on the device.", self._engine.device_workers)
+        memory = self._core.device_memory
+        yield _by_device("streams", "Batches that run side by side on the device.", self._core.device_workers)
         yield _by_device(
             "memory_reserved_bytes",
             "Memory of the device that this process holds, in use or kept for the next batch.",

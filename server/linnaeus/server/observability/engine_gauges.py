@@ -1,11 +1,11 @@
 """Gauges of the engine and its models, collected at each scrape."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.model_store.catalog import Entry, ModelState
 
 _VERSION = ("model", "version")
@@ -14,15 +14,16 @@ _VERSION = ("model", "version")
 class EngineGauges(Collector):
     """The state of an engine's models, devices and queues."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, core: EngineCore, in_flight: Callable[[], int]) -> None:
+        self._core = core
+        self._in_flight = in_flight
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         """Yields the gauges; called on the scrape's thread."""
-        entries = self._engine.catalog.entries()
+        entries = self._core.catalog.entries()
         ready = [entry for entry in entries if entry.state is ModelState.READY]
-        states = self._engine.device_states.items()
-        yield _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._engine.in_flight})
+        states = self._core.device_states.items()
+        yield _gauge("linnaeus_in_flight", "Images admitted and not yet answered.", (), {(): self._in_flight()})
         yield _gauge(
             "linnaeus_device_ready",
             "1 if batches run on the device, 0 if it failed and was taken out.",
@@ -72,7 +73,7 @@ class EngineGauges(Collector):
         return {
             (name, label): float((name, version) in ready_versions)
             for name in {entry.name for entry in entries}
-            for label, version in self._engine.catalog.labels(name).items()
+            for label, version in self._core.catalog.labels(name).items()
         }
 
     def _queue_gauges(self, ready: Sequence[Entry]) -> Iterator[GaugeMetricFamily]:
@@ -81,13 +82,13 @@ class EngineGauges(Collector):
             "linnaeus_queue_depth",
             "Images decoding or waiting for a device.",
             _VERSION,
-            {_version(entry): self._engine.queue_depth(entry.lane) for entry in ready},
+            {_version(entry): self._core.queue_depth(entry.lane) for entry in ready},
         )
         yield _gauge(
             "linnaeus_prediction_margin_seconds",
             "What is added to predictions now, so that nearly all of them hold.",
             _VERSION,
-            {_version(entry): self._engine.prediction_error(entry.lane).margin_seconds for entry in ready},
+            {_version(entry): self._core.prediction_error(entry.lane).margin_seconds for entry in ready},
         )
         yield _gauge(
             "linnaeus_batch_expected_seconds",
@@ -96,7 +97,7 @@ class EngineGauges(Collector):
             {
                 (*_version(entry), device, str(size)): seconds
                 for entry in ready
-                for device, by_size in self._engine.batch_seconds(entry.lane).items()
+                for device, by_size in self._core.batch_seconds(entry.lane).items()
                 for size, seconds in by_size.items()
             },
         )

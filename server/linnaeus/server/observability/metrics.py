@@ -13,7 +13,7 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.engine_gauges import EngineGauges
@@ -136,10 +136,10 @@ class Metrics:
         """Counts a fault that escaped from a part of the server. Any thread may call it."""
         self._thread_failures.labels(part).inc()
 
-    def add_engine(self, engine: Engine) -> None:
-        """Adds the gauges of an engine and its devices to the registry."""
-        self.registry.register(EngineGauges(engine))
-        self.registry.register(DeviceGauges(engine))
+    def add_engine(self, core: EngineCore, in_flight: Callable[[], int]) -> None:
+        """Adds the gauges of a core, whose requests `in_flight` counts, and of its devices to the registry."""
+        self.registry.register(EngineGauges(core, in_flight))
+        self.registry.register(DeviceGauges(core))
 
     def add_event_log(self, event_log: EventLog) -> None:
         """Adds the counter of the event log's lost lines to the registry."""

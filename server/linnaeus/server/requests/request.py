@@ -13,7 +13,8 @@ from linnaeus.server.errors import RequestError
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import Picture
 from linnaeus.server.requests.request_record import BatchRecord
-from linnaeus.server.runtime.model import Pixels, Ranking
+from linnaeus.server.runtime.ranking import Ranking
+from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.scheduling import Batch, Ticket
 from linnaeus.server.scheduling import (
     PredictionError as PredictionError,  # re-exported, with Priority, for the engine's callers

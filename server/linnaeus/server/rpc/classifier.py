@@ -67,11 +67,12 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
         entry = self._engine.catalog.find(request.model, request.version)
         if entry.model is None:
             return v1.GetModelResponse(model=to_model(entry, self._engine.catalog))
+        figures = await self._engine.figures(entry.lane)
         return v1.GetModelResponse(
             model=to_model(entry, self._engine.catalog),
             labels=entry.model.labels,
-            batch_latencies=to_latencies(self._engine.batch_seconds(entry.lane)),
-            prediction_error=to_prediction_error(self._engine.prediction_error(entry.lane)),
+            batch_latencies=to_latencies(figures.batch_seconds),
+            prediction_error=to_prediction_error(figures.prediction_error),
         )
 
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:

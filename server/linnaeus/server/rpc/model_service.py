@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from linnaeus.server.engine.core_client import ModelOperations
 from linnaeus.server.model_store.catalog import Catalog, Entry
-from linnaeus.server.model_store.model_manager import ModelManager
 from linnaeus.server.rpc.messages import to_model
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -23,7 +23,7 @@ class ModelServicer(v1_grpc.ModelServiceServicer):
         catalog: describes the versions.
     """
 
-    def __init__(self, model_manager: ModelManager, catalog: Catalog) -> None:
+    def __init__(self, model_manager: ModelOperations, catalog: Catalog) -> None:
         self._model_manager = model_manager
         self._catalog = catalog
 
@@ -44,7 +44,7 @@ class ModelServicer(v1_grpc.ModelServiceServicer):
         self, request: v1.SetDefaultVersionRequest, context: "Context"
     ) -> v1.SetDefaultVersionResponse:
         """Sets the version that answers requests without a version."""
-        entry = self._model_manager.set_default_version(request.model, request.version)
+        entry = await self._model_manager.set_default_version(request.model, request.version)
         return v1.SetDefaultVersionResponse(model=to_model(entry, self._catalog))
 
     def _to_models(self, entries: Iterable[Entry]) -> list[v1.Model]:

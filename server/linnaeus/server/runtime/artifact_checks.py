@@ -18,10 +18,10 @@ from linnaeus.models.model_format import MODEL_FILES, TORCHSCRIPT, model_files_d
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.check_picture import check_picture
 from linnaeus.server.runtime.device import without_profiling
+from linnaeus.server.runtime.device_preferences import memory_format
 from linnaeus.server.runtime.model_formats import require_runtime
 from linnaeus.server.runtime.model_outputs import split_outputs
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
-from linnaeus.server.runtime.specialisation import memory_format
 from linnaeus.server.runtime.torch_module import TorchModule, fitted
 from linnaeus.server.runtime.variants import FLOAT32
 from linnaeus.text_files import reason_of

@@ -1,9 +1,7 @@
 """A model version on a device, ready to run batches."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy
 import torch
@@ -11,30 +9,14 @@ import torch
 from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.artifact_checks import Artifact
 from linnaeus.server.runtime.device import release_freed_memory
+from linnaeus.server.runtime.device_preferences import describe_specialisation
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary, is_out_of_memory
 from linnaeus.server.runtime.out_of_memory import OutOfMemory as OutOfMemory
+from linnaeus.server.runtime.ranking import Ranking as Ranking
 from linnaeus.server.runtime.runner import Pixels as Pixels
 from linnaeus.server.runtime.runner import Runner
-from linnaeus.server.runtime.specialisation import describe_specialisation
 from linnaeus.server.runtime.variants import FLOAT32, TORCHSCRIPT, Variant
 from linnaeus.server.runtime.warmup import BatchTiming, warm_up
-
-
-class Ranking(NamedTuple):
-    """The best classes of one image, best first; equal probabilities by lower index.
-
-    If `is_finite` is False, the model returned NaN or infinity and the ranking is meaningless. `features` are packed
-    float32, little-endian; empty if they were not asked for.
-    """
-
-    indices: list[int]
-    probabilities: list[float]
-    features: bytes = b""
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether every probability is finite."""
-        return all(map(math.isfinite, self.probabilities))
 
 
 class Model:

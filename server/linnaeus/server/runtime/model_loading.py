@@ -13,6 +13,7 @@ from linnaeus.server.errors import ModelRefused
 from linnaeus.server.runtime.artifact_checks import Artifact, check_recorded, read_artifact, refusal
 from linnaeus.server.runtime.calibration_images import generated_pictures, recorded_pictures
 from linnaeus.server.runtime.check_picture import check_picture
+from linnaeus.server.runtime.device_preferences import describe_specialisation, fast_precisions
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.model_formats import usable_runtimes
 from linnaeus.server.runtime.openvino_conversion import openvino_precisions
@@ -21,7 +22,6 @@ from linnaeus.server.runtime.out_of_memory import FAILURES
 from linnaeus.server.runtime.remembered_choices import Choice, RememberedChoices
 from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.runtime.runner_factory import RunnerOptions, capture_graphs, open_runner
-from linnaeus.server.runtime.specialisation import describe_specialisation, fast_precisions
 from linnaeus.server.runtime.variant_selection import ComparisonPictures, OpenVariant, select_variant
 from linnaeus.server.runtime.variants import AUTO, FLOAT32, INT8, OPENVINO, TORCHSCRIPT, Requested, Variant
 

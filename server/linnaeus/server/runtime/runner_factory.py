@@ -10,12 +10,12 @@ from linnaeus.models.manifest import Manifest
 from linnaeus.server.runtime.artifact_checks import Artifact, load_module
 from linnaeus.server.runtime.cpu import CpuRunner
 from linnaeus.server.runtime.cuda import CudaRunner
+from linnaeus.server.runtime.device_preferences import memory_format
 from linnaeus.server.runtime.onnxruntime_runner import OnnxRuntimeRunner
 from linnaeus.server.runtime.openvino_conversion import openvino_model
 from linnaeus.server.runtime.openvino_runner import CompileOptions, OpenVinoRunner
 from linnaeus.server.runtime.out_of_memory import FAILURES, error_summary
 from linnaeus.server.runtime.runner import Runner
-from linnaeus.server.runtime.specialisation import memory_format
 from linnaeus.server.runtime.torch_module import TorchModule
 from linnaeus.server.runtime.variants import FLOAT32, ONNXRUNTIME, OPENVINO, Variant
 from linnaeus.server.runtime.warmup import size_classes

@@ -15,7 +15,7 @@ from tests.server.rpc.call_observers import NullCallObserver
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve import grpc_service_pb2_grpc as kserve_grpc
 from linnaeus.server.config.settings import Settings
-from linnaeus.server.engine.engine import Engine
+from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.engine.request_state import Outcome
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.requests.request import Classification, Request
@@ -31,7 +31,7 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 class RecordingEngine:
     """An engine that records its requests."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: LocalEngine) -> None:
         self.engine = engine
         self.requests: list[Request] = []
         self.lost_devices: set[str] = set()
@@ -78,7 +78,7 @@ async def serving(repository: Path) -> AsyncIterator[Served]:
     settings = Settings(
         repository=repository, models="lenet", device="cpu", max_batch_size=1, streams=1, max_queue_size=8
     )
-    inner_engine = Engine(settings, statistics)
+    inner_engine = LocalEngine(settings, statistics)
     await inner_engine.load()
     inner_engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "manifest.json is missing"))
     engine, health, stopping = RecordingEngine(inner_engine), [True], [False]

@@ -1,0 +1,157 @@
+"""The core of the engine: the queue, the devices and the models, which all callers of a host share.
+
+It admits requests, forms batches, runs them and delivers their results. It knows neither callers nor the files that
+images come in: those belong to `Engine`, of which there may be several. This module must not know gRPC.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.engine.core_client import ModelFigures
+from linnaeus.server.engine.dispatch import Dispatcher
+from linnaeus.server.engine.result_delivery import ResultDelivery
+from linnaeus.server.errors import RequestError
+from linnaeus.server.execution.device_pool import DevicePool
+from linnaeus.server.model_store.catalog import Catalog
+from linnaeus.server.model_store.loader import Loader
+from linnaeus.server.model_store.model_manager import ModelManager
+from linnaeus.server.model_store.version_switch import VersionSwitch
+from linnaeus.server.process.supervisor import Supervisor
+from linnaeus.server.requests.event_log import EventLog
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.observer import Observer
+from linnaeus.server.requests.refusals import displaced
+from linnaeus.server.requests.request import RequestPayload, RequestTicket
+from linnaeus.server.requests.request_record import RecordHandler
+from linnaeus.server.runtime.device import default_decoders, resolve_devices
+from linnaeus.server.runtime.device_memory import DeviceMemory
+from linnaeus.server.runtime.remembered_choices import cache_folder
+from linnaeus.server.scheduling import BatchQueue, PredictionError
+
+
+class EngineCore:
+    """The queue, the devices and the models of one repository. Belongs to the event loop's thread.
+
+    Life cycle: construct, `load` (the models become ready one by one), `drain`, `close`.
+
+    Args:
+        settings: the server's settings.
+        observer: receives batches and failed loads.
+        clock: monotonic time in seconds; every deadline is a time of this clock.
+        event_log: receives events.
+        supervisor: receives faults that escaped from threads and tasks.
+        record_handler: receives records of batches; None for no records.
+
+    Attributes:
+        catalog: the model versions and their states.
+        queue: the requests that were admitted and have not ended.
+        devices: run the batches.
+        delivery: hands results to the event loop.
+        model_manager: loads and unloads versions.
+        decoders: number of images that are decoded at once.
+        health_changed: set whenever a device is removed or the served versions change.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        clock: Callable[[], float],
+        event_log: EventLog,
+        supervisor: Supervisor,
+        record_handler: RecordHandler | None = None,
+    ) -> None:
+        self.catalog = Catalog(settings.default_model, settings.wanted_models)
+        self.health_changed = asyncio.Event()
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
+        self.decoders = settings.decode_threads or default_decoders(devices)
+        self.queue: BatchQueue[RequestPayload] = BatchQueue(
+            clock, self.decoders, on_displaced=lambda ticket: self.fail(ticket, displaced(ticket))
+        )
+        self.delivery = ResultDelivery(self.queue, observer, event_log, clock, supervisor, record_handler)
+        self.devices = self._device_pool(settings, supervisor)
+        self._dispatcher = Dispatcher(self.queue, self.devices.inline_device, self.devices.run_inline, clock)
+        loader = Loader(settings.intra_op_threads, clock, supervisor, cache_folder(settings.cache_dir))
+        version_switch = VersionSwitch(self.catalog, self.queue, self.devices, loader)
+        self.model_manager = ModelManager(
+            settings, self.catalog, version_switch, loader, observer, supervisor, self.health_changed.set
+        )
+
+    @property
+    def device_states(self) -> dict[str, bool]:
+        """Whether each device runs batches (False if it was removed), by device name. Any thread may read it."""
+        return self.devices.states
+
+    @property
+    def device_workers(self) -> dict[str, int]:
+        """Number of workers of each device in use, by device name. Any thread may read it."""
+        return self.devices.workers
+
+    @property
+    def device_memory(self) -> dict[str, DeviceMemory]:
+        """Current memory of each device that has its own, by device name. Any thread may read it."""
+        return self.devices.memory()
+
+    def queue_depth(self, lane: LaneKey) -> int:
+        """Returns the number of a version's requests that wait for a decoder or a device. Any thread may call it."""
+        return self.queue.depth(lane)
+
+    def prediction_error(self, lane: LaneKey) -> PredictionError:
+        """Returns the error of the predicted answer times of a ready version. Any thread may call it."""
+        return self.queue.prediction_error(lane)
+
+    def batch_seconds(self, lane: LaneKey) -> dict[str, dict[int, float]]:
+        """Returns the estimated seconds of a ready version's batches by device and size. Any thread may call it."""
+        return self.queue.batch_seconds(lane)
+
+    async def figures(self, lane: LaneKey) -> ModelFigures:
+        """Returns what has been measured of a ready version."""
+        return ModelFigures(self.batch_seconds(lane), self.prediction_error(lane))
+
+    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+        """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
+        self._dispatcher.request_admitted(in_flight, lane_with_pixels)
+
+    def fail(self, ticket: RequestTicket, error: RequestError) -> None:
+        """Ends a request whose image will not reach a device. Any thread may call it."""
+        self.delivery.fail(ticket, error)
+
+    async def load(self) -> None:
+        """Loads the initial models; see `ModelManager.start`.
+
+        Raises:
+            StartupError: if the repository is missing or empty.
+        """
+        await self.model_manager.start()
+
+    def drain(self) -> None:
+        """Ends pending loads, and lets no batch wait for more images; requests are still admitted."""
+        self.model_manager.close()
+        self.queue.drain()
+
+    async def close(self) -> None:
+        """Refuses new requests, finishes the admitted ones, then ends all threads. May be called twice."""
+        self.drain()
+        self.queue.close()
+        await self.devices.wait_closed()
+
+    def _device_pool(self, settings: Settings, supervisor: Supervisor) -> DevicePool:
+        return DevicePool(
+            self.queue,
+            settings.streams,
+            settings.intra_op_threads,
+            self._clock,
+            on_batch_started=self.delivery.batch_started,
+            on_batch_finished=self.delivery.batch_finished,
+            on_stranded=self.delivery.fail_stranded,
+            on_device_removed=self._on_device_removed,
+            on_batch_lost=self.delivery.fail_lost,
+            supervisor=supervisor,
+        )
+
+    def _on_device_removed(self, device: str) -> None:
+        """Sets `health_changed`; runs on a thread of the removed device."""
+        self._loop.call_soon_threadsafe(self.health_changed.set)

@@ -1,0 +1,93 @@
+"""The interface between the requests of one process and the core of the engine, in this process or in another one.
+
+`EngineCore` implements it in process, `RemoteCore` across a socket.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+from linnaeus.server.errors import RequestError
+from linnaeus.server.model_store.catalog import Catalog, Entry
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.request import RequestTicket
+from linnaeus.server.requests.request_queue import RequestQueue
+from linnaeus.server.scheduling import PredictionError
+
+
+class ModelFigures(NamedTuple):
+    """What the scheduler has measured of a ready version.
+
+    Attributes:
+        batch_seconds: estimated seconds of a batch, by device and batch size.
+        prediction_error: the error of the predicted answer times.
+    """
+
+    batch_seconds: Mapping[str, Mapping[int, float]]
+    prediction_error: PredictionError
+
+
+class ModelOperations(Protocol):
+    """The operators' operations on models; see `ModelManager`."""
+
+    async def load_model(self, model: str) -> list[Entry]:
+        """Loads the versions that are wanted and not served."""
+
+    async def unload_model(self, model: str, version: str = "") -> list[Entry]:
+        """Stops serving a version, or all versions."""
+
+    async def reload_model(self, model: str) -> list[Entry]:
+        """Loads the versions anew."""
+
+    async def set_default_version(self, model: str, version: str) -> Entry:
+        """Sets the version that answers requests that name none."""
+
+
+class CoreClient(Protocol):
+    """What the requests of one process need of the core. Event loop's thread only.
+
+    Attributes:
+        catalog: the model versions and their states.
+        queue: the requests that were admitted and have not ended.
+        model_manager: loads and unloads versions.
+        health_changed: set whenever a device is removed or the served versions change.
+        decoders: number of decoder threads to start.
+    """
+
+    catalog: Catalog
+    health_changed: asyncio.Event
+    decoders: int
+
+    @property
+    def queue(self) -> RequestQueue:
+        """The requests that were admitted and have not ended."""
+
+    @property
+    def model_manager(self) -> ModelOperations:
+        """Loads and unloads versions."""
+
+    @property
+    def device_states(self) -> Mapping[str, bool]:
+        """Whether each device runs batches (False if it was removed), by device name."""
+
+    async def figures(self, lane: LaneKey) -> ModelFigures:
+        """Returns what has been measured of a ready version."""
+
+    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+        """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
+
+    def fail(self, ticket: RequestTicket, error: RequestError) -> None:
+        """Ends a request whose image will not reach a device. Any thread may call it."""
+
+    async def load(self) -> None:
+        """Loads the initial models.
+
+        Raises:
+            StartupError: if the repository is missing or empty.
+        """
+
+    def drain(self) -> None:
+        """Ends pending loads, and lets no batch wait for more images; requests are still admitted."""
+
+    async def close(self) -> None:
+        """Refuses new requests, finishes the admitted ones, then ends all threads."""
