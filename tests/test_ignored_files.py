@@ -33,5 +33,5 @@ def test_what_the_pages_make_is_ignored_by_git() -> None:
 
 
 def test_what_belongs_to_the_repository_is_not_ignored() -> None:
-    belong = ["README.md", "server/linnaeus/server/app.py", "tests/data/new.json", "docs/pictures/look/x.svg"]
+    belong = ["README.md", "server/linnaeus/server/app/child.py", "tests/data/new.json", "docs/pictures/look/x.svg"]
     assert not_ignored(belong) == belong

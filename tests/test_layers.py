@@ -23,6 +23,7 @@ LAYERS: dict[str, set[str] | None] = {
     "start_checks": TORCH,
     "observability": TORCH,
     "rpc": TORCH,
+    "link": GRPC | TORCH,
     "engine": GRPC | TORCH,
     "model_store": GRPC | TORCH,
     "execution": GRPC | TORCH,

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.server.injected_faults import FailsFirst
 
-from linnaeus.server import app
+from linnaeus.server.app import one_process
 from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import Supervisor
 
@@ -29,9 +29,13 @@ class FakeRpcServer:
 async def test_a_change_of_health_is_published_although_the_first_attempt_fails() -> None:
     faults: list[str] = []
     catalog = SimpleNamespace(entries=list)
-    engine: Any = SimpleNamespace(device_states={"cpu": True}, health_changed=asyncio.Event(), catalog=catalog)
+    core = SimpleNamespace(unready_reason="")
+    states = {"cpu": True}
+    engine: Any = SimpleNamespace(device_states=states, health_changed=asyncio.Event(), catalog=catalog, core=core)
     rpc_server: Any = FakeRpcServer()
-    work = partial(app._publish_changes, engine, rpc_server, SimpleNamespace(drop_unserved=lambda entries: None))
+    work = partial(
+        one_process._publish_changes, engine, rpc_server, SimpleNamespace(drop_unserved=lambda entries: None)
+    )
     task = asyncio.create_task(keep_running("health", work, Supervisor(faults.append)))
     assert await asyncio.wait_for(rpc_server.published.get(), 60) is True
     rpc_server.publish.left = 1

@@ -84,7 +84,7 @@ def test_decoders_that_cannot_be_started_refuse_the_start(
     with monkeypatch.context() as limited:
         refuse_threads(limited, after=1)
         with pytest.raises(StartupError, match=r"only 1 of 3 decoder threads can be started \(can't start new thread"):
-            harness.decoders(3).start()
+            harness.decoders().start(3)
 
 
 def test_decoders_are_daemons(harness: DecoderHarness) -> None:

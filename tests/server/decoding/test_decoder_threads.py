@@ -44,11 +44,11 @@ class DecoderHarness:
         monkeypatch.setattr(decoders_module, "decode", self._decode)
 
     def start(self, in_background: bool = False) -> None:
-        self.decoders(1, in_background).start()
+        self.decoders(in_background).start(1)
 
-    def decoders(self, threads: int = 1, in_background: bool = False) -> DecoderThreads:
+    def decoders(self, in_background: bool = False) -> DecoderThreads:
         clock, supervisor = (lambda: self.now), Supervisor(self.faults.append, self.fatal.put)
-        return DecoderThreads(self.queue, self.on_failure, threads, in_background, 1000, clock, supervisor)
+        return DecoderThreads(self.queue, self.on_failure, in_background, 1000, clock, supervisor)
 
     def admit(self, name: bytes, timeout: float | None = None, priority: Priority = Priority.NORMAL) -> RequestTicket:
         future: Any = None  # not used: nothing delivers results
@@ -235,7 +235,7 @@ def test_a_system_without_idle_scheduling_is_left_unchanged(monkeypatch: pytest.
 
 def test_a_closed_queue_ends_every_decoder(harness: DecoderHarness) -> None:
     before = set(threading.enumerate())
-    harness.decoders(3).start()
+    harness.decoders().start(3)
     started = [each for each in threading.enumerate() if each not in before and each.name == "linnaeus-decode"]
     assert len(started) == 3
     harness.admit(b"a")

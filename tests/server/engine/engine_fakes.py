@@ -2,13 +2,15 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
+from tests.server.engine.linked_engine import LinkedEngine
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.decoding import decoder_threads as decoders_module
@@ -17,10 +19,14 @@ from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request
 from linnaeus.server.runtime.model import Model
 
+# The engines that a test runs with, and the name of the one that it runs with now; see the fixture `both_links`.
+ENGINES: dict[str, type[Any]] = {"in process": LocalEngine, "across a socket": LinkedEngine}
+link = ContextVar("link", default="in process")
+
 
 @asynccontextmanager
 async def running(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[LocalEngine]:
-    engine = LocalEngine(Settings(repository=repository, device="cpu", **settings), observer)
+    engine = ENGINES[link.get()](Settings(repository=repository, device="cpu", **settings), observer)
     await engine.load()
     try:
         yield engine
@@ -36,6 +42,12 @@ def digit(seed: int = 0, **changes: Any) -> Request:
 async def let_others_run() -> None:
     """Runs every task that is ready once."""
     await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Lets the event loop run until the condition holds."""
+    while not condition():
+        await asyncio.sleep(0)
 
 
 class BlockedDecode:
@@ -63,7 +75,7 @@ class BlockedDecode:
 async def frozen(repository: Path, observer: Any, **settings: Any) -> AsyncIterator[LocalEngine]:
     """Runs an engine on a clock that stands still; deadlines still expire, because the event loop has its own clock."""
     options = {"models": "lenet", "device": "cpu", "max_batch_size": 1, "streams": 1, "decode_threads": 1} | settings
-    engine = LocalEngine(Settings(repository=repository, **options), observer, clock=lambda: 100.0)
+    engine = ENGINES[link.get()](Settings(repository=repository, **options), observer, clock=lambda: 100.0)
     await engine.load()
     try:
         yield engine

@@ -9,7 +9,7 @@ from linnaeus.server.engine.admit import admit
 from linnaeus.server.errors import DeadlineExceeded, Overloaded, Unavailable
 from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.requests.picture import EncodedImage
-from linnaeus.server.requests.request import Request, RequestPayload
+from linnaeus.server.requests.request import RequestPayload
 from linnaeus.server.scheduling import BatchQueue, DecodeWork, LaneLimits, LatencyTable, Priority
 
 ENTRY = Entry("lenet", 1, ModelState.READY)
@@ -34,7 +34,7 @@ def admit_one(
     image = EncodedImage(b"four")
     answer: Any = None
     payload = RequestPayload(1, image, SPEC, 5, answer)
-    return admit(queue, ENTRY, Request(image, deadline=deadline, priority=priority), payload, WORK)
+    return admit(queue, ENTRY.lane, payload, deadline, priority, WORK, "")
 
 
 def test_a_ticket_has_the_deadline_priority_work_and_prediction_of_its_request(

@@ -29,6 +29,8 @@ from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import EncodedImage, RawPixels
 from linnaeus.server.requests.request import Classification, Request
 
+pytestmark = pytest.mark.usefixtures("both_links")
+
 
 @asynccontextmanager
 async def running(repository: Path, observer: Any, event_log: Path, now: float | None = None, **settings: Any) -> Any:

@@ -27,6 +27,8 @@ from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.picture import RawPixels
 
+pytestmark = pytest.mark.usefixtures("both_links")
+
 
 async def test_a_refused_request_leaves_no_reference_cycle(repository: Path, observer: Any) -> None:
     async with running(repository, observer, models="lenet") as engine:

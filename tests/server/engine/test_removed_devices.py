@@ -10,6 +10,8 @@ from tests.server.engine.engine_fakes import BlockedRuns, digit, frozen
 from linnaeus.server.errors import Unavailable
 from linnaeus.server.execution import device_pool
 
+pytestmark = pytest.mark.usefixtures("both_links")
+
 
 async def test_when_the_last_device_is_removed_all_requests_end_as_unavailable(
     repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch

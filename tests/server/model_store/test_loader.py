@@ -107,7 +107,7 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_gets_one_instance(
     model = on_one_core_if_short(repository, monkeypatch, [inf, inf])
     assert model.is_short and threads == [6, 1] and [each.size for each in model.timings] == [1, 2, 4]
     limits, _ = loader_module.lane_parameters([model], settings_for())
-    assert limits.instances == 1 and limits.pauses
+    assert limits.instances == 1 and limits.is_short
     assert loader_module.lane_parameters([model], settings_for(instances=2))[0].instances == 2
 
 
@@ -126,7 +126,7 @@ def test_a_model_of_longer_runs_uses_all_cores(
 ) -> None:
     model = on_one_core_if_short(repository, monkeypatch, bounds)
     limits, _ = loader_module.lane_parameters([model], settings_for())
-    assert not model.is_short and limits.instances == 0 and not limits.pauses
+    assert not model.is_short and limits.instances == 0 and not limits.is_short
 
 
 async def test_two_devices_serve_one_model_at_the_same_time(

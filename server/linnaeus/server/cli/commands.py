@@ -58,8 +58,12 @@ def _serve(settings: Settings) -> None:
 
 def _run_server(settings: Settings) -> None:
     # Imported here, so that what is wrong is said without waiting seconds for torch.
-    from linnaeus.server.app import run_server
     from linnaeus.server.process.event_loop import new_event_loop
+
+    if settings.front_ends:
+        from linnaeus.server.app.several_processes import run_processes as run_server
+    else:
+        from linnaeus.server.app.one_process import run_server
 
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(run_server(settings))

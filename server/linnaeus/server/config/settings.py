@@ -46,6 +46,8 @@ class Settings:
     """How often --model-control watch looks through the repository, which may be on a network."""
     device: DeviceNames = "auto"
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
+    front_ends: Annotated[int, Field(ge=0, le=256)] = 0
+    """Processes that answer calls and decode pictures for one engine. 0: one process does everything."""
     host: GrpcHost = "127.0.0.1"
     """Address that gRPC listens on: an IP address, a host name, :: for all of IPv6 and IPv4, or unix:/PATH for a socket
     file."""
@@ -147,6 +149,10 @@ class Settings:
         """Raises ValueError if two ports are the same, or --models leaves out the default model."""
         if self.wanted_models and self.default_model not in self.wanted_models | {""}:
             raise ValueError(f"default_model is {shown(self.default_model)}, but must be one of those in models")
+        if self.front_ends > 1 and any(map(is_socket_file, (self.host, self.health_host))):
+            raise ValueError(
+                f"front_ends is {self.front_ends}, but must be at most 1 for a socket file; or choose a port"
+            )
         require_different_ports(
             [
                 ("port", self.host, self.port),

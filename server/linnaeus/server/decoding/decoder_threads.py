@@ -31,7 +31,6 @@ class DecoderThreads:
     Args:
         queue: source and destination of the tickets.
         on_failure: receives a ticket that will not reach a device, and its error; called on the decoder threads.
-        threads: number of threads.
         in_background: whether the threads run only when no other thread needs the processor.
         max_image_pixels: largest allowed width x height of an image.
         clock: the queue's clock, in seconds.
@@ -42,7 +41,6 @@ class DecoderThreads:
         self,
         queue: RequestQueue,
         on_failure: Callable[[RequestTicket, RequestError], None],
-        threads: int,
         in_background: bool,
         max_image_pixels: int,
         clock: Callable[[], float],
@@ -50,24 +48,31 @@ class DecoderThreads:
     ) -> None:
         self._queue = queue
         self._on_failure = on_failure
-        self._threads = threads
         self._in_background = in_background
         self._max_image_pixels = max_image_pixels
         self._clock = clock
         self._supervisor = supervisor
+        self._started: list[SupervisedThread] = []
 
-    def start(self) -> None:
-        """Starts the threads.
+    def start(self, threads: int) -> None:
+        """Starts so many threads.
 
         Raises:
             StartupError: if the process may have no more threads.
         """
-        for started in range(self._threads):
+        for started in range(threads):
             try:
-                self._thread().start()
+                self._started.append(self._thread())
+                self._started[-1].start()
             except RuntimeError as error:
-                sentence = f"only {started} of {self._threads} decoder threads can be started ({error})"
+                sentence = f"only {started} of {threads} decoder threads can be started ({error})"
                 raise StartupError(f"{sentence}: raise the limit of processes, or set fewer decode_threads") from None
+
+    def join(self, seconds: float) -> None:
+        """Waits until the threads have ended, for so long at most; see `RequestQueue.next_to_decode`."""
+        ends_at = time.monotonic() + seconds
+        for thread in self._started:
+            thread.join(max(ends_at - time.monotonic(), 0.0))
 
     def _thread(self) -> SupervisedThread:
         return SupervisedThread(
@@ -110,7 +115,7 @@ class DecoderThreads:
         """Decodes into the payload; returns the processor time in seconds, or the error that its caller gets."""
         started, processor_started = self._clock(), time.thread_time()
         try:
-            payload.pixels = decode(payload.image, payload.input, self._max_image_pixels)
+            payload.pixels = decode(*payload.to_decode, self._max_image_pixels)
         except RequestError as error:
             return error
         except BaseException as error:  # also SystemExit of a library: it must reach the caller, not end the thread

@@ -8,8 +8,10 @@ import asyncio
 from collections.abc import Callable
 
 from linnaeus.server.config.settings import Settings
+from linnaeus.server.engine import responses
 from linnaeus.server.engine.core_client import ModelFigures
 from linnaeus.server.engine.dispatch import Dispatcher
+from linnaeus.server.engine.request_reports import REPORT_PART
 from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import RequestError
 from linnaeus.server.execution.device_pool import DevicePool
@@ -17,17 +19,17 @@ from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.model_manager import ModelManager
 from linnaeus.server.model_store.version_switch import VersionSwitch
-from linnaeus.server.process.supervisor import Supervisor
+from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
-from linnaeus.server.requests.refusals import displaced
-from linnaeus.server.requests.request import RequestPayload, RequestTicket
+from linnaeus.server.requests.refusals import displaced, too_late
+from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
 from linnaeus.server.runtime.remembered_choices import cache_folder
-from linnaeus.server.scheduling import BatchQueue, PredictionError
+from linnaeus.server.scheduling import BatchQueue, PredictionError, Stage
 
 
 class EngineCore:
@@ -42,6 +44,7 @@ class EngineCore:
         event_log: receives events.
         supervisor: receives faults that escaped from threads and tasks.
         record_handler: receives records of batches; None for no records.
+        runs_short_apart: whether the caller runs the batches of models with short runs, by `DevicePool.run_short`.
 
     Attributes:
         catalog: the model versions and their states.
@@ -50,6 +53,7 @@ class EngineCore:
         delivery: hands results to the event loop.
         model_manager: loads and unloads versions.
         decoders: number of images that are decoded at once.
+        unready_reason: empty, as of every core in its own process.
         health_changed: set whenever a device is removed or the served versions change.
     """
 
@@ -61,15 +65,22 @@ class EngineCore:
         event_log: EventLog,
         supervisor: Supervisor,
         record_handler: RecordHandler | None = None,
+        runs_short_apart: bool = False,
     ) -> None:
         self.catalog = Catalog(settings.default_model, settings.wanted_models)
         self.health_changed = asyncio.Event()
+        self.unready_reason = ""
         self._clock = clock
+        self._observer = observer
+        self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
         self.decoders = settings.decode_threads or default_decoders(devices)
         self.queue: BatchQueue[RequestPayload] = BatchQueue(
-            clock, self.decoders, on_displaced=lambda ticket: self.fail(ticket, displaced(ticket))
+            clock,
+            self.decoders,
+            on_displaced=lambda ticket: self.fail(ticket, displaced(ticket)),
+            runs_short_apart=runs_short_apart,
         )
         self.delivery = ResultDelivery(self.queue, observer, event_log, clock, supervisor, record_handler)
         self.devices = self._device_pool(settings, supervisor)
@@ -115,9 +126,27 @@ class EngineCore:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
         self._dispatcher.request_admitted(in_flight, lane_with_pixels)
 
+    def cancel(self, ticket: RequestTicket) -> None:
+        """Cancels a request whose caller has left: its image is not run, unless it already was."""
+        stage = self.queue.cancel(ticket)
+        try:
+            self._observer.cancelled(lane_key_of(ticket).model, stage.value)
+        except ESCAPES as error:
+            self._supervisor.report(REPORT_PART, error)
+
+    def expire(self, ticket: RequestTicket) -> None:
+        """Ends a request at its deadline, with an error that says at what stage it was."""
+        stage = self.queue.cancel(ticket, by_caller=False)
+        if stage is not Stage.ENDED:  # otherwise its outcome is already being delivered
+            error = too_late(ticket, self._clock(), f"was at the stage {stage.value}")
+            responses.complete(ticket.payload.future, error)
+
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
         """Ends a request whose image will not reach a device. Any thread may call it."""
         self.delivery.fail(ticket, error)
+
+    async def prepare(self) -> None:
+        """Does nothing: this core is in the process."""
 
     async def load(self) -> None:
         """Loads the initial models; see `ModelManager.start`.

@@ -51,12 +51,14 @@ class CoreClient(Protocol):
         queue: the requests that were admitted and have not ended.
         model_manager: loads and unloads versions.
         health_changed: set whenever a device is removed or the served versions change.
-        decoders: number of decoder threads to start.
+        decoders: number of decoder threads to start; known after `prepare`.
+        unready_reason: why requests are refused, in a sentence; empty if they are not.
     """
 
     catalog: Catalog
     health_changed: asyncio.Event
     decoders: int
+    unready_reason: str
 
     @property
     def queue(self) -> RequestQueue:
@@ -76,8 +78,17 @@ class CoreClient(Protocol):
     def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
 
+    def cancel(self, ticket: RequestTicket) -> None:
+        """Cancels a request whose caller has left: its image is not run, unless it already was."""
+
+    def expire(self, ticket: RequestTicket) -> None:
+        """Ends a request at its deadline, with an error that says at what stage it was."""
+
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
         """Ends a request whose image will not reach a device. Any thread may call it."""
+
+    async def prepare(self) -> None:
+        """Waits until the core can say how many decoders it wants."""
 
     async def load(self) -> None:
         """Loads the initial models.

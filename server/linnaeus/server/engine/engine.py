@@ -6,7 +6,7 @@ device), deliver the result to the event loop. This module must not know gRPC.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from linnaeus.server.config.settings import Settings
@@ -39,6 +39,7 @@ class Engine:
         event_log: receives events; None for no log.
         record_handler: receives records of sampled requests; None for no records, which then cost nothing.
         supervisor: receives faults that escaped from threads and tasks; None for one that only logs them.
+        numbers: the numbers of requests, unique among the engines of a core; None for 1, 2, 3 and so on.
 
     Attributes:
         catalog: the model versions and their states.
@@ -57,6 +58,7 @@ class Engine:
         event_log: EventLog | None = None,
         record_handler: RecordHandler | None = None,
         supervisor: Supervisor | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.closing = asyncio.Event()
         self._clock = clock
@@ -70,7 +72,6 @@ class Engine:
         self._decoders = DecoderThreads(
             core.queue,
             core.fail,
-            core.decoders,
             settings.decode_priority == "background",
             settings.max_image_pixels,
             clock,
@@ -85,6 +86,7 @@ class Engine:
             settings.max_image_pixels,
             supervisor,
             record_handler,
+            numbers,
         )
 
     @property
@@ -107,7 +109,8 @@ class Engine:
         Raises:
             StartupError: if the repository is missing or empty.
         """
-        self._decoders.start()
+        await self.core.prepare()
+        self._decoders.start(self.core.decoders)
         await self.core.load()
 
     async def classify(self, request: Request) -> Classification:

@@ -6,7 +6,7 @@ Belongs to the event loop's thread. This module must not know callers or gRPC.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from linnaeus.server.decoding.decode import model_input_view
 from linnaeus.server.decoding.decode_work import picture_work
@@ -14,20 +14,16 @@ from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.core_client import CoreClient
 from linnaeus.server.engine.request_defaults import effective_top_k, with_default_deadline
-from linnaeus.server.engine.request_reports import event_fields, named_version, record_of
+from linnaeus.server.engine.request_reports import REPORT_PART, event_fields, named_version, record_of
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Catalog, Entry
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.observer import Observer, rejection_reason
-from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket, TimedRanking
 from linnaeus.server.requests.request_record import RecordHandler
-from linnaeus.server.scheduling import DecodeWork, Stage
-
-# The name of the reports on requests, to metrics, traces and logs, in reports of faults.
-REPORT_PART = "request_reports"
+from linnaeus.server.scheduling import DecodeWork
 
 
 class InFlightRequests:
@@ -43,6 +39,7 @@ class InFlightRequests:
         supervisor: receives faults of the observer, the event log and the record handler: none of them may cost a
             caller its answer.
         record_handler: receives records of sampled requests; None for no records.
+        numbers: the numbers of requests, unique among the engines of a core; None for 1, 2, 3 and so on.
 
     Attributes:
         in_flight: number of requests admitted and not yet ended.
@@ -58,6 +55,7 @@ class InFlightRequests:
         max_image_pixels: int,
         supervisor: Supervisor,
         record_handler: RecordHandler | None = None,
+        numbers: Iterator[int] | None = None,
     ) -> None:
         self.in_flight = 0
         self._max_image_pixels = max_image_pixels
@@ -70,7 +68,7 @@ class InFlightRequests:
         self._supervisor = supervisor
         self._record_handler = record_handler
         self._loop = asyncio.get_running_loop()
-        self._numbers = itertools.count(1)
+        self._numbers = numbers or itertools.count(1)
 
     def begin(self, request: Request, on_outcome: OutcomeCallback) -> RequestState:
         """Starts one request; calls `on_outcome` with its outcome, before this method returns if it is refused."""
@@ -87,12 +85,8 @@ class InFlightRequests:
         """Cancels a request: its image is not run, unless it already was, and `on_outcome` is not called."""
         if state.is_done or state.entry is None or state.ticket is None:
             return
-        name, stage = state.entry.name, self._queue.cancel(state.ticket)
+        self._core.cancel(state.ticket)
         self._end(state, "cancelled")
-        try:
-            self._observer.cancelled(name, stage.value)
-        except ESCAPES as error:
-            self._supervisor.report(REPORT_PART, error)
 
     def require_answerable(self, requests: Sequence[Request]) -> None:
         """Checks every request of a call before any is started; counts all as rejected if one is invalid.
@@ -133,7 +127,7 @@ class InFlightRequests:
 
     def _admit(self, entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None) -> RequestTicket:
         try:
-            ticket = admit(self._queue, entry, request, payload, work)
+            ticket = admit(self._queue, entry.lane, payload, request.deadline, request.priority, work, request.caller)
         except RequestError as error:
             if self._event_log.is_on:
                 fields = event_fields(entry, request, payload)
@@ -148,14 +142,7 @@ class InFlightRequests:
         """Schedules the end of a request at its deadline, at whatever stage it is then; returns the cancel function."""
         if ticket.deadline is None:
             return _no_op
-        return self._loop.call_later(max(ticket.deadline - self._clock(), 0.0), self._expire, ticket).cancel
-
-    def _expire(self, ticket: RequestTicket) -> None:
-        stage = self._queue.cancel(ticket, by_caller=False)
-        if stage is not Stage.ENDED:  # otherwise its outcome is already being delivered
-            responses.complete(
-                ticket.payload.future, too_late(ticket, self._clock(), f"was at the stage {stage.value}")
-            )
+        return self._loop.call_later(max(ticket.deadline - self._clock(), 0.0), self._core.expire, ticket).cancel
 
     def _complete(self, state: RequestState, result: TimedRanking | RequestError) -> None:
         """Ends a request and passes its outcome to the caller."""

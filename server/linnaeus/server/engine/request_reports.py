@@ -6,6 +6,9 @@ from linnaeus.server.model_store.catalog import Catalog, Entry
 from linnaeus.server.requests.request import Request, RequestPayload
 from linnaeus.server.requests.request_record import RequestRecord
 
+# The name of the reports on requests, to metrics, traces and logs, in reports of faults.
+REPORT_PART = "request_reports"
+
 
 def record_of(state: RequestState, catalog: Catalog, outcome: str, now: float) -> RequestRecord:
     """Returns the record of a request that ended at `now` (seconds) with `outcome`."""

@@ -4,7 +4,9 @@ This module must not know callers or gRPC.
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from linnaeus.server.engine import responses
 from linnaeus.server.errors import InternalFailure, RequestError
@@ -63,6 +65,7 @@ class ResultDelivery:
         self._supervisor = supervisor
         self._record_handler = record_handler
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
 
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
         """Ends a request whose image will not reach a device."""
@@ -91,7 +94,7 @@ class ResultDelivery:
             failed = any(isinstance(item.result, InternalFailure) for item in outcome.items)
             self._event_log.write("ran", outcome.finished_at, batch=batch.number, succeeded=not failed)
         record = None if self._record_handler is None else _close_record(batch, outcome)
-        self._loop.call_soon_threadsafe(self._deliver, outcome, record)
+        self._on_loop(self._deliver, outcome, record)
 
     def fail_stranded(self, tickets: Iterable[RequestTicket]) -> None:
         """Ends requests that no device is left for."""
@@ -105,6 +108,13 @@ class ResultDelivery:
             self._loop.call_soon_threadsafe(self._complete, ticket, error)
         for ticket in tickets:
             self._queue.cancel(ticket, by_caller=False)
+
+    def _on_loop(self, callback: Callable[..., None], *arguments: Any) -> None:
+        """Calls a function on the event loop's thread, at once if this is it."""
+        if threading.get_ident() == self._loop_thread:
+            callback(*arguments)
+        else:
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _deliver(self, outcome: BatchOutcome, record: BatchRecord | None) -> None:
         now = self._clock()

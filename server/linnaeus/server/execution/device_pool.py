@@ -118,10 +118,18 @@ class DevicePool:
         """
         pooled = self._devices.get(name)
         try:
-            return pooled is not None and self._worker(name, pooled).run_pending()
+            return pooled is not None and pooled.worker.run_pending()
         except BaseException as error:  # also SystemExit, which would end the event loop
             self._supervisor.report(WORKER_PART, error)
             return False
+
+    def run_short(self) -> bool:
+        """Runs one batch of a lane with short runs on each device where one is due, on the calling thread.
+
+        Returns:
+            Whether there was any.
+        """
+        return any([pooled.worker.run_short() for pooled in list(self._devices.values())])
 
     async def wait_closed(self) -> None:
         """Waits until all workers end, which they do once the queue is closed and empty; then closes the models."""
@@ -138,6 +146,7 @@ class DevicePool:
         # On a CPU another model's batch, which may be short, need not wait until one of those ends.
         workers = of_one_lane + (device.type == "cpu" and not self._workers)
         pooled = _PooledDevice(self, self._queue, name, device, CoreShare(device, self._intra_op_threads), workers)
+        pooled.worker = self._worker(name, pooled)
         self._queue.add_device(name, workers, of_one_lane)
         loop = asyncio.get_running_loop()
         try:
@@ -174,6 +183,7 @@ class _PooledDevice:
         self.workers = workers
         self.models: dict[LaneKey, Model] = {}
         self.is_removed = False
+        self.worker: DeviceWorker  # of the event loop; set at once by the pool
 
     def model(self, lane: LaneKey) -> Model:
         return self.models[lane]

@@ -123,6 +123,16 @@ class DeviceWorker:
             batch = self._queue.take_nowait(self._device, batch, learn)
         return first is not None
 
+    def run_short(self) -> bool:
+        """Runs one batch of a lane with short runs on the calling thread, if one is due; returns whether it did."""
+        batch = self._queue.take_short(self._device)
+        if batch is None:
+            return False
+        learn = self._process(batch)
+        if learn is not None:
+            self._queue.finish(batch, learn)
+        return True
+
     def _run_until_closed(self) -> None:
         batch = self._queue.take(self._device)
         while batch is not None and (learn := self._process(batch)) is not None:

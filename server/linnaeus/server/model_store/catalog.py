@@ -3,7 +3,7 @@
 This module must not know how versions are found or loaded.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -114,13 +114,28 @@ class Catalog:
         default_model: name of the model for requests that name none; empty for the only model.
         wanted_models: names of the models that the server is to serve, of which one may be the only model; empty for
             all that the catalog has.
+        on_change: receives the name of a model after each change of it.
     """
 
-    def __init__(self, default_model: str = "", wanted_models: Set[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        default_model: str = "",
+        wanted_models: Set[str] = frozenset(),
+        on_change: Callable[[str], None] = lambda name: None,
+    ) -> None:
+        self.on_change = on_change
         self._default_model = default_model
         self._wanted_models = wanted_models
         self._models: dict[str, _Versions] = {}
         self._defaults: dict[str, Entry] = {}  # precomputed, because nearly every request needs it
+
+    def replace(self, name: str, entries: Iterable[Entry], labels: Mapping[str, int], default: str) -> None:
+        """Sets everything about a model, as another catalog has it; without entries, removes it."""
+        by_number = {entry.version: entry for entry in entries}
+        if by_number:
+            self._set(name, _Versions(by_number, dict(labels), default))
+        elif name in self._models:
+            self._forget(name)
 
     def put(self, entry: Entry) -> None:
         """Adds or replaces the entry of a version."""
@@ -134,8 +149,7 @@ class Catalog:
         if rest:
             self._set(name, replace(versions, entries=rest))
         else:
-            self._models = {each: kept for each, kept in self._models.items() if each != name}
-            del self._defaults[name]
+            self._forget(name)
 
     def name_versions(self, name: str, labels: Mapping[str, int], default: str) -> None:
         """Sets the labels and the default version of a model; does nothing if the model is unknown.
@@ -162,6 +176,15 @@ class Catalog:
         """Returns the version numbers of a model by label; empty if the model is unknown."""
         versions = self._models.get(name)
         return dict(versions.labels) if versions else {}
+
+    def configured_default(self, name: str) -> str:
+        """Returns the number or label of a model's default version; empty for the highest that is ready."""
+        versions = self._models.get(name)
+        return versions.default if versions else ""
+
+    def names(self) -> list[str]:
+        """Returns the names of all models, sorted."""
+        return sorted(self._models)
 
     def is_default(self, entry: Entry) -> bool:
         """Returns whether the version answers requests that name no version."""
@@ -233,6 +256,12 @@ class Catalog:
     def _set(self, name: str, versions: _Versions) -> None:
         self._models = {**self._models, name: versions}
         self._defaults[name] = versions.default_entry()
+        self.on_change(name)
+
+    def _forget(self, name: str) -> None:
+        self._models = {each: kept for each, kept in self._models.items() if each != name}
+        del self._defaults[name]
+        self.on_change(name)
 
     def _served(self) -> list[str]:
         """Returns the names of the models that have a version that is ready, sorted."""

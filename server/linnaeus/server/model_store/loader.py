@@ -204,7 +204,7 @@ def lane_parameters(models: Sequence[Model], settings: ModelSettings) -> tuple[L
         priority_weights=settings.priority_weights,
         # Two short batches at once would take the processor time that the event loop needs to admit the next images.
         instances=settings.instances or (1 if is_short else min(model.most_at_once for model in models)),
-        pauses=is_short,
+        is_short=is_short,
     )
     timings = {str(model.device): {timing.size: timing.seconds for timing in model.timings} for model in models}
     return limits, {name: LatencyTable(seconds) for name, seconds in timings.items()}

@@ -1,17 +1,19 @@
 """Gauges of the devices, collected at each scrape."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from linnaeus.server.engine.core import EngineCore
+if TYPE_CHECKING:  # front ends import this module, and have neither a core nor torch
+    from linnaeus.server.engine.core import EngineCore
 
 
 class DeviceGauges(Collector):
     """The workers and the memory of an engine's devices. A CPU has no memory samples."""
 
-    def __init__(self, core: EngineCore) -> None:
+    def __init__(self, core: "EngineCore") -> None:
         self._core = core
 
     def collect(self) -> Iterable[GaugeMetricFamily]:

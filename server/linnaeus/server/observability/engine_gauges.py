@@ -1,12 +1,15 @@
 """Gauges of the engine and its models, collected at each scrape."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.model_store.catalog import Entry, ModelState
+
+if TYPE_CHECKING:  # front ends import this module, and have neither a core nor torch
+    from linnaeus.server.engine.core import EngineCore
 
 _VERSION = ("model", "version")
 
@@ -14,7 +17,7 @@ _VERSION = ("model", "version")
 class EngineGauges(Collector):
     """The state of an engine's models, devices and queues."""
 
-    def __init__(self, core: EngineCore, in_flight: Callable[[], int]) -> None:
+    def __init__(self, core: "EngineCore", in_flight: Callable[[], int]) -> None:
         self._core = core
         self._in_flight = in_flight
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,7 +13,6 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.model_store.catalog import Entry, ModelState
 from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.engine_gauges import EngineGauges
@@ -23,7 +22,10 @@ from linnaeus.server.observability.series import CounterFamily, SeriesFamily
 from linnaeus.server.observability.unserved_versions import Unserved
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.request import BatchReport
-from linnaeus.server.rpc.interceptor import Method
+
+if TYPE_CHECKING:  # a front end has no core, and the engine no calls
+    from linnaeus.server.engine.core import EngineCore
+    from linnaeus.server.rpc.interceptor import Method
 
 # Seconds, from one LeNet image (below a millisecond) to a deep network under overload.
 _SECONDS = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -91,11 +93,11 @@ class Metrics:
         self._unserved_models: Unserved[str] = Unserved(clock)
         Info("linnaeus_build", "The server's release.", registry=self.registry).info({"version": version})
 
-    def call_started(self, method: Method) -> None:
+    def call_started(self, method: "Method") -> None:
         """Counts a started call."""
         self._calls_started.labels(method.service, method.name, method.kind).inc()
 
-    def call_handled(self, method: Method, code: str, seconds: float) -> None:
+    def call_handled(self, method: "Method", code: str, seconds: float) -> None:
         """Counts an ended call and observes its duration."""
         self._calls_handled.labels(method.service, method.name, method.kind, code).inc()
         self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
@@ -136,7 +138,7 @@ class Metrics:
         """Counts a fault that escaped from a part of the server. Any thread may call it."""
         self._thread_failures.labels(part).inc()
 
-    def add_engine(self, core: EngineCore, in_flight: Callable[[], int]) -> None:
+    def add_engine(self, core: "EngineCore", in_flight: Callable[[], int]) -> None:
         """Adds the gauges of a core, whose requests `in_flight` counts, and of its devices to the registry."""
         self.registry.register(EngineGauges(core, in_flight))
         self.registry.register(DeviceGauges(core))

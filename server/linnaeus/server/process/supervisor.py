@@ -95,20 +95,35 @@ class Supervisor:
 
 
 class RestartLimit:
-    """Whether what failed may be restarted: at most 3 times in 10 s. Belongs to one thread.
+    """Whether what failed may be restarted: by default at most 3 times in 10 s. Belongs to one thread.
 
     Args:
         clock: monotonic time in seconds.
+        most: the largest number of restarts in the period.
+        period_seconds: the period.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        most: int = _MOST_RESTARTS,
+        period_seconds: float = _RESTART_PERIOD_SECONDS,
+    ) -> None:
         self._clock = clock
-        self._restarts: deque[float] = deque(maxlen=_MOST_RESTARTS)
+        self._most = most
+        self._period_seconds = period_seconds
+        self._restarts: deque[float] = deque(maxlen=most)
+
+    @property
+    def recent(self) -> int:
+        """Number of restarts in the last period."""
+        now = self._clock()
+        return sum(now - restart < self._period_seconds for restart in self._restarts)
 
     def allows_restart(self) -> bool:
         """Returns whether there may be a restart now, and counts it."""
         now = self._clock()
-        if len(self._restarts) == _MOST_RESTARTS and now - self._restarts[0] < _RESTART_PERIOD_SECONDS:
+        if len(self._restarts) == self._most and now - self._restarts[0] < self._period_seconds:
             return False
         self._restarts.append(now)
         return True

@@ -137,8 +137,8 @@ class RequestPayload:
 
     Attributes:
         number: number of the request, unique within the engine.
-        image: the image as received.
-        input: shape and preprocessing of the model's input.
+        image: the image as received; None where it is decoded in another process.
+        input: shape and preprocessing of the model's input; None likewise.
         top_k: number of classes to return.
         future: receives the result.
         pixels: the decoded image, uint8 [H, W, C]; None until decoded.
@@ -148,8 +148,8 @@ class RequestPayload:
     """
 
     number: int
-    image: Picture
-    input: InputSpec
+    image: Picture | None
+    input: InputSpec | None
     top_k: int
     future: ResultFuture
     pixels: Pixels | None = None
@@ -157,6 +157,17 @@ class RequestPayload:
     want_features: bool = False
     decode_seconds: float = 0.0
     batch: BatchRecord | None = None
+
+    @property
+    def to_decode(self) -> tuple[Picture, InputSpec]:
+        """The image as received, and the model's input.
+
+        Raises:
+            LookupError: if the image is decoded in another process.
+        """
+        if self.image is None or self.input is None:
+            raise LookupError("the image is not in this process")
+        return self.image, self.input
 
     @property
     def content(self) -> Pixels:

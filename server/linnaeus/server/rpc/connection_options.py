@@ -13,17 +13,20 @@ _HANDSHAKE_MILLISECONDS = 20_000
 _MAX_CONCURRENT_STREAMS = 4096
 
 
-def connection_options(max_message_bytes: int, max_connections: int) -> list[tuple[str, int]]:
+def connection_options(
+    max_message_bytes: int, max_connections: int, shares_port: bool = False
+) -> list[tuple[str, int]]:
     """Returns the options of a gRPC server.
 
     Args:
         max_message_bytes: the maximum size of a request message; gRPC refuses a larger one with RESOURCE_EXHAUSTED.
         max_connections: the maximum number of connections at a time; a further one is closed.
+        shares_port: whether other servers may listen on the same port.
     """
     return [
         ("grpc.max_receive_message_length", max_message_bytes),
         ("grpc.max_allowed_incoming_connections", max_connections),
-        ("grpc.so_reuseport", 0),  # otherwise two servers could accidentally share a port's calls
+        ("grpc.so_reuseport", int(shares_port)),  # by default two servers could accidentally share a port's calls
         ("grpc.http2.min_ping_interval_without_data_ms", _MIN_PING_INTERVAL_MILLISECONDS),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.server_handshake_timeout_ms", _HANDSHAKE_MILLISECONDS),

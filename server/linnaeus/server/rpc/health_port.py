@@ -26,6 +26,7 @@ class HealthPort:
         address: the address to listen on.
         servicer: the health servicer of the main server.
         observer: counts the calls.
+        shares_port: whether other servers may listen on the port, too.
 
     Attributes:
         port: the port that it listens on.
@@ -34,8 +35,10 @@ class HealthPort:
         StartupError: if the port cannot be opened.
     """
 
-    def __init__(self, address: Address, servicer: HealthServicer, observer: CallObserver) -> None:
-        self._server = grpc.aio.server(options=connection_options(_MAX_REQUEST_BYTES, _MAX_CONNECTIONS))
+    def __init__(
+        self, address: Address, servicer: HealthServicer, observer: CallObserver, shares_port: bool = False
+    ) -> None:
+        self._server = grpc.aio.server(options=connection_options(_MAX_REQUEST_BYTES, _MAX_CONNECTIONS, shares_port))
         budget = ByteBudget(_MAX_REQUEST_BYTES, _MAX_BYTES, _MAX_BYTES)
         intercepted: Any = InterceptedServer(self._server, observer, budget=budget)
         add_health(servicer, intercepted)

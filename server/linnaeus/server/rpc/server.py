@@ -70,6 +70,7 @@ class RpcServer:
         security: the addresses and the authorization.
         max_message_bytes: the maximum size of a request message.
         further_options: further options of the gRPC server.
+        shares_port: whether other servers may listen on the port, too; the kernel deals connections out among them.
 
     Attributes:
         port: the port of all services.
@@ -88,9 +89,12 @@ class RpcServer:
         security: ServerSecurity,
         max_message_bytes: int,
         further_options: Sequence[tuple[str, int]] = (),
+        shares_port: bool = False,
     ) -> None:
-        self._reserved = ReservedPort(security.address)  # first: a gRPC server must be stopped, also one that never ran
-        options = connection_options(max_message_bytes, security.max_connections)
+        self._reserved = ReservedPort(
+            security.address, is_shared=shares_port
+        )  # first: a gRPC server must be stopped, also one that never ran
+        options = connection_options(max_message_bytes, security.max_connections, shares_port)
         self._server = grpc.aio.server(options=[*options, *further_options])
         self._observer = observer
         self._drainer = CallDrainer()
@@ -104,7 +108,9 @@ class RpcServer:
         self.unready_reason = _LOADING
         self.is_stopping = False
         self.port = self._reserved.address.port
-        self._health_port = None if security.health is None else HealthPort(security.health, self._health, observer)
+        self._health_port = (
+            None if security.health is None else HealthPort(security.health, self._health, observer, shares_port)
+        )
         self.health_port = None if self._health_port is None else self._health_port.port
 
     async def start(self, services: Sequence[Service]) -> None:

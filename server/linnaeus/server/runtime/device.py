@@ -1,6 +1,5 @@
 """Devices, and the settings of torch and the C library that hold for the whole process."""
 
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -9,12 +8,10 @@ import torch
 
 from linnaeus.server.errors import StartupError
 from linnaeus.server.process.cores import usable_cores
-from linnaeus.server.process.freed_memory import libc_function, return_freed_memory
+from linnaeus.server.process.freed_memory import return_freed_memory
+from linnaeus.server.process.interpreter import configure_interpreter
 from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 
-# After a call into torch a worker waits at most this long for the interpreter lock while the event loop holds it.
-# Python's default of 5 ms is as long as a whole batch of a small model.
-_SWITCH_INTERVAL_SECONDS = 0.0005
 # Runs up to this long use one core: the event loop gains more from the other cores than the run would.
 _SHORT_RUN_SECONDS = 0.005
 # The event loop may run an image itself if that delays other calls by at most this long.
@@ -22,11 +19,6 @@ _INLINE_RUN_SECONDS = 0.001
 _MAX_CPU_WORKERS = 4
 _GPU_WORKERS = 2
 _MAX_DECODERS_WITH_GPU = 4
-# malloc.h
-_M_TRIM_THRESHOLD = -1
-_M_MMAP_THRESHOLD = -3
-_M_ARENA_MAX = -8
-_LARGEST_HEAP_BLOCK_BYTES = 1 << 30
 
 
 def resolve_device(name: str) -> torch.device:
@@ -102,8 +94,7 @@ def configure_process(intra_op_threads: int) -> None:
     """
     # torch respects the process's core affinity but not its CPU quota
     torch.set_num_threads(intra_op_threads or min(torch.get_num_threads(), usable_cores()))
-    sys.setswitchinterval(_SWITCH_INTERVAL_SECONDS)
-    _keep_freed_memory()
+    configure_interpreter()
     _configure_cudnn()
 
 
@@ -194,19 +185,6 @@ def release_freed_memory() -> None:
         if empty_host_cache is not None:
             empty_host_cache()
     return_freed_memory()
-
-
-def _keep_freed_memory() -> None:
-    """Makes glibc reuse freed activations instead of returning them to the kernel.
-
-    By default every block above 32 MiB is mapped anew, and its pages are faulted in and zeroed at each run: a batch of
-    32 took three times as long (docs/decisions/0004-batch-size.md).
-    """
-    mallopt = libc_function("mallopt")
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
-        mallopt(_M_ARENA_MAX, 1)  # a thread's own arena ends at 64 MiB, beyond which every block is mapped anew again
 
 
 def _configure_cudnn() -> None:

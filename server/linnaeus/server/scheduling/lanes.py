@@ -24,14 +24,14 @@ class LaneLimits:
         max_batch_size: maximum number of images in a batch.
         max_queue_size: maximum number of tickets that no device has taken yet.
         max_queue_delay_seconds: how long a batch that is not full waits for more images, counted from the arrival of
-            its first image. With 0, the default, a free device takes what waits, but for `pauses`. A larger value
+            its first image. With 0, the default, a free device takes what waits, but for `is_short`. A larger value
             trades latency at low load for fuller batches; more than the duration of one batch is never useful. The
             delay never makes a ticket miss its deadline.
         weight: the lane's share of a busy device, relative to the weights of the other lanes.
         priority_weights: the shares of high, normal and low priority within the lane when the device is overloaded.
         instances: maximum number of batches of the lane that run at once on one device; 0: as many as the device runs
             of one lane.
-        pauses: whether a batch of several images is followed by a pause as long as its run, unless the next is full.
+        is_short: whether its batches run for a few milliseconds at most; `policy` says what follows.
     """
 
     max_batch_size: int
@@ -40,7 +40,7 @@ class LaneLimits:
     weight: float = 1.0
     priority_weights: tuple[float, float, float] = (10.0, 1.0, 0.1)
     instances: int = 0
-    pauses: bool = False
+    is_short: bool = False
 
 
 class Device(Generic[Payload]):

@@ -59,24 +59,32 @@ class Policy(Generic[Payload]):
 
     Args:
         lanes: the queue's lanes; the queue changes the mapping in place.
+        runs_short_apart: whether lanes of short runs and other lanes are run by different threads of a device: batches
+            are of lanes of the one kind if `short`, else of the other kind. If not, they are of any lane.
     """
 
-    def __init__(self, lanes: Mapping[object, Lane[Payload]]) -> None:
+    def __init__(self, lanes: Mapping[object, Lane[Payload]], runs_short_apart: bool = False) -> None:
         self._lanes = lanes
+        self.runs_short_apart = runs_short_apart
 
-    def plan_batch(self, device: Device[Payload], now: float, draining: bool) -> BatchPlan[Payload] | None:
+    def plan_batch(
+        self, device: Device[Payload], now: float, draining: bool, short: bool = False
+    ) -> BatchPlan[Payload] | None:
         """Returns the batch that the device should run now; None if none is due."""
         due = [
-            lane for lane in self._lanes_with_work(device) if self.seconds_until_due(lane, device, now, draining) <= 0
+            lane
+            for lane in self._lanes_with_work(device, short)
+            if self.seconds_until_due(lane, device, now, draining) <= 0
         ]
         heads = [_Head(flow, flow.decoded.head) for lane in due for flow in lane.flows if flow.decoded.entries]
         first = _most_urgent(heads, now)
         return None if first is None else self._fill_batch(first.flow, device, now)
 
-    def wait_seconds(self, device: Device[Payload], now: float) -> float | None:
+    def wait_seconds(self, device: Device[Payload], now: float, short: bool = False) -> float | None:
         """Returns the seconds until a batch is due; None if none is due until the state changes."""
         soonest = min(
-            [self.seconds_until_due(lane, device, now, False) for lane in self._lanes_with_work(device)], default=inf
+            [self.seconds_until_due(lane, device, now, False) for lane in self._lanes_with_work(device, short)],
+            default=inf,
         )
         return None if soonest == inf else max(soonest, 0.0)
 
@@ -138,8 +146,9 @@ class Policy(Generic[Payload]):
         first = _most_urgent(heads, now)
         return None if first is None else first.ticket
 
-    def _lanes_with_work(self, device: Device[Payload]) -> list[Lane[Payload]]:
-        return [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded_count]
+    def _lanes_with_work(self, device: Device[Payload], short: bool) -> list[Lane[Payload]]:
+        lanes = [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded_count]
+        return [lane for lane in lanes if lane.limits.is_short is short] if self.runs_short_apart else lanes
 
     def _fill_batch(self, flow: Flow[Payload], device: Device[Payload], now: float) -> BatchPlan[Payload]:
         table, concurrent = flow.lane.tables[device.name], len(device.running)

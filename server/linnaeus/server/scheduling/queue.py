@@ -68,6 +68,11 @@ class BatchQueue(Generic[Payload]):
         decoders: number of threads that call `next_to_decode`.
         on_displaced: receives a ticket that had to leave a full lane, on the thread that called `admit`, without the
             lock.
+        runs_short_apart: whether batches of lanes with short runs are handed out by `take_short` alone.
+
+    Attributes:
+        on_decodable: called, with the lock held, when there may be something for `next_to_decode_nowait`; None if
+            decoders block in `next_to_decode`.
     """
 
     def __init__(
@@ -75,14 +80,16 @@ class BatchQueue(Generic[Payload]):
         clock: Callable[[], float] = time.monotonic,
         decoders: int = 1,
         on_displaced: Callable[[Ticket[Payload]], None] = lambda ticket: None,
+        runs_short_apart: bool = False,
     ) -> None:
         self._clock = clock
         self._on_displaced = on_displaced
-        self._state: QueueState[Payload] = QueueState(decoders)
+        self._state: QueueState[Payload] = QueueState(decoders, runs_short_apart)
         self._batches: RunningBatches[Payload] = RunningBatches(self._state)
         self._lock = threading.Lock()
         self._worker_wakeup = WorkerWakeup(self._lock, self._state, clock)
         self._decoder_wakeup = DecoderWakeup(self._lock, self._state, clock)
+        self.on_decodable: Callable[[], None] | None = None
         self._draining = False
         self._closed = False
 
@@ -269,6 +276,8 @@ class BatchQueue(Generic[Payload]):
             self._state.remove_drained_lanes()
             if stood in (Stage.DECODING, Stage.QUEUED):
                 self._decoder_wakeup.wake()
+                if self.on_decodable is not None and not self._state.has_nothing_to_decode:
+                    self.on_decodable()
             if self._closed:
                 self._wake_all()  # `take` may be waiting for this ticket
             return stood
@@ -307,6 +316,36 @@ class BatchQueue(Generic[Payload]):
         with self._lock:
             self._finish_batch(finished, learn)
             return self._form_batch(device) if device in self._state.devices else None
+
+    def take_short(self, device: str) -> Batch[Payload] | None:
+        """Returns a batch of a lane with short runs that is due; the caller runs it and calls `finish`.
+
+        Returns:
+            None if none is due, or lanes with short runs are run by `take` like others.
+        """
+        with self._lock:
+            if not self._state.policy.runs_short_apart or device not in self._state.devices:
+                return None
+            return self._form_batch(device, short=True)
+
+    def finish(self, batch: Batch[Payload], learn: bool = True) -> None:
+        """Records the end of a batch that `take_short` returned; `learn` as in `take`."""
+        with self._lock:
+            self._finish_batch(batch, learn)
+
+    def seconds_until_work(self) -> float | None:
+        """Returns the seconds until `take_short` or `next_to_decode_nowait` have work; None until something changes."""
+        with self._lock:
+            now = self._clock()
+            devices = self._state.devices.values() if self._state.policy.runs_short_apart else ()
+            waits = [self._state.policy.wait_seconds(device, now, short=True) for device in devices]
+            waits.append(self._state.next_release_seconds(now))
+            return min((seconds for seconds in waits if seconds is not None), default=None)
+
+    def end_turn(self, turn: DecodeTurn[Payload]) -> None:
+        """Records that a decoder that does not call `next_to_decode` has come back from a turn."""
+        with self._lock:
+            self._end_turn(turn)
 
     def depth(self, lane: Hashable) -> int:
         """Returns the number of the lane's tickets that no device has taken; 0 for a lane that does not exist."""
@@ -367,14 +406,16 @@ class BatchQueue(Generic[Payload]):
             if self._closed:
                 self._wake_all()  # the workers wait for the last batch, whose tickets might have been requeued
 
-    def _form_batch(self, name: str) -> Batch[Payload] | None:
+    def _form_batch(self, name: str, short: bool = False) -> Batch[Payload] | None:
         device = self._state.devices[name]
-        batch = self._batches.form_batch(device, self._clock(), self._draining)
+        batch = self._batches.form_batch(device, self._clock(), self._draining, short)
         self._state.remove_drained_lanes()
         if batch is None:
             return None
         self._worker_wakeup.wake()
         self._decoder_wakeup.wake()
+        if self.on_decodable is not None and not self._state.has_nothing_to_decode:
+            self.on_decodable()
         return batch
 
     def _wake_all(self) -> None:

@@ -33,6 +33,7 @@ class QueueState(Generic[Payload]):
 
     Args:
         decoders: number of decoder threads, which share the decoding evenly.
+        runs_short_apart: see `Policy`.
 
     Attributes:
         lanes, devices: by name.
@@ -40,10 +41,10 @@ class QueueState(Generic[Payload]):
         fair_time: the virtual time of the flows' fair shares.
     """
 
-    def __init__(self, decoders: int = 1) -> None:
+    def __init__(self, decoders: int = 1, runs_short_apart: bool = False) -> None:
         self.lanes: dict[Hashable, Lane[Payload]] = {}
         self.devices: dict[str, Device[Payload]] = {}
-        self.policy: Policy[Payload] = Policy(self.lanes)
+        self.policy: Policy[Payload] = Policy(self.lanes, runs_short_apart)
         self._decoders = decoders
         self._long_turns = 0
         self._quick_at = -inf

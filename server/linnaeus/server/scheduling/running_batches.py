@@ -25,9 +25,11 @@ class RunningBatches(Generic[Payload]):
         self._lanes, self._devices, self._policy = state.lanes, state.devices, state.policy
         self._numbers = itertools.count(1)
 
-    def form_batch(self, device: Device[Payload], now: float, draining: bool) -> Batch[Payload] | None:
-        """Returns the batch that the device is to run now; None if none is due."""
-        plan = self._policy.plan_batch(device, now, draining)
+    def form_batch(
+        self, device: Device[Payload], now: float, draining: bool, short: bool = False
+    ) -> Batch[Payload] | None:
+        """Returns the batch that the device is to run now; None if none is due. `short`: see `Policy`."""
+        plan = self._policy.plan_batch(device, now, draining, short)
         if plan is None:
             return None
         batch = self._make_batch(plan, device, now)
@@ -51,7 +53,7 @@ class RunningBatches(Generic[Payload]):
         for ticket in batch.tickets:
             lane.flows[ticket.priority].running -= 1
             self._state.record_run(ticket, seconds / len(batch.tickets), now)
-        if lane.limits.pauses and len(batch.tickets) > 1:
+        if lane.limits.is_short and not self._policy.runs_short_apart and len(batch.tickets) > 1:
             lane.pauses_until = now + seconds
         self._advance_fair_time(batch)
         device = self._devices.get(batch.device)

@@ -17,6 +17,7 @@ class ReservedPort:
     Args:
         address: the address; port 0 stands for any free port. A socket file is checked, and not taken.
         what: what is to listen, for the error.
+        is_shared: whether other servers may listen there as well, and do so for the same callers.
 
     Attributes:
         address: the address with its port.
@@ -26,12 +27,12 @@ class ReservedPort:
             cannot be made.
     """
 
-    def __init__(self, address: Address, what: str = "gRPC") -> None:
+    def __init__(self, address: Address, what: str = "gRPC", is_shared: bool = False) -> None:
         self._socket = None
         if address.is_socket_file:
             require_usable_socket_file(address)
         else:
-            self._socket = _bind_first(address, what)
+            self._socket = _bind_first(address, what, is_shared)
         self.address = address
         if self._socket is not None:
             self.address = Address(address.host, self._socket.getsockname()[1])
@@ -42,7 +43,7 @@ class ReservedPort:
             self._socket.close()
 
 
-def _bind_first(address: Address, what: str) -> socket.socket:
+def _bind_first(address: Address, what: str, is_shared: bool) -> socket.socket:
     """Returns a socket bound to the first of the host's addresses that this machine has.
 
     Raises:
@@ -52,7 +53,7 @@ def _bind_first(address: Address, what: str) -> socket.socket:
     try:
         for family, host in _resolve(address.host):
             try:
-                return _bind(family, host, address.port)
+                return _bind(family, host, address.port, is_shared)
             except OSError as error:
                 last_error = error
                 if error.errno not in _NOT_OF_THIS_MACHINE:
@@ -62,10 +63,12 @@ def _bind_first(address: Address, what: str) -> socket.socket:
     raise cannot_listen(what, address, last_error)
 
 
-def _bind(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+def _bind(family: socket.AddressFamily, host: str, port: int, is_shared: bool) -> socket.socket:
     opened = socket.socket(family, socket.SOCK_STREAM)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if is_shared:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.bind((host, port))
     except OSError:
         opened.close()

@@ -13,7 +13,7 @@ from linnaeus.server.errors import InvalidArgument, RequestError
 from linnaeus.server.model_store.catalog import Catalog, ModelState
 from linnaeus.server.rpc.kserve import metadata, model_config, model_names, repository_index
 from linnaeus.server.rpc.kserve.model_infer import infer
-from linnaeus.server.rpc.kserve.statistics import Statistics
+from linnaeus.server.rpc.kserve.statistics import RemoteStatistics, Statistics
 from linnaeus.server.rpc.kserve.stream_infer import InferStream
 from linnaeus.server.security.authorization import Charge, no_charge
 
@@ -38,7 +38,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
 
     Args:
         engine: classifies the images.
-        statistics: observes the engine.
+        statistics: has the statistics of versions.
         release: the server's release.
         is_ready: returns whether the server's health is SERVING.
         model_manager: loads and unloads models.
@@ -50,7 +50,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
     def __init__(
         self,
         engine: Engine,
-        statistics: Statistics,
+        statistics: Statistics | RemoteStatistics,
         release: str,
         is_ready: Callable[[], bool],
         model_manager: ModelControl,
@@ -147,7 +147,9 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
             model = model_names.resolve(self._catalog, request.name, "").entry.name if request.name else ""
             ready = (entry for entry in self._catalog.entries() if entry.state is ModelState.READY)
             entries = [entry for entry in ready if not model or entry.name == model]
-        stats = [self._statistics.of(entry.name, entry.version, request.name or entry.name) for entry in entries]
+        stats = [
+            await self._statistics.read(entry.name, entry.version, request.name or entry.name) for entry in entries
+        ]
         return kserve.ModelStatisticsResponse(model_stats=stats)
 
     async def RepositoryIndex(

@@ -4,7 +4,7 @@ Every image counts as one request, whichever service received it.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
@@ -50,6 +50,10 @@ class Statistics:
     def load_failed(self, model: str) -> None:
         """Does nothing: the repository index reports failed loads."""
 
+    async def read(self, model: str, version: int, name: str) -> kserve.ModelStatistics:
+        """Returns the same as `of`."""
+        return self.of(model, version, name)
+
     def of(self, model: str, version: int, name: str) -> kserve.ModelStatistics:
         """Returns the statistics of a version under a given name; all 0 if it had no request yet."""
         tally = self._tallies.get((model, version), _Tally())
@@ -60,6 +64,21 @@ class Statistics:
 
     def _tally(self, model: str, version: int) -> _Tally:
         return self._tallies.setdefault((model, version), _Tally())
+
+
+class RemoteStatistics:
+    """The statistics that another process keeps.
+
+    Args:
+        count: returns the serialized statistics of a version under a name.
+    """
+
+    def __init__(self, count: Callable[[str, int, str], Awaitable[bytes]]) -> None:
+        self._count = count
+
+    async def read(self, model: str, version: int, name: str) -> kserve.ModelStatistics:
+        """Returns the statistics of a version under a given name; all 0 if it had no request yet."""
+        return kserve.ModelStatistics.FromString(await self._count(model, version, name))
 
 
 def _add_batch(tally: _Tally, report: BatchReport) -> None:

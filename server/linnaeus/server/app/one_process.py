@@ -1,7 +1,4 @@
-"""Wiring of the server: constructs every component from the settings, starts them and stops them in order.
-
-This is the only module that constructs components of several folders. It implements none of them.
-"""
+"""A server of one process, for notebooks, debuggers and tests: constructs every component, starts and stops them."""
 
 import asyncio
 import contextlib
@@ -10,12 +7,12 @@ import logging
 from functools import partial
 from importlib.metadata import version
 
+from linnaeus.server.app.health import publish_health
+from linnaeus.server.app.require_model import require_a_model
+from linnaeus.server.app.services import services
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.local_engine import LocalEngine
-from linnaeus.server.errors import StartupError
-from linnaeus.server.model_store.catalog import ModelState
-from linnaeus.server.model_store.repository import NO_MODEL
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
@@ -26,20 +23,15 @@ from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
-from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.grpc_release import warn_of_grpc_release
-from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import Statistics
-from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.security.authorization import Charge, no_charge
+from linnaeus.server.security.authorization import no_charge
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.server_security import ServerSecurity, server_security
-from linnaeus.v1 import classifier_pb2 as v1
-from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 logger = logging.getLogger(__name__)
 
@@ -82,11 +74,11 @@ async def run_server(settings: Settings) -> None:
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options)
     probes = Probes(asyncio.get_running_loop(), lambda: rpc_server.unready_reason)
     metrics_server = MetricsServer(metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
-    services = _services(engine, settings, release, statistics, rpc_server, charge)
+    served = services(engine, settings, release, statistics, rpc_server, charge)
     if telemetry.record_handler is not None:
         has_tokens = bool(settings.token_file)
-        services = [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
-    await rpc_server.start(services)
+        served = [Service(each.name, with_call_context(each.add, has_tokens)) for each in served]
+    await rpc_server.start(served)
     ports = _Ports(rpc_server, metrics_server, security)
     ports.log_loading()
     try:
@@ -100,38 +92,6 @@ async def run_server(settings: Settings) -> None:
         await telemetry.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
     supervisor.raise_if_ended()
-
-
-def _services(
-    engine: LocalEngine,
-    settings: Settings,
-    release: str,
-    statistics: Statistics,
-    rpc_server: RpcServer,
-    charge: Charge,
-) -> list[Service]:
-    limits = v1.ServerLimits(
-        max_message_bytes=settings.max_message_bytes,
-        max_image_pixels=settings.max_image_pixels,
-        max_batch_images=settings.max_batch_images,
-        stream_window=settings.stream_window,
-    )
-    servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
-    kserve_servicer = inference.InferenceServicer(
-        engine,
-        statistics,
-        release,
-        is_ready=lambda: rpc_server.is_serving,
-        is_stopping=lambda: rpc_server.is_stopping,
-        model_manager=engine.model_manager,
-        charge=charge,
-    )
-    models = model_service.ModelServicer(engine.model_manager, engine.catalog)
-    return [
-        Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
-        Service(inference.NAME, partial(add_inference_service, kserve_servicer)),
-        Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
-    ]
 
 
 class _Ports:
@@ -194,10 +154,10 @@ async def _serve_until(
     if loading.done():
         loading.result()
         if settings.model_control != "explicit":
-            _require_a_model(engine)
+            require_a_model(engine.catalog)
         gc.freeze()  # loaded models are permanent: excludes them from garbage collections while serving
         await ports.listen()
-        await _publish_health(engine, rpc_server)
+        await publish_health(engine, rpc_server)
         logger.info("serving", extra={"event": {"event": "serving"}})
         background = {"health": partial(_publish_changes, engine, rpc_server, metrics)}
         if settings.model_control == "watch":
@@ -216,29 +176,8 @@ async def _publish_changes(engine: Engine, rpc_server: RpcServer, metrics: Metri
     """Publishes the health now, as after a fault, and whenever it may have changed; drops metrics of gone versions."""
     while True:
         engine.health_changed.clear()
-        await _publish_health(engine, rpc_server)
+        await publish_health(engine, rpc_server)
         next_drop_seconds = metrics.drop_unserved(engine.catalog.entries())
         with contextlib.suppress(TimeoutError):  # nothing changed, but metrics are to be dropped
             async with asyncio.timeout(next_drop_seconds):
                 await engine.health_changed.wait()
-
-
-async def _publish_health(engine: Engine, rpc_server: RpcServer) -> None:
-    """Publishes the health of each device, and of the server: SERVING if every ready model has a working device."""
-    states = engine.device_states
-    for name, is_working in states.items():
-        await rpc_server.set_device_status(name, is_working)
-    ready = (entry for entry in engine.catalog.entries() if entry.state is ModelState.READY)
-    stranded = [entry.lane for entry in ready if not any(states[name] for name in entry.devices)]
-    if stranded:
-        names = ", ".join(f"{lane.model}/{lane.version}" for lane in stranded)
-        await rpc_server.set_not_serving(f"no device is left that runs {names}")
-    else:
-        await rpc_server.set_serving()
-
-
-def _require_a_model(engine: Engine) -> None:
-    entries = engine.catalog.entries()
-    if not any(entry.state is ModelState.READY for entry in entries):
-        reasons = "; ".join(f"{entry.name}/{entry.version}: {entry.reason}" for entry in entries)
-        raise StartupError(NO_MODEL + reasons)

@@ -1,0 +1,49 @@
+"""The end of a child's socket to the supervisor."""
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from linnaeus.server.link.connection import Connection
+from linnaeus.server.link.control_messages import Start, ToChild
+from linnaeus.server.link.messages import Message
+
+_FAILED = 1
+
+
+class Control:
+    """The child's end of its socket to the supervisor. Belongs to the event loop's thread.
+
+    Attributes:
+        on_message: receives the messages after the first.
+    """
+
+    def __init__(self) -> None:
+        self.on_message: Callable[[Any], None] = lambda message: None
+        self.start: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
+        self._connection: Connection[ToChild] = Connection(ToChild, self._received, self._lost)
+
+    async def open(self, descriptor: int) -> None:
+        """Begins to receive messages from the supervisor."""
+        opened = socket.socket(fileno=descriptor)
+        await asyncio.get_running_loop().create_unix_connection(lambda: self._connection, sock=opened)
+
+    def send(self, message: Message) -> None:
+        """Sends a message to the supervisor."""
+        self._connection.send(message)
+
+    def flush(self) -> None:
+        """Sends what has gathered now."""
+        self._connection.flush()
+
+    def _received(self, _: Connection[ToChild], messages: Sequence[ToChild]) -> None:
+        for message in messages:
+            if isinstance(message, Start):
+                self.start.set_result(message)
+            else:
+                self.on_message(message)
+
+    def _lost(self, _: Connection[ToChild]) -> None:
+        os._exit(_FAILED)  # nobody would ever stop this process, nor start another one in its place

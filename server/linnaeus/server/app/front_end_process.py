@@ -1,0 +1,120 @@
+"""The process of a front end: gRPC, security and decoding; the core is in another process."""
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import time
+from importlib.metadata import version
+
+from linnaeus.server.app.control import Control
+from linnaeus.server.app.health import publish_health
+from linnaeus.server.app.services import services
+from linnaeus.server.config.settings import Settings
+from linnaeus.server.engine.engine import Engine
+from linnaeus.server.link.control_messages import LAST, Connect, Health, Listening, Scrape, Snapshot, ToChild
+from linnaeus.server.link.remote_core import RemoteCore
+from linnaeus.server.model_store.catalog import Catalog
+from linnaeus.server.observability.merged_metrics import snapshot
+from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.process.interpreter import configure_interpreter
+from linnaeus.server.process.signals import stop_on_signals
+from linnaeus.server.process.supervised_task import keep_running
+from linnaeus.server.process.supervisor import Supervisor
+from linnaeus.server.rpc.connection_age import connection_age_options
+from linnaeus.server.rpc.kserve.statistics import RemoteStatistics
+from linnaeus.server.rpc.server import RpcServer
+from linnaeus.server.security.authorization import no_charge
+from linnaeus.server.security.server_security import server_security
+
+# The numbers of requests: those of a front end do not meet those of another one, nor of its predecessor.
+_NUMBERS_OF_ONE = 1 << 32
+
+
+async def run_front_end(settings: Settings, number: int, control: Control) -> None:
+    """Serves callers until SIGTERM, then finishes what is in flight.
+
+    Args:
+        settings: the server's settings.
+        number: of this front end, different from those of all that were started before.
+        control: tells where the engine is, and is told how this front end fares.
+
+    Raises:
+        StartupError: if the port cannot be opened.
+        ServerFailed: if a part that the front end needs kept failing.
+    """
+    stop = stop_on_signals()
+    configure_interpreter()
+    security = server_security(settings)
+    metrics, release = Metrics(version("linnaeus")), version("linnaeus")
+    loop = asyncio.get_running_loop()
+    supervisor = Supervisor(metrics.thread_failed, on_fatal=lambda part: loop.call_soon_threadsafe(stop.set))
+    supervisor.watch_process(loop)
+    core = RemoteCore(
+        Catalog(settings.default_model, settings.wanted_models), time.monotonic, supervisor, bool(settings.trace)
+    )
+
+    def on_message(message: ToChild) -> None:
+        if isinstance(message, Scrape):
+            control.send(Snapshot(message.call, snapshot(metrics.registry)))
+        elif isinstance(message, Connect):
+            core.connect_soon(message.link_path)
+
+    control.on_message = on_message
+    numbers = itertools.count(number * _NUMBERS_OF_ONE + 1)
+    engine = Engine(settings, core, core, time.monotonic, core.event_log, None, supervisor, numbers)
+    charge = security.authorizer.charge if security.authorizer else no_charge
+    age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
+    rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, shares_port=True)
+    await rpc_server.start(services(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge))
+    try:
+        if settings.listen_early:
+            await _listen(rpc_server, control)
+        await _serve_until(stop, engine, rpc_server, settings, control, supervisor)
+    finally:
+        await rpc_server.stop(engine, settings.drain_seconds)
+        await engine.close()
+        control.send(Snapshot(LAST, snapshot(metrics.registry)))
+        control.flush()
+    supervisor.raise_if_ended()
+
+
+async def _serve_until(
+    stop: asyncio.Event,
+    engine: Engine,
+    rpc_server: RpcServer,
+    settings: Settings,
+    control: Control,
+    supervisor: Supervisor,
+) -> None:
+    """Waits for the models, listens, then serves until `stop` is set."""
+    loading, stop_signal = asyncio.create_task(engine.load()), asyncio.create_task(stop.wait())
+    await asyncio.wait({loading, stop_signal}, return_when=asyncio.FIRST_COMPLETED)
+    if loading.done():
+        loading.result()
+        gc.freeze()
+        await _listen(rpc_server, control)
+        publishing = asyncio.create_task(
+            keep_running("health", lambda: _publish_changes(engine, rpc_server, control), supervisor)
+        )
+        await stop_signal
+        publishing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await publishing
+        await rpc_server.lame_duck(settings.lame_duck_seconds)
+    loading.cancel()
+
+
+async def _listen(rpc_server: RpcServer, control: Control) -> None:
+    if not rpc_server.is_listening:
+        await rpc_server.listen()
+        control.send(Listening())
+
+
+async def _publish_changes(engine: Engine, rpc_server: RpcServer, control: Control) -> None:
+    """Publishes the health now and whenever it may have changed, to callers and to the supervisor."""
+    while True:
+        engine.health_changed.clear()
+        await publish_health(engine, rpc_server)
+        control.send(Health(rpc_server.unready_reason))
+        await engine.health_changed.wait()

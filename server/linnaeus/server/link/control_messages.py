@@ -1,0 +1,69 @@
+"""The messages between the supervising process and the processes that it starts.
+
+supervisor -> child                            child -> supervisor
+Start      be the engine, or a front end       LinkOpen   the engine listens for front ends
+Connect    the engine listens there            Listening  a front end listens for callers
+Scrape     how do your metrics stand?          Health     why it is not ready; empty if it is
+Snapshot   thus
+Refusal    it cannot start, and why
+"""
+
+from typing import Literal, TypeAlias
+
+from linnaeus.server.link.messages import Message
+
+# The `call` of a child's last snapshot.
+LAST = 0
+Role: TypeAlias = Literal["engine", "front_end"]
+
+
+class Start(Message, tag=1):
+    """What a child is to be: its role, its number among its kind from 1, and the settings in JSON."""
+
+    role: Role
+    number: int
+    settings: bytes
+    link_path: str
+
+
+class Connect(Message, tag=2):
+    """The engine listens for front ends on this socket file."""
+
+    link_path: str
+
+
+class Scrape(Message, tag=3):
+    """Asks for the metrics."""
+
+    call: int
+
+
+class LinkOpen(Message, tag=21):
+    """The engine listens for front ends."""
+
+
+class Listening(Message, tag=22):
+    """A front end listens for callers."""
+
+
+class Health(Message, tag=23):
+    """Why a front end is not ready, in a sentence; empty if it is."""
+
+    unready_reason: str
+
+
+class Snapshot(Message, tag=24):
+    """The metrics of a child, for a `Scrape` or, as `LAST`, at its end; see `merged_metrics`."""
+
+    call: int
+    metrics: bytes
+
+
+class Refusal(Message, tag=25):
+    """The child cannot start, for a reason that the operator must mend."""
+
+    reason: str
+
+
+ToChild: TypeAlias = Start | Connect | Scrape
+ToSupervisor: TypeAlias = LinkOpen | Listening | Health | Snapshot | Refusal

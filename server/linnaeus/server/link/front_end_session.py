@@ -1,0 +1,190 @@
+"""One front end, as the core sees it: its requests and its part of the decoding."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy
+
+from linnaeus.server.engine.admit import admit
+from linnaeus.server.engine.core import EngineCore
+from linnaeus.server.errors import RequestError
+from linnaeus.server.link.connection import Connection
+from linnaeus.server.link.messages import (
+    Admit,
+    Answer,
+    Cancel,
+    Decode,
+    Decoded,
+    Expire,
+    GiveBack,
+    Lane,
+    Message,
+    Refused,
+    ToCore,
+)
+from linnaeus.server.link.packed_errors import pack_error
+from linnaeus.server.requests.event_log import EventLog
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.observer import rejection_reason
+from linnaeus.server.requests.refusals import unloaded
+from linnaeus.server.requests.request import RequestPayload, RequestTicket, TimedRanking
+from linnaeus.server.runtime.runner import Pixels
+from linnaeus.server.scheduling import DecodeWork, Priority, Stage
+
+
+class FrontEndSession:
+    """The requests of one front end. Belongs to the event loop's thread.
+
+    Args:
+        core: runs the requests.
+        connection: leads to the front end.
+        event_log: receives the admission of each request.
+        clock: the core's clock, in seconds.
+
+    Attributes:
+        tickets: its requests in the queue, by number.
+        is_draining: whether it sends no further request.
+    """
+
+    def __init__(
+        self, core: EngineCore, connection: Connection[ToCore], event_log: EventLog, clock: Callable[[], float]
+    ) -> None:
+        self.tickets: dict[int, RequestTicket] = {}
+        self.is_draining = False
+        self._core = core
+        self._connection = connection
+        self._event_log = event_log
+        self._clock = clock
+
+    def send(self, message: Message) -> None:
+        """Sends a message to the front end."""
+        self._connection.send(message)
+
+    def admit(self, message: Admit) -> None:
+        """Admits a request, or refuses it."""
+        lane = LaneKey(*message.lane)
+        future = _RemoteFuture(self, message.number)
+        payload = RequestPayload(
+            message.number,
+            None,
+            None,
+            message.top_k,
+            future,
+            min_probability=message.min_probability,
+            want_features=message.want_features,
+        )
+        try:
+            if message.pixels is not None:
+                payload.pixels = self._pixels(lane, message.pixels)
+            work = None if message.work is None else DecodeWork(*message.work)
+            ticket = admit(
+                self._core.queue, lane, payload, message.deadline, Priority(message.priority), work, message.caller
+            )
+        except RequestError as error:
+            if self._event_log.is_on:
+                reason = rejection_reason(error)
+                self._event_log.write("refused", self._clock(), **_event_fields(lane, message), reason=reason)
+            self.send(Refused(message.number, pack_error(error)))
+            return
+        if self._event_log.is_on:
+            fields = _event_fields(lane, message)
+            self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
+        future.ticket = self.tickets[message.number] = ticket
+
+    def decode(self, turn: int, tickets: Sequence[RequestTicket]) -> None:
+        """Has the front end decode these images now."""
+        self.send(Decode(turn, [ticket.payload.number for ticket in tickets]))
+
+    def decoded(self, message: Decoded) -> list[RequestTicket]:
+        """Queues a decoded image; returns its ticket if no device is left for it."""
+        ticket = self.tickets.get(message.number)
+        if ticket is None or ticket.stage is not Stage.DECODING:
+            return []
+        ticket.payload.pixels = self._pixels(LaneKey(*ticket.lane), message.pixels)  # type: ignore[misc]
+        ticket.payload.decode_seconds = message.decode_seconds
+        return self._core.queue.put({ticket: message.processor_seconds})
+
+    def give_back(self, message: GiveBack) -> list[RequestTicket]:
+        """Returns images to the queue; returns the tickets that no device is left for."""
+        tickets = [self.tickets[number] for number in message.numbers if number in self.tickets]
+        return self._core.queue.give_back(tickets)
+
+    def cancel(self, message: Cancel) -> None:
+        """Cancels a request that has ended in the front end."""
+        ticket = self.tickets.pop(message.number, None)
+        if ticket is not None:
+            ticket.payload.future.is_done = True  # type: ignore[attr-defined]
+            if message.by_caller:
+                self._core.cancel(ticket)
+            else:
+                self._core.queue.cancel(ticket, by_caller=False)
+
+    def expire(self, message: Expire) -> None:
+        """Ends a request whose deadline has passed."""
+        ticket = self.tickets.get(message.number)
+        if ticket is not None:
+            self._core.expire(ticket)
+
+    def close(self) -> None:
+        """Cancels everything: the front end is gone."""
+        for number in list(self.tickets):
+            self.cancel(Cancel(number, by_caller=False))
+
+    def _pixels(self, lane: LaneKey, data: bytes) -> Pixels:
+        models = self._core.devices.models(lane)
+        if not models:
+            raise unloaded(lane)
+        spec = models[0].manifest.input
+        return numpy.frombuffer(data, numpy.uint8).reshape(spec.height, spec.width, spec.channels)
+
+
+class _RemoteFuture:
+    """Implements `ResultFuture` for a request of a front end."""
+
+    __slots__ = ("_number", "_session", "is_done", "ticket")
+
+    def __init__(self, session: FrontEndSession, number: int) -> None:
+        self._session = session
+        self._number = number
+        self.is_done = False
+        self.ticket: RequestTicket | None = None
+
+    def done(self) -> bool:
+        """Returns whether the request has ended or was cancelled."""
+        return self.is_done
+
+    def set_result(self, ranked: TimedRanking, /) -> None:
+        """Sends the answer."""
+        ranking = ranked.ranking
+        self._end(
+            Answer(
+                self._number,
+                ranking.indices,
+                ranking.probabilities,
+                ranking.features,
+                ranked.batch_size,
+                ranked.queue_seconds,
+                ranked.inference_seconds,
+            )
+        )
+
+    def set_exception(self, error: RequestError, /) -> None:
+        """Sends the error."""
+        self._end(Refused(self._number, pack_error(error)))
+
+    def _end(self, message: Message) -> None:
+        self.is_done = True
+        self.ticket = None
+        self._session.tickets.pop(self._number, None)
+        self._session.send(message)
+
+
+def _event_fields(lane: Lane, message: Admit) -> dict[str, Any]:
+    model, version, _ = lane
+    return {
+        "request": message.number,
+        "model": model,
+        "version": version,
+        "priority": Priority(message.priority).name.lower(),
+        "deadline": message.deadline,
+    }

@@ -1,0 +1,85 @@
+"""Has the front ends decode: turns the decoders' pull from the queue into messages."""
+
+import itertools
+from collections import defaultdict
+from collections.abc import Callable
+
+from linnaeus.server.engine.core import EngineCore
+from linnaeus.server.link.front_end_session import FrontEndSession
+from linnaeus.server.requests.refusals import too_late
+from linnaeus.server.requests.request import RequestPayload, RequestTicket
+from linnaeus.server.scheduling import DecodeTurn
+
+
+class RemoteDecoders:
+    """The decoders of all front ends, counted for the host. Belongs to the event loop's thread.
+
+    Each front end has as many threads as there are decoders, and the core lets only so many decode at once.
+
+    Args:
+        core: has the queue.
+        session_of: returns the front end of a request; None if it is gone.
+        clock: the core's clock, in seconds.
+    """
+
+    def __init__(
+        self,
+        core: EngineCore,
+        session_of: Callable[[RequestTicket], FrontEndSession | None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._core = core
+        self._session_of = session_of
+        self._clock = clock
+        self._free = core.decoders
+        self._numbers = itertools.count(1)
+        self._turns: dict[int, _OpenTurn] = {}
+
+    def pump(self) -> None:
+        """Gives every free decoder a turn, as long as there is something to decode."""
+        while self._free and (turn := self._core.queue.next_to_decode_nowait()) is not None:
+            for ticket in turn.late:
+                self._core.fail(ticket, too_late(ticket, self._clock(), "waited for a decoder"))
+            if turn.tickets:
+                self._begin(turn)
+
+    def turn_ended(self, number: int, session: FrontEndSession) -> None:
+        """Records that a front end has done its part of a turn."""
+        turn = self._turns.get(number)
+        if turn is None:
+            return
+        turn.sessions.discard(session)
+        if not turn.sessions:
+            self._end(number, turn)
+
+    def front_end_lost(self, session: FrontEndSession) -> None:
+        """Ends the parts of a front end that is gone."""
+        for number in list(self._turns):
+            self.turn_ended(number, session)
+
+    def _begin(self, turn: DecodeTurn[RequestPayload]) -> None:
+        parts: dict[FrontEndSession, list[RequestTicket]] = defaultdict(list)
+        for ticket in turn.tickets:
+            session = self._session_of(ticket)
+            if session is not None:
+                parts[session].append(ticket)
+        number = next(self._numbers)
+        self._free -= 1
+        self._turns[number] = opened = _OpenTurn(turn, set(parts))
+        for session, tickets in parts.items():
+            session.decode(number, tickets)
+        if not parts:
+            self._end(number, opened)
+
+    def _end(self, number: int, turn: "_OpenTurn") -> None:
+        del self._turns[number]
+        self._free += 1
+        self._core.queue.end_turn(turn.turn)
+
+
+class _OpenTurn:
+    """A turn, and the front ends that still decode for it."""
+
+    def __init__(self, turn: DecodeTurn[RequestPayload], sessions: set[FrontEndSession]) -> None:
+        self.turn = turn
+        self.sessions = sessions

@@ -1,0 +1,245 @@
+"""A server of several processes: front ends that share a port, one engine, and a supervisor."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import numpy
+import pytest
+
+from linnaeus.client import Client, Unavailable
+from linnaeus.server.rpc.child_server import ServerProcess
+from linnaeus.v1 import classifier_pb2 as v1
+from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
+
+CALLERS = 8
+STOP_SECONDS = 60.0
+
+pytestmark = pytest.mark.slow
+
+
+def start(repository: Path, *options: str) -> ServerProcess:
+    small = ("--models", "lenet", "--max-batch-size", "4", "--front-ends", "2")
+    return ServerProcess("--repository", str(repository), *small, *options)
+
+
+@pytest.fixture(scope="module")
+def shared(repository: Path) -> Iterator[ServerProcess]:
+    """A server whose processes the tests end, but not the supervisor."""
+    with start(repository) as process:
+        yield process
+
+
+@pytest.fixture
+def server(shared: ServerProcess) -> ServerProcess:
+    """The shared server once every process is back."""
+    until(lambda: get(shared, "/readyz")[0] == 200 and len(children(shared, "front_end")) == 2)
+    return shared
+
+
+def children(server: ServerProcess, role: str) -> list[int]:
+    """Returns the ids of the server's processes of a role."""
+    found = []
+    for pid in Path(f"/proc/{server.child.pid}/task/{server.child.pid}/children").read_text().split():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if role.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                found.append(int(pid))
+    return found
+
+
+def get(server: ServerProcess, path: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=60)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def metric(server: ServerProcess, name: str, labels: str = "") -> float:
+    """Returns the sum of a metric's samples whose labels contain a text."""
+    lines = get(server, "/metrics")[1].splitlines()
+    samples = [re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines]
+    return sum(float(each[2]) for each in samples if each and labels in (each[1] or ""))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until the condition holds; the test's time limit ends it if it never does."""
+    while not condition():
+        threading.Event().wait(0.02)
+
+
+def digit(seed: int = 0) -> "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]":
+    return numpy.random.default_rng(seed).integers(0, 256, (28, 28), numpy.uint8)
+
+
+def calls_handled(server: ServerProcess) -> float:
+    return metric(server, "grpc_server_handled_total", 'grpc_method="Classify"')
+
+
+def calls_begun(server: ServerProcess) -> float:
+    return metric(server, "grpc_server_started_total", 'grpc_method="Classify"')
+
+
+class Callers:
+    """Callers on a channel each, who ask again and again; they may be stopped once."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.answered = 0
+        self.failures: list[BaseException] = []
+        self._stopped = threading.Event()
+        self._server = server
+        self._pool = concurrent.futures.ThreadPoolExecutor(CALLERS)
+        self._running = [self._pool.submit(self._call) for _ in range(CALLERS)]
+
+    def wait_for_more(self) -> None:
+        """Waits until further calls were answered."""
+        answered = self.answered
+        until(lambda: self.answered > answered + 10 * CALLERS)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for each in self._running:
+            each.result(60)
+        self._pool.shutdown()
+
+    def _call(self) -> None:
+        with Client(self._server.target) as client:
+            while not self._stopped.is_set():
+                try:
+                    client.classify(digit())
+                    self.answered += 1
+                except Exception as error:
+                    self.failures.append(error)
+
+
+def test_every_front_end_gives_the_same_answers_and_one_page_counts_them_all(shared: ServerProcess) -> None:
+    assert len(children(shared, "front_end")) == 2 and len(children(shared, "engine")) == 1
+    before = calls_handled(shared)
+    answers = []
+    for _ in range(12):  # each on a connection of its own, which the kernel deals out
+        with Client(shared.target) as client:
+            answers.append(client.classify(digit(), top_k=3))
+    assert len({tuple(each.index for each in answer.classes) for answer in answers}) == 1
+    assert calls_handled(shared) - before == 12
+    assert metric(shared, "linnaeus_batch_size_sum") >= 12
+
+
+def test_the_death_of_a_front_end_costs_no_call_of_the_client_and_no_count(server: ServerProcess) -> None:
+    callers = Callers(server)
+    callers.wait_for_more()
+    counted = calls_handled(server)
+    (victim, _) = children(server, "front_end")
+    os.kill(victim, signal.SIGKILL)
+    assert calls_handled(server) >= counted, "what it had counted is kept"
+    until(lambda: len(set(children(server, "front_end")) - {victim}) == 2)
+    callers.wait_for_more()
+    callers.stop()
+    assert not callers.failures
+    assert metric(server, "linnaeus_process_restarts_total", 'process="front"') == 1
+    assert metric(server, "linnaeus_in_flight") == 0, "what it held is given up"
+
+
+def test_the_death_of_the_engine_ends_every_call_and_it_comes_back_by_itself(server: ServerProcess) -> None:
+    stub = ClassifierServiceStub(grpc.insecure_channel(server.target))
+    request = v1.ClassifyRequest(model="lenet")
+    request.image.pixels.CopyFrom(v1.RawPixels(data=digit().tobytes(), height=28, width=28, channels=1))
+    stub.Classify(request, timeout=60)
+    (engine,) = children(server, "engine")
+    os.kill(engine, signal.SIGSTOP)
+    begun = calls_begun(server)
+    held = [stub.Classify.future(request, timeout=60) for _ in range(20)]
+    until(lambda: calls_begun(server) == begun + 20)
+    os.kill(engine, signal.SIGKILL)
+    for call in held:
+        error = call.exception(timeout=60)
+        assert isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+        trailers = dict(error.trailing_metadata())
+        assert b"google.rpc.RetryInfo" in trailers["grpc-status-details-bin"]
+    status, reason = get(server, "/readyz")
+    assert (status, reason) == (503, "the engine is starting\n")
+    assert get(server, "/livez")[0] == 200
+    until(lambda: get(server, "/readyz")[0] == 200)
+    assert stub.Classify(request, timeout=60, wait_for_ready=True).model == "lenet"
+    assert children(server, "engine") != [engine]
+
+
+def test_a_client_waits_for_an_engine_that_comes_back(server: ServerProcess) -> None:
+    with Client(server.target, timeout_seconds=60.0) as client:
+        client.classify(digit())
+        os.kill(children(server, "engine")[0], signal.SIGKILL)
+        until(lambda: get(server, "/readyz")[0] == 503)
+        with pytest.raises(Unavailable, match="the engine|is loading"):
+            while True:  # until the death is seen in the answer, too
+                client.classify(digit())
+        until(lambda: get(server, "/readyz")[0] == 200)
+        assert client.classify(digit()).model == "lenet"
+
+
+def test_a_stop_loses_no_call_in_flight(repository: Path) -> None:
+    with start(repository) as server, Client(server.target) as client:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            many = pool.submit(client.classify_batch, [digit(seed) for seed in range(64)])
+            until(lambda: metric(server, "linnaeus_batch_size_count") > 0)
+            assert server.stop() == 0
+            assert len(many.result(60)) == 64
+        assert [entry["event"] for entry in server.logs if "event" in entry][-2:] == ["stopping", "stopped"]
+
+
+def test_an_interrupt_at_the_terminal_stops_it_in_order(repository: Path) -> None:
+    command = [sys.executable, "-m", "linnaeus.server", "--repository", str(repository), "--models", "lenet"]
+    options = ["--front-ends", "1", "--port", "0", "--metrics-port", "0"]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True) as server:
+        assert server.stderr is not None
+        lines = iter(server.stderr)
+        for line in lines:
+            if line.rstrip().endswith(": serving"):
+                break
+        os.killpg(server.pid, signal.SIGINT)  # as a terminal does, to all of the group
+        rest = "".join(lines)
+        assert server.wait(STOP_SECONDS) == 0
+    assert "stopped" in rest and "Traceback" not in rest and "a second signal" not in rest
+
+
+def test_no_process_outlives_a_supervisor_that_was_killed(repository: Path) -> None:
+    server = start(repository)
+    server.wait_for("serving")
+    family = [*children(server, "front_end"), *children(server, "engine")]
+    server.child.kill()
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+    server.kill()
+
+
+def test_a_server_without_a_model_does_not_start_and_says_why(repository: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lenet" / "1"
+    folder.mkdir(parents=True)
+    for name in ("manifest.json", "labels.txt"):
+        (folder / name).write_bytes((repository / "lenet" / "1" / name).read_bytes())
+    (folder / "model.pt").write_bytes(b"no model")
+    server = start(tmp_path)
+    with pytest.raises(RuntimeError, match="no model"):
+        server.wait_for("serving")
+    assert server.child.wait(STOP_SECONDS) == 1
+    server.kill()
+
+
+def test_an_engine_that_keeps_dying_ends_the_server_with_a_reason(repository: Path) -> None:
+    with start(repository) as server:
+        killed: set[int] = set()
+        while server.child.poll() is None:
+            for pid in set(children(server, "engine")) - killed:
+                os.kill(pid, signal.SIGKILL)
+                killed.add(pid)
+        assert server.child.returncode == 1 and len(killed) == 5
+        server.kill()
+        assert any("the engine died 5 times in a minute" in str(entry["message"]) for entry in server.logs)
