@@ -71,6 +71,8 @@ class LinkedEngine(Engine):
         self.drain()
         await self.core.close()
         await self.remote.close()
+        await asyncio.to_thread(self._decoders.join, 60.0)
+        self.remote.queue.memory.close()
         self._server.close()
         self._publishing.cancel()
         self._folder.cleanup()

@@ -14,8 +14,10 @@ HIGH, NORMAL, LOW = Priority
 class Harness:
     """The state of a queue with lanes and devices named by letters; the test passes the time."""
 
-    def __init__(self, *lanes: Lane[str], devices: str = "d", workers: int = 1, decoders: int = 1) -> None:
-        self.state: QueueState[str] = QueueState(decoders)
+    def __init__(
+        self, *lanes: Lane[str], devices: str = "d", workers: int = 1, decoders: int = 1, runs_short_apart: bool = False
+    ) -> None:
+        self.state: QueueState[str] = QueueState(decoders, runs_short_apart)
         self.batches: RunningBatches[str] = RunningBatches(self.state)
         self.lanes = lanes or (new_lane(),)
         for lane in self.lanes:

@@ -85,7 +85,7 @@ def test_a_batch_on_a_removed_device_can_finish() -> None:
 
 def after_a_batch(images: int, seconds: float = 0.2) -> Harness:
     """A lane of batches of up to 4 that pauses; its last batch, of `images`, ended at `seconds`."""
-    harness = Harness(new_lane(size=4, pauses=True))
+    harness = Harness(new_lane(size=4, is_short=True))
     for _ in range(images):
         harness.admit()
     harness.decode()
@@ -131,3 +131,50 @@ def test_no_pause_delays_the_end_of_a_server() -> None:
     harness.admit("next")
     harness.decode()
     assert payloads(harness.batches.form_batch(harness.state.devices["d"], 0.3, draining=True)) == ["next"]
+
+
+def apart() -> Harness:
+    """A lane `a` of short runs and a lane `b` of others, which different threads of a device run."""
+    harness = Harness(new_lane("a", is_short=True), new_lane("b"), runs_short_apart=True)
+    for lane in range(2):
+        harness.admit("ab"[lane], lane=lane)
+    harness.decode()
+    return harness
+
+
+@pytest.mark.parametrize(("short", "taken"), [(True, "a"), (False, "b")])
+def test_lanes_of_short_runs_are_run_apart_from_others(short: bool, taken: str) -> None:
+    harness = apart()
+    device = harness.state.devices["d"]
+    assert payloads(harness.batches.form_batch(device, 0.0, False, short)) == [taken]
+    assert harness.batches.form_batch(device, 0.0, False, short) is None
+    assert harness.state.policy.wait_seconds(device, 0.0, short) is None
+    assert harness.state.policy.wait_seconds(device, 0.0, not short) == 0.0
+
+
+@pytest.mark.parametrize(("now", "short"), [(9.0, False), (12.0, True)], ids=["soon", "later"])
+def test_after_a_long_run_workers_run_a_lane_of_short_runs_for_a_while(now: float, short: bool) -> None:
+    harness = apart()
+    device = harness.state.devices["d"]
+    batch = harness.batches.form_batch(device, 0.0, False, short=True)
+    assert batch is not None
+    harness.batches.finish_batch(batch, 1.0, learn=True)
+    harness.batches.form_batch(device, 1.0, False)  # the other lane's
+    harness.admit("next", now=now)
+    harness.decode(now)
+    assert harness.batches.form_batch(device, now, False, not short) is None
+    assert payloads(harness.batches.form_batch(device, now, False, short)) == ["next"]
+
+
+def test_a_lane_that_is_run_apart_makes_no_pause() -> None:
+    harness = Harness(new_lane(size=4, is_short=True), runs_short_apart=True)
+    for _ in range(2):
+        harness.admit()
+    harness.decode()
+    device = harness.state.devices["d"]
+    batch = harness.batches.form_batch(device, 0.0, False, short=True)
+    assert batch is not None
+    harness.batches.finish_batch(batch, 0.03, learn=False)
+    harness.admit("next")
+    harness.decode()
+    assert payloads(harness.batches.form_batch(device, 0.03, False, short=True)) == ["next"]

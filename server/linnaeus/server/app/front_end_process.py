@@ -12,7 +12,7 @@ from linnaeus.server.app.health import publish_health
 from linnaeus.server.app.services import services
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.link.control_messages import LAST, Connect, Health, Listening, Scrape, Snapshot, ToChild
+from linnaeus.server.link.control_messages import LAST, Connect, Health, Listening, Prepared, Scrape, Snapshot, ToChild
 from linnaeus.server.link.remote_core import RemoteCore
 from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.observability.merged_metrics import snapshot
@@ -67,6 +67,7 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, shares_port=True)
     await rpc_server.start(services(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge))
+    control.send(Prepared())
     try:
         if settings.listen_early:
             await _listen(rpc_server, control)

@@ -29,6 +29,7 @@ from linnaeus.server.link.control_messages import (
     Health,
     LinkOpen,
     Listening,
+    Prepared,
     Refusal,
     Role,
     Snapshot,
@@ -49,6 +50,7 @@ _DEATHS_PERIOD_SECONDS = 60.0
 _SHORTEST_BACKOFF_SECONDS = 0.1
 # How long a process may take to end beyond what its calls may take.
 _END_SECONDS = 5.0
+_LOADING = "the models are loading"
 _STARTING = "the engine is starting"
 
 
@@ -78,11 +80,6 @@ async def run_processes(settings: Settings) -> None:
         processes.further_ports = {"metrics_port": metrics_server.port}
         if settings.has_health_port:
             processes.further_ports["health_port"] = settings.health_port
-        logger.info(
-            "loading the models: metrics on port %d",
-            metrics_server.port,
-            extra={"event": {"event": "loading", **processes.further_ports}},
-        )
         async with _running(processes, settings):
             await processes.wait(stop)
             logger.info("stopping", extra={"event": {"event": "stopping"}})
@@ -128,7 +125,7 @@ class _Processes:
     """
 
     def __init__(self, settings: Settings, folder: Path) -> None:
-        self.unready_reason = _STARTING
+        self.unready_reason = _LOADING
         self.further_ports: dict[str, int] = {}
         self._settings = settings
         self._json = TypeAdapter(Settings).dump_json(settings)
@@ -136,11 +133,12 @@ class _Processes:
         self._children: dict[str, ChildProcess] = {}
         self.metrics = ScrapedMetrics(self._children)
         self._reasons: dict[str, str] = {}
+        self._prepared: set[str] = set()
         self._listening: set[str] = set()
         self._refusals: dict[str, str] = {}
         self._link_path = ""
         self._numbers = itertools.count(1)
-        self._is_stopping = self._is_serving = self._is_listening = False
+        self._is_stopping = self._is_serving = self._is_prepared = self._is_listening = False
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def start(self) -> None:
@@ -233,6 +231,9 @@ class _Processes:
                 for other, child in self._children.items():
                     if other != "engine":
                         child.send(Connect(self._link_path))
+            case Prepared():
+                self._prepared.add(name)
+                self._log_loading()
             case Listening():
                 self._listening.add(name)
                 self._log_listening()
@@ -243,6 +244,14 @@ class _Processes:
                 self.metrics.scraped(name, message)
             case Refusal(reason=reason):
                 self._refusals[name] = reason
+
+    def _log_loading(self) -> None:
+        """Logs the ports that are open while the models load, once."""
+        if not self._is_prepared and len(self._prepared) == self._settings.front_ends:
+            self._is_prepared = True
+            event = {"event": "loading", **self.further_ports}
+            port = self.further_ports["metrics_port"]
+            logger.info("loading the models: metrics on port %d", port, extra={"event": event})
 
     def _log_listening(self) -> None:
         if self._is_listening or len(self._listening) < self._settings.front_ends:
@@ -259,6 +268,8 @@ class _Processes:
     def _update_readiness(self) -> None:
         """The server is ready if a front end is: the kernel deals new connections out to those that listen."""
         if self._is_stopping:
+            return
+        if not self._is_serving and not self._reasons:
             return
         if not self._link_path:
             self.unready_reason = _STARTING

@@ -16,12 +16,16 @@ from linnaeus.server.engine.core_client import CoreClient, ModelFigures
 from linnaeus.server.engine.in_flight import InFlightRequests
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
 from linnaeus.server.errors import RequestError
+from linnaeus.server.process.daemon_threads import run_in_thread
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog, NullEventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import Observer
 from linnaeus.server.requests.request import Classification, Request
 from linnaeus.server.requests.request_record import RecordHandler
+
+# A decoder that is at a picture when the engine closes ends after it; nobody waits for what it decodes.
+_LONGEST_JOIN_SECONDS = 1.0
 
 
 class Engine:
@@ -182,6 +186,7 @@ class Engine:
         """Refuses new requests, finishes the admitted ones, then ends all threads. May be called twice."""
         self.drain()
         await self.core.close()
+        await run_in_thread("linnaeus-close", partial(self._decoders.join, _LONGEST_JOIN_SECONDS))
 
 
 def _resolve(answer: "asyncio.Future[Classification]", outcome: Outcome) -> None:

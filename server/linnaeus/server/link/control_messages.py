@@ -42,6 +42,10 @@ class LinkOpen(Message, tag=21):
     """The engine listens for front ends."""
 
 
+class Prepared(Message, tag=26):
+    """A front end answers probes on the health port, if there is one."""
+
+
 class Listening(Message, tag=22):
     """A front end listens for callers."""
 
@@ -66,4 +70,4 @@ class Refusal(Message, tag=25):
 
 
 ToChild: TypeAlias = Start | Connect | Scrape
-ToSupervisor: TypeAlias = LinkOpen | Listening | Health | Snapshot | Refusal
+ToSupervisor: TypeAlias = LinkOpen | Prepared | Listening | Health | Snapshot | Refusal

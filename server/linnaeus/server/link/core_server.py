@@ -1,7 +1,7 @@
 """Serves the front ends: receives their messages, and lets the core work once a step of the event loop."""
 
 import asyncio
-import os
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -9,6 +9,7 @@ from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.errors import RequestError
 from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.front_end_session import FrontEndSession
+from linnaeus.server.link.memory_handover import accept_with_memory, listen_for_front_ends
 from linnaeus.server.link.messages import (
     Admit,
     Cancel,
@@ -33,6 +34,7 @@ from linnaeus.server.link.messages import (
     Welcome,
 )
 from linnaeus.server.link.packed_errors import pack_error
+from linnaeus.server.link.pixel_memory import PixelReader
 from linnaeus.server.link.remote_decoders import RemoteDecoders
 from linnaeus.server.model_store.catalog import Entry
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
@@ -92,7 +94,8 @@ class CoreServer:
         self._is_loaded = False
         self._is_step_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._server: asyncio.AbstractServer | None = None
+        self._listener: socket.socket | None = None
+        self._accepting: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._handlers: dict[type[Any], Callable[[FrontEndSession, Any], None]] = {
             Admit: FrontEndSession.admit,
@@ -118,15 +121,15 @@ class CoreServer:
 
     async def listen(self, path: str) -> None:
         """Listens on a socket file that only this user may use."""
+        self._listener = listen_for_front_ends(path)
+        self._accepting = asyncio.create_task(accept_with_memory(self._listener, self._accept))
 
-        def made() -> Connection[ToCore]:
-            return _GreetedConnection(self)
-
-        old = os.umask(0o177)
-        try:
-            self._server = await self._loop.create_unix_server(made, path)
-        finally:
-            os.umask(old)
+    async def _accept(self, opened: socket.socket, memory: int) -> None:
+        connection: Connection[ToCore] = Connection(ToCore, self.received, self.lost)
+        session = FrontEndSession(self._core, connection, PixelReader(memory), self._event_log, self._clock)
+        self._sessions[connection] = session
+        await self._loop.create_unix_connection(lambda: connection, sock=opened)
+        self._greet(connection)
 
     def loaded(self) -> None:
         """Tells the front ends that every model is ready or refused."""
@@ -139,15 +142,14 @@ class CoreServer:
 
     def close(self) -> None:
         """Closes every connection."""
-        if self._server is not None:
-            self._server.close()
+        if self._accepting is not None and self._listener is not None:
+            self._accepting.cancel()
+            self._listener.close()
         for connection in list(self._sessions):
             connection.close()
 
-    def connected(self, connection: Connection[ToCore]) -> None:
-        """Greets a front end with all that it needs to know."""
-        session = FrontEndSession(self._core, connection, self._event_log, self._clock)
-        self._sessions[connection] = session
+    def _greet(self, connection: Connection[ToCore]) -> None:
+        """Tells a front end all that it needs to know."""
         connection.send(Welcome(self._core.decoders))
         for name in self._core.catalog.names():
             connection.send(self._model(name))
@@ -258,16 +260,3 @@ class CoreServer:
     def _send_to_all(self, message: Message) -> None:
         for connection in self._sessions:
             connection.send(message)
-
-
-class _GreetedConnection(Connection[ToCore]):
-    """A connection to a front end, which tells the server when it is there."""
-
-    def __init__(self, server: CoreServer) -> None:
-        super().__init__(ToCore, server.received, server.lost)
-        self._server = server
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greets the front end; called by asyncio."""
-        super().connection_made(transport)
-        self._server.connected(self)

@@ -23,6 +23,7 @@ from linnaeus.server.link.messages import (
     ToCore,
 )
 from linnaeus.server.link.packed_errors import pack_error
+from linnaeus.server.link.pixel_memory import PixelReader, Slot
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import rejection_reason
@@ -38,6 +39,7 @@ class FrontEndSession:
     Args:
         core: runs the requests.
         connection: leads to the front end.
+        memory: the front end's shared memory.
         event_log: receives the admission of each request.
         clock: the core's clock, in seconds.
 
@@ -47,12 +49,18 @@ class FrontEndSession:
     """
 
     def __init__(
-        self, core: EngineCore, connection: Connection[ToCore], event_log: EventLog, clock: Callable[[], float]
+        self,
+        core: EngineCore,
+        connection: Connection[ToCore],
+        memory: PixelReader,
+        event_log: EventLog,
+        clock: Callable[[], float],
     ) -> None:
         self.tickets: dict[int, RequestTicket] = {}
         self.is_draining = False
         self._core = core
         self._connection = connection
+        self._memory = memory
         self._event_log = event_log
         self._clock = clock
 
@@ -129,13 +137,17 @@ class FrontEndSession:
         """Cancels everything: the front end is gone."""
         for number in list(self.tickets):
             self.cancel(Cancel(number, by_caller=False))
+        self._memory.close()
 
-    def _pixels(self, lane: LaneKey, data: bytes) -> Pixels:
+    def _pixels(self, lane: LaneKey, data: bytes | Slot) -> Pixels:
         models = self._core.devices.models(lane)
         if not models:
             raise unloaded(lane)
         spec = models[0].manifest.input
-        return numpy.frombuffer(data, numpy.uint8).reshape(spec.height, spec.width, spec.channels)
+        shape = spec.height, spec.width, spec.channels
+        if isinstance(data, Slot):
+            return self._memory.view(data, shape)
+        return numpy.frombuffer(data, numpy.uint8).reshape(shape)
 
 
 class _RemoteFuture:

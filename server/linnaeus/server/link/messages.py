@@ -23,6 +23,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from linnaeus.server.link.pixel_memory import Slot
 from linnaeus.server.model_store.catalog import Entry
 
 Lane: TypeAlias = tuple[str, int, int]
@@ -35,7 +36,7 @@ class Message(msgspec.Struct, array_like=True, gc=False):
 class Admit(Message, tag=2):
     """A request that wants to be let in. Fields as of `Request` and `Ticket`; `pixels` is None for an image to decode.
 
-    Pixels are uint8 [H, W, C] of the model's input size.
+    Pixels are uint8 [H, W, C] of the model's input size, in the message or in the front end's shared memory.
     """
 
     number: int
@@ -47,7 +48,7 @@ class Admit(Message, tag=2):
     top_k: int
     min_probability: float
     want_features: bool
-    pixels: bytes | None
+    pixels: bytes | Slot | None
 
 
 class Decoded(Message, tag=3):
@@ -56,7 +57,7 @@ class Decoded(Message, tag=3):
     number: int
     processor_seconds: float
     decode_seconds: float
-    pixels: bytes
+    pixels: bytes | Slot
 
 
 class GiveBack(Message, tag=4):

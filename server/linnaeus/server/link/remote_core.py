@@ -9,6 +9,7 @@ from linnaeus.server.engine import responses
 from linnaeus.server.engine.core_client import ModelFigures
 from linnaeus.server.errors import RequestError, Unavailable
 from linnaeus.server.link.connection import Connection
+from linnaeus.server.link.memory_handover import connect_with_memory
 from linnaeus.server.link.messages import (
     Answer,
     Count,
@@ -112,7 +113,8 @@ class RemoteCore:
 
         self._announced.clear()
         try:
-            _, self._connection = await self._loop.create_unix_connection(made, path)
+            opened = connect_with_memory(path, self.queue.memory.fd)
+            _, self._connection = await self._loop.create_unix_connection(made, sock=opened)
         except OSError as error:  # it has died meanwhile; the supervisor tells of its successor
             self._supervisor.report(LINK_PART, error)
 
@@ -226,7 +228,7 @@ class RemoteCore:
         self.health_changed.set()
 
     def _answer(self, answer: Answer) -> None:
-        ticket = self.queue.tickets.pop(answer.number, None)
+        ticket = self.queue.end(answer.number)
         if ticket is None or ticket.stage is Stage.ENDED:
             return
         ticket.stage = Stage.ENDED
@@ -239,7 +241,7 @@ class RemoteCore:
         self._end(refused.number, unpack_error(refused.error))
 
     def _end(self, number: int, error: RequestError) -> None:
-        ticket = self.queue.tickets.pop(number, None)
+        ticket = self.queue.end(number)
         if ticket is not None:
             ticket.stage = Stage.ENDED
             responses.complete(ticket.payload.future, error)

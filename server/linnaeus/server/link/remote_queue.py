@@ -3,13 +3,23 @@
 import queue
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
+import numpy
+
 from linnaeus.server.link.messages import Admit, Cancel, Decoded, GiveBack, Message, TurnEnded
+from linnaeus.server.link.pixel_memory import PixelWriter, Slot
 from linnaeus.server.requests.request import RequestPayload, RequestTicket
+from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.scheduling import DecodeTurn, DecodeWork, Priority, Stage, Ticket
+
+# Copying less into the message costs less than a place in the shared memory.
+_SMALL_BYTES = 16 << 10
 
 
 class RemoteQueue:
     """Implements `RequestQueue`. Tickets are copies of the core's: their stages are what this front end knows.
+
+    Pixels travel in shared memory while there is room, small ones in the message. The memory of a request is free again
+    when the request ends here: a batch that still reads it computes an answer that nobody gets.
 
     `admit`, `tickets` and `decode` belong to the event loop's thread; any thread may call the other methods.
 
@@ -21,6 +31,7 @@ class RemoteQueue:
 
     Attributes:
         tickets: the requests in the core, by number.
+        memory: the memory for pixels, which the core reads.
     """
 
     def __init__(
@@ -31,6 +42,8 @@ class RemoteQueue:
         send_from_thread: Callable[[Sequence[Message]], None],
     ) -> None:
         self.tickets: dict[int, RequestTicket] = {}
+        self.memory = PixelWriter()
+        self._slots: dict[int, Slot] = {}
         self._clock = clock
         self._require_ready = require_ready
         self._send = send
@@ -58,7 +71,7 @@ class RemoteQueue:
             lane, payload, deadline, priority, due, work, 0.0, 0.0, 0.0, now, payload.number, caller
         )
         self.tickets[payload.number] = ticket
-        pixels = None if payload.pixels is None else payload.pixels.tobytes()
+        pixels = None if payload.pixels is None else self._sendable(payload.number, payload.pixels)
         if pixels is not None:
             ticket.stage, ticket.queued_at = Stage.QUEUED, now
         self._send(
@@ -100,7 +113,8 @@ class RemoteQueue:
             payload, pixels = ticket.payload, ticket.payload.content
             if ticket.stage is Stage.DECODING:
                 ticket.stage, ticket.queued_at = Stage.QUEUED, self._clock()
-                messages.append(Decoded(payload.number, seconds, payload.decode_seconds, pixels.tobytes()))
+                sendable = self._sendable(payload.number, pixels)
+                messages.append(Decoded(payload.number, seconds, payload.decode_seconds, sendable))
             payload.pixels = None
         self._send_from_thread(messages)
         return []
@@ -117,13 +131,31 @@ class RemoteQueue:
         """Ends a request here, and tells the core."""
         stage, ticket.stage = ticket.stage, Stage.ENDED
         message = Cancel(ticket.payload.number, by_caller)
-        if self.tickets.pop(message.number, None) is None:
+        if self.end(message.number) is None:
             return stage
         if by_caller:  # on the event loop's thread
             self._send(message)
         else:
             self._send_from_thread([message])
         return stage
+
+    def end(self, number: int) -> RequestTicket | None:
+        """Forgets a request and frees its memory; returns its ticket, None if it had ended before. Any thread."""
+        slot = self._slots.pop(number, None)
+        if slot is not None:
+            self.memory.free(slot)
+        return self.tickets.pop(number, None)
+
+    def _sendable(self, number: int, pixels: Pixels) -> bytes | Slot:
+        if pixels.nbytes < _SMALL_BYTES:
+            return pixels.tobytes()
+        slot = self.memory.write(numpy.ascontiguousarray(pixels))
+        if slot is None:  # there is no room
+            return pixels.tobytes()
+        self._slots[number] = slot
+        if number not in self.tickets:  # it was cancelled meanwhile
+            self.end(number)
+        return slot
 
     def close(self) -> None:
         """Ends the decoders."""

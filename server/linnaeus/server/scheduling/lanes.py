@@ -139,6 +139,7 @@ class Lane(Generic[Payload]):
         flows: one per priority, indexed by it.
         probed_at: when it last admitted a probe.
         pauses_until: the end of the pause after its last batch.
+        slow_until: until then it is not taken for a lane of short runs, because one of them was long.
         closing: whether it admits no more tickets and is removed once it is empty.
     """
 
@@ -150,7 +151,11 @@ class Lane(Generic[Payload]):
         weights = zip(Priority, limits.priority_weights, strict=True)
         normal = limits.priority_weights[Priority.NORMAL]
         self.flows = [Flow[Payload](self, each, limits.weight * weight, weight / normal) for each, weight in weights]
-        self.probed_at = self.pauses_until = -inf
+        self.probed_at = self.pauses_until = self.slow_until = -inf
+
+    def is_short(self, now: float) -> bool:
+        """Whether its next batch is expected to run for a few milliseconds at most."""
+        return self.limits.is_short and now >= self.slow_until
 
     @property
     def depth(self) -> int:

@@ -73,7 +73,7 @@ class Policy(Generic[Payload]):
         """Returns the batch that the device should run now; None if none is due."""
         due = [
             lane
-            for lane in self._lanes_with_work(device, short)
+            for lane in self._lanes_with_work(device, short, now)
             if self.seconds_until_due(lane, device, now, draining) <= 0
         ]
         heads = [_Head(flow, flow.decoded.head) for lane in due for flow in lane.flows if flow.decoded.entries]
@@ -83,7 +83,7 @@ class Policy(Generic[Payload]):
     def wait_seconds(self, device: Device[Payload], now: float, short: bool = False) -> float | None:
         """Returns the seconds until a batch is due; None if none is due until the state changes."""
         soonest = min(
-            [self.seconds_until_due(lane, device, now, False) for lane in self._lanes_with_work(device, short)],
+            [self.seconds_until_due(lane, device, now, False) for lane in self._lanes_with_work(device, short, now)],
             default=inf,
         )
         return None if soonest == inf else max(soonest, 0.0)
@@ -146,9 +146,9 @@ class Policy(Generic[Payload]):
         first = _most_urgent(heads, now)
         return None if first is None else first.ticket
 
-    def _lanes_with_work(self, device: Device[Payload], short: bool) -> list[Lane[Payload]]:
+    def _lanes_with_work(self, device: Device[Payload], short: bool, now: float) -> list[Lane[Payload]]:
         lanes = [lane for lane in self._lanes.values() if device.name in lane.tables and lane.decoded_count]
-        return [lane for lane in lanes if lane.limits.is_short is short] if self.runs_short_apart else lanes
+        return [lane for lane in lanes if lane.is_short(now) is short] if self.runs_short_apart else lanes
 
     def _fill_batch(self, flow: Flow[Payload], device: Device[Payload], now: float) -> BatchPlan[Payload]:
         table, concurrent = flow.lane.tables[device.name], len(device.running)

@@ -12,6 +12,11 @@ from linnaeus.server.scheduling.queue_state import QueueState
 from linnaeus.server.scheduling.ticket_transitions import enqueue, waiting_tickets
 from linnaeus.server.scheduling.tickets import Batch, Payload, Stage, Ticket
 
+# Who runs batches of short runs does nothing else meanwhile. After a run that was longer than this, workers run the
+# model's batches for a while.
+_LONG_RUN_SECONDS = 0.05
+_SLOW_SECONDS = 10.0
+
 
 class RunningBatches(Generic[Payload]):
     """Forms batches and accounts for them. Guarded by the queue's lock.
@@ -53,6 +58,8 @@ class RunningBatches(Generic[Payload]):
         for ticket in batch.tickets:
             lane.flows[ticket.priority].running -= 1
             self._state.record_run(ticket, seconds / len(batch.tickets), now)
+        if seconds > _LONG_RUN_SECONDS:
+            lane.slow_until = now + _SLOW_SECONDS
         if lane.limits.is_short and not self._policy.runs_short_apart and len(batch.tickets) > 1:
             lane.pauses_until = now + seconds
         self._advance_fair_time(batch)
