@@ -10,12 +10,20 @@ from linnaeus.server.requests.refusals import (
     unloaded,
 )
 from linnaeus.server.requests.request import RequestPayload, RequestTicket
-from linnaeus.server.requests.request_queue import RequestQueue
-from linnaeus.server.scheduling import DecodeWork, LaneClosed, NoDevice, Priority, QueueClosed, QueueFull, TooLate
+from linnaeus.server.scheduling import (
+    BatchQueue,
+    DecodeWork,
+    LaneClosed,
+    NoDevice,
+    Priority,
+    QueueClosed,
+    QueueFull,
+    TooLate,
+)
 
 
 def admit(
-    queue: RequestQueue,
+    queue: BatchQueue[RequestPayload],
     lane: LaneKey,
     payload: RequestPayload,
     deadline: float | None,

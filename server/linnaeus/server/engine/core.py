@@ -9,9 +9,10 @@ from collections.abc import Callable
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine import responses
+from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.core_client import ModelFigures
 from linnaeus.server.engine.dispatch import Dispatcher
-from linnaeus.server.engine.request_reports import REPORT_PART
+from linnaeus.server.engine.request_reports import REPORT_PART, event_fields
 from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import RequestError
 from linnaeus.server.execution.device_pool import DevicePool
@@ -22,14 +23,14 @@ from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.observer import Observer
+from linnaeus.server.requests.observer import Observer, rejection_reason
 from linnaeus.server.requests.refusals import displaced, too_late
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.requests.request_record import RecordHandler
 from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
 from linnaeus.server.runtime.remembered_choices import cache_folder
-from linnaeus.server.scheduling import BatchQueue, PredictionError, Stage
+from linnaeus.server.scheduling import BatchQueue, DecodeWork, PredictionError, Priority, Stage
 
 
 class EngineCore:
@@ -72,6 +73,7 @@ class EngineCore:
         self.unready_reason = ""
         self._clock = clock
         self._observer = observer
+        self._event_log = event_log
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
@@ -121,6 +123,28 @@ class EngineCore:
     async def figures(self, lane: LaneKey) -> ModelFigures:
         """Returns what has been measured of a ready version."""
         return ModelFigures(self.batch_seconds(lane), self.prediction_error(lane))
+
+    def admit(
+        self,
+        lane: LaneKey,
+        payload: RequestPayload,
+        deadline: float | None,
+        priority: Priority,
+        work: DecodeWork | None,
+        caller: str,
+    ) -> RequestTicket:
+        """Admits a request, and logs that it did or why not; see `engine.admit`."""
+        try:
+            ticket = admit(self.queue, lane, payload, deadline, priority, work, caller)
+        except RequestError as error:
+            if self._event_log.is_on:
+                fields = event_fields(lane, payload.number, priority, deadline)
+                self._event_log.write("refused", self._clock(), **fields, reason=rejection_reason(error))
+            raise
+        if self._event_log.is_on:
+            fields = event_fields(lane, payload.number, priority, deadline)
+            self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
+        return ticket
 
     def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""

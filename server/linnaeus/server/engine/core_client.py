@@ -10,9 +10,9 @@ from typing import NamedTuple, Protocol
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Catalog, Entry
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.request import RequestTicket
+from linnaeus.server.requests.request import RequestPayload, RequestTicket
 from linnaeus.server.requests.request_queue import RequestQueue
-from linnaeus.server.scheduling import PredictionError
+from linnaeus.server.scheduling import DecodeWork, PredictionError, Priority
 
 
 class ModelFigures(NamedTuple):
@@ -62,7 +62,7 @@ class CoreClient(Protocol):
 
     @property
     def queue(self) -> RequestQueue:
-        """The requests that were admitted and have not ended."""
+        """The images to decode."""
 
     @property
     def model_manager(self) -> ModelOperations:
@@ -74,6 +74,23 @@ class CoreClient(Protocol):
 
     async def figures(self, lane: LaneKey) -> ModelFigures:
         """Returns what has been measured of a ready version."""
+
+    def admit(
+        self,
+        lane: LaneKey,
+        payload: RequestPayload,
+        deadline: float | None,
+        priority: Priority,
+        work: DecodeWork | None,
+        caller: str,
+    ) -> RequestTicket:
+        """Admits a request, before any work is done for it, and returns its ticket; see `engine.admit`.
+
+        A remote core admits every request, and later completes the future of one that is refused.
+
+        Raises:
+            RequestError: if the request is refused.
+        """
 
     def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""

@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from linnaeus.server.decoding.decode import model_input_view
 from linnaeus.server.decoding.decode_work import picture_work
 from linnaeus.server.engine import responses
-from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.core_client import CoreClient
 from linnaeus.server.engine.request_defaults import effective_top_k, with_default_deadline
-from linnaeus.server.engine.request_reports import REPORT_PART, event_fields, named_version, record_of
+from linnaeus.server.engine.request_reports import REPORT_PART, named_version, record_of
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
 from linnaeus.server.errors import RequestError
-from linnaeus.server.model_store.catalog import Catalog, Entry
+from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.observer import Observer, rejection_reason
 from linnaeus.server.requests.request import Request, RequestPayload, RequestTicket, TimedRanking
 from linnaeus.server.requests.request_record import RecordHandler
-from linnaeus.server.scheduling import DecodeWork
 
 
 class InFlightRequests:
@@ -61,7 +59,6 @@ class InFlightRequests:
         self._max_image_pixels = max_image_pixels
         self._catalog = catalog
         self._core = core
-        self._queue = core.queue
         self._observer = observer
         self._event_log = event_log
         self._clock = clock
@@ -119,24 +116,12 @@ class InFlightRequests:
             request.want_features,
         )
         work = picture_work(request.image, spec, self._max_image_pixels) if payload.pixels is None else None
-        ticket = self._admit(entry, with_default_deadline(request, entry, state.arrived_at), payload, work)
+        deadline = with_default_deadline(request, entry, state.arrived_at).deadline
+        ticket = self._core.admit(entry.lane, payload, deadline, request.priority, work, request.caller)
         state.entry, state.model, state.ticket = entry, model, ticket
         state.cancel_timer = self._schedule_expiry(ticket)
         self.in_flight += 1
         self._core.request_admitted(self.in_flight, entry.lane if payload.pixels is not None else None)
-
-    def _admit(self, entry: Entry, request: Request, payload: RequestPayload, work: DecodeWork | None) -> RequestTicket:
-        try:
-            ticket = admit(self._queue, entry.lane, payload, request.deadline, request.priority, work, request.caller)
-        except RequestError as error:
-            if self._event_log.is_on:
-                fields = event_fields(entry, request, payload)
-                self._event_log.write("refused", self._clock(), **fields, reason=rejection_reason(error))
-            raise
-        if self._event_log.is_on:
-            fields = event_fields(entry, request, payload)
-            self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
-        return ticket
 
     def _schedule_expiry(self, ticket: RequestTicket) -> Callable[[], None]:
         """Schedules the end of a request at its deadline, at whatever stage it is then; returns the cancel function."""

@@ -2,8 +2,9 @@
 
 from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import RequestError
-from linnaeus.server.model_store.catalog import Catalog, Entry
-from linnaeus.server.requests.request import Request, RequestPayload
+from linnaeus.server.model_store.catalog import Catalog
+from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.requests.request_record import RequestRecord
 
 # The name of the reports on requests, to metrics, traces and logs, in reports of faults.
@@ -40,12 +41,12 @@ def named_version(catalog: Catalog, request: Request) -> tuple[str, int]:
     return entry.name, entry.version
 
 
-def event_fields(entry: Entry, request: Request, payload: RequestPayload) -> dict[str, object]:
+def event_fields(lane: LaneKey, number: int, priority: Priority, deadline: float | None) -> dict[str, object]:
     """Returns the fields of a request's `admitted` or `refused` event."""
     return {
-        "request": payload.number,
-        "model": entry.name,
-        "version": entry.version,
-        "priority": request.priority.name.lower(),
-        "deadline": request.deadline,
+        "request": number,
+        "model": lane.model,
+        "version": lane.version,
+        "priority": priority.name.lower(),
+        "deadline": deadline,
     }

@@ -68,7 +68,7 @@ class CoreServer:
         core: runs the requests of all front ends.
         observer: receives what front ends report for the metrics.
         statistics: has the statistics of versions.
-        event_log: receives the admission of each request.
+        event_log: receives the events of front ends.
         clock: the core's clock, in seconds.
         supervisor: receives faults of the link.
     """
@@ -126,7 +126,7 @@ class CoreServer:
 
     async def _accept(self, opened: socket.socket, memory: int) -> None:
         connection: Connection[ToCore] = Connection(ToCore, self.received, self.lost)
-        session = FrontEndSession(self._core, connection, PixelReader(memory), self._event_log, self._clock)
+        session = FrontEndSession(self._core, connection, PixelReader(memory))
         self._sessions[connection] = session
         await self._loop.create_unix_connection(lambda: connection, sock=opened)
         self._greet(connection)

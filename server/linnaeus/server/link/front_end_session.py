@@ -1,11 +1,9 @@
 """One front end, as the core sees it: its requests and its part of the decoding."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy
 
-from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.errors import RequestError
 from linnaeus.server.link.connection import Connection
@@ -17,16 +15,13 @@ from linnaeus.server.link.messages import (
     Decoded,
     Expire,
     GiveBack,
-    Lane,
     Message,
     Refused,
     ToCore,
 )
 from linnaeus.server.link.packed_errors import pack_error
 from linnaeus.server.link.pixel_memory import PixelReader, Slot
-from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.observer import rejection_reason
 from linnaeus.server.requests.refusals import unloaded
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, TimedRanking
 from linnaeus.server.runtime.runner import Pixels
@@ -40,8 +35,6 @@ class FrontEndSession:
         core: runs the requests.
         connection: leads to the front end.
         memory: the front end's shared memory.
-        event_log: receives the admission of each request.
-        clock: the core's clock, in seconds.
 
     Attributes:
         tickets: its requests in the queue, by number.
@@ -53,16 +46,12 @@ class FrontEndSession:
         core: EngineCore,
         connection: Connection[ToCore],
         memory: PixelReader,
-        event_log: EventLog,
-        clock: Callable[[], float],
     ) -> None:
         self.tickets: dict[int, RequestTicket] = {}
         self.is_draining = False
         self._core = core
         self._connection = connection
         self._memory = memory
-        self._event_log = event_log
-        self._clock = clock
 
     def send(self, message: Message) -> None:
         """Sends a message to the front end."""
@@ -85,18 +74,10 @@ class FrontEndSession:
             if message.pixels is not None:
                 payload.pixels = self._pixels(lane, message.pixels)
             work = None if message.work is None else DecodeWork(*message.work)
-            ticket = admit(
-                self._core.queue, lane, payload, message.deadline, Priority(message.priority), work, message.caller
-            )
+            ticket = self._core.admit(lane, payload, message.deadline, Priority(message.priority), work, message.caller)
         except RequestError as error:
-            if self._event_log.is_on:
-                reason = rejection_reason(error)
-                self._event_log.write("refused", self._clock(), **_event_fields(lane, message), reason=reason)
             self.send(Refused(message.number, pack_error(error)))
             return
-        if self._event_log.is_on:
-            fields = _event_fields(lane, message)
-            self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
         future.ticket = self.tickets[message.number] = ticket
 
     def decode(self, turn: int, tickets: Sequence[RequestTicket]) -> None:
@@ -189,14 +170,3 @@ class _RemoteFuture:
         self.ticket = None
         self._session.tickets.pop(self._number, None)
         self._session.send(message)
-
-
-def _event_fields(lane: Lane, message: Admit) -> dict[str, Any]:
-    model, version, _ = lane
-    return {
-        "request": message.number,
-        "model": model,
-        "version": version,
-        "priority": Priority(message.priority).name.lower(),
-        "deadline": message.deadline,
-    }

@@ -38,9 +38,9 @@ from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import rejection_reason
-from linnaeus.server.requests.request import BatchReport, RequestTicket, TimedRanking
+from linnaeus.server.requests.request import BatchReport, RequestPayload, RequestTicket, TimedRanking
 from linnaeus.server.runtime.ranking import Ranking
-from linnaeus.server.scheduling import PredictionError, Stage
+from linnaeus.server.scheduling import DecodeWork, PredictionError, Priority, Stage
 
 LINK_PART = "link"
 _LOST_RETRY_SECONDS = 1.0
@@ -72,7 +72,7 @@ class RemoteCore:
         self, catalog: Catalog, clock: Callable[[], float], supervisor: Supervisor, is_event_log_on: bool
     ) -> None:
         self.catalog = catalog
-        self.queue = RemoteQueue(clock, self._require_ready, self._send, self._send_from_thread)
+        self.queue = RemoteQueue(clock, self._send, self._send_from_thread)
         self.model_manager = _RemoteOperations(self._call)
         self.health_changed = asyncio.Event()
         self.device_states: Mapping[str, bool] = {}
@@ -146,6 +146,19 @@ class RemoteCore:
         """Returns the statistics of a version under a name, serialized; see `kserve.statistics`."""
         statistics: bytes = await self._call(lambda call: Count(call, model, version, name))
         return statistics
+
+    def admit(
+        self,
+        lane: LaneKey,
+        payload: RequestPayload,
+        deadline: float | None,
+        priority: Priority,
+        work: DecodeWork | None,
+        caller: str,
+    ) -> RequestTicket:
+        """Sends a request to the core; see `RemoteQueue.admit`."""
+        self._require_ready()
+        return self.queue.admit(lane, payload, deadline, priority, work, caller)
 
     def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
         """Does nothing: the core has requests run as their messages come."""

@@ -1,12 +1,13 @@
 """The queue of the core, as the requests and the decoders of a front end see it."""
 
 import queue
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy
 
 from linnaeus.server.link.messages import Admit, Cancel, Decoded, GiveBack, Message, TurnEnded
 from linnaeus.server.link.pixel_memory import PixelWriter, Slot
+from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import RequestPayload, RequestTicket
 from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.scheduling import DecodeTurn, DecodeWork, Priority, Stage, Ticket
@@ -25,7 +26,6 @@ class RemoteQueue:
 
     Args:
         clock: the core's clock, in seconds.
-        require_ready: raises Unavailable if the core is not there.
         send: sends a message on the event loop's thread.
         send_from_thread: sends messages from any thread.
 
@@ -37,7 +37,6 @@ class RemoteQueue:
     def __init__(
         self,
         clock: Callable[[], float],
-        require_ready: Callable[[], None],
         send: Callable[[Message], None],
         send_from_thread: Callable[[Sequence[Message]], None],
     ) -> None:
@@ -45,26 +44,20 @@ class RemoteQueue:
         self.memory = PixelWriter()
         self._slots: dict[int, Slot] = {}
         self._clock = clock
-        self._require_ready = require_ready
         self._send = send
         self._send_from_thread = send_from_thread
         self._turns: queue.SimpleQueue[_RemoteTurn | None] = queue.SimpleQueue()
 
     def admit(
         self,
-        lane: Hashable,
+        lane: LaneKey,
         payload: RequestPayload,
         deadline: float | None,
         priority: Priority,
         work: DecodeWork | None,
         caller: str,
     ) -> RequestTicket:
-        """Sends a request to the core, which may refuse it later.
-
-        Raises:
-            Unavailable: if the core is not there.
-        """
-        self._require_ready()
+        """Sends a request to the core, which may refuse it later."""
         now = self._clock()
         due = now if deadline is None else deadline
         ticket: RequestTicket = Ticket(
@@ -77,7 +70,7 @@ class RemoteQueue:
         self._send(
             Admit(
                 payload.number,
-                lane,  # type: ignore[arg-type]  # the catalog's keys are of this type
+                lane,
                 deadline,
                 priority,
                 work,

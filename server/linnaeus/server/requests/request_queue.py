@@ -1,28 +1,14 @@
-"""The queue as callers and decoders see it: they need not know whether it is in this process or in another one."""
+"""The queue as decoders see it: they need not know whether it is in this process or in another one."""
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 from linnaeus.server.requests.request import RequestPayload, RequestTicket
-from linnaeus.server.scheduling import DecodeTurn, DecodeWork, Priority, Stage
+from linnaeus.server.scheduling import DecodeTurn, Stage
 
 
 class RequestQueue(Protocol):
-    """The part of the batch queue that callers and decoders use; see `BatchQueue`.
-
-    A remote queue admits every request, and later completes the future of one that is refused.
-    """
-
-    def admit(
-        self,
-        lane: Hashable,
-        payload: RequestPayload,
-        deadline: float | None,
-        priority: Priority,
-        work: DecodeWork | None,
-        caller: str,
-    ) -> RequestTicket:
-        """Admits a request before any work is done for it. Event loop's thread only."""
+    """The part of the batch queue that decoders use; see `BatchQueue`. Any thread may call it."""
 
     def cancel(self, ticket: RequestTicket, by_caller: bool = True) -> Stage:
         """Cancels a ticket; returns the stage that it was at."""
