@@ -21,6 +21,7 @@ from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import open_event_log
 from linnaeus.server.requests.observer import Observers
+from linnaeus.server.requests.request_record import NoRecords
 from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.runtime.device import configure_process
 
@@ -43,7 +44,8 @@ async def run_engine(settings: Settings, link_path: str, control: Control) -> No
     supervisor.watch_process(loop)
     event_log = open_event_log(settings.trace)
     observer = Observers(metrics, statistics)
-    core = EngineCore(settings, observer, time.monotonic, event_log, supervisor, runs_short_apart=True)
+    records = NoRecords() if settings.otel_endpoint or settings.request_log else None
+    core = EngineCore(settings, observer, time.monotonic, event_log, supervisor, records, runs_short_apart=True)
     server = CoreServer(core, observer, statistics, event_log, time.monotonic, supervisor)
     metrics.add_engine(core, lambda: server.in_flight)
     metrics.add_event_log(event_log)

@@ -17,13 +17,15 @@ from linnaeus.server.link.remote_core import RemoteCore
 from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.observability.merged_metrics import snapshot
 from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.interpreter import configure_interpreter
 from linnaeus.server.process.signals import stop_on_signals
 from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics
-from linnaeus.server.rpc.server import RpcServer
+from linnaeus.server.rpc.server import RpcServer, Service
+from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.security.authorization import no_charge
 from linnaeus.server.security.server_security import server_security
 
@@ -50,9 +52,9 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     loop = asyncio.get_running_loop()
     supervisor = Supervisor(metrics.thread_failed, on_fatal=lambda part: loop.call_soon_threadsafe(stop.set))
     supervisor.watch_process(loop)
-    core = RemoteCore(
-        Catalog(settings.default_model, settings.wanted_models), time.monotonic, supervisor, bool(settings.trace)
-    )
+    telemetry = Telemetry(settings, release, supervisor)
+    catalog = Catalog(settings.default_model, settings.wanted_models)
+    core = RemoteCore(catalog, time.monotonic, supervisor, bool(settings.trace), telemetry.record_handler)
 
     def on_message(message: ToChild) -> None:
         if isinstance(message, Scrape):
@@ -62,11 +64,15 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
 
     control.on_message = on_message
     numbers = itertools.count(number * _NUMBERS_OF_ONE + 1)
-    engine = Engine(settings, core, core, time.monotonic, core.event_log, None, supervisor, numbers)
+    engine = Engine(settings, core, core, time.monotonic, core.event_log, telemetry.record_handler, supervisor, numbers)
     charge = security.authorizer.charge if security.authorizer else no_charge
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, shares_port=True)
-    await rpc_server.start(services(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge))
+    served = services(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge)
+    if telemetry.record_handler is not None:
+        has_tokens = bool(settings.token_file)
+        served = [Service(each.name, with_call_context(each.add, has_tokens)) for each in served]
+    await rpc_server.start(served)
     control.send(Prepared())
     try:
         if settings.listen_early:
@@ -75,6 +81,7 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     finally:
         await rpc_server.stop(engine, settings.drain_seconds)
         await engine.close()
+        await telemetry.close()
         control.send(Snapshot(LAST, snapshot(metrics.registry)))
         control.flush()
     supervisor.raise_if_ended()

@@ -10,6 +10,7 @@ from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.messages import (
     Admit,
     Answer,
+    BatchTimes,
     Cancel,
     Decode,
     Decoded,
@@ -24,6 +25,7 @@ from linnaeus.server.link.pixel_memory import PixelReader, Slot
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.refusals import unloaded
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, TimedRanking
+from linnaeus.server.requests.request_record import BatchRecord
 from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.scheduling import DecodeWork, Priority, Stage
 
@@ -158,6 +160,7 @@ class _RemoteFuture:
                 ranked.batch_size,
                 ranked.queue_seconds,
                 ranked.inference_seconds,
+                None if self.ticket is None else _batch_times(self.ticket.payload.batch),
             )
         )
 
@@ -170,3 +173,9 @@ class _RemoteFuture:
         self.ticket = None
         self._session.tickets.pop(self._number, None)
         self._session.send(message)
+
+
+def _batch_times(batch: BatchRecord | None) -> BatchTimes | None:
+    if batch is None:
+        return None
+    return BatchTimes(batch.number, batch.device, batch.size, batch.taken_at, batch.finished_at)

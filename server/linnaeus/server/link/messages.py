@@ -158,8 +158,18 @@ class Decode(Message, tag=23):
     numbers: list[int]
 
 
+class BatchTimes(Message):
+    """A batch, for the records of its requests; see `BatchRecord`."""
+
+    number: int
+    device: str
+    size: int
+    taken_at: float
+    finished_at: float
+
+
 class Answer(Message, tag=24):
-    """The ranking of an image and its timings; see `TimedRanking`."""
+    """The ranking of an image and its timings; see `TimedRanking`. `batch` is None if nobody records requests."""
 
     number: int
     indices: list[int]
@@ -168,6 +178,7 @@ class Answer(Message, tag=24):
     batch_size: int
     queue_seconds: float
     inference_seconds: float
+    batch: BatchTimes | None
 
 
 class Returned(Message, tag=25):

@@ -12,6 +12,7 @@ from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.memory_handover import connect_with_memory
 from linnaeus.server.link.messages import (
     Answer,
+    BatchTimes,
     Count,
     Counted,
     Decode,
@@ -38,7 +39,8 @@ from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import rejection_reason
-from linnaeus.server.requests.request import BatchReport, RequestPayload, RequestTicket, TimedRanking
+from linnaeus.server.requests.request import BatchReport, RequestPayload, RequestTicket, TimedRanking, lane_key_of
+from linnaeus.server.requests.request_record import BatchRecord, RecordHandler
 from linnaeus.server.runtime.ranking import Ranking
 from linnaeus.server.scheduling import DecodeWork, PredictionError, Priority, Stage
 
@@ -56,6 +58,7 @@ class RemoteCore:
         clock: the core's clock, in seconds.
         supervisor: receives faults of the link.
         is_event_log_on: whether the core writes an event log.
+        record_handler: receives the records of batches, each as far as it is of this front end; None for no records.
 
     Attributes:
         catalog: the model versions and their states.
@@ -69,7 +72,12 @@ class RemoteCore:
     """
 
     def __init__(
-        self, catalog: Catalog, clock: Callable[[], float], supervisor: Supervisor, is_event_log_on: bool
+        self,
+        catalog: Catalog,
+        clock: Callable[[], float],
+        supervisor: Supervisor,
+        is_event_log_on: bool = False,
+        record_handler: RecordHandler | None = None,
     ) -> None:
         self.catalog = catalog
         self.queue = RemoteQueue(clock, self._send, self._send_from_thread)
@@ -82,6 +90,8 @@ class RemoteCore:
         self._is_connected = False
         self.event_log: EventLog = _RemoteEventLog(is_event_log_on, self._send_from_thread)
         self._supervisor = supervisor
+        self._record_handler = record_handler
+        self._batches: dict[int, BatchRecord] = {}
         self._loop = asyncio.get_running_loop()
         self._connection: Connection[ToFrontEnd] | None = None
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -219,6 +229,10 @@ class RemoteCore:
     def _received(self, _: Connection[ToFrontEnd], messages: Sequence[ToFrontEnd]) -> None:
         for message in messages:
             self._handlers[type(message)](message)
+        if self._batches and self._record_handler is not None:
+            for record in self._batches.values():
+                self._record_handler.batch_ended(record)
+            self._batches.clear()
 
     def _require_ready(self) -> None:
         """Raises Unavailable if the core is not there; it may still be loading models."""
@@ -245,10 +259,18 @@ class RemoteCore:
         if ticket is None or ticket.stage is Stage.ENDED:
             return
         ticket.stage = Stage.ENDED
+        if answer.batch is not None:
+            ticket.payload.batch = self._record_of(lane_key_of(ticket), answer.batch)
         ranking = Ranking(answer.indices, answer.probabilities, answer.features)
         decode_seconds = ticket.payload.decode_seconds
         timed = TimedRanking(ranking, answer.batch_size, decode_seconds, answer.queue_seconds, answer.inference_seconds)
         responses.complete(ticket.payload.future, timed)
+
+    def _record_of(self, lane: LaneKey, times: BatchTimes) -> BatchRecord:
+        """Returns the record that the requests of a batch share."""
+        record = BatchRecord(times.number, lane.model, lane.version, times.device, times.size, times.taken_at)
+        record.finished_at, record.succeeded = times.finished_at, True
+        return self._batches.setdefault(times.number, record)
 
     def _refused(self, refused: Refused) -> None:
         self._end(refused.number, unpack_error(refused.error))

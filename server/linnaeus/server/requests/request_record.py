@@ -109,6 +109,20 @@ class RecordHandler(Protocol):
         """Handles the end of a batch, after its requests ended or a removed device returned them to the queue."""
 
 
+class NoRecords:
+    """A record handler that has batches recorded, for front ends, and records nothing itself."""
+
+    def sample(self, number: int) -> object | None:
+        """Returns None: no request is recorded here."""
+        return None
+
+    def request_ended(self, context: object, record: RequestRecord) -> None:
+        """Does nothing."""
+
+    def batch_ended(self, batch: BatchRecord) -> None:
+        """Does nothing."""
+
+
 class RecordHandlers:
     """A list of record handlers, each with a context of its own."""
 
