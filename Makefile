@@ -31,7 +31,7 @@ PYTEST = PYTHONUTF8=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no
 
 .PHONY: attack demo serve test test-all test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-front-ends bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -105,6 +105,9 @@ attack: $(INSTALLED) $(MODELS) ## Measures what hostile callers take from good o
 
 bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures against tritonserver
 	@$(BIN)/python -m benchmarks.peers
+
+bench-front-ends: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures one process against front ends and an engine
+	@$(BIN)/python -m benchmarks.front_ends
 
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
 	@$(BIN)/python -m benchmarks.stability.model_reload

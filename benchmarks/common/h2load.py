@@ -1,4 +1,4 @@
-"""Unary gRPC load by nghttp2's h2load: one connection, one request message, many concurrent calls.
+"""Unary gRPC load by nghttp2's h2load: one request message, many concurrent calls, on one connection or several.
 
     call = UnaryCall(target=server.target, path="/linnaeus.v1.ClassifierService/Classify", message=message)
     result = closed_loop(call, concurrency=64, seconds=2.0)
@@ -89,8 +89,8 @@ def find_h2load() -> str:
     return program
 
 
-def closed_loop(call: UnaryCall, concurrency: int, seconds: float) -> LoadResult:
-    """Keeps `concurrency` calls in flight; those still in flight at the end are cancelled and not counted.
+def closed_loop(call: UnaryCall, concurrency: int, seconds: float, connections: int = 1) -> LoadResult:
+    """Keeps `concurrency` calls in flight on each connection; those in flight at the end are cancelled, not counted.
 
     A connection that the server closes half-way ends the run early, without an error.
 
@@ -98,7 +98,8 @@ def closed_loop(call: UnaryCall, concurrency: int, seconds: float) -> LoadResult
         H2loadMissing: if h2load is not installed.
         RuntimeError: if h2load fails, or no call ends.
     """
-    return _run(call, f"--max-concurrent-streams={concurrency}", f"--duration={round(1000 * seconds)}ms")
+    clients = f"--clients={connections}"
+    return _run(call, clients, f"--max-concurrent-streams={concurrency}", f"--duration={round(1000 * seconds)}ms")
 
 
 def open_loop(call: UnaryCall, rate: float, seconds: float) -> LoadResult:
@@ -114,7 +115,7 @@ def open_loop(call: UnaryCall, rate: float, seconds: float) -> LoadResult:
         f"--max-concurrent-streams={MOST_IN_FLIGHT}",
         f"--connection-inactivity-timeout={INACTIVITY_SECONDS}",
     )
-    return _run(call, *limits, f"--rps={rate:.3f}", f"--requests={max(round(rate * seconds), 1)}")
+    return _run(call, "--clients=1", *limits, f"--rps={rate:.3f}", f"--requests={max(round(rate * seconds), 1)}")
 
 
 def _run(call: UnaryCall, *options: str) -> LoadResult:
@@ -125,7 +126,7 @@ def _run(call: UnaryCall, *options: str) -> LoadResult:
         files = f"--data={folder / 'message'}", f"--log-file={folder / 'log'}"
         url = f"http://{call.target}{call.path}"
         monotonic_offset = time.monotonic() - time.time()
-        _execute([program, "--clients=1", "--verbose", *files, *_headers(call), *options, url], folder / "output")
+        _execute([program, "--verbose", *files, *_headers(call), *options, url], folder / "output")
         failures = _failures(folder / "output")
         calls = _call_times(folder / "log", monotonic_offset)
     if not calls:

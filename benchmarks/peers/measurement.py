@@ -21,12 +21,14 @@ class Scenario:
         method: as it is printed.
         requests: what is sent.
         concurrency: messages in flight.
+        connections: that they are sent on, of h2load; a stream has one.
     """
 
     server: RunningServer
     method: str
     requests: RequestSet
     concurrency: int
+    connections: int = 1
 
     @property
     def name(self) -> str:
@@ -124,7 +126,7 @@ def _send_load(scenario: Scenario, seconds: float, number: int) -> Sequence[Call
     place = number % len(requests.messages)
     call = UnaryCall(target=server.target, path=requests.path, message=requests.messages[place])
     requests.check(place, server.call(call.path, call.message))
-    result = closed_loop(call, scenario.concurrency, seconds)
+    result = closed_loop(call, scenario.concurrency // scenario.connections, seconds, scenario.connections)
     if result.failures:
         raise RuntimeError(f"{scenario.name}: calls failed: {dict(result.failures)}")
     return result.calls

@@ -86,14 +86,20 @@ class RunningServer:
 
 
 @contextmanager
-def linnaeus(version: Path) -> Iterator[RunningServer]:
-    """Runs Linnaeus as `linnaeus-server` starts it, with one model."""
+def linnaeus(version: Path, *options: str, name: str = LINNAEUS) -> Iterator[RunningServer]:
+    """Runs Linnaeus as `linnaeus-server` starts it, with one model.
+
+    Args:
+        version: folder of the model's version.
+        options: further options of the server.
+        name: as it is printed.
+    """
     started = time.perf_counter()
-    repository, name = version.parent.parent, version.parent.name
-    with ServerProcess("--repository", str(repository), "--models", name) as server:
+    repository, model = version.parent.parent, version.parent.name
+    with ServerProcess("--repository", str(repository), "--models", model, *options) as server:
         start_seconds = time.perf_counter() - started
         with grpc.insecure_channel(server.target) as channel:
-            yield RunningServer(LINNAEUS, server.target, server.child.pid, start_seconds, channel)
+            yield RunningServer(name, server.target, server.child.pid, start_seconds, channel)
 
 
 @contextmanager

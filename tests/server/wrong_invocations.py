@@ -150,6 +150,8 @@ _OPTIONS = [
     Wrong("--host http://here", "host is 'http://here', but must be"),
     Wrong("--host unix:", "host is 'unix:', but must be unix: and a path of at most 107 bytes"),
     Wrong(f"--health-host unix:/{'x' * 200}", "a path of at most 107 bytes"),
+    Wrong("--host unix:/tmp/x --front-ends 2", "front_ends is 2, but must be at most 1 for a socket file; or"),
+    Wrong("--front-ends -1", "front_ends is -1"),
     Wrong("--metrics-host unix:/tmp/x", "HTTP is served over TCP only"),
     Wrong("--device gpu", "device is 'gpu', but must be auto, cpu or cuda:N"),
     Wrong("--device cpu,tpu:0", "device is 'cpu,tpu:0', but must be"),
