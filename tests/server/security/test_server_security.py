@@ -91,6 +91,7 @@ def test_the_bytes_in_flight_follow_from_the_memory_and_the_largest_message() ->
     assert totals(80_000, max_bytes_in_flight=5000) == (5000, 2500)
     assert totals(80_000, max_bytes_in_flight=1024) == (1024, 1024)
     assert totals(80_000, max_bytes_in_flight_per_caller=1500) == (20_000, 1500)
+    assert totals(80_000, front_ends=4) == (5000, 2500), "each front end has its part of the memory's share"
 
 
 @pytest.mark.parametrize("name", ["max_bytes_in_flight", "max_bytes_in_flight_per_caller"])

@@ -106,13 +106,14 @@ def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
 
     Args:
         settings: the settings, of which 0 stands for a share of the memory.
-        memory_bytes: the memory that the process may use.
+        memory_bytes: the memory that the server may use; front ends share its part out.
 
     Raises:
         StartupError: if not even one message fits into the budget, or into a caller's share.
     """
     least = settings.max_message_bytes
-    total = settings.max_bytes_in_flight or max(memory_bytes // 4, _MIN_MESSAGES * least)
+    processes = max(settings.front_ends, 1)
+    total = settings.max_bytes_in_flight or max(memory_bytes // (4 * processes), _MIN_MESSAGES * least)
     share = settings.max_bytes_in_flight_per_caller or max(total // 2, least)
     for name, size in (("max_bytes_in_flight", total), ("max_bytes_in_flight_per_caller", share)):
         if size < least:
