@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.docker.dashboard import ROOT, expressions, groupings_of, metrics_of, rule_expressions
 
+from linnaeus.server.app.scraped_metrics import ScrapedMetrics
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import DeadlineExceeded
@@ -50,6 +51,10 @@ async def _scrape(repository: Path) -> str:
         patch.setattr(device_pool, "device_memory", lambda device: DeviceMemory(1, 2, 3))
         text = generate_latest(metrics.registry).decode()
     await engine.close()
+    processes, registry = ScrapedMetrics({}), CollectorRegistry()
+    processes.count_restart("engine")
+    registry.register(processes)  # type: ignore[no-untyped-call]
+    text += (await asyncio.to_thread(generate_latest, registry)).decode()
     return text
 
 
