@@ -115,8 +115,8 @@ class Settings:
     max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024
     """A request message at most, in bytes."""
     max_bytes_in_flight: Bytes = 0
-    """Bytes of request messages in a front end at most, each counted as --max-message-bytes until it is there. 0: a
-    quarter of the memory, or each front end's part of that."""
+    """Bytes of request messages in a front end at most, each counted as --max-message-bytes until it is there. 0: its
+    part of a quarter of the memory."""
     max_bytes_in_flight_per_caller: Bytes = 0
     """The same for one caller: a token, a certificate or an address. 0: half of --max-bytes-in-flight."""
     max_batch_images: Images = 256
