@@ -166,8 +166,8 @@ def test_the_death_of_the_engine_ends_every_call_and_it_comes_back_by_itself(ser
         assert isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
         trailers = dict(error.trailing_metadata())
         assert b"google.rpc.RetryInfo" in trailers["grpc-status-details-bin"]
-    status, reason = get(server, "/readyz")
-    assert (status, reason) == (503, "the engine is starting\n")
+    # The front ends see the death by their sockets, the supervisor by the process, which may be later.
+    until(lambda: get(server, "/readyz") == (503, "the engine is starting\n"))
     assert get(server, "/livez")[0] == 200
     until(lambda: get(server, "/readyz")[0] == 200)
     assert stub.Classify(request, timeout=60, wait_for_ready=True).model == "lenet"
@@ -216,6 +216,7 @@ def test_no_process_outlives_a_supervisor_that_was_killed(repository: Path) -> N
     server.wait_for("serving")
     family = [*children(server, "front_end"), *children(server, "engine")]
     server.child.kill()
+    assert len(family) == 3
     until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
     server.kill()
 

@@ -51,7 +51,7 @@ async def test_a_cancelled_request_frees_its_memory(linked: Any, monkeypatch: py
         task.cancel()
     await asyncio.gather(*held, return_exceptions=True)
     blocked.opened.set()
-    await linked.classify(as_it_is(1))
+    assert (await linked.classify(as_it_is(1))).model == "lenet"
     await until(lambda: linked.remote.queue.memory.held == 0 and linked.in_flight == 0)
 
 

@@ -11,7 +11,7 @@ from linnaeus.server.app.control import Control
 from linnaeus.server.app.require_model import require_a_model
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.core import EngineCore
-from linnaeus.server.link.control_messages import LAST, LinkOpen, Scrape, Snapshot, ToChild
+from linnaeus.server.link.control_messages import LAST, Drain, LinkOpen, Scrape, Snapshot, ToChild
 from linnaeus.server.link.core_server import CoreServer
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.merged_metrics import snapshot
@@ -53,6 +53,8 @@ async def run_engine(settings: Settings, link_path: str, control: Control) -> No
     def on_message(message: ToChild) -> None:
         if isinstance(message, Scrape):
             control.send(Snapshot(message.call, snapshot(metrics.registry)))
+        elif isinstance(message, Drain):
+            core.drain()
 
     control.on_message = on_message
     await server.listen(link_path)

@@ -1,6 +1,7 @@
 """The metrics of all processes, asked for at each scrape."""
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterable, Mapping
 
@@ -64,12 +65,10 @@ class ScrapedMetrics(Collector):
         self._complete.clear()
         for child in self._children.values():
             child.send(Scrape(self._call))
-        try:
+        with contextlib.suppress(TimeoutError):  # what a late process said last is shown
             async with asyncio.timeout(_PATIENCE_SECONDS):
                 if self._missing:
                     await self._complete.wait()
-        except TimeoutError:
-            pass
 
     def _discard(self, process: str) -> None:
         self._missing.discard(process)

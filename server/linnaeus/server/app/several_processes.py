@@ -26,6 +26,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ServerFailed, StartupError
 from linnaeus.server.link.control_messages import (
     Connect,
+    Drain,
     Health,
     LinkOpen,
     Listening,
@@ -152,7 +153,7 @@ class _Processes:
 
         Raises:
             StartupError: if a process cannot start.
-            ServerFailed: if a process died too often.
+            ServerFailed: if a process died too often, or cannot be started.
         """
         stopping = asyncio.create_task(stop.wait())
         ended, _ = await asyncio.wait({stopping, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
@@ -164,6 +165,8 @@ class _Processes:
         """Ends the front ends, which may take `seconds`, then the engine."""
         self._is_stopping = True
         self.unready_reason = "the server is stopping"
+        if "engine" in self._children:
+            self._children["engine"].send(Drain())
         front_ends = [name for name in self._tasks if name != "engine"]
         await self._end(front_ends, seconds)
         await self._end(["engine"], _END_SECONDS)
@@ -200,6 +203,8 @@ class _Processes:
                 extra={"event": {"event": "process_died", "process": name, "exit_code": code}},
             )
             await asyncio.sleep(seconds)
+            if self._is_stopping:
+                return
 
     async def _run(self, name: str, role: Role) -> int:
         number = next(self._numbers)
@@ -207,11 +212,15 @@ class _Processes:
         start = Start(role, number, self._json, link_path)
         child = ChildProcess(start, lambda message: self._received(name, message))
         self._children[name] = child
-        await child.spawn()
-        if role == "front_end" and self._link_path:
-            child.send(Connect(self._link_path))
         try:
+            await child.spawn()
+            if self._is_stopping:
+                child.terminate()
+            if role == "front_end" and self._link_path:
+                child.send(Connect(self._link_path))
             return await child.wait()
+        except OSError as error:
+            raise ServerFailed(f"the {name} cannot be started ({error}); raise the limits of the server") from None
         finally:
             del self._children[name]
             self._forget(name)

@@ -1,11 +1,13 @@
 """The messages between the supervising process and the processes that it starts.
 
-supervisor -> child                            child -> supervisor
-Start      be the engine, or a front end       LinkOpen   the engine listens for front ends
-Connect    the engine listens there            Listening  a front end listens for callers
-Scrape     how do your metrics stand?          Health     why it is not ready; empty if it is
-Snapshot   thus
-Refusal    it cannot start, and why
+| supervisor to child | child to supervisor |
+|---|---|
+| Start: be the engine, or a front end | LinkOpen: the engine listens for front ends |
+| Connect: the engine listens there | Prepared: a front end answers probes |
+| Drain: the server stops | Listening: a front end listens for callers |
+| Scrape: asks for the metrics | Snapshot: the metrics |
+| | Health: why it is not ready; empty if it is |
+| | Refusal: it cannot start, and why |
 """
 
 from typing import Literal, TypeAlias
@@ -36,6 +38,10 @@ class Scrape(Message, tag=3):
     """Asks for the metrics."""
 
     call: int
+
+
+class Drain(Message, tag=4):
+    """The server stops: no load begins any more, and no batch waits for more images."""
 
 
 class LinkOpen(Message, tag=21):
@@ -69,5 +75,5 @@ class Refusal(Message, tag=25):
     reason: str
 
 
-ToChild: TypeAlias = Start | Connect | Scrape
+ToChild: TypeAlias = Start | Connect | Scrape | Drain
 ToSupervisor: TypeAlias = LinkOpen | Prepared | Listening | Health | Snapshot | Refusal

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from linnaeus.server.engine.core import EngineCore
@@ -17,7 +18,6 @@ from linnaeus.server.link.messages import (
     Counted,
     Decoded,
     Devices,
-    Drain,
     Event,
     Expire,
     Figures,
@@ -37,6 +37,7 @@ from linnaeus.server.link.packed_errors import pack_error
 from linnaeus.server.link.pixel_memory import PixelReader
 from linnaeus.server.link.remote_decoders import RemoteDecoders
 from linnaeus.server.model_store.catalog import Entry
+from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
@@ -109,7 +110,6 @@ class CoreServer:
             Measure: self._measure,
             Count: self._count,
             Event: lambda session, message: event_log.write(message.event, message.at, **message.fields),
-            Drain: self._drain,
         }
         core.catalog.on_change = self._model_changed
         core.queue.on_decodable = self._schedule_step_threadsafe
@@ -122,7 +122,8 @@ class CoreServer:
     async def listen(self, path: str) -> None:
         """Listens on a socket file that only this user may use."""
         self._listener = listen_for_front_ends(path)
-        self._accepting = asyncio.create_task(accept_with_memory(self._listener, self._accept))
+        accept = partial(accept_with_memory, self._listener, self._accept)
+        self._accepting = asyncio.create_task(keep_running(LINK_PART, accept, self._supervisor))
 
     async def _accept(self, opened: socket.socket, memory: int) -> None:
         connection: Connection[ToCore] = Connection(ToCore, self.received, self.lost)
@@ -229,11 +230,6 @@ class CoreServer:
     def _count(self, session: FrontEndSession, message: Count) -> None:
         statistics = self._statistics.of(message.model, message.version, message.name)
         session.send(Counted(message.call, statistics.SerializeToString()))
-
-    def _drain(self, session: FrontEndSession, message: Drain) -> None:
-        session.is_draining = True
-        if all(each.is_draining for each in self._sessions.values()):
-            self._core.drain()
 
     def _operate(self, session: FrontEndSession, message: Operate) -> None:
         task = asyncio.create_task(self._run_operation(session, message))

@@ -40,7 +40,6 @@ class FrontEndSession:
 
     Attributes:
         tickets: its requests in the queue, by number.
-        is_draining: whether it sends no further request.
     """
 
     def __init__(
@@ -50,7 +49,6 @@ class FrontEndSession:
         memory: PixelReader,
     ) -> None:
         self.tickets: dict[int, RequestTicket] = {}
-        self.is_draining = False
         self._core = core
         self._connection = connection
         self._memory = memory

@@ -1,20 +1,20 @@
 """The messages between a front end and the core. Data only; msgspec packs them as MessagePack arrays.
 
-    front end -> core                              core -> front end
-                                                   Welcome    how many decoders to start
-    Admit      may this request in?                Refused    no; also an error later on
-                                                   Decode     yes, and decode these now
-    Decoded    its pixels                          Answer     its ranking
-    GiveBack   these were not begun
-    TurnEnded  a decoder has come back
-    Cancel     nobody waits for it any more
-    Expire     its deadline has passed             Refused    too late, and at what stage it was
-    Drain      no further request will come
-    Rejected, Event: for the metrics and the event log
-    Operate    load a model, ...                   Returned   what that gave
-    Measure    how fast is this model?             Figures    so fast
-    Count      what has it done?                   Counted    that
-                                                   ModelChanged, Devices, Loaded: the catalog
+    | front end to core | core to front end |
+|---|---|
+| | Welcome: how many decoders to start |
+| Admit: may this request be admitted? | Refused: no; also an error later on |
+| | Decode: yes, and decode these images now |
+| Decoded: the pixels of an image | Answer: its ranking |
+| GiveBack: these images were not begun | |
+| TurnEnded: a decoder has finished its turn | |
+| Cancel: the request has ended in the front end | |
+| Expire: its deadline has passed | Refused: too late, and at what stage it was |
+| Rejected, Event: for the metrics and the event log | |
+| Operate: load a model, and so on | Returned: the result |
+| Measure: the batch latencies of a version | Figures: the latencies |
+| Count: the statistics of a version | Counted: the statistics |
+| | ModelChanged, Devices, Loaded: the catalog |
 
 Every `Admit` gets one `Refused` or `Answer`, unless `Cancel` overtakes it.
 """
@@ -126,10 +126,6 @@ class Event(Message, tag=12):
     fields: dict[str, Any]
 
 
-class Drain(Message, tag=13):
-    """The front end will send no further request but those of calls that have begun."""
-
-
 class PackedError(Message):
     """A `RequestError`: the name of its class, its message and its attributes."""
 
@@ -225,7 +221,7 @@ class Loaded(Message, tag=30):
 
 
 _Requests: TypeAlias = Admit | Decoded | GiveBack | TurnEnded | Cancel | Expire
-_Reports: TypeAlias = Rejected | Event | Drain
+_Reports: TypeAlias = Rejected | Event
 _Questions: TypeAlias = Operate | Measure | Count
 ToCore: TypeAlias = _Requests | _Reports | _Questions
 _Outcomes: TypeAlias = Refused | Decode | Answer

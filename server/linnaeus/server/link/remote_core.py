@@ -17,7 +17,6 @@ from linnaeus.server.link.messages import (
     Counted,
     Decode,
     Devices,
-    Drain,
     Event,
     Expire,
     Figures,
@@ -137,8 +136,7 @@ class RemoteCore:
         await self._loaded.wait()
 
     def drain(self) -> None:
-        """Tells the core that no further request will come; it drains when no front end has any."""
-        self._send(Drain())
+        """Does nothing: the supervisor has the core drain, when the whole server stops."""
 
     async def close(self) -> None:
         """Ends the decoders and the connection."""

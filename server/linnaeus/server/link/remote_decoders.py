@@ -1,6 +1,7 @@
 """Has the front ends decode: turns the decoders' pull from the queue into messages."""
 
 import itertools
+import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -32,7 +33,8 @@ class RemoteDecoders:
         self._session_of = session_of
         self._clock = clock
         self._free = core.decoders
-        self._numbers = itertools.count(1)
+        # A front end may still end a turn of an engine that has died: its numbers must not be this engine's.
+        self._numbers = itertools.count(time.monotonic_ns())
         self._turns: dict[int, _OpenTurn] = {}
 
     def pump(self) -> None:
