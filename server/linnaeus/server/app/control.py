@@ -46,4 +46,4 @@ class Control:
                 self.on_message(message)
 
     def _lost(self, _: Connection[ToChild]) -> None:
-        os._exit(_FAILED)  # nobody would ever stop this process, nor start another one in its place
+        os._exit(_FAILED)  # without a supervisor nothing would stop or restart this process

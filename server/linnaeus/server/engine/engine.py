@@ -24,7 +24,7 @@ from linnaeus.server.requests.observer import Observer
 from linnaeus.server.requests.request import Classification, Request
 from linnaeus.server.requests.request_record import RecordHandler
 
-# A decoder that is at a picture when the engine closes ends after it; nobody waits for what it decodes.
+# A decoder ends once it has decoded its current picture, which may take longer; its result is not needed.
 _LONGEST_JOIN_SECONDS = 1.0
 
 

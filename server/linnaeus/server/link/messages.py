@@ -1,6 +1,6 @@
 """The messages between a front end and the core. Data only; msgspec packs them as MessagePack arrays.
 
-    | front end to core | core to front end |
+| front end to core | core to front end |
 |---|---|
 | | Welcome: how many decoders to start |
 | Admit: may this request be admitted? | Refused: no; also an error later on |

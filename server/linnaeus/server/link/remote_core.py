@@ -17,14 +17,12 @@ from linnaeus.server.link.messages import (
     Counted,
     Decode,
     Devices,
-    Event,
     Expire,
     Figures,
     Loaded,
     Measure,
     Message,
     ModelChanged,
-    Operate,
     Refused,
     Rejected,
     Returned,
@@ -32,8 +30,10 @@ from linnaeus.server.link.messages import (
     Welcome,
 )
 from linnaeus.server.link.packed_errors import unpack_error
+from linnaeus.server.link.remote_event_log import RemoteEventLog
+from linnaeus.server.link.remote_operations import RemoteOperations
 from linnaeus.server.link.remote_queue import RemoteQueue
-from linnaeus.server.model_store.catalog import Catalog, Entry
+from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
@@ -80,14 +80,14 @@ class RemoteCore:
     ) -> None:
         self.catalog = catalog
         self.queue = RemoteQueue(clock, self._send, self._send_from_thread)
-        self.model_manager = _RemoteOperations(self._call)
+        self.model_manager = RemoteOperations(self._call)
         self.health_changed = asyncio.Event()
         self.device_states: Mapping[str, bool] = {}
         self.decoders = 0
         self._clock = clock
         self.unready_reason = _STARTING
         self._is_connected = False
-        self.event_log: EventLog = _RemoteEventLog(is_event_log_on, self._send_from_thread)
+        self.event_log: EventLog = RemoteEventLog(is_event_log_on, self._send_from_thread)
         self._supervisor = supervisor
         self._record_handler = record_handler
         self._batches: dict[int, BatchRecord] = {}
@@ -315,44 +315,3 @@ class RemoteCore:
     def _devices(self, devices: Devices) -> None:
         self.device_states = devices.states
         self.health_changed.set()
-
-
-class _RemoteOperations:
-    """Implements `ModelOperations`; its methods are those of `ModelManager`."""
-
-    def __init__(self, call: Callable[[Callable[[int], Message]], Any]) -> None:
-        self._call = call
-
-    async def load_model(self, model: str) -> list[Entry]:
-        return await self._operate("load_model", model)
-
-    async def unload_model(self, model: str, version: str = "") -> list[Entry]:
-        return await self._operate("unload_model", model, version)
-
-    async def reload_model(self, model: str) -> list[Entry]:
-        return await self._operate("reload_model", model)
-
-    async def set_default_version(self, model: str, version: str) -> Entry:
-        (entry,) = await self._operate("set_default_version", model, version)
-        return entry
-
-    async def _operate(self, operation: str, *arguments: str) -> list[Entry]:
-        entries: list[Entry] = await self._call(lambda call: Operate(call, operation, list(arguments)))
-        return entries
-
-
-class _RemoteEventLog:
-    """Implements `EventLog` by messages to the core, so that there is one log."""
-
-    lost_lines = 0
-
-    def __init__(self, is_on: bool, send: Callable[[Sequence[Message]], None]) -> None:
-        self.is_on = is_on
-        self._send = send
-
-    def write(self, event: str, at: float, **fields: Any) -> None:
-        if self.is_on:
-            self._send([Event(event, at, fields)])
-
-    def close(self) -> None:
-        """Does nothing: the core closes its log."""

@@ -19,8 +19,8 @@ _SMALL_BYTES = 16 << 10
 class RemoteQueue:
     """Implements `RequestQueue`. Tickets are copies of the core's: their stages are what this front end knows.
 
-    Pixels travel in shared memory while there is room, small ones in the message. The memory of a request is free again
-    when the request ends here: a batch that still reads it computes an answer that nobody gets.
+    Small pixels travel in the message, others in shared memory, or in the message if the memory is full. A slot is
+    freed when its request ends here. A batch may then still read it; the core discards the answer to such a request.
 
     `admit`, `tickets` and `decode` belong to the event loop's thread; any thread may call the other methods.
 
@@ -143,7 +143,7 @@ class RemoteQueue:
         if pixels.nbytes < _SMALL_BYTES:
             return pixels.tobytes()
         slot = self.memory.write(numpy.ascontiguousarray(pixels))
-        if slot is None:  # there is no room
+        if slot is None:  # the memory is full
             return pixels.tobytes()
         self._slots[number] = slot
         if number not in self.tickets:  # it was cancelled meanwhile
