@@ -196,6 +196,15 @@ def test_a_stop_loses_no_call_in_flight(repository: Path) -> None:
         assert [entry["event"] for entry in server.logs if "event" in entry][-2:] == ["stopping", "stopped"]
 
 
+def test_a_stop_answers_at_once_what_waits_for_a_fuller_batch(repository: Path) -> None:
+    with start(repository, "--max-queue-delay-seconds", "600") as server, Client(server.target) as client:
+        with concurrent.futures.ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(client.classify, digit())
+            until(lambda: metric(server, "linnaeus_in_flight") == 1)
+            assert server.stop() == 0
+            assert waiting.result(60).model == "lenet"
+
+
 def test_an_interrupt_at_the_terminal_stops_it_in_order(repository: Path) -> None:
     command = [sys.executable, "-m", "linnaeus.server", "--repository", str(repository), "--models", "lenet"]
     options = ["--front-ends", "1", "--port", "0", "--metrics-port", "0"]

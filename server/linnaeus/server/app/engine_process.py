@@ -54,7 +54,7 @@ async def run_engine(settings: Settings, link_path: str, control: Control) -> No
         if isinstance(message, Scrape):
             control.send(Snapshot(message.call, snapshot(metrics.registry)))
         elif isinstance(message, Drain):
-            core.drain()
+            server.drain()
 
     control.on_message = on_message
     await server.listen(link_path)

@@ -141,6 +141,11 @@ class CoreServer:
         """Tells the front ends which devices run batches."""
         self._send_to_all(Devices(self._core.device_states))
 
+    def drain(self) -> None:
+        """Lets the core begin no load, and no batch wait for more images, from now on."""
+        self._core.drain()
+        self._schedule_step(0.0)
+
     def close(self) -> None:
         """Closes every connection."""
         if self._accepting is not None and self._listener is not None:
