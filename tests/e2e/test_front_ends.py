@@ -197,12 +197,13 @@ def test_a_stop_loses_no_call_in_flight(repository: Path) -> None:
 
 
 def test_a_stop_answers_at_once_what_waits_for_a_fuller_batch(repository: Path) -> None:
-    with start(repository, "--max-queue-delay-seconds", "600") as server, Client(server.target) as client:
-        with concurrent.futures.ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(client.classify, digit())
-            until(lambda: metric(server, "linnaeus_in_flight") == 1)
-            assert server.stop() == 0
-            assert waiting.result(60).model == "lenet"
+    delay = ("--max-queue-delay-seconds", "600")
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    with start(repository, *delay) as server, Client(server.target) as client, pool:
+        waiting = pool.submit(client.classify, digit())
+        until(lambda: metric(server, "linnaeus_in_flight") == 1)
+        assert server.stop() == 0
+        assert waiting.result(60).model == "lenet"
 
 
 def test_an_interrupt_at_the_terminal_stops_it_in_order(repository: Path) -> None:
