@@ -1,0 +1,109 @@
+"""A server of several processes for tests: its processes, its HTTP port, and callers that ask again and again."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import re
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy
+
+from linnaeus.client import Client
+from linnaeus.server.rpc.child_server import ServerProcess
+
+CALLERS = 8
+# The name of a process that was forked, which has the command line of another one.
+_NAMES = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}
+
+
+def start(repository: Path, *options: str) -> ServerProcess:
+    """Starts a server of two front ends for `lenet`."""
+    small = ("--models", "lenet", "--max-batch-size", "4", "--front-ends", "2")
+    return ServerProcess("--repository", str(repository), *small, *options)
+
+
+def children(server: ServerProcess, role: str) -> list[int]:
+    """Returns the ids of the server's processes of a role, "engine" or "front_end"."""
+    return [pid for pid in _descendants(server.child.pid) if _is(pid, role)]
+
+
+def get(server: ServerProcess, path: str, timeout: float = 60) -> tuple[int, str]:
+    """Returns the status and the body of a page of the HTTP port."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=timeout)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    finally:
+        connection.close()
+
+
+def metric(server: ServerProcess, name: str, labels: str = "") -> float:
+    """Returns the sum of a metric's samples whose labels contain a text."""
+    lines = get(server, "/metrics")[1].splitlines()
+    samples = [re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines]
+    return sum(float(each[2]) for each in samples if each and labels in (each[1] or ""))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until the condition holds; the test's time limit ends it if it never does."""
+    while not condition():
+        threading.Event().wait(0.02)
+
+
+def digit(seed: int = 0) -> "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]":
+    """Returns the pixels of an image that `lenet` takes as they are."""
+    return numpy.random.default_rng(seed).integers(0, 256, (28, 28), numpy.uint8)
+
+
+class Callers:
+    """Callers on a channel each, who ask again and again; they may be stopped once."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        self.answered = 0
+        self.failures: list[BaseException] = []
+        self._stopped = threading.Event()
+        self._server = server
+        self._pool = concurrent.futures.ThreadPoolExecutor(CALLERS)
+        self._running = [self._pool.submit(self._call) for _ in range(CALLERS)]
+
+    def wait_for_more(self) -> None:
+        """Waits until further calls were answered."""
+        answered = self.answered
+        until(lambda: self.answered > answered + 10 * CALLERS)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        for each in self._running:
+            each.result(60)
+        self._pool.shutdown()
+
+    def _call(self) -> None:
+        with Client(self._server.target) as client:
+            while not self._stopped.is_set():
+                try:
+                    client.classify(digit())
+                    self.answered += 1
+                except Exception as error:
+                    self.failures.append(error)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    try:
+        listed = [Path(task, "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return
+    for child in map(int, " ".join(listed).split()):
+        yield child
+        yield from _descendants(child)
+
+
+def _is(pid: int, role: str) -> bool:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        folder = Path(f"/proc/{pid}")
+        if role.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
+            return True
+        return (folder / "comm").read_text().rstrip("\n") == _NAMES[role]
+    return False
