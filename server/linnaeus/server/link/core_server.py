@@ -72,6 +72,9 @@ class CoreServer:
         event_log: receives the events of front ends.
         clock: the core's clock, in seconds.
         supervisor: receives faults of the link.
+
+    Attributes:
+        decoders: the decoders of all front ends.
     """
 
     def __init__(
@@ -91,7 +94,7 @@ class CoreServer:
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         self._sessions: dict[Connection[ToCore], FrontEndSession] = {}
-        self._decoders = RemoteDecoders(core, self._session_of, clock)
+        self.decoders = RemoteDecoders(core, self._session_of, partial(self._schedule_step, 0.0), clock)
         self._is_loaded = False
         self._is_step_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -102,7 +105,7 @@ class CoreServer:
             Admit: FrontEndSession.admit,
             Decoded: self._decoded,
             GiveBack: self._give_back,
-            TurnEnded: lambda session, message: self._decoders.turn_ended(message.turn, session),
+            TurnEnded: lambda session, message: self.decoders.turn_ended(message.turn, session),
             Cancel: FrontEndSession.cancel,
             Rejected: self._rejected,
             Expire: FrontEndSession.expire,
@@ -127,7 +130,7 @@ class CoreServer:
 
     async def _accept(self, opened: socket.socket, memory: int) -> None:
         connection: Connection[ToCore] = Connection(ToCore, self.received, self.lost)
-        session = FrontEndSession(self._core, connection, PixelReader(memory))
+        session = FrontEndSession(self._core, connection, PixelReader(memory), self._clock)
         self._sessions[connection] = session
         await self._loop.create_unix_connection(lambda: connection, sock=opened)
         self._greet(connection)
@@ -166,6 +169,7 @@ class CoreServer:
     def received(self, connection: Connection[ToCore], messages: Sequence[ToCore]) -> None:
         """Handles the messages of a front end."""
         session, handlers = self._sessions[connection], self._handlers
+        session.silent_ticks = 0
         for message in messages:
             try:
                 handlers[type(message)](session, message)
@@ -179,13 +183,13 @@ class CoreServer:
         """Gives up what a front end held that is gone."""
         session = self._sessions.pop(connection)
         session.close()
-        self._decoders.front_end_lost(session)
+        self.decoders.front_end_lost(session)
 
     def _step(self) -> None:
         """Lets the core work with what the last messages brought."""
         self._is_step_scheduled = False
         queue = self._core.queue
-        self._decoders.pump()
+        self.decoders.pump()
         queue.notify()
         ran = self._core.devices.run_short()
         if ran:
