@@ -130,3 +130,61 @@ def test_a_front_end_that_stands_still_holds_up_its_own_connections_alone(
     assert max(meanwhile) > 20, meanwhile
     until(lambda: metric(server, "linnaeus_in_flight") == 0)
     assert not metric(server, "linnaeus_process_restarts_total")
+
+
+def test_calls_of_a_front_end_that_stands_still_end_by_their_deadlines(server: ServerProcess) -> None:
+    channels = Channels(server, large_png(), timeout=2.0)
+    channels.wait_for_more()
+    with standing_still(children(server, "front_end")[0]):
+        pause()
+    channels.wait_for_more()
+    channels.stop()
+    outcomes = [each for outcomes in channels.outcomes for each in outcomes]
+    assert {each.code for each in outcomes} == {grpc.StatusCode.OK, grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert max(each.ended - each.began for each in outcomes) < 4.0
+    until(lambda: metric(server, "linnaeus_in_flight") == 0)
+
+
+def test_while_the_engine_stands_still_deadlines_hold_and_the_http_port_answers(server: ServerProcess) -> None:
+    stream = [v1.StreamClassifyRequest(correlation_id=1, image=pixels(), model="lenet", timeout_seconds=1.0)]
+    with grpc.insecure_channel(server.target) as channel:
+        stub = ClassifierServiceStub(channel)
+        request = v1.ClassifyRequest(model="lenet", image=pixels())
+        stub.Classify(request, timeout=PATIENCE_SECONDS)
+        with standing_still(children(server, "engine")[0]):
+            began = time.monotonic()
+            assert code_of(stub.Classify.future(request, timeout=0.5)) is grpc.StatusCode.DEADLINE_EXCEEDED
+            (answer,) = stub.StreamClassify(iter(stream), timeout=PATIENCE_SECONDS)
+            assert answer.result.error.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+            assert time.monotonic() - began < STILL_SECONDS, "the front end ends them by itself"
+            asked = time.monotonic()
+            assert get(server, "/livez")[0] == 200 and "linnaeus_batch_size" in get(server, "/metrics")[1]
+            assert time.monotonic() - asked < 1.0
+            pause()
+        assert not metric(server, "linnaeus_process_restarts_total")
+
+
+def test_after_the_engine_stood_still_little_is_refused(server: ServerProcess) -> None:
+    channels = Channels(server, pixels(), timeout=1.0)
+    channels.wait_for_more()
+    with standing_still(children(server, "engine")[0]):
+        pause()
+    ended = time.monotonic()
+    until(lambda: time.monotonic() > ended + 2.0)
+    channels.wait_for_more()
+    channels.stop()
+    later = [each.code for outcomes in channels.outcomes for each in outcomes if each.began > ended + 2.0]
+    assert later.count(grpc.StatusCode.OK) >= 0.95 * len(later)
+
+
+def test_nobody_notices_that_the_supervisor_stands_still(server: ServerProcess) -> None:
+    channels = Channels(server, pixels())
+    channels.wait_for_more()
+    with standing_still(server.child.pid):
+        channels.wait_for_more()
+        pause()
+        channels.wait_for_more()
+    channels.stop()
+    assert {each.code for outcomes in channels.outcomes for each in outcomes} == {grpc.StatusCode.OK}
+    assert get(server, "/readyz")[0] == 200
+    assert not metric(server, "linnaeus_process_restarts_total")
