@@ -5,7 +5,7 @@ import contextlib
 import http.client
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy
@@ -14,7 +14,6 @@ from linnaeus.client import Client
 from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 8
-# The name of a process that was forked, which has the command line of another one.
 _NAMES = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}
 
 
@@ -25,8 +24,24 @@ def start(repository: Path, *options: str) -> ServerProcess:
 
 
 def children(server: ServerProcess, role: str) -> list[int]:
-    """Returns the ids of the server's processes of a role, "engine" or "front_end"."""
-    return [pid for pid in _descendants(server.child.pid) if _is(pid, role)]
+    """Returns the ids of the server's processes of a role, "engine" or "front_end", in the order of their start."""
+    found, waiting = [], [server.child.pid]
+    while waiting:
+        pid = waiting.pop()
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text().strip() == _NAMES[role] and is_alive(pid):
+                found.append(pid)
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+    return sorted(found)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended is there until its parent has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def get(server: ServerProcess, path: str, timeout: float = 60) -> tuple[int, str]:
@@ -88,22 +103,3 @@ class Callers:
                     self.answered += 1
                 except Exception as error:
                     self.failures.append(error)
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    try:
-        listed = [Path(task, "children").read_text() for task in Path(f"/proc/{pid}/task").iterdir()]
-    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        return
-    for child in map(int, " ".join(listed).split()):
-        yield child
-        yield from _descendants(child)
-
-
-def _is(pid: int, role: str) -> bool:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        folder = Path(f"/proc/{pid}")
-        if role.encode() in (folder / "cmdline").read_bytes().split(b"\0"):
-            return True
-        return (folder / "comm").read_text().rstrip("\n") == _NAMES[role]
-    return False
