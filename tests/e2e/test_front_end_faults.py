@@ -161,6 +161,8 @@ def test_while_the_engine_stands_still_deadlines_hold_and_the_http_port_answers(
             assert get(server, "/livez")[0] == 200 and "linnaeus_batch_size" in get(server, "/metrics")[1]
             assert time.monotonic() - asked < 1.0
             pause()
+            assert get(server, "/readyz") == (503, "the engine does not respond\n")
+        until(lambda: get(server, "/readyz")[0] == 200)
         assert not metric(server, "linnaeus_process_restarts_total")
 
 
