@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from linnaeus.server.engine.core import EngineCore
-from linnaeus.server.errors import RequestError
+from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.front_end_session import FrontEndSession
 from linnaeus.server.link.memory_handover import accept_with_memory, listen_for_front_ends
@@ -174,7 +174,7 @@ class CoreServer:
             try:
                 handlers[type(message)](session, message)
             except ESCAPES as error:  # one message must not cost the others their answers
-                self._supervisor.report(LINK_PART, error)
+                self._fail(session, message, error)
         if not self._is_step_scheduled:
             self._is_step_scheduled = True
             self._loop.call_soon(self._step)
@@ -184,6 +184,15 @@ class CoreServer:
         session = self._sessions.pop(connection)
         session.close()
         self.decoders.front_end_lost(session)
+
+    def _fail(self, session: FrontEndSession, message: ToCore, fault: BaseException) -> None:
+        """Reports a fault, and answers the message that it befell, so that nobody waits for ever."""
+        reference = self._supervisor.report(LINK_PART, fault)
+        error = InternalFailure(f"the engine failed (log reference {reference})", reference)
+        if isinstance(message, Admit | Decoded):
+            session.fail(message.number, error)
+        elif isinstance(message, Operate | Measure | Count):
+            session.send(Returned(message.call, [], pack_error(error)))
 
     def _step(self) -> None:
         """Lets the core work with what the last messages brought."""
@@ -251,6 +260,8 @@ class CoreServer:
             result: Entry | list[Entry] = await operation(*message.arguments)
         except RequestError as error:
             session.send(Returned(message.call, [], pack_error(error)))
+        except ESCAPES as error:  # such as RuntimeError, if the process may have no more threads
+            self._fail(session, message, error)
         else:
             session.send(Returned(message.call, result if isinstance(result, list) else [result], None))
 

@@ -90,6 +90,14 @@ class FrontEndSession:
             return
         future.ticket = self.tickets[message.number] = ticket
 
+    def fail(self, number: int, error: RequestError) -> None:
+        """Ends a request, whether it was admitted or not."""
+        ticket = self.tickets.get(number)
+        if ticket is None:
+            self.send(Refused(number, pack_error(error)))
+        else:
+            self._core.fail(ticket, error)
+
     def decode(self, turn: int, tickets: Sequence[RequestTicket]) -> None:
         """Has the front end decode these images now."""
         self.send(Decode(turn, [ticket.payload.number for ticket in tickets]))
