@@ -44,6 +44,15 @@ def is_alive(pid: int) -> bool:
         return False
 
 
+def connections_of(pid: int, port: int) -> int:
+    """Returns the number of connections to a port that a process has accepted."""
+    tables = [Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
+    rows = [line.split() for table in tables for line in table]
+    established = {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
+    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
+    return len(established & {str(link).removeprefix("socket:[").removesuffix("]") for link in links})
+
+
 def get(server: ServerProcess, path: str, timeout: float = 60) -> tuple[int, str]:
     """Returns the status and the body of a page of the HTTP port."""
     connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=timeout)
