@@ -8,8 +8,10 @@ from tests.certificates import Authority
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
+from linnaeus.server.security.charging import charging
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.server_security import byte_budget, rate_limiter, server_security
+from linnaeus.server.security.rate_limit import rate_limiter
+from linnaeus.server.security.server_security import byte_budget, server_security
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,8 @@ def test_incomplete_or_invalid_security_settings_are_startup_errors(chosen: dict
         server_security(Settings(**chosen))
 
 
-def test_there_is_no_authorizer_without_tokens_and_rate_limit() -> None:
+def test_there_is_no_authorizer_without_tokens() -> None:
     assert server_security(Settings()).authorizer is None
-    assert server_security(Settings(rate_limit=5)).authorizer is not None
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,17 @@ def test_there_is_no_authorizer_without_tokens_and_rate_limit() -> None:
     [({"rate_limit": 0.01}, 1), ({"rate_limit": 3}, 3), ({"rate_limit": 0.01, "rate_burst": 7}, 7)],
 )
 def test_the_default_burst_is_one_second_of_the_rate(chosen: dict[str, Any], burst: int) -> None:
-    limiter = rate_limiter(Settings(**chosen))
+    limiter = rate_limiter(Settings(**chosen), lambda: 0.0)
     assert limiter is not None and limiter.take("caller", burst) == 0.0
     assert limiter.take("caller") > 0.0
+
+
+async def test_without_a_rate_limit_no_bucket_is_kept_or_asked() -> None:
+    async def take(caller: str, cost: float) -> float:
+        raise AssertionError
+
+    assert rate_limiter(Settings(), lambda: 0.0) is None
+    await charging(Settings().rate_limit, take)(1.0)
 
 
 def test_the_bytes_in_flight_follow_from_the_memory_and_the_largest_message() -> None:

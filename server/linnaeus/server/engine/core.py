@@ -1,7 +1,8 @@
 """The core of the engine: the queue, the devices and the models, which all callers of a host share.
 
-It admits requests, forms batches, runs them and delivers their results. It knows neither callers nor the files that
-images come in: those belong to `Engine`, of which there may be several. This module must not know gRPC.
+It charges callers, admits requests, forms batches, runs them and delivers their results. It knows no more of callers
+than their names, and not the files that images come in: those belong to `Engine`, of which there may be several. This
+module must not know gRPC.
 """
 
 import asyncio
@@ -31,6 +32,7 @@ from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
 from linnaeus.server.runtime.remembered_choices import cache_folder
 from linnaeus.server.scheduling import BatchQueue, DecodeWork, PredictionError, Priority, Stage
+from linnaeus.server.security.rate_limit import rate_limiter
 
 
 class EngineCore:
@@ -72,6 +74,7 @@ class EngineCore:
         self.health_changed = asyncio.Event()
         self.unready_reason = ""
         self._clock = clock
+        self._rate_limiter = rate_limiter(settings, clock)
         self._observer = observer
         self._event_log = event_log
         self._supervisor = supervisor
@@ -123,6 +126,14 @@ class EngineCore:
     async def figures(self, lane: LaneKey) -> ModelFigures:
         """Returns what has been measured of a ready version."""
         return ModelFigures(self.batch_seconds(lane), self.prediction_error(lane))
+
+    def take(self, caller: str, cost: float) -> float:
+        """Takes a cost from the rate of a caller; see `RateLimiter.take`. Returns 0.0 if there is no rate limit."""
+        return 0.0 if self._rate_limiter is None else self._rate_limiter.take(caller, cost)
+
+    async def charge(self, caller: str, cost: float) -> float:
+        """Does the same, as of every core."""
+        return self.take(caller, cost)
 
     def admit(
         self,

@@ -13,6 +13,8 @@ from linnaeus.server.link.memory_handover import connect_with_memory
 from linnaeus.server.link.messages import (
     Answer,
     BatchTimes,
+    Charge,
+    Charged,
     Count,
     Counted,
     Decode,
@@ -107,6 +109,7 @@ class RemoteCore:
             Returned: self._returned,
             Figures: lambda message: self._reply(message.call, message),
             Counted: lambda message: self._reply(message.call, message.statistics),
+            Charged: lambda message: self._reply(message.call, message.wait_seconds),
             ModelChanged: self._model_changed,
             Devices: self._devices,
             Loaded: self._all_loaded,
@@ -154,6 +157,11 @@ class RemoteCore:
         """Returns the statistics of a version under a name, serialized; see `kserve.statistics`."""
         statistics: bytes = await self._call(lambda call: Count(call, model, version, name))
         return statistics
+
+    async def charge(self, caller: str, cost: float) -> float:
+        """Charges a caller in the core; see `RateLimiter.take`."""
+        wait_seconds: float = await self._call(lambda call: Charge(call, caller, cost))
+        return wait_seconds
 
     def admit(
         self,

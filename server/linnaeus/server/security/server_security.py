@@ -1,6 +1,5 @@
-"""The security of a server, constructed from its settings: listen addresses, TLS, tokens and rate limit."""
+"""The security of a server, constructed from its settings: listen addresses, TLS, tokens and limits."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.tls import Certificates, TlsFiles
 from linnaeus.server.security.token_file import TokenFile
 from linnaeus.server.security.tokens import PRIORITY_NAMES
@@ -95,10 +93,10 @@ def _certificates(settings: Settings) -> Certificates | None:
 def _authorizer(settings: Settings) -> Authorizer | None:
     """Returns None if there is nothing to check and no priority to lower, so that calls skip it."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
-    limiter, max_priority = rate_limiter(settings), PRIORITY_NAMES[settings.max_priority]
-    if tokens is None and limiter is None and max_priority is Priority.HIGH:
+    max_priority = PRIORITY_NAMES[settings.max_priority]
+    if tokens is None and max_priority is Priority.HIGH:
         return None
-    return Authorizer(tokens, limiter, max_priority)
+    return Authorizer(tokens, max_priority)
 
 
 def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
@@ -119,10 +117,3 @@ def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
         if size < least:
             raise StartupError(f"{name} is {size}, but must hold one message of max_message_bytes, {least}")
     return ByteBudget(least, total, share)
-
-
-def rate_limiter(settings: Settings) -> RateLimiter | None:
-    """Returns the rate limiter of the settings; None if they set no rate limit."""
-    if not settings.rate_limit:
-        return None
-    return RateLimiter(settings.rate_limit, max(settings.rate_burst or settings.rate_limit, 1.0), time.monotonic)
