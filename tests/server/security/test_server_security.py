@@ -100,7 +100,28 @@ def test_the_bytes_in_flight_follow_from_the_memory_and_the_largest_message() ->
     assert totals(80_000, max_bytes_in_flight=5000) == (5000, 2500)
     assert totals(80_000, max_bytes_in_flight=1024) == (1024, 1024)
     assert totals(80_000, max_bytes_in_flight_per_caller=1500) == (20_000, 1500)
-    assert totals(80_000, front_ends=4) == (5000, 2500), "each front end has its part of the memory's share"
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "chosen", "part"),
+    [
+        (80_000, {}, (5000, 2500)),
+        (80_000, {"max_bytes_in_flight": 8192}, (2048, 1024)),
+        (80_000, {"max_bytes_in_flight": 8192, "max_bytes_in_flight_per_caller": 8000}, (2048, 2000)),
+        (80_000, {"max_bytes_in_flight": 1024}, (1024, 1024)),
+        (0, {}, (1024, 1024)),
+    ],
+)
+def test_each_of_four_front_ends_has_a_quarter_of_the_bytes_and_room_for_one_message(
+    memory_bytes: int, chosen: dict[str, int], part: tuple[int, int]
+) -> None:
+    budget = byte_budget(Settings(max_message_bytes=1024, front_ends=4, **chosen), memory_bytes)
+    assert (budget.total_bytes, budget.caller_bytes) == part
+
+
+@pytest.mark.parametrize(("front_ends", "part"), [(0, 10), (1, 10), (3, 3), (16, 1)])
+def test_front_ends_share_the_connections_out(front_ends: int, part: int) -> None:
+    assert server_security(Settings(max_connections=10, front_ends=front_ends)).max_connections == part
 
 
 @pytest.mark.parametrize("name", ["max_bytes_in_flight", "max_bytes_in_flight_per_caller"])

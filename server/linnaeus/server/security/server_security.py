@@ -21,7 +21,7 @@ _MIN_MESSAGES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSecurity:
-    """The listen addresses of a server and the checks of its connections and calls.
+    """The listen addresses of a server and the checks of its connections and calls, as one front end has them.
 
     Attributes:
         address: the address of all services.
@@ -59,7 +59,7 @@ def server_security(settings: Settings) -> ServerSecurity:
         authorizer=_authorizer(settings),
         byte_budget=byte_budget(settings, usable_memory_bytes()),
         risks=risks,
-        max_connections=settings.max_connections or connection_limit(raise_open_file_limit()),
+        max_connections=_max_connections(settings),
     )
 
 
@@ -99,21 +99,32 @@ def _authorizer(settings: Settings) -> Authorizer | None:
     return Authorizer(tokens, max_priority)
 
 
+def _max_connections(settings: Settings) -> int:
+    """Returns the connections of one front end: its part of the setting, or what one process may have open."""
+    if not settings.max_connections:
+        return connection_limit(raise_open_file_limit())
+    return _part(settings, settings.max_connections, least=1)
+
+
 def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
-    """Returns the budget of request messages.
+    """Returns the budget of request messages of one front end: an equal part, and one largest message at least.
 
     Args:
         settings: the settings, of which 0 stands for a share of the memory.
-        memory_bytes: the memory that the server may use; front ends share its part out.
+        memory_bytes: the memory that the whole server may use.
 
     Raises:
-        StartupError: if not even one message fits into the budget, or into a caller's share.
+        StartupError: if not even one message fits into the server's budget, or into a caller's share.
     """
     least = settings.max_message_bytes
-    processes = max(settings.front_ends, 1)
-    total = settings.max_bytes_in_flight or max(memory_bytes // (4 * processes), _MIN_MESSAGES * least)
+    total = settings.max_bytes_in_flight or max(memory_bytes // 4, _MIN_MESSAGES * least)
     share = settings.max_bytes_in_flight_per_caller or max(total // 2, least)
     for name, size in (("max_bytes_in_flight", total), ("max_bytes_in_flight_per_caller", share)):
         if size < least:
             raise StartupError(f"{name} is {size}, but must hold one message of max_message_bytes, {least}")
-    return ByteBudget(least, total, share)
+    return ByteBudget(least, _part(settings, total, least), _part(settings, share, least))
+
+
+def _part(settings: Settings, whole: int, least: int) -> int:
+    """Returns what one front end gets of a limit of the whole server."""
+    return max(whole // max(settings.front_ends, 1), least)
