@@ -62,7 +62,7 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
         elif isinstance(message, Connect):
             core.connect_soon(message.link_path)
 
-    control.on_message = on_message
+    control.receive(on_message)
     numbers = itertools.count(number * _NUMBERS_OF_ONE + 1)
     engine = Engine(settings, core, core, time.monotonic, core.event_log, telemetry.record_handler, supervisor, numbers)
     charge = charging(settings.rate_limit, core.charge)
