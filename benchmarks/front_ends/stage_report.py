@@ -1,4 +1,4 @@
-"""The printed figures of the stages: processor time of an image, goals, and what more cores could serve."""
+"""The printed figures that were measured: processor time of an image by stage, throughput, and the goals."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
@@ -6,13 +6,11 @@ from typing import TypeAlias
 
 from benchmarks.common.report import Finding, at_most, print_findings, print_table
 from benchmarks.common.server_processes import ENGINE, ROLES, STAGES
-from benchmarks.front_ends.capacity import ImageCost, best_split, capacity
 from benchmarks.front_ends.stage_measurement import StageMeasurement
 from benchmarks.peers.report import confidence_interval, ratio
 
 ENGINE_GOAL_MICROSECONDS = 60.0
 FRONT_END_GOAL_MICROSECONDS = 120.0
-COMPUTED_CORES = (4, 8, 16, 32)
 # A thread or a process that takes less has no row.
 _LEAST_MICROSECONDS = 0.5
 
@@ -46,57 +44,6 @@ def print_rates(measured: Rounds) -> None:
 def print_goals(several: Rounds) -> None:
     """Prints what was promised for the engine and for front ends, as measured."""
     print_findings("Goals, processor time of an image", _goals(several))
-
-
-def print_prediction(several: Mapping[int, Sequence[StageMeasurement]], cost: ImageCost, cores: int) -> None:
-    """Prints what the formula computes for this machine beside what was measured, with the load generator's part.
-
-    Args:
-        several: the rounds, by number of front ends.
-        cost: what the formula computes from.
-        cores: of this machine.
-    """
-    rows = []
-    for front_ends, rounds in several.items():
-        computed, rate = capacity(cost, cores, front_ends), _median(rounds, lambda each: each.rate)
-        share = f"{rate / computed.images_per_second:.2f}"
-        rows.append((named(front_ends), f"{computed.images_per_second:,.0f}", f"{rate:,.0f}", share, computed.bound))
-    head = ("", "computed", "measured", "measured : computed", "bound by")
-    print_table(f"The formula on the {cores} cores here, h2load's work included; images a second", head, rows)
-
-
-def print_capacity(cost: ImageCost) -> None:
-    """Prints what more cores could serve, with no load generator on them."""
-    rows = []
-    for cores in COMPUTED_CORES:
-        best = best_split(cost, cores)
-        rows.append((f"{cores} cores", f"{best.images_per_second:,.0f}", str(best.front_ends), best.bound))
-    print_table(
-        "COMPUTED, NOT MEASURED: images a second of more cores like these; callers elsewhere, a model that is free",
-        ("", "images/s", "front ends", "bound by"),
-        rows,
-    )
-
-
-def print_costs(cost: ImageCost, front_ends: int, batch_size: float) -> None:
-    """Prints the formula and the figures that it computes from.
-
-    Args:
-        cost: what it computes from.
-        front_ends: with how many of them the cost was measured.
-        batch_size: mean number of images in a batch meanwhile.
-    """
-    engine, loop, front_end, its_loop = (
-        f"{1e6 * value:.0f}" for value in (cost.engine, cost.engine_loop, cost.front_end, cost.front_end_loop)
-    )
-    print(
-        f"\nThe formula: images/s = the least of\n"
-        f"  cores / (engine + front end)     {engine} + {front_end} µs an image, as {named(front_ends)} had them\n"
-        f"  1 / engine's event loop          {loop} µs: one interpreter, so never more than one core\n"
-        f"  front ends / their event loop    {its_loop} µs: one core each\n"
-        f"The engine spends less on an image the more of them are in a batch: here {batch_size:.1f}. A model's own work is\n"
-        f"not in it: on a CPU it takes cores from the first line, on a GPU it does not."
-    )
 
 
 def _role_rows(role: str, measured: Rounds) -> Iterator[tuple[str, ...]]:

@@ -12,23 +12,14 @@ import os
 import sys
 import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 from benchmarks.common.h2load import H2loadMissing, find_h2load
+from benchmarks.front_ends.capacity_report import print_computed
 from benchmarks.front_ends.free_model import FreeModel, free_jpeg, free_pixels
 from benchmarks.front_ends.server_memory import measure_memory, print_memory
-from benchmarks.front_ends.stage_measurement import image_cost, measure_stages
-from benchmarks.front_ends.stage_report import (
-    named,
-    print_capacity,
-    print_costs,
-    print_goals,
-    print_prediction,
-    print_rates,
-    print_stages,
-)
+from benchmarks.front_ends.stage_measurement import measure_stages
+from benchmarks.front_ends.stage_report import named, print_goals, print_rates, print_stages
 from benchmarks.peers.measurement import Scenario
 from benchmarks.peers.servers import linnaeus
 from benchmarks.peers.turns import measure_in_turns
@@ -73,14 +64,11 @@ def compare(model: FreeModel, options: argparse.Namespace) -> None:
             scenarios[count] = Scenario(server, "Classify", model.requests, options.callers, options.connections)
         found = measure_in_turns(list(scenarios.values()), options.seconds, options.rounds, measure_stages)
     measured = {count: found[scenario] for count, scenario in scenarios.items()}
-    print_stages({named(count): rounds for count, rounds in measured.items()})
-    print_rates({named(count): rounds for count, rounds in measured.items()})
-    several = {count: rounds for count, rounds in measured.items() if count}
-    print_goals({named(count): rounds for count, rounds in several.items()})
-    cost = image_cost(several[max(several)])
-    print_costs(cost, max(several), median(each.batch_size for each in several[max(several)]))
-    print_prediction(several, cost, _CORES)
-    print_capacity(replace(cost, caller=0.0))
+    by_name = {named(count): rounds for count, rounds in measured.items()}
+    print_stages(by_name)
+    print_rates(by_name)
+    print_goals({named(count): measured[count] for count in options.front_ends})
+    print_computed({count: measured[count] for count in options.front_ends}, _CORES)
 
 
 def compare_memory(model: FreeModel) -> None:
