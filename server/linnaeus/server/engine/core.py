@@ -13,7 +13,7 @@ from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.core_client import ModelFigures
 from linnaeus.server.engine.dispatch import Dispatcher
-from linnaeus.server.engine.request_reports import REPORT_PART, event_fields
+from linnaeus.server.engine.request_reports import REPORT_PART, event_fields, log_refused
 from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import RequestError
 from linnaeus.server.execution.device_pool import DevicePool
@@ -24,7 +24,7 @@ from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.observer import Observer, rejection_reason
+from linnaeus.server.requests.observer import Observer
 from linnaeus.server.requests.refusals import displaced, too_late
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.requests.request_record import RecordHandler
@@ -148,9 +148,7 @@ class EngineCore:
         try:
             ticket = admit(self.queue, lane, payload, deadline, priority, work, caller)
         except RequestError as error:
-            if self._event_log.is_on:
-                fields = event_fields(lane, payload.number, priority, deadline)
-                self._event_log.write("refused", self._clock(), **fields, reason=rejection_reason(error))
+            log_refused(self._event_log, self._clock(), lane, payload.number, priority, deadline, error)
             raise
         if self._event_log.is_on:
             fields = event_fields(lane, payload.number, priority, deadline)

@@ -150,10 +150,11 @@ class Welcome(Message, tag=21):
 
 
 class Refused(Message, tag=22):
-    """A request ends with an error."""
+    """A request ends with an error; `at_admission` if it was not admitted."""
 
     number: int
     error: PackedError
+    at_admission: bool = False
 
 
 class Decode(Message, tag=23):
