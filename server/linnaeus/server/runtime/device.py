@@ -14,8 +14,6 @@ from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 
 # Runs up to this long use one core: the event loop gains more from the other cores than the run would.
 _SHORT_RUN_SECONDS = 0.005
-# The event loop may run an image itself if that delays other calls by at most this long.
-_INLINE_RUN_SECONDS = 0.001
 _MAX_CPU_WORKERS = 4
 _GPU_WORKERS = 2
 _MAX_DECODERS_WITH_GPU = 4
@@ -133,10 +131,6 @@ class CoreShare:
     def are_short(self, largest_run_seconds: float) -> bool:
         """Whether a model whose largest batch takes this long has short runs."""
         return self._is_automatic and self._threads > 0 and largest_run_seconds <= _SHORT_RUN_SECONDS
-
-    def runs_inline(self, run_seconds: float) -> bool:
-        """Whether the event loop may itself run a single image that takes this long."""
-        return run_seconds <= _INLINE_RUN_SECONDS
 
     def take_short(self, busy: bool) -> Callable[[], float]:
         """Restricts the calling thread to one core for short runs.
