@@ -80,7 +80,7 @@ class EngineCore:
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
-        self.decoders = settings.decode_threads or default_decoders(devices)
+        self.decoders = settings.decode_threads or default_decoders(devices, settings.front_end_count > 0)
         self.queue: BatchQueue[RequestPayload] = BatchQueue(
             clock,
             self.decoders,

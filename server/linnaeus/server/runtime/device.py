@@ -75,13 +75,19 @@ def default_workers(device: torch.device) -> int:
     return min(usable_cores(), _MAX_CPU_WORKERS) if device.type == "cpu" else _GPU_WORKERS
 
 
-def default_decoders(devices: Sequence[torch.device]) -> int:
+def default_decoders(devices: Sequence[torch.device], in_front_ends: bool) -> int:
     """Returns how many images are decoded at once by default: one per core, but few beside a GPU.
 
     A GPU is fed through the interpreter, and every further decoder competes for its lock (docs/decisions/0010-cuda.md).
+
+    Args:
+        devices: run the models.
+        in_front_ends: whether images are decoded in front ends, whose interpreters feed no device.
     """
     cores = usable_cores()
-    return min(cores, _MAX_DECODERS_WITH_GPU) if any(each.type == "cuda" for each in devices) else cores
+    if in_front_ends or all(each.type != "cuda" for each in devices):
+        return cores
+    return min(cores, _MAX_DECODERS_WITH_GPU)
 
 
 def configure_process(intra_op_threads: int) -> None:
