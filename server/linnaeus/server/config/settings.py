@@ -48,8 +48,8 @@ class Settings:
     device: DeviceNames = "auto"
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
     front_ends: FrontEnds = AUTO
-    """Processes that answer calls for one engine: auto (half as many as cores, 1 to 16), a number, or 0: one process does
-    everything."""
+    """Processes that answer calls for one engine: auto (half as many as cores, 1 to 16), a number, or 0: one process
+    does everything."""
     host: GrpcHost = "127.0.0.1"
     """Address that gRPC listens on: an IP address, a host name, :: for all of IPv6 and IPv4, or unix:/PATH for a socket
     file."""
