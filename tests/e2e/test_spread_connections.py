@@ -1,8 +1,11 @@
 """The client and the load tester over a server of several processes: who has how many connections."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -165,3 +168,16 @@ def test_a_server_of_one_process_tells_one_connection(repository: Path) -> None:
         threads.wait_for_more()
         threads.stop()
         assert connections(server, server.child.pid) == {server.child.pid: 1}
+
+
+def test_the_load_tester_opens_as_many_connections_as_the_server_tells(
+    server: ServerProcess, pictures: Path, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", "from linnaeus.client.cli import main; main()", "--server", server.target]
+    load = ["load", str(pictures / "digits"), "--model", "lenet", "--metrics", "", "--json", str(tmp_path / "run.json")]
+    test = subprocess.Popen([*command, *load, "--duration", "600s"])
+    until(lambda: total(server) >= TOLD or test.poll() is not None)
+    assert total(server) == TOLD
+    test.send_signal(signal.SIGINT)
+    test.wait(60)
+    assert json.loads((tmp_path / "run.json").read_text())["options"]["connections"] == TOLD
