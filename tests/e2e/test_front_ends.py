@@ -47,13 +47,41 @@ def server(shared: ServerProcess) -> ServerProcess:
 
 
 def children(server: ServerProcess, role: str) -> list[int]:
-    """Returns the ids of the server's processes of a role."""
-    found = []
-    for pid in Path(f"/proc/{server.child.pid}/task/{server.child.pid}/children").read_text().split():
+    """Returns the ids of the server's processes of a role, in the order of their start."""
+    wanted = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}[role]
+    found, waiting = [], [server.child.pid]
+    while waiting:
+        pid = waiting.pop()
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            if role.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
-                found.append(int(pid))
-    return found
+            if Path(f"/proc/{pid}/comm").read_text().strip() == wanted and is_alive(pid):
+                found.append(pid)
+            for task in Path(f"/proc/{pid}/task").iterdir():
+                waiting += map(int, (task / "children").read_text().split())
+    return sorted(found)
+
+
+def parent_of(child: int) -> int:
+    """Returns the id of the process that started another one: of the fork server for an engine or a front end."""
+    return int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@contextlib.contextmanager
+def without_restarts(child: int) -> Iterator[None]:
+    """Lets no process be started meanwhile."""
+    fork_server = parent_of(child)
+    os.kill(fork_server, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(fork_server, signal.SIGCONT)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs: one that has ended is there until its parent has asked how."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def get(server: ServerProcess, path: str) -> tuple[int, str]:
@@ -160,15 +188,16 @@ def test_the_death_of_the_engine_ends_every_call_and_it_comes_back_by_itself(ser
     begun = calls_begun(server)
     held = [stub.Classify.future(request, timeout=60) for _ in range(20)]
     until(lambda: calls_begun(server) == begun + 20)
-    os.kill(engine, signal.SIGKILL)
-    for call in held:
-        error = call.exception(timeout=60)
-        assert isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
-        trailers = dict(error.trailing_metadata())
-        assert b"google.rpc.RetryInfo" in trailers["grpc-status-details-bin"]
-    # The front ends see the death by their sockets, the supervisor by the process, which may be later.
-    until(lambda: get(server, "/readyz") == (503, "the engine is starting\n"))
-    assert get(server, "/livez")[0] == 200
+    with without_restarts(engine):
+        os.kill(engine, signal.SIGKILL)
+        for call in held:
+            error = call.exception(timeout=60)
+            assert isinstance(error, grpc.RpcError) and error.code() is grpc.StatusCode.UNAVAILABLE
+            trailers = dict(error.trailing_metadata())
+            assert b"google.rpc.RetryInfo" in trailers["grpc-status-details-bin"]
+        # The front ends see the death by their sockets, the supervisor by its own, which may be later.
+        until(lambda: get(server, "/readyz") == (503, "the engine is starting\n"))
+        assert get(server, "/livez")[0] == 200
     until(lambda: get(server, "/readyz")[0] == 200)
     assert stub.Classify(request, timeout=60, wait_for_ready=True).model == "lenet"
     assert children(server, "engine") != [engine]
@@ -177,13 +206,37 @@ def test_the_death_of_the_engine_ends_every_call_and_it_comes_back_by_itself(ser
 def test_a_client_waits_for_an_engine_that_comes_back(server: ServerProcess) -> None:
     with Client(server.target, timeout_seconds=60.0) as client:
         client.classify(digit())
-        os.kill(children(server, "engine")[0], signal.SIGKILL)
-        until(lambda: get(server, "/readyz")[0] == 503)
-        with pytest.raises(Unavailable, match="the engine|is loading"):
-            while True:  # until the death is seen in the answer, too
-                client.classify(digit())
+        (engine,) = children(server, "engine")
+        with without_restarts(engine):
+            os.kill(engine, signal.SIGKILL)
+            with pytest.raises(Unavailable, match="the engine"):
+                while True:  # until the death is seen in the answer, too
+                    client.classify(digit())
         until(lambda: get(server, "/readyz")[0] == 200)
         assert client.classify(digit()).model == "lenet"
+
+
+def test_processes_are_forked_from_one_thread_that_has_no_grpc(server: ServerProcess) -> None:
+    (fork_server,) = {parent_of(pid) for role in ("engine", "front_end") for pid in children(server, role)}
+    assert len(list(Path(f"/proc/{fork_server}/task").iterdir())) == 1
+    maps = Path(f"/proc/{fork_server}/maps").read_text()
+    assert "libtorch" in maps and "cygrpc" not in maps
+
+
+def test_the_loss_of_the_fork_server_ends_no_process_and_another_one_starts_the_next(repository: Path) -> None:
+    with start(repository) as server, Client(server.target, timeout_seconds=60.0) as client:
+        client.classify(digit())
+        (engine,), front_ends = children(server, "engine"), children(server, "front_end")
+        fork_server = parent_of(engine)
+        os.kill(fork_server, signal.SIGKILL)
+        until(lambda: not is_alive(fork_server))
+        assert client.classify(digit()).model == "lenet"
+        os.kill(engine, signal.SIGKILL)
+        until(lambda: bool(children(server, "engine")) and get(server, "/readyz")[0] == 200)
+        assert client.classify(digit()).model == "lenet"
+        assert all(is_alive(pid) for pid in front_ends)
+        assert server.stop() == 0
+        until(lambda: not any(is_alive(pid) for pid in front_ends))
 
 
 def test_a_stop_loses_no_call_in_flight(repository: Path) -> None:
@@ -225,9 +278,10 @@ def test_no_process_outlives_a_supervisor_that_was_killed(repository: Path) -> N
     server = start(repository)
     server.wait_for("serving")
     family = [*children(server, "front_end"), *children(server, "engine")]
-    server.child.kill()
     assert len(family) == 3
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family))
+    family.append(parent_of(family[0]))
+    server.child.kill()
+    until(lambda: not any(is_alive(pid) for pid in family))
     server.kill()
 
 

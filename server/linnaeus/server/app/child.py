@@ -1,14 +1,13 @@
 """A process that the supervisor starts: the engine or a front end.
 
-    python -m linnaeus.server.app.child ROLE FD
-
-FD is a socket to the supervisor, which first says what the process is to be; ROLE is for those who list processes. If
-the supervisor is gone, so is the process.
+The supervisor first says on the socket between them what the process is to be. If the supervisor is gone, so is the
+process.
 """
 
 import asyncio
 import logging
 import os
+import socket
 import sys
 
 from pydantic import TypeAdapter
@@ -16,22 +15,36 @@ from pydantic import TypeAdapter
 from linnaeus.server.app.control import Control
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ServerFailed, StartupError
-from linnaeus.server.link.control_messages import Refusal
+from linnaeus.server.link.control_messages import Refusal, Role
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.ending import end_process_if_threads_remain
 from linnaeus.server.process.event_loop import new_event_loop
-from linnaeus.server.process.openmp import limit_spinning
+from linnaeus.server.process.process_name import set_process_name
 
 logger = logging.getLogger(__name__)
 
 _REFUSED = 2
 _FAILED = 1
+_NAMES: dict[Role, str] = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}
 
 
-async def run_child(descriptor: int) -> int:
+def run_process(role: Role, control: socket.socket) -> None:
+    """Runs the process to its end, with a socket to the supervisor.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
+    """
+    os.setsid()
+    set_process_name(_NAMES[role])
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        status = runner.run(_run_child(control))
+    end_process_if_threads_remain(status)
+    sys.exit(status)
+
+
+async def _run_child(opened: socket.socket) -> int:
     """Is what the supervisor says, until SIGTERM; returns the exit code."""
     control = Control()
-    await control.open(descriptor)
+    await control.open(opened)
     start = await control.start
     settings = TypeAdapter(Settings).validate_json(start.settings)
     configure_logs(settings.log_format, settings.log_level)
@@ -52,17 +65,3 @@ async def run_child(descriptor: int) -> int:
         logger.critical("%s", error)
         return _FAILED
     return 0
-
-
-def main() -> None:
-    """Runs the process to its end."""
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    limit_spinning()
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        status = runner.run(run_child(int(sys.argv[2])))
-    end_process_if_threads_remain(status)
-    sys.exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,51 +1,55 @@
 """A child of the supervisor: starts a process, talks with it and waits for its end."""
 
 import asyncio
+import contextlib
+import os
+import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from typing import Any
 
+from linnaeus.server.app.fork_server import ForkServer
 from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.control_messages import Start, ToSupervisor
 from linnaeus.server.link.messages import Message
+from linnaeus.server.process.daemon_threads import run_in_thread
+
+_UNKNOWN = 255
+# The fork server tells an exit code at once, unless it stands still.
+_LONGEST_WAIT_SECONDS = 1.0
 
 
 class ChildProcess:
     """One run of a process. Belongs to the event loop's thread.
 
     Args:
+        fork_server: starts it.
         start: what it is to be.
         on_message: receives its messages.
-
-    Attributes:
-        pid: its process id; 0 before `spawn`.
     """
 
-    def __init__(self, start: Start, on_message: Callable[[Any], None]) -> None:
+    def __init__(self, fork_server: ForkServer, start: Start, on_message: Callable[[Any], None]) -> None:
         self.start = start
-        self.pid = 0
+        self._fork_server = fork_server
         self._on_message = on_message
-        self._process: asyncio.subprocess.Process | None = None
-        self._connection: Connection[ToSupervisor] = Connection(ToSupervisor, self._received, lambda _: None)
+        self._process: BaseProcess | None = None
+        self._ended = asyncio.Event()
+        self._connection: Connection[ToSupervisor] = Connection(
+            ToSupervisor, self._received, lambda _: self._ended.set()
+        )
 
     async def spawn(self) -> None:
         """Starts the process.
-
-        It gets a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
 
         Raises:
             OSError: if the process may not be started.
         """
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "linnaeus.server.app.child", self.start.role, str(theirs.fileno())),
-                stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
+            self._process = await run_in_thread(
+                "linnaeus-spawn", lambda: self._fork_server.start(self.start.role, theirs)
             )
-        self.pid = self._process.pid
         await asyncio.get_running_loop().create_unix_connection(lambda: self._connection, sock=ours)
         self.send(self.start)
 
@@ -54,22 +58,30 @@ class ChildProcess:
         self._connection.send(message)
 
     async def wait(self) -> int:
-        """Waits for the end of the process and returns its exit code, below 0 for a signal."""
+        """Waits for the end of the process and returns its exit code, below 0 for a signal; 255 if nobody knows.
+
+        The end is that of its socket: a process outlives the fork server, which then cannot tell its exit code.
+        """
         if self._process is None:
             raise RuntimeError("the process was not started")
-        code = await self._process.wait()
-        self._connection.close()
-        return code
+        await self._ended.wait()
+        process = self._process
+        await run_in_thread("linnaeus-wait", lambda: process.join(_LONGEST_WAIT_SECONDS))
+        return _UNKNOWN if process.exitcode is None else process.exitcode
 
     def terminate(self) -> None:
         """Asks the process to end."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.terminate()
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Ends the process at once."""
-        if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Sends a signal; not by `multiprocessing`, which takes a process for ended if the fork server is."""
+        if self._process is not None and self._process.pid is not None and not self._ended.is_set():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, number)
 
     def _received(self, _: Connection[ToSupervisor], messages: Sequence[ToSupervisor]) -> None:
         for message in messages:

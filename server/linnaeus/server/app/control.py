@@ -17,18 +17,25 @@ class Control:
     """The child's end of its socket to the supervisor. Belongs to the event loop's thread.
 
     Attributes:
-        on_message: receives the messages after the first.
+        start: the first message, once it has come.
     """
 
     def __init__(self) -> None:
-        self.on_message: Callable[[Any], None] = lambda message: None
         self.start: asyncio.Future[Start] = asyncio.get_running_loop().create_future()
+        self._early: list[Any] = []
+        self._on_message: Callable[[Any], None] = self._early.append
         self._connection: Connection[ToChild] = Connection(ToChild, self._received, self._lost)
 
-    async def open(self, descriptor: int) -> None:
+    async def open(self, opened: socket.socket) -> None:
         """Begins to receive messages from the supervisor."""
-        opened = socket.socket(fileno=descriptor)
         await asyncio.get_running_loop().create_unix_connection(lambda: self._connection, sock=opened)
+
+    def receive(self, on_message: Callable[[Any], None]) -> None:
+        """Passes on the messages after the first, also those that have come already."""
+        self._on_message = on_message
+        for message in self._early:
+            on_message(message)
+        self._early.clear()
 
     def send(self, message: Message) -> None:
         """Sends a message to the supervisor."""
@@ -43,7 +50,7 @@ class Control:
             if isinstance(message, Start):
                 self.start.set_result(message)
             else:
-                self.on_message(message)
+                self._on_message(message)
 
     def _lost(self, _: Connection[ToChild]) -> None:
         os._exit(_FAILED)  # without a supervisor nothing would stop or restart this process

@@ -56,7 +56,7 @@ async def run_engine(settings: Settings, link_path: str, control: Control) -> No
         elif isinstance(message, Drain):
             server.drain()
 
-    control.on_message = on_message
+    control.receive(on_message)
     await server.listen(link_path)
     control.send(LinkOpen())
     try:

@@ -9,7 +9,7 @@ from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics, Statistics
 from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
 from linnaeus.server.rpc.server import RpcServer, Service
-from linnaeus.server.security.authorization import Charge
+from linnaeus.server.security.charging import Charge
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 

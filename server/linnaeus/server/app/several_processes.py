@@ -21,6 +21,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import TypeAdapter
 
 from linnaeus.server.app.child_process import ChildProcess
+from linnaeus.server.app.fork_server import ForkServer
 from linnaeus.server.app.scraped_metrics import ScrapedMetrics
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ServerFailed, StartupError
@@ -131,6 +132,7 @@ class _Processes:
         self._settings = settings
         self._json = TypeAdapter(Settings).dump_json(settings)
         self._folder = folder
+        self._fork_server = ForkServer()
         self._children: dict[str, ChildProcess] = {}
         self.metrics = ScrapedMetrics(self._children)
         self._reasons: dict[str, str] = {}
@@ -210,7 +212,7 @@ class _Processes:
         number = next(self._numbers)
         link_path = str(self._folder / f"engine-{number}")
         start = Start(role, number, self._json, link_path)
-        child = ChildProcess(start, lambda message: self._received(name, message))
+        child = ChildProcess(self._fork_server, start, lambda message: self._received(name, message))
         self._children[name] = child
         try:
             await child.spawn()

@@ -73,7 +73,7 @@ class Settings:
     max_priority: Literal["high", "normal", "low"] = "high"
     """Highest priority of any caller's requests; higher claims are lowered to it. A token may have a lower one."""
     max_connections: Connections = 0
-    """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have
+    """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as each process may have
     open files, less 256."""
     health_host: GrpcHost = "127.0.0.1"
     """Address that the health-only port listens on, as --host. A socket file needs no --health-port."""
@@ -115,8 +115,8 @@ class Settings:
     max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024
     """A request message at most, in bytes."""
     max_bytes_in_flight: Bytes = 0
-    """Bytes of request messages in a front end at most, each counted as --max-message-bytes until it is there. 0: its
-    part of a quarter of the memory."""
+    """Bytes of request messages at most, each counted as --max-message-bytes until it is there. 0: a quarter of the
+    memory."""
     max_bytes_in_flight_per_caller: Bytes = 0
     """The same for one caller: a token, a certificate or an address. 0: half of --max-bytes-in-flight."""
     max_batch_images: Images = 256

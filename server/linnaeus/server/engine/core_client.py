@@ -75,6 +75,13 @@ class CoreClient(Protocol):
     async def figures(self, lane: LaneKey) -> ModelFigures:
         """Returns what has been measured of a ready version."""
 
+    async def charge(self, caller: str, cost: float) -> float:
+        """Charges a caller, whose rate is counted once for the host; see `RateLimiter.take`.
+
+        Raises:
+            RequestError: if the core is not there.
+        """
+
     def admit(
         self,
         lane: LaneKey,

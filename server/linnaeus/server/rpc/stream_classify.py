@@ -15,12 +15,12 @@ import grpc
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome, RequestState
-from linnaeus.server.errors import InvalidArgument, Overloaded, RequestError, Unavailable
+from linnaeus.server.errors import InvalidArgument, RequestError, Unavailable
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
 from linnaeus.server.rpc.request_messages import RequestMessages, release_hold
-from linnaeus.server.security.authorization import Charge, no_charge
 from linnaeus.server.security.byte_budget import Reservation
+from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.current_caller import current_caller
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -47,7 +47,7 @@ class ClassifyStream:
         deadline: the call's deadline on the engine's clock; None for no deadline.
         window: the maximum number of unanswered images; at least 1.
         clock: the engine's clock.
-        charge: charges each image but the first; authorization has already charged that.
+        charge: charges each image but the first, which was charged with the call.
     """
 
     def __init__(
@@ -111,18 +111,28 @@ class ClassifyStream:
             if self._engine.closing.is_set():
                 raise asyncio.CancelledError  # leaves the image to another server
             serial += 1
-            self._begin(serial, message)
+            self._begin(serial, message, await self._refusal(serial))
             del message  # would be kept while the stream waits for the next one
 
-    def _begin(self, serial: int, message: v1.StreamClassifyRequest) -> None:
+    async def _refusal(self, serial: int) -> RequestError | None:
+        """Charges an image; returns the error that refuses it, if any."""
+        if serial > 1:
+            try:
+                await self._charge(1)
+            except RequestError as error:
+                return error
+        return None
+
+    def _begin(self, serial: int, message: v1.StreamClassifyRequest, refusal: RequestError | None) -> None:
         self._unanswered[serial] = self._messages.take_hold()
         on_outcome = partial(self._on_outcome, serial, message.correlation_id, message.image.id)
+        if refusal is not None:
+            on_outcome(refusal)
+            return
         try:
-            if serial > 1:
-                self._charge(self._context, 1)
             deadline = self._deadline_of(message)
             request = to_image_request(message.image, message, deadline, self._caller)
-        except (InvalidArgument, Overloaded) as error:
+        except InvalidArgument as error:
             on_outcome(error)
             return
         state = self._engine.begin(request, on_outcome)

@@ -1,0 +1,11 @@
+"""What the fork server imports: all that the engine or a front end needs, but gRPC, whose threads no fork survives."""
+
+import gc
+
+import linnaeus.server.app.engine_process
+import linnaeus.server.engine.engine
+import linnaeus.server.process.event_loop  # noqa: F401
+
+# A collection in a child would write to every object, and so copy the memory that it shares with the others.
+gc.collect()
+gc.freeze()
