@@ -31,7 +31,7 @@ PYTEST = PYTHONUTF8=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no
 
 .PHONY: attack demo serve test test-all test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-front-ends bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -108,6 +108,9 @@ bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-pe
 
 bench-front-ends: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures one process against front ends and an engine
 	@$(BIN)/python -m benchmarks.front_ends
+
+bench-stages: $(INSTALLED) ## Measures what each process spends on an image by thread, with a model that costs nothing
+	@$(BIN)/python -m benchmarks.front_ends.stages
 
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
 	@$(BIN)/python -m benchmarks.stability.model_reload

@@ -14,6 +14,8 @@ from linnaeus.server.link.memory_handover import accept_with_memory, listen_for_
 from linnaeus.server.link.messages import (
     Admit,
     Cancel,
+    Charge,
+    Charged,
     Count,
     Counted,
     Decoded,
@@ -112,6 +114,7 @@ class CoreServer:
             Operate: self._operate,
             Measure: self._measure,
             Count: self._count,
+            Charge: self._charge,
             Event: lambda session, message: event_log.write(message.event, message.at, **message.fields),
         }
         core.catalog.on_change = self._model_changed
@@ -191,7 +194,7 @@ class CoreServer:
         error = InternalFailure(f"the engine failed (log reference {reference})", reference)
         if isinstance(message, Admit | Decoded):
             session.fail(message.number, error)
-        elif isinstance(message, Operate | Measure | Count):
+        elif isinstance(message, Operate | Measure | Count | Charge):
             session.send(Returned(message.call, [], pack_error(error)))
 
     def _step(self) -> None:
@@ -248,6 +251,9 @@ class CoreServer:
     def _count(self, session: FrontEndSession, message: Count) -> None:
         statistics = self._statistics.of(message.model, message.version, message.name)
         session.send(Counted(message.call, statistics.SerializeToString()))
+
+    def _charge(self, session: FrontEndSession, message: Charge) -> None:
+        session.send(Charged(message.call, self._core.take(message.caller, message.cost)))
 
     def _operate(self, session: FrontEndSession, message: Operate) -> None:
         task = asyncio.create_task(self._run_operation(session, message))

@@ -86,7 +86,7 @@ class FrontEndSession:
             work = None if message.work is None else DecodeWork(*message.work)
             ticket = self._core.admit(lane, payload, message.deadline, Priority(message.priority), work, message.caller)
         except RequestError as error:
-            self.send(Refused(message.number, pack_error(error)))
+            self.send(Refused(message.number, pack_error(error), at_admission=True))
             return
         future.ticket = self.tickets[message.number] = ticket
 
