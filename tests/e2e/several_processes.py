@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import http.client
+import os
 import re
 import threading
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from linnaeus.client import Client
 from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 8
+_ESTABLISHED = "01"
 _NAMES = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}
 
 
@@ -44,13 +46,30 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def connections_of(pid: int, port: int) -> int:
-    """Returns the number of connections to a port that a process has accepted."""
-    tables = [Path(f"/proc/{pid}/net/{name}").read_text().splitlines()[1:] for name in ("tcp", "tcp6")]
-    rows = [line.split() for table in tables for line in table]
-    established = {row[9] for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"}
-    links = [link.readlink() for link in Path(f"/proc/{pid}/fd").iterdir()]
-    return len(established & {str(link).removeprefix("socket:[").removesuffix("]") for link in links})
+def connections(server: ServerProcess, *pids: int) -> dict[int, int]:
+    """Returns how many callers' connections each front end has, by its process id, as the kernel knows it.
+
+    Args:
+        server: the server.
+        pids: the processes, if they are not the front ends.
+    """
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            fields = row.split()
+            if fields[3] == _ESTABLISHED and int(fields[1].rpartition(":")[2], 16) == server.port:
+                inodes.add(f"socket:[{fields[9]}]")
+    return {pid: len(inodes & descriptors(pid)) for pid in pids or children(server, "front_end")}
+
+
+def descriptors(pid: int) -> set[str]:
+    """Returns what the open files of a process are."""
+    found = set()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found.add(os.readlink(descriptor))
+    return found
 
 
 def get(server: ServerProcess, path: str, timeout: float = 60) -> tuple[int, str]:
@@ -69,6 +88,11 @@ def metric(server: ServerProcess, name: str, labels: str = "") -> float:
     lines = get(server, "/metrics")[1].splitlines()
     samples = [re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines]
     return sum(float(each[2]) for each in samples if each and labels in (each[1] or ""))
+
+
+def calls_begun(server: ServerProcess) -> float:
+    """Returns the number of Classify calls that have begun."""
+    return metric(server, "grpc_server_started_total", 'grpc_method="Classify"')
 
 
 def until(condition: Callable[[], bool]) -> None:

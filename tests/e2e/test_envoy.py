@@ -10,7 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.several_processes import children, connections_of, digit, get, start, until
+from tests.e2e.several_processes import children, connections, digit, get, start, until
 from tests.programs import ENVOY
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -86,7 +86,7 @@ def test_envoy_passes_single_calls_and_streams_on(stub: ClassifierServiceStub) -
 
 def test_envoy_opens_connections_to_every_front_end(server: ServerProcess, stub: ClassifierServiceStub) -> None:
     callers = Callers(stub)
-    until(lambda: all(connections_of(pid, server.port) for pid in children(server, "front_end")))
+    until(lambda: all(connections(server).values()))
     callers.stop()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.several_processes import children, connections_of, digit, start, until
+from tests.e2e.several_processes import children, connections, digit, start, until
 
 from linnaeus.client import Client
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -52,7 +52,7 @@ def test_connections_move_between_front_ends_and_no_call_fails(
 
     def are_seen(*wanted: int) -> None:
         for pid in wanted:
-            until(lambda pid=pid: running.done() or connections_of(pid, server.port) > 0)  # type: ignore[misc]
+            until(lambda pid=pid: running.done() or connections(server, pid)[pid] > 0)  # type: ignore[misc]
 
     with ExitStack() as held, ThreadPoolExecutor(1) as threads:
         call = caller(server.target, held)

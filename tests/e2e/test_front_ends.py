@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.several_processes import Callers, children, digit, get, is_alive, metric, start, until
+from tests.e2e.several_processes import Callers, calls_begun, children, digit, get, is_alive, metric, start, until
 
 from linnaeus.client import Client, Unavailable
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -55,10 +55,6 @@ def without_restarts(child: int) -> Iterator[None]:
 
 def calls_handled(server: ServerProcess) -> float:
     return metric(server, "grpc_server_handled_total", 'grpc_method="Classify"')
-
-
-def calls_begun(server: ServerProcess) -> float:
-    return metric(server, "grpc_server_started_total", 'grpc_method="Classify"')
 
 
 def test_every_front_end_gives_the_same_answers_and_one_page_counts_them_all(shared: ServerProcess) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.e2e.test_front_ends import calls_begun, children, digit, start, until
+from tests.e2e.several_processes import calls_begun, children, digit, start, until
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

@@ -8,11 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.e2e.test_front_ends import children, digit, get, start, until
+from tests.e2e.several_processes import children, connections, digit, get, start, until
 
 from linnaeus.client import AsyncClient, Client
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -20,7 +19,6 @@ from linnaeus.server.rpc.child_server import ServerProcess
 CALLERS = 16
 TOLD = 8
 TRIES = 20
-ESTABLISHED = "01"
 
 pytestmark = pytest.mark.slow
 
@@ -37,32 +35,6 @@ def server(shared: ServerProcess) -> ServerProcess:
     until(lambda: get(shared, "/readyz")[0] == 200 and len(children(shared, "front_end")) == 2)
     until(lambda: total(shared) == 0)
     return shared
-
-
-def connections(server: ServerProcess, *pids: int) -> dict[int, int]:
-    """Returns how many callers' connections each front end has, by its process id, as the kernel knows it.
-
-    Args:
-        server: the server.
-        pids: the processes, if they are not the front ends.
-    """
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        for row in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
-            fields = row.split()
-            if fields[3] == ESTABLISHED and int(fields[1].rpartition(":")[2], 16) == server.port:
-                inodes.add(f"socket:[{fields[9]}]")
-    return {pid: len(inodes & descriptors(pid)) for pid in pids or children(server, "front_end")}
-
-
-def descriptors(pid: int) -> set[str]:
-    """Returns what the open files of a process are."""
-    found = set()
-    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-        for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-            with suppress(FileNotFoundError):
-                found.add(os.readlink(descriptor))
-    return found
 
 
 def total(server: ServerProcess) -> int:
