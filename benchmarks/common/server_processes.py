@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 from benchmarks.common.process_usage import TICKS_A_SECOND, process_tree
 
-# Roles of processes.
-ONE_PROCESS, SUPERVISOR, FRONT_END, ENGINE, OTHER = "one process", "supervisor", "front ends", "engine", "others"
-ROLES = (ONE_PROCESS, FRONT_END, ENGINE, SUPERVISOR, OTHER)
+# Roles of processes. Python starts another small one beside the fork server, which counts as one.
+ONE_PROCESS, SUPERVISOR, FRONT_END, ENGINE = "one process", "supervisor", "front ends", "engine"
+FORK_SERVER = "fork server"
+ROLES = (ONE_PROCESS, FRONT_END, ENGINE, SUPERVISOR, FORK_SERVER)
 # Stages of the work: what a thread is for.
 EVENT_LOOP, GRPC, DECODERS, DEVICE_WORKERS = "event loop", "gRPC's threads", "decoders", "device workers"
 OTHER_THREADS = "other threads"
@@ -19,7 +20,6 @@ Stage: TypeAlias = tuple[str, str]  # the role of the process, what the thread i
 
 _PROC = Path("/proc")
 _NAMES = {"linnaeus-engine": ENGINE, "linnaeus-front": FRONT_END}
-_STARTED_ANEW, _ARGUMENTS = "linnaeus.server.app.child\0", {"engine": ENGINE, "front_end": FRONT_END}
 _OURS = {"linnaeus-decode": DECODERS, "linnaeus-cpu": DEVICE_WORKERS, "linnaeus-cuda": DEVICE_WORKERS}
 # As gRPC's C++ names them; the thread of its asyncio API that waits for events has the name of the process.
 _GRPCS = ("event_engine", "grpc_", "lifeguard", "timer_manager", "resolver-", "default-exec")
@@ -35,7 +35,7 @@ class ThreadTime:
 
 def process_roles(root: int) -> dict[int, str]:
     """Returns the role of a server's process and of all its descendants, by process id."""
-    roles = {pid: _role(pid) for pid in process_tree(root)}
+    roles = {pid: _NAMES.get(_read(pid, pid, "comm").strip(), FORK_SERVER) for pid in process_tree(root)}
     return roles | {root: SUPERVISOR if ENGINE in roles.values() else ONE_PROCESS}
 
 
@@ -58,14 +58,6 @@ def spent_seconds(before: Mapping[int, ThreadTime], after: Mapping[int, ThreadTi
         then = before[thread].seconds if thread in before else 0.0
         spent[now.stage] = spent.get(now.stage, 0.0) + now.seconds - then
     return spent
-
-
-def _role(pid: int) -> str:
-    """Returns a process's role: a forked one is told by its name, one that was started anew by its argument."""
-    if role := _NAMES.get(_read(pid, pid, "comm").strip()):
-        return role
-    argument = _read(pid, pid, "cmdline").partition(_STARTED_ANEW)[2].partition("\0")[0]
-    return _ARGUMENTS.get(argument, OTHER)
 
 
 def _kind(name: str, has_name_of_process: bool, has_grpc: bool) -> str:

@@ -65,7 +65,10 @@ def compare(workload: Workload, options: argparse.Namespace) -> None:
 
 def _servers(workload: Workload, front_ends: Sequence[int], opened: ExitStack) -> list[RunningServer]:
     version = workload.version
-    servers = [opened.enter_context(linnaeus(version, name=name)) for name in ("one process", "the same again")]
+    servers = [
+        opened.enter_context(linnaeus(version, "--front-ends", "0", name=name))
+        for name in ("one process", "the same again")
+    ]
     for count in front_ends:
         name = f"{count} front end{'s' * (count > 1)}"
         servers.append(opened.enter_context(linnaeus(version, "--front-ends", str(count), name=name)))

@@ -34,7 +34,13 @@ def print_rates(measured: Rounds) -> None:
         ("  their 95 % interval", *map(_interval, rates)),
         ("  : one process", *(ratio(rate, rates[0]) for rate in rates)),
         _row("images for each processor second of the server", measured, "{:,.0f}", lambda each: 1 / each.server),
-        _row("cores busy, with h2load", measured, "{:.2f}", lambda each: each.rate * (each.server + each.caller)),
+        _row(
+            "cores busy with the server and h2load",
+            measured,
+            "{:.2f}",
+            lambda each: each.rate * (each.server + each.caller),
+        ),
+        _row("  with other work, which disturbs", measured, "{:.2f}", lambda each: each.others_cores),
         _row("images in a batch, mean", measured, "{:.1f}", lambda each: each.batch_size),
         _row("duration of a batch in the server, µs", measured, "{:.0f}", lambda each: 1e6 * each.batch_seconds),
     ]

@@ -14,10 +14,10 @@ from benchmarks.common.server_processes import (
     DEVICE_WORKERS,
     ENGINE,
     EVENT_LOOP,
+    FORK_SERVER,
     FRONT_END,
     GRPC,
     ONE_PROCESS,
-    OTHER,
     OTHER_THREADS,
     ROLES,
     STAGES,
@@ -80,7 +80,7 @@ def test_forked_processes_are_told_by_their_names(forked: tuple[int, dict[str, i
     roles = process_roles(root)
     assert roles[root] == SUPERVISOR
     assert roles[named["linnaeus-engine"]] == ENGINE and roles[named["linnaeus-front"]] == FRONT_END
-    assert sorted(roles.values()) == sorted([SUPERVISOR, OTHER, ENGINE, FRONT_END])
+    assert sorted(roles.values()) == sorted([SUPERVISOR, FORK_SERVER, ENGINE, FRONT_END])
 
 
 def test_threads_are_told_by_their_names_and_grpcs_unnamed_one_by_its_company(
@@ -90,7 +90,7 @@ def test_threads_are_told_by_their_names_and_grpcs_unnamed_one_by_its_company(
     assert found == sorted(
         [
             (SUPERVISOR, EVENT_LOOP),
-            (OTHER, EVENT_LOOP),
+            (FORK_SERVER, EVENT_LOOP),
             *((ENGINE, kind) for kind in (EVENT_LOOP, DEVICE_WORKERS, OTHER_THREADS)),
             *((FRONT_END, kind) for kind in (EVENT_LOOP, DECODERS, GRPC, GRPC)),
         ]

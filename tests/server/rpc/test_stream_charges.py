@@ -75,10 +75,10 @@ async def call(
 async def test_each_image_but_the_first_is_begun_once_it_is_charged_in_the_order_of_the_stream(
     call: Any, engine: PendingEngine, charges: HeldCharges
 ) -> None:
-    for number in range(1, 3):
-        held = await charges.next()
-        assert len(engine.begun) == number and charges.begun.empty()
-        held.set_result(None)
+    held = [await charges.next() for _ in range(2)]
+    assert len(engine.begun) == 1, "all are charged at once, and begun later"
+    for each in held:
+        each.set_result(None)
     await engine.wait_begun(3)
     for number in range(3):
         engine.complete(number)
@@ -102,16 +102,32 @@ async def test_an_image_whose_charge_fails_has_its_error_and_the_stream_goes_on(
     await engine.wait_begun(2)
 
 
-@pytest.mark.parametrize("how", ["cancel", "stop"])
-async def test_a_stream_that_ends_while_it_is_charged_leaves_nothing_behind(
-    call: Any, engine: PendingEngine, charges: HeldCharges, budget: ByteBudget, calls: QueueingCallObserver, how: str
+async def test_a_fault_of_a_charge_ends_the_stream(
+    call: Any, charges: HeldCharges, calls: QueueingCallObserver
 ) -> None:
-    held = await charges.next()
-    if how == "cancel":
-        call.cancel()
-        assert await code_of_ended_call(calls) == "CANCELLED"
-    else:
-        engine.closing.set()
-        engine.complete(0)
-        assert await code_of_ended_call(calls) == "UNAVAILABLE"
-    assert held.cancelled() and len(engine.begun) == 1 and budget.held_bytes == 0
+    (await charges.next()).set_exception(ZeroDivisionError())
+    assert await code_of_ended_call(calls) == "INTERNAL"
+
+
+async def test_a_stream_that_is_cancelled_while_it_is_charged_leaves_nothing_behind(
+    call: Any, engine: PendingEngine, charges: HeldCharges, budget: ByteBudget, calls: QueueingCallObserver
+) -> None:
+    held = [await charges.next() for _ in range(2)]
+    call.cancel()
+    assert await code_of_ended_call(calls) == "CANCELLED"
+    await asyncio.wait(held)
+    assert all(each.cancelled() for each in held) and len(engine.begun) == 1 and budget.held_bytes == 0
+
+
+async def test_a_stopping_server_answers_the_images_that_are_being_charged(
+    call: Any, engine: PendingEngine, charges: HeldCharges, calls: QueueingCallObserver
+) -> None:
+    held = [await charges.next() for _ in range(2)]
+    engine.closing.set()
+    for each in held:
+        each.set_result(None)
+    await engine.wait_begun(3)
+    for number in range(3):
+        engine.complete(number)
+        assert (await call.read()).correlation_id == number
+    assert await code_of_ended_call(calls) == "UNAVAILABLE"

@@ -44,7 +44,7 @@ def services(
         max_image_pixels=settings.max_image_pixels,
         max_batch_images=settings.max_batch_images,
         stream_window=settings.stream_window,
-        connections=connections_of_a_busy_caller(settings.front_ends),
+        connections=connections_of_a_busy_caller(settings.front_end_count),
     )
     servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
     kserve_servicer = inference.InferenceServicer(

@@ -147,7 +147,7 @@ class _Processes:
     def start(self) -> None:
         """Starts every process."""
         roles: dict[str, Role] = {"engine": "engine"}
-        roles |= {f"front end {place}": "front_end" for place in range(1, self._settings.front_ends + 1)}
+        roles |= {f"front end {place}": "front_end" for place in range(1, self._settings.front_end_count + 1)}
         self._tasks = {name: asyncio.create_task(self._keep_running(name, role)) for name, role in roles.items()}
 
     async def wait(self, stop: asyncio.Event) -> None:
@@ -258,14 +258,14 @@ class _Processes:
 
     def _log_loading(self) -> None:
         """Logs the ports that are open while the models load, once."""
-        if not self._is_prepared and len(self._prepared) == self._settings.front_ends:
+        if not self._is_prepared and len(self._prepared) == self._settings.front_end_count:
             self._is_prepared = True
             event = {"event": "loading", **self.further_ports}
             port = self.further_ports["metrics_port"]
             logger.info("loading the models: metrics on port %d", port, extra={"event": event})
 
     def _log_listening(self) -> None:
-        if self._is_listening or len(self._listening) < self._settings.front_ends:
+        if self._is_listening or len(self._listening) < self._settings.front_end_count:
             return
         self._is_listening = True
         port, further = self._settings.port, self.further_ports
@@ -287,7 +287,7 @@ class _Processes:
             return
         reasons = self._reasons.values()
         self.unready_reason = "" if "" in reasons else next(iter(reasons), _STARTING)
-        all_ready = len(reasons) == self._settings.front_ends and not any(reasons)
+        all_ready = len(reasons) == self._settings.front_end_count and not any(reasons)
         if all_ready and not self._is_serving:
             self._is_serving = True
             logger.info("serving", extra={"event": {"event": "serving"}})

@@ -80,7 +80,7 @@ class EngineCore:
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
-        self.decoders = settings.decode_threads or default_decoders(devices)
+        self.decoders = settings.decode_threads or default_decoders(devices, settings.front_end_count > 0)
         self.queue: BatchQueue[RequestPayload] = BatchQueue(
             clock,
             self.decoders,
@@ -89,7 +89,7 @@ class EngineCore:
         )
         self.delivery = ResultDelivery(self.queue, observer, event_log, clock, supervisor, record_handler)
         self.devices = self._device_pool(settings, supervisor)
-        self._dispatcher = Dispatcher(self.queue, self.devices.inline_device, self.devices.run_inline, clock)
+        self._dispatcher = Dispatcher(self.queue)
         loader = Loader(settings.intra_op_threads, clock, supervisor, cache_folder(settings.cache_dir))
         version_switch = VersionSwitch(self.catalog, self.queue, self.devices, loader)
         self.model_manager = ModelManager(
@@ -155,9 +155,9 @@ class EngineCore:
             self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
         return ticket
 
-    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+    def request_admitted(self) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
-        self._dispatcher.request_admitted(in_flight, lane_with_pixels)
+        self._dispatcher.request_admitted()
 
     def cancel(self, ticket: RequestTicket) -> None:
         """Cancels a request whose caller has left: its image is not run, unless it already was."""

@@ -99,7 +99,7 @@ class CoreClient(Protocol):
             RequestError: if the request is refused.
         """
 
-    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+    def request_admitted(self) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
 
     def cancel(self, ticket: RequestTicket) -> None:

@@ -185,7 +185,7 @@ class RemoteCore:
             raise
         return self.queue.admit(lane, payload, deadline, priority, work, caller)
 
-    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+    def request_admitted(self) -> None:
         """Does nothing: the core has requests run as their messages come."""
 
     def cancel(self, ticket: RequestTicket) -> None:

@@ -127,4 +127,4 @@ def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
 
 def _part(settings: Settings, whole: int, least: int) -> int:
     """Returns what one front end gets of a limit of the whole server."""
-    return max(whole // max(settings.front_ends, 1), least)
+    return max(whole // max(settings.front_end_count, 1), least)
