@@ -42,6 +42,7 @@ from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import rejection_reason
+from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import BatchReport, RequestPayload, RequestTicket, TimedRanking, lane_key_of
 from linnaeus.server.requests.request_record import BatchRecord, RecordHandler
 from linnaeus.server.runtime.ranking import Ranking
@@ -49,6 +50,8 @@ from linnaeus.server.scheduling import DecodeWork, PredictionError, Priority, St
 
 LINK_PART = "link"
 _LOST_RETRY_SECONDS = 1.0
+# How long the core, which may be busy with a batch, is given to end a request whose deadline has passed.
+_EXPIRY_SECONDS = 0.1
 _STARTING = "the engine is starting"
 _LOST = "the engine has ended unexpectedly and starts anew"
 
@@ -193,8 +196,15 @@ class RemoteCore:
         self.queue.cancel(ticket)
 
     def expire(self, ticket: RequestTicket) -> None:
-        """Has the core end a request at its deadline: it knows at what stage it was."""
+        """Has the core end a request at its deadline: it knows at what stage it was. If it is silent, ends it here."""
         self._send(Expire(ticket.payload.number))
+        self._loop.call_later(_EXPIRY_SECONDS, self._expire_here, ticket)
+
+    def _expire_here(self, ticket: RequestTicket) -> None:
+        if ticket.stage is not Stage.ENDED:
+            stage = self.queue.cancel(ticket, by_caller=False)
+            error = too_late(ticket, self._clock(), f"was at the stage {stage.value}")
+            responses.complete(ticket.payload.future, error)
 
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
         """Ends a request whose image will not reach a device. Any thread may call it."""
