@@ -27,7 +27,9 @@ BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/man
 # Two worker processes; the tests of a file stay together, since they share servers and exported models.
 WORKERS ?= 2
 # UTF-8, since OpenVINO sets the locale to C while it uses its cache: tests read what commands print.
-PYTEST = PYTHONUTF8=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
+# Bytecode is kept, whatever the environment says: without it each of the hundreds of processes that tests start compiles
+# our sources anew, and each worker of each run rewrites all test files.
+PYTEST = PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_FLAGS)
 
 .PHONY: attack demo serve test test-all test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \

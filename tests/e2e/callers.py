@@ -16,6 +16,7 @@ from typing import TypeVar
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -65,7 +66,7 @@ def wait_for_metric(server: ServerProcess, name: str, is_reached: Callable[[floa
 def serving(folder: Path, *flags: str) -> Iterator[ServerProcess]:
     """Starts a server for `folder`/models that writes its event log to `folder`/trace."""
     arguments = ["--repository", str(folder / "models"), "--trace", str(folder / "trace"), *flags]
-    with ServerProcess(*arguments) as server:
+    with ForkedServer(*arguments) as server:
         yield server
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.e2e.forked_server import ForkedServer
 from tests.pages import ROOT, block_of_call, blocks, commands
 from tests.programs import TIMM_PACKAGES
 
@@ -142,7 +143,7 @@ def test_the_server_answers_as_the_original_network_does(way: Way, checkout: Pat
         done = run(["bash", "-ec", step], checkout)
         assert done.returncode == 0 and done.stdout and not done.stderr, done
     (serve,) = page_commands("linnaeus-server --repository")
-    with ServerProcess("--repository", str(checkout / serve.split()[-1])) as process:
+    with ForkedServer("--repository", str(checkout / serve.split()[-1])) as process:
         (ask,) = page_commands("linnaeus-client classify")
         assert " --model mine " in ask
         command = ask.replace("--model mine", f"--model {way.name}")
@@ -168,7 +169,7 @@ def test_the_same_network_as_onnx_is_answered_alike(checkout: Path) -> None:
     for step in steps:
         done = run(["bash", "-ec", step], checkout)
         assert done.returncode == 0 and done.stdout and not done.stderr, done
-    with ServerProcess("--repository", str(checkout / "model-repository")) as process:
+    with ForkedServer("--repository", str(checkout / "model-repository")) as process:
         served = answers(process, checkout, "resnet18-onnx", len(original["coffee"]))
     for name in PICTURES:
         assert difference(served[name], original[name]) <= TOLERANCE, name

@@ -13,6 +13,7 @@ import grpc
 import pytest
 from tests.e2e.callers import Reply, call, wait_for_metric
 from tests.e2e.event_log import EventLog
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.process_counts import descriptors, threads
 from tests.e2e.synthetic_models import SIDE, picture, write_model
 
@@ -70,7 +71,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     # One thread per operation: OpenMP starts a worker's helper threads when that worker first runs a large operation,
     # and which worker does so in which round is random. They belong to libgomp, are bounded, and are not counted here.
     options = ["--trace", str(folder / "trace"), "--intra-op-threads", "1"]
-    with ServerProcess("--repository", str(models), *options) as server:
+    with ForkedServer("--repository", str(models), *options) as server:
         asyncio.run(run_chaos(server, random.Random(SEED - 1), Chaos()))  # starts everything that is started only once
         before = [counts_when_idle(server) for _ in range(300)][-1]  # by then what ends by itself has ended
         chaos = Chaos()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.client import AsyncClient, Classification, Client
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -23,7 +24,7 @@ Run = Callable[[list[str], list[bytes], Callable[[], None]], list[Classification
 
 @pytest.fixture
 def stopped_server(repository: Path) -> Iterator[ServerProcess]:
-    with ServerProcess("--repository", str(repository), "--models", "lenet") as process:
+    with ForkedServer("--repository", str(repository), "--models", "lenet") as process:
         yield process
 
 

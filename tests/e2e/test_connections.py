@@ -4,8 +4,7 @@ import threading
 from pathlib import Path
 
 import grpc
-
-from linnaeus.server.rpc.child_server import ServerProcess
+from tests.e2e.forked_server import ForkedServer
 
 
 def test_an_idle_connection_is_closed_at_its_maximum_age(repository: Path) -> None:
@@ -19,7 +18,7 @@ def test_an_idle_connection_is_closed_at_its_maximum_age(repository: Path) -> No
             disconnected.set()
 
     with (
-        ServerProcess("--repository", str(repository), *options) as server,
+        ForkedServer("--repository", str(repository), *options) as server,
         grpc.insecure_channel(server.target) as channel,
     ):
         channel.subscribe(note, try_to_connect=True)

@@ -11,6 +11,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.e2e.callers import Reply, call, wait_for_metric
 from tests.e2e.event_log import EventLog
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.synthetic_models import image_with_work, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -41,7 +42,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     write_model(folder / "models", "slow", 0.01, config="max_batch_size = 2\n")
     write_model(folder / "models", "fragile", fragile=True, config="max_batch_size = 1\n")
     options = ["--device", ",".join(DEVICES), "--streams", "1", "--trace", str(folder / "trace")]
-    with ServerProcess("--repository", str(folder / "models"), *options) as server:
+    with ForkedServer("--repository", str(folder / "models"), *options) as server:
         described, fragile_codes, health, replies = asyncio.run(_call_and_stop(server))
         exit_code = server.child.wait(60)
     return Record(described, fragile_codes, health, replies, exit_code, EventLog(folder / "trace"))

@@ -17,6 +17,7 @@ import pytest
 import torch
 from _pytest.mark import ParameterSet
 from tests.certificates import Authority
+from tests.e2e.forked_server import ForkedServer
 from tests.pages import is_call, not_ignored, reason_not_to_run, shell_commands
 from tests.repositories import add_version
 from torchvision.models import resnet18
@@ -57,7 +58,7 @@ def own_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     for version in (1, 2):
         add_version(repository / "lenet" / "1", root, "lenet", version)
     (root / "lenet" / "config.toml").write_text("labels = { stable = 2 }\n", encoding="utf-8")
-    with ServerProcess("--repository", str(root)) as process:
+    with ForkedServer("--repository", str(root)) as process:
         yield process
 
 
@@ -69,7 +70,7 @@ def secure(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "ca.pem").write_bytes(authority.certificate)
     (folder / "tokens").write_text(f"reader infer {TOKEN}\n", encoding="utf-8")
     tls = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--token-file", str(folder / "tokens")]
-    with ServerProcess("--repository", str(repository), *tls) as process:
+    with ForkedServer("--repository", str(repository), *tls) as process:
         yield process, folder / "ca.pem"
 
 

@@ -16,6 +16,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.e2e.callers import wait_for_metric
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.client import AsyncClient
 from linnaeus.kserve import grpc_service_pb2 as kserve_pb2
@@ -51,7 +52,7 @@ STANDARD_RETRIES = {
 
 @pytest.fixture
 def stopped_server(repository: Path) -> Iterator[ServerProcess]:
-    with ServerProcess("--repository", str(repository), "--models", "lenet") as process:
+    with ForkedServer("--repository", str(repository), "--models", "lenet") as process:
         yield process
 
 
@@ -157,7 +158,7 @@ def test_no_call_of_a_plain_client_fails_while_each_of_two_servers_is_restarted(
 
 def start(repository: Path, port: int) -> ServerProcess:
     options = ["--models", "lenet", "--max-batch-size", "8"]
-    return ServerProcess("--repository", str(repository), *options, port=port)
+    return ForkedServer("--repository", str(repository), *options, port=port)
 
 
 def free_port() -> int:
@@ -186,7 +187,7 @@ def test_a_request_that_is_still_being_sent_when_the_server_stops_is_answered(re
         yield request
 
     arguments = ["--repository", str(repository), "--models", "lenet"]
-    with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
+    with ForkedServer(*arguments) as process, grpc.insecure_channel(process.target) as channel:
         begin = channel.stream_unary(CLASSIFY, v1.ClassifyRequest.SerializeToString, v1.ClassifyResponse.FromString)
         slow = begin.future(slowly(), timeout=60)
         wait_for_metric(process, "grpc_server_started_total", lambda calls: calls >= 1)
@@ -216,7 +217,7 @@ def test_callers_that_neither_send_nor_read_do_not_delay_the_stop_for_long(repos
         ended.wait(110)
 
     arguments = ["--repository", str(repository), "--models", "lenet", "--drain-seconds", "1000"]
-    with ServerProcess(*arguments) as process, grpc.insecure_channel(process.target) as channel:
+    with ForkedServer(*arguments) as process, grpc.insecure_channel(process.target) as channel:
         stub = ClassifierServiceStub(channel)
         idle = stub.StreamClassify(without_end(image))
         next(idle)
@@ -239,7 +240,7 @@ def test_a_lame_duck_answers_reports_not_serving_and_exits_at_a_second_signal(
 ) -> None:
     arguments = ["--repository", str(repository), "--models", "lenet", "--lame-duck-seconds", "30"]
     with (
-        ServerProcess(*arguments, "--health-port", "0") as process,
+        ForkedServer(*arguments, "--health-port", "0") as process,
         grpc.insecure_channel(process.target) as channel,
         grpc.insecure_channel(f"127.0.0.1:{process.wait_for('listening')['health_port']}") as probe,
     ):
@@ -263,7 +264,7 @@ def test_a_lame_duck_answers_reports_not_serving_and_exits_at_a_second_signal(
 
 def test_a_lame_duck_exits_after_its_delay(repository: Path, digit: bytes) -> None:
     arguments = ["--repository", str(repository), "--models", "lenet", "--lame-duck-seconds", "0.5"]
-    with ServerProcess(*arguments) as process:
+    with ForkedServer(*arguments) as process:
         started = time.monotonic()
         assert process.stop() == 0
         assert time.monotonic() - started >= 0.5
@@ -275,7 +276,7 @@ def test_a_server_that_stops_beside_connections_that_send_nothing_answers_and_en
 ) -> None:
     """With some releases of grpcio it crashes; see docs/decisions/0019."""
     request = v1.ClassifyRequest(image=v1.Image(encoded=digit), model="lenet")
-    with ServerProcess("--repository", str(repository), "--models", "lenet") as process, ExitStack() as connections:
+    with ForkedServer("--repository", str(repository), "--models", "lenet") as process, ExitStack() as connections:
         for _ in range(64):
             connections.enter_context(socket.create_connection(("127.0.0.1", process.port), 60))
         with grpc.insecure_channel(process.target) as channel:

@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 
 import grpc
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.synthetic_models import image_with_work, request, write_model
 
-from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 # Far longer than a server may take to stop.
@@ -60,7 +60,7 @@ def test_a_server_whose_decoders_keep_failing_ends_with_a_reason(repository: Pat
 def test_a_batch_that_hangs_does_not_outlive_the_time_to_drain(tmp_path: Path) -> None:
     write_model(tmp_path, "slow", work_unit_seconds=HANG_SECONDS / 200, config="instances = 2\n")
     options = ("--repository", str(tmp_path), "--max-batch-size", "1", "--streams", "2", *AT_ONCE)
-    with ServerProcess(*options) as server, grpc.insecure_channel(server.target) as channel:
+    with ForkedServer(*options) as server, grpc.insecure_channel(server.target) as channel:
         stub = ClassifierServiceStub(channel)
         hanging = stub.Classify.future(request("slow", image_with_work(200)), timeout=HANG_SECONDS)
         stub.Classify(request("slow"), timeout=STOP_SECONDS)  # sent after it, so it has arrived

@@ -11,6 +11,7 @@ import grpc
 import numpy
 import pytest
 import torch
+from tests.e2e.forked_server import ForkedServer
 from tests.repositories import add_version
 
 from linnaeus.client import Client, InvalidRequest
@@ -44,7 +45,7 @@ def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     root = tmp_path_factory.mktemp("features")
     export_torchscript(replace(LENET, name="seen"), LENET.bundled_weights(), root, 1, features=True)
     add_version(repository / "lenet" / "1", root, "lenet", 1)
-    with ServerProcess("--repository", str(root)) as process:
+    with ForkedServer("--repository", str(root)) as process:
         yield process
 
 

@@ -17,6 +17,7 @@ import pytest
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
 from PIL import Image
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.process_counts import descriptors, threads
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
@@ -278,7 +279,7 @@ def test_mutated_pictures_are_answered_or_refused_without_leaks(
 def test_connections_beyond_max_connections_are_closed(repository: Path, digit: bytes) -> None:
     arguments = ["--repository", str(repository), "--models", "lenet", "--max-connections", "8"]
     with (
-        ServerProcess(*arguments) as server,
+        ForkedServer(*arguments) as server,
         grpc.insecure_channel(server.target) as channel,
         ExitStack() as stack,
     ):

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 from tests.e2e.callers import wait_for_metric
+from tests.e2e.forked_server import ForkedServer
 from tests.quantized_versions import add_int8_version
 
 from linnaeus.client import Client
-from linnaeus.server.rpc.child_server import ServerProcess
 
 
 def test_an_int8_version_is_served_beside_the_one_that_it_was_made_of(
@@ -15,7 +15,7 @@ def test_an_int8_version_is_served_beside_the_one_that_it_was_made_of(
 ) -> None:
     shutil.copytree(repository / "lenet" / "1", tmp_path / "lenet" / "1")
     add_int8_version(tmp_path, "lenet", pictures / "digits")
-    with ServerProcess("--repository", str(tmp_path)) as server, Client(server.target) as client:
+    with ForkedServer("--repository", str(tmp_path)) as server, Client(server.target) as client:
         for digit in (pictures / "digits").glob("*.png"):
             answers = [client.classify(digit, model="lenet", version=version) for version in (1, 2)]
             assert [answer.top.label for answer in answers] == [digit.stem, digit.stem]

@@ -4,6 +4,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.client import Client
 from linnaeus.server.config.settings import read_settings
@@ -21,7 +22,7 @@ def digit(pictures: Path) -> Path:
 
 
 def serve(repository: Path, *options: str) -> ServerProcess:
-    return ServerProcess("--repository", str(repository), "--models", "lenet", "--device", "cpu", *options)
+    return ForkedServer("--repository", str(repository), "--models", "lenet", "--device", "cpu", *options)
 
 
 def test_a_server_on_socket_files_answers_there(repository: Path, digit: Path, socket_folder: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.client.load.results import Run
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -101,7 +102,7 @@ def test_a_rate_that_a_small_queue_refuses_is_above_the_knee(
     repository: Path, load: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     shutil.copytree(repository / "lenet", tmp_path / "models" / "lenet")
-    with ServerProcess("--repository", str(tmp_path / "models"), "--max-queue-size", "1") as small:
+    with ForkedServer("--repository", str(tmp_path / "models"), "--max-queue-size", "1") as small:
         # Five a second, evenly: each is answered before the next. Three thousand come upon each other on any machine.
         ramp = ("--ramp", "5:3000:2", "--arrivals", "constant", "--duration", "1s", "--warmup", "0")
         test = load(*ramp, "--server", small.target, "--metrics", "", "--json", str(tmp_path / "run.json"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -39,7 +40,7 @@ def guarded(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
     tokens = tmp_path_factory.mktemp("guarded") / "tokens"
     tokens.write_text(f"camera infer {TOKEN}\n")
     arguments = ["--repository", str(repository), "--models", "lenet", "--token-file", str(tokens)]
-    with ServerProcess(*arguments, "--insecure", "--max-bytes-in-flight", str(64 * MEBIBYTE)) as process:
+    with ForkedServer(*arguments, "--insecure", "--max-bytes-in-flight", str(64 * MEBIBYTE)) as process:
         yield process
 
 

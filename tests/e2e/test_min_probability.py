@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.tagging_models import probabilities, write_tags
 from tests.repositories import add_version
 
 from linnaeus.client import Classification, Client, InvalidRequest
-from linnaeus.server.rpc.child_server import ServerProcess
 
 PIXELS = numpy.random.default_rng(3).integers(0, 256, (28, 28), numpy.uint8)
 
@@ -20,7 +20,7 @@ def client(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     root = tmp_path_factory.mktemp("tagging")
     write_tags(root)
     add_version(repository / "lenet" / "1", root, "lenet", 1)
-    with ServerProcess("--repository", str(root)) as server, Client(server.target) as connected:
+    with ForkedServer("--repository", str(root)) as server, Client(server.target) as connected:
         yield connected
 
 

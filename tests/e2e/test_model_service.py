@@ -12,6 +12,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.e2e.callers import wait_for_metric
+from tests.e2e.forked_server import ForkedServer
 from tests.repositories import add_version
 
 from linnaeus.client import AsyncClient, Client, ModelNotFound, ModelRefused, ModelState
@@ -38,7 +39,7 @@ def root(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def controlled(root: Path) -> Iterator[ServerProcess]:
     """A server that checks its repository ten times a second."""
-    with ServerProcess("--repository", str(root), "--watch-seconds", "0.1", "--max-batch-size", "4") as server:
+    with ForkedServer("--repository", str(root), "--watch-seconds", "0.1", "--max-batch-size", "4") as server:
         yield server
 
 

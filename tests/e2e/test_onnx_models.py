@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from tests.e2e.forked_server import ForkedServer
 from tests.models.own_model.onnx_files import PIXELS, ChannelsLast, FromPixels, export
 from tests.models.own_model.tiny_networks import Tiny
 from torch import nn
@@ -18,7 +19,6 @@ from linnaeus.client import Client
 from linnaeus.models.export.own_model_import import ModelMetadata, import_model
 from linnaeus.models.manifest import InputSpec
 from linnaeus.models.pixel_classifier import normalize
-from linnaeus.server.rpc.child_server import ServerProcess
 
 SPEC = InputSpec(channels=3, height=8, width=8, resize=8, interpolation="bilinear")
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
@@ -59,7 +59,7 @@ def server(
 ) -> Iterator[tuple[str, Path, Client]]:
     root = Path(shutil.copytree(repository_of_onnx, tmp_path_factory.mktemp("served") / "repository"))
     with (
-        ServerProcess("--repository", str(root), "--runtime", request.param, "--watch-seconds", "0.2") as process,
+        ForkedServer("--repository", str(root), "--runtime", request.param, "--watch-seconds", "0.2") as process,
         Client(process.target) as client,
     ):
         yield request.param, root, client

@@ -10,6 +10,7 @@ import numpy
 import pytest
 import torch
 from PIL import Image
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.models.pixel_classifier import eager_classifier
 from linnaeus.models.registry import find
@@ -143,9 +144,9 @@ def test_a_full_batch_returns_the_same_probabilities_as_single_images(repository
             requests = [v1.ClassifyRequest(image=v1.Image(encoded=file)) for file in files]
             return list(callers.map(lambda each: stub.Classify(each, timeout=60), requests))
 
-    with ServerProcess("--repository", str(repository), *options, "0") as server:
+    with ForkedServer("--repository", str(repository), *options, "0") as server:
         alone = classify_all(server, 1)
-    with ServerProcess("--repository", str(repository), *options, "30") as server:
+    with ForkedServer("--repository", str(repository), *options, "30") as server:
         together = classify_all(server, 4)
     assert [answer.batch_size for answer in alone] == [1] * 4
     assert [answer.batch_size for answer in together] == [4] * 4

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from PIL import Image
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.synthetic_models import request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -29,7 +30,7 @@ PATIENCE_SECONDS = 60
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     root = tmp_path_factory.mktemp("poisoned")
     write_model(root, "quick", seconds=0.001, config="max_batch_size = 4\n")
-    with ServerProcess("--repository", str(root), "--decode-threads", "2") as started:
+    with ForkedServer("--repository", str(root), "--decode-threads", "2") as started:
         yield started
 
 

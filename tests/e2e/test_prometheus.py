@@ -15,6 +15,7 @@ from typing import Any
 import grpc
 import pytest
 from tests.docker import dashboard
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -34,7 +35,7 @@ def prometheus_program() -> str:
 @pytest.fixture(scope="module")
 def watched(prometheus_program: str, repository: Path) -> Iterator[ServerProcess]:
     """A server of its own, because the last test stops it."""
-    with ServerProcess("--repository", str(repository), "--models", "lenet", "--max-batch-size", "4") as process:
+    with ForkedServer("--repository", str(repository), "--models", "lenet", "--max-batch-size", "4") as process:
         yield process
 
 

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -99,7 +100,7 @@ def test_no_call_through_nginx_fails_while_one_of_two_servers_is_stopped(
                 stub.Classify(request, timeout=60)
 
     with (
-        ServerProcess("--repository", str(repository), "--models", "lenet") as stopped,
+        ForkedServer("--repository", str(repository), "--models", "lenet") as stopped,
         nginx(tmp_path, stopped.target, server.target) as address,
         ThreadPoolExecutor(CALLERS) as callers,
     ):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.e2e.forked_server import ForkedServer
 from tests.pages import block_of_call
 from tests.programs import NODE_PACKAGES, TRITON_CLIENT_PYTHON
 
@@ -110,7 +111,7 @@ def test_a_program_prints_what_its_page_shows(call: Call, name: str) -> None:
 def test_the_search_by_features_prints_what_its_page_shows(call: Call, tmp_path: Path) -> None:
     lenet = find("lenet")
     export_torchscript(lenet, lenet.bundled_weights(), tmp_path / "repository", 1, features=True)
-    with ServerProcess("--repository", str(tmp_path / "repository")) as server:
+    with ForkedServer("--repository", str(tmp_path / "repository")) as server:
         printed = call("similarity search", server.target)
     shown = block_of_call("similarity search").output
     assert shown and _alike(shown, printed), printed

@@ -19,6 +19,7 @@ import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from tests.e2e.callers import wait_for_metric
+from tests.e2e.forked_server import ForkedServer
 from tests.e2e.synthetic_models import image_with_work, picture, request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -59,9 +60,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Record]:
     for name, options in MODELS.items():
         write_model(models, name, **options)
     with _blocked_read(models / "late" / "1" / "labels.txt") as unblock:
-        server = ServerProcess(
-            "--repository", str(models), "--streams", "1", "--drain-seconds", "100", "--listen-early"
-        )
+        server = ForkedServer("--repository", str(models), "--streams", "1", "--drain-seconds", "100", "--listen-early")
         try:
             server.wait_for("listening")
             wait_for_metric(server, "linnaeus_model_ready", lambda count: count == 1)

@@ -11,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from tests.e2e.forked_server import ForkedServer
 from tests.otlp_collector import Collector, run_collector
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
@@ -39,7 +40,7 @@ def traced(repository: Path, collector: Collector) -> Iterator[ServerProcess]:
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "50")
         patch.setenv("OTEL_SERVICE_NAME", "museum")
         patch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=insects")
-        with ServerProcess("--repository", str(repository), "--models", "lenet", *flags) as process:
+        with ForkedServer("--repository", str(repository), "--models", "lenet", *flags) as process:
             yield process
 
 
@@ -229,7 +230,7 @@ def without_collector(repository: Path, digit: bytes) -> Iterator[StoppedServer]
         patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
         patch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "600")
         flags = ["--otel-endpoint", f"http://127.0.0.1:{unbound.getsockname()[1]}", "--request-log", "1"]
-        with ServerProcess("--repository", str(repository), "--models", "lenet", *flags) as process:
+        with ForkedServer("--repository", str(repository), "--models", "lenet", *flags) as process:
             with grpc.insecure_channel(process.target) as channel:
                 classify(channel, answered, digit + CANARY, priority=v1.PRIORITY_HIGH)
                 with pytest.raises(grpc.RpcError):

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 import torch
+from tests.e2e.forked_server import ForkedServer
 from torch import Tensor
 
 from linnaeus.models.export.torchscript import export_torchscript
@@ -21,7 +22,6 @@ from linnaeus.models.registry import ZOO
 from linnaeus.models.weights.selection import select_weights
 from linnaeus.models.weights.synthetic_images import synthetic_images
 from linnaeus.models.zoo_model import ZooModel
-from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
@@ -46,7 +46,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
     export_torchscript(model, weights, tmp_path, 1)
     # requests come one at a time, so larger batches need no warm-up
     with (
-        ServerProcess("--repository", str(tmp_path), "--max-batch-size", "1") as process,
+        ForkedServer("--repository", str(tmp_path), "--max-batch-size", "1") as process,
         grpc.insecure_channel(process.target) as channel,
     ):
         yield Subject(model, eager_classifier(model, weights), ClassifierServiceStub(channel))

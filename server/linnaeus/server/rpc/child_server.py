@@ -42,11 +42,8 @@ class ServerProcess:
         self._start_seconds = start_seconds
         self._changed = threading.Condition()
         self._ended = False
-        command = [sys.executable, "-m", "linnaeus.server", *arguments]
         options = ["--port", str(port), "--metrics-port", "0", "--log-format", "json"]
-        self.child = subprocess.Popen(
-            command + options, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8"
-        )
+        self.child = self._start([*arguments, *options])
         self._reader = threading.Thread(target=self._read_logs, name="server-logs", daemon=True)
         self._reader.start()
 
@@ -104,6 +101,10 @@ class ServerProcess:
             self.child.kill()
             self.child.wait()
         self._reader.join()
+
+    def _start(self, arguments: list[str]) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "linnaeus.server", *arguments]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8")
 
     def _read_logs(self) -> None:
         if self.child.stderr is None:
