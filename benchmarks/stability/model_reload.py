@@ -21,6 +21,7 @@ from threading import Event
 import grpc
 
 from benchmarks.common.images import digits
+from benchmarks.common.process_usage import memory_bytes
 from linnaeus.client import Client
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -30,7 +31,6 @@ REPOSITORY = Path("model-repository")
 # By then the heap has reached the size that serving and loading at the same time need.
 BASELINE_RELOAD = 20
 MOST_GROWTH = 0.05
-PAGE_KIBIBYTES = 4
 
 
 @dataclass(slots=True)
@@ -137,8 +137,7 @@ def _write_generation(root: Path, model: str, number: int) -> None:
 
 
 def _resident_kibibytes(server: ServerProcess) -> int:
-    pages = Path(f"/proc/{server.child.pid}/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * PAGE_KIBIBYTES
+    return memory_bytes(server.child.pid) // 1024
 
 
 def _print_results(
