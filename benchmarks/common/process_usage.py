@@ -3,13 +3,13 @@
 import os
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK")
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
 
 def processor_seconds(root: int) -> float:
     """Returns the processor time that a process and its descendants have used since they started."""
-    return sum(sum(map(int, _stat_fields(pid)[11:13])) / _TICKS for pid in process_tree(root))
+    return sum(sum(map(int, _stat_fields(pid)[11:13])) / TICKS_A_SECOND for pid in process_tree(root))
 
 
 def machine_processor_seconds() -> float:
@@ -17,12 +17,12 @@ def machine_processor_seconds() -> float:
     user, nice, system, _idle, _waiting, *interrupts = map(
         int, (_PROC / "stat").read_text().split("\n", 1)[0].split()[1:8]
     )
-    return (user + nice + system + sum(interrupts)) / _TICKS
+    return (user + nice + system + sum(interrupts)) / TICKS_A_SECOND
 
 
 def memory_bytes(root: int) -> int:
     """Returns the resident memory of a process and its descendants; pages that they share count once."""
-    return sum(_proportional_set_bytes(pid) for pid in process_tree(root))
+    return sum(proportional_set_bytes(pid) for pid in process_tree(root))
 
 
 def process_tree(root: int) -> list[int]:
@@ -38,17 +38,18 @@ def process_tree(root: int) -> list[int]:
     return found
 
 
+def proportional_set_bytes(pid: int) -> int:
+    """Returns the resident memory of a process; of a page that n processes share, an n-th counts. 0 if it has ended."""
+    try:
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)
+
+
 def _stat_fields(pid: int) -> list[str]:
     """Returns the fields of /proc/PID/stat behind the command's name, or an empty list if the process has ended."""
     try:
         return (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return []
-
-
-def _proportional_set_bytes(pid: int) -> int:
-    try:
-        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:")), 0)

@@ -18,12 +18,12 @@ from statistics import median
 
 from benchmarks.common.h2load import H2loadMissing, find_h2load
 from benchmarks.common.process_usage import memory_bytes
-from benchmarks.peers.__main__ import measure_in_turns
-from benchmarks.peers.measurement import Measurement, Scenario
+from benchmarks.peers.measurement import Measurement, Scenario, measure
 from benchmarks.peers.report import ratio
 from benchmarks.peers.request_sets import Samples, classify_requests, kserve_requests
 from benchmarks.peers.servers import TRITON, RunningServer, agreed_classes, linnaeus, tritonserver
 from benchmarks.peers.triton_installation import ENVIRONMENT, TritonInstallation, Unavailable
+from benchmarks.peers.turns import measure_in_turns
 from benchmarks.peers.workloads import WORKLOADS, Workload, load_samples
 
 ROUNDS = 9
@@ -53,7 +53,7 @@ def compare(workload: Workload, options: argparse.Namespace) -> None:
         samples = load_samples(workload, folder)
         samples = replace(samples, expected=agreed_classes(samples, servers))
         scenarios = _scenarios(workload, samples, servers, options.connections)
-        measured = measure_in_turns(scenarios, _LONGER * workload.seconds, options.rounds)
+        measured = measure_in_turns(scenarios, _LONGER * workload.seconds, options.rounds, measure)
         print(
             f"\n{workload.model}, {workload.what}, {options.rounds} rounds in turns, {options.connections} connections:"
         )
@@ -65,7 +65,10 @@ def compare(workload: Workload, options: argparse.Namespace) -> None:
 
 def _servers(workload: Workload, front_ends: Sequence[int], opened: ExitStack) -> list[RunningServer]:
     version = workload.version
-    servers = [opened.enter_context(linnaeus(version, name=name)) for name in ("one process", "the same again")]
+    servers = [
+        opened.enter_context(linnaeus(version, "--front-ends", "0", name=name))
+        for name in ("one process", "the same again")
+    ]
     for count in front_ends:
         name = f"{count} front end{'s' * (count > 1)}"
         servers.append(opened.enter_context(linnaeus(version, "--front-ends", str(count), name=name)))

@@ -19,16 +19,15 @@ from pathlib import Path
 
 from benchmarks.common.h2load import H2loadMissing, find_h2load
 from benchmarks.common.process_usage import memory_bytes
-from benchmarks.common.rounds import rotated
 from benchmarks.peers.measurement import Measurement, Scenario, measure
 from benchmarks.peers.report import print_scenarios
 from benchmarks.peers.scenarios import scenario_groups
 from benchmarks.peers.servers import RunningServer, agreed_classes, linnaeus, tritonserver
 from benchmarks.peers.triton_installation import ENVIRONMENT, TritonInstallation, Unavailable
+from benchmarks.peers.turns import measure_in_turns
 from benchmarks.peers.workloads import WORKLOADS, Workload, load_samples
 
 ROUNDS = 9
-_TRIES = 3
 
 
 def main(arguments: Sequence[str] | None = None, environment: Path = ENVIRONMENT) -> int:
@@ -61,36 +60,11 @@ def compare(installation: TritonInstallation, workload: Workload, rounds: int) -
         samples = replace(samples, expected=agreed_classes(samples, [ours, theirs]))
         groups = scenario_groups(workload, samples, ours, theirs)
         scenarios = [scenario for group in groups.values() for scenario in group]
-        measured = measure_in_turns(scenarios, workload.seconds, rounds)
+        measured = measure_in_turns(scenarios, workload.seconds, rounds, measure)
         print(f"\n{workload.model}, {workload.what}, {rounds} rounds in turns, medians:")
         for server in (theirs, ours):
             _print_server(server)
         _print_groups(groups, measured)
-
-
-def measure_in_turns(scenarios: Sequence[Scenario], seconds: float, rounds: int) -> dict[Scenario, list[Measurement]]:
-    """Measures each scenario once a round, in an order that rotates; a first round is not counted."""
-    for scenario in scenarios:
-        measure_valid(scenario, seconds, 0)
-    measured: dict[Scenario, list[Measurement]] = {scenario: [] for scenario in scenarios}
-    for number in range(rounds):
-        for scenario in rotated(scenarios, number):
-            measured[scenario].append(measure_valid(scenario, seconds, number))
-    return measured
-
-
-def measure_valid(scenario: Scenario, seconds: float, number: int) -> Measurement:
-    """Measures until no call fails, at most three times; a failed call makes a measurement void.
-
-    Raises:
-        RuntimeError: if a call failed in each of them.
-    """
-    for _ in range(_TRIES - 1):
-        try:
-            return measure(scenario, seconds, number)
-        except RuntimeError as reason:  # tritonserver fails one call in some thousands
-            print(f"  void, measured again: {reason}", flush=True)
-    return measure(scenario, seconds, number)
 
 
 def _print_server(server: RunningServer) -> None:

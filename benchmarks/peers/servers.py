@@ -27,15 +27,19 @@ _TIMEOUT_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Counters of a server's model: images answered, batches run, and images that failed."""
+    """Counters of a server's model: images answered, batches run, images that failed, and how long the batches took."""
 
     images: int
     batches: int
     failures: int
+    batch_seconds: float
 
     def __sub__(self, earlier: "Statistics") -> "Statistics":
         return Statistics(
-            self.images - earlier.images, self.batches - earlier.batches, self.failures - earlier.failures
+            self.images - earlier.images,
+            self.batches - earlier.batches,
+            self.failures - earlier.failures,
+            self.batch_seconds - earlier.batch_seconds,
         )
 
 
@@ -76,6 +80,7 @@ class RunningServer:
             sum(each.inference_count for each in models),
             sum(each.execution_count for each in models),
             sum(each.inference_stats.fail.count for each in models),
+            sum(size.compute_infer.ns for each in models for size in each.batch_stats) / 1e9,
         )
 
     def idle_cores(self, seconds: float = 1.5) -> float:

@@ -68,12 +68,13 @@ def load_samples(workload: Workload, folder: Path) -> Samples:
         folder: for the files of the photographs.
     """
     if workload.takes_pixels:
-        pixels = tuple(_grey_pixels(path) for path in digits())
+        pixels = tuple(grey_pixels(path) for path in digits())
         return Samples(workload.model, pixels, (1, 28, 28), ())
     images = tuple(path.read_bytes() for path in photographs(folder))
     return Samples(workload.model, images, None, ())
 
 
-def _grey_pixels(path: Path) -> bytes:
+def grey_pixels(path: Path) -> bytes:
+    """Returns the pixels of an image as uint8 [H, W]."""
     with Image.open(io.BytesIO(path.read_bytes())) as image:
         return image.convert("L").tobytes()

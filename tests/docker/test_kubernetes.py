@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from linnaeus.server.config.front_ends import automatic_front_ends
 from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
 
 yaml = pytest.importorskip("yaml", reason="PyYAML is not installed (pip install 'linnaeus[ship]')")
@@ -122,10 +123,17 @@ def test_every_environment_variable_is_a_valid_setting(pod: dict[str, Any], cont
     chosen = {}
     for variable in container["env"]:
         setting = known[variable["name"]]
-        chosen[setting.name] = type(setting.default)(variable.get("value", 2))
+        kind = int if setting.name == "front_ends" else type(setting.default)  # its default is a word
+        chosen[setting.name] = kind(variable.get("value", 2))
     Settings(**chosen)
     # otherwise every pod beside a Service has a variable NAME_PORT with an address as its value
     assert pod["spec"]["enableServiceLinks"] is False
+
+
+def test_a_pod_has_half_as_many_front_ends_as_it_asks_for_cores(container: dict[str, Any]) -> None:
+    settings = {variable["name"]: variable.get("value") for variable in container["env"]}
+    cores = int(container["resources"]["requests"]["cpu"])
+    assert int(settings["LINNAEUS_FRONT_ENDS"]) == automatic_front_ends(cores, has_socket_file=False)
 
 
 def test_the_termination_grace_period_covers_lame_duck_and_drain(

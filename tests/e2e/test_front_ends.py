@@ -2,34 +2,25 @@
 
 import concurrent.futures
 import contextlib
-import http.client
 import os
-import re
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
-import numpy
 import pytest
+from tests.e2e.several_processes import Callers, calls_begun, children, digit, get, is_alive, metric, start, until
 
 from linnaeus.client import Client, Unavailable
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-CALLERS = 8
 STOP_SECONDS = 60.0
 
 pytestmark = pytest.mark.slow
-
-
-def start(repository: Path, *options: str) -> ServerProcess:
-    small = ("--models", "lenet", "--max-batch-size", "4", "--front-ends", "2")
-    return ServerProcess("--repository", str(repository), *small, *options)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +35,6 @@ def server(shared: ServerProcess) -> ServerProcess:
     """The shared server once every process is back."""
     until(lambda: get(shared, "/readyz")[0] == 200 and len(children(shared, "front_end")) == 2)
     return shared
-
-
-def children(server: ServerProcess, role: str) -> list[int]:
-    """Returns the ids of the server's processes of a role, in the order of their start."""
-    wanted = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}[role]
-    found, waiting = [], [server.child.pid]
-    while waiting:
-        pid = waiting.pop()
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
-            if Path(f"/proc/{pid}/comm").read_text().strip() == wanted and is_alive(pid):
-                found.append(pid)
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                waiting += map(int, (task / "children").read_text().split())
-    return sorted(found)
 
 
 def parent_of(child: int) -> int:
@@ -76,79 +53,8 @@ def without_restarts(child: int) -> Iterator[None]:
         os.kill(fork_server, signal.SIGCONT)
 
 
-def is_alive(pid: int) -> bool:
-    """Whether a process runs: one that has ended is there until its parent has asked how."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def get(server: ServerProcess, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection("127.0.0.1", server.metrics_port, timeout=60)
-    try:
-        connection.request("GET", path)
-        answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
-
-
-def metric(server: ServerProcess, name: str, labels: str = "") -> float:
-    """Returns the sum of a metric's samples whose labels contain a text."""
-    lines = get(server, "/metrics")[1].splitlines()
-    samples = [re.fullmatch(rf"{name}(?:{{(.*)}})? (\S+)", line) for line in lines]
-    return sum(float(each[2]) for each in samples if each and labels in (each[1] or ""))
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Waits until the condition holds; the test's time limit ends it if it never does."""
-    while not condition():
-        threading.Event().wait(0.02)
-
-
-def digit(seed: int = 0) -> "numpy.ndarray[tuple[int, ...], numpy.dtype[numpy.uint8]]":
-    return numpy.random.default_rng(seed).integers(0, 256, (28, 28), numpy.uint8)
-
-
 def calls_handled(server: ServerProcess) -> float:
     return metric(server, "grpc_server_handled_total", 'grpc_method="Classify"')
-
-
-def calls_begun(server: ServerProcess) -> float:
-    return metric(server, "grpc_server_started_total", 'grpc_method="Classify"')
-
-
-class Callers:
-    """Callers on a channel each, who ask again and again; they may be stopped once."""
-
-    def __init__(self, server: ServerProcess) -> None:
-        self.answered = 0
-        self.failures: list[BaseException] = []
-        self._stopped = threading.Event()
-        self._server = server
-        self._pool = concurrent.futures.ThreadPoolExecutor(CALLERS)
-        self._running = [self._pool.submit(self._call) for _ in range(CALLERS)]
-
-    def wait_for_more(self) -> None:
-        """Waits until further calls were answered."""
-        answered = self.answered
-        until(lambda: self.answered > answered + 10 * CALLERS)
-
-    def stop(self) -> None:
-        self._stopped.set()
-        for each in self._running:
-            each.result(60)
-        self._pool.shutdown()
-
-    def _call(self) -> None:
-        with Client(self._server.target) as client:
-            while not self._stopped.is_set():
-                try:
-                    client.classify(digit())
-                    self.answered += 1
-                except Exception as error:
-                    self.failures.append(error)
 
 
 def test_every_front_end_gives_the_same_answers_and_one_page_counts_them_all(shared: ServerProcess) -> None:

@@ -1,6 +1,7 @@
 """One request, or a pause of the machine, does not make the server refuse what it can answer."""
 
 import io
+import os
 import queue
 import signal
 import threading
@@ -13,6 +14,7 @@ import grpc
 import pytest
 from PIL import Image
 from tests.e2e.forked_server import ForkedServer
+from tests.e2e.several_processes import children
 from tests.e2e.synthetic_models import request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -68,9 +70,7 @@ def test_a_large_bmp_after_many_small_images_is_admitted(stub: ClassifierService
 
 
 @pytest.mark.slow
-def test_after_a_pause_of_the_process_an_idle_server_refuses_nothing(
-    server: ServerProcess, stub: ClassifierServiceStub
-) -> None:
+def test_after_a_pause_an_idle_server_refuses_nothing(server: ServerProcess, stub: ClassifierServiceStub) -> None:
     codes: queue.SimpleQueue[grpc.StatusCode] = queue.SimpleQueue()
     is_over = threading.Event()
 
@@ -86,14 +86,20 @@ def test_after_a_pause_of_the_process_an_idle_server_refuses_nothing(
             threads.submit(call_on)
         try:
             next_codes(100)
-            server.child.send_signal(signal.SIGSTOP)
-            time.sleep(PAUSE_SECONDS)  # the time that the process stands still
-            server.child.send_signal(signal.SIGCONT)
+            send(server, signal.SIGSTOP)
+            time.sleep(PAUSE_SECONDS)  # the time that the server stands still
+            send(server, signal.SIGCONT)
             next_codes(codes.qsize() + 20)  # those of the pause, and of what is learnt at once
             later = next_codes(200)
         finally:
             is_over.set()
     assert later.count(grpc.StatusCode.OK) >= 0.95 * len(later)
+
+
+def send(server: ServerProcess, number: signal.Signals) -> None:
+    """Sends a signal to all processes of a server."""
+    for pid in (server.child.pid, *children(server, "engine"), *children(server, "front_end")):
+        os.kill(pid, number)
 
 
 def code_of(call: Callable[[], object]) -> grpc.StatusCode:

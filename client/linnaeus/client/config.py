@@ -12,6 +12,7 @@ from linnaeus.client.errors import LinnaeusError
 from linnaeus.client.protocol.error_mapping import deadline_error, error_from_image, error_from_rpc
 from linnaeus.client.transport.addresses import Addresses, parse_addresses
 from linnaeus.client.transport.channel_options import ChannelOptions, channel_options
+from linnaeus.client.transport.connection_spread import parse_connections
 from linnaeus.client.transport.deadlines import Deadline, check_timeout
 from linnaeus.client.transport.hedging import HedgeCounts, Hedger, Hedging, parse_hedging
 from linnaeus.client.transport.message_size import MessageLimit
@@ -38,6 +39,7 @@ class ClientConfig:
         credentials: None for a plain connection.
         metadata: sent with every call; holds the token.
         hedger: None if calls are not hedged.
+        connections: how many the client may open; None for as many as the server tells.
         retry_budget: of the calls that a server refused.
     """
 
@@ -48,6 +50,7 @@ class ClientConfig:
     credentials: grpc.ChannelCredentials | None
     metadata: tuple[tuple[str, str], ...] = field(repr=False)
     hedger: Hedger | None
+    connections: int | None
     retry_budget: RetryBudget = field(default_factory=RetryBudget)
 
     @property
@@ -92,6 +95,7 @@ def make_config(
     tls: Tls | bool,
     token: str | None,
     hedging: Hedging | bool,
+    connections: int | str,
 ) -> ClientConfig:
     """Checks the settings of a client; `linnaeus.client.Client` documents them.
 
@@ -108,4 +112,5 @@ def make_config(
         credentials=None if tls_settings is None else tls_settings.credentials(),
         metadata=call_metadata(token, addresses, tls_settings),
         hedger=None if hedging_settings is None else Hedger(hedging_settings),
+        connections=parse_connections(connections),
     )

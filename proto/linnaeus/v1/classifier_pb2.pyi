@@ -281,16 +281,18 @@ class Specialisation(_message.Message):
     def __init__(self, device: _Optional[str] = ..., precision: _Optional[str] = ..., precision_reason: _Optional[str] = ..., memory_format: _Optional[str] = ..., runtime: _Optional[str] = ..., runtime_reason: _Optional[str] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
-    __slots__ = ("max_message_bytes", "max_image_pixels", "max_batch_images", "stream_window")
+    __slots__ = ("max_message_bytes", "max_image_pixels", "max_batch_images", "stream_window", "connections")
     MAX_MESSAGE_BYTES_FIELD_NUMBER: _ClassVar[int]
     MAX_IMAGE_PIXELS_FIELD_NUMBER: _ClassVar[int]
     MAX_BATCH_IMAGES_FIELD_NUMBER: _ClassVar[int]
     STREAM_WINDOW_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
     max_message_bytes: int
     max_image_pixels: int
     max_batch_images: int
     stream_window: int
-    def __init__(self, max_message_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_batch_images: _Optional[int] = ..., stream_window: _Optional[int] = ...) -> None: ...
+    connections: int
+    def __init__(self, max_message_bytes: _Optional[int] = ..., max_image_pixels: _Optional[int] = ..., max_batch_images: _Optional[int] = ..., stream_window: _Optional[int] = ..., connections: _Optional[int] = ...) -> None: ...
 
 class ListModelsRequest(_message.Message):
     __slots__ = ()

@@ -136,3 +136,21 @@ def test_a_result_does_not_hold_the_token():
 )
 def test_connections_suffice_for_the_calls_in_flight(change, connections):
     assert replace(PLAN, **({"connections": 0} | change)).connection_count == connections
+
+
+@pytest.mark.parametrize(
+    ("change", "told", "connections"),
+    [
+        ({"rate": None, "concurrency": 64}, 8, 8),
+        ({"rate": None, "concurrency": 64}, 1, 1),
+        ({"rate": None, "concurrency": 5}, 8, 5),
+        ({}, 8, 8),
+        ({}, 2, 4),
+        ({"rate": None, "concurrency": 64, "processes": 3}, 2, 3),
+        ({"connections": 7}, 8, 7),
+    ],
+)
+def test_the_server_tells_how_many_connections_unless_that_is_too_few_or_more_than_calls(change, told, connections):
+    plan = replace(PLAN, **({"connections": 0, "processes": 1} | change)).with_server_connections(told)
+    assert (plan.connections, plan.connection_count) == (connections, connections)
+    assert plan.options()["connections"] == connections

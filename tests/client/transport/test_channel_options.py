@@ -53,7 +53,9 @@ async def test_a_server_that_stands_still_is_noticed_during_a_call(monkeypatch, 
 
 def config(*targets: str) -> Any:
     target = list(targets) if len(targets) > 1 else targets[0]
-    return make_config(target, timeout_seconds=30, max_message_bytes=None, tls=False, token=None, hedging=False)
+    return make_config(
+        target, timeout_seconds=30, max_message_bytes=None, tls=False, token=None, hedging=False, connections="auto"
+    )
 
 
 async def test_a_server_that_comes_back_is_found_soon(monkeypatch, patience_seconds):

@@ -35,7 +35,7 @@ class LinkedEngine(Engine):
         event_log = event_log or NullEventLog()
         supervisor = supervisor or Supervisor()
         core = EngineCore(settings, observer, clock, event_log, supervisor)
-        self._server = CoreServer(core, observer, Statistics(), event_log, clock, supervisor)
+        self.server = CoreServer(core, observer, Statistics(), event_log, clock, supervisor)
         self.remote = RemoteCore(
             Catalog(settings.default_model, settings.wanted_models), clock, supervisor, event_log.is_on
         )
@@ -46,12 +46,12 @@ class LinkedEngine(Engine):
     async def load(self) -> None:
         """Starts both ends."""
         path = str(Path(self._folder.name) / "link")
-        await self._server.listen(path)
+        await self.server.listen(path)
         self.remote.connect_soon(path)
         await self.remote.prepare()
         self._decoders.start(self.remote.decoders)
         await self.core.load()
-        self._server.loaded()
+        self.server.loaded()
         self._publishing = asyncio.create_task(self._publish_devices())
         await self.remote.load()
 
@@ -63,7 +63,7 @@ class LinkedEngine(Engine):
     async def _publish_devices(self) -> None:
         while True:
             self.core.health_changed.clear()
-            self._server.publish_devices()
+            self.server.publish_devices()
             await self.core.health_changed.wait()
 
     async def close(self) -> None:
@@ -73,6 +73,6 @@ class LinkedEngine(Engine):
         await self.remote.close()
         await asyncio.to_thread(self._decoders.join, 60.0)
         self.remote.queue.memory.close()
-        self._server.close()
+        self.server.close()
         self._publishing.cancel()
         self._folder.cleanup()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.server.engine.engine_fakes import digit, let_others_run, model_of
+from tests.server.engine.engine_fakes import digit, let_others_run
 from tests.server.injected_faults import FAULTS, FailsFirst, refuse_threads
 
 from linnaeus.server.config.settings import Settings
@@ -20,7 +20,6 @@ from linnaeus.server.errors import InternalFailure, RequestError, StartupError
 from linnaeus.server.execution import device_pool
 from linnaeus.server.model_store.catalog import ModelState
 from linnaeus.server.process.supervisor import Supervisor
-from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.runtime.device import CoreShare
 
@@ -188,19 +187,6 @@ async def test_a_fault_at_the_delivery_of_one_answer_costs_the_others_of_its_bat
         while engine.in_flight:  # the two may have run in batches of their own, in any order
             await asyncio.sleep(0)
     assert faults == ["result_delivery"]
-
-
-async def test_a_fault_of_a_run_on_the_event_loop_leaves_the_image_to_a_worker(
-    repository: Path, observer: Any, monkeypatch: pytest.MonkeyPatch, faults: list[str]
-) -> None:
-    monkeypatch.setattr("linnaeus.server.engine.dispatch._ALONE_IN_A_ROW", 0)
-    async with serving(repository, observer, faults) as engine:
-        model_of(engine).runs_inline = True
-        fault = FailsFirst(engine.core.queue.take_nowait, SystemExit, 3)
-        monkeypatch.setattr(engine.core.queue, "take_nowait", fault)
-        for _ in range(4):
-            assert isinstance(await outcome(engine, image=RawPixels(bytes(784), 28, 28, 1)), Classification)
-    assert set(faults) == {"device_worker"}
 
 
 async def test_a_server_that_cannot_start_its_decoders_says_so(

@@ -6,9 +6,10 @@ import pytest
 from tests.server.execution.worker_harness import WorkerHarness
 
 
-@pytest.fixture
-def device() -> Iterator[WorkerHarness]:
-    made = WorkerHarness()
+@pytest.fixture(params=[False])
+def device(request: pytest.FixtureRequest) -> Iterator[WorkerHarness]:
+    """A device whose runs are not short, unless a test asks for it by `indirect` parameters."""
+    made = WorkerHarness(request.param)
     yield made
     try:
         made.finish()

@@ -44,28 +44,6 @@ def test_share_cores_gets_the_number_of_concurrent_batches(device: WorkerHarness
     assert device.concurrent == [1]
 
 
-def test_run_pending_runs_batches_on_the_calling_thread_and_returns_whether_any_ran(device: WorkerHarness) -> None:
-    threads: list[int] = []
-    device.fake.before = lambda: threads.append(threading.get_ident())
-    worker = device.worker()
-    assert not worker.run_pending()
-    for pixel in (1, 2, 3, 4, 5):
-        device.put(pixel)
-    assert worker.run_pending()
-    assert device.fake.batches == [[1, 2, 3, 4], [5]] and threads == [threading.get_ident()] * 2
-    assert [device.outcome().size, device.outcome().size] == [4, 1]
-    assert not worker.run_pending()
-
-
-def test_run_pending_stops_once_the_device_is_removed(device: WorkerHarness) -> None:
-    device.must_be_removed = True
-    device.put(POISON)
-    worker = device.worker()
-    assert worker.run_pending()
-    assert device.removed.get(timeout=60).tickets and not device.outcome().items
-    assert not worker.run_pending()
-
-
 def test_the_thread_continues_after_a_failure(device: WorkerHarness) -> None:
     device.put(POISON)
     device.start()
@@ -199,3 +177,26 @@ def test_only_a_batch_without_failures_or_reruns_updates_the_latency_table(
     device.outcome()
     device.finish()
     assert device.queue.learn_flags == [learns]
+
+
+@pytest.mark.parametrize("device", [True], ids=["short"], indirect=True)
+def test_run_short_runs_one_batch_on_the_calling_thread_and_returns_whether_any_ran(device: WorkerHarness) -> None:
+    threads: list[int] = []
+    device.fake.before = lambda: threads.append(threading.get_ident())
+    worker = device.worker()
+    assert not worker.run_short()
+    for pixel in (1, 2, 3, 4, 5):
+        device.put(pixel)
+    assert worker.run_short() and worker.run_short() and not worker.run_short()
+    assert device.fake.batches == [[1, 2, 3, 4], [5]] and threads == [threading.get_ident()] * 2
+    assert [device.outcome().size, device.outcome().size] == [4, 1]
+
+
+@pytest.mark.parametrize("device", [True], ids=["short"], indirect=True)
+def test_run_short_stops_once_the_device_is_removed(device: WorkerHarness) -> None:
+    device.must_be_removed = True
+    device.put(POISON)
+    worker = device.worker()
+    assert worker.run_short()
+    assert device.removed.get(timeout=60).tickets and not device.outcome().items
+    assert not worker.run_short()

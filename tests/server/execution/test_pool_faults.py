@@ -91,8 +91,8 @@ async def test_a_fault_of_the_queue_during_a_run_on_the_event_loop_is_reported(
     pool: PoolHarness, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     pool.serve(ScriptedModel(FakeDevice("a")))
-    monkeypatch.setattr(pool.queue, "take_nowait", FailsFirst(pool.queue.take_nowait, error))
-    assert pool.pool.run_inline("a") is False
+    monkeypatch.setattr(pool.queue, "take_short", FailsFirst(pool.queue.take_short, error))
+    assert pool.pool.run_short() is False
     assert pool.faults == ["device_worker"]
 
 

@@ -47,8 +47,8 @@ class FirstPixelModel:
 class WatchedQueue(BatchQueue[RequestPayload]):
     """A queue that records the worker's `learn` argument for each batch."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(clock)
+    def __init__(self, clock: Callable[[], float], runs_short_apart: bool) -> None:
+        super().__init__(clock, runs_short_apart=runs_short_apart)
         self.learn_flags: list[bool] = []
 
     def take(
@@ -60,12 +60,17 @@ class WatchedQueue(BatchQueue[RequestPayload]):
 
 
 class WorkerHarness:
-    """A worker with its queue and a fake model; the worker's context, whose outcomes arrive in `outcomes`."""
+    """A worker with its queue and a fake model; the worker's context, whose outcomes arrive in `outcomes`.
 
-    def __init__(self) -> None:
+    Args:
+        is_short: whether the model's runs are short, and run by `run_short`.
+    """
+
+    def __init__(self, is_short: bool = False) -> None:
+        self.is_short = is_short
         self.now = 1.0
         self.fake = FirstPixelModel()
-        self.queue = WatchedQueue(lambda: self.now)
+        self.queue = WatchedQueue(lambda: self.now, is_short)
         self.queue.add_device("fake:0", 2)
         self.open_lane("fake:0")
         self.outcomes: queue.Queue[BatchOutcome] = queue.Queue()
@@ -82,7 +87,7 @@ class WorkerHarness:
         self.ended: asyncio.Future[None] | None = None
 
     def open_lane(self, *devices: str) -> None:
-        limits = LaneLimits(max_batch_size=4, max_queue_size=100)
+        limits = LaneLimits(max_batch_size=4, max_queue_size=100, is_short=self.is_short)
         self.queue.open_lane(LANE, limits, {name: LatencyTable({1: 0.01, 4: 0.02}) for name in devices})
 
     def start(self) -> None:

@@ -111,15 +111,6 @@ def test_a_model_of_short_runs_is_timed_on_one_core_and_gets_one_instance(
     assert loader_module.lane_parameters([model], settings_for(instances=2))[0].instances == 2
 
 
-@pytest.mark.parametrize(("bounds", "runs_inline"), [([inf, inf], True), ([inf, inf], False), ([0.0], True)])
-def test_only_a_model_with_short_runs_of_single_images_runs_inline(
-    repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float], runs_inline: bool
-) -> None:
-    monkeypatch.setattr(CoreShare, "runs_inline", lambda _, seconds: runs_inline)
-    model = on_one_core_if_short(repository, monkeypatch, bounds)
-    assert model.runs_inline == (runs_inline and model.is_short)
-
-
 @pytest.mark.parametrize("bounds", [[0.0], [inf, 0.0]], ids=["on all cores", "on one"])
 def test_a_model_of_longer_runs_uses_all_cores(
     repository: Path, monkeypatch: pytest.MonkeyPatch, bounds: list[float]

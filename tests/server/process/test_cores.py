@@ -78,4 +78,5 @@ def test_workers_and_decoders_depend_on_the_cores_and_a_gpu_has_fewer_decoders(m
     for cores, workers, decoders, beside_gpu in ((1, 1, 1, 1), (3, 3, 3, 3), (16, 4, 16, 4)):
         monkeypatch.setattr(device, "usable_cores", lambda cores=cores: cores)
         assert device.default_workers(cpu) == workers and device.default_workers(gpu) == 2
-        assert device.default_decoders([cpu]) == decoders and device.default_decoders([cpu, gpu]) == beside_gpu
+        assert device.default_decoders([cpu], False) == device.default_decoders([cpu, gpu], True) == decoders
+        assert device.default_decoders([cpu, gpu], False) == beside_gpu

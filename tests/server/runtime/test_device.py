@@ -51,11 +51,6 @@ def test_runs_count_as_short_only_on_a_cpu_with_an_automatic_number_of_threads()
     assert not CoreShare(torch.device("cuda", 0), 0).are_short(milliseconds)
 
 
-def test_the_event_loop_runs_only_images_that_take_at_most_a_millisecond() -> None:
-    share = CoreShare(torch.device("cpu"), 0)
-    assert share.runs_inline(0.0003) and not share.runs_inline(0.0011)
-
-
 def test_short_runs_are_timed_by_cpu_time_if_other_work_competes() -> None:
     share, clocks = CoreShare(torch.device("cpu"), 6), list[object]()
     for busy in (False, True):

@@ -83,56 +83,6 @@ def test_a_batch_on_a_removed_device_can_finish() -> None:
     assert harness.lanes[0].flows[NORMAL].running == 0
 
 
-def after_a_batch(images: int, seconds: float = 0.2) -> Harness:
-    """A lane of batches of up to 4 that pauses; its last batch, of `images`, ended at `seconds`."""
-    harness = Harness(new_lane(size=4, is_short=True))
-    for _ in range(images):
-        harness.admit()
-    harness.decode()
-    batch = harness.form()
-    assert batch is not None and len(batch.tickets) == images
-    harness.batches.finish_batch(batch, seconds, learn=False)
-    return harness
-
-
-def test_a_lane_that_pauses_runs_its_next_batch_after_as_long_as_the_last_one_ran() -> None:
-    harness = after_a_batch(2)
-    harness.admit("next")
-    harness.decode()
-    assert harness.form(0.39) is None
-    assert payloads(harness.form(0.41)) == ["next"]
-
-
-def test_a_full_batch_ends_the_pause() -> None:
-    harness = after_a_batch(2)
-    for _ in range(4):
-        harness.admit()
-    harness.decode()
-    assert len(payloads(harness.form(0.21))) == 4
-
-
-def test_an_image_that_was_alone_is_followed_by_no_pause() -> None:
-    harness = after_a_batch(1)
-    harness.admit("next")
-    harness.decode()
-    assert payloads(harness.form(0.21)) == ["next"]
-
-
-def test_a_pause_makes_no_ticket_miss_its_deadline() -> None:
-    harness = after_a_batch(2, seconds=2.0)
-    harness.admit("next", deadline=3.0, now=2.0)
-    harness.decode()
-    assert harness.form(2.8) is None
-    assert payloads(harness.form(2.9)) == ["next"]
-
-
-def test_no_pause_delays_the_end_of_a_server() -> None:
-    harness = after_a_batch(2)
-    harness.admit("next")
-    harness.decode()
-    assert payloads(harness.batches.form_batch(harness.state.devices["d"], 0.3, draining=True)) == ["next"]
-
-
 def apart() -> Harness:
     """A lane `a` of short runs and a lane `b` of others, which different threads of a device run."""
     harness = Harness(new_lane("a", is_short=True), new_lane("b"), runs_short_apart=True)
@@ -164,17 +114,3 @@ def test_after_a_long_run_workers_run_a_lane_of_short_runs_for_a_while(now: floa
     harness.decode(now)
     assert harness.batches.form_batch(device, now, False, not short) is None
     assert payloads(harness.batches.form_batch(device, now, False, short)) == ["next"]
-
-
-def test_a_lane_that_is_run_apart_makes_no_pause() -> None:
-    harness = Harness(new_lane(size=4, is_short=True), runs_short_apart=True)
-    for _ in range(2):
-        harness.admit()
-    harness.decode()
-    device = harness.state.devices["d"]
-    batch = harness.batches.form_batch(device, 0.0, False, short=True)
-    assert batch is not None
-    harness.batches.finish_batch(batch, 0.03, learn=False)
-    harness.admit("next")
-    harness.decode()
-    assert payloads(harness.batches.form_batch(device, 0.03, False, short=True)) == ["next"]

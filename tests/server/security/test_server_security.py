@@ -8,8 +8,10 @@ from tests.certificates import Authority
 
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
+from linnaeus.server.security.charging import charging
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.server_security import byte_budget, rate_limiter, server_security
+from linnaeus.server.security.rate_limit import rate_limiter
+from linnaeus.server.security.server_security import byte_budget, server_security
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,8 @@ def test_incomplete_or_invalid_security_settings_are_startup_errors(chosen: dict
         server_security(Settings(**chosen))
 
 
-def test_there_is_no_authorizer_without_tokens_and_rate_limit() -> None:
+def test_there_is_no_authorizer_without_tokens() -> None:
     assert server_security(Settings()).authorizer is None
-    assert server_security(Settings(rate_limit=5)).authorizer is not None
 
 
 @pytest.mark.parametrize(
@@ -76,9 +77,17 @@ def test_there_is_no_authorizer_without_tokens_and_rate_limit() -> None:
     [({"rate_limit": 0.01}, 1), ({"rate_limit": 3}, 3), ({"rate_limit": 0.01, "rate_burst": 7}, 7)],
 )
 def test_the_default_burst_is_one_second_of_the_rate(chosen: dict[str, Any], burst: int) -> None:
-    limiter = rate_limiter(Settings(**chosen))
+    limiter = rate_limiter(Settings(**chosen), lambda: 0.0)
     assert limiter is not None and limiter.take("caller", burst) == 0.0
     assert limiter.take("caller") > 0.0
+
+
+async def test_without_a_rate_limit_no_bucket_is_kept_or_asked() -> None:
+    async def take(caller: str, cost: float) -> float:
+        raise AssertionError
+
+    assert rate_limiter(Settings(), lambda: 0.0) is None
+    await charging(Settings().rate_limit, take)(1.0)
 
 
 def test_the_bytes_in_flight_follow_from_the_memory_and_the_largest_message() -> None:
@@ -91,7 +100,28 @@ def test_the_bytes_in_flight_follow_from_the_memory_and_the_largest_message() ->
     assert totals(80_000, max_bytes_in_flight=5000) == (5000, 2500)
     assert totals(80_000, max_bytes_in_flight=1024) == (1024, 1024)
     assert totals(80_000, max_bytes_in_flight_per_caller=1500) == (20_000, 1500)
-    assert totals(80_000, front_ends=4) == (5000, 2500), "each front end has its part of the memory's share"
+
+
+@pytest.mark.parametrize(
+    ("memory_bytes", "chosen", "part"),
+    [
+        (80_000, {}, (5000, 2500)),
+        (80_000, {"max_bytes_in_flight": 8192}, (2048, 1024)),
+        (80_000, {"max_bytes_in_flight": 8192, "max_bytes_in_flight_per_caller": 8000}, (2048, 2000)),
+        (80_000, {"max_bytes_in_flight": 1024}, (1024, 1024)),
+        (0, {}, (1024, 1024)),
+    ],
+)
+def test_each_of_four_front_ends_has_a_quarter_of_the_bytes_and_room_for_one_message(
+    memory_bytes: int, chosen: dict[str, int], part: tuple[int, int]
+) -> None:
+    budget = byte_budget(Settings(max_message_bytes=1024, front_ends=4, **chosen), memory_bytes)
+    assert (budget.total_bytes, budget.caller_bytes) == part
+
+
+@pytest.mark.parametrize(("front_ends", "part"), [(0, 10), (1, 10), (3, 3), (16, 1)])
+def test_front_ends_share_the_connections_out(front_ends: int, part: int) -> None:
+    assert server_security(Settings(max_connections=10, front_ends=front_ends)).max_connections == part
 
 
 @pytest.mark.parametrize("name", ["max_bytes_in_flight", "max_bytes_in_flight_per_caller"])

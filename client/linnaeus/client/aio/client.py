@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from linnaeus.client.aio.call_group import CallGroup
 from linnaeus.client.aio.calls import Calls
@@ -38,7 +38,7 @@ class AsyncClient:
     Invariants:
         - the client belongs to the event loop of its first call, and to that loop's thread; calls from another event
           loop raise a RuntimeError, only `close` does not;
-        - many calls at once share one connection to each server, made at the first call;
+        - the first call opens a connection to each server; see `connections` for further ones;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - cancelling a task cancels its call, at the server too;
         - a call that changes nothing is retried up to three times within its timeout if a server cannot be reached or
@@ -60,6 +60,10 @@ class AsyncClient:
         token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
         token_file: a file that holds only the token, instead of `token`; read by the constructor.
         hedging: True, or a `Hedging` value: sends a second attempt if an answer is late; see there.
+        connections: how many connections to each server calls at the same time may open, 1 to 64. "auto": one, and
+            from the first call that overlaps another one on as many as the server tells, which is one unless it has
+            several processes that answer. A call takes the connection with the fewest calls in flight; another one is
+            opened if every one has a call in flight.
 
     Raises:
         ValueError: if an argument is out of range or contradicts another.
@@ -75,6 +79,7 @@ class AsyncClient:
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         hedging: Hedging | bool = False,
+        connections: Literal["auto"] | int = "auto",
     ) -> None:
         self._config = make_config(
             target,
@@ -83,6 +88,7 @@ class AsyncClient:
             tls=tls,
             token=read_token(token, token_file),
             hedging=hedging,
+            connections=connections,
         )
         self._calls = Calls(self._config)
 
@@ -95,7 +101,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; calls in flight end with an error. May be called twice."""
+        """Closes every connection; calls in flight end with an error. May be called twice."""
         await self._calls.close()
 
     @property
@@ -161,8 +167,7 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.get_model_request(name, version), self._config.deadline(None)
-        connection = await self._calls.connect()
-        return read_model(await self._calls.call(connection.classifier.GetModel, request, deadline))
+        return read_model(await self._calls.call(lambda connection: connection.classifier.GetModel, request, deadline))
 
     async def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
         """Makes the server load the versions of a model that it does not serve yet.
@@ -178,8 +183,7 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
-        connection = await self._calls.connect()
-        response = await self._calls.send(connection.models.LoadModel, request, deadline)
+        response = await self._calls.send(lambda connection: connection.models.LoadModel, request, deadline)
         return read_models(response.models)
 
     async def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
@@ -194,8 +198,7 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
-        connection = await self._calls.connect()
-        response = await self._calls.send(connection.models.ReloadModel, request, deadline)
+        response = await self._calls.send(lambda connection: connection.models.ReloadModel, request, deadline)
         return read_models(response.models)
 
     async def unload_model(
@@ -211,8 +214,7 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
-        connection = await self._calls.connect()
-        response = await self._calls.send(connection.models.UnloadModel, request, deadline)
+        response = await self._calls.send(lambda connection: connection.models.UnloadModel, request, deadline)
         return read_models(response.models)
 
     async def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
@@ -228,8 +230,7 @@ class AsyncClient:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
-        connection = await self._calls.connect()
-        response = await self._calls.send(connection.models.SetDefaultVersion, request, deadline)
+        response = await self._calls.send(lambda connection: connection.models.SetDefaultVersion, request, deadline)
         return read_listed_model(response.model)
 
     def classify_many(
@@ -338,8 +339,9 @@ class AsyncClient:
         while (request := await asyncio.to_thread(batch.next_request)) is not None:
             await self._calls.group.pause(batch.delay_seconds)
             try:
-                connection = await self._calls.connect()
-                batch.handle_response(await self._calls.send(connection.classifier.ClassifyBatch, request, deadline))
+                batch.handle_response(
+                    await self._calls.send(lambda connection: connection.classifier.ClassifyBatch, request, deadline)
+                )
             except LinnaeusError as error:
                 batch.handle_error(error)
         return batch.outcomes
@@ -399,7 +401,7 @@ class AsyncClient:
         return classify_stream(
             check_images(images),
             build,
-            self._calls.connect,
+            self._calls.connection,
             self._config,
             concurrency=concurrency,
             ordered=ordered,

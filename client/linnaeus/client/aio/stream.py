@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -36,7 +37,7 @@ OpenStream = Callable[[AsyncIterator[messages.StreamClassifyRequest]], Any]
 async def classify_stream(
     images: Images,
     build: Build,
-    connect: Callable[[], Awaitable[Connection]],
+    connect: Callable[[Deadline], AbstractAsyncContextManager[Connection]],
     config: ClientConfig,
     *,
     concurrency: int,
@@ -48,28 +49,25 @@ async def classify_stream(
     Args:
         images: the images.
         build: builds an image's request.
-        connect: returns the client's connection.
+        connect: takes one of the client's connections until it is left.
         config: the client's.
         concurrency: the maximum number of images in flight.
         ordered: whether outcomes are yielded in the order of the images.
         timeout_seconds: of each image.
     """
-    classifier = (await connect()).classifier
+    async with connect(Deadline.after(timeout_seconds)) as connection:
+        open_stream = partial(connection.classifier.StreamClassify, metadata=config.metadata)
+        stream = Stream(config, open_stream, timeout_seconds)
 
-    def open_stream(requests: AsyncIterator[messages.StreamClassifyRequest]) -> Any:
-        return classifier.StreamClassify(requests, metadata=config.metadata)
+        async def classify(image: ImageSource, calls: CallGroup) -> Classification:
+            return await stream.classify(await build(image))
 
-    stream = Stream(config, open_stream, timeout_seconds)
-
-    async def classify(image: ImageSource, calls: CallGroup) -> Classification:
-        return await stream.classify(await build(image))
-
-    try:
-        async with aclosing(classify_many(images, classify, concurrency=concurrency, ordered=ordered)) as outcomes:
-            async for outcome in outcomes:
-                yield outcome
-    finally:
-        await stream.close()
+        try:
+            async with aclosing(classify_many(images, classify, concurrency=concurrency, ordered=ordered)) as outcomes:
+                async for outcome in outcomes:
+                    yield outcome
+        finally:
+            await stream.close()
 
 
 @dataclass(slots=True, eq=False)

@@ -1,8 +1,14 @@
-"""One call before the load: whether the server is there, lets this caller in, knows the model and reads the picture."""
+"""One call before the load: whether the server is there, lets this caller in, knows the model and reads the picture.
 
-from linnaeus.client.config import DEFAULT_TIMEOUT_SECONDS
+Then, how many connections the server wants a busy caller to open.
+"""
+
+from contextlib import closing
+
+from linnaeus.client.config import DEFAULT_TIMEOUT_SECONDS, make_config
 from linnaeus.client.errors import Overloaded
 from linnaeus.client.load.plan import Plan
+from linnaeus.client.sync.calls import Calls
 from linnaeus.client.sync.client import Client
 
 
@@ -31,3 +37,18 @@ def make_first_call(plan: Plan) -> None:
             )
         except Overloaded:
             return
+
+
+def ask_connections(plan: Plan) -> int:
+    """Returns how many connections the server tells a busy caller to open; 1 if it does not tell."""
+    config = make_config(
+        plan.target,
+        timeout_seconds=DEFAULT_TIMEOUT_SECONDS,
+        max_message_bytes=None,
+        tls=plan.tls or False,
+        token=plan.token,
+        hedging=False,
+        connections="auto",
+    )
+    with closing(Calls(config)) as calls:
+        return calls.query_connections(config.deadline(None)) or 1

@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ class Plan:
         rpc: "unary", "batch" (`batch_size` images a request) or "stream".
         batch_size: images a request if `rpc` is "batch".
         connections: the number of channels of all processes; every process has at least one. 0 for one for each
-            `CALLS_PER_CONNECTION` calls that may be in flight.
+            `CALLS_PER_CONNECTION` calls that may be in flight; see `with_server_connections`.
         processes: the number of generator processes; 0 for half the cores, at least one.
         max_in_flight: the maximum number of requests in flight in an open loop, of all processes.
         metrics_url: the address of the server's metrics; None to derive it from the target, "" to read none.
@@ -108,8 +108,21 @@ class Plan:
     @property
     def connection_count(self) -> int:
         """The number of connections: as given, or enough for the calls that may be in flight."""
-        in_flight = self.max_in_flight if self.concurrency is None else self.concurrency
-        return self.connections or max(1, math.ceil(in_flight / CALLS_PER_CONNECTION))
+        return self.connections or math.ceil(self._most_in_flight / CALLS_PER_CONNECTION)
+
+    def with_server_connections(self, connections: int) -> "Plan":
+        """Returns the plan with the number of connections that is used.
+
+        Args:
+            connections: how many the server tells a busy caller to open. A number that is given counts more; further
+                ones than there may be calls in flight are not opened, but at least `connection_count`.
+        """
+        told = 0 if self.connections else min(connections, self._most_in_flight)
+        return replace(self, connections=max(self.connection_count, told, self.process_count))
+
+    @property
+    def _most_in_flight(self) -> int:
+        return self.max_in_flight if self.concurrency is None else self.concurrency
 
     @property
     def images_per_call(self) -> int:

@@ -1,8 +1,8 @@
 # Generated from ../aio/calls.py by `make sync-client`. Do not edit.
-"""How a client makes one call: its connection, the server's limits, retries, and second attempts."""
+"""How a client makes one call: which connection it takes, the server's limits, retries, and second attempts."""
 
-import threading
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from functools import partial
 from threading import Lock
 from typing import Any, TypeAlias, TypeVar
@@ -10,11 +10,12 @@ from typing import Any, TypeAlias, TypeVar
 import grpc
 
 from linnaeus.client.config import ClientConfig
-from linnaeus.client.errors import LinnaeusError, ServerFailure
+from linnaeus.client.errors import DeadlineExceeded, LinnaeusError, Overloaded, ServerFailure, Unavailable
 from linnaeus.client.sync.call_group import CallGroup
 from linnaeus.client.sync.connection import Connection
 from linnaeus.client.sync.hedged_call import hedged_call
 from linnaeus.client.sync.refused_call import refused_call
+from linnaeus.client.transport.connection_spread import ConnectionSpread
 from linnaeus.client.transport.deadlines import Deadline
 from linnaeus.client.transport.hedging import Hedger
 from linnaeus.client.transport.message_size import check_message_size
@@ -22,11 +23,13 @@ from linnaeus.v1 import classifier_pb2 as messages
 
 Request = TypeVar("Request")
 Response = TypeVar("Response")
-ClassifyMethod: TypeAlias = "grpc.UnaryUnaryMultiCallable[messages.ClassifyRequest, messages.ClassifyResponse]"
+# Returns what makes a call over the connection that the call takes.
+Method: TypeAlias = "Callable[[Connection], grpc.UnaryUnaryMultiCallable[Request, Response]]"
+ClassifyMethod: TypeAlias = "Method[messages.ClassifyRequest, messages.ClassifyResponse]"
 
 
 class Calls:
-    """The calls of one client, over the connection that the first of them opens.
+    """The calls of one client, over the connections that they open.
 
     Args:
         config: the client's.
@@ -37,19 +40,17 @@ class Calls:
 
     def __init__(self, config: ClientConfig) -> None:
         self._config = config
-        self._connection_lock = threading.Lock()  # held for an instant only, never during a look-up
-        self._connection: Connection | None = None
-        self._is_closed = False
+        self._target: str | None = None  # until the names are looked up
+        self._spread = ConnectionSpread(self._open_connection, config.connections)
         self._limit_query = Lock()
         self.group = CallGroup()
 
     def close(self) -> None:
-        """Closes the connection; calls in flight end with an error. May be called twice."""
-        with self._connection_lock:
-            self._is_closed = True
+        """Closes every connection; calls in flight end with an error. May be called twice."""
+        connections = self._spread.close()
         self.group.cancel()
-        if self._connection is not None:
-            self._connection.close()
+        for connection in connections:
+            connection.close()
 
     def classify(
         self, request: messages.ClassifyRequest, timeout_seconds: float | None, calls: CallGroup | None = None
@@ -66,8 +67,7 @@ class Calls:
         """
         deadline = self._config.deadline(timeout_seconds)
         self.check_server_limit(request, deadline)
-        connection = self.connect()
-        method = connection.classifier.Classify if calls is None else calls.wrap(connection.classifier.Classify)
+        method = _classify_method(calls)
         if self._config.hedger is None:
             return self.call(method, request, deadline, calls)
         return self._call_hedged(method, request, deadline, self._config.hedger, calls)
@@ -107,35 +107,74 @@ class Calls:
         except ServerFailure:
             limits = messages.ServerLimits()
         self._config.limit.set_server_limits(limits.max_message_bytes, limits.max_batch_images)
+        self._spread.set_server_connections(limits.connections)
 
     def list_models(self, deadline: Deadline) -> messages.ListModelsResponse:
         """Lists the models, and tells the server's limits."""
-        connection = self.connect()
-        return self.call(connection.classifier.ListModels, messages.ListModelsRequest(), deadline)
+        return self.call(lambda connection: connection.classifier.ListModels, messages.ListModelsRequest(), deadline)
 
-    def connect(self) -> Connection:
-        """Returns the connection, which the first call opens.
+    def query_connections(self, deadline: Deadline) -> int | None:
+        """Queries how many connections may be open unless it is known; one call at a time does.
 
-        Names may need a look-up.
+        Returns:
+            The number; None if another call queries it, or if there is no answer for now: a later call queries again.
+        """
+        if self._limit_query.acquire(timeout=0):
+            try:
+                if self._spread.maximum is None:
+                    # At most half of the time that the call has left, which it needs itself.
+                    self._query_server_limits(Deadline.after(deadline.remaining_seconds / 2))
+            except (DeadlineExceeded, Overloaded, Unavailable):
+                return None
+            except LinnaeusError:  # such as a token without the right to list models
+                self._spread.set_server_connections(1)
+            finally:
+                self._limit_query.release()
+        return self._spread.maximum
+
+    @contextmanager
+    def connection(self, deadline: Deadline) -> Generator[Connection, None, None]:
+        """Takes a connection for a stream.
 
         Raises:
             RuntimeError: if the client is closed.
             Unavailable: if no name in a list of servers has an address.
         """
-        target = ""
-        if self._connection is None and not self._is_closed:
-            target = self._config.addresses.grpc_target()
-        # Meanwhile another call may have connected, or the client may have been closed.
-        with self._connection_lock:
-            if self._is_closed:
-                raise RuntimeError("this Client is closed: make a new one")
-            if self._connection is None:
-                self._connection = Connection(target, self._config)
-            return self._connection
+        self._prepare(deadline)
+        connection = self._take()
+        try:
+            yield connection
+        finally:
+            self._spread.release(connection)
+
+    def _prepare(self, deadline: Deadline) -> None:
+        """Does what may wait before a connection is taken: the look-up of names, once, and the query of the number.
+
+        Raises:
+            Unavailable: if no name in a list of servers has an address.
+        """
+        if self._target is None and not self._spread.is_closed:
+            self._target = self._config.addresses.grpc_target()
+        if self._spread.must_query:
+            self.query_connections(deadline)
+
+    def _take(self) -> Connection:
+        """Returns the connection for a call, which ends with `ConnectionSpread.release`.
+
+        Raises:
+            RuntimeError: if the client is closed.
+        """
+        connection = self._spread.take()
+        if connection is None:
+            raise RuntimeError("this Client is closed: make a new one")
+        return connection
+
+    def _open_connection(self) -> Connection:
+        return Connection(self._target or "", self._config)
 
     def call(
         self,
-        method: "grpc.UnaryUnaryMultiCallable[Request, Response]",
+        method: "Method[Request, Response]",
         request: Request,
         deadline: Deadline,
         calls: CallGroup | None = None,
@@ -163,29 +202,45 @@ class Calls:
 
     def _pause(self, calls: CallGroup | None, seconds: float) -> bool:
         """Waits before a call is sent again; returns False if the call or the client is closed."""
-        return (calls or self.group).pause(seconds) and not self._is_closed
+        return (calls or self.group).pause(seconds) and not self._spread.is_closed
 
-    def send(
-        self, method: "grpc.UnaryUnaryMultiCallable[Request, Response]", request: Request, deadline: Deadline
-    ) -> Response:
+    def send(self, method: "Method[Request, Response]", request: Request, deadline: Deadline) -> Response:
         """Sends a request once; gRPC retries what `retry_policy` names.
 
         Raises:
             LinnaeusError: if there is no answer.
+            RuntimeError: if the client is closed.
         """
+        self._prepare(deadline)
+        connection = self._take()
         try:
-            return method(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
+            return method(connection)(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
         except grpc.RpcError as failure:
             raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
+        finally:
+            self._spread.release(connection)
 
     def _send_hedged(
         self, method: ClassifyMethod, request: messages.ClassifyRequest, deadline: Deadline, hedger: Hedger
     ) -> messages.ClassifyResponse:
         def send() -> Any:
-            return method.future(request, timeout=deadline.remaining_seconds, metadata=self._config.metadata)
+            connection = self._take()
+            call = method(connection).future(
+                request, timeout=deadline.remaining_seconds, metadata=self._config.metadata
+            )
+            call.add_done_callback(lambda _: self._spread.release(connection))
+            return call
+
+        self._prepare(deadline)
 
         try:
             response: messages.ClassifyResponse = hedged_call(send, hedger, request.model)
             return response
         except grpc.RpcError as failure:
             raise self._config.rpc_error(failure, deadline.timeout_seconds) from None
+
+
+def _classify_method(calls: CallGroup | None) -> ClassifyMethod:
+    if calls is None:
+        return lambda connection: connection.classifier.Classify
+    return lambda connection: calls.wrap(connection.classifier.Classify)

@@ -5,7 +5,7 @@ import os
 from collections.abc import Generator, Iterable, Sequence
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from linnaeus.client.bulk.batch import Batch
 from linnaeus.client.bulk.concurrency_window import DEFAULT_CONCURRENCY, check_concurrency, check_images
@@ -36,7 +36,8 @@ class Client:
             print(result.top.label, result.top.probability)
 
     Invariants:
-        - any thread may use the client; many calls at once share one connection to each server, made at the first call;
+        - any thread may use the client;
+        - the first call opens a connection to each server; see `connections` for further ones;
         - every call ends within its timeout, with an answer or a `LinnaeusError`;
         - a call that changes nothing is retried up to three times within its timeout if a server cannot be reached or
           stops, and as often if the server refuses it and says when to retry. Other failures are not retried;
@@ -57,6 +58,10 @@ class Client:
         token: sent as `authorization: Bearer TOKEN`; without `tls` only to this machine.
         token_file: a file that holds only the token, instead of `token`; read by the constructor.
         hedging: True, or a `Hedging` value: sends a second attempt if an answer is late; see there.
+        connections: how many connections to each server calls at the same time may open, 1 to 64. "auto": one, and
+            from the first call that overlaps another one on as many as the server tells, which is one unless it has
+            several processes that answer. A call takes the connection with the fewest calls in flight; another one is
+            opened if every one has a call in flight.
 
     Raises:
         ValueError: if an argument is out of range or contradicts another.
@@ -72,6 +77,7 @@ class Client:
         token: str | None = None,
         token_file: str | os.PathLike[str] | None = None,
         hedging: Hedging | bool = False,
+        connections: Literal["auto"] | int = "auto",
     ) -> None:
         self._config = make_config(
             target,
@@ -80,6 +86,7 @@ class Client:
             tls=tls,
             token=read_token(token, token_file),
             hedging=hedging,
+            connections=connections,
         )
         self._calls = Calls(self._config)
 
@@ -92,7 +99,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls in flight end with an error. May be called twice."""
+        """Closes every connection; calls in flight end with an error. May be called twice."""
         self._calls.close()
 
     @property
@@ -158,8 +165,7 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.get_model_request(name, version), self._config.deadline(None)
-        connection = self._calls.connect()
-        return read_model(self._calls.call(connection.classifier.GetModel, request, deadline))
+        return read_model(self._calls.call(lambda connection: connection.classifier.GetModel, request, deadline))
 
     def load_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
         """Makes the server load the versions of a model that it does not serve yet.
@@ -175,8 +181,7 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.load_model_request(model), self._config.deadline(timeout_seconds)
-        connection = self._calls.connect()
-        response = self._calls.send(connection.models.LoadModel, request, deadline)
+        response = self._calls.send(lambda connection: connection.models.LoadModel, request, deadline)
         return read_models(response.models)
 
     def reload_model(self, model: str, *, timeout_seconds: float = LOAD_TIMEOUT_SECONDS) -> tuple[ModelInfo, ...]:
@@ -191,8 +196,7 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.reload_model_request(model), self._config.deadline(timeout_seconds)
-        connection = self._calls.connect()
-        response = self._calls.send(connection.models.ReloadModel, request, deadline)
+        response = self._calls.send(lambda connection: connection.models.ReloadModel, request, deadline)
         return read_models(response.models)
 
     def unload_model(
@@ -208,8 +212,7 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.unload_model_request(model, version), self._config.deadline(timeout_seconds)
-        connection = self._calls.connect()
-        response = self._calls.send(connection.models.UnloadModel, request, deadline)
+        response = self._calls.send(lambda connection: connection.models.UnloadModel, request, deadline)
         return read_models(response.models)
 
     def set_default_version(self, model: str, version: int | str | None = None) -> ModelInfo:
@@ -225,8 +228,7 @@ class Client:
             LinnaeusError: if there is no answer for another reason.
         """
         request, deadline = requests.set_default_version_request(model, version), self._config.deadline(None)
-        connection = self._calls.connect()
-        response = self._calls.send(connection.models.SetDefaultVersion, request, deadline)
+        response = self._calls.send(lambda connection: connection.models.SetDefaultVersion, request, deadline)
         return read_listed_model(response.model)
 
     def classify_many(
@@ -331,8 +333,9 @@ class Client:
         while (request := batch.next_request()) is not None:
             self._calls.group.pause(batch.delay_seconds)
             try:
-                connection = self._calls.connect()
-                batch.handle_response(self._calls.send(connection.classifier.ClassifyBatch, request, deadline))
+                batch.handle_response(
+                    self._calls.send(lambda connection: connection.classifier.ClassifyBatch, request, deadline)
+                )
             except LinnaeusError as error:
                 batch.handle_error(error)
         return batch.outcomes
@@ -392,7 +395,7 @@ class Client:
         return classify_stream(
             check_images(images),
             build,
-            self._calls.connect,
+            self._calls.connection,
             self._config,
             concurrency=concurrency,
             ordered=ordered,

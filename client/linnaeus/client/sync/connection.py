@@ -8,7 +8,7 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub, ModelServiceS
 
 
 class Connection:
-    """An open channel. All calls share it.
+    """An open channel, which many calls share.
 
     Args:
         target: a gRPC target.

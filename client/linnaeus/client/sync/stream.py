@@ -11,7 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from typing import Any
 
@@ -39,7 +41,7 @@ OpenStream = Callable[[Iterator[messages.StreamClassifyRequest]], Any]
 def classify_stream(
     images: Images,
     build: Build,
-    connect: Callable[[], Connection],
+    connect: Callable[[Deadline], AbstractContextManager[Connection]],
     config: ClientConfig,
     *,
     concurrency: int,
@@ -51,19 +53,16 @@ def classify_stream(
     Args:
         images: the images.
         build: builds an image's request.
-        connect: returns the client's connection.
+        connect: takes one of the client's connections until it is left.
         config: the client's.
         concurrency: the maximum number of images in flight.
         ordered: whether outcomes are yielded in the order of the images.
         timeout_seconds: of each image.
     """
-    classifier = connect().classifier
-
-    def open_stream(requests: Iterator[messages.StreamClassifyRequest]) -> Any:
-        return classifier.StreamClassify(requests, metadata=config.metadata)
-
-    starter = _opened(Stream(config, open_stream, build, timeout_seconds))
-    yield from run_window(images, starter, Window(concurrency, ordered=ordered))
+    with connect(Deadline.after(timeout_seconds)) as connection:
+        open_stream = partial(connection.classifier.StreamClassify, metadata=config.metadata)
+        starter = _opened(Stream(config, open_stream, build, timeout_seconds))
+        yield from run_window(images, starter, Window(concurrency, ordered=ordered))
 
 
 @contextlib.contextmanager

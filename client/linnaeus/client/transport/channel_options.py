@@ -40,6 +40,8 @@ def channel_options(addresses: Addresses, limit: MessageLimit, tls: Tls | None) 
         ("grpc.per_rpc_retry_buffer_size", max_bytes + _RETRY_METADATA_BYTES),
         # gRPC limits no request; `message_size` checks them before they are sent.
         ("grpc.max_receive_message_length", max(max_bytes, _MIN_RECEIVED_BYTES)),
+        # Without this, channels with equal options share one connection.
+        ("grpc.use_local_subchannel_pool", 1),
         # A proxy set for the web in the environment must not intercept calls to a service next door.
         ("grpc.enable_http_proxy", 0),
         *_KEEPALIVE,

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from linnaeus.server.link.connection import Connection
-from linnaeus.server.link.control_messages import Start, ToChild
+from linnaeus.server.link.control_messages import Ping, Pong, Start, ToChild
 from linnaeus.server.link.messages import Message
 
 _FAILED = 1
@@ -49,6 +49,8 @@ class Control:
         for message in messages:
             if isinstance(message, Start):
                 self.start.set_result(message)
+            elif isinstance(message, Ping):
+                self.send(Pong())
             else:
                 self._on_message(message)
 

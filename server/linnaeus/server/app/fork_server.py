@@ -4,6 +4,7 @@ A fork shares the memory of these imports and saves their seconds at each start.
 calls neither gRPC nor torch, so nothing is forked in the middle of its work.
 """
 
+import importlib.util
 import multiprocessing
 import os
 import socket
@@ -13,12 +14,21 @@ from linnaeus.server.app.child import run_process
 from linnaeus.server.link.control_messages import Role
 
 _PRELOADED = "linnaeus.server.app.preloaded"
+# What only the other processes import. Without it each of them would fail by itself.
+_NEEDED = ("torch", "grpc")
 
 
 class ForkServer:
-    """Starts processes. The fork server itself starts with the first of them, and again should it be lost."""
+    """Starts processes. The fork server itself starts with the first of them, and again should it be lost.
+
+    Raises:
+        ModuleNotFoundError: if a package is not installed that the processes need.
+    """
 
     def __init__(self) -> None:
+        for name in _NEEDED:
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([_PRELOADED])
         # numpy's linear algebra would start its threads at its import; nothing here computes with it.

@@ -26,7 +26,7 @@ from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
-from linnaeus.server.security.authorization import no_charge
+from linnaeus.server.security.charging import charging
 from linnaeus.server.security.server_security import server_security
 
 # The numbers of requests: those of a front end do not meet those of another one, nor of its predecessor.
@@ -65,9 +65,9 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     control.receive(on_message)
     numbers = itertools.count(number * _NUMBERS_OF_ONE + 1)
     engine = Engine(settings, core, core, time.monotonic, core.event_log, telemetry.record_handler, supervisor, numbers)
-    charge = security.authorizer.charge if security.authorizer else no_charge
+    charge = charging(settings.rate_limit, core.charge)
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
-    rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, shares_port=True)
+    rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, True, charge)
     served = services(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge)
     if telemetry.record_handler is not None:
         has_tokens = bool(settings.token_file)

@@ -29,7 +29,7 @@ from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.server import RpcServer, Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.security.authorization import no_charge
+from linnaeus.server.security.charging import charging
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.server_security import ServerSecurity, server_security
 
@@ -69,9 +69,9 @@ async def run_server(settings: Settings) -> None:
     )
     metrics.add_engine(engine.core, lambda: engine.in_flight)
     metrics.add_event_log(event_log)
-    charge = security.authorizer.charge if security.authorizer else no_charge
+    charge = charging(settings.rate_limit, engine.core.charge)
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
-    rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options)
+    rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, charge=charge)
     probes = Probes(asyncio.get_running_loop(), lambda: rpc_server.unready_reason)
     metrics_server = MetricsServer(metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
     served = services(engine, settings, release, statistics, rpc_server, charge)

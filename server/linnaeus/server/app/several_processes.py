@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from linnaeus.server.app.child_process import ChildProcess
 from linnaeus.server.app.fork_server import ForkServer
+from linnaeus.server.app.process_watch import ProcessWatch
 from linnaeus.server.app.scraped_metrics import ScrapedMetrics
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ServerFailed, StartupError
@@ -31,6 +32,7 @@ from linnaeus.server.link.control_messages import (
     Health,
     LinkOpen,
     Listening,
+    Ping,
     Prepared,
     Refusal,
     Role,
@@ -54,6 +56,7 @@ _SHORTEST_BACKOFF_SECONDS = 0.1
 _END_SECONDS = 5.0
 _LOADING = "the models are loading"
 _STARTING = "the engine is starting"
+_SILENT = "the engine does not respond"
 
 
 async def run_processes(settings: Settings) -> None:
@@ -135,6 +138,7 @@ class _Processes:
         self._fork_server = ForkServer()
         self._children: dict[str, ChildProcess] = {}
         self.metrics = ScrapedMetrics(self._children)
+        self._watch = ProcessWatch(self._update_readiness)
         self._reasons: dict[str, str] = {}
         self._prepared: set[str] = set()
         self._listening: set[str] = set()
@@ -147,8 +151,9 @@ class _Processes:
     def start(self) -> None:
         """Starts every process."""
         roles: dict[str, Role] = {"engine": "engine"}
-        roles |= {f"front end {place}": "front_end" for place in range(1, self._settings.front_ends + 1)}
+        roles |= {f"front end {place}": "front_end" for place in range(1, self._settings.front_end_count + 1)}
         self._tasks = {name: asyncio.create_task(self._keep_running(name, role)) for name, role in roles.items()}
+        self._watch.start()
 
     async def wait(self, stop: asyncio.Event) -> None:
         """Waits until `stop` is set.
@@ -166,6 +171,7 @@ class _Processes:
     async def stop(self, seconds: float) -> None:
         """Ends the front ends, which may take `seconds`, then the engine."""
         self._is_stopping = True
+        self._watch.close()
         self.unready_reason = "the server is stopping"
         if "engine" in self._children:
             self._children["engine"].send(Drain())
@@ -229,6 +235,7 @@ class _Processes:
 
     def _forget(self, name: str) -> None:
         """Forgets what a process that has ended said of itself."""
+        self._watch.end(name)
         self.metrics.ended(name)
         self._reasons.pop(name, None)
         if name == "engine":
@@ -236,13 +243,16 @@ class _Processes:
         self._update_readiness()
 
     def _received(self, name: str, message: Any) -> None:
+        self._watch.responded(name)
         match message:
             case LinkOpen():
+                self._begin_watch(name)
                 self._link_path = self._children[name].start.link_path
                 for other, child in self._children.items():
                     if other != "engine":
                         child.send(Connect(self._link_path))
             case Prepared():
+                self._begin_watch(name)
                 self._prepared.add(name)
                 self._log_loading()
             case Listening():
@@ -256,16 +266,21 @@ class _Processes:
             case Refusal(reason=reason):
                 self._refusals[name] = reason
 
+    def _begin_watch(self, name: str) -> None:
+        """Watches a process that has started."""
+        child = self._children[name]
+        self._watch.begin(name, lambda: child.send(Ping()), child.kill)
+
     def _log_loading(self) -> None:
         """Logs the ports that are open while the models load, once."""
-        if not self._is_prepared and len(self._prepared) == self._settings.front_ends:
+        if not self._is_prepared and len(self._prepared) == self._settings.front_end_count:
             self._is_prepared = True
             event = {"event": "loading", **self.further_ports}
             port = self.further_ports["metrics_port"]
             logger.info("loading the models: metrics on port %d", port, extra={"event": event})
 
     def _log_listening(self) -> None:
-        if self._is_listening or len(self._listening) < self._settings.front_ends:
+        if self._is_listening or len(self._listening) < self._settings.front_end_count:
             return
         self._is_listening = True
         port, further = self._settings.port, self.further_ports
@@ -282,12 +297,13 @@ class _Processes:
             return
         if not self._is_serving and not self._reasons:
             return
-        if not self._link_path:
-            self.unready_reason = _STARTING
+        silent = self._watch.silent
+        if not self._link_path or "engine" in silent:
+            self.unready_reason = _SILENT if self._link_path else _STARTING
             return
-        reasons = self._reasons.values()
+        reasons = [f"the {name} does not respond" if name in silent else self._reasons[name] for name in self._reasons]
         self.unready_reason = "" if "" in reasons else next(iter(reasons), _STARTING)
-        all_ready = len(reasons) == self._settings.front_ends and not any(reasons)
+        all_ready = len(reasons) == self._settings.front_end_count and not any(reasons)
         if all_ready and not self._is_serving:
             self._is_serving = True
             logger.info("serving", extra={"event": {"event": "serving"}})

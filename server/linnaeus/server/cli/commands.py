@@ -6,15 +6,17 @@ Without a command it serves; the command `healthcheck` queries the health of a r
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import Field, fields
+from dataclasses import Field, fields, replace
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
 from linnaeus.command_line.application import Version
+from linnaeus.server.config.front_ends import AUTO, automatic_front_ends
 from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings, help_texts, read_settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.logs import configure_logs
+from linnaeus.server.process.cores import usable_cores
 from linnaeus.server.process.ending import end_process_if_threads_remain
 from linnaeus.server.process.openmp import limit_spinning
 
@@ -24,9 +26,16 @@ _MOST_TIMEOUT_SECONDS = 86_400
 
 def serve(context: typer.Context, version: Version = False, **chosen: Any) -> None:
     """Serves TorchScript image classifiers over gRPC, in batches."""
-    context.obj = settings = read_settings(**chosen)
+    context.obj = settings = _with_front_ends(read_settings(**chosen))
     if context.invoked_subcommand is None:
         _serve(settings)
+
+
+def _with_front_ends(settings: Settings) -> Settings:
+    """Decides what `--front-ends auto` stands for on this machine."""
+    if settings.front_ends != AUTO:
+        return settings
+    return replace(settings, front_ends=automatic_front_ends(usable_cores(), settings.has_socket_file))
 
 
 def healthcheck(
@@ -60,7 +69,7 @@ def _run_server(settings: Settings) -> None:
     # Imported here, so that what is wrong is said without waiting seconds for torch.
     from linnaeus.server.process.event_loop import new_event_loop
 
-    if settings.front_ends:
+    if settings.front_end_count:
         from linnaeus.server.app.several_processes import run_processes as run_server
     else:
         from linnaeus.server.app.one_process import run_server
@@ -113,9 +122,9 @@ def _conversion(setting: Field[Any]) -> dict[str, Any]:
 
 
 def _number_type(setting: Field[Any]) -> type[int] | type[float] | None:
-    """Returns int or float, plain or with bounds; None for settings that are no numbers."""
+    """Returns int or float, plain or with bounds or besides words; None for settings that are no numbers."""
     plain = get_args(setting.type)[0] if get_origin(setting.type) is Annotated else setting.type
-    return plain if plain in (int, float) else None
+    return int if int in get_args(plain) else plain if plain in (int, float) else None
 
 
 def _number(kind: Callable[[str], Any], text: Any) -> Any:

@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
 from linnaeus.server.config.devices import DeviceNames
+from linnaeus.server.config.front_ends import AUTO, FrontEnds
 from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
 from linnaeus.server.config.ports import require_different_ports
 from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Factor, Images, Port, Seconds, Threads
@@ -46,8 +47,9 @@ class Settings:
     """How often --model-control watch looks through the repository, which may be on a network."""
     device: DeviceNames = "auto"
     """auto (the first CUDA device, else the CPU), cpu or cuda:N. Several, separated by commas, share the work."""
-    front_ends: Annotated[int, Field(ge=0, le=256)] = 0
-    """Processes that answer calls and decode pictures for one engine. 0: one process does everything."""
+    front_ends: FrontEnds = AUTO
+    """Processes that answer calls for one engine: auto (half as many as cores, 1 to 16), a number, or 0: one process
+    does everything."""
     host: GrpcHost = "127.0.0.1"
     """Address that gRPC listens on: an IP address, a host name, :: for all of IPv6 and IPv4, or unix:/PATH for a socket
     file."""
@@ -73,7 +75,7 @@ class Settings:
     max_priority: Literal["high", "normal", "low"] = "high"
     """Highest priority of any caller's requests; higher claims are lowered to it. A token may have a lower one."""
     max_connections: Connections = 0
-    """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as the process may have
+    """Connections that gRPC keeps open at most; further ones are closed at once. 0: as many as each process may have
     open files, less 256."""
     health_host: GrpcHost = "127.0.0.1"
     """Address that the health-only port listens on, as --host. A socket file needs no --health-port."""
@@ -93,7 +95,7 @@ class Settings:
     default_timeout_seconds: Seconds = 0.0
     """How long a call that sets no deadline may take. 0: as long as it needs."""
     decode_threads: Threads = 0
-    """Threads that decode pictures. 0: one a core, beside a GPU at most 4."""
+    """Threads that decode pictures. 0: one a core, but at most 4 beside a GPU in one process."""
     decode_priority: Literal["normal", "background"] = "normal"
     """normal, or background: decoders take only what every other thread of the machine leaves them, which may pay where
     one batch runs on all cores."""
@@ -115,8 +117,8 @@ class Settings:
     max_message_bytes: Annotated[int, Field(ge=1024, le=LARGEST_INT32)] = 32 * 1024 * 1024
     """A request message at most, in bytes."""
     max_bytes_in_flight: Bytes = 0
-    """Bytes of request messages in a front end at most, each counted as --max-message-bytes until it is there. 0: its
-    part of a quarter of the memory."""
+    """Bytes of request messages at most, each counted as --max-message-bytes until it is there. 0: a quarter of the
+    memory."""
     max_bytes_in_flight_per_caller: Bytes = 0
     """The same for one caller: a token, a certificate or an address. 0: half of --max-bytes-in-flight."""
     max_batch_images: Images = 256
@@ -149,7 +151,7 @@ class Settings:
         """Raises ValueError if two ports are the same, or --models leaves out the default model."""
         if self.wanted_models and self.default_model not in self.wanted_models | {""}:
             raise ValueError(f"default_model is {shown(self.default_model)}, but must be one of those in models")
-        if self.front_ends > 1 and any(map(is_socket_file, (self.host, self.health_host))):
+        if self.front_end_count > 1 and self.has_socket_file:
             raise ValueError(
                 f"front_ends is {self.front_ends}, but must be at most 1 for a socket file; or choose a port"
             )
@@ -160,6 +162,16 @@ class Settings:
                 ("health_port", self.health_host, self.health_port),
             ]
         )
+
+    @property
+    def front_end_count(self) -> int:
+        """Number of front ends; 0 as long as `auto` stands for none, see `automatic_front_ends`."""
+        return self.front_ends if isinstance(self.front_ends, int) else 0
+
+    @property
+    def has_socket_file(self) -> bool:
+        """Whether gRPC or the health listens on a socket file, which processes cannot share as they share a port."""
+        return is_socket_file(self.host) or is_socket_file(self.health_host)
 
     @property
     def has_health_port(self) -> bool:

@@ -1,7 +1,8 @@
 """The core of the engine: the queue, the devices and the models, which all callers of a host share.
 
-It admits requests, forms batches, runs them and delivers their results. It knows neither callers nor the files that
-images come in: those belong to `Engine`, of which there may be several. This module must not know gRPC.
+It charges callers, admits requests, forms batches, runs them and delivers their results. It knows no more of callers
+than their names, and not the files that images come in: those belong to `Engine`, of which there may be several. This
+module must not know gRPC.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from linnaeus.server.engine import responses
 from linnaeus.server.engine.admit import admit
 from linnaeus.server.engine.core_client import ModelFigures
 from linnaeus.server.engine.dispatch import Dispatcher
-from linnaeus.server.engine.request_reports import REPORT_PART, event_fields
+from linnaeus.server.engine.request_reports import REPORT_PART, event_fields, log_refused
 from linnaeus.server.engine.result_delivery import ResultDelivery
 from linnaeus.server.errors import RequestError
 from linnaeus.server.execution.device_pool import DevicePool
@@ -23,7 +24,7 @@ from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.observer import Observer, rejection_reason
+from linnaeus.server.requests.observer import Observer
 from linnaeus.server.requests.refusals import displaced, too_late
 from linnaeus.server.requests.request import RequestPayload, RequestTicket, lane_key_of
 from linnaeus.server.requests.request_record import RecordHandler
@@ -31,6 +32,7 @@ from linnaeus.server.runtime.device import default_decoders, resolve_devices
 from linnaeus.server.runtime.device_memory import DeviceMemory
 from linnaeus.server.runtime.remembered_choices import cache_folder
 from linnaeus.server.scheduling import BatchQueue, DecodeWork, PredictionError, Priority, Stage
+from linnaeus.server.security.rate_limit import rate_limiter
 
 
 class EngineCore:
@@ -72,12 +74,13 @@ class EngineCore:
         self.health_changed = asyncio.Event()
         self.unready_reason = ""
         self._clock = clock
+        self._rate_limiter = rate_limiter(settings, clock)
         self._observer = observer
         self._event_log = event_log
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         devices = resolve_devices(settings.device)  # a wrong name must fail the start, not each load
-        self.decoders = settings.decode_threads or default_decoders(devices)
+        self.decoders = settings.decode_threads or default_decoders(devices, settings.front_end_count > 0)
         self.queue: BatchQueue[RequestPayload] = BatchQueue(
             clock,
             self.decoders,
@@ -86,7 +89,7 @@ class EngineCore:
         )
         self.delivery = ResultDelivery(self.queue, observer, event_log, clock, supervisor, record_handler)
         self.devices = self._device_pool(settings, supervisor)
-        self._dispatcher = Dispatcher(self.queue, self.devices.inline_device, self.devices.run_inline, clock)
+        self._dispatcher = Dispatcher(self.queue)
         loader = Loader(settings.intra_op_threads, clock, supervisor, cache_folder(settings.cache_dir))
         version_switch = VersionSwitch(self.catalog, self.queue, self.devices, loader)
         self.model_manager = ModelManager(
@@ -124,6 +127,14 @@ class EngineCore:
         """Returns what has been measured of a ready version."""
         return ModelFigures(self.batch_seconds(lane), self.prediction_error(lane))
 
+    def take(self, caller: str, cost: float) -> float:
+        """Takes a cost from the rate of a caller; see `RateLimiter.take`. Returns 0.0 if there is no rate limit."""
+        return 0.0 if self._rate_limiter is None else self._rate_limiter.take(caller, cost)
+
+    async def charge(self, caller: str, cost: float) -> float:
+        """Does the same, as of every core."""
+        return self.take(caller, cost)
+
     def admit(
         self,
         lane: LaneKey,
@@ -137,18 +148,16 @@ class EngineCore:
         try:
             ticket = admit(self.queue, lane, payload, deadline, priority, work, caller)
         except RequestError as error:
-            if self._event_log.is_on:
-                fields = event_fields(lane, payload.number, priority, deadline)
-                self._event_log.write("refused", self._clock(), **fields, reason=rejection_reason(error))
+            log_refused(self._event_log, self._clock(), lane, payload.number, priority, deadline, error)
             raise
         if self._event_log.is_on:
             fields = event_fields(lane, payload.number, priority, deadline)
             self._event_log.write("admitted", ticket.admitted_at, **fields, predicted=ticket.predicted_at)
         return ticket
 
-    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+    def request_admitted(self) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
-        self._dispatcher.request_admitted(in_flight, lane_with_pixels)
+        self._dispatcher.request_admitted()
 
     def cancel(self, ticket: RequestTicket) -> None:
         """Cancels a request whose caller has left: its image is not run, unless it already was."""

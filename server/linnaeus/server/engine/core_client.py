@@ -75,6 +75,13 @@ class CoreClient(Protocol):
     async def figures(self, lane: LaneKey) -> ModelFigures:
         """Returns what has been measured of a ready version."""
 
+    async def charge(self, caller: str, cost: float) -> float:
+        """Charges a caller, whose rate is counted once for the host; see `RateLimiter.take`.
+
+        Raises:
+            RequestError: if the core is not there.
+        """
+
     def admit(
         self,
         lane: LaneKey,
@@ -92,7 +99,7 @@ class CoreClient(Protocol):
             RequestError: if the request is refused.
         """
 
-    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+    def request_admitted(self) -> None:
         """Has an admitted request run soon; see `Dispatcher.request_admitted`."""
 
     def cancel(self, ticket: RequestTicket) -> None:

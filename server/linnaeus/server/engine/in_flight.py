@@ -121,7 +121,7 @@ class InFlightRequests:
         state.entry, state.model, state.ticket = entry, model, ticket
         state.cancel_timer = self._schedule_expiry(ticket)
         self.in_flight += 1
-        self._core.request_admitted(self.in_flight, entry.lane if payload.pixels is not None else None)
+        self._core.request_admitted()
 
     def _schedule_expiry(self, ticket: RequestTicket) -> Callable[[], None]:
         """Schedules the end of a request at its deadline, at whatever stage it is then; returns the cancel function."""

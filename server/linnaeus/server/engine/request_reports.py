@@ -3,7 +3,9 @@
 from linnaeus.server.engine.request_state import RequestState
 from linnaeus.server.errors import RequestError
 from linnaeus.server.model_store.catalog import Catalog
+from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
+from linnaeus.server.requests.observer import rejection_reason
 from linnaeus.server.requests.request import Priority, Request
 from linnaeus.server.requests.request_record import RequestRecord
 
@@ -39,6 +41,21 @@ def named_version(catalog: Catalog, request: Request) -> tuple[str, int]:
     except RequestError:
         return (request.model if catalog.knows(request.model) else "", 0)
     return entry.name, entry.version
+
+
+def log_refused(
+    event_log: EventLog,
+    at: float,
+    lane: LaneKey,
+    number: int,
+    priority: Priority,
+    deadline: float | None,
+    error: RequestError,
+) -> None:
+    """Writes that a request was not admitted."""
+    if event_log.is_on:
+        fields = event_fields(lane, number, priority, deadline)
+        event_log.write("refused", at, **fields, reason=rejection_reason(error))
 
 
 def event_fields(lane: LaneKey, number: int, priority: Priority, deadline: float | None) -> dict[str, object]:

@@ -26,7 +26,7 @@ class DevicePool:
     A device is removed if it no longer responds, or if it repeatedly fails batches of a lane that another device runs.
     Its batches return to the queue; tickets that no remaining device can run are passed to `on_stranded`.
 
-    `add_model`, `remove_model`, `run_inline` and `wait_closed` belong to the event loop's thread; any thread may read
+    `add_model`, `remove_model`, `run_short` and `wait_closed` belong to the event loop's thread; any thread may read
     `states`, `workers` and `memory`.
 
     Args:
@@ -96,11 +96,6 @@ class DevicePool:
             self._devices[name] = self._add_device(name, model.device)
         self._devices[name].models[lane] = model
 
-    def inline_device(self, lane: LaneKey) -> str | None:
-        """Returns the device on whose behalf the event loop may itself run a single image; None if there is none."""
-        models = self.models(lane)
-        return str(models[0].device) if models and models[0].runs_inline else None
-
     def models(self, lane: LaneKey) -> list[Model]:
         """Returns a lane's model on each of its devices."""
         return [pooled.models[lane] for pooled in self._devices.values() if lane in pooled.models]
@@ -111,25 +106,20 @@ class DevicePool:
         found = [pooled.models.pop(lane, None) for pooled in self._devices.values()]
         return [model for model in found if model is not None]
 
-    def run_inline(self, name: str) -> bool:
-        """Runs the batches that wait for a device on the calling thread; returns whether there were any.
-
-        After a fault outside a batch it returns False, so that the device's own workers are woken.
-        """
-        pooled = self._devices.get(name)
-        try:
-            return pooled is not None and pooled.worker.run_pending()
-        except BaseException as error:  # also SystemExit, which would end the event loop
-            self._supervisor.report(WORKER_PART, error)
-            return False
-
     def run_short(self) -> bool:
         """Runs one batch of a lane with short runs on each device where one is due, on the calling thread.
 
         Returns:
             Whether there was any.
         """
-        return any([pooled.worker.run_short() for pooled in list(self._devices.values())])
+        return any([self._run_short(pooled.worker) for pooled in list(self._devices.values())])
+
+    def _run_short(self, worker: DeviceWorker) -> bool:
+        try:
+            return worker.run_short()
+        except BaseException as error:  # also SystemExit, which would end the event loop
+            self._supervisor.report(WORKER_PART, error)
+            return False
 
     async def wait_closed(self) -> None:
         """Waits until all workers end, which they do once the queue is closed and empty; then closes the models."""

@@ -66,7 +66,7 @@ class WorkerContext(Protocol):
 class DeviceWorker:
     """A worker that runs batches one at a time, until the queue is closed and empty or the device is removed.
 
-    `start` runs it on a thread of its own; `run_pending` runs it on the calling thread. A device may have several.
+    `start` runs it on a thread of its own; `run_short` runs a batch on the calling thread. A device may have several.
 
     Invariants:
         1. Every ticket taken from the queue ends in exactly one outcome, or returns to the queue because the device is
@@ -115,13 +115,6 @@ class DeviceWorker:
             on_end=partial(loop.call_soon_threadsafe, ended.set_result, None),
         ).start()
         return ended
-
-    def run_pending(self) -> bool:
-        """Runs the batches that wait for the device now, on the calling thread; returns whether there were any."""
-        batch = first = self._queue.take_nowait(self._device)
-        while batch is not None and (learn := self._process(batch)) is not None:
-            batch = self._queue.take_nowait(self._device, batch, learn)
-        return first is not None
 
     def run_short(self) -> bool:
         """Runs one batch of a lane with short runs on the calling thread, if one is due; returns whether it did."""

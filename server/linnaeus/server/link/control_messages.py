@@ -5,6 +5,7 @@
 | Start: be the engine, or a front end | LinkOpen: the engine listens for front ends |
 | Connect: the engine listens there | Prepared: a front end answers probes |
 | Drain: the server stops | Listening: a front end listens for callers |
+| Ping: does it respond? | Pong: it does |
 | Scrape: asks for the metrics | Snapshot: the metrics |
 | | Health: why it is not ready; empty if it is |
 | | Refusal: it cannot start, and why |
@@ -44,6 +45,10 @@ class Drain(Message, tag=4):
     """The server stops: no load begins any more, and no batch waits for more images."""
 
 
+class Ping(Message, tag=5):
+    """Asks whether the event loop responds."""
+
+
 class LinkOpen(Message, tag=21):
     """The engine listens for front ends."""
 
@@ -75,5 +80,9 @@ class Refusal(Message, tag=25):
     reason: str
 
 
-ToChild: TypeAlias = Start | Connect | Scrape | Drain
-ToSupervisor: TypeAlias = LinkOpen | Prepared | Listening | Health | Snapshot | Refusal
+class Pong(Message, tag=27):
+    """The event loop responds."""
+
+
+ToChild: TypeAlias = Start | Connect | Scrape | Drain | Ping
+ToSupervisor: TypeAlias = LinkOpen | Prepared | Listening | Health | Snapshot | Refusal | Pong

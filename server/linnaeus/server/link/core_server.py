@@ -7,13 +7,15 @@ from functools import partial
 from typing import Any, Protocol
 
 from linnaeus.server.engine.core import EngineCore
-from linnaeus.server.errors import RequestError
+from linnaeus.server.errors import InternalFailure, RequestError
 from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.front_end_session import FrontEndSession
 from linnaeus.server.link.memory_handover import accept_with_memory, listen_for_front_ends
 from linnaeus.server.link.messages import (
     Admit,
     Cancel,
+    Charge,
+    Charged,
     Count,
     Counted,
     Decoded,
@@ -72,6 +74,9 @@ class CoreServer:
         event_log: receives the events of front ends.
         clock: the core's clock, in seconds.
         supervisor: receives faults of the link.
+
+    Attributes:
+        decoders: the decoders of all front ends.
     """
 
     def __init__(
@@ -91,7 +96,7 @@ class CoreServer:
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
         self._sessions: dict[Connection[ToCore], FrontEndSession] = {}
-        self._decoders = RemoteDecoders(core, self._session_of, clock)
+        self.decoders = RemoteDecoders(core, self._session_of, partial(self._schedule_step, 0.0), clock)
         self._is_loaded = False
         self._is_step_scheduled = False
         self._timer: asyncio.TimerHandle | None = None
@@ -102,13 +107,14 @@ class CoreServer:
             Admit: FrontEndSession.admit,
             Decoded: self._decoded,
             GiveBack: self._give_back,
-            TurnEnded: lambda session, message: self._decoders.turn_ended(message.turn, session),
+            TurnEnded: lambda session, message: self.decoders.turn_ended(message.turn, session),
             Cancel: FrontEndSession.cancel,
             Rejected: self._rejected,
             Expire: FrontEndSession.expire,
             Operate: self._operate,
             Measure: self._measure,
             Count: self._count,
+            Charge: self._charge,
             Event: lambda session, message: event_log.write(message.event, message.at, **message.fields),
         }
         core.catalog.on_change = self._model_changed
@@ -127,7 +133,7 @@ class CoreServer:
 
     async def _accept(self, opened: socket.socket, memory: int) -> None:
         connection: Connection[ToCore] = Connection(ToCore, self.received, self.lost)
-        session = FrontEndSession(self._core, connection, PixelReader(memory))
+        session = FrontEndSession(self._core, connection, PixelReader(memory), self._clock)
         self._sessions[connection] = session
         await self._loop.create_unix_connection(lambda: connection, sock=opened)
         self._greet(connection)
@@ -166,11 +172,12 @@ class CoreServer:
     def received(self, connection: Connection[ToCore], messages: Sequence[ToCore]) -> None:
         """Handles the messages of a front end."""
         session, handlers = self._sessions[connection], self._handlers
+        session.silent_ticks = 0
         for message in messages:
             try:
                 handlers[type(message)](session, message)
             except ESCAPES as error:  # one message must not cost the others their answers
-                self._supervisor.report(LINK_PART, error)
+                self._fail(session, message, error)
         if not self._is_step_scheduled:
             self._is_step_scheduled = True
             self._loop.call_soon(self._step)
@@ -179,13 +186,22 @@ class CoreServer:
         """Gives up what a front end held that is gone."""
         session = self._sessions.pop(connection)
         session.close()
-        self._decoders.front_end_lost(session)
+        self.decoders.front_end_lost(session)
+
+    def _fail(self, session: FrontEndSession, message: ToCore, fault: BaseException) -> None:
+        """Reports a fault, and answers the message that it befell, so that nobody waits for ever."""
+        reference = self._supervisor.report(LINK_PART, fault)
+        error = InternalFailure(f"the engine failed (log reference {reference})", reference)
+        if isinstance(message, Admit | Decoded):
+            session.fail(message.number, error)
+        elif isinstance(message, Operate | Measure | Count | Charge):
+            session.send(Returned(message.call, [], pack_error(error)))
 
     def _step(self) -> None:
         """Lets the core work with what the last messages brought."""
         self._is_step_scheduled = False
         queue = self._core.queue
-        self._decoders.pump()
+        self.decoders.pump()
         queue.notify()
         ran = self._core.devices.run_short()
         if ran:
@@ -236,6 +252,9 @@ class CoreServer:
         statistics = self._statistics.of(message.model, message.version, message.name)
         session.send(Counted(message.call, statistics.SerializeToString()))
 
+    def _charge(self, session: FrontEndSession, message: Charge) -> None:
+        session.send(Charged(message.call, self._core.take(message.caller, message.cost)))
+
     def _operate(self, session: FrontEndSession, message: Operate) -> None:
         task = asyncio.create_task(self._run_operation(session, message))
         self._tasks.add(task)
@@ -247,6 +266,8 @@ class CoreServer:
             result: Entry | list[Entry] = await operation(*message.arguments)
         except RequestError as error:
             session.send(Returned(message.call, [], pack_error(error)))
+        except ESCAPES as error:  # such as RuntimeError, if the process may have no more threads
+            self._fail(session, message, error)
         else:
             session.send(Returned(message.call, result if isinstance(result, list) else [result], None))
 

@@ -1,6 +1,7 @@
 """One front end, as the core sees it: its requests and its part of the decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import numpy
 
@@ -23,8 +24,8 @@ from linnaeus.server.link.messages import (
 from linnaeus.server.link.packed_errors import pack_error
 from linnaeus.server.link.pixel_memory import PixelReader, Slot
 from linnaeus.server.requests.lane_key import LaneKey
-from linnaeus.server.requests.refusals import unloaded
-from linnaeus.server.requests.request import RequestPayload, RequestTicket, TimedRanking
+from linnaeus.server.requests.refusals import too_late, unloaded
+from linnaeus.server.requests.request import RequestPayload, RequestTicket, TimedRanking, lane_key_of
 from linnaeus.server.requests.request_record import BatchRecord
 from linnaeus.server.runtime.runner import Pixels
 from linnaeus.server.scheduling import DecodeWork, Priority, Stage
@@ -33,13 +34,18 @@ from linnaeus.server.scheduling import DecodeWork, Priority, Stage
 class FrontEndSession:
     """The requests of one front end. Belongs to the event loop's thread.
 
+    Images that a front end is to decode, but does not as it stands still, are withdrawn: they leave the queue, so that
+    they take no place from others, and are admitted anew when the front end has decoded them.
+
     Args:
         core: runs the requests.
         connection: leads to the front end.
         memory: the front end's shared memory.
+        clock: the core's clock, in seconds.
 
     Attributes:
         tickets: its requests in the queue, by number.
+        silent_ticks: how often `RemoteDecoders` has waited for it since its last message.
     """
 
     def __init__(
@@ -47,11 +53,15 @@ class FrontEndSession:
         core: EngineCore,
         connection: Connection[ToCore],
         memory: PixelReader,
+        clock: Callable[[], float],
     ) -> None:
         self.tickets: dict[int, RequestTicket] = {}
+        self.silent_ticks = 0
         self._core = core
         self._connection = connection
         self._memory = memory
+        self._clock = clock
+        self._withdrawn: set[int] = set()
 
     def send(self, message: Message) -> None:
         """Sends a message to the front end."""
@@ -76,33 +86,57 @@ class FrontEndSession:
             work = None if message.work is None else DecodeWork(*message.work)
             ticket = self._core.admit(lane, payload, message.deadline, Priority(message.priority), work, message.caller)
         except RequestError as error:
-            self.send(Refused(message.number, pack_error(error)))
+            self.send(Refused(message.number, pack_error(error), at_admission=True))
             return
         future.ticket = self.tickets[message.number] = ticket
+
+    def fail(self, number: int, error: RequestError) -> None:
+        """Ends a request, whether it was admitted or not."""
+        ticket = self.tickets.get(number)
+        if ticket is None:
+            self.send(Refused(number, pack_error(error)))
+        else:
+            self._core.fail(ticket, error)
 
     def decode(self, turn: int, tickets: Sequence[RequestTicket]) -> None:
         """Has the front end decode these images now."""
         self.send(Decode(turn, [ticket.payload.number for ticket in tickets]))
 
+    def withdraw(self, tickets: Iterable[RequestTicket]) -> None:
+        """Takes images that this front end was to decode out of the queue, until it has decoded them."""
+        for ticket in tickets:
+            if ticket.stage is Stage.DECODING:
+                self._core.queue.cancel(ticket, by_caller=False)
+                self._withdrawn.add(ticket.payload.number)
+
     def decoded(self, message: Decoded) -> list[RequestTicket]:
         """Queues a decoded image; returns its ticket if no device is left for it."""
         ticket = self.tickets.get(message.number)
-        if ticket is None or ticket.stage is not Stage.DECODING:
+        is_withdrawn = self._is_withdrawn_no_more(message.number)
+        if ticket is None or not (is_withdrawn or ticket.stage is Stage.DECODING):
             return []
-        ticket.payload.pixels = self._pixels(LaneKey(*ticket.lane), message.pixels)  # type: ignore[misc]
+        ticket.payload.pixels = self._pixels(lane_key_of(ticket), message.pixels)
         ticket.payload.decode_seconds = message.decode_seconds
-        return self._core.queue.put({ticket: message.processor_seconds})
+        stranded = self._core.queue.put({ticket: message.processor_seconds})
+        if is_withdrawn:
+            self._admit_anew(ticket, None)
+        return stranded
 
     def give_back(self, message: GiveBack) -> list[RequestTicket]:
         """Returns images to the queue; returns the tickets that no device is left for."""
         tickets = [self.tickets[number] for number in message.numbers if number in self.tickets]
-        return self._core.queue.give_back(tickets)
+        withdrawn = [ticket for ticket in tickets if self._is_withdrawn_no_more(ticket.payload.number)]
+        for ticket in withdrawn:
+            self._admit_anew(ticket, ticket.work)
+        return self._core.queue.give_back(ticket for ticket in tickets if ticket not in withdrawn)
 
     def cancel(self, message: Cancel) -> None:
         """Cancels a request that has ended in the front end."""
         ticket = self.tickets.pop(message.number, None)
         if ticket is not None:
             ticket.payload.future.is_done = True  # type: ignore[attr-defined]
+            if self._is_withdrawn_no_more(message.number):
+                return
             if message.by_caller:
                 self._core.cancel(ticket)
             else:
@@ -111,7 +145,9 @@ class FrontEndSession:
     def expire(self, message: Expire) -> None:
         """Ends a request whose deadline has passed."""
         ticket = self.tickets.get(message.number)
-        if ticket is not None:
+        if ticket is not None and self._is_withdrawn_no_more(message.number):
+            self._core.fail(ticket, too_late(ticket, self._clock(), "waited for a decoder"))
+        elif ticket is not None:
             self._core.expire(ticket)
 
     def close(self) -> None:
@@ -119,6 +155,25 @@ class FrontEndSession:
         for number in list(self.tickets):
             self.cancel(Cancel(number, by_caller=False))
         self._memory.close()
+
+    def _is_withdrawn_no_more(self, number: int) -> bool:
+        """Whether a request was withdrawn; it no longer is."""
+        if number not in self._withdrawn:  # nearly always
+            return False
+        self._withdrawn.remove(number)
+        return True
+
+    def _admit_anew(self, ticket: RequestTicket, work: DecodeWork | None) -> None:
+        """Returns a request that was withdrawn to the queue; ends it if it is refused."""
+        payload: Any = ticket.payload
+        try:
+            again = self._core.admit(
+                lane_key_of(ticket), payload, ticket.deadline, ticket.priority, work, ticket.caller
+            )
+        except RequestError as error:
+            payload.future.set_exception(error)
+        else:
+            payload.future.ticket = self.tickets[payload.number] = again
 
     def _pixels(self, lane: LaneKey, data: bytes | Slot) -> Pixels:
         models = self._core.devices.models(lane)

@@ -14,6 +14,7 @@
 | Operate: load a model, and so on | Returned: the result |
 | Measure: the batch latencies of a version | Figures: the latencies |
 | Count: the statistics of a version | Counted: the statistics |
+| Charge: takes images from a caller's rate | Charged: how long the caller must wait |
 | | ModelChanged, Devices, Loaded: the catalog |
 
 Every `Admit` gets one `Refused` or `Answer`, unless `Cancel` overtakes it.
@@ -118,6 +119,14 @@ class Count(Message, tag=11):
     name: str
 
 
+class Charge(Message, tag=13):
+    """Takes a cost in images from the rate of a caller; sent only if there is a rate limit."""
+
+    call: int
+    caller: str
+    cost: float
+
+
 class Event(Message, tag=12):
     """An event for the event log; see `EventLog.write`."""
 
@@ -141,10 +150,11 @@ class Welcome(Message, tag=21):
 
 
 class Refused(Message, tag=22):
-    """A request ends with an error."""
+    """A request ends with an error; `at_admission` if it was not admitted."""
 
     number: int
     error: PackedError
+    at_admission: bool = False
 
 
 class Decode(Message, tag=23):
@@ -201,6 +211,13 @@ class Counted(Message, tag=28):
     statistics: bytes
 
 
+class Charged(Message, tag=31):
+    """0.0 if the caller was charged, else the seconds until it can be."""
+
+    call: int
+    wait_seconds: float
+
+
 class ModelChanged(Message, tag=27):
     """A model's versions in the catalog, all of them, none if it left; and its labels and default."""
 
@@ -222,8 +239,8 @@ class Loaded(Message, tag=30):
 
 _Requests: TypeAlias = Admit | Decoded | GiveBack | TurnEnded | Cancel | Expire
 _Reports: TypeAlias = Rejected | Event
-_Questions: TypeAlias = Operate | Measure | Count
+_Questions: TypeAlias = Operate | Measure | Count | Charge
 ToCore: TypeAlias = _Requests | _Reports | _Questions
 _Outcomes: TypeAlias = Refused | Decode | Answer
-_Replies: TypeAlias = Returned | Figures | Counted
+_Replies: TypeAlias = Returned | Figures | Counted | Charged
 ToFrontEnd: TypeAlias = Welcome | _Outcomes | _Replies | ModelChanged | Devices | Loaded

@@ -7,12 +7,15 @@ from typing import Any
 
 from linnaeus.server.engine import responses
 from linnaeus.server.engine.core_client import ModelFigures
-from linnaeus.server.errors import RequestError, Unavailable
+from linnaeus.server.engine.request_reports import log_refused
+from linnaeus.server.errors import DeadlineExceeded, RequestError, Unavailable
 from linnaeus.server.link.connection import Connection
 from linnaeus.server.link.memory_handover import connect_with_memory
 from linnaeus.server.link.messages import (
     Answer,
     BatchTimes,
+    Charge,
+    Charged,
     Count,
     Counted,
     Decode,
@@ -30,6 +33,7 @@ from linnaeus.server.link.messages import (
     Welcome,
 )
 from linnaeus.server.link.packed_errors import unpack_error
+from linnaeus.server.link.recent_refusals import RecentRefusals
 from linnaeus.server.link.remote_event_log import RemoteEventLog
 from linnaeus.server.link.remote_operations import RemoteOperations
 from linnaeus.server.link.remote_queue import RemoteQueue
@@ -38,6 +42,7 @@ from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.event_log import EventLog
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.observer import rejection_reason
+from linnaeus.server.requests.refusals import too_late
 from linnaeus.server.requests.request import BatchReport, RequestPayload, RequestTicket, TimedRanking, lane_key_of
 from linnaeus.server.requests.request_record import BatchRecord, RecordHandler
 from linnaeus.server.runtime.ranking import Ranking
@@ -45,6 +50,8 @@ from linnaeus.server.scheduling import DecodeWork, PredictionError, Priority, St
 
 LINK_PART = "link"
 _LOST_RETRY_SECONDS = 1.0
+# How long the core, which may be busy with a batch, is given to end a request whose deadline has passed.
+_EXPIRY_SECONDS = 0.1
 _STARTING = "the engine is starting"
 _LOST = "the engine has ended unexpectedly and starts anew"
 
@@ -91,6 +98,7 @@ class RemoteCore:
         self._supervisor = supervisor
         self._record_handler = record_handler
         self._batches: dict[int, BatchRecord] = {}
+        self._refusals = RecentRefusals()
         self._loop = asyncio.get_running_loop()
         self._connection: Connection[ToFrontEnd] | None = None
         self._calls: dict[int, asyncio.Future[Any]] = {}
@@ -107,6 +115,7 @@ class RemoteCore:
             Returned: self._returned,
             Figures: lambda message: self._reply(message.call, message),
             Counted: lambda message: self._reply(message.call, message.statistics),
+            Charged: lambda message: self._reply(message.call, message.wait_seconds),
             ModelChanged: self._model_changed,
             Devices: self._devices,
             Loaded: self._all_loaded,
@@ -155,6 +164,11 @@ class RemoteCore:
         statistics: bytes = await self._call(lambda call: Count(call, model, version, name))
         return statistics
 
+    async def charge(self, caller: str, cost: float) -> float:
+        """Charges a caller in the core; see `RateLimiter.take`."""
+        wait_seconds: float = await self._call(lambda call: Charge(call, caller, cost))
+        return wait_seconds
+
     def admit(
         self,
         lane: LaneKey,
@@ -164,11 +178,17 @@ class RemoteCore:
         work: DecodeWork | None,
         caller: str,
     ) -> RequestTicket:
-        """Sends a request to the core; see `RemoteQueue.admit`."""
+        """Sends a request to the core, unless it is hopeless; see `RecentRefusals` and `RemoteQueue.admit`."""
         self._require_ready()
+        now = self._clock()
+        try:
+            self._refusals.check(lane, deadline, priority, work, caller, now)
+        except RequestError as error:
+            log_refused(self.event_log, now, lane, payload.number, priority, deadline, error)
+            raise
         return self.queue.admit(lane, payload, deadline, priority, work, caller)
 
-    def request_admitted(self, in_flight: int, lane_with_pixels: LaneKey | None) -> None:
+    def request_admitted(self) -> None:
         """Does nothing: the core has requests run as their messages come."""
 
     def cancel(self, ticket: RequestTicket) -> None:
@@ -176,8 +196,15 @@ class RemoteCore:
         self.queue.cancel(ticket)
 
     def expire(self, ticket: RequestTicket) -> None:
-        """Has the core end a request at its deadline: it knows at what stage it was."""
+        """Has the core end a request at its deadline: it knows at what stage it was. If it is silent, ends it here."""
         self._send(Expire(ticket.payload.number))
+        self._loop.call_later(_EXPIRY_SECONDS, self._expire_here, ticket)
+
+    def _expire_here(self, ticket: RequestTicket) -> None:
+        if ticket.stage is not Stage.ENDED:
+            stage = self.queue.cancel(ticket, by_caller=False)
+            error = too_late(ticket, self._clock(), f"was at the stage {stage.value}")
+            responses.complete(ticket.payload.future, error)
 
     def fail(self, ticket: RequestTicket, error: RequestError) -> None:
         """Ends a request whose image will not reach a device. Any thread may call it."""
@@ -271,7 +298,17 @@ class RemoteCore:
         return self._batches.setdefault(times.number, record)
 
     def _refused(self, refused: Refused) -> None:
-        self._end(refused.number, unpack_error(refused.error))
+        error = unpack_error(refused.error)
+        ticket = self.queue.tickets.get(refused.number)
+        if ticket is not None and refused.at_admission and isinstance(error, DeadlineExceeded):
+            self._note_refusal(ticket, error)
+        self._end(refused.number, error)
+
+    def _note_refusal(self, ticket: RequestTicket, error: DeadlineExceeded) -> None:
+        if ticket.deadline is not None:
+            lane = lane_key_of(ticket)
+            now = self._clock()
+            self._refusals.note(lane, ticket.deadline, ticket.priority, ticket.work, ticket.caller, error, now)
 
     def _end(self, number: int, error: RequestError) -> None:
         ticket = self.queue.end(number)

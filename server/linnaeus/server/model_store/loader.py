@@ -217,7 +217,6 @@ def _share_cores(model: Model, cores: CoreShare, busy: bool) -> None:
         timings = model.warm_up(False, cores.take_short(busy))
         if cores.are_short(timings[-1].seconds):
             model.is_short, model.timings = True, timings
-            model.runs_inline = cores.runs_inline(timings[0].seconds)
             return
     model.keep_cores(max(1, cores.threads), max(1, cores.threads // 2))
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from linnaeus.server.process.thread_name import show_thread_name
+
 Result = TypeVar("Result")
 
 
@@ -27,7 +29,7 @@ async def run_in_thread(name: str, work: Callable[[], Result]) -> Result:
         Exception: what `work` raised.
     """
     call: Future[Result] = Future()
-    threading.Thread(target=_run, args=(call, work), name=name, daemon=True).start()
+    threading.Thread(target=_run_once, args=(call, work), name=name, daemon=True).start()
     try:
         return await asyncio.wrap_future(call)
     except SystemExit as error:
@@ -73,9 +75,15 @@ class DaemonExecutor:
         self._thread.join()
 
     def _run_all(self) -> None:
+        show_thread_name()
         while (submitted := self._calls.get()) is not None:
             _run(*submitted)
             del submitted  # it may hold a batch's memory while the thread waits
+
+
+def _run_once(call: "Future[Result]", work: Callable[[], Result]) -> None:
+    show_thread_name()
+    _run(call, work)
 
 
 def _run(call: "Future[Result]", work: Callable[[], Result]) -> None:

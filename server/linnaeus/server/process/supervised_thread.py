@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 from linnaeus.server.process.supervisor import RestartLimit, Supervisor
+from linnaeus.server.process.thread_name import show_thread_name
 
 
 def _no_op() -> None:
@@ -46,6 +47,7 @@ class SupervisedThread(threading.Thread):
 
     def run(self) -> None:
         """Calls the work until it returns."""
+        show_thread_name()
         restarts = RestartLimit(self._supervisor.clock)
         self._succeeds(self._prepare)
         while not self._succeeds(self._work):

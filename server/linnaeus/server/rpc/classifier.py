@@ -14,7 +14,7 @@ from linnaeus.server.rpc.messages import (
     to_request,
 )
 from linnaeus.server.rpc.stream_classify import ClassifyStream
-from linnaeus.server.security.authorization import Charge, no_charge
+from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.current_caller import current_caller
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -78,7 +78,7 @@ class ClassifierServicer(v1_grpc.ClassifierServiceServicer):
     async def ClassifyBatch(self, request: v1.ClassifyBatchRequest, context: "Context") -> v1.ClassifyBatchResponse:
         """Classifies the images of one message."""
         max_images = self._limits.max_batch_images
-        self._charge(context, len(request.images) - 1)
+        await self._charge(len(request.images) - 1)
         return await classify_batch(self._engine, request, self._deadline(context), max_images)
 
     async def StreamClassify(  # type: ignore[override]  # gRPC also accepts a coroutine that writes

@@ -23,6 +23,7 @@ from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer, required_right
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.caller_identity import caller_without_token
+from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.current_caller import set_current_caller
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,7 @@ class InterceptedServer:
         drainer: holds answers while the server stops; None for services whose answers are never held.
         budget: bounds the bytes of request messages; None for 1 GiB, 32 MiB a message.
         has_certificates: whether callers may have certificates, by which those without a token are known.
+        charge: charges an image for every call that needs a right, before its message is read.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class InterceptedServer:
         drainer: CallDrainer | None = None,
         budget: ByteBudget | None = None,
         has_certificates: bool = False,
+        charge: Charge = no_charge,
     ) -> None:
         self._server = server
         self._observer = observer
@@ -106,6 +109,7 @@ class InterceptedServer:
         self._log = LimitedLog(logger, logging.WARNING)
         self._turns = MessageTurns()
         self._has_certificates = has_certificates
+        self._charge = charge
 
     def add_generic_rpc_handlers(self, handlers: Sequence[Any]) -> None:
         """Does nothing: generated code also adds the same methods by `add_registered_method_handlers`."""
@@ -132,14 +136,16 @@ class InterceptedServer:
         right, name = required_right(method.service, method.name), f"{method.service}/{method.name}"
         reception = Reception(name, deserializer, self._budget, self._log, self._turns)
         has_certificates = self._has_certificates
+        charge = no_charge if right is None else self._charge
         authorize = None if self._authorizer is None or right is None else partial(self._authorizer.authorize, right)
 
-        def open_call(context: Any) -> RequestMessages:
+        async def open_call(context: Any) -> RequestMessages:
             if authorize is not None:
                 caller = authorize(context)
             else:
                 caller = caller_without_token(context, has_certificates, Priority.HIGH)
             set_current_caller(caller)
+            await charge(1.0)
             return RequestMessages(context, reception, caller.identity)
 
         return open_call
@@ -150,7 +156,7 @@ class InterceptedServer:
         async def handle(_: Any, context: Any) -> Any:
             call = _InterceptedCall(self._observer, method, context)
             with call:
-                messages = open_call(context)
+                messages = await open_call(context)
                 try:
                     request = messages if streams_requests else await messages.read_only()
                     return await behaviour(request, context)
@@ -176,7 +182,7 @@ class InterceptedServer:
         async def handle(_: Any, context: Any) -> AsyncIterator[Any]:
             call = _InterceptedCall(self._observer, method, context)
             with call:
-                messages = open_call(context)
+                messages = await open_call(context)
                 try:
                     request = messages if streams_requests else await messages.read_only()
                     async for response in behaviour(request, context):
@@ -194,7 +200,7 @@ class InterceptedServer:
         return handle
 
 
-_OpenCall: TypeAlias = Callable[[Any], RequestMessages]
+_OpenCall: TypeAlias = Callable[[Any], Awaitable[RequestMessages]]
 
 
 class _InterceptedCall:

@@ -15,6 +15,7 @@ from linnaeus.server.rpc.health_port import HealthPort
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
 from linnaeus.server.rpc.reflection import add_reflection
 from linnaeus.server.security.byte_budget import ByteBudget
+from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.listen_address import listen
 from linnaeus.server.security.reserved_port import ReservedPort
 from linnaeus.server.security.server_security import ServerSecurity
@@ -71,6 +72,7 @@ class RpcServer:
         max_message_bytes: the maximum size of a request message.
         further_options: further options of the gRPC server.
         shares_port: whether other servers may listen on the port, too; the kernel deals connections out among them.
+        charge: charges an image for every call but health checks.
 
     Attributes:
         port: the port of all services.
@@ -90,6 +92,7 @@ class RpcServer:
         max_message_bytes: int,
         further_options: Sequence[tuple[str, int]] = (),
         shares_port: bool = False,
+        charge: Charge = no_charge,
     ) -> None:
         self._reserved = ReservedPort(
             security.address, is_shared=shares_port
@@ -102,6 +105,7 @@ class RpcServer:
         share = _HEALTH_MESSAGES * max_message_bytes
         self._health_budget = ByteBudget(max_message_bytes, 2 * share, share, _HEALTH_GRACE_SECONDS)
         self._security = security
+        self._charge = charge
         self._health = HealthServicer()
         self._service_names = [""]  # "" is the health of the whole server
         self.is_listening = False
@@ -120,20 +124,28 @@ class RpcServer:
             services: the services, most frequently called first.
         """
         security = self._security
+        has_certificates = security.certificates is not None
         intercepted: Any = InterceptedServer(
             self._server,
             self._observer,
             security.authorizer,
             self._drainer,
             security.byte_budget,
-            has_certificates=security.certificates is not None,
+            has_certificates,
+            self._charge,
         )
         for service in services:
             service.add(intercepted)
         self._service_names += [service.name for service in services]
         always_open: Any = InterceptedServer(self._server, self._observer, budget=self._health_budget)
         not_drained: Any = InterceptedServer(
-            self._server, self._observer, self._security.authorizer, budget=self._health_budget
+            self._server,
+            self._observer,
+            security.authorizer,
+            None,
+            self._health_budget,
+            has_certificates,
+            self._charge,
         )
         add_health(self._health, always_open)
         add_reflection(self._service_names[1:], not_drained)

@@ -1,7 +1,7 @@
 """StreamClassify: requests in any number, responses in order of completion, with a bounded window in the server.
 
-A reader task reads images and begins their requests; the call's own task writes the responses. There is no task per
-image.
+A reader task reads images and begins their requests; the call's own task writes the responses. An image has a task of
+its own only while it is charged.
 """
 
 import asyncio
@@ -15,12 +15,12 @@ import grpc
 
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.request_state import Outcome, RequestState
-from linnaeus.server.errors import InvalidArgument, Overloaded, RequestError, Unavailable
+from linnaeus.server.errors import InvalidArgument, RequestError, Unavailable
 from linnaeus.server.requests.request import Classification
 from linnaeus.server.rpc.messages import to_image_request, to_image_result
 from linnaeus.server.rpc.request_messages import RequestMessages, release_hold
-from linnaeus.server.security.authorization import Charge, no_charge
 from linnaeus.server.security.byte_budget import Reservation
+from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.current_caller import current_caller
 from linnaeus.v1 import classifier_pb2 as v1
 
@@ -47,7 +47,7 @@ class ClassifyStream:
         deadline: the call's deadline on the engine's clock; None for no deadline.
         window: the maximum number of unanswered images; at least 1.
         clock: the engine's clock.
-        charge: charges each image but the first; authorization has already charged that.
+        charge: charges each image but the first, which was charged with the call.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class ClassifyStream:
         self._window = asyncio.Semaphore(window)
         # What images hold that were read and whose response is not written, by their number.
         self._unanswered: dict[int, Reservation | None] = {}
+        self._charging: set[asyncio.Task[None]] = set()
         self._in_flight: dict[int, RequestState] = {}
         self._responses: deque[tuple[int, v1.StreamClassifyResponse]] = deque()
         self._fault: Exception | None = None
@@ -88,8 +89,8 @@ class ClassifyStream:
             closing.add_done_callback(lambda _: reader.cancel())
             await self._write(reader)
         finally:
-            reader.cancel()
-            closing.cancel()
+            for task in (reader, closing, *self._charging):
+                task.cancel()
             for state in self._in_flight.values():
                 self._engine.cancel(state)
             for hold in self._unanswered.values():
@@ -111,18 +112,40 @@ class ClassifyStream:
             if self._engine.closing.is_set():
                 raise asyncio.CancelledError  # leaves the image to another server
             serial += 1
-            self._begin(serial, message)
+            self._unanswered[serial] = self._messages.take_hold()
+            if serial == 1 or self._charge is no_charge:
+                self._begin(serial, message)
+            else:
+                self._begin_charged(serial, message)
             del message  # would be kept while the stream waits for the next one
 
+    def _begin_charged(self, serial: int, message: v1.StreamClassifyRequest) -> None:
+        """Charges an image, then begins it; further ones are read meanwhile. Charges end in the order they began in."""
+        task = asyncio.create_task(self._charge_and_begin(serial, message))
+        self._charging.add(task)
+        task.add_done_callback(self._charged)
+
+    async def _charge_and_begin(self, serial: int, message: v1.StreamClassifyRequest) -> None:
+        try:
+            await self._charge(1)
+        except RequestError as error:
+            self._on_outcome(serial, message.correlation_id, message.image.id, error)
+        else:
+            self._begin(serial, message)
+
+    def _charged(self, task: "asyncio.Task[None]") -> None:
+        self._charging.discard(task)
+        fault = None if task.cancelled() else task.exception()
+        if isinstance(fault, Exception):
+            self._fault = fault
+            self._changed.set()
+
     def _begin(self, serial: int, message: v1.StreamClassifyRequest) -> None:
-        self._unanswered[serial] = self._messages.take_hold()
         on_outcome = partial(self._on_outcome, serial, message.correlation_id, message.image.id)
         try:
-            if serial > 1:
-                self._charge(self._context, 1)
             deadline = self._deadline_of(message)
             request = to_image_request(message.image, message, deadline, self._caller)
-        except (InvalidArgument, Overloaded) as error:
+        except InvalidArgument as error:
             on_outcome(error)
             return
         state = self._engine.begin(request, on_outcome)

@@ -14,8 +14,6 @@ from linnaeus.server.runtime.out_of_memory import is_out_of_memory
 
 # Runs up to this long use one core: the event loop gains more from the other cores than the run would.
 _SHORT_RUN_SECONDS = 0.005
-# The event loop may run an image itself if that delays other calls by at most this long.
-_INLINE_RUN_SECONDS = 0.001
 _MAX_CPU_WORKERS = 4
 _GPU_WORKERS = 2
 _MAX_DECODERS_WITH_GPU = 4
@@ -77,13 +75,19 @@ def default_workers(device: torch.device) -> int:
     return min(usable_cores(), _MAX_CPU_WORKERS) if device.type == "cpu" else _GPU_WORKERS
 
 
-def default_decoders(devices: Sequence[torch.device]) -> int:
+def default_decoders(devices: Sequence[torch.device], in_front_ends: bool) -> int:
     """Returns how many images are decoded at once by default: one per core, but few beside a GPU.
 
     A GPU is fed through the interpreter, and every further decoder competes for its lock (docs/decisions/0010-cuda.md).
+
+    Args:
+        devices: run the models.
+        in_front_ends: whether images are decoded in front ends, whose interpreters feed no device.
     """
     cores = usable_cores()
-    return min(cores, _MAX_DECODERS_WITH_GPU) if any(each.type == "cuda" for each in devices) else cores
+    if in_front_ends or all(each.type != "cuda" for each in devices):
+        return cores
+    return min(cores, _MAX_DECODERS_WITH_GPU)
 
 
 def configure_process(intra_op_threads: int) -> None:
@@ -133,10 +137,6 @@ class CoreShare:
     def are_short(self, largest_run_seconds: float) -> bool:
         """Whether a model whose largest batch takes this long has short runs."""
         return self._is_automatic and self._threads > 0 and largest_run_seconds <= _SHORT_RUN_SECONDS
-
-    def runs_inline(self, run_seconds: float) -> bool:
-        """Whether the event loop may itself run a single image that takes this long."""
-        return run_seconds <= _INLINE_RUN_SECONDS
 
     def take_short(self, busy: bool) -> Callable[[], float]:
         """Restricts the calling thread to one core for short runs.

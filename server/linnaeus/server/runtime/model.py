@@ -37,7 +37,6 @@ class Model:
         specialisation: how it was fitted to the device; set once, by `load_model`.
         is_short: whether its runs are short enough to use one core; set once, before it serves.
         most_at_once: how many batches gain by running at once, 0 for any number; set once, by `load_model`.
-        runs_inline: whether the event loop may itself run a single image; set once, before it serves.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class Model:
         self.specialisation = describe_specialisation(device, Variant(TORCHSCRIPT, FLOAT32), "", "")
         self.is_short = False
         self.most_at_once = 0
-        self.runs_inline = False
         self._runner = runner
 
     def run(self, images: Sequence[Pixels], k: int, want_features: bool = False) -> list[Ranking]:

@@ -24,9 +24,9 @@ class LaneLimits:
         max_batch_size: maximum number of images in a batch.
         max_queue_size: maximum number of tickets that no device has taken yet.
         max_queue_delay_seconds: how long a batch that is not full waits for more images, counted from the arrival of
-            its first image. With 0, the default, a free device takes what waits, but for `is_short`. A larger value
-            trades latency at low load for fuller batches; more than the duration of one batch is never useful. The
-            delay never makes a ticket miss its deadline.
+            its first image. With 0, the default, a free device takes what waits. A larger value trades latency at
+            low load for fuller batches; more than the duration of one batch is never useful. The delay never makes a
+            ticket miss its deadline.
         weight: the lane's share of a busy device, relative to the weights of the other lanes.
         priority_weights: the shares of high, normal and low priority within the lane when the device is overloaded.
         instances: maximum number of batches of the lane that run at once on one device; 0: as many as the device runs
@@ -138,7 +138,6 @@ class Lane(Generic[Payload]):
         tables: batch latencies, by the names of the devices that may run the lane.
         flows: one per priority, indexed by it.
         probed_at: when it last admitted a probe.
-        pauses_until: the end of the pause after its last batch.
         slow_until: until then it is not taken for a lane of short runs, because one of them was long.
         closing: whether it admits no more tickets and is removed once it is empty.
     """
@@ -151,7 +150,7 @@ class Lane(Generic[Payload]):
         weights = zip(Priority, limits.priority_weights, strict=True)
         normal = limits.priority_weights[Priority.NORMAL]
         self.flows = [Flow[Payload](self, each, limits.weight * weight, weight / normal) for each, weight in weights]
-        self.probed_at = self.pauses_until = self.slow_until = -inf
+        self.probed_at = self.slow_until = -inf
 
     def is_short(self, now: float) -> bool:
         """Whether its next batch is expected to run for a few milliseconds at most."""

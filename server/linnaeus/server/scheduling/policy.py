@@ -11,11 +11,9 @@
 3.  *Batch size limit.* A request that arrives just after a batch has started waits for its end, so a batch should take
     at most half of the time that a request gives. It is made shorter for requests that give less only if there are more
     of them a second than images that the device would do less, and never so that it does less than half.
-4.  *Start time.* A batch starts at once, with three exceptions. While a batch of the lane runs on the device, another
-    one starts only when it is full: otherwise the workers would split the arriving tickets into small batches. A model
-    with short runs pauses after each batch of several images, for as long as that ran or until the next is full: the
-    quicker it ran, the fewer images would wait by then, and the more hand-overs would take the event loop's time. And
-    the operator may configure a delay. All end at the last moment at which the earliest deadline still holds.
+4.  *Start time.* A batch starts at once, with two exceptions. While a batch of the lane runs on the device, another one
+    starts only when it is full: otherwise the workers would split the arriving tickets into small batches. And the
+    operator may configure a delay. Both end at the last moment at which the earliest deadline still holds.
 
 Decoders use the same order, and decoding counts as use, too. They decode little more than the devices are about to
 take, so a ticket that is cancelled or expires early costs no decoding. As long as images come that are quickly decoded,
@@ -96,15 +94,14 @@ class Policy(Generic[Payload]):
         if all(_should_wait_for_faster_device(head, lane, device, now) for head in lane.heads()):
             return inf
         delay, waits_for_more = lane.limits.max_queue_delay_seconds, device.runs(lane)
-        pause = lane.pauses_until - now
-        if draining or lane.closing or not (delay or waits_for_more or pause > 0):
+        if draining or lane.closing or not (delay or waits_for_more):
             return 0.0
         if waiting >= self.largest_batch(lane, device, now):
             return 0.0
         longest = lane.tables[device.name].longest(waiting, len(device.running), now)
         deadlines = [head.deadline for head in lane.heads() if head.deadline is not None]
         last_moment = min(deadlines, default=inf) - longest - now
-        return last_moment if waits_for_more else min(max(_oldest_queued_at(lane) + delay - now, pause), last_moment)
+        return last_moment if waits_for_more else min(_oldest_queued_at(lane) + delay - now, last_moment)
 
     def largest_batch(self, lane: Lane[Payload], device: Device[Payload], now: float) -> int:
         """Returns the maximum batch size of the lane under the limit on batch duration; at least 1."""

@@ -60,8 +60,6 @@ class RunningBatches(Generic[Payload]):
             self._state.record_run(ticket, seconds / len(batch.tickets), now)
         if seconds > _LONG_RUN_SECONDS:
             lane.slow_until = now + _SLOW_SECONDS
-        if lane.limits.is_short and not self._policy.runs_short_apart and len(batch.tickets) > 1:
-            lane.pauses_until = now + seconds
         self._advance_fair_time(batch)
         device = self._devices.get(batch.device)
         if device is None:

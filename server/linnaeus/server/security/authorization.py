@@ -1,21 +1,17 @@
-"""Authorization of calls: which right each method requires, and the checks before each call.
+"""Authorization of calls: which right each method requires, and the check of token and right before each call.
 
-Parses no token file, computes no rates, and maps no error to a gRPC status.
+Parses no token file, charges nobody, and maps no error to a gRPC status.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any
 
-from linnaeus.server.errors import Overloaded, PermissionDenied, Unauthenticated
+from linnaeus.server.errors import PermissionDenied, Unauthenticated
 from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.caller_identity import caller_without_token
-from linnaeus.server.security.current_caller import Caller, current_caller
-from linnaeus.server.security.rate_limit import RateLimiter
+from linnaeus.server.security.current_caller import Caller
 from linnaeus.server.security.token_file import TokenFile
 from linnaeus.server.security.tokens import Right, TokenHolder
-
-# Charges the rate limit of a call's caller. Arguments: the call's context and the number of further images.
-Charge: TypeAlias = Callable[[Any, float], None]
 
 _HEALTH = "grpc.health.v1.Health"
 _ADMIN_SERVICES = frozenset({"linnaeus.v1.ModelService"})
@@ -37,35 +33,27 @@ def required_right(service: str, method: str) -> Right | None:
     return Right.INFER
 
 
-def no_charge(context: Any, cost: float) -> None:
-    """Charges nothing: the `Charge` of a server without a rate limit."""
-
-
 class Authorizer:
-    """A check of token, right and rate limit before each call.
+    """A check of token and right before each call.
 
     Belongs to the event loop's thread.
 
     Invariants:
-        - the health service requires no token and has no rate limit;
+        - the health service requires no token;
         - with a token file, every other method requires a token that has the method's right;
-        - a refused call does not reach its method, and a call with an unknown token is not charged to any caller.
+        - a refused call does not reach its method.
 
     Args:
         tokens: the accepted tokens; None accepts calls without a token.
-        limiter: the rate limit per caller; None for no limit.
         max_priority: the highest priority of any caller; a token's own may be lower.
     """
 
-    def __init__(
-        self, tokens: TokenFile | None, limiter: RateLimiter | None, max_priority: Priority = Priority.HIGH
-    ) -> None:
+    def __init__(self, tokens: TokenFile | None, max_priority: Priority = Priority.HIGH) -> None:
         self._tokens = tokens
-        self._limiter = limiter
         self._max_priority = max_priority
 
     def authorize(self, right: Right, context: Any) -> Caller:
-        """Checks the caller's token and charges one image; returns the caller.
+        """Checks the caller's token; returns the caller.
 
         Args:
             right: the right that the method requires.
@@ -74,33 +62,12 @@ class Authorizer:
         Raises:
             Unauthenticated: if the call carries no known token.
             PermissionDenied: if the token lacks the right.
-            Overloaded: if the caller exceeds its rate limit.
         """
         if self._tokens is None:
-            caller = caller_without_token(context, True, self._max_priority)
-        else:
-            holder = _holder(self._tokens, context.invocation_metadata(), right)
-            priority = max(holder.max_priority, self._max_priority)
-            caller = Caller(holder.identity, holder.identity, priority)
-        self._take(caller.identity, 1.0)
-        return caller
-
-    def charge(self, context: Any, cost: float) -> None:
-        """Charges the images of an authorized call beyond the first, such as the rest of a batch.
-
-        Raises:
-            Overloaded: if the caller exceeds its rate limit.
-        """
-        if cost > 0:
-            self._take(current_caller().identity, cost)
-
-    def _take(self, identity: str, cost: float) -> None:
-        if self._limiter is None:
-            return
-        wait_seconds = self._limiter.take(identity, cost)
-        if wait_seconds:
-            message = f"this caller may ask {self._limiter.rate:g} times a second; ask again in {wait_seconds:.3f} s"
-            raise Overloaded(message, wait_seconds)
+            return caller_without_token(context, True, self._max_priority)
+        holder = _holder(self._tokens, context.invocation_metadata(), right)
+        priority = max(holder.max_priority, self._max_priority)
+        return Caller(holder.identity, holder.identity, priority)
 
 
 def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | None, right: Right) -> TokenHolder:

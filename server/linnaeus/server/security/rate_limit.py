@@ -3,6 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Callable
 
+from linnaeus.server.config.settings import Settings
+
 _MAX_CALLERS = 10_000
 # Tolerance for rounding, so that a caller that waits exactly as long as required is not refused again.
 _ROUNDING_SECONDS = 1e-6
@@ -35,7 +37,7 @@ class RateLimiter:
     def __init__(self, rate: float, burst: float, clock: Callable[[], float], max_callers: int = _MAX_CALLERS):
         if not rate > 0 or not burst >= 1:
             raise ValueError(f"a rate must be above 0 and a burst at least 1, not {rate:g} and {burst:g}")
-        self.rate = rate
+        self._rate = rate
         self._burst = burst
         self._clock = clock
         self._max_callers = max_callers
@@ -54,11 +56,11 @@ class RateLimiter:
         now = self._clock()
         full_at = max(self._full_at.get(caller, now), now)
         # The bucket holds `cost` once the time until it is full is at most the time to refill `burst - cost`.
-        wait_seconds = full_at - now - (self._burst - min(cost, self._burst)) / self.rate
+        wait_seconds = full_at - now - (self._burst - min(cost, self._burst)) / self._rate
         if wait_seconds > _ROUNDING_SECONDS:
             self._store(caller, full_at)
             return wait_seconds
-        self._store(caller, full_at + cost / self.rate)
+        self._store(caller, full_at + cost / self._rate)
         return 0.0
 
     def _store(self, caller: str, full_at: float) -> None:
@@ -66,3 +68,10 @@ class RateLimiter:
         self._full_at.move_to_end(caller)
         if len(self._full_at) > self._max_callers:
             self._full_at.popitem(last=False)
+
+
+def rate_limiter(settings: Settings, clock: Callable[[], float]) -> RateLimiter | None:
+    """Returns the rate limiter of the settings; None if they set no rate limit."""
+    if not settings.rate_limit:
+        return None
+    return RateLimiter(settings.rate_limit, max(settings.rate_burst or settings.rate_limit, 1.0), clock)

@@ -1,6 +1,5 @@
-"""The security of a server, constructed from its settings: listen addresses, TLS, tokens and rate limit."""
+"""The security of a server, constructed from its settings: listen addresses, TLS, tokens and limits."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.listen_address import Address
-from linnaeus.server.security.rate_limit import RateLimiter
 from linnaeus.server.security.tls import Certificates, TlsFiles
 from linnaeus.server.security.token_file import TokenFile
 from linnaeus.server.security.tokens import PRIORITY_NAMES
@@ -23,7 +21,7 @@ _MIN_MESSAGES = 4
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSecurity:
-    """The listen addresses of a server and the checks of its connections and calls.
+    """The listen addresses of a server and the checks of its connections and calls, as one front end has them.
 
     Attributes:
         address: the address of all services.
@@ -61,7 +59,7 @@ def server_security(settings: Settings) -> ServerSecurity:
         authorizer=_authorizer(settings),
         byte_budget=byte_budget(settings, usable_memory_bytes()),
         risks=risks,
-        max_connections=settings.max_connections or connection_limit(raise_open_file_limit()),
+        max_connections=_max_connections(settings),
     )
 
 
@@ -95,34 +93,38 @@ def _certificates(settings: Settings) -> Certificates | None:
 def _authorizer(settings: Settings) -> Authorizer | None:
     """Returns None if there is nothing to check and no priority to lower, so that calls skip it."""
     tokens = TokenFile(settings.token_file) if settings.token_file else None
-    limiter, max_priority = rate_limiter(settings), PRIORITY_NAMES[settings.max_priority]
-    if tokens is None and limiter is None and max_priority is Priority.HIGH:
+    max_priority = PRIORITY_NAMES[settings.max_priority]
+    if tokens is None and max_priority is Priority.HIGH:
         return None
-    return Authorizer(tokens, limiter, max_priority)
+    return Authorizer(tokens, max_priority)
+
+
+def _max_connections(settings: Settings) -> int:
+    """Returns the connections of one front end: its part of the setting, or what one process may have open."""
+    if not settings.max_connections:
+        return connection_limit(raise_open_file_limit())
+    return _part(settings, settings.max_connections, least=1)
 
 
 def byte_budget(settings: Settings, memory_bytes: int) -> ByteBudget:
-    """Returns the budget of request messages.
+    """Returns the budget of request messages of one front end: an equal part, and one largest message at least.
 
     Args:
         settings: the settings, of which 0 stands for a share of the memory.
-        memory_bytes: the memory that the server may use; front ends share its part out.
+        memory_bytes: the memory that the whole server may use.
 
     Raises:
-        StartupError: if not even one message fits into the budget, or into a caller's share.
+        StartupError: if not even one message fits into the server's budget, or into a caller's share.
     """
     least = settings.max_message_bytes
-    processes = max(settings.front_ends, 1)
-    total = settings.max_bytes_in_flight or max(memory_bytes // (4 * processes), _MIN_MESSAGES * least)
+    total = settings.max_bytes_in_flight or max(memory_bytes // 4, _MIN_MESSAGES * least)
     share = settings.max_bytes_in_flight_per_caller or max(total // 2, least)
     for name, size in (("max_bytes_in_flight", total), ("max_bytes_in_flight_per_caller", share)):
         if size < least:
             raise StartupError(f"{name} is {size}, but must hold one message of max_message_bytes, {least}")
-    return ByteBudget(least, total, share)
+    return ByteBudget(least, _part(settings, total, least), _part(settings, share, least))
 
 
-def rate_limiter(settings: Settings) -> RateLimiter | None:
-    """Returns the rate limiter of the settings; None if they set no rate limit."""
-    if not settings.rate_limit:
-        return None
-    return RateLimiter(settings.rate_limit, max(settings.rate_burst or settings.rate_limit, 1.0), time.monotonic)
+def _part(settings: Settings, whole: int, least: int) -> int:
+    """Returns what one front end gets of a limit of the whole server."""
+    return max(whole // max(settings.front_end_count, 1), least)

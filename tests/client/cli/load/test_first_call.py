@@ -9,6 +9,7 @@ from tests.certificates import Authority
 
 from linnaeus.client.cli.load.result_files import read_run
 from linnaeus.client.load import scenarios
+from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import add_ClassifierServiceServicer_to_server
 
 TOKEN = "abc.DEF-123"
@@ -166,3 +167,38 @@ def test_several_addresses_take_turns(run_command, stub, make_answer, picture, t
     assert (ending.exit_code, ending.errors) == (0, "")
     # The client of the first call and the tester's one connection each call both servers.
     assert len(peers) >= 3
+
+
+@pytest.mark.parametrize(
+    ("options", "connections"), [((), 3), (("--connections", "auto"), 3), (("--connections", 2), 2)]
+)
+def test_as_many_connections_are_used_as_the_server_tells_or_as_is_said(
+    run_command, stub, make_answer, picture, tmp_path, options, connections
+):
+    peers = set()
+
+    def behaviour(request, context):
+        peers.add(context.peer())
+        return make_answer(request)
+
+    stub.on_classify = behaviour
+    limits = messages.ServerLimits(connections=3)
+    stub.on_list = lambda request, context: messages.ListModelsResponse(limits=limits)
+    load = ("--concurrency", 6, "--duration", "300ms", "--warmup", 0, "--metrics", "", "--processes", 1)
+    files = ("--json", tmp_path / "run.json", "--report", tmp_path / "run.html")
+    assert run_command("load", picture, *load, *files, *options).exit_code == 0
+    assert len(peers) == connections + 1, "the first call has a connection of its own"
+    assert read_run(tmp_path / "run.json").options["connections"] == connections
+    assert f"<td>connections</td><td>{connections}</td>" in (tmp_path / "run.html").read_text()
+
+
+def test_a_server_that_tells_no_connections_gets_what_the_calls_in_flight_need(run_command, stub, picture, tmp_path):
+    stub.on_list = lambda request, context: context.abort(grpc.StatusCode.UNIMPLEMENTED, "no such method")
+    ending = run_command("load", picture, *SHORT, "--processes", 1, "--json", tmp_path / "run.json")
+    assert ending.exit_code == 0
+    assert read_run(tmp_path / "run.json").options["connections"] == 1
+
+
+def test_connections_that_are_no_number_are_wrong_usage(run_command, picture, no_load):
+    ending = run_command("load", picture, "--connections", "many")
+    assert ending.exit_code == 2 and "--connections is 'many': it is auto, or a number" in ending.errors

@@ -64,6 +64,7 @@ class Served:
     engine: RecordingEngine
     health: list[bool] = field(default_factory=lambda: [True])
     stopping: list[bool] = field(default_factory=lambda: [False])
+    charges: list[float] = field(default_factory=list)
 
     @property
     def last(self) -> Request:
@@ -81,7 +82,11 @@ async def serving(repository: Path) -> AsyncIterator[Served]:
     inner_engine = LocalEngine(settings, statistics)
     await inner_engine.load()
     inner_engine.catalog.put(Entry("broken", 1, ModelState.FAILED, "manifest.json is missing"))
-    engine, health, stopping = RecordingEngine(inner_engine), [True], [False]
+    engine, health, stopping, charges = RecordingEngine(inner_engine), [True], [False], list[float]()
+
+    async def charge(cost: float) -> None:
+        charges.append(cost)
+
     server = grpc.aio.server()
     intercepted: Any = InterceptedServer(server, NullCallObserver())
     servicer = InferenceServicer(
@@ -91,6 +96,7 @@ async def serving(repository: Path) -> AsyncIterator[Served]:
         is_ready=lambda: health[0],
         model_manager=inner_engine.model_manager,
         is_stopping=lambda: stopping[0],
+        charge=charge,
     )
     kserve_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, intercepted)
     v1_grpc.add_ClassifierServiceServicer_to_server(
@@ -101,7 +107,7 @@ async def serving(repository: Path) -> AsyncIterator[Served]:
     try:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
             infer = kserve_grpc.GRPCInferenceServiceStub(channel)
-            yield Served(infer, v1_grpc.ClassifierServiceStub(channel), engine, health, stopping)
+            yield Served(infer, v1_grpc.ClassifierServiceStub(channel), engine, health, stopping, charges)
     finally:
         await server.stop(None)
         await inner_engine.close()

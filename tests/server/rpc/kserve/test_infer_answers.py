@@ -138,3 +138,14 @@ async def test_classes_below_min_probability_are_empty_texts_and_probabilities_o
     )
     texts = texts_of(await served.infer.ModelInfer(request))
     assert len(texts) == 8 and sum(map(bool, texts)) == (every >= bound).sum()
+
+
+async def test_a_call_is_charged_for_its_images_beyond_the_first_and_a_stream_for_all(
+    served: Served, digits: list[bytes]
+) -> None:
+    served.charges.clear()
+    await served.infer.ModelInfer(encoded_request(digits[:3]))
+    assert served.charges == [2]
+    sent = [encoded_request(digits[:count]) for count in (2, 1)]
+    assert len([answer async for answer in served.infer.ModelStreamInfer(iter(sent))]) == 2
+    assert served.charges == [2, 2, 1]

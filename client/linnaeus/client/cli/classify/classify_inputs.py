@@ -1,4 +1,4 @@
-"""Classifies the inputs of the command over one connection."""
+"""Classifies the inputs of the command by one client."""
 
 import contextlib
 import os

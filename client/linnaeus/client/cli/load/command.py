@@ -52,8 +52,12 @@ def load(
     rpc: Annotated[str, typer.Option(help="unary, batch or stream.")] = "unary",
     batch_size: Annotated[int, typer.Option(help="Pictures a call of --rpc batch.")] = 8,
     connections: Annotated[
-        int, typer.Option(help="Connections to the server; 0: one for each 1,024 calls that may be under way.")
-    ] = 0,
+        str,
+        typer.Option(
+            metavar="auto|N",
+            help="To the server. auto: as many as it tells, and one for each 1,024 calls that may be under way.",
+        ),
+    ] = "auto",
     duration: Annotated[str, typer.Option(metavar=_TIME, help=f"How long is measured, each step. {_FORMATS}")] = "10s",
     warmup: Annotated[
         str, typer.Option(metavar=_TIME, help="How long is sent before that, under the same load.")
@@ -74,7 +78,7 @@ def load(
     """Measures how fast and how well a server answers under load."""
     for name in _EXTRA:
         import_module(name)
-    from linnaeus.client.cli.load.options import LoadProfile, parse_duration
+    from linnaeus.client.cli.load.options import LoadProfile, parse_connections, parse_duration
     from linnaeus.client.cli.load.run import OutputFiles, run_load_test
     from linnaeus.client.cli.load.run import compare as compare_results
 
@@ -104,7 +108,7 @@ def load(
             priority=priority,
             rpc=rpc,
             batch_size=batch_size,
-            connections=connections,
+            connections=parse_connections(connections),
             processes=processes,
             max_in_flight=max_in_flight,
             metrics_url=metrics,

@@ -1,4 +1,4 @@
-"""Parses the options of `load`: durations, and the load profile."""
+"""Parses the options of `load`: durations, the number of connections, and the load profile."""
 
 import re
 from dataclasses import dataclass
@@ -25,6 +25,19 @@ def parse_duration(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is no time: write seconds, or a number with ms, s, m or h, such as 500ms or 2m")
     return float(match["number"]) * _UNIT_SECONDS[match["unit"]]
+
+
+def parse_connections(text: str) -> int:
+    """Returns the number of connections; 0 for "auto".
+
+    Raises:
+        ValueError: if the text is neither. The message names it.
+    """
+    if text == "auto":
+        return 0
+    if not text.isdecimal():
+        raise ValueError(f"--connections is {text!r}: it is auto, or a number such as 8")
+    return int(text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from linnaeus.client.cli.load.options import MAX_SEARCH_RATE, LoadProfile
 from linnaeus.client.cli.load.result_files import check_writable, read_run, to_json, write_atomically
 from linnaeus.client.errors import InvalidImage, LinnaeusError
 from linnaeus.client.load import scenarios
-from linnaeus.client.load.first_call import make_first_call
+from linnaeus.client.load.first_call import ask_connections, make_first_call
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import Progress
 from linnaeus.client.load.report.comparison import differing_options, matching_pairs
@@ -61,6 +61,7 @@ def run_load_test(plan: Plan, profile: LoadProfile, files: OutputFiles) -> int:
     """
     try:
         make_first_call(plan)
+        plan = plan.with_server_connections(1 if plan.connections else ask_connections(plan))
         with LiveProgress() as progress:
             run = _run(plan, profile, progress)
     except InvalidImage as error:

@@ -1,6 +1,6 @@
 """ModelInfer: reads one inference request, classifies its images and builds the response."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.server.engine.engine import Engine
@@ -21,7 +21,7 @@ async def infer(
     message: kserve.ModelInferRequest,
     now: float,
     deadline: float | None,
-    charge: Callable[[int], None],
+    charge: Callable[[int], Awaitable[None]],
 ) -> kserve.ModelInferResponse:
     """Answers an inference request; one version classifies all its images.
 
@@ -39,7 +39,7 @@ async def infer(
     requested = outputs.requested_outputs(message, model)
     images = inputs.read_images(message, model)
     outputs.check_size(requested, len(images))
-    charge(len(images))
+    await charge(len(images))
     caller, priority, min_probability = current_caller(), Priority.NORMAL, 0.0
     if message.parameters:  # looking up each parameter costs as much as reading a tensor
         priority = _priority(message)

@@ -15,7 +15,7 @@ from linnaeus.server.rpc.kserve import metadata, model_config, model_names, repo
 from linnaeus.server.rpc.kserve.model_infer import infer
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics, Statistics
 from linnaeus.server.rpc.kserve.stream_infer import InferStream
-from linnaeus.server.security.authorization import Charge, no_charge
+from linnaeus.server.security.charging import Charge, no_charge
 
 NAME = kserve.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 
@@ -44,7 +44,7 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         model_manager: loads and unloads models.
         clock: the engine's clock.
         is_stopping: returns whether the server is in its lame-duck time or stops.
-        charge: charges the images of a call beyond the first; authorization has already charged that.
+        charge: charges the images of a call beyond the first; that was charged with the call.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class InferenceServicer(kserve_grpc.GRPCInferenceServiceServicer):
         now, remaining_seconds = self._clock(), context.time_remaining()
         deadline = None if remaining_seconds is None else now + remaining_seconds
 
-        def charge(images: int) -> None:
-            self._charge(context, images - already_charged)
+        async def charge(images: int) -> None:
+            await self._charge(images - already_charged)
 
         return await infer(self._engine, request, now, deadline, charge)
 
