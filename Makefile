@@ -53,7 +53,7 @@ test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes 
 test-all: test test-others ## Runs every test but those of timm; what a test lacks is named at the end
 
 # In one run, since collecting the tests takes as long as some of the next targets' tests.
-test-others: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed ## Runs what the next but test-models do
+test-others: test-setup ## Runs the slow tests and those with other programs, but those of timm
 	@$(PYTEST) $(LONGEST_FIRST) -m "(slow or needs) and not needs(program='timm') and not needs(program='package index')"
 
 test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
