@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from tests.client.load_results import interrupted, make_histogram, make_measurement, make_run
 
 from linnaeus.client.cli import main
+from linnaeus.client.transport import retry_policy
 from linnaeus.v1 import classifier_pb2 as messages
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceServicer, add_ClassifierServiceServicer_to_server
 
@@ -209,6 +210,13 @@ def served() -> Iterator[StubService]:
         server.start()
         yield service
         server.stop(grace=None).wait()
+
+
+@pytest.fixture
+def short_backoff(monkeypatch) -> None:
+    """Makes gRPC wait for a tenth of the time before each retry, for tests of what a call ends in."""
+    monkeypatch.setitem(retry_policy.RETRY_POLICY, "initialBackoff", "0.01s")
+    monkeypatch.setitem(retry_policy.RETRY_POLICY, "maxBackoff", "0.1s")
 
 
 @pytest.fixture

@@ -56,12 +56,12 @@ def run(*measurements, **fields):
     return Run(**(known | fields))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_measurement():
     return measurement
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_run():
     return run
 

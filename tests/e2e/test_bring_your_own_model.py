@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -91,9 +93,11 @@ class Way:
     before: str = ""
 
 
+OWN = Way("trace your own", "mine")
+OF_TORCHVISION = Way("trace torchvision", "resnet18", TORCHVISION)
 WAYS = [
-    pytest.param(Way("trace your own", "mine"), id="own"),
-    pytest.param(Way("trace torchvision", "resnet18", TORCHVISION), id="torchvision"),
+    pytest.param(OWN, id="own"),
+    pytest.param(OF_TORCHVISION, id="torchvision"),
     pytest.param(Way("trace timm", "timm", TIMM), id="timm", marks=pytest.mark.needs(program="timm")),
 ]
 
@@ -110,23 +114,40 @@ def run(arguments: list[str], folder: Path, **variables: str) -> "subprocess.Com
     return subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, timeout=200)
 
 
-def trace(way: Way, folder: Path) -> str:
-    """Runs the program of the page, with weights of the test's; returns what it printed."""
+def trace(way: Way, folder: Path) -> None:
+    """Runs the program of the page, with weights of the test's."""
     loading = "network.load_state_dict(torch.load("
     text = block_of_call(way.program).text.replace(loading, OWN_WEIGHTS + loading)
     (folder / "trace.py").write_text(f"{way.before}\n{text}\nPICTURES = {PICTURES}\n{ORIGINAL}", encoding="utf-8")
     done = run([sys.executable, "trace.py"], folder)
     assert done.returncode == 0, done
-    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def traced(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Callable[[Way], Path]:
+    """Returns a function that gives a folder like a checkout after `make`, in which a program of the page has run."""
+
+    @cache
+    def make(way: Way) -> Path:
+        folder = tmp_path_factory.mktemp(way.name)
+        (folder / ".venv").mkdir()
+        (folder / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
+        shutil.copytree(pictures, folder / "pictures")
+        trace(way, folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture
-def checkout(tmp_path: Path, pictures: Path) -> Path:
-    """A folder like a checkout after `make`."""
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv" / "bin").symlink_to(Path(sys.executable).parent)
-    shutil.copytree(pictures, tmp_path / "pictures")
-    return tmp_path
+def checkout(traced: Callable[[Way], Path], tmp_path: Path) -> Callable[[Way], Path]:
+    """Returns a function that gives a copy of what `traced` has, for one test."""
+    return lambda way: Path(shutil.copytree(traced(way), tmp_path / "checkout", symlinks=True))
+
+
+def serve(repository: Path) -> ForkedServer:
+    """Returns a server for single pictures, which runs no larger batch before it serves."""
+    return ForkedServer("--repository", str(repository), "--max-batch-size", "1")
 
 
 def difference(one: list[float], other: list[float]) -> float:
@@ -134,23 +155,23 @@ def difference(one: list[float], other: list[float]) -> float:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_the_server_answers_as_the_original_network_does(way: Way, checkout: Path) -> None:
-    trace(way, checkout)
-    original, unnormalized = json.loads((checkout / "original.json").read_text())
+def test_the_server_answers_as_the_original_network_does(way: Way, checkout: Callable[[Way], Path]) -> None:
+    folder = checkout(way)
+    original, unnormalized = json.loads((folder / "original.json").read_text())
     steps = page_commands(f" {way.name}.pt ")
     assert [step.split()[1] for step in steps] == ["check", "import"]
     for step in steps:
-        done = run(["bash", "-ec", step], checkout)
+        done = run(["bash", "-ec", step], folder)
         assert done.returncode == 0 and done.stdout and not done.stderr, done
-    (serve,) = page_commands("linnaeus-server --repository")
-    with ForkedServer("--repository", str(checkout / serve.split()[-1])) as process:
+    (command,) = page_commands("linnaeus-server --repository")
+    with serve(folder / command.split()[-1]) as process:
         (ask,) = page_commands("linnaeus-client classify")
         assert " --model mine " in ask
         command = ask.replace("--model mine", f"--model {way.name}")
-        done = run(["bash", "-ec", command], checkout, LINNAEUS_SERVER=process.target)
+        done = run(["bash", "-ec", command], folder, LINNAEUS_SERVER=process.target)
         assert done.returncode == 0, done
         asked = json.loads(done.stdout)
-        served = answers(process, checkout, way.name, len(original["coffee"]))
+        served = answers(process, folder, way.name, len(original["coffee"]))
     assert {each["index"]: each["probability"] for each in asked[0]["classes"]}.items() <= dict(
         enumerate(served["coffee"])
     ).items()
@@ -159,46 +180,46 @@ def test_the_server_answers_as_the_original_network_does(way: Way, checkout: Pat
         assert difference(unnormalized[name], original[name]) >= SENSITIVITY, "the test could not detect a fault"
 
 
-def test_the_same_network_as_onnx_is_answered_alike(checkout: Path) -> None:
-    trace(Way("trace torchvision", "resnet18", TORCHVISION), checkout)
-    original, unnormalized = json.loads((checkout / "original.json").read_text())
-    (checkout / "export.py").write_text(block_of_call("export to ONNX").text, encoding="utf-8")
-    assert run([sys.executable, "-W", "ignore", "export.py"], checkout).returncode == 0
+def test_the_same_network_as_onnx_is_answered_alike(checkout: Callable[[Way], Path]) -> None:
+    folder = checkout(OF_TORCHVISION)
+    original, unnormalized = json.loads((folder / "original.json").read_text())
+    (folder / "export.py").write_text(block_of_call("export to ONNX").text, encoding="utf-8")
+    assert run([sys.executable, "-W", "ignore", "export.py"], folder).returncode == 0
     steps = page_commands(" resnet18.onnx ")
     assert [step.split()[1] for step in steps] == ["check", "import"]
     for step in steps:
-        done = run(["bash", "-ec", step], checkout)
+        done = run(["bash", "-ec", step], folder)
         assert done.returncode == 0 and done.stdout and not done.stderr, done
-    with ForkedServer("--repository", str(checkout / "model-repository")) as process:
-        served = answers(process, checkout, "resnet18-onnx", len(original["coffee"]))
+    with serve(folder / "model-repository") as process:
+        served = answers(process, folder, "resnet18-onnx", len(original["coffee"]))
     for name in PICTURES:
         assert difference(served[name], original[name]) <= TOLERANCE, name
         assert difference(unnormalized[name], original[name]) >= SENSITIVITY, "the test could not detect a fault"
 
 
-def answers(process: ServerProcess, checkout: Path, model: str, classes: int) -> dict[str, list[float]]:
+def answers(process: ServerProcess, folder: Path, model: str, classes: int) -> dict[str, list[float]]:
     """All probabilities that the server gives for each picture, by class index."""
     found = {}
     with Client(process.target) as client:
         for name in PICTURES:
             result = client.classify(
-                checkout / "pictures" / f"{name}.jpg", model=model, top_k=classes, timeout_seconds=60
+                folder / "pictures" / f"{name}.jpg", model=model, top_k=classes, timeout_seconds=60
             )
             by_index = {each.index: each.probability for each in result.classes}
             found[name] = [by_index[index] for index in range(len(by_index))]
     return found
 
 
-def test_check_prints_what_the_page_shows(checkout: Path) -> None:
-    trace(Way("trace your own", "mine"), checkout)
+def test_check_prints_what_the_page_shows(checkout: Callable[[Way], Path]) -> None:
+    folder = checkout(OWN)
     sigmoid = "import torch; network = torch.jit.load('mine.pt'); "
     sigmoid += (
         "torch.jit.trace(torch.nn.Sequential(network, torch.nn.Sigmoid()), torch.zeros(1, 3, 128, 128)).save('mine.pt')"
     )
-    done = run([sys.executable, "-W", "ignore", "-c", sigmoid], checkout)
+    done = run([sys.executable, "-W", "ignore", "-c", sigmoid], folder)
     assert done.returncode == 0, done
     (check,) = page_commands("check mine.pt ")
-    done = run(["bash", "-ec", check], checkout)
+    done = run(["bash", "-ec", check], folder)
     assert done.returncode == 1 and not done.stderr
     (shown,) = [block.text for block in blocks(PAGE) if block.text.startswith("mine.pt: ")]
     assert done.stdout == shown

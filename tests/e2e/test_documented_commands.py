@@ -70,6 +70,7 @@ def secure(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "ca.pem").write_bytes(authority.certificate)
     (folder / "tokens").write_text(f"reader infer {TOKEN}\n", encoding="utf-8")
     tls = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--token-file", str(folder / "tokens")]
+    tls += ["--models", "efficientnet_lite0", "--max-batch-size", "1"]  # all that the commands need
     with ForkedServer("--repository", str(repository), *tls) as process:
         yield process, folder / "ca.pem"
 

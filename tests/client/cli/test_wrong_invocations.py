@@ -155,7 +155,7 @@ def ports() -> Iterator[dict[str, str]]:
 
 
 @pytest.fixture
-def run(run_command, ports, tmp_path: Path, monkeypatch) -> Run:
+def run(run_command, ports, short_backoff, tmp_path: Path, monkeypatch) -> Run:
     """Runs a command line in this process, in a folder with the files that the tables name."""
     (tmp_path / "cat.jpg").write_bytes(b"cat")
     (tmp_path / "a.jpg").write_bytes(b"a")

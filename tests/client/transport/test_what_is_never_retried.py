@@ -22,6 +22,8 @@ from linnaeus.client.transport.hedging import Hedging
 from linnaeus.client.transport.retry_policy import RETRIED_METHODS
 from linnaeus.v1 import classifier_pb2 as messages
 
+pytestmark = pytest.mark.usefixtures("short_backoff")
+
 Code = grpc.StatusCode
 Classifier = messages.DESCRIPTOR.services_by_name["ClassifierService"]
 ModelService = messages.DESCRIPTOR.services_by_name["ModelService"]

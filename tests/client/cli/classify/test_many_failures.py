@@ -13,6 +13,8 @@ from linnaeus.client.cli.classify.run_report import RunReport
 from linnaeus.client.cli.connection_help import Explanation
 from linnaeus.client.errors import InvalidImage, ServerFailure, Unavailable
 
+pytestmark = pytest.mark.usefixtures("short_backoff")
+
 Code = grpc.StatusCode
 MANY = 5_000
 

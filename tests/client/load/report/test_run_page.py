@@ -47,7 +47,7 @@ class Reader(HTMLParser):
         self.words.append(text)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ramp(make_measurement, make_run):
     steps = (
         make_measurement(rate=100.0),
@@ -55,6 +55,18 @@ def ramp(make_measurement, make_run):
         make_measurement(rate=300.0, refused=500),
     )
     return make_run(*steps, knee=200.0)
+
+
+@pytest.fixture(scope="module")
+def ramp_page(ramp):
+    """The page of the ramp, whose plots take a second."""
+    return run_page(ramp)
+
+
+@pytest.fixture(scope="module")
+def single_page(make_measurement, make_run):
+    """The page of one measurement."""
+    return run_page(make_run(make_measurement()))
 
 
 def plots_of(text):
@@ -73,35 +85,33 @@ def texts_of(plot):
 MEASUREMENT_PLOTS = ["Latency distribution", "Latency over time", "Throughput over time", "Batch sizes on the server"]
 
 
-def test_a_measurement_has_four_plots(make_measurement, make_run):
-    assert titles(run_page(make_run(make_measurement()))) == MEASUREMENT_PLOTS
+def test_a_measurement_has_four_plots(single_page):
+    assert titles(single_page) == MEASUREMENT_PLOTS
 
 
-def test_a_ramp_has_plots_against_the_offered_rate_too(ramp):
-    text = run_page(ramp)
-    assert titles(text) == ["Throughput against offered rate", "p99 against offered rate", *MEASUREMENT_PLOTS]
-    for plot in plots_of(text)[:2]:
+def test_a_ramp_has_plots_against_the_offered_rate_too(ramp_page):
+    assert titles(ramp_page) == ["Throughput against offered rate", "p99 against offered rate", *MEASUREMENT_PLOTS]
+    for plot in plots_of(ramp_page)[:2]:
         assert {"knee 200/s", "calls/s offered"} <= set(texts_of(plot))
 
 
-def test_the_page_is_self_contained(ramp):
-    text = run_page(ramp)
-    reader = Reader(text)
+def test_the_page_is_self_contained(ramp_page):
+    reader = Reader(ramp_page)
     assert not {"script", "link", "img", "iframe"} & set(reader.tags)
     assert all(link.startswith("#") for link in reader.links)
     assert {link[1:] for link in reader.links} <= set(reader.ids)
     assert len(reader.ids) == len(set(reader.ids))
     assert reader.open == []
-    assert "url(http" not in text and "@import" not in text
+    assert "url(http" not in ramp_page and "@import" not in ramp_page
 
 
-def test_the_same_run_gives_the_same_page(ramp):
-    assert run_page(ramp) == run_page(ramp)
+def test_the_same_run_gives_the_same_page(ramp, ramp_page):
+    assert run_page(ramp) == ramp_page
 
 
-def test_plots_take_their_colours_from_the_page(ramp):
+def test_plots_take_their_colours_from_the_page(ramp_page):
     """A fixed colour would be illegible in light or in dark mode."""
-    plots = plots_of(run_page(ramp))
+    plots = plots_of(ramp_page)
     assert len(plots) > 3
     for plot in plots:
         styles = " ".join(element.get("style") or "" for element in plot.iter())
@@ -109,8 +119,8 @@ def test_plots_take_their_colours_from_the_page(ramp):
         assert "#" not in styles.replace("url(#", "")
 
 
-def test_the_percentile_axis_shows_the_tail(make_measurement, make_run):
-    distribution = plots_of(run_page(make_run(make_measurement())))[0]
+def test_the_percentile_axis_shows_the_tail(single_page):
+    distribution = plots_of(single_page)[0]
     assert {"50", "90", "95", "99", "99.9", "percentile of the answered calls"} <= set(texts_of(distribution))
 
 
@@ -140,15 +150,15 @@ def test_batch_sizes_that_did_not_occur_have_no_bar_and_no_names_overlap(used):
     assert all(gap > (1.4 * names[0].get_fontsize() * figure.dpi / 72 if slanted else 2) for gap in gaps)
 
 
-def test_a_table_that_is_too_wide_for_a_phone_says_that_it_scrolls(ramp, make_measurement, make_run):
-    assert run_page(ramp).count('class="soft scrolls"') == 1
-    assert 'class="soft scrolls"' not in run_page(make_run(make_measurement()))
+def test_a_table_that_is_too_wide_for_a_phone_says_that_it_scrolls(ramp_page, single_page):
+    assert ramp_page.count('class="soft scrolls"') == 1
+    assert 'class="soft scrolls"' not in single_page
 
 
-def test_a_warning_is_highlighted_if_the_load_tester_was_the_bottleneck(make_measurement, make_run):
+def test_a_warning_is_highlighted_if_the_load_tester_was_the_bottleneck(make_measurement, make_run, single_page):
     text = run_page(make_run(make_measurement(limit="it was busy 99 % of the time")))
     assert '<p class="warn">The tester was the limit: it was busy 99 % of the time</p>' in text
-    assert '<p class="warn">' not in run_page(make_run(make_measurement()))
+    assert '<p class="warn">' not in single_page
 
 
 @pytest.mark.parametrize(("rate", "promise"), [(200.0, "was meant to be sent"), (None, "wait for the server")])
@@ -175,14 +185,14 @@ def test_a_run_without_a_measurement_has_a_page(make_run):
 
 @pytest.mark.parametrize("width", [400, 1200])
 @pytest.mark.needs(program="chromium")
-def test_a_browser_shows_all_of_it_without_scrolling_sideways(ramp, tmp_path, width):
+def test_a_browser_shows_all_of_it_without_scrolling_sideways(ramp_page, tmp_path, width):
     probe = (
         "<script>document.title = document.documentElement.scrollWidth <= window.innerWidth"
         " && [...document.querySelectorAll('svg')].every(each => each.getBoundingClientRect().height > 150)"
         " ? 'FITS' : 'TOO WIDE'</script>"
     )
     inner = tmp_path / "page.html"
-    inner.write_text(run_page(ramp).replace("</body>", f"{probe}</body>"), encoding="utf-8")
+    inner.write_text(ramp_page.replace("</body>", f"{probe}</body>"), encoding="utf-8")
     outer = tmp_path / "outer.html"
     # A window of Chromium is at least 500 pixels wide.
     outer.write_text(
