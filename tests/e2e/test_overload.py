@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.e2e import callers
 from tests.e2e.callers import Reply, call, serving, wait_for_metric
 from tests.e2e.event_log import EventLog
+from tests.e2e.forked_server import ROOT
 from tests.e2e.synthetic_models import request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -87,7 +88,7 @@ def _scrape(server: ServerProcess) -> str:
 
 
 def _crowd_that_is_killed(server: ServerProcess) -> None:
-    crowd = subprocess.Popen([sys.executable, callers.__file__, server.target, "slow", "200"])
+    crowd = subprocess.Popen([sys.executable, "-m", callers.__name__, server.target, "slow", "200"], cwd=ROOT)
     try:
         wait_for_metric(server, "linnaeus_in_flight", lambda count: count >= 64)
     finally:
