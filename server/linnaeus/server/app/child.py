@@ -31,9 +31,10 @@ _NAMES: dict[Role, str] = {"engine": "linnaeus-engine", "front_end": "linnaeus-f
 def run_process(role: Role, control: socket.socket) -> None:
     """Runs the process to its end, with a socket to the supervisor.
 
-    It has a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone.
+    It has a process group of its own, so that Ctrl-C in a terminal reaches the supervisor alone, but no session: Linux
+    gives each session an equal part of the processor, in which a low priority counts for nothing (sched(7), autogroup).
     """
-    os.setsid()
+    os.setpgid(0, 0)
     set_process_name(_NAMES[role])
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         status = runner.run(_run_child(control))
