@@ -13,8 +13,9 @@ logger = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
 # Longer than a model that is loaded holds the interpreter.
 SILENT_TICKS = 4
-# Longer than anything that passes: a machine that swaps, a disk that stalls, a debugger that takes stacks.
-HUNG_TICKS = 30
+# Longer than anything that passes: a machine that swaps, a disk that stalls, a huge model that comes over a network
+# while its library holds the interpreter.
+HUNG_TICKS = 120
 
 
 class ProcessWatch:
@@ -54,7 +55,7 @@ class ProcessWatch:
         Args:
             name: its name, unique.
             ask: asks it to respond.
-            kill: ends it, because it has not responded for half a minute.
+            kill: ends it, because it has not responded for two minutes.
         """
         self._watched[name] = _Watched(ask, kill)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -95,6 +96,7 @@ class CoreServer:
         self._clock = clock
         self._supervisor = supervisor
         self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self._sessions: dict[Connection[ToCore], FrontEndSession] = {}
         self.decoders = RemoteDecoders(core, self._session_of, partial(self._schedule_step, 0.0), clock)
         self._is_loaded = False
@@ -118,7 +120,7 @@ class CoreServer:
             Event: lambda session, message: event_log.write(message.event, message.at, **message.fields),
         }
         core.catalog.on_change = self._model_changed
-        core.queue.on_decodable = self._schedule_step_threadsafe
+        core.queue.on_decodable = self._schedule_step_from_any_thread
 
     @property
     def in_flight(self) -> int:
@@ -199,15 +201,17 @@ class CoreServer:
 
     def _step(self) -> None:
         """Lets the core work with what the last messages brought."""
-        self._is_step_scheduled = False
-        queue = self._core.queue
-        self.decoders.pump()
-        queue.notify()
-        ran = self._core.devices.run_short()
-        if ran:
-            for connection in self._sessions:
-                connection.flush()
-        seconds = 0.0 if ran else queue.seconds_until_work()
+        self._is_step_scheduled = True  # what comes up meanwhile is done before this step ends
+        try:
+            self.decoders.pump()
+            self._core.queue.notify()
+            if self._core.devices.run_short():
+                self.decoders.pump()  # the batch has made room for images to decode
+                for connection in self._sessions:
+                    connection.flush()
+        finally:
+            self._is_step_scheduled = False
+        seconds = self._core.queue.seconds_until_work()
         if seconds is not None:
             self._schedule_step(seconds)
 
@@ -221,8 +225,11 @@ class CoreServer:
             self._is_step_scheduled = True
             self._loop.call_soon(self._step)
 
-    def _schedule_step_threadsafe(self) -> None:
-        self._loop.call_soon_threadsafe(self._schedule_step, 0.0)
+    def _schedule_step_from_any_thread(self) -> None:
+        if threading.get_ident() == self._thread:
+            self._schedule_step(0.0)
+        else:
+            self._loop.call_soon_threadsafe(self._schedule_step, 0.0)
 
     def _session_of(self, ticket: RequestTicket) -> FrontEndSession | None:
         for session in self._sessions.values():

@@ -78,10 +78,12 @@ class Policy(Generic[Payload]):
         first = _most_urgent(heads, now)
         return None if first is None else self._fill_batch(first.flow, device, now)
 
-    def wait_seconds(self, device: Device[Payload], now: float, short: bool = False) -> float | None:
+    def wait_seconds(
+        self, device: Device[Payload], now: float, short: bool = False, draining: bool = False
+    ) -> float | None:
         """Returns the seconds until a batch is due; None if none is due until the state changes."""
         soonest = min(
-            [self.seconds_until_due(lane, device, now, False) for lane in self._lanes_with_work(device, short, now)],
+            [self.seconds_until_due(lane, device, now, draining) for lane in self._lanes_with_work(device, short, now)],
             default=inf,
         )
         return None if soonest == inf else max(soonest, 0.0)

@@ -338,7 +338,7 @@ class BatchQueue(Generic[Payload]):
         with self._lock:
             now = self._clock()
             devices = self._state.devices.values() if self._state.policy.runs_short_apart else ()
-            waits = [self._state.policy.wait_seconds(device, now, short=True) for device in devices]
+            waits = [self._state.policy.wait_seconds(device, now, True, self._draining) for device in devices]
             waits.append(self._state.next_release_seconds(now))
             return min((seconds for seconds in waits if seconds is not None), default=None)
 
