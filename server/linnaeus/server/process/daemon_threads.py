@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 from linnaeus.server.process.thread_name import show_thread_name
@@ -29,7 +30,7 @@ async def run_in_thread(name: str, work: Callable[[], Result]) -> Result:
         Exception: what `work` raised.
     """
     call: Future[Result] = Future()
-    threading.Thread(target=_run_once, args=(call, work), name=name, daemon=True).start()
+    threading.Thread(target=_run, args=(call, partial(_run_named, work)), name=name, daemon=True).start()
     try:
         return await asyncio.wrap_future(call)
     except SystemExit as error:
@@ -81,9 +82,9 @@ class DaemonExecutor:
             del submitted  # it may hold a batch's memory while the thread waits
 
 
-def _run_once(call: "Future[Result]", work: Callable[[], Result]) -> None:
+def _run_named(work: Callable[[], Result]) -> Result:
     show_thread_name()
-    _run(call, work)
+    return work()
 
 
 def _run(call: "Future[Result]", work: Callable[[], Result]) -> None:
