@@ -129,6 +129,13 @@ def test_processes_are_forked_from_one_thread_that_has_no_grpc(server: ServerPro
     assert "libtorch" in maps and "cygrpc" not in maps
 
 
+def test_all_processes_are_in_one_session_as_linux_compares_priorities_within_a_session_alone(
+    server: ServerProcess,
+) -> None:
+    below = [pid for role in ("engine", "front_end") for pid in children(server, role)]
+    assert {os.getsid(pid) for pid in below} == {os.getsid(server.child.pid)}
+
+
 def test_the_loss_of_the_fork_server_ends_no_process_and_another_one_starts_the_next(repository: Path) -> None:
     with start(repository) as server, Client(server.target, timeout_seconds=60.0) as client:
         client.classify(digit())

@@ -1,4 +1,4 @@
-"""A fault in the engine's process answers the message that it befell: nobody waits for ever in a front end."""
+"""A fault of the engine at a message is answered with an error, so that no caller of a front end waits for ever."""
 
 import asyncio
 from collections.abc import Iterator

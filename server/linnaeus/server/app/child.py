@@ -19,7 +19,7 @@ from linnaeus.server.link.control_messages import Refusal, Role
 from linnaeus.server.observability.logs import configure_logs
 from linnaeus.server.process.ending import end_process_if_threads_remain
 from linnaeus.server.process.event_loop import new_event_loop
-from linnaeus.server.process.process_name import set_process_name
+from linnaeus.server.process.thread_name import show_thread_name
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def run_process(role: Role, control: socket.socket) -> None:
     gives each session an equal part of the processor, in which a low priority counts for nothing (sched(7), autogroup).
     """
     os.setpgid(0, 0)
-    set_process_name(_NAMES[role])
+    show_thread_name(_NAMES[role])
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         status = runner.run(_run_child(control))
     end_process_if_threads_remain(status)

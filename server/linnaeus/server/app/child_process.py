@@ -58,7 +58,7 @@ class ChildProcess:
         self._connection.send(message)
 
     async def wait(self) -> int:
-        """Waits for the end of the process and returns its exit code, below 0 for a signal; 255 if nobody knows.
+        """Waits for the end of the process and returns its exit code, below 0 for a signal; 255 if it is unknown.
 
         The end is that of its socket: a process outlives the fork server, which then cannot tell its exit code.
         """

@@ -191,7 +191,7 @@ class CoreServer:
         self.decoders.front_end_lost(session)
 
     def _fail(self, session: FrontEndSession, message: ToCore, fault: BaseException) -> None:
-        """Reports a fault, and answers the message that it befell, so that nobody waits for ever."""
+        """Reports a fault at a message, and answers that message with an error, so that its caller does not wait."""
         reference = self._supervisor.report(LINK_PART, fault)
         error = InternalFailure(f"the engine failed (log reference {reference})", reference)
         if isinstance(message, Admit | Decoded):
@@ -206,7 +206,7 @@ class CoreServer:
             self.decoders.pump()
             self._core.queue.notify()
             if self._core.devices.run_short():
-                self.decoders.pump()  # the batch has made room for images to decode
+                self.decoders.pump()  # the queue keeps a bounded number of decoded images, and the batch took some
                 for connection in self._sessions:
                     connection.flush()
         finally:

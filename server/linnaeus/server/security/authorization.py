@@ -1,6 +1,6 @@
 """Authorization of calls: which right each method requires, and the check of token and right before each call.
 
-Parses no token file, charges nobody, and maps no error to a gRPC status.
+Parses no token file, counts no rates, and maps no error to a gRPC status.
 """
 
 from collections.abc import Sequence
