@@ -11,7 +11,7 @@ from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.http.tls import reloading_context
+from linnaeus.server.http.tls import TlsContexts
 from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.charging import Charge
@@ -55,8 +55,8 @@ def http_server(
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
         *probe_routes(calls, unready_reason),
     ]
-    tls = None if certificates is None else reloading_context(certificates.files)
-    app = application(routes, settings.http_allow_origin)
+    tls = None if certificates is None else TlsContexts(certificates.files).current
+    app = application(routes, settings.http_allow_origin, security.http.is_loopback)
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)
 
 
