@@ -127,7 +127,9 @@ async def test_a_body_that_turns_out_wrong_while_its_request_waits_harms_no_earl
         request(b"/" + b"a" * 40_000),
         request(b"/a?" + b"a" * 40_000),
         b"\r\n" * 20_000,
-        request(b"/echo", b"Transfer-Encoding: chunked", method=b"POST", body=b"0\r\nX: " + b"a" * 40_000 + b"\r\n\r\n"),
+        request(
+            b"/echo", b"Transfer-Encoding: chunked", method=b"POST", body=b"0\r\nX: " + b"a" * 40_000 + b"\r\n\r\n"
+        ),
         request(b"/echo", b"Transfer-Encoding: chunked", method=b"POST", body=b"0\r\n" + b"X: aaaaaaa\r\n" * 5_000),
     ],
     ids=["many", "a long value", "a long name", "a long path", "a long query", "empty lines", "a trailer", "trailers"],

@@ -2,11 +2,16 @@
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.http.raw_http import HOST, Echo, request, serving
+
+from linnaeus.server.process.event_loop import new_event_loop
+
+T = TypeVar("T")
 
 PIECES = [
     request(b"/a"),
@@ -35,6 +40,11 @@ ENDS = [
 ]
 
 
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
 async def _answered(whole: bytes, cuts: Sequence[int]) -> bytes:
     async with serving(Echo().application()) as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -58,7 +68,7 @@ def test_answers_do_not_depend_on_how_the_bytes_come(data: st.DataObject) -> Non
     async def both() -> tuple[bytes, bytes]:
         return await _answered(whole, []), await _answered(whole, cuts)
 
-    at_once, in_pieces = asyncio.run(both())
+    at_once, in_pieces = _run(both())
     assert at_once == in_pieces
     assert at_once.startswith(b"HTTP/1.1 ")
 
@@ -78,5 +88,5 @@ def test_any_bytes_end_in_an_answer_or_a_closed_connection(sent: bytes, cuts: li
             writer.close()
             return received
 
-    received = asyncio.run(attack())
+    received = _run(attack())
     assert not received or re.match(rb"HTTP/1\.1 (200|4\d\d|501) ", received)
