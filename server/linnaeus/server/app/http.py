@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from importlib.metadata import version
 
 from linnaeus.server.app.services import Servicers
 from linnaeus.server.config.settings import Settings
@@ -10,6 +11,7 @@ from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
 from linnaeus.server.http.console_files import console_routes
+from linnaeus.server.http.openapi import openapi_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
 from linnaeus.server.http.tls import reloading_context
@@ -57,6 +59,7 @@ def http_server(
         *probe_routes(calls, unready_reason),
         *console_routes(calls),
     ]
+    routes += openapi_routes(calls, routes, version("linnaeus"))
     tls = None if certificates is None else reloading_context(certificates.files)
     app = application(routes, settings.http_allow_origin)
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)
