@@ -22,6 +22,7 @@ LAYERS: dict[str, set[str] | None] = {
     "app": TORCH,
     "start_checks": TORCH,
     "observability": TORCH,
+    "http": TORCH,
     "rpc": TORCH,
     "link": GRPC | TORCH,
     "engine": GRPC | TORCH,
@@ -42,6 +43,7 @@ OTHER_ROOTS: dict[str, set[str]] = {
     "app": {"linnaeus.v1", "linnaeus.kserve"},
     **dict.fromkeys(("config", "security"), {"linnaeus.text_files"}),
     "start_checks": {"linnaeus.models.manifest"},
+    "http": {"linnaeus.v1", "linnaeus.kserve"},
     "rpc": {"linnaeus.v1", "linnaeus.kserve", "linnaeus.models.manifest", "linnaeus.models.model_format"},
     "decoding": {"linnaeus.models.manifest"},
     **dict.fromkeys(

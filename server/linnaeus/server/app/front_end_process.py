@@ -9,9 +9,11 @@ from importlib.metadata import version
 
 from linnaeus.server.app.control import Control
 from linnaeus.server.app.health import publish_health
-from linnaeus.server.app.services import services
+from linnaeus.server.app.http import http_server, stop_ports
+from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
+from linnaeus.server.http.server import HttpServer
 from linnaeus.server.link.control_messages import LAST, Connect, Health, Listening, Prepared, Scrape, Snapshot, ToChild
 from linnaeus.server.link.remote_core import RemoteCore
 from linnaeus.server.model_store.catalog import Catalog
@@ -24,8 +26,7 @@ from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics
-from linnaeus.server.rpc.server import RpcServer, Service
-from linnaeus.server.rpc.trace_context import with_call_context
+from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.security.charging import charging
 from linnaeus.server.security.server_security import server_security
 
@@ -68,18 +69,17 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     charge = charging(settings.rate_limit, core.charge)
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, True, charge)
-    served = services(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge)
-    if telemetry.record_handler is not None:
-        has_tokens = bool(settings.token_file)
-        served = [Service(each.name, with_call_context(each.add, has_tokens)) for each in served]
-    await rpc_server.start(served)
+    served = servicers(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge)
+    traces = telemetry.record_handler is not None
+    http = http_server(settings, security, served, metrics, charge, lambda: rpc_server.unready_reason, traces, True)
+    await rpc_server.start(served.grpc_services(traces, bool(settings.token_file)))
     control.send(Prepared())
     try:
         if settings.listen_early:
-            await _listen(rpc_server, control)
-        await _serve_until(stop, engine, rpc_server, settings, control, supervisor)
+            await _listen(rpc_server, http, control)
+        await _serve_until(stop, engine, rpc_server, http, settings, control, supervisor)
     finally:
-        await rpc_server.stop(engine, settings.drain_seconds)
+        await stop_ports(engine, rpc_server, http, settings.drain_seconds)
         await engine.close()
         await telemetry.close()
         control.send(Snapshot(LAST, snapshot(metrics.registry)))
@@ -91,6 +91,7 @@ async def _serve_until(
     stop: asyncio.Event,
     engine: Engine,
     rpc_server: RpcServer,
+    http: HttpServer | None,
     settings: Settings,
     control: Control,
     supervisor: Supervisor,
@@ -101,7 +102,7 @@ async def _serve_until(
     if loading.done():
         loading.result()
         gc.freeze()
-        await _listen(rpc_server, control)
+        await _listen(rpc_server, http, control)
         publishing = asyncio.create_task(
             keep_running("health", lambda: _publish_changes(engine, rpc_server, control), supervisor)
         )
@@ -113,9 +114,11 @@ async def _serve_until(
     loading.cancel()
 
 
-async def _listen(rpc_server: RpcServer, control: Control) -> None:
+async def _listen(rpc_server: RpcServer, http: HttpServer | None, control: Control) -> None:
     if not rpc_server.is_listening:
         await rpc_server.listen()
+        if http is not None:
+            await http.listen()
         control.send(Listening())
 
 

@@ -8,11 +8,13 @@ from functools import partial
 from importlib.metadata import version
 
 from linnaeus.server.app.health import publish_health
+from linnaeus.server.app.http import http_server, stop_ports
 from linnaeus.server.app.require_model import require_a_model
-from linnaeus.server.app.services import services
+from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.local_engine import LocalEngine
+from linnaeus.server.http.server import HttpServer
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
@@ -26,8 +28,7 @@ from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.grpc_release import warn_of_grpc_release
 from linnaeus.server.rpc.kserve.statistics import Statistics
-from linnaeus.server.rpc.server import RpcServer, Service
-from linnaeus.server.rpc.trace_context import with_call_context
+from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.security.charging import charging
 from linnaeus.server.security.listen_address import Address
@@ -74,19 +75,18 @@ async def run_server(settings: Settings) -> None:
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, charge=charge)
     probes = Probes(asyncio.get_running_loop(), lambda: rpc_server.unready_reason)
     metrics_server = MetricsServer(metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
-    served = services(engine, settings, release, statistics, rpc_server, charge)
-    if telemetry.record_handler is not None:
-        has_tokens = bool(settings.token_file)
-        served = [Service(each.name, with_call_context(each.add, has_tokens)) for each in served]
-    await rpc_server.start(served)
-    ports = _Ports(rpc_server, metrics_server, security)
+    served = servicers(engine, settings, release, statistics, rpc_server, charge)
+    traces = telemetry.record_handler is not None
+    http = http_server(settings, security, served, metrics, charge, lambda: rpc_server.unready_reason, traces)
+    await rpc_server.start(served.grpc_services(traces, bool(settings.token_file)))
+    ports = _Ports(rpc_server, http, metrics_server, security)
     ports.log_loading()
     try:
         if settings.listen_early:
             await ports.listen()
         await _serve_until(stop, engine, rpc_server, ports, metrics, settings, supervisor)
     finally:
-        await _stop(engine, rpc_server, settings.drain_seconds)
+        await _stop(engine, rpc_server, http, settings.drain_seconds)
         metrics_server.close()
         event_log.close()
         await telemetry.close()
@@ -95,13 +95,23 @@ async def run_server(settings: Settings) -> None:
 
 
 class _Ports:
-    """Opens the port of gRPC, and logs what listens where."""
+    """Opens the ports of gRPC and HTTP, and logs what listens where."""
 
-    def __init__(self, rpc_server: RpcServer, metrics_server: MetricsServer, security: ServerSecurity) -> None:
+    def __init__(
+        self,
+        rpc_server: RpcServer,
+        http: HttpServer | None,
+        metrics_server: MetricsServer,
+        security: ServerSecurity,
+    ) -> None:
         self._rpc_server = rpc_server
+        self._http = http
         self._address = security.address
         self._further = {"metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
         self._sentence = f"metrics on port {metrics_server.port}"
+        if http is not None:
+            self._further["http_port"] = http.port
+            self._sentence = f"HTTP on port {http.port}, {self._sentence}"
         if security.health is not None:
             self._sentence += f", health alone on {_port_or_file(security.health, rpc_server.health_port)}"
 
@@ -111,10 +121,12 @@ class _Ports:
         logger.info("loading the models: %s", self._sentence, extra={"event": event})
 
     async def listen(self) -> None:
-        """Opens the port of gRPC, unless it is open."""
+        """Opens the ports of gRPC and HTTP, unless they are open."""
         if self._rpc_server.is_listening:
             return
         await self._rpc_server.listen()
+        if self._http is not None:
+            await self._http.listen()
         event = {"event": "listening", "port": self._rpc_server.port, **self._further}
         sentence = f"gRPC on {_port_or_file(self._address, self._rpc_server.port)}, {self._sentence}"
         logger.info("listening: %s", sentence, extra={"event": event})
@@ -124,11 +136,11 @@ def _port_or_file(address: Address, port: int | None) -> str:
     return str(address) if address.is_socket_file else f"port {port}"
 
 
-async def _stop(engine: Engine, rpc_server: RpcServer, grace_seconds: float) -> None:
+async def _stop(engine: Engine, rpc_server: RpcServer, http: HttpServer | None, grace_seconds: float) -> None:
     """Answers the calls in flight, for `grace_seconds` at most, and ends the engine's threads."""
     loop = asyncio.get_running_loop()
     ends_at = loop.time() + grace_seconds
-    await rpc_server.stop(engine, grace_seconds)
+    await stop_ports(engine, rpc_server, http, grace_seconds)
     # All calls are answered or cancelled; what may still run are batches whose results nobody waits for.
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(max(ends_at - loop.time(), _LAST_BATCH_SECONDS)):

@@ -1,5 +1,6 @@
-"""The gRPC services of an engine."""
+"""What answers calls: the servicers of an engine, for gRPC and for HTTP."""
 
+from dataclasses import dataclass
 from functools import partial
 
 from linnaeus.server.config.settings import Settings
@@ -9,6 +10,7 @@ from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics, Statistics
 from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
 from linnaeus.server.rpc.server import RpcServer, Service
+from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.security.charging import Charge
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
@@ -30,15 +32,40 @@ def connections_of_a_busy_caller(front_ends: int) -> int:
     return 1 if front_ends < 2 else min(_CONNECTIONS_PER_FRONT_END * front_ends, _MAX_CONNECTIONS)
 
 
-def services(
+@dataclass(frozen=True, slots=True)
+class Servicers:
+    """The servicers of one engine, which both gRPC and HTTP call."""
+
+    classifier: classifier.ClassifierServicer
+    inference: inference.InferenceServicer
+    models: model_service.ModelServicer
+
+    def grpc_services(self, traces: bool, has_tokens: bool) -> list[Service]:
+        """Returns the services for gRPC, most frequently called first.
+
+        Args:
+            traces: whether calls need a context for telemetry.
+            has_tokens: whether callers are identified by tokens.
+        """
+        services = [
+            Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, self.classifier)),
+            Service(inference.NAME, partial(add_inference_service, self.inference)),
+            Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, self.models)),
+        ]
+        if not traces:
+            return services
+        return [Service(each.name, with_call_context(each.add, has_tokens)) for each in services]
+
+
+def servicers(
     engine: Engine,
     settings: Settings,
     release: str,
     statistics: Statistics | RemoteStatistics,
     rpc_server: RpcServer,
     charge: Charge,
-) -> list[Service]:
-    """Returns the services that answer with an engine, most frequently called first."""
+) -> Servicers:
+    """Returns the servicers that answer with an engine."""
     limits = v1.ServerLimits(
         max_message_bytes=settings.max_message_bytes,
         max_image_pixels=settings.max_image_pixels,
@@ -46,7 +73,6 @@ def services(
         stream_window=settings.stream_window,
         connections=connections_of_a_busy_caller(settings.front_end_count),
     )
-    servicer = classifier.ClassifierServicer(engine, limits, release, charge=charge)
     kserve_servicer = inference.InferenceServicer(
         engine,
         statistics,
@@ -56,9 +82,8 @@ def services(
         model_manager=engine.model_manager,
         charge=charge,
     )
-    models = model_service.ModelServicer(engine.model_manager, engine.catalog)
-    return [
-        Service(classifier.NAME, partial(v1_grpc.add_ClassifierServiceServicer_to_server, servicer)),
-        Service(inference.NAME, partial(add_inference_service, kserve_servicer)),
-        Service(model_service.NAME, partial(v1_grpc.add_ModelServiceServicer_to_server, models)),
-    ]
+    return Servicers(
+        classifier.ClassifierServicer(engine, limits, release, charge=charge),
+        kserve_servicer,
+        model_service.ModelServicer(engine.model_manager, engine.catalog),
+    )

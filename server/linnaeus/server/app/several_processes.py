@@ -83,6 +83,8 @@ async def run_processes(settings: Settings) -> None:
         metrics_server = MetricsServer(registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
         held.callback(metrics_server.close)
         processes.further_ports = {"metrics_port": metrics_server.port}
+        if settings.http_port >= 0:
+            processes.further_ports["http_port"] = settings.http_port
         if settings.has_health_port:
             processes.further_ports["health_port"] = settings.health_port
         async with _running(processes, settings):
@@ -102,6 +104,10 @@ def _with_ports(settings: Settings, held: contextlib.ExitStack) -> Settings:
         health = ReservedPort(security.health, "the health port", is_shared=True)
         held.callback(health.release)
         settings = replace(settings, health_port=health.address.port)
+    if security.http is not None:
+        http = ReservedPort(security.http, "HTTP", is_shared=True)
+        held.callback(http.release)
+        settings = replace(settings, http_port=http.address.port)
     return settings
 
 
@@ -285,8 +291,9 @@ class _Processes:
         self._is_listening = True
         port, further = self._settings.port, self.further_ports
         logger.info(
-            "listening: gRPC on port %d, metrics on port %d",
+            "listening: gRPC on port %d%s, metrics on port %d",
             port,
+            f", HTTP on port {further['http_port']}" if "http_port" in further else "",
             further["metrics_port"],
             extra={"event": {"event": "listening", "port": port, **further}},
         )

@@ -21,6 +21,7 @@ from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
 
 ENVIRONMENT_PREFIX = "LINNAEUS_"
+OptionalPort = Annotated[int, Field(ge=-1, le=65_535)]
 Connections = Annotated[int, Field(ge=0, le=LARGEST_INT32)]
 _CONFIG = ConfigDict(strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
 
@@ -79,13 +80,19 @@ class Settings:
     open files, less 256."""
     health_host: GrpcHost = "127.0.0.1"
     """Address that the health-only port listens on, as --host. A socket file needs no --health-port."""
-    health_port: Annotated[int, Field(ge=-1, le=65_535)] = -1
+    health_port: OptionalPort = -1
     """Port that answers grpc.health.v1 only, without TLS or token, for probes; 0 takes a free one and logs it. -1:
     none."""
     metrics_host: TcpHost = "127.0.0.1"
     """Address that the metrics listen on; :: for all of IPv6 and IPv4."""
     metrics_port: Port = 8002
     """Port that answers GET /metrics, /livez and /readyz by HTTP; 0 takes a free one and logs it."""
+    http_host: TcpHost = "127.0.0.1"
+    """Address that HTTP listens on, with the console; :: for all of IPv6 and IPv4. TLS and tokens are those of gRPC."""
+    http_port: OptionalPort = 8000
+    """Port that answers by HTTP what gRPC does, and has the console; 0 takes a free one and logs it. -1: none."""
+    http_allow_origin: str = ""
+    """Origin whose web pages may call by HTTP, such as https://example.org, or * for all; empty: the console alone."""
     max_batch_size: BatchSize = 0
     """Images in one batch at most, up to 1024. 0: found at warm-up, where throughput stops growing."""
     max_queue_size: Images = 512
@@ -160,6 +167,7 @@ class Settings:
                 ("port", self.host, self.port),
                 ("metrics_port", self.metrics_host, self.metrics_port),
                 ("health_port", self.health_host, self.health_port),
+                ("http_port", self.http_host, self.http_port),
             ]
         )
 

@@ -42,8 +42,8 @@ _STAGES = ("decode", "queue", "inference", "respond")
 class Metrics:
     """All metrics of one server, in their own registry.
 
-    Implements the engine's `Observer` and the RPC layer's `CallObserver`. Counters and histograms belong to the event
-    loop's thread, except in `thread_failed`.
+    Implements the engine's `Observer`, the RPC layer's `CallObserver` and the HTTP layer's `HttpObserver`. Counters and
+    histograms belong to the event loop's thread, except in `thread_failed`.
 
     Label values come from the server, never from callers: names of models in the repository, and of methods that exist.
 
@@ -63,6 +63,9 @@ class Metrics:
         self._calls_started = self._counter("grpc_server_started", "Calls begun.", *_CALL)
         self._calls_handled = self._counter("grpc_server_handled", "Calls ended, by status code.", *_CALL, "grpc_code")
         self._call_seconds = self._histogram("grpc_server_handling_seconds", "Time of a whole call.", _SECONDS, *_CALL)
+        self._http_seconds = self._histogram(
+            "linnaeus_http_request_seconds", "Time of a request over HTTP.", _SECONDS, "route", "method", "status"
+        )
         self._stage_seconds = self._histogram(
             "linnaeus_stage_seconds", "Time of an answered image in each stage.", _SECONDS, *_VERSION, "stage"
         )
@@ -101,6 +104,10 @@ class Metrics:
         """Counts an ended call and observes its duration."""
         self._calls_handled.labels(method.service, method.name, method.kind, code).inc()
         self._call_seconds.labels(method.service, method.name, method.kind).observe(seconds)
+
+    def http_handled(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Counts a request over HTTP and observes its duration."""
+        self._http_seconds.labels(route, method, str(status)).observe(seconds)
 
     def batch(self, report: BatchReport) -> None:
         """Counts a finished batch and observes the timings of its requests."""

@@ -11,8 +11,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import grpc
-
 from linnaeus.server.rpc.interceptor import METHOD_KINDS, Behaviour
 
 # W3C Trace Context: version, trace ID, parent ID, flags; later versions may add fields after a further hyphen.
@@ -52,6 +50,17 @@ def current_call() -> CallContext:
     return _CURRENT_CALL.get()
 
 
+def set_call_context(context: Any, method: str, has_tokens: bool) -> None:
+    """Sets the context of the current call.
+
+    Args:
+        context: gRPC's, or one that stands in its place.
+        method: `package.Service/Method`.
+        has_tokens: whether callers are identified by tokens.
+    """
+    _CURRENT_CALL.set(_call_context(context, method, has_tokens))
+
+
 class CallContextServer:
     """A stand-in for a server, to which services are added so that each call's context is set.
 
@@ -87,7 +96,7 @@ class CallContextServer:
 
     def _context_setter(self, method: str) -> Callable[[Any], None]:
         def set_context(context: Any) -> None:
-            _CURRENT_CALL.set(_call_context(context, method, self._has_tokens))
+            set_call_context(context, method, self._has_tokens)
 
         return set_context
 
@@ -114,7 +123,7 @@ def _stream(behaviour: Behaviour, set_context: Callable[[Any], None]) -> Behavio
     return handle
 
 
-def _call_context(context: grpc.aio.ServicerContext[Any, Any], method: str, has_tokens: bool) -> CallContext:
+def _call_context(context: Any, method: str, has_tokens: bool) -> CallContext:
     metadata = context.invocation_metadata() or ()
     traceparent = _text(metadata, "traceparent")
     if not _TRACEPARENT.fullmatch(traceparent):

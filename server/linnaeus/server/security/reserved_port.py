@@ -3,7 +3,12 @@
 import errno
 import socket
 
-from linnaeus.server.security.listen_address import Address, cannot_listen, require_usable_socket_file
+from linnaeus.server.security.listen_address import (
+    Address,
+    accept_ipv4_too,
+    cannot_listen,
+    require_usable_socket_file,
+)
 
 _NOT_OF_THIS_MACHINE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
@@ -37,6 +42,19 @@ class ReservedPort:
         if self._socket is not None:
             self.address = Address(address.host, self._socket.getsockname()[1])
 
+    def listening_socket(self, backlog: int) -> socket.socket:
+        """Listens on the port, and returns the socket; the reservation has ended then.
+
+        Raises:
+            OSError: if another server listens there by now.
+        """
+        taken, self._socket = self._socket, None
+        if taken is None:
+            raise OSError(errno.EBADF, "the port is no longer reserved")
+        taken.listen(backlog)
+        taken.setblocking(False)
+        return taken
+
     def release(self) -> None:
         """Gives the port back, or leaves it to the server that listens on it."""
         if self._socket is not None:
@@ -69,6 +87,7 @@ def _bind(family: socket.AddressFamily, host: str, port: int, is_shared: bool) -
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if is_shared:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        accept_ipv4_too(opened)
         opened.bind((host, port))
     except OSError:
         opened.close()

@@ -27,6 +27,7 @@ class ServerSecurity:
         address: the address of all services.
         max_connections: the maximum number of connections; further ones are closed at once.
         health: the address of the separate health port; None for no such port.
+        http: the address of HTTP; None for no such port.
         certificates: the server's certificates; None for no TLS.
         authorizer: checks each call; None if every call is allowed.
         byte_budget: bounds the request messages in the server; None for a default.
@@ -36,6 +37,7 @@ class ServerSecurity:
     address: Address
     max_connections: int
     health: Address | None = None
+    http: Address | None = None
     certificates: Certificates | None = None
     authorizer: Authorizer | None = None
     byte_budget: ByteBudget | None = None
@@ -51,10 +53,12 @@ def server_security(settings: Settings) -> ServerSecurity:
     """
     _require_complete(settings)
     address = Address(settings.host, settings.port)
-    risks = _allowed_risks(settings, address)
+    http = Address(settings.http_host, settings.http_port) if settings.http_port >= 0 else None
+    risks = _allowed_risks(settings, [address] if http is None else [address, http])
     return ServerSecurity(
         address=address,
         health=Address(settings.health_host, settings.health_port) if settings.has_health_port else None,
+        http=http,
         certificates=_certificates(settings),
         authorizer=_authorizer(settings),
         byte_budget=byte_budget(settings, usable_memory_bytes()),
@@ -70,14 +74,14 @@ def _require_complete(settings: Settings) -> None:
         raise StartupError("tls_client_ca asks clients for certificates, which takes tls_certificate and tls_key")
 
 
-def _allowed_risks(settings: Settings, address: Address) -> list[str]:
+def _allowed_risks(settings: Settings, addresses: Sequence[Address]) -> list[str]:
     """Requires TLS if the server listens beyond this machine or has tokens; returns the risks if `insecure` is set."""
     if settings.tls_certificate:
         return []
     risks = []
-    if not address.is_loopback:
-        risks.append(f"listening on {address.host} without TLS lets everybody on the network read and change calls")
-    if settings.token_file and not address.is_socket_file:
+    for host in dict.fromkeys(address.host for address in addresses if not address.is_loopback):
+        risks.append(f"listening on {host} without TLS lets everybody on the network read and change calls")
+    if settings.token_file and not all(address.is_socket_file for address in addresses):
         risks.append("without TLS, tokens travel readable by all")
     if risks and not settings.insecure:
         raise StartupError(f"{risks[0]}; set tls_certificate and tls_key, or say --insecure if that is wanted")

@@ -54,6 +54,7 @@ class Certificates:
     Must live as long as the server: the C core holds no reference of its own to `credentials`.
 
     Attributes:
+        files: their paths.
         credentials: the server credentials for `add_secure_port`.
 
     Raises:
@@ -61,7 +62,7 @@ class Certificates:
     """
 
     def __init__(self, files: TlsFiles) -> None:
-        self._files = files
+        self.files = files
         self._lock = threading.Lock()
         paths = [path for path in (files.certificate, files.key, files.client_ca) if path]
         try:
@@ -78,12 +79,12 @@ class Certificates:
         with self._lock:
             if not self._reloaded_files.reload_if_changed():
                 return None
-            logger.info("TLS: %s was read again", self._files.certificate)
+            logger.info("TLS: %s was read again", self.files.certificate)
             return self._reloaded_files.value
 
     def _configuration(self, contents: list[bytes]) -> grpc.ServerCertificateConfiguration:
         """Checks the files first: of invalid ones the C core would only log that a connection failed."""
-        _check(self._files)
+        checked_context(self.files)
         # OpenSSL, which checked them, skips a byte order mark; the C core's BoringSSL finds nothing behind it.
         certificate, key, *client_ca = map(without_mark, contents)
         return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
@@ -92,10 +93,11 @@ class Certificates:
         logger.error("TLS: the old certificate stays in use: %s", _reason(error))
 
 
-def _check(files: TlsFiles) -> None:
-    """Checks that OpenSSL can load the files and that certificate and key match.
+def checked_context(files: TlsFiles) -> ssl.SSLContext:
+    """Returns a context of OpenSSL's with the files; it asks for a client's certificate if there is an authority.
 
     Raises:
+        OSError: if a file cannot be read.
         ValueError: if a file cannot be loaded, or certificate and key do not match.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -111,6 +113,8 @@ def _check(files: TlsFiles) -> None:
             context.load_verify_locations(files.client_ca)
         except ssl.SSLError:
             raise ValueError(f"the file {files.client_ca} holds no certificates in PEM") from None
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
 
 
 def _reason(error: Exception) -> str:

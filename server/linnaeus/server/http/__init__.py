@@ -1,0 +1,1 @@
+"""HTTP beside gRPC: the same calls, in JSON and as pictures, and the console."""
