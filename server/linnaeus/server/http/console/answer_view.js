@@ -12,10 +12,10 @@ export function answerView(target, answer) {
     { class: "answer" },
     element("div", { class: "answer-head" }, title, element("span", { class: "muted" }, `version ${answer.version}`)),
     headline(answer.classes),
+    element("ol", { class: "bars" }, answer.classes.map(bar)),
     target.described.weights?.trained === false
       ? element("p", { class: "note" }, "Its weights are random: the labels mean nothing.")
       : null,
-    element("ol", { class: "bars" }, answer.classes.map(bar)),
     stagesView(answer),
   );
 }

@@ -51,7 +51,8 @@ class Catalog extends EventTarget {
     const response = await fetch("/readyz", { cache: "no-store" }).catch(() => null);
     if (response === null) return troubleOf({ status: 0 });
     if (response.ok) return "";
-    return "The server is not ready: it is starting or stopping, or has no model to answer with. This page asks again.";
+    const reason = (await response.text()).trim();
+    return `The server is not ready: ${reason || "it says no reason"}. This page asks again and goes on by itself.`;
   }
 }
 

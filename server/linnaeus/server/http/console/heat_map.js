@@ -3,6 +3,8 @@
 const WIDTH = 160; // pixels of the drawn map, which the browser scales smoothly
 const REACH = 0.6; // of the Gaussian between the centres of two covers
 
+const LEAST_SHARE = 0.15; // of the probability: a map of smaller drops stays dim, since they may be chance
+
 // Value, then red, green, blue and opacity.
 const STOPS = [
   [0, 10, 12, 36, 0.74],
@@ -13,11 +15,11 @@ const STOPS = [
 ];
 
 // Draws onto a canvas. `drops` as `occlusionMap` returns them; `aspect` is width by height of the picture.
-export function drawHeatMap(canvas, { drops, grid }, aspect) {
+export function drawHeatMap(canvas, { drops, grid, probability }, aspect) {
   canvas.width = WIDTH;
   canvas.height = Math.max(1, Math.round(WIDTH / aspect));
   const image = new ImageData(canvas.width, canvas.height);
-  const most = Math.max(...drops, 1e-9);
+  const most = Math.max(...drops, LEAST_SHARE * probability, 1e-9);
   for (let y = 0; y < canvas.height; y += 1) {
     for (let x = 0; x < canvas.width; x += 1) {
       const value = smoothValue(drops, grid, (x + 0.5) / canvas.width, (y + 0.5) / canvas.height) / most;

@@ -32,6 +32,7 @@ function showAnswers() {
   const wanted = [picture, ...answers.flatMap(([target, answer]) => [target.key, answer])];
   if (wanted.length === shown.length && wanted.every((each, place) => each === shown[place])) return;
   shown = wanted;
+  find("stage").classList.toggle("is-comparing", answers.length > 1);
   find("answers").replaceChildren(...answers.map(([target, answer]) => answerView(target, answer)));
   setText(find("agreement"), agreementOf(answers.map(([, answer]) => answer)));
 }
