@@ -40,9 +40,9 @@ class MessageSchemas:
         """
         found = dict[str, Schema]()
         for message in requests:
-            self._collect(message.DESCRIPTOR, found, is_request=True)
+            self._collect(message().DESCRIPTOR, found, is_request=True)
         for message in responses:
-            self._collect(message.DESCRIPTOR, found, is_request=False)
+            self._collect(message().DESCRIPTOR, found, is_request=False)
         return dict(sorted(found.items()))
 
     def _collect(self, message: Descriptor, found: dict[str, Schema], is_request: bool) -> None:

@@ -52,10 +52,10 @@ def document(routes: Iterable[BaseRoute], release: str) -> dict[str, Any]:
     """Returns the document. A route that nothing is known of is left out, as a test makes sure that there is none."""
     schemas = MessageSchemas()
     paths = dict[str, dict[str, Any]]()
-    for route in routes:
-        for method, path in methods_and_paths(route):
-            if described := OPERATIONS.get((method, path)):
-                paths.setdefault(path, {})[method.lower()] = _operation(described, path, schemas.comments)
+    served = {each for route in routes for each in methods_and_paths(route)}
+    for (method, path), described in OPERATIONS.items():
+        if (method, path) in served:
+            paths.setdefault(path, {})[method.lower()] = _operation(described, path, schemas.comments)
     messages = schemas.schemas(_RESPONSES, _REQUESTS)
     return {
         "openapi": "3.1.0",
