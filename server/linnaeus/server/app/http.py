@@ -9,6 +9,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
+from linnaeus.server.http.metrics import MetricsText, metrics_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
 from linnaeus.server.http.tls import reloading_context
@@ -25,6 +26,7 @@ def http_server(
     observer: HttpObserver,
     charge: Charge,
     unready_reason: Callable[[], str],
+    metrics_text: MetricsText,
     traces: bool,
     shares_port: bool = False,
 ) -> HttpServer | None:
@@ -37,6 +39,7 @@ def http_server(
         observer: notified of every request.
         charge: charges an image for every request but probes.
         unready_reason: returns why the server is not ready, in a sentence; empty if it is.
+        metrics_text: the metrics of the whole server.
         traces: whether requests need a context for telemetry.
         shares_port: whether other processes listen on the port, too.
 
@@ -54,6 +57,7 @@ def http_server(
     routes = [
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
         *probe_routes(calls, unready_reason),
+        *metrics_routes(calls, metrics_text, settings.has_metrics_on_http),
     ]
     tls = None if certificates is None else reloading_context(certificates.files)
     app = application(routes, settings.http_allow_origin)
