@@ -148,5 +148,5 @@ def without_others(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     parts = {name: without_others(part) for name, part in schema.items()}
-    is_closed = "required" in schema and "@type" not in schema["required"]
+    is_closed = isinstance(schema.get("required"), list) and "@type" not in schema["required"]
     return parts | ({"additionalProperties": False} if is_closed else {})

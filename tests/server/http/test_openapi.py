@@ -44,7 +44,7 @@ def routes(monkeypatch: pytest.MonkeyPatch) -> list[BaseRoute]:
     )
     settings = Settings(repository=Path(), http_port=0)
     make_server = partial(http.http_server, settings, server_security(settings), servicers, UNASKED, no_charge)
-    server = make_server(lambda: "", traces=False)
+    server = make_server(lambda: "", UNASKED, traces=False)
     assert server is not None
     server._reserved.release()
     return found

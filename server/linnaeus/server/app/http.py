@@ -11,6 +11,7 @@ from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
 from linnaeus.server.http.console_files import console_routes
+from linnaeus.server.http.metrics import MetricsText, metrics_routes
 from linnaeus.server.http.openapi import openapi_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
@@ -28,6 +29,7 @@ def http_server(
     observer: HttpObserver,
     charge: Charge,
     unready_reason: Callable[[], str],
+    metrics_text: MetricsText,
     traces: bool,
     shares_port: bool = False,
 ) -> HttpServer | None:
@@ -40,6 +42,7 @@ def http_server(
         observer: notified of every request.
         charge: charges an image for every request but probes.
         unready_reason: returns why the server is not ready, in a sentence; empty if it is.
+        metrics_text: the metrics of the whole server.
         traces: whether requests need a context for telemetry.
         shares_port: whether other processes listen on the port, too.
 
@@ -57,6 +60,7 @@ def http_server(
     routes = [
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
         *probe_routes(calls, unready_reason),
+        *metrics_routes(calls, metrics_text, settings.has_metrics_on_http),
         *console_routes(calls),
     ]
     routes += openapi_routes(calls, routes, version("linnaeus"))
