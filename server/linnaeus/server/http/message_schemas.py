@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from linnaeus.server.http.proto_comments import proto_comments
@@ -40,12 +40,12 @@ class MessageSchemas:
         """
         found = dict[str, Schema]()
         for message in requests:
-            self._collect(message().DESCRIPTOR, found, is_request=True)
+            self._collect(message.DESCRIPTOR, found, is_request=True)
         for message in responses:
-            self._collect(message().DESCRIPTOR, found, is_request=False)
+            self._collect(message.DESCRIPTOR, found, is_request=False)
         return dict(sorted(found.items()))
 
-    def _collect(self, message: Descriptor, found: dict[str, Schema], is_request: bool) -> None:
+    def _collect(self, message: Any, found: dict[str, Schema], is_request: bool) -> None:
         if message.name in found:
             return
         schema: Schema = self._described(message) | {"type": "object", "properties": {}}
