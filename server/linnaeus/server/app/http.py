@@ -9,6 +9,7 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
+from linnaeus.server.http.kserve.routes import kserve_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
 from linnaeus.server.http.tls import reloading_context
@@ -53,6 +54,7 @@ def http_server(
     )
     routes = [
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
+        *kserve_routes(calls, servicers.inference),
         *probe_routes(calls, unready_reason),
     ]
     tls = None if certificates is None else reloading_context(certificates.files)
