@@ -24,16 +24,16 @@ async def infer_response(request: InferRequest, answer: kserve.ModelInferRespons
         accepted: the codings that the caller takes, as `Accept-Encoding` has them.
     """
     body, size = _body(request, answer)
-    headers = {} if size == len(body) else {JSON_SIZE_HEADER: str(size)}
+    headers = {} if size is None else {JSON_SIZE_HEADER: str(size)}
     coding = wanted_coding(accepted, len(body))
     if coding is not None:
         body = await compressed(body, coding)
         headers |= {"content-encoding": coding, "vary": "accept-encoding"}
-    return Response(body, headers=headers, media_type=_BINARY if JSON_SIZE_HEADER in headers else _JSON)
+    return Response(body, headers=headers, media_type=_JSON if size is None else _BINARY)
 
 
-def _body(request: InferRequest, answer: kserve.ModelInferResponse) -> tuple[bytes, int]:
-    """Returns the body, and the size of the JSON in it."""
+def _body(request: InferRequest, answer: kserve.ModelInferResponse) -> tuple[bytes, int | None]:
+    """Returns the body, and the size of the JSON in it; None if no output is binary."""
     outputs, parts = [], list[bytes]()
     are_binary = request.are_binary or [request.is_binary]
     for tensor, raw, is_binary in zip(answer.outputs, answer.raw_output_contents, are_binary, strict=True):
@@ -48,4 +48,4 @@ def _body(request: InferRequest, answer: kserve.ModelInferResponse) -> tuple[byt
     if answer.id:
         document["id"] = answer.id
     json = msgspec.json.encode(document)
-    return b"".join([json, *parts]), len(json)
+    return b"".join([json, *parts]), len(json) if parts else None
