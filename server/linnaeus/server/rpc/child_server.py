@@ -28,6 +28,7 @@ class ServerProcess:
     Attributes:
         port: the gRPC port; 0 until the server listens on it, which by default is when its models are ready.
         metrics_port: the metrics port; 0 until the server loads its models.
+        http_port: the HTTP port; 0 until the server loads its models, or if there is none.
         logs: the log so far, one parsed object per event; a line that is not JSON is stored under `message`.
         child: the process.
 
@@ -38,6 +39,7 @@ class ServerProcess:
     def __init__(self, *arguments: str, start_seconds: float = 120.0, port: int = 0) -> None:
         self.port = 0
         self.metrics_port = 0
+        self.http_port = 0
         self.logs: list[dict[str, Any]] = []
         self._start_seconds = start_seconds
         self._changed = threading.Condition()
@@ -119,6 +121,7 @@ class ServerProcess:
     def _append(self, entry: dict[str, Any]) -> None:
         with self._changed:
             self.port = entry.get("port", self.port)
+            self.http_port = entry.get("http_port", self.http_port)
             self.metrics_port = entry.get("metrics_port", self.metrics_port)
             self.logs.append(entry)
             self._changed.notify_all()
