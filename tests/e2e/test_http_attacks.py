@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -31,11 +31,11 @@ MOST_LOG_LINES = 20
 Refused: TypeAlias = tuple[dict[str, str], bytes, int, str]
 
 BODIES: dict[str, Refused] = {
-    "no picture": ({}, b"no picture", 400, "the image"),
-    "nothing": ({}, b"", 400, "the image"),
+    "no picture": ({}, b"no picture", 400, "the 10 bytes are no picture"),
+    "nothing": ({}, b"", 400, "the picture is empty"),
     "a gzip bomb": ({"Content-Encoding": "gzip"}, gzip.compress(bytes(100 << 20)), 400, "inflates to more than"),
     "half a gzip stream": ({"Content-Encoding": "gzip"}, gzip.compress(b"abc" * 999)[:-9], 400, "ends early"),
-    "no gzip stream": ({"Content-Encoding": "gzip"}, b"abc", 400, "is no gzip stream"),
+    "no gzip stream": ({"Content-Encoding": "gzip"}, b"abc", 400, "is no valid gzip stream"),
     "an unknown coding": ({"Content-Encoding": "br"}, b"abc", 415, "the body's encoding is 'br'"),
     "codings upon codings": ({"Content-Encoding": "gzip, gzip"}, b"abc", 415, "the body's encoding is 'gzip, gzip'"),
     "a body too large": ({}, bytes(LARGEST + 1), 413, f"the body has more than {LARGEST} bytes"),
@@ -187,20 +187,19 @@ def test_a_wrong_body_gets_one_problem_and_its_connection_goes_on_or_says_that_i
     server: ServerProcess, digit: bytes, name: str
 ) -> None:
     headers, body, status, sentence = BODIES[name]
-    connection = HTTPConnection("127.0.0.1", server.http_port, timeout=60)
-    written = {key.replace("-", "_"): value for key, value in headers.items()}
-    answer = send_on(connection, CLASSIFY, "POST", body, **written)
-    assert_problem(answer, status, sentence)
-    assert (answer.headers["connection"] == "close") == (status in (413, 415))
-    assert top_label(send_on(connection, CLASSIFY, "POST", digit)) == "7"  # connects anew if the connection has ended
-    connection.close()
+    with closing(HTTPConnection("127.0.0.1", server.http_port, timeout=60)) as connection:
+        written = {key.replace("-", "_"): value for key, value in headers.items()}
+        answer = send_on(connection, CLASSIFY, "POST", body, **written)
+        assert_problem(answer, status, sentence)
+        assert (answer.headers["connection"] == "close") == (status in (413, 415))
+        assert top_label(send_on(connection, CLASSIFY, "POST", digit)) == "7"  # http.client connects anew if it must
 
 
 @pytest.mark.parametrize("name", RAW)
 def test_a_wrong_request_gets_one_answer_and_the_end(server: ServerProcess, name: str) -> None:
     sent, status = RAW[name]
     received = answered_raw(server, sent)
-    assert received.startswith(b"HTTP/1.1 %d " % status) and received.count(b"HTTP/1.1 ") == 1
+    assert received.startswith(b"HTTP/1.1 %d " % status) and received.count(b"\r\ndate: ") == 1
     assert b"application/problem+json" in received and b"connection: close" in received
     answer = Answer(status, {"content-type": "application/problem+json"}, received.partition(b"\r\n\r\n")[2])  # type: ignore[arg-type]
     assert_problem(answer, status)
@@ -220,7 +219,6 @@ def test_no_path_leaves_the_repository(server: ServerProcess, name: str) -> None
         (f"/v1/models/{quoted}:classify", "POST"),
         (f"/v1/models/{quoted}:load", "POST"),
         (f"/v1/models/lenet/versions/{quoted}", "GET"),
-        (f"/v2/models/{quoted}/infer", "POST"),
         (f"/console/{quoted}", "GET"),
         (f"/{quoted}", "GET"),
     ):
@@ -235,7 +233,7 @@ def test_no_path_leaves_the_repository(server: ServerProcess, name: str) -> None
     "path", ["/../../etc/passwd", "//etc/passwd", "/console/../../settings.py", "/ready", "/healthz"]
 )
 def test_what_is_nowhere_is_not_found(server: ServerProcess, path: str) -> None:
-    assert_problem(send(server.http_port, path), 404, "nothing is served at this path")
+    assert_problem(send(server.http_port, path), 404)
 
 
 def test_file_names_are_texts_and_come_back_as_they_were(server: ServerProcess, digit: bytes) -> None:
