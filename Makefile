@@ -49,7 +49,7 @@ help: ## Shows this list
 demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real server (CPU=1: torch without CUDA)
 	@$(BIN)/python scripts/demo.py
 
-serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
+serve: $(INSTALLED) $(MODELS) ## Leaves a server running: HTTP and the console on port 8000, gRPC on 8001, metrics on 8002
 	@$(BIN)/linnaeus-server
 
 test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
