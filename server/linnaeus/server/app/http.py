@@ -11,6 +11,7 @@ from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
 from linnaeus.server.http.console_files import console_routes
+from linnaeus.server.http.kserve.routes import kserve_routes
 from linnaeus.server.http.metrics import MetricsText, metrics_routes
 from linnaeus.server.http.openapi import openapi_routes
 from linnaeus.server.http.probes import probe_routes
@@ -59,6 +60,7 @@ def http_server(
     )
     routes = [
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
+        *kserve_routes(calls, servicers.inference),
         *probe_routes(calls, unready_reason),
         *metrics_routes(calls, metrics_text, settings.has_metrics_on_http),
         *console_routes(calls),

@@ -5,9 +5,8 @@ import time
 
 from starlette.requests import ClientDisconnect, Request
 
-from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.http.problems import HttpRefusal
-from linnaeus.server.rpc.inflation import inflated, is_gzip
+from linnaeus.server.rpc.inflation import WINDOWS, inflated
 from linnaeus.server.security.byte_budget import ByteBudget, Reservation
 
 # How long a sender may pause, and how long a whole body may take.
@@ -32,10 +31,10 @@ async def read_body(request: Request, hold: Reservation, budget: ByteBudget, rem
         Overloaded: if the request has to give way to others.
         ClientDisconnect: if the caller leaves.
     """
-    coding = request.headers.get("content-encoding", "identity").lower()
-    if coding not in ("identity", "gzip", "x-gzip"):
-        sentence = f"the body's encoding is {coding!r:.40}, but only gzip and none are accepted"
-        raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip", **_CLOSE})
+    coding = request.headers.get("content-encoding", "identity").lower().removeprefix("x-")
+    if coding != "identity" and coding not in WINDOWS:
+        sentence = f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted"
+        raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip, deflate", **_CLOSE})
     require_size(request, budget.message_bytes)
     try:
         body = await _read(request, budget.message_bytes, remaining_seconds)
@@ -43,9 +42,7 @@ async def read_body(request: Request, hold: Reservation, budget: ByteBudget, rem
         hold.raise_if_ended()
         raise
     if coding != "identity":
-        if not is_gzip(body):
-            raise InvalidArgument("body", "the body is no gzip stream, as its content-encoding says; send it as it is")
-        body = await inflated(body, budget.message_bytes)
+        body = await inflated(body, budget.message_bytes, coding)
     hold.received(len(body))
     return body
 
