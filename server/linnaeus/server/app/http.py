@@ -16,7 +16,7 @@ from linnaeus.server.http.metrics import MetricsText, metrics_routes
 from linnaeus.server.http.openapi import openapi_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.http.tls import reloading_context
+from linnaeus.server.http.tls import TlsContexts
 from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.charging import Charge
@@ -66,8 +66,8 @@ def http_server(
         *console_routes(calls),
     ]
     routes += openapi_routes(calls, routes, version("linnaeus"))
-    tls = None if certificates is None else reloading_context(certificates.files)
-    app = application(routes, settings.http_allow_origin)
+    tls = None if certificates is None else TlsContexts(certificates.files).current
+    app = application(routes, settings.http_allow_origin, security.http.is_loopback)
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)
 
 

@@ -14,6 +14,7 @@ from pydantic.dataclasses import dataclass
 from linnaeus.server.config.devices import DeviceNames
 from linnaeus.server.config.front_ends import AUTO, FrontEnds
 from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
+from linnaeus.server.config.origins import Origin
 from linnaeus.server.config.ports import is_shared, require_different_ports
 from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Factor, Images, Port, Seconds, Threads
 from linnaeus.server.config.shown_value import shown
@@ -92,7 +93,7 @@ class Settings:
     """Address that HTTP listens on, with the console; :: for all of IPv6 and IPv4. TLS and tokens are those of gRPC."""
     http_port: OptionalPort = 8000
     """Port that answers by HTTP what gRPC does, and has the console; 0 takes a free one and logs it. -1: none."""
-    http_allow_origin: str = ""
+    http_allow_origin: Origin = ""
     """Origin whose web pages may call by HTTP, such as https://example.org, or * for all; empty: the console alone."""
     max_batch_size: BatchSize = 0
     """Images in one batch at most, up to 1024. 0: found at warm-up, where throughput stops growing."""
