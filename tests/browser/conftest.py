@@ -24,8 +24,9 @@ def ended_forks() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def console_url(repository: Path) -> Iterator[str]:
-    """The console of a server that tests do not change."""
-    with ForkedServer("--repository", str(repository), "--http-port", "0") as server:
+    """The console of a server that tests do not change, and that takes 4 MiB in a request."""
+    options = ("--http-port", "0", "--max-message-bytes", str(4 << 20))
+    with ForkedServer("--repository", str(repository), *options) as server:
         yield http_url(server)
 
 
