@@ -18,8 +18,12 @@ NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 AXE := axe-core@4.14.1
 NODE_INSTALLED := .venv/node/.installed
 # It wants a newer grpcio than ours, so it has an environment of its own (docs/decisions/0019).
-TRITON_CLIENT := 'tritonclient[grpc]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 pillow==13.0.0
+TRITON_CLIENT := 'tritonclient[grpc,http]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 \
+	pillow==13.0.0 aiohttp==3.14.5 gevent==26.9.0 geventhttpclient==2.6.1
 TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
+# Importing it imports pandas, kubernetes and FastAPI: half a gigabyte, which nothing else here wants.
+KSERVE := kserve==0.21.0 grpcio==1.85.3 httpx==0.28.1 kubernetes==37.0.1 numpy==2.4.6 orjson==3.13.0 pandas==2.3.3
+KSERVE_INSTALLED := .venv/kserve/.installed
 TIMM_INSTALLED := .venv/timm/.installed
 # 53 MB, of which most is a Node of its own: too much for everybody who only runs `make lint` and `make test`.
 PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
@@ -68,9 +72,9 @@ test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves fifteen networks of timm (three minutes; before a release)
 	@$(PYTEST) --dist load -m "needs(program='timm')"
 
-test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
+test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \
-		or needs(program='perf_analyzer')"
+		or needs(program='perf_analyzer') or needs(program='kserve')"
 
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
@@ -82,7 +86,7 @@ test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs t
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -176,6 +180,11 @@ $(NODE_INSTALLED): Makefile
 $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv $(@D)
 	@$(PYTHON) scripts/install.py $(@D) $(TRITON_CLIENT)
+	@touch $@
+
+$(KSERVE_INSTALLED): $(INSTALLED) Makefile
+	@$(PYTHON) -m venv $(@D)
+	@$(PYTHON) scripts/install.py $(@D) --only-binary :all: $(KSERVE)
 	@touch $@
 
 # Beside our packages, not among them: the page on one's own models is followed with timm. Only what building a network
