@@ -35,14 +35,16 @@ class Echo:
         self.disconnected = asyncio.Event()
 
     def application(self) -> ASGIApp:
-        routes = [
+        return application(self.routes())
+
+    def routes(self) -> list[Route]:
+        return [
             Route("/slow", self._slow),
             Route("/large", self._large),
             Route("/refuse", self._refuse, methods=["POST"]),
             Route("/echo", self._echo, methods=["POST"]),
             Route("/{name}", self._name),
         ]
-        return application(routes)
 
     async def _slow(self, request: Request) -> Response:
         self.begun.set()

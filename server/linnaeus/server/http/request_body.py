@@ -73,7 +73,7 @@ def require_acceptable(request: Request, most_bytes: int) -> None:
         raise _too_large(most_bytes)
     if (coding := _coding(request)) != "identity" and coding not in WINDOWS:
         sentence = (
-            f"the body's encoding is {coding!r:.40}, but only gzip, deflate or none is accepted; send it as it is"
+            f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted; send it as it is"
         )
         raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip, deflate", **_CLOSE})
 
