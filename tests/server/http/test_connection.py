@@ -188,6 +188,16 @@ async def test_a_connection_without_a_next_request_is_closed() -> None:
         assert [status for status, _ in answers(await exchange(server, head, b"a"))] == [405]  # and no more comes
 
 
+async def test_a_connection_is_closed_also_if_the_rest_of_a_body_came_behind_the_answer() -> None:
+    async with serving(Echo().application(), limits(keep_alive_seconds=SHORT, linger_seconds=60)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(b"/a", b"Content-Length: 3", method=b"POST"))
+        assert (await read_answer(reader))[0] == 405
+        writer.write(b"abc")
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_refusal_is_read_by_a_caller_that_still_sends() -> None:
     async with serving(Echo().application()) as server:
 
@@ -225,7 +235,7 @@ async def test_a_body_that_nobody_read_does_not_end_the_connection() -> None:
 
 async def test_a_refused_expectation_ends_the_connection_and_a_met_one_does_not() -> None:
     expects = (b"Expect: 100-continue", b"Content-Length: 5")
-    async with serving(Echo().application()) as server:
+    async with serving(Echo().application(), limits(linger_seconds=60, keep_alive_seconds=60)) as server:
         received = await exchange(server, request(b"/a", *expects, method=b"POST"))
         assert [status for status, _ in answers(received)] == [405]
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
