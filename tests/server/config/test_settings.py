@@ -54,6 +54,15 @@ def test_a_wrong_value_is_one_clear_line_and_exit_code_1() -> None:
             "port and health_port are both 9, but must be different ports",
         ),
         ({"health_port": 8002}, "metrics_port and health_port are both 8002, but must be different ports"),
+        ({"http_port": 8001}, "port and http_port are both 8001, but must be different ports"),
+        (
+            {"http_port": 8002, "metrics_host": "0.0.0.0"},
+            "metrics_port is http_port, 8002, so metrics_host must be http_host, 127.0.0.1, not 0.0.0.0",
+        ),
+        (
+            {"http_port": 9, "metrics_port": 9, "port": 9, "http_host": "0.0.0.0", "host": "127.0.0.2"},
+            "port and http_port are both 9, but must be different ports",
+        ),
         ({"max_queue_delay_seconds": float("nan")}, "max_queue_delay_seconds is nan"),
         ({"max_queue_delay_seconds": float("inf")}, "max_queue_delay_seconds is inf"),
         ({"default_timeout_seconds": float("inf")}, "default_timeout_seconds is inf"),
@@ -69,6 +78,23 @@ def test_ports_may_be_equal_where_they_are_free_ones_unused_or_of_different_addr
     Settings(port=0, metrics_port=0, health_port=0)
     Settings(health_port=-1)
     Settings(port=9, metrics_port=9, metrics_host="127.0.0.2")
+
+
+@pytest.mark.parametrize(
+    ("http_host", "metrics_host", "is_one"),
+    [
+        ("127.0.0.1", "localhost", True),
+        ("0.0.0.0", "127.0.0.1", True),
+        ("::", "0.0.0.0", True),
+        ("127.0.0.1", "127.0.0.2", False),
+    ],
+)
+def test_the_metrics_may_have_the_port_of_http_and_then_share_it_if_the_address_is_the_same(
+    http_host: str, metrics_host: str, is_one: bool
+) -> None:
+    settings = Settings(http_port=9, metrics_port=9, http_host=http_host, metrics_host=metrics_host)
+    assert settings.has_metrics_on_http is is_one
+    assert not Settings(http_port=0, metrics_port=0).has_metrics_on_http, "free ports are two"
 
 
 NUMBERS = [each.name for each in fields(Settings) if type(each.default) in (int, float)]

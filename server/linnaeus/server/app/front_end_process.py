@@ -7,14 +7,28 @@ import itertools
 import time
 from importlib.metadata import version
 
+from linnaeus.server.app.asked_metrics import AskedMetrics
 from linnaeus.server.app.control import Control
+from linnaeus.server.app.front_end_readiness import FrontEndReadiness
 from linnaeus.server.app.health import publish_health
 from linnaeus.server.app.http import http_server, stop_ports
 from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.link.control_messages import LAST, Connect, Health, Listening, Prepared, Scrape, Snapshot, ToChild
+from linnaeus.server.link.control_messages import (
+    LAST,
+    AllMetrics,
+    Connect,
+    EngineState,
+    Health,
+    Listening,
+    MetricsWanted,
+    Prepared,
+    Scrape,
+    Snapshot,
+    ToChild,
+)
 from linnaeus.server.link.remote_core import RemoteCore
 from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.observability.merged_metrics import snapshot
@@ -57,13 +71,6 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     catalog = Catalog(settings.default_model, settings.wanted_models)
     core = RemoteCore(catalog, time.monotonic, supervisor, bool(settings.trace), telemetry.record_handler)
 
-    def on_message(message: ToChild) -> None:
-        if isinstance(message, Scrape):
-            control.send(Snapshot(message.call, snapshot(metrics.registry)))
-        elif isinstance(message, Connect):
-            core.connect_soon(message.link_path)
-
-    control.receive(on_message)
     numbers = itertools.count(number * _NUMBERS_OF_ONE + 1)
     engine = Engine(settings, core, core, time.monotonic, core.event_log, telemetry.record_handler, supervisor, numbers)
     charge = charging(settings.rate_limit, core.charge)
@@ -71,8 +78,27 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, True, charge)
     served = servicers(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge)
     traces = telemetry.record_handler is not None
-    http = http_server(settings, security, served, metrics, charge, lambda: rpc_server.unready_reason, traces, True)
+    readiness = FrontEndReadiness(lambda: rpc_server.unready_reason)
+    all_metrics = AskedMetrics(lambda: control.send(MetricsWanted()))
+    http = http_server(
+        settings, security, served, metrics, charge, readiness.unready_reason, all_metrics, traces, shares_port=True
+    )
+
+    def on_message(message: ToChild) -> None:
+        match message:
+            case Scrape(call=call):
+                control.send(Snapshot(call, snapshot(metrics.registry)))
+            case Connect(link_path=link_path):
+                core.connect_soon(link_path)
+            case AllMetrics(text=text):
+                all_metrics.answered(text)
+            case EngineState(unready_reason=reason):
+                readiness.engine_reason = reason
+
+    control.receive(on_message)
     await rpc_server.start(served.grpc_services(traces, bool(settings.token_file)))
+    if http is not None and settings.has_metrics_on_http:
+        await http.listen()  # probes and scrapes are answered while the models load, as on a port of their own
     control.send(Prepared())
     try:
         if settings.listen_early:

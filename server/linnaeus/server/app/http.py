@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from importlib.metadata import version
 
 from linnaeus.server.app.services import Servicers
 from linnaeus.server.config.settings import Settings
@@ -9,10 +10,13 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
+from linnaeus.server.http.console_files import console_routes
 from linnaeus.server.http.kserve.routes import kserve_routes
+from linnaeus.server.http.metrics import MetricsText, metrics_routes
+from linnaeus.server.http.openapi import openapi_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.http.tls import reloading_context
+from linnaeus.server.http.tls import TlsContexts
 from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.charging import Charge
@@ -26,6 +30,7 @@ def http_server(
     observer: HttpObserver,
     charge: Charge,
     unready_reason: Callable[[], str],
+    metrics_text: MetricsText,
     traces: bool,
     shares_port: bool = False,
 ) -> HttpServer | None:
@@ -38,6 +43,7 @@ def http_server(
         observer: notified of every request.
         charge: charges an image for every request but probes.
         unready_reason: returns why the server is not ready, in a sentence; empty if it is.
+        metrics_text: the metrics of the whole server.
         traces: whether requests need a context for telemetry.
         shares_port: whether other processes listen on the port, too.
 
@@ -56,9 +62,12 @@ def http_server(
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
         *kserve_routes(calls, servicers.inference),
         *probe_routes(calls, unready_reason),
+        *metrics_routes(calls, metrics_text, settings.has_metrics_on_http),
+        *console_routes(calls),
     ]
-    tls = None if certificates is None else reloading_context(certificates.files)
-    app = application(routes, settings.http_allow_origin)
+    routes += openapi_routes(calls, routes, version("linnaeus"))
+    tls = None if certificates is None else TlsContexts(certificates.files).current
+    app = application(routes, settings.http_allow_origin, security.http.is_loopback)
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)
 
 

@@ -18,6 +18,7 @@ from linnaeus.server.http.server import HttpServer
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
+from linnaeus.server.observability.metrics_text import registry_text
 from linnaeus.server.observability.probes import Probes
 from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.signals import stop_on_signals
@@ -74,12 +75,20 @@ async def run_server(settings: Settings) -> None:
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, charge=charge)
     probes = Probes(asyncio.get_running_loop(), lambda: rpc_server.unready_reason)
-    metrics_server = MetricsServer(metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
+    metrics_server = None
+    if not settings.has_metrics_on_http:
+        metrics_server = MetricsServer(
+            metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor
+        )
     served = servicers(engine, settings, release, statistics, rpc_server, charge)
     traces = telemetry.record_handler is not None
-    http = http_server(settings, security, served, metrics, charge, lambda: rpc_server.unready_reason, traces)
+    text = registry_text(metrics.registry)
+    http = http_server(settings, security, served, metrics, charge, lambda: rpc_server.unready_reason, text, traces)
     await rpc_server.start(served.grpc_services(traces, bool(settings.token_file)))
-    ports = _Ports(rpc_server, http, metrics_server, security)
+    metrics_port = settings.metrics_port if metrics_server is None else metrics_server.port
+    ports = _Ports(rpc_server, http, metrics_port, security)
+    if http is not None and settings.has_metrics_on_http:
+        await http.listen()  # probes and scrapes are answered while the models load, as on a port of their own
     ports.log_loading()
     try:
         if settings.listen_early:
@@ -87,7 +96,8 @@ async def run_server(settings: Settings) -> None:
         await _serve_until(stop, engine, rpc_server, ports, metrics, settings, supervisor)
     finally:
         await _stop(engine, rpc_server, http, settings.drain_seconds)
-        metrics_server.close()
+        if metrics_server is not None:
+            metrics_server.close()
         event_log.close()
         await telemetry.close()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
@@ -101,14 +111,14 @@ class _Ports:
         self,
         rpc_server: RpcServer,
         http: HttpServer | None,
-        metrics_server: MetricsServer,
+        metrics_port: int,
         security: ServerSecurity,
     ) -> None:
         self._rpc_server = rpc_server
         self._http = http
         self._address = security.address
-        self._further = {"metrics_port": metrics_server.port, "health_port": rpc_server.health_port}
-        self._sentence = f"metrics on port {metrics_server.port}"
+        self._further = {"metrics_port": metrics_port, "health_port": rpc_server.health_port}
+        self._sentence = f"metrics on port {metrics_port}"
         if http is not None:
             self._further["http_port"] = http.port
             self._sentence = f"HTTP on port {http.port}, {self._sentence}"

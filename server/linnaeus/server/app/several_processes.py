@@ -17,7 +17,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
 from pydantic import TypeAdapter
 
 from linnaeus.server.app.child_process import ChildProcess
@@ -29,9 +28,11 @@ from linnaeus.server.errors import ServerFailed, StartupError
 from linnaeus.server.link.control_messages import (
     Connect,
     Drain,
+    EngineState,
     Health,
     LinkOpen,
     Listening,
+    MetricsWanted,
     Ping,
     Prepared,
     Refusal,
@@ -77,12 +78,13 @@ async def run_processes(settings: Settings) -> None:
         loop = asyncio.get_running_loop()
         supervisor.watch_process(loop)
         processes = _Processes(settings, Path(folder))
-        registry = CollectorRegistry()
-        registry.register(processes.metrics)
-        probes = Probes(loop, lambda: processes.unready_reason)
-        metrics_server = MetricsServer(registry, probes, settings.metrics_host, settings.metrics_port, supervisor)
-        held.callback(metrics_server.close)
-        processes.further_ports = {"metrics_port": metrics_server.port}
+        metrics_port = settings.metrics_port
+        if not settings.has_metrics_on_http:
+            probes, registry = Probes(loop, lambda: processes.unready_reason), processes.metrics.registry
+            metrics_server = MetricsServer(registry, probes, settings.metrics_host, metrics_port, supervisor)
+            held.callback(metrics_server.close)
+            metrics_port = metrics_server.port
+        processes.further_ports = {"metrics_port": metrics_port}
         if settings.http_port >= 0:
             processes.further_ports["http_port"] = settings.http_port
         if settings.has_health_port:
@@ -146,6 +148,7 @@ class _Processes:
         self.metrics = ScrapedMetrics(self._children)
         self._watch = ProcessWatch(self._update_readiness)
         self._reasons: dict[str, str] = {}
+        self._engine_reason = ""
         self._prepared: set[str] = set()
         self._listening: set[str] = set()
         self._refusals: dict[str, str] = {}
@@ -232,6 +235,7 @@ class _Processes:
                 child.terminate()
             if role == "front_end" and self._link_path:
                 child.send(Connect(self._link_path))
+                child.send(EngineState(self._engine_reason))
             return await child.wait()
         except OSError as error:
             raise ServerFailed(f"the {name} cannot be started ({error}); raise the limits of the server") from None
@@ -269,6 +273,8 @@ class _Processes:
                 self._update_readiness()
             case Snapshot():
                 self.metrics.scraped(name, message)
+            case MetricsWanted():
+                self.metrics.answer(self._children[name])
             case Refusal(reason=reason):
                 self._refusals[name] = reason
 
@@ -302,6 +308,7 @@ class _Processes:
         """The server is ready if a front end is: the kernel deals new connections out to those that listen."""
         if self._is_stopping:
             return
+        self._tell_engine_state()
         if not self._is_serving and not self._reasons:
             return
         silent = self._watch.silent
@@ -314,6 +321,15 @@ class _Processes:
         if all_ready and not self._is_serving:
             self._is_serving = True
             logger.info("serving", extra={"event": {"event": "serving"}})
+
+    def _tell_engine_state(self) -> None:
+        """Tells the front ends whether the engine stands still, which they do not see."""
+        reason = _SILENT if "engine" in self._watch.silent else ""
+        if reason != self._engine_reason:
+            self._engine_reason = reason
+            for name, child in self._children.items():
+                if name != "engine":
+                    child.send(EngineState(reason))
 
 
 def _described(code: int) -> str:

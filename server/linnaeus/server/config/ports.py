@@ -1,4 +1,7 @@
-"""The check that no two of the server's ports are the same, which would fail only when the second is opened."""
+"""The check that no two of the server's ports are the same, which would fail only when the second is opened.
+
+HTTP and the metrics may share a port, which then has the paths of both.
+"""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -18,6 +21,22 @@ def require_different_ports(ports: Sequence[tuple[str, str, int]]) -> None:
     for (setting, host, port), (other, other_host, other_port) in combinations(ports, 2):
         if port == other_port > 0 and _overlap(host, other_host):
             raise ValueError(f"{setting} and {other} are both {port}, but must be different ports")
+
+
+def is_shared(http_host: str, http_port: int, metrics_host: str, metrics_port: int) -> bool:
+    """Returns whether the metrics are on the HTTP port: it is the same, and no other is meant by the hosts.
+
+    Raises:
+        ValueError: if the metrics would be reached at fewer addresses than their host says.
+    """
+    if not (http_port == metrics_port > 0 and _overlap(http_host, metrics_host)):
+        return False
+    if metrics_host in _ALL_ADDRESSES and http_host not in _ALL_ADDRESSES:
+        raise ValueError(
+            f"metrics_port is http_port, {http_port}, so metrics_host must be http_host, {http_host}, "
+            f"not {metrics_host or 'all addresses'}"
+        )
+    return True
 
 
 def _overlap(host: str, other: str) -> bool:

@@ -14,7 +14,8 @@ from pydantic.dataclasses import dataclass
 from linnaeus.server.config.devices import DeviceNames
 from linnaeus.server.config.front_ends import AUTO, FrontEnds
 from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
-from linnaeus.server.config.ports import require_different_ports
+from linnaeus.server.config.origins import Origin
+from linnaeus.server.config.ports import is_shared, require_different_ports
 from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Factor, Images, Port, Seconds, Threads
 from linnaeus.server.config.shown_value import shown
 from linnaeus.server.config.validation import explain
@@ -86,12 +87,13 @@ class Settings:
     metrics_host: TcpHost = "127.0.0.1"
     """Address that the metrics listen on; :: for all of IPv6 and IPv4."""
     metrics_port: Port = 8002
-    """Port that answers GET /metrics, /livez and /readyz by HTTP; 0 takes a free one and logs it."""
+    """Port that answers GET /metrics, /livez and /readyz by HTTP; 0 takes a free one and logs it. May be
+    --http-port."""
     http_host: TcpHost = "127.0.0.1"
     """Address that HTTP listens on, with the console; :: for all of IPv6 and IPv4. TLS and tokens are those of gRPC."""
     http_port: OptionalPort = 8000
     """Port that answers by HTTP what gRPC does, and has the console; 0 takes a free one and logs it. -1: none."""
-    http_allow_origin: str = ""
+    http_allow_origin: Origin = ""
     """Origin whose web pages may call by HTTP, such as https://example.org, or * for all; empty: the console alone."""
     max_batch_size: BatchSize = 0
     """Images in one batch at most, up to 1024. 0: found at warm-up, where throughput stops growing."""
@@ -162,14 +164,15 @@ class Settings:
             raise ValueError(
                 f"front_ends is {self.front_ends}, but must be at most 1 for a socket file; or choose a port"
             )
-        require_different_ports(
-            [
-                ("port", self.host, self.port),
-                ("metrics_port", self.metrics_host, self.metrics_port),
-                ("health_port", self.health_host, self.health_port),
-                ("http_port", self.http_host, self.http_port),
-            ]
-        )
+        ports = [
+            ("port", self.host, self.port),
+            ("metrics_port", self.metrics_host, self.metrics_port),
+            ("health_port", self.health_host, self.health_port),
+            ("http_port", self.http_host, self.http_port),
+        ]
+        if self.has_metrics_on_http:
+            ports.remove(("metrics_port", self.metrics_host, self.metrics_port))
+        require_different_ports(ports)
 
     @property
     def front_end_count(self) -> int:
@@ -185,6 +188,11 @@ class Settings:
     def has_health_port(self) -> bool:
         """Whether there is a health-only port, or a socket file in its place."""
         return self.health_port >= 0 or is_socket_file(self.health_host)
+
+    @property
+    def has_metrics_on_http(self) -> bool:
+        """Whether the HTTP port has the metrics and there is no other one of theirs."""
+        return is_shared(self.http_host, self.http_port, self.metrics_host, self.metrics_port)
 
     @property
     def wanted_models(self) -> frozenset[str]:

@@ -1,7 +1,6 @@
 """The ASGI application: the routes, what every response has, and requests that no route takes."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
@@ -13,20 +12,22 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from linnaeus.server.http.problems import HttpRefusal
+from linnaeus.server.http.origins import Origins
+from linnaeus.server.http.problems import HttpRefusal, internal_failure, problem
 
 _NOT_FOUND = "nothing is served at this path; GET /v1/models lists the models, and GET /openapi.json what can be asked"
 _EXPOSED = ["retry-after"]
 
 
-def application(routes: Sequence[BaseRoute], allowed_origin: str = "") -> ASGIApp:
+def application(routes: Sequence[BaseRoute], allowed_origin: str = "", is_local: bool = False) -> ASGIApp:
     """Returns the application.
 
     Args:
         routes: the routes, most frequently called first.
         allowed_origin: an origin whose pages may call, `*` for every one; empty for the server's own alone.
+        is_local: whether only this machine reaches the server.
     """
-    middleware = [Middleware(_OwnOrigin, allowed_origin=allowed_origin)]
+    middleware = [Middleware(_OwnOrigin, origins=Origins(allowed_origin, is_local))]
     if allowed_origin:
         cors = Middleware(
             CORSMiddleware,
@@ -35,8 +36,11 @@ def application(routes: Sequence[BaseRoute], allowed_origin: str = "") -> ASGIAp
             allow_headers=["*"],
             expose_headers=_EXPOSED,
         )
-        middleware.insert(0, cors)
-    return Starlette(routes=list(routes), middleware=middleware, exception_handlers={HTTPException: _no_route})
+        middleware.append(cors)
+    handlers = {HTTPException: _no_route, Exception: _failed}
+    made = Starlette(routes=list(routes), middleware=middleware, exception_handlers=handlers)
+    made.router.redirect_slashes = False  # to where Host says
+    return made
 
 
 async def _no_route(request: Request, error: Exception) -> Response:
@@ -48,26 +52,26 @@ async def _no_route(request: Request, error: Exception) -> Response:
     return HttpRefusal(status, _NOT_FOUND, "NOT_FOUND").response()
 
 
+async def _failed(request: Request, error: Exception) -> Response:
+    return problem(internal_failure("an HTTP request", error))
+
+
 class _OwnOrigin:
     """Refuses requests that another site's page makes a browser send, and marks every response as what it is."""
 
-    def __init__(self, app: ASGIApp, allowed_origin: str) -> None:
+    def __init__(self, app: ASGIApp, origins: Origins) -> None:
         self._app = app
-        self._allowed_origin = allowed_origin
+        self._origins = origins
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
         respond: Callable[[Scope, Receive, Send], Awaitable[None]] = self._app
-        if origin is not None and scope["method"] != "GET" and not self._may_call(origin, headers.get("host", "")):
-            sentence = f"pages of {origin:.80} may not call this server; --http-allow-origin allows one"
-            respond = HttpRefusal(403, sentence, "PERMISSION_DENIED").response()
+        try:
+            self._origins.require_own(scope["method"], scope["http_version"], Headers(scope=scope))
+        except HttpRefusal as refusal:
+            respond = refusal.response()
         await respond(scope, receive, _with_headers(send))
-
-    def _may_call(self, origin: str, host: str) -> bool:
-        return self._allowed_origin in ("*", origin) or urlsplit(origin).netloc.lower() == host.lower()
 
 
 def _with_headers(send: Send) -> Send:

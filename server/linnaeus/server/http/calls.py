@@ -9,11 +9,11 @@ from typing import Protocol, TypeAlias
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from linnaeus.server.errors import RequestError
+from linnaeus.server.errors import RequestError, Unavailable
 from linnaeus.server.http.call_context import HttpContext
-from linnaeus.server.http.connection import SCOPE_KEY, RunningRequest
 from linnaeus.server.http.problems import HttpRefusal, internal_failure, problem
-from linnaeus.server.http.request_body import read_body, require_size
+from linnaeus.server.http.request_body import BodyTimes, read_body, require_acceptable
+from linnaeus.server.http.running_request import SCOPE_KEY, RunningRequest
 from linnaeus.server.rpc.trace_context import set_call_context
 from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer, required_right
@@ -22,6 +22,8 @@ from linnaeus.server.security.caller_identity import caller_without_token
 from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.current_caller import set_current_caller
 
+_STOPPING = Unavailable("the server is stopping; try another one", 1.0)
+_BODY_TIMES = BodyTimes()
 _CLIENT_CLOSED = 499  # nginx' status for a caller that left; nobody reads it
 
 
@@ -78,6 +80,7 @@ class HttpCalls:
         charge: charges an image for every request that needs a right, before its body is read.
         traces: whether requests need a context for telemetry.
         has_tokens: whether callers are identified by tokens.
+        body_times: how long a body may take.
     """
 
     def __init__(
@@ -89,6 +92,7 @@ class HttpCalls:
         charge: Charge = no_charge,
         traces: bool = False,
         has_tokens: bool = False,
+        body_times: BodyTimes = _BODY_TIMES,
     ) -> None:
         self._observer = observer
         self._budget = budget
@@ -97,6 +101,7 @@ class HttpCalls:
         self._charge = charge
         self._traces = traces
         self._has_tokens = has_tokens
+        self._body_times = body_times
         self.in_flight = 0
 
     def endpoint(self, operation: Operation, behaviour: Behaviour) -> Endpoint:
@@ -117,10 +122,11 @@ class HttpCalls:
                 await self._charge(1.0)
             if request.method in ("GET", "HEAD"):
                 return await behaviour(Call(request, context, b""))
-            require_size(request, self._budget.message_bytes)
+            require_acceptable(request, self._budget.message_bytes)
             hold = self._budget.reserve_at_once(caller.identity) or await self._budget.reserve(caller.identity)
             try:
-                body = await read_body(request, hold, self._budget, context.time_remaining())
+                seconds = context.time_remaining()
+                body = await read_body(request, hold, self._budget, seconds, self._body_times)
                 return await behaviour(Call(request, context, body))
             finally:
                 hold.release()
@@ -162,8 +168,9 @@ async def _answered(name: str, endpoint: Endpoint, request: Request, running: Ru
     except ClientDisconnect:
         return Response(status_code=_CLIENT_CLOSED)
     except asyncio.CancelledError:
-        if not running.is_lost or running.task is None or running.task.uncancel():
+        is_ended = running.is_lost or running.is_stopped
+        if not is_ended or running.task is None or running.task.uncancel():
             raise
-        return Response(status_code=_CLIENT_CLOSED)
+        return Response(status_code=_CLIENT_CLOSED) if running.is_lost else problem(_STOPPING)
     except Exception as error:
         return problem(internal_failure(name, error))

@@ -57,7 +57,7 @@ def classify_routes(
 
 
 async def _classify(classifier: ClassifierServicer, max_images: int, call: Call) -> Response:
-    message, context = await to_messages(call, max_images), _as_grpc(call)
+    message, context = to_messages(call, max_images), _as_grpc(call)
     if isinstance(message, v1.ClassifyBatchRequest):
         return _json(await classifier.ClassifyBatch(message, context))
     return _json(await classifier.Classify(message, context))

@@ -5,19 +5,15 @@ versions and sizes are far below.
 """
 
 import base64
+import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
-
-from linnaeus.server.errors import InvalidArgument
-
-_Message = TypeVar("_Message", bound=Message)
-_MAX_DEPTH = 20
 
 
 def to_json(message: Message) -> Any:
@@ -29,21 +25,6 @@ def to_json(message: Message) -> Any:
         for name, convert, has_presence in _fields(message.DESCRIPTOR)
         if not has_presence or message.HasField(name)
     }
-
-
-def from_json(document: Any, message: _Message) -> _Message:
-    """Fills a message from a JSON object, and returns it.
-
-    Raises:
-        InvalidArgument: if a field is unknown or has a wrong value; says which.
-    """
-    if not isinstance(document, dict):
-        raise InvalidArgument("body", f"the body is no JSON object, but must be a {message.DESCRIPTOR.name}")
-    try:
-        return json_format.ParseDict(document, message, max_recursion_depth=_MAX_DEPTH)
-    except (json_format.ParseError, ValueError, RecursionError) as error:
-        sentence = f"the body is no {message.DESCRIPTOR.name} in JSON: {str(error):.300}"
-        raise InvalidArgument("body", sentence) from None
 
 
 @cache
@@ -71,9 +52,18 @@ def _single_converter(field: FieldDescriptor) -> Callable[[Any], Any]:
         return lambda data: base64.b64encode(data).decode()
     if field.type == FieldDescriptor.TYPE_FLOAT:
         return _shortest
+    if field.type == FieldDescriptor.TYPE_DOUBLE:
+        return _finite
     return lambda value: value
 
 
-def _shortest(value: float) -> float:
+def _shortest(value: float) -> float | str:
     """Returns the number with the fewest digits that is the same float32."""
-    return float(str(numpy.float32(value)))
+    return _finite(float(str(numpy.float32(value))))
+
+
+def _finite(value: float) -> float | str:
+    """Returns a number, or the text that protobuf has for what is no number in JSON."""
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"

@@ -1,7 +1,9 @@
 """Errors as RFC 9457 problem documents, with what gRPC would tell: code, sentence and details."""
 
 import logging
+import math
 import uuid
+from http import HTTPStatus
 from typing import Any
 
 from google.protobuf import json_format
@@ -29,20 +31,9 @@ STATUSES = {
     code_pb2.INTERNAL: 500,
     code_pb2.UNAVAILABLE: 503,
 }
-_TITLES = {
-    400: "Bad Request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not Found",
-    405: "Method Not Allowed",
-    408: "Request Timeout",
+_TITLES = {status.value: status.phrase for status in HTTPStatus} | {
     413: "Content Too Large",
-    415: "Unsupported Media Type",
-    429: "Too Many Requests",
-    500: "Internal Server Error",
-    501: "Not Implemented",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
+    499: "Client Closed Request",
 }
 
 
@@ -102,5 +93,5 @@ def _headers(http_status: int, status: status_pb2.Status) -> dict[str, str]:
         retry = error_details_pb2.RetryInfo()
         if detail.Unpack(retry):
             seconds = retry.retry_delay.ToNanoseconds() / 1e9
-            headers["retry-after"] = str(max(round(seconds + 0.5), 1))  # whole seconds, never too early
+            headers["retry-after"] = str(max(math.ceil(seconds), 1))  # whole seconds, never too early
     return headers

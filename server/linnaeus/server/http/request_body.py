@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -9,14 +10,32 @@ from linnaeus.server.http.problems import HttpRefusal
 from linnaeus.server.rpc.inflation import WINDOWS, inflated
 from linnaeus.server.security.byte_budget import ByteBudget, Reservation
 
-# How long a sender may pause, and how long a whole body may take.
-PAUSE_SECONDS = 10.0
-WHOLE_SECONDS = 60.0
 _SLOW = "the body took too long: {}; send it at once"
 _CLOSE = {"connection": "close"}
 
 
-async def read_body(request: Request, hold: Reservation, budget: ByteBudget, remaining_seconds: float | None) -> bytes:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BodyTimes:
+    """How long a body may take.
+
+    Attributes:
+        pause_seconds: until its next byte.
+        whole_seconds: as a whole.
+        bytes_per_second: what comes at this rate may take longer.
+    """
+
+    pause_seconds: float = 10.0
+    whole_seconds: float = 60.0
+    bytes_per_second: int = 32 * 1024
+
+
+async def read_body(
+    request: Request,
+    hold: Reservation,
+    budget: ByteBudget,
+    remaining_seconds: float | None,
+    times: BodyTimes,
+) -> bytes:
     """Returns the body, uncompressed; the reservation then holds its length.
 
     Args:
@@ -24,51 +43,56 @@ async def read_body(request: Request, hold: Reservation, budget: ByteBudget, rem
         hold: the largest body's bytes, reserved by this task.
         budget: has the size of the largest body.
         remaining_seconds: the time until the request's deadline; None for no deadline.
+        times: how long it may take.
 
     Raises:
-        HttpRefusal: if the body is too large, comes too slowly or is compressed in an unknown way.
+        HttpRefusal: if the body is too large or comes too slowly.
         InvalidArgument: if it cannot be inflated.
         Overloaded: if the request has to give way to others.
         ClientDisconnect: if the caller leaves.
     """
-    coding = request.headers.get("content-encoding", "identity").lower().removeprefix("x-")
-    if coding != "identity" and coding not in WINDOWS:
-        sentence = f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted"
-        raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip, deflate", **_CLOSE})
-    require_size(request, budget.message_bytes)
     try:
-        body = await _read(request, budget.message_bytes, remaining_seconds)
+        body = await _read(request, budget.message_bytes, remaining_seconds, times)
     except asyncio.CancelledError:
         hold.raise_if_ended()
         raise
-    if coding != "identity":
+    if (coding := _coding(request)) != "identity":
         body = await inflated(body, budget.message_bytes, coding)
     hold.received(len(body))
     return body
 
 
-def require_size(request: Request, most_bytes: int) -> None:
-    """Refuses a body that says itself that it is too large.
+def require_acceptable(request: Request, most_bytes: int) -> None:
+    """Refuses a body by what the headers say of it: its size, and how it is compressed.
 
     Raises:
-        HttpRefusal: if it does.
+        HttpRefusal: if it is too large, or compressed in an unknown way.
     """
     length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > most_bytes:
+    if length.isdecimal() and int(length) > most_bytes:
         raise _too_large(most_bytes)
+    if (coding := _coding(request)) != "identity" and coding not in WINDOWS:
+        sentence = f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted; send it as it is"
+        raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip, deflate", **_CLOSE})
 
 
-async def _read(request: Request, most_bytes: int, remaining_seconds: float | None) -> bytes:
-    parts, length = list[bytes](), 0
-    whole_seconds = WHOLE_SECONDS if remaining_seconds is None else min(remaining_seconds, WHOLE_SECONDS)
-    ends_at = time.monotonic() + whole_seconds
+def _coding(request: Request) -> str:
+    return ", ".join(request.headers.getlist("content-encoding")).lower().removeprefix("x-") or "identity"
+
+
+async def _read(request: Request, most_bytes: int, remaining_seconds: float | None, times: BodyTimes) -> bytes:
+    parts, length, started = list[bytes](), 0, time.monotonic()
     while True:
-        seconds = min(ends_at - time.monotonic(), PAUSE_SECONDS)
+        whole_seconds = times.whole_seconds + length / times.bytes_per_second
+        if remaining_seconds is not None:
+            whole_seconds = min(whole_seconds, remaining_seconds)
+        left = started + whole_seconds - time.monotonic()
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(min(left, times.pause_seconds)):
                 message = await request.receive()
         except TimeoutError:
-            why = f"{PAUSE_SECONDS:g} s without a byte" if seconds == PAUSE_SECONDS else f"over {whole_seconds:g} s"
+            is_pause = left > times.pause_seconds
+            why = f"{times.pause_seconds:g} s without a byte" if is_pause else f"more than {whole_seconds:.3g} s"
             raise HttpRefusal(408, _SLOW.format(why), "DEADLINE_EXCEEDED", _CLOSE) from None
         if message["type"] == "http.disconnect":
             raise ClientDisconnect

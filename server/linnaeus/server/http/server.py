@@ -3,20 +3,27 @@
 import asyncio
 import logging
 import ssl
+from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import ServerState
 
+from linnaeus.server.http.acceptor import Acceptor
 from linnaeus.server.http.connection import BoundedProtocol
+from linnaeus.server.http.connection_limits import ConnectionLimits
 from linnaeus.server.security.listen_address import Address, cannot_listen
 from linnaeus.server.security.reserved_port import ReservedPort
 
-_KEEP_ALIVE_SECONDS = 75
 _BACKLOG = 2048
+# Time to answer requests that are cancelled because the server waits no longer.
+_LAST_SECONDS = 1.0
 
 
 class HttpServer:
-    """An HTTP server of an ASGI application.
+    """An HTTP server of an ASGI application: uvicorn's protocol over sockets of its own.
+
+    uvicorn's own server bounds neither handshakes nor connections, and looks ten times a second for something to do.
 
     Lifecycle: construct (reserves the port), `listen` (callers can connect), `stop`. Belongs to the event loop's
     thread.
@@ -25,8 +32,9 @@ class HttpServer:
         application: answers the requests.
         address: where to listen.
         max_connections: the maximum number of connections; further ones are closed at once.
-        tls: for HTTPS; None for HTTP.
+        tls: returns the context of a handshake, for HTTPS; None for HTTP.
         shares_port: whether other servers may listen on the port, too; the kernel deals connections out among them.
+        limits: what a connection may cost.
 
     Attributes:
         port: the port.
@@ -40,31 +48,23 @@ class HttpServer:
         application: ASGIApp,
         address: Address,
         max_connections: int,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
         shares_port: bool = False,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         self._reserved = ReservedPort(address, "HTTP", is_shared=shares_port)
         self.port = self._reserved.address.port
-        protocol = type("Connection", (BoundedProtocol,), {"max_connections": max_connections})
-        config = uvicorn.Config(
-            application,
-            http=protocol,
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            backlog=_BACKLOG,
-            ssl_context_factory=None if tls is None else lambda *_: tls,
+        self._max_connections = max_connections
+        self._tls = tls
+        self._limits = limits or ConnectionLimits()
+        self._config = uvicorn.Config(
+            application, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
         )
-        config.load()
-        # What a sender does wrong is answered, and would fill the log: uvicorn warns of each request that is no HTTP.
+        self._config.load()
+        # What a sender does wrong is answered, and would fill the log.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        self._server = uvicorn.Server(config)
-        self._server.lifespan = config.lifespan_class(config)
-        self._ticking: asyncio.Task[None] | None = None
+        self._state = ServerState()
+        self._acceptor: Acceptor | None = None
 
     async def listen(self) -> None:
         """Starts to accept connections.
@@ -72,14 +72,14 @@ class HttpServer:
         Raises:
             StartupError: if the port cannot be opened.
         """
-        if self._ticking is not None:
+        if self._acceptor is not None:
             return
         try:
             listener = self._reserved.listening_socket(_BACKLOG)
         except OSError as error:
             raise cannot_listen("HTTP", self._reserved.address, error) from None
-        await self._server.startup(sockets=[listener])
-        self._ticking = asyncio.create_task(self._server.main_loop())
+        seconds = self._limits.handshake_seconds
+        self._acceptor = Acceptor(listener, self._protocol, self._max_connections, self._tls, seconds)
 
     async def stop(self, grace_seconds: float) -> None:
         """Accepts no further connection, closes those that idle, and answers what has arrived.
@@ -87,10 +87,37 @@ class HttpServer:
         Args:
             grace_seconds: the time after which the requests in flight are cancelled.
         """
-        if self._ticking is not None:
-            self._server.should_exit = True
-            self._server.config.timeout_graceful_shutdown = max(round(grace_seconds), 1)
-            await self._ticking
-            await self._server.shutdown()
-            self._ticking = None
+        acceptor, self._acceptor = self._acceptor, None
+        if acceptor is not None:
+            await acceptor.close()
+            for connection in self._connections():
+                connection.shutdown()
+            if not await _is_set_within(acceptor.none_open, grace_seconds):
+                await self._cancel(acceptor)
         self._reserved.release()
+
+    def _protocol(self) -> BoundedProtocol:
+        protocol = BoundedProtocol(self._config, self._state, {})
+        protocol.limits = self._limits
+        if self._acceptor is not None:
+            protocol.on_lost = self._acceptor.released
+        return protocol
+
+    def _connections(self) -> list[BoundedProtocol]:
+        return [each for each in self._state.connections if isinstance(each, BoundedProtocol)]
+
+    async def _cancel(self, acceptor: Acceptor) -> None:
+        for connection in self._connections():
+            connection.running.stop()
+        await _is_set_within(acceptor.none_open, _LAST_SECONDS)
+        for connection in self._connections():
+            connection.transport.abort()
+
+
+async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,41 +1,38 @@
-"""TLS of the HTTP port: the same files as gRPC's, read again at a handshake if they have changed."""
+"""TLS of the HTTP port: the same files as gRPC's, read again before a handshake if they have changed."""
 
 import logging
 import ssl
-from typing import Any
 
 from linnaeus.server.security.reloaded_files import ReloadedFiles
-from linnaeus.server.security.tls import TlsFiles, checked_context
+from linnaeus.server.security.tls import TlsFiles, checked_context, reason_of_failure
 
 logger = logging.getLogger(__name__)
 
 
-def reloading_context(files: TlsFiles) -> ssl.SSLContext:
-    """Returns a context whose handshakes use the files as they are then; of invalid ones, as they were before.
+class TlsContexts:
+    """The context of each handshake: of the files as they are then, or of invalid ones as they were before.
 
     Raises:
-        ValueError: if the files cannot be used.
-        OSError: if a file cannot be read.
+        ValueError: if the files cannot be used at construction.
+        OSError: if a file cannot be read at construction.
     """
-    paths = [path for path in (files.certificate, files.key, files.client_ca) if path]
-    reloaded = ReloadedFiles(paths, lambda _: _context(files), _log)
 
-    def use_current(handshake: Any, _: Any, __: Any) -> None:
-        if reloaded.reload_if_changed():
-            logger.info("TLS: %s was read again for HTTP", files.certificate)
-        handshake.context = reloaded.value
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        paths = [path for path in (files.certificate, files.key, files.client_ca) if path]
+        self._reloaded = ReloadedFiles(paths, lambda _: self._context(), self._log)
 
-    outer = _context(files)
-    outer.sni_callback = use_current
-    return outer
+    def current(self) -> ssl.SSLContext:
+        """Returns the context of a handshake that begins now."""
+        if self._reloaded.reload_if_changed():
+            logger.info("TLS: %s was read again for HTTP", self._files.certificate)
+        return self._reloaded.value
 
+    def _context(self) -> ssl.SSLContext:
+        context = checked_context(self._files)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["http/1.1"])
+        return context
 
-def _context(files: TlsFiles) -> ssl.SSLContext:
-    context = checked_context(files)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    return context
-
-
-def _log(error: Exception) -> None:
-    logger.error("TLS: the old certificate stays in use for HTTP: %s", error)
+    def _log(self, error: Exception) -> None:
+        logger.error("TLS: the old certificate stays in use for HTTP: %s", reason_of_failure(error))

@@ -7,6 +7,8 @@
 | Drain: the server stops | Listening: a front end listens for callers |
 | Ping: does it respond? | Pong: it does |
 | Scrape: asks for the metrics | Snapshot: the metrics |
+| AllMetrics: the metrics of all processes | MetricsWanted: asks for those of all processes |
+| EngineState: why the engine does not answer; empty if it does | |
 | | Health: why it is not ready; empty if it is |
 | | Refusal: it cannot start, and why |
 """
@@ -49,6 +51,18 @@ class Ping(Message, tag=5):
     """Asks whether the event loop responds."""
 
 
+class AllMetrics(Message, tag=6):
+    """The metrics of all processes in Prometheus' text format, for `MetricsWanted`; empty if they cannot be had."""
+
+    text: bytes
+
+
+class EngineState(Message, tag=7):
+    """Why the engine does not answer although it is connected, in a sentence; empty if it does."""
+
+    unready_reason: str
+
+
 class LinkOpen(Message, tag=21):
     """The engine listens for front ends."""
 
@@ -84,5 +98,9 @@ class Pong(Message, tag=27):
     """The event loop responds."""
 
 
-ToChild: TypeAlias = Start | Connect | Scrape | Drain | Ping
-ToSupervisor: TypeAlias = LinkOpen | Prepared | Listening | Health | Snapshot | Refusal | Pong
+class MetricsWanted(Message, tag=28):
+    """Asks for the metrics of all processes; a front end asks again only when it has the answer."""
+
+
+ToChild: TypeAlias = Start | Connect | Scrape | Drain | Ping | AllMetrics | EngineState
+ToSupervisor: TypeAlias = LinkOpen | Prepared | Listening | Health | Snapshot | Refusal | Pong | MetricsWanted

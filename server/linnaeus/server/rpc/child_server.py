@@ -24,6 +24,7 @@ class ServerProcess:
         arguments: further command-line arguments.
         start_seconds: the maximum time until the server serves.
         port: the gRPC port to listen on; 0 for a free one.
+        metrics_port: the metrics port to listen on; 0 for a free one.
 
     Attributes:
         port: the gRPC port; 0 until the server listens on it, which by default is when its models are ready.
@@ -36,7 +37,7 @@ class ServerProcess:
         RuntimeError: on entry, if the server ends or times out before it serves; the message has its last log lines.
     """
 
-    def __init__(self, *arguments: str, start_seconds: float = 120.0, port: int = 0) -> None:
+    def __init__(self, *arguments: str, start_seconds: float = 120.0, port: int = 0, metrics_port: int = 0) -> None:
         self.port = 0
         self.metrics_port = 0
         self.http_port = 0
@@ -44,7 +45,7 @@ class ServerProcess:
         self._start_seconds = start_seconds
         self._changed = threading.Condition()
         self._ended = False
-        options = ["--port", str(port), "--metrics-port", "0", "--log-format", "json"]
+        options = ["--port", str(port), "--metrics-port", str(metrics_port), "--log-format", "json"]
         self.child = self._start([*arguments, *options])
         self._reader = threading.Thread(target=self._read_logs, name="server-logs", daemon=True)
         self._reader.start()

@@ -68,7 +68,7 @@ class Certificates:
         try:
             self._reloaded_files = ReloadedFiles(paths, self._configuration, self._log_error)
         except (ValueError, OSError) as error:
-            raise StartupError(f"TLS: {_reason(error)}") from None
+            raise StartupError(f"TLS: {reason_of_failure(error)}") from None
         fetch: Any = self._fetch  # may return None, which the type stubs do not allow
         self.credentials = grpc.dynamic_ssl_server_credentials(
             self._reloaded_files.value, fetch, require_client_authentication=bool(files.client_ca)
@@ -90,7 +90,7 @@ class Certificates:
         return grpc.ssl_server_certificate_configuration([(key, certificate)], *client_ca)
 
     def _log_error(self, error: Exception) -> None:
-        logger.error("TLS: the old certificate stays in use: %s", _reason(error))
+        logger.error("TLS: the old certificate stays in use: %s", reason_of_failure(error))
 
 
 def checked_context(files: TlsFiles) -> ssl.SSLContext:
@@ -117,7 +117,8 @@ def checked_context(files: TlsFiles) -> ssl.SSLContext:
     return context
 
 
-def _reason(error: Exception) -> str:
+def reason_of_failure(error: Exception) -> str:
+    """Returns why files cannot be used, for the log."""
     if isinstance(error, OSError):
         return f"the file {error.filename} cannot be read: {reason_of(error)}"
     return str(error)

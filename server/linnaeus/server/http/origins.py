@@ -1,0 +1,79 @@
+"""Requests that the page of another site makes a browser send: told by the headers Origin and Host, and refused."""
+
+import ipaddress
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+from linnaeus.server.http.problems import HttpRefusal
+
+_SAFE = ("GET", "HEAD", "OPTIONS")
+_HOST = "a request needs one header Host, which names the server that it is for"
+
+
+class Origins:
+    """Knows whose pages may call.
+
+    - A browser says in Origin whose page sends a request that changes something. Only pages of the server itself, and
+      of the allowed origin, may. Programs other than browsers send no Origin.
+    - A page of another site can have its own name resolve to this machine (DNS rebinding); then Origin and Host agree.
+      On a server that only this machine reaches, Host must therefore be an address, `localhost`, or the name of the
+      allowed origin. Elsewhere the names of the server are unknown, and TLS or tokens keep strangers out.
+
+    Args:
+        allowed: an origin whose pages may call, `*` for every one; empty for the server's own alone.
+        is_local: whether only this machine reaches the server.
+    """
+
+    def __init__(self, allowed: str, is_local: bool) -> None:
+        self._allowed = allowed
+        self._allowed_host = _host(allowed)
+        self._is_local = is_local
+
+    def require_own(self, method: str, version: str, headers: Headers) -> None:
+        """Refuses a request of another site's page.
+
+        Raises:
+            HttpRefusal: if it is one, or has not one Host.
+        """
+        hosts = headers.getlist("host")
+        if len(hosts) > 1 or (not hosts and version == "1.1"):
+            raise HttpRefusal(400, _HOST, "INVALID_ARGUMENT")
+        host = hosts[0] if hosts else ""
+        if self._is_local and host and not self._is_known(host):
+            sentence = f"this server is for this machine alone, but was called by the name {host!a:.80}; call localhost"
+            raise HttpRefusal(403, f"{sentence}, or set --http-allow-origin to an origin of that name", _DENIED)
+        origin = headers.get("origin")
+        if origin is None or method in _SAFE or self._allowed in ("*", origin):
+            return
+        if _network_location(origin) != host.lower():
+            sentence = f"pages of {origin!a:.80} may not call this server"
+            raise HttpRefusal(403, f"{sentence}; --http-allow-origin allows the pages of one origin", _DENIED)
+
+    def _is_known(self, host: str) -> bool:
+        name = _host("//" + host)
+        if self._allowed == "*" or name in (self._allowed_host, "localhost") or name.endswith(".localhost"):
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+_DENIED = "PERMISSION_DENIED"
+
+
+def _network_location(origin: str) -> str:
+    """Returns host and port of an origin; of a malformed one what no Host is."""
+    try:
+        return urlsplit(origin).netloc.lower() or "?"
+    except ValueError:
+        return "?"
+
+
+def _host(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or "").lower().removesuffix(".")
+    except ValueError:
+        return ""
