@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.browser.console_page import ConsolePage
@@ -24,8 +24,9 @@ def ended_forks() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def console_url(repository: Path) -> Iterator[str]:
-    """The console of a server that tests do not change."""
-    with ForkedServer("--repository", str(repository), "--http-port", "0") as server:
+    """The console of a server that tests do not change, and that takes 4 MiB in a request."""
+    options = ("--http-port", "0", "--max-message-bytes", str(4 << 20))
+    with ForkedServer("--repository", str(repository), *options) as server:
         yield http_url(server)
 
 
@@ -44,11 +45,11 @@ def browser() -> "Iterator[Browser]":
 
 @pytest.fixture
 def open_console(browser: "Browser") -> Iterator[Callable[..., ConsolePage]]:
-    """Returns a function that opens the console at a URL; afterwards no page may have had an error."""
+    """Returns a function that opens the console at a URL, and waits for a selector; no page may have had an error."""
     opened = list[ConsolePage]()
 
-    def open_page(url: str, **options: object) -> ConsolePage:
-        opened.append(ConsolePage(browser.new_context(**options), url))
+    def open_page(url: str, until: str = "#target option", **options: Any) -> ConsolePage:
+        opened.append(ConsolePage(browser.new_context(**options), url, until))
         return opened[-1]
 
     yield open_page

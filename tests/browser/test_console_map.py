@@ -11,9 +11,12 @@ Open = Callable[..., ConsolePage]
 # The mean brightness, from 0 to 255, of what a box of the map adds to the picture; the box in parts of the picture.
 BRIGHTNESS = """([left, top, right, bottom]) => {
   const map = document.getElementById("map");
+  const copy = Object.assign(document.createElement("canvas"), { width: map.width, height: map.height });
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(map, 0, 0);
   const [x, y] = [Math.round(left * map.width), Math.round(top * map.height)];
   const [width, height] = [Math.round((right - left) * map.width), Math.round((bottom - top) * map.height)];
-  const { data } = map.getContext("2d").getImageData(x, y, width, height);
+  const { data } = context.getImageData(x, y, width, height);
   let sum = 0;
   for (let at = 0; at < data.length; at += 4) sum += (data[at] + data[at + 1] + data[at + 2]) / 3;
   return sum / (data.length / 4);

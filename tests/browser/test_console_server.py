@@ -35,9 +35,7 @@ def guarded(root: Path, tmp_path: Path) -> Iterator[str]:
         yield http_url(server)
 
 
-def test_the_plots_and_their_table_show_what_was_answered(
-    open_console: Open, console_url: str, pictures: Path
-) -> None:
+def test_the_plots_and_their_table_show_what_was_answered(open_console: Open, console_url: str, pictures: Path) -> None:
     console = open_console(console_url, viewport={"width": 1440, "height": 900})
     console.expect(".plot-value >> nth=0").to_have_text("0/s")
     console.find("#target").select_option(label="lenet")
@@ -62,12 +60,12 @@ def test_models_are_unloaded_and_loaded_with_an_admin_token_only(open_console: O
     console.expect(".state-ready").to_have_count(2)
     console.find("[aria-label='Make default digits, version 1']").click()
     console.expect(".version").to_contain_text(["default", "ready"])
-    console.errors.clear()  # the browser itself reports each response of 403
+    console.close_after("status of 40[13]")
 
 
 def open_guarded(open_console: Open, url: str) -> ConsolePage:
     """Opens the console of a server with tokens: an unknown one is refused, one with the right to classify is enough."""
-    console = open_console(url)
+    console = open_console(url, "#infer-form:visible")
     for token, sentence in (("an-unknown-token", re.compile("^The server asks for a token.")), ("", None)):
         console.expect("#trouble").to_be_visible()
         console.find("#infer-token").fill(token or "the-token-of-a-visitor")
@@ -121,5 +119,4 @@ def test_a_server_that_went_away_is_told_in_a_sentence_and_the_page_goes_on_with
         console.expect("#trouble").to_be_hidden()
         console.find("#retry").click()
         console.expect(".headline-label").to_contain_text("7")
-        console.close()
-    console.errors.clear()  # the browser itself reports each connection that is refused
+        console.close_after("ERR_CONNECTION|ERR_EMPTY_RESPONSE|ERR_SOCKET")

@@ -72,7 +72,9 @@ def require_acceptable(request: Request, most_bytes: int) -> None:
     if length.isdecimal() and int(length) > most_bytes:
         raise _too_large(most_bytes)
     if (coding := _coding(request)) != "identity" and coding not in WINDOWS:
-        sentence = f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted; send it as it is"
+        sentence = (
+            f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted; send it as it is"
+        )
         raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip, deflate", **_CLOSE})
 
 

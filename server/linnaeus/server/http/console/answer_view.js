@@ -4,7 +4,7 @@ import { element } from "./dom.js";
 import { counted, milliseconds, percent } from "./words.js";
 
 export function answerView(target, answer) {
-  const title = element("h3", { class: "target-name" }, target.name);
+  const title = element("h2", { class: "target-name" }, target.name);
   if (answer === null || answer === undefined) return element("section", { class: "answer" }, title, waiting());
   if (answer.error) return element("section", { class: "answer" }, title, element("p", { class: "error" }, answer.error));
   return element(

@@ -17,7 +17,7 @@ const queue = new Plot("Images waiting or decoding", [""], short);
 const plots = [throughput, latency, batchSize, queue];
 
 let last = null; // the last scrape: its time in milliseconds, and its samples
-let isSeen = false;
+let isSeen = true;
 
 export function startServerView() {
   find("plots").replaceChildren(...plots.map((plot) => plot.element));
@@ -27,7 +27,7 @@ export function startServerView() {
 }
 
 async function update() {
-  if (document.hidden || (last !== null && !isSeen)) return;
+  if (document.hidden || !isSeen) return;
   try {
     const response = await send("/console/metrics", { signal: AbortSignal.timeout(10_000) });
     show(performance.now(), parseMetrics(await response.text()));
