@@ -64,16 +64,21 @@ def test_models_are_unloaded_and_loaded_with_an_admin_token_only(open_console: O
 
 
 def open_guarded(open_console: Open, url: str) -> ConsolePage:
-    """Opens the console of a server with tokens: an unknown one is refused, one with the right to classify is enough."""
+    """Opens the console of a server with tokens: it refuses an unknown one, and takes one with the right infer."""
     console = open_console(url, "#infer-form:visible")
-    for token, sentence in (("an-unknown-token", re.compile("^The server asks for a token.")), ("", None)):
-        console.expect("#trouble").to_be_visible()
-        console.find("#infer-token").fill(token or "the-token-of-a-visitor")
-        console.find("#infer-form button").click()
-        if sentence:
-            console.expect("#trouble").to_have_text(sentence)
+    console.expect("#trouble").to_have_text(re.compile("^The server asks for a token."))
+    use_token(console, "an-unknown-token")
+    console.expect("#infer-form").to_be_visible()
+    use_token(console, "the-token-of-a-visitor")
+    console.expect("#infer-form").to_be_hidden()
     console.expect("#trouble").to_be_hidden()
     return console
+
+
+def use_token(console: ConsolePage, token: str) -> None:
+    console.find("#infer-token").fill(token)
+    with console.page.expect_response(re.compile("/v1/models$")):
+        console.find("#infer-form button").click()
 
 
 def unload_version_1(console: ConsolePage) -> None:
