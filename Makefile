@@ -45,7 +45,7 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-http bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -53,7 +53,7 @@ help: ## Shows this list
 demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real server (CPU=1: torch without CUDA)
 	@$(BIN)/python scripts/demo.py
 
-serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
+serve: $(INSTALLED) $(MODELS) ## Leaves a server running: HTTP and the console on port 8000, gRPC on 8001, metrics on 8002
 	@$(BIN)/linnaeus-server
 
 test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
@@ -126,6 +126,9 @@ bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-pe
 
 bench-front-ends: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures one process against front ends and an engine
 	@$(BIN)/python -m benchmarks.front_ends
+
+bench-http: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures HTTP against gRPC
+	@$(BIN)/python -m benchmarks.http
 
 bench-stages: $(INSTALLED) ## Measures what each process spends on an image by thread, with a model that costs nothing
 	@$(BIN)/python -m benchmarks.front_ends.stages

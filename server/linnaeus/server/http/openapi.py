@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 
 from linnaeus.server.http.calls import HttpCalls
 from linnaeus.server.http.message_schemas import MessageSchemas
+from linnaeus.server.http.openapi_kserve import KSERVE_OPERATIONS
 from linnaeus.server.http.openapi_operations import OPERATIONS, Described
 from linnaeus.server.http.openapi_parts import PARAMETERS, PATH_PARAMETERS, PROBLEM, PROBLEM_RESPONSE, SAYS
 from linnaeus.v1 import classifier_pb2 as v1
@@ -49,11 +50,11 @@ def openapi_routes(calls: HttpCalls, others: Sequence[BaseRoute], release: str) 
 
 
 def document(routes: Iterable[BaseRoute], release: str) -> dict[str, Any]:
-    """Returns the document. A route that nothing is known of is left out, as a test makes sure that there is none."""
+    """Returns the document. Routes that refuse every request are left out."""
     schemas = MessageSchemas()
     paths = dict[str, dict[str, Any]]()
     served = {each for route in routes for each in methods_and_paths(route)}
-    for (method, path), described in OPERATIONS.items():
+    for (method, path), described in (OPERATIONS | KSERVE_OPERATIONS).items():
         if (method, path) in served:
             paths.setdefault(path, {})[method.lower()] = _operation(described, path, schemas.comments)
     messages = schemas.schemas(_RESPONSES, _REQUESTS)

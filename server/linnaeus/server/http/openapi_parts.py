@@ -21,7 +21,8 @@ _STRING = {"type": "string"}
 PATH_PARAMETERS = {
     "model": _parameter("model", "path", "The model's name.", _STRING),
     "version": _parameter("version", "path", "The number of the version, or one of its labels.", _STRING),
-    "name": _parameter("name", "path", "The file's name.", _STRING),
+    "name": _parameter("name", "path", "The name of the model, or of the file.", _STRING),
+    "model_name": _parameter("model_name", "path", "The model's name.", _STRING),
 }
 PARAMETERS = {
     "top_k": _parameter(

@@ -66,6 +66,11 @@ class HttpServer:
         self._state = ServerState()
         self._acceptor: Acceptor | None = None
 
+    @property
+    def open_connections(self) -> int:
+        """The number of connections, those in the handshake of TLS included."""
+        return 0 if self._acceptor is None else self._acceptor.open
+
     async def listen(self) -> None:
         """Starts to accept connections.
 
