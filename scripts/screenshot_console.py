@@ -20,13 +20,13 @@ PICTURE = ROOT / "pictures" / "console.png"
 MAX_BYTES = 300_000
 WIDTH, HEIGHT = 1440, 980
 COLOURS = 256
-WORK_SECONDS = 60
+WORK_SECONDS = 50
 
 
 def main() -> None:
     """Writes the picture, and says how large it is."""
     with ServerProcess("--repository", str(ROOT / "model-repository"), "--http-port", "0") as server:
-        shot = _screenshot(f"http://127.0.0.1:{server.wait_for('listening')['http_port']}/", server.target)
+        shot = _screenshot(f"http://127.0.0.1:{server.http_port}/", server.target)
     _write_small(shot)
     print(f"{PICTURE.relative_to(ROOT)}: {PICTURE.stat().st_size:,} bytes")
 
