@@ -101,7 +101,7 @@ def test_reloads_and_unloads_of_other_versions_fail_no_request(
             ("/v1/models/lenet/versions/2:unload", 1),
             ("/v1/models/lenet:load", 1),
             ("/v1/models/lenet/versions/2:setDefault", 2),
-            ("/v1/models/lenet:reload", 2),
+            *[("/v1/models/lenet:reload", 2)] * 4,
         ):
             answer = send(server.http_port, path, "POST")
             assert answer.status == 200, answer.body
@@ -121,7 +121,8 @@ def test_when_a_front_end_is_killed_its_connections_end_and_all_others_go_on(rep
         callers.wait_for_more()
         callers.stop()
         assert callers.statuses == {200}
-        assert len(callers.lost) <= 12, "one request of each connection at most"
+        # One request of each connection; and some come back before the kernel has closed the port of the process.
+        assert len(callers.lost) <= 24
         assert all(isinstance(error, (ConnectionError, http.client.HTTPException)) for error in callers.lost)
         assert not metric(server, "linnaeus_in_flight")
 
