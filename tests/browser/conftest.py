@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.browser.console_page import ConsolePage
-from tests.browser.http_server import http_url
+from tests.browser.console_page import ConsolePage, console_of
 from tests.e2e.forked_server import ForkedServer, close_forks
 from tests.programs import PLAYWRIGHT_PACKAGES
 
@@ -27,7 +26,7 @@ def console_url(repository: Path) -> Iterator[str]:
     """The console of a server that tests do not change, and that takes 4 MiB in a request."""
     options = ("--http-port", "0", "--max-message-bytes", str(4 << 20))
     with ForkedServer("--repository", str(repository), *options) as server:
-        yield http_url(server)
+        yield console_of(server)
 
 
 # Of a module: while Playwright runs, no test of this process can have an event loop of its own.

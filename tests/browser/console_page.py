@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from linnaeus.server.rpc.child_server import ServerProcess
+
 if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
 
@@ -28,6 +30,11 @@ PASTE = """({ name, content }) => {
   transfer.items.add(new File([bytes], name));
   document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true }));
 }"""
+
+
+def console_of(server: ServerProcess) -> str:
+    """Returns the address of a server's console, with a slash at its end."""
+    return f"http://127.0.0.1:{server.http_port}/"
 
 
 class ConsolePage:

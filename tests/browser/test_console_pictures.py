@@ -1,8 +1,10 @@
 """Pictures come into the console in every way, and each has its answer or a sentence that says why not."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.browser.console_page import ConsolePage
@@ -83,6 +85,27 @@ def test_a_file_that_is_too_large_is_not_sent(open_console: Open, console_url: s
     console.pick_content([("large.jpg", bytes(5 << 20))])
     assert console.text(".answer .error") == ("The file has 5.0 MiB; this server takes at most 4.0 MiB in a request.")
     assert not [request for request in console.requests if ":classify" in request]
+
+
+@pytest.mark.parametrize(("refusals", "shown"), [(1, ["espresso"]), (2, [])])
+def test_a_refusal_that_says_when_to_come_again_is_followed_once(
+    open_console: Open, console_url: str, pictures: Path, refusals: int, shown: list[str]
+) -> None:
+    console = open_console(console_url)
+    left = [refusals]
+
+    def refuse_at_first(route: Any) -> None:  # as a proxy between the page and the server may
+        left[0] -= 1
+        if left[0] < 0:
+            return route.continue_()
+        problem = json.dumps({"detail": "Too many at once."})
+        route.fulfill(status=429, headers={"Retry-After": "0.2"}, content_type="application/problem+json", body=problem)
+
+    console.page.route("**/*:classify*", refuse_at_first)
+    console.drop(pictures / "coffee.jpg")
+    assert console.labels() == shown
+    assert console.find(".answer .error").all_inner_texts() == ([] if shown else ["Too many at once."])
+    console.close_after("status of 429")
 
 
 def test_a_file_name_is_never_taken_for_markup(open_console: Open, console_url: str, pictures: Path) -> None:

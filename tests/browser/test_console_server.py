@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.browser.console_page import ConsolePage
-from tests.browser.http_server import http_url
+from tests.browser.console_page import ConsolePage, console_of
 from tests.e2e.forked_server import ForkedServer
 from tests.repositories import add_version
 
@@ -32,7 +31,7 @@ def guarded(root: Path, tmp_path: Path) -> Iterator[str]:
     (tmp_path / "tokens").write_text(TOKENS)
     options = ("--token-file", str(tmp_path / "tokens"), "--insecure", "--http-port", "0")
     with ForkedServer("--repository", str(root), *options) as server:
-        yield http_url(server)
+        yield console_of(server)
 
 
 def test_the_plots_and_their_table_show_what_was_answered(open_console: Open, console_url: str, pictures: Path) -> None:
@@ -64,16 +63,21 @@ def test_models_are_unloaded_and_loaded_with_an_admin_token_only(open_console: O
 
 
 def open_guarded(open_console: Open, url: str) -> ConsolePage:
-    """Opens the console of a server with tokens: an unknown one is refused, one with the right to classify is enough."""
+    """Opens the console of a server with tokens: it refuses an unknown one, and takes one with the right infer."""
     console = open_console(url, "#infer-form:visible")
-    for token, sentence in (("an-unknown-token", re.compile("^The server asks for a token.")), ("", None)):
-        console.expect("#trouble").to_be_visible()
-        console.find("#infer-token").fill(token or "the-token-of-a-visitor")
-        console.find("#infer-form button").click()
-        if sentence:
-            console.expect("#trouble").to_have_text(sentence)
+    console.expect("#trouble").to_have_text(re.compile("^The server asks for a token."))
+    use_token(console, "an-unknown-token")
+    console.expect("#infer-form").to_be_visible()
+    use_token(console, "the-token-of-a-visitor")
+    console.expect("#infer-form").to_be_hidden()
     console.expect("#trouble").to_be_hidden()
     return console
+
+
+def use_token(console: ConsolePage, token: str) -> None:
+    console.find("#infer-token").fill(token)
+    with console.page.expect_response(re.compile("/v1/models$")):
+        console.find("#infer-form button").click()
 
 
 def unload_version_1(console: ConsolePage) -> None:
@@ -94,7 +98,7 @@ def test_what_was_asked_before_it_was_refused_is_kept_after_a_change_of_mind(
 
 def test_a_label_is_never_taken_for_markup(open_console: Open, root: Path, pictures: Path) -> None:
     with ForkedServer("--repository", str(root), "--http-port", "0") as server:
-        console = open_console(http_url(server))
+        console = open_console(console_of(server))
         console.find("#target").select_option(label="digits, version 1")
         console.find("#other-target").select_option(label="digits, version 2")
         console.pick(pictures / "digits" / "7.png")
@@ -107,7 +111,7 @@ def test_a_server_that_went_away_is_told_in_a_sentence_and_the_page_goes_on_with
     open_console: Open, root: Path, pictures: Path
 ) -> None:
     with ForkedServer("--repository", str(root), "--http-port", "0") as server:
-        url = http_url(server)
+        url = console_of(server)
         console = open_console(url)
     console.expect("#trouble").to_have_text(
         "The server does not answer. This page asks again every two seconds and goes on by itself."

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from tests.server.http.raw_http import HOST, Echo, answers, exchange, read_answer, request, serving
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.connection_limits import ConnectionLimits
 
@@ -305,7 +306,7 @@ async def test_a_stop_closes_what_idles_and_answers_what_has_arrived() -> None:
         busy, busy_writer = await asyncio.open_connection("127.0.0.1", server.port)
         busy_writer.write(request(b"/slow"))
         await echo.begun.wait()
-        stopping = asyncio.create_task(server.stop(60))
+        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
         assert await idle.read() == b""
         with pytest.raises(OSError):
             await asyncio.open_connection("127.0.0.1", server.port)

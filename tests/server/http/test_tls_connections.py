@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.certificates import Authority
 from tests.server.http.raw_http import Echo, answers, request
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.connection_limits import ConnectionLimits
 from linnaeus.server.http.server import HttpServer
@@ -27,7 +28,7 @@ async def serving(folder: Path, authority: Authority, limits: ConnectionLimits) 
     try:
         yield server
     finally:
-        await server.stop(0)
+        await server.stop(IdleEngine(), 0)
 
 
 async def test_handshakes_that_never_end_take_no_more_than_their_connections_and_time(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ export class Plot {
       "section",
       { class: "plot" },
       element("h3", {}, title),
-      element("p", { class: "plot-values" }, series.map((name, place) => this.#legend(name, place, series.length))),
+      element("p", { class: `plot-values of-${series.length}` }, series.map((name, place) => this.#legend(name, place, series.length))),
       element("div", { class: "plot-frame" }, this.picture, this.most),
     );
   }
