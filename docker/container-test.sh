@@ -116,17 +116,18 @@ build() {
 
 free_ports() {
   python3 -c 'import socket
-taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
+taken = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
 print(*(each.getsockname()[1] for each in taken))'
 }
 
 # As the manifests run it: read-only, nothing but a small /tmp to write to, no capabilities, no way to get any.
 start() { # NAME [OPTIONS…]
-  read -r port metrics_port < <(free_ports)
+  read -r port metrics_port http_port < <(free_ports)
   podman run -d --name "$1" "${@:2}" --network host \
     --read-only --read-only-tmpfs=false --tmpfs /tmp:rw,size=64m,mode=1777 \
     --cap-drop all --security-opt no-new-privileges --memory 3g --memory-swap 3g --pids-limit 256 \
-    -e LINNAEUS_PORT="$port" -e LINNAEUS_METRICS_PORT="$metrics_port" "$image" >/dev/null 2>"$work/start.log" \
+    -e LINNAEUS_PORT="$port" -e LINNAEUS_METRICS_PORT="$metrics_port" -e LINNAEUS_HTTP_PORT="$http_port" \
+    "$image" >/dev/null 2>"$work/start.log" \
     || { cat "$work/start.log" >&2; fail "the container did not start"; }
   for ((i = 0; i < 600; i++)); do
     if podman healthcheck run "$1" >/dev/null 2>&1; then return; fi
@@ -190,6 +191,17 @@ check_from_outside() {
 import sys, urllib.request
 body = urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}/metrics", timeout=10).read().decode()
 assert 'linnaeus_request_seconds_count{model="efficientnet_lite0",version="1"} 1.0' in body, body
+EOF
+  python3 - "$http_port" <<'EOF' || fail "HTTP gives another answer, or no console"
+import json, sys, urllib.request
+def ask(path, body=None):
+    return urllib.request.urlopen(f"http://127.0.0.1:{sys.argv[1]}{path}", body, timeout=30).read()
+picture = open("pictures/coffee.jpg", "rb").read()
+answer = json.loads(ask("/v1/models/efficientnet_lite0:classify", picture))
+assert answer["classes"][0]["label"] == "espresso", answer
+assert ask("/readyz") == b"ok\n"
+assert b"/console/main.js" in ask("/") and ask("/console/main.js")
+assert "/v1/models" in json.loads(ask("/openapi.json"))["paths"]
 EOF
   say "healthy, coffee.jpg is an espresso and 7.png a 7; memory $(podman stats --no-stream --format '{{.MemUsage}}' "$name")"
 }

@@ -1,6 +1,6 @@
 """Runs NVIDIA's perf_analyzer with the bundled digits: `make perf-analyzer`.
 
-    python scripts/perf_analyzer.py [--target HOST:PORT] [flags of perf_analyzer]
+    python scripts/perf_analyzer.py [-i grpc|http] [--target HOST:PORT] [flags of perf_analyzer]
 
 Without a target it starts its own server. The program is in `.venv-triton`, or named by the variable PERF_ANALYZER; it
 needs libb64 (Debian: apt install libb64-0d), and its CUDA library is installed beside it.
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODEL = "lenet"
 # Accepts unstable windows: on a busy machine perf_analyzer would otherwise stop early.
 DEFAULTS = ("--concurrency-range", "1:64:9", "--measurement-interval", "2000", "--max-trials", "4")
-ALWAYS = ("-m", MODEL, "-i", "grpc", "--async", "--stability-percentage", "999")
+ALWAYS = ("-m", MODEL, "--async", "--stability-percentage", "999")
 
 
 def program() -> Path:
@@ -45,17 +45,25 @@ def environment(binary: Path) -> dict[str, str]:
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join([*map(str, folders), *filter(None, [known])])}
 
 
+def own_server(opened: ExitStack, protocol: str) -> str:
+    """Starts a server, and returns where it speaks the protocol."""
+    server = opened.enter_context(ServerProcess("--models", MODEL, "--http-port", "0" if protocol == "http" else "-1"))
+    return f"127.0.0.1:{server.http_port}" if protocol == "http" else server.target
+
+
 def main(arguments: list[str]) -> int:
     """Runs perf_analyzer; returns its exit code."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument("--target")
+    parser.add_argument("-i", dest="protocol", choices=("grpc", "http"), default="grpc")
     options, flags = parser.parse_known_args(arguments)
     binary = program()
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         (folder / "input.json").write_text(input_data(), encoding="utf-8")
-        target = options.target or opened.enter_context(ServerProcess("--models", MODEL)).target
-        command = [str(binary), *ALWAYS, "-u", target, "--input-data", str(folder / "input.json"), *(flags or DEFAULTS)]
+        target = options.target or own_server(opened, options.protocol)
+        chosen = ["-i", options.protocol, "-u", target, "--input-data", str(folder / "input.json")]
+        command = [str(binary), *ALWAYS, *chosen, *(flags or DEFAULTS)]
         code = subprocess.run(command, env=environment(binary)).returncode
     if code == 127:
         print("perf_analyzer lacks a library; on Debian: apt install libb64-0d", file=sys.stderr)

@@ -27,7 +27,9 @@ def pytest_configure() -> None:
     # for the workers, which inherit it: beside each other they would spin away a third of the processor time
     limit_spinning()
     os.environ.setdefault("LINNAEUS_FRONT_ENDS", "0")  # they start in half the processor time
-    os.environ.setdefault("LINNAEUS_HTTP_PORT", "-1")  # servers side by side cannot all have the default port
+    os.environ.setdefault(
+        "LINNAEUS_HTTP_PORT", "-1"
+    )  # as ServerProcess has it; for servers that a test starts by itself
     # what another run measured must not decide what this one tests
     if "PYTEST_XDIST_WORKER" not in os.environ:  # workers inherit it
         os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")

@@ -41,6 +41,8 @@ CALLS = {
     "trace timm": "import timm\n",
     "trace your own": "import torch\nfrom torch import nn\n",
     "export to ONNX": "import torch\n\nnetwork = torch.jit.load(",
+    "fetch": 'const { readFile } = require("fs/promises");\n',
+    "urllib": "import json\nfrom urllib.request import ",
     "Node": 'const fs = require("fs");\n',
 }
 

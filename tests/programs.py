@@ -15,7 +15,10 @@ from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
 TRITON_CLIENT_PYTHON = ROOT / ".venv" / "tritonclient" / "bin" / "python"
+KSERVE_PYTHON = ROOT / ".venv" / "kserve" / "bin" / "python"
 NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
+AXE = NODE_PACKAGES / "axe-core" / "axe.min.js"
+PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
 ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
@@ -54,9 +57,14 @@ PROGRAMS = {
         lambda: shutil.which("node") is not None and NODE_PACKAGES.is_dir(),
         "Node's gRPC packages are not installed (Debian: apt install nodejs npm; then make test-setup)",
     ),
+    "playwright": Program(
+        lambda: shutil.which("chromium") is not None and (PLAYWRIGHT_PACKAGES / "playwright").is_dir() and AXE.exists(),
+        "Playwright or what it needs is not installed (Debian: apt install chromium nodejs npm; then make test-setup)",
+    ),
     "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
     "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
+    "kserve": Program(KSERVE_PYTHON.exists, "kserve's Python SDK is not installed (make test-setup)"),
     "perf_analyzer": Program(
         lambda: PERF_ANALYZER.exists() and ctypes.util.find_library("b64") is not None,
         "perf_analyzer is not installed (make test-setup; Debian: apt install libb64-0d)",

@@ -1,4 +1,4 @@
-"""Unary gRPC load by nghttp2's h2load: one request message, many concurrent calls, on one connection or several.
+"""Load by nghttp2's h2load: one message, many concurrent calls, by gRPC or by HTTP/1.1.
 
     call = UnaryCall(target=server.target, path="/linnaeus.v1.ClassifierService/Classify", message=message)
     result = closed_loop(call, concurrency=64, seconds=2.0)
@@ -49,6 +49,23 @@ class UnaryCall:
     path: str
     message: bytes
     deadline_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCall:
+    """A POST by HTTP/1.1 that is sent again and again.
+
+    Attributes:
+        target: HOST:PORT.
+        path: of the request.
+        body: of the request.
+        headers: further headers, each NAME: VALUE.
+    """
+
+    target: str
+    path: str
+    body: bytes
+    headers: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +135,35 @@ def open_loop(call: UnaryCall, rate: float, seconds: float) -> LoadResult:
     return _run(call, "--clients=1", *limits, f"--rps={rate:.3f}", f"--requests={max(round(rate * seconds), 1)}")
 
 
+def http_closed_loop(call: HttpCall, connections: int, seconds: float) -> LoadResult:
+    """Keeps one request in flight on each connection; those in flight at the end are cancelled, not counted.
+
+    Raises:
+        H2loadMissing: if h2load is not installed.
+        RuntimeError: if h2load fails, a request is not answered with success, or none ends.
+    """
+    headers = [f"--header={each}" for each in call.headers]
+    options = ["--h1", f"--clients={connections}", f"--duration={round(1000 * seconds)}ms", *headers]
+    return _send(f"http://{call.target}{call.path}", call.body, options)
+
+
 def _run(call: UnaryCall, *options: str) -> LoadResult:
+    url = f"http://{call.target}{call.path}"
+    return _send(url, _length_prefixed(call.message), ["--verbose", *_headers(call), *options])
+
+
+def _send(url: str, body: bytes, options: Sequence[str]) -> LoadResult:
     program = find_h2load()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "message").write_bytes(_length_prefixed(call.message))
+        (folder / "message").write_bytes(body)
         files = f"--data={folder / 'message'}", f"--log-file={folder / 'log'}"
-        url = f"http://{call.target}{call.path}"
         monotonic_offset = time.monotonic() - time.time()
-        _execute([program, "--verbose", *files, *_headers(call), *options, url], folder / "output")
+        _execute([program, *files, *options, url], folder / "output")
         failures = _failures(folder / "output")
         calls = _call_times(folder / "log", monotonic_offset)
     if not calls:
-        raise RuntimeError(f"h2load: no call of {call.path} ended at {call.target}")
+        raise RuntimeError(f"h2load: no call of {url} ended")
     return LoadResult(calls, failures)
 
 

@@ -2,8 +2,9 @@
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from benchmarks.common.h2load import CallTimes, UnaryCall, closed_loop
 from benchmarks.common.process_usage import processor_seconds
@@ -64,7 +65,11 @@ class SteadyState:
     seconds: float
 
 
-def measure(scenario: Scenario, seconds: float, number: int) -> Measurement:
+# Sends load to a scenario's server for so many seconds in a numbered round.
+SendLoad: TypeAlias = Callable[[Scenario, float, int], Sequence[CallTimes]]
+
+
+def measure(scenario: Scenario, seconds: float, number: int, send: SendLoad | None = None) -> Measurement:
     """Sends load for `seconds`.
 
     The server's processor time includes what it does for messages outside the steady state, as do its counters.
@@ -73,13 +78,14 @@ def measure(scenario: Scenario, seconds: float, number: int) -> Measurement:
         scenario: what is measured.
         seconds: how long load is sent.
         number: of the round; h2load sends another message in each.
+        send: sends the load; None for gRPC's.
 
     Raises:
         OSError, RuntimeError, grpc.RpcError: if the server fails, a call fails, or an answer is wrong.
     """
     server = scenario.server
     statistics, spent, client = server.statistics(), processor_seconds(server.process), _client_seconds()
-    calls = _send_load(scenario, seconds, number)
+    calls = (send or send_load)(scenario, seconds, number)
     client = _client_seconds() - client
     spent, counted = processor_seconds(server.process) - spent, server.statistics() - statistics
     # h2load cancels what is in flight at the end, and tritonserver counts that as failed; streams end by themselves.
@@ -119,7 +125,12 @@ def steady_state(calls: Sequence[CallTimes], concurrency: int) -> SteadyState:
     return SteadyState(sorted(each.ended - each.started for each in selected), seconds)
 
 
-def _send_load(scenario: Scenario, seconds: float, number: int) -> Sequence[CallTimes]:
+def send_load(scenario: Scenario, seconds: float, number: int) -> Sequence[CallTimes]:
+    """Sends load by gRPC, and returns the calls in the order in which they ended.
+
+    Raises:
+        OSError, RuntimeError, grpc.RpcError: if the server fails, a call fails, or an answer is wrong.
+    """
     requests, server = scenario.requests, scenario.server
     if requests.streaming:
         return stream_closed_loop(server.target, requests, scenario.concurrency, seconds)

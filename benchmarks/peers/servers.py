@@ -53,6 +53,7 @@ class RunningServer:
         process: its id; the server's other processes are descendants.
         start_seconds: from its start until it served.
         channel: for single calls, not for load.
+        http_target: the address of its HTTP port; empty if it has none.
     """
 
     name: str
@@ -60,6 +61,7 @@ class RunningServer:
     process: int
     start_seconds: float
     channel: grpc.Channel
+    http_target: str = ""
 
     def call(self, path: str, message: bytes) -> bytes:
         """Makes one unary call with a serialized request and returns the serialized response.
@@ -104,7 +106,8 @@ def linnaeus(version: Path, *options: str, name: str = LINNAEUS) -> Iterator[Run
     with ServerProcess("--repository", str(repository), "--models", model, *options) as server:
         start_seconds = time.perf_counter() - started
         with grpc.insecure_channel(server.target) as channel:
-            yield RunningServer(name, server.target, server.child.pid, start_seconds, channel)
+            http_target = f"127.0.0.1:{server.http_port}" if server.http_port else ""
+            yield RunningServer(name, server.target, server.child.pid, start_seconds, channel, http_target)
 
 
 @contextmanager

@@ -43,6 +43,12 @@ def test_the_build_context_contains_exactly_the_copied_files() -> None:
     assert all((ROOT / rule[1:]).exists() for rule in rules if rule.startswith("!"))
 
 
+def test_the_image_exposes_the_ports_that_are_opened_by_default() -> None:
+    settings = Settings()
+    (exposed,) = re.findall(r"^EXPOSE (.+)$", DOCKERFILE, re.MULTILINE)
+    assert exposed == f"{settings.http_port} {settings.port} {settings.metrics_port}"
+
+
 def test_the_dockerfile_needs_no_buildkit() -> None:
     assert not re.search(r"^# *syntax=|<<|--mount|COPY .*--(link|parents|exclude)|ADD .*--", DOCKERFILE, re.MULTILINE)
 
@@ -50,7 +56,8 @@ def test_the_dockerfile_needs_no_buildkit() -> None:
 def test_the_images_environment_has_only_known_settings_and_no_secrets() -> None:
     known = {f"{ENVIRONMENT_PREFIX}{setting.name.upper()}" for setting in fields(Settings)}
     baked = dict(re.findall(r"(LINNAEUS_[A-Z_]+)=(\S+)", DOCKERFILE))
-    assert baked["LINNAEUS_HOST"] == baked["LINNAEUS_METRICS_HOST"] == "::"  # IPv6 and IPv4
+    hosts = {baked[f"LINNAEUS_{name}"] for name in ("HOST", "HTTP_HOST", "METRICS_HOST")}
+    assert hosts == {"::"}  # IPv6 and IPv4
     assert set(baked) <= known
     assert not [name for name in baked if re.search("TOKEN|KEY|SECRET|PASSWORD|CERT", name)]
 

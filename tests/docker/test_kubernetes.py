@@ -93,7 +93,9 @@ def test_all_probes_use_grpc_on_the_health_port(container: dict[str, Any]) -> No
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["grpc"] == {"port": ports["health"]}
     health_port = int(settings["LINNAEUS_HEALTH_PORT"])
-    assert ports == {"grpc": Settings().port, "metrics": Settings().metrics_port, "health": health_port}
+    defaults = Settings()
+    opened = {"http": defaults.http_port, "grpc": defaults.port, "metrics": defaults.metrics_port}
+    assert ports == opened | {"health": health_port}
     assert settings["LINNAEUS_HEALTH_HOST"] == "::"  # IPv6 and IPv4: the node probes the pod's address
 
 
@@ -110,7 +112,7 @@ def test_selectors_and_port_names_match(
     ):
         assert spec[key] == {"matchLabels": LABELS}
     names = {port["name"] for port in container["ports"]} - {"health"}  # used only by the node
-    assert {port["targetPort"] for port in service["ports"]} == {"grpc"}
+    assert {port["targetPort"] for port in service["ports"]} == {"grpc", "http"}
     assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == names
     target = resources["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", resources["Deployment"]["metadata"]["name"])

@@ -26,7 +26,7 @@ def ended_forks() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[ServerProcess]:
     """A server shared by all tests that do not change it."""
-    with ServerProcess("--repository", str(repository)) as process:
+    with ServerProcess("--repository", str(repository), "--http-port", "0") as process:
         yield process
 
 

@@ -26,6 +26,8 @@ from linnaeus.server.rpc.child_server import ServerProcess
 
 # Commands too slow for the fast suite: they build, trace or export networks, or try several rates.
 SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect|list)\b|--search|--ramp|--compare")
+# Commands that change what is served.
+CHANGES = re.compile(r"models (load|reload|unload|default) |:(load|reload|unload|setDefault)$")
 # The shortest duration with which a load test has results.
 SHORT = "--duration 400ms --warmup 100ms"
 TOKEN = secrets.token_hex(16)
@@ -58,7 +60,7 @@ def own_server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     for version in (1, 2):
         add_version(repository / "lenet" / "1", root, "lenet", version)
     (root / "lenet" / "config.toml").write_text("labels = { stable = 2 }\n", encoding="utf-8")
-    with ForkedServer("--repository", str(root)) as process:
+    with ForkedServer("--repository", str(root), "--http-port", "0") as process:
         yield process
 
 
@@ -70,7 +72,7 @@ def secure(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "ca.pem").write_bytes(authority.certificate)
     (folder / "tokens").write_text(f"reader infer {TOKEN}\n", encoding="utf-8")
     tls = ["--tls-certificate", str(certificate), "--tls-key", str(key), "--token-file", str(folder / "tokens")]
-    tls += ["--models", "efficientnet_lite0", "--max-batch-size", "1"]  # all that the commands need
+    tls += ["--http-port", "0", "--models", "efficientnet_lite0", "--max-batch-size", "1"]  # all that the commands need
     with ForkedServer("--repository", str(repository), *tls) as process:
         yield process, folder / "ca.pem"
 
@@ -89,9 +91,9 @@ def run(checkout: Path, server: ServerProcess, request: pytest.FixtureRequest) -
         environment = os.environ | {"no_proxy": "127.0.0.1,localhost", "HOME": str(checkout)}
         environment["PATH"] = f"{Path(sys.executable).parent}:{environment['PATH']}"
         process = server
-        if re.search(r"models (load|reload|unload|default) ", command):
+        if CHANGES.search(command):
             process = request.getfixturevalue("own_server")
-        elif "linnaeus:8001" in command:
+        elif re.search("linnaeus:800[01]", command):
             process, authority = request.getfixturevalue("secure")
             environment |= give_access(checkout, authority)
         adapted, before = adapt(command, process), set(checkout.iterdir())
@@ -125,6 +127,7 @@ def give_access(checkout: Path, authority: Path) -> dict[str, str]:
 def adapt(command: str, process: ServerProcess) -> str:
     """Returns the command with the test server's address and token, and a short duration."""
     command = command.replace("linnaeus:8001", f"localhost:{process.port}").replace("TOKEN=...", f"TOKEN={TOKEN}")
+    command = re.sub(r"\b(linnaeus|localhost):8000\b", f"localhost:{process.http_port}", command)
     if " load pictures" in command:
         command = re.sub(r" --duration \w+", "", command) + f" {SHORT}"
     return command
@@ -148,5 +151,5 @@ def test_a_command_of_a_page_does_its_work(run: Run, checkout: Path, page: Path,
 
 def test_the_pages_have_commands() -> None:
     pages = {page.stem for page, _ in RUN}
-    assert pages >= {"README", "clients", "load-testing", "models", "operations", "troubleshooting"}
+    assert pages >= {"README", "clients", "http", "load-testing", "models", "operations", "troubleshooting"}
     assert len(RUN) > 25

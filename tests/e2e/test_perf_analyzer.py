@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.e2e.forked_server import ForkedServer
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
@@ -17,9 +18,19 @@ def numbers(name: str, text: str) -> list[int]:
 
 
 @pytest.mark.needs(program="perf_analyzer")
-def test_perf_analyzer_completes_and_the_servers_figures_add_up(server: ServerProcess) -> None:
+def test_perf_analyzer_completes_over_grpc_and_the_servers_figures_add_up(server: ServerProcess) -> None:
+    analyze("--target", server.target)
+
+
+@pytest.mark.needs(program="perf_analyzer")
+def test_perf_analyzer_completes_over_http_and_the_servers_figures_add_up(repository: Path) -> None:
+    with ForkedServer("--repository", str(repository), "--models", "lenet", "--http-port", "0") as server:
+        analyze("-i", "http", "--target", f"127.0.0.1:{server.http_port}")
+
+
+def analyze(*where: str) -> None:
     flags = ["--concurrency-range", "1:64:63", "--measurement-interval", "500", "--max-trials", "3"]
-    command = [sys.executable, str(ROOT / "scripts" / "perf_analyzer.py"), "--target", server.target, *flags]
+    command = [sys.executable, str(ROOT / "scripts" / "perf_analyzer.py"), *where, *flags]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"Concurrency: (\d+), throughput", done.stdout) == ["1", "64"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.e2e.forked_server import ForkedServer
-from tests.pages import block_of_call
+from tests.pages import block_of_call, blocks
 from tests.programs import NODE_PACKAGES, TRITON_CLIENT_PYTHON
 
 from linnaeus.models.export.torchscript import export_torchscript
@@ -30,6 +30,7 @@ from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 ROOT = Path(__file__).resolve().parent.parent.parent
 CLIENTS = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
 ADDRESS = "localhost:8001"
+HTTP_ADDRESS = "localhost:8000"
 BUSY_SECONDS = 0.02  # soon enough for our client to ask until it gives up
 # Another device or another release of torch may differ by so much.
 TOLERANCE = 0.05
@@ -39,6 +40,7 @@ RUN = {"sh": ("call.sh", ["sh", "-e"]), "python": ("call.py", [sys.executable]),
 Call = Callable[..., str]
 TRITON_CLIENT = pytest.param("tritonclient", marks=pytest.mark.needs(program="tritonclient"))
 NODE = pytest.param("Node", marks=pytest.mark.needs(program="node"))
+FETCH = pytest.param("fetch", marks=pytest.mark.needs(program="node"))
 GRPCURL = pytest.param("grpcurl", marks=pytest.mark.needs(program="grpcurl"))
 
 
@@ -57,12 +59,13 @@ def folder(tmp_path: Path, pictures: Path) -> Path:
 def call(server: ServerProcess, folder: Path) -> Call:
     """Makes one of the pages' calls and returns what it printed."""
 
-    def make(name: str, target: str = server.target) -> str:
+    def make(name: str, target: str = server.target, http: str = f"localhost:{server.http_port}") -> str:
         wanted = block_of_call(name)
         file, command = RUN[wanted.language] if name != "tritonclient" else ("call.py", [str(TRITON_CLIENT_PYTHON)])
-        assert ADDRESS in wanted.text
-        (folder / file).write_text(wanted.text.replace(ADDRESS, target), encoding="utf-8")
-        environment = os.environ | {"no_proxy": "127.0.0.1"}
+        assert ADDRESS in wanted.text or HTTP_ADDRESS in wanted.text
+        text = wanted.text.replace(ADDRESS, target).replace(HTTP_ADDRESS, http)
+        (folder / file).write_text(text, encoding="utf-8")
+        environment = os.environ | {"no_proxy": "127.0.0.1,localhost"}
         done = subprocess.run(
             [*command, file], cwd=folder, env=environment, capture_output=True, text=True, timeout=100
         )
@@ -101,7 +104,7 @@ def _alike(shown: str, printed: str) -> bool:
     return len(ours) == len(theirs) and all(map(same, ours, theirs))
 
 
-@pytest.mark.parametrize("name", ["Client", "batch and stream", TRITON_CLIENT, NODE])
+@pytest.mark.parametrize("name", ["Client", "batch and stream", "urllib", TRITON_CLIENT, NODE, FETCH])
 def test_a_program_prints_what_its_page_shows(call: Call, name: str) -> None:
     printed = call(name)
     shown = block_of_call(name).output
@@ -115,6 +118,18 @@ def test_the_search_by_features_prints_what_its_page_shows(call: Call, tmp_path:
         printed = call("similarity search", server.target)
     shown = block_of_call("similarity search").output
     assert shown and _alike(shown, printed), printed
+
+
+def test_an_answer_over_http_is_what_its_page_shows(server: ServerProcess, folder: Path) -> None:
+    block = next(each for each in blocks(ROOT / "docs" / "http.md") if each.output)
+    command = block.text.replace(HTTP_ADDRESS, f"localhost:{server.http_port}")
+    environment = os.environ | {"no_proxy": "localhost"}
+    done = subprocess.run(["sh", "-ec", command], cwd=folder, env=environment, capture_output=True, timeout=100)
+    shown, answered = (json.loads(text) for text in (block.output, done.stdout))
+    assert [each["label"] for each in shown["classes"]] == [each["label"] for each in answered["classes"]]
+    assert shown.keys() == answered.keys() and shown["timings"].keys() == answered["timings"].keys()
+    others = {"model", "version", "image_id", "features"}
+    assert {name: shown[name] for name in others} == {name: answered[name] for name in others}
 
 
 def test_a_program_for_asyncio_prints_what_its_comment_shows(call: Call) -> None:
@@ -139,7 +154,11 @@ def test_both_tools_send_the_same_call() -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("AsyncClient", "no answer: "), pytest.param(*NODE.values, "no answer: INVALID_ARGUMENT ", marks=NODE.marks)],
+    [
+        ("AsyncClient", "no answer: "),
+        pytest.param(*NODE.values, "no answer: INVALID_ARGUMENT ", marks=NODE.marks),
+        pytest.param(*FETCH.values, "no answer: INVALID_ARGUMENT ", marks=FETCH.marks),
+    ],
 )
 def test_a_program_says_why_there_is_no_answer(call: Call, folder: Path, name: str, says: str) -> None:
     (folder / "pictures" / "coffee.jpg").write_bytes(b"Dear server, please look at my cat.")

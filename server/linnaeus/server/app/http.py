@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from importlib.metadata import version
 
 from linnaeus.server.app.services import Servicers
 from linnaeus.server.config.settings import Settings
@@ -9,7 +10,10 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
+from linnaeus.server.http.console_files import console_routes
+from linnaeus.server.http.kserve.routes import kserve_routes
 from linnaeus.server.http.metrics import MetricsText, metrics_routes
+from linnaeus.server.http.openapi import openapi_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
 from linnaeus.server.http.tls import TlsContexts
@@ -56,9 +60,12 @@ def http_server(
     )
     routes = [
         *classify_routes(calls, servicers.classifier, servicers.models, settings.max_batch_images),
+        *kserve_routes(calls, servicers.inference),
         *probe_routes(calls, unready_reason),
         *metrics_routes(calls, metrics_text, settings.has_metrics_on_http),
+        *console_routes(calls),
     ]
+    routes += openapi_routes(calls, routes, version("linnaeus"))
     tls = None if certificates is None else TlsContexts(certificates.files).current
     app = application(routes, settings.http_allow_origin, security.http.is_loopback)
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)

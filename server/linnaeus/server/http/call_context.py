@@ -1,5 +1,6 @@
 """The context of a call over HTTP, with what servicers and the authorizer ask gRPC's context for."""
 
+import re
 import time
 from collections.abc import Sequence
 from urllib.parse import quote
@@ -11,6 +12,7 @@ from linnaeus.server.http.running_request import SCOPE_KEY, RunningRequest
 
 TIMEOUT_HEADER = "x-timeout-seconds"
 _MOST_SECONDS = 1e9
+_NUMBER = re.compile(r"[0-9]{1,20}(\.[0-9]{0,20})?([eE]-?[0-9]{1,2})?", re.ASCII)
 # The headers that are read as gRPC's metadata is.
 _METADATA = ("authorization", "traceparent", "tracestate")
 
@@ -59,10 +61,7 @@ def _deadline(request: Request) -> float | None:
     text = request.headers.get(TIMEOUT_HEADER)
     if text is None:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
+    seconds = float(text) if _NUMBER.fullmatch(text) else 0.0
     if not 0 < seconds <= _MOST_SECONDS:
-        raise InvalidArgument("timeout", f"{TIMEOUT_HEADER} is {text!r:.80}, but must be a number of seconds above 0")
+        raise InvalidArgument("timeout", f"{TIMEOUT_HEADER} is {text!a:.80}, but must be a number of seconds above 0")
     return time.monotonic() + seconds

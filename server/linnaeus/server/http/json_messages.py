@@ -33,6 +33,9 @@ def _fields(descriptor: Descriptor) -> list[tuple[str, Callable[[Any], Any], boo
 
 
 def _converter(field: FieldDescriptor) -> Callable[[Any], Any]:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        convert = _single_converter(field.message_type.fields_by_name["value"])
+        return lambda entries: {str(key): convert(value) for key, value in entries.items()}
     convert = _single_converter(field)
     if field.is_repeated:
         return lambda values: [convert(value) for value in values]

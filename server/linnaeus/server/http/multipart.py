@@ -82,7 +82,7 @@ def _parts(boundary: bytes, body: bytes) -> Iterator[bytes]:
 
 def _file(part: bytes, number: int) -> FormFile | None:
     """Returns the file of a part; None if the part is none."""
-    if part.startswith(b"\r\n"):
+    if not part or part.startswith(b"\r\n"):
         raise _malformed(f"part {number} has no content-disposition")
     head_end = part.find(b"\r\n\r\n", 0, _MAX_HEADER_BYTES)
     if head_end < 0:

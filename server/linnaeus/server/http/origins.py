@@ -7,6 +7,7 @@ from starlette.datastructures import Headers
 
 from linnaeus.server.http.problems import HttpRefusal
 
+_DENIED = "PERMISSION_DENIED"
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _HOST = "a request needs one header Host, which names the server that it is for"
 
@@ -27,7 +28,7 @@ class Origins:
 
     def __init__(self, allowed: str, is_local: bool) -> None:
         self._allowed = allowed
-        self._allowed_host = _host(allowed)
+        self._known_names = {"localhost", _host(allowed)} - {""}
         self._is_local = is_local
 
     def require_own(self, method: str, version: str, headers: Headers) -> None:
@@ -44,7 +45,7 @@ class Origins:
             sentence = f"this server is for this machine alone, but was called by the name {host!a:.80}; call localhost"
             raise HttpRefusal(403, f"{sentence}, or set --http-allow-origin to an origin of that name", _DENIED)
         origin = headers.get("origin")
-        if origin is None or method in _SAFE or self._allowed in ("*", origin):
+        if origin is None or method in _SAFE or self._allowed == "*" or (self._allowed and self._allowed == origin):
             return
         if _network_location(origin) != host.lower():
             sentence = f"pages of {origin!a:.80} may not call this server"
@@ -52,16 +53,13 @@ class Origins:
 
     def _is_known(self, host: str) -> bool:
         name = _host("//" + host)
-        if self._allowed == "*" or name in (self._allowed_host, "localhost") or name.endswith(".localhost"):
+        if self._allowed == "*" or name in self._known_names or name.endswith(".localhost"):
             return True
         try:
             ipaddress.ip_address(name)
         except ValueError:
             return False
         return True
-
-
-_DENIED = "PERMISSION_DENIED"
 
 
 def _network_location(origin: str) -> str:

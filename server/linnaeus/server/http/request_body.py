@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from starlette.requests import ClientDisconnect, Request
 
-from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.http.problems import HttpRefusal
-from linnaeus.server.rpc.inflation import inflated, is_gzip
+from linnaeus.server.rpc.inflation import WINDOWS, inflated
 from linnaeus.server.security.byte_budget import ByteBudget, Reservation
 
 _SLOW = "the body took too long: {}; send it at once"
@@ -57,10 +56,8 @@ async def read_body(
     except asyncio.CancelledError:
         hold.raise_if_ended()
         raise
-    if _coding(request) != "identity":
-        if not is_gzip(body):
-            raise InvalidArgument("body", "the body is no gzip stream, as its content-encoding says; send it as it is")
-        body = await inflated(body, budget.message_bytes)
+    if (coding := _coding(request)) != "identity":
+        body = await inflated(body, budget.message_bytes, coding)
     hold.received(len(body))
     return body
 
@@ -74,13 +71,15 @@ def require_acceptable(request: Request, most_bytes: int) -> None:
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > most_bytes:
         raise _too_large(most_bytes)
-    if (coding := _coding(request)) not in ("identity", "gzip", "x-gzip"):
-        sentence = f"the body's encoding is {coding!r:.40}, but only gzip and none are accepted; send it as it is"
-        raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip", **_CLOSE})
+    if (coding := _coding(request)) != "identity" and coding not in WINDOWS:
+        sentence = (
+            f"the body's encoding is {coding!r:.40}, but only gzip, deflate and none are accepted; send it as it is"
+        )
+        raise HttpRefusal(415, sentence, "INVALID_ARGUMENT", {"accept-encoding": "gzip, deflate", **_CLOSE})
 
 
 def _coding(request: Request) -> str:
-    return ", ".join(request.headers.getlist("content-encoding")).lower() or "identity"
+    return ", ".join(request.headers.getlist("content-encoding")).lower().removeprefix("x-") or "identity"
 
 
 async def _read(request: Request, most_bytes: int, remaining_seconds: float | None, times: BodyTimes) -> bytes:

@@ -73,6 +73,11 @@ class HttpServer:
         self._acceptor: Acceptor | None = None
         self._is_lame_duck = False
 
+    @property
+    def open_connections(self) -> int:
+        """The number of connections, those in the handshake of TLS included."""
+        return 0 if self._acceptor is None else self._acceptor.open
+
     async def listen(self) -> None:
         """Starts to accept connections.
 

@@ -7,6 +7,7 @@ This module must not import torch; only the child process does.
 """
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any, Self
 
 
 class ServerProcess:
-    """A `linnaeus-server` child process on free ports.
+    """A `linnaeus-server` child process on free ports; with HTTP if `--http-port 0` is among the arguments.
 
     As a context manager it waits until the server serves, and stops the server with SIGTERM at the end.
 
@@ -107,7 +108,11 @@ class ServerProcess:
 
     def _start(self, arguments: list[str]) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "linnaeus.server", *arguments]
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8")
+        # Servers side by side cannot all have the default port. A variable, which servers without HTTP do not mind.
+        environment = {"LINNAEUS_HTTP_PORT": "-1"} | os.environ
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, encoding="utf-8", env=environment
+        )
 
     def _read_logs(self) -> None:
         if self.child.stderr is None:

@@ -65,8 +65,13 @@ def test_a_refusal_is_counted_for_the_requested_version() -> None:
     assert count_and_seconds(statistics.of(*LANE, "lenet").inference_stats.success) == (0, 0.0)
 
 
-def test_a_version_without_requests_has_empty_statistics() -> None:
-    assert statistics_of() == kserve.ModelStatistics(name="lenet.pixels", version="3")
+def test_a_version_without_requests_has_every_duration_and_each_is_0() -> None:
+    stats = statistics_of()
+    present = [field.name for field, _ in stats.inference_stats.ListFields()]
+    assert present == list(kserve.InferStatistics.DESCRIPTOR.fields_by_name)
+    assert not any(duration.count or duration.ns for _, duration in stats.inference_stats.ListFields())
+    stats.ClearField("inference_stats")
+    assert stats == kserve.ModelStatistics(name="lenet.pixels", version="3")
 
 
 def test_observers_pass_each_event_to_every_observer() -> None:

@@ -13,7 +13,14 @@ SERVER_NAME = "linnaeus"
 PLATFORMS = {TORCHSCRIPT: "pytorch_libtorch", ONNX: "onnxruntime_onnx", OPENVINO: "openvino"}
 BACKENDS = {TORCHSCRIPT: "pytorch", ONNX: "onnxruntime", OPENVINO: "openvino"}
 # The supported extensions, by the protocol's names.
-EXTENSIONS = ("classification", "model_configuration", "model_repository", "schedule_policy", "statistics")
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "model_repository",
+    "schedule_policy",
+    "statistics",
+)
 _ANY_SIZE = -1
 
 

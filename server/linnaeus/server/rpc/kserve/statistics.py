@@ -58,6 +58,8 @@ class Statistics:
         """Returns the statistics of a version under a given name; all 0 if it had no request yet."""
         tally = self._tallies.get((model, version), _Tally())
         stats = kserve.ModelStatistics(name=name, version=str(version))
+        for duration in kserve.InferStatistics.DESCRIPTOR.fields_by_name:
+            getattr(stats.inference_stats, duration).SetInParent()  # readers of JSON count on each of them
         stats.MergeFrom(tally.stats)
         stats.batch_stats.extend(tally.by_size[size] for size in sorted(tally.by_size))
         return stats

@@ -53,6 +53,16 @@ def raw_bytes(elements: Iterable[bytes]) -> bytes:
     return b"".join(_LENGTH.pack(len(element)) + element for element in elements)
 
 
+def elements_of(raw: bytes) -> list[bytes]:
+    """Returns the elements of the raw contents of a BYTES tensor, which `raw_bytes` has made."""
+    elements, start = list[bytes](), 0
+    while start < len(raw):
+        begin = start + _LENGTH.size
+        start = begin + _LENGTH.unpack_from(raw, start)[0]
+        elements.append(raw[begin:start])
+    return elements
+
+
 def raw_fp32(values: Sequence[float]) -> bytes:
     """Returns the raw contents of an FP32 tensor."""
     return struct.pack(f"<{len(values)}f", *values)
