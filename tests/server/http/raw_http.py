@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.application import application
 from linnaeus.server.http.connection_limits import ConnectionLimits
@@ -81,7 +82,7 @@ async def serving(
     try:
         yield server
     finally:
-        await server.stop(0)
+        await server.stop(IdleEngine(), 0)
 
 
 async def exchange(server: HttpServer, *pieces: bytes, then: Callable[[], Awaitable[None]] | None = None) -> bytes:
