@@ -2,6 +2,11 @@
 
 import gc
 
+import prometheus_client  # noqa: F401
+import starlette.applications  # noqa: F401
+import starlette.middleware.cors  # noqa: F401
+import uvicorn.protocols.http.httptools_impl  # noqa: F401
+
 import linnaeus.server.app.engine_process
 import linnaeus.server.engine.engine
 import linnaeus.server.process.event_loop  # noqa: F401
