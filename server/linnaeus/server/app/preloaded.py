@@ -5,10 +5,10 @@ What serves HTTP is 4 MB, which each front end would have for itself.
 
 import gc
 
-import prometheus_client
-import starlette.applications
-import starlette.middleware.cors
-import uvicorn.protocols.http.httptools_impl
+import prometheus_client  # noqa: F401
+import starlette.applications  # noqa: F401
+import starlette.middleware.cors  # noqa: F401
+import uvicorn.protocols.http.httptools_impl  # noqa: F401
 
 import linnaeus.server.app.engine_process
 import linnaeus.server.engine.engine
