@@ -318,6 +318,36 @@ async def test_a_stop_closes_what_idles_and_answers_what_has_arrived() -> None:
             writer.close()
 
 
+async def test_in_the_lame_duck_time_new_connections_are_taken_and_each_answer_is_the_last_of_its_connection() -> None:
+    echo = Echo()
+    async with serving(echo.application()) as server:
+        kept, kept_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        kept_writer.write(request(b"/a"))
+        assert await read_answer(kept) == (200, b"a")
+        busy, busy_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        busy_writer.write(request(b"/slow"))
+        await echo.begun.wait()
+        server.lame_duck()
+        kept_writer.write(request(b"/b"))
+        assert b"\r\nconnection: close\r\n" in await kept.read()
+        echo.held.set()
+        assert b"\r\nconnection: close\r\n" in await busy.read()
+        pipelined = await exchange(server, request(b"/c") + request(b"/d"))
+        assert answers(pipelined) == [(200, b"c"), (200, b"d")] and pipelined.count(b"connection: close") == 1
+        for writer in (kept_writer, busy_writer):
+            writer.close()
+
+
+async def test_callers_that_connected_before_the_port_was_closed_are_answered() -> None:
+    async with serving(Echo().application()) as server:
+        early = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", server.port))
+        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
+        with contextlib.closing(early):
+            early.sendall(request(b"/a"))
+            assert b"HTTP/1.1 200" in await asyncio.to_thread(early.recv, 4096)
+        await stopping
+
+
 async def test_the_log_says_nothing_of_uvicorn(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with serving(Echo().application()) as server:
