@@ -37,6 +37,8 @@ def install(*arguments: str) -> "subprocess.CompletedProcess[str]":
 def test_a_wheel_has_the_code_and_no_data_of_the_tests(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "linnaeus/server/app/one_process.py" in names and "linnaeus/models/weights/lenet.pt" in names
+    # what HTTP reads at its start: the console, and the contract with its comments
+    assert "linnaeus/server/http/console/index.html" in names and "linnaeus/v1/classifier.proto" in names
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"linnaeus"}
     assert not [name for name in names if "mnist/" in name or "test" in Path(name).name]
 

@@ -6,13 +6,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import grpc
 import pytest
 from tests.benchmarks.method_server import serving
 
 from benchmarks.common import h2load
-from benchmarks.common.h2load import H2loadMissing, UnaryCall, closed_loop, open_loop
+from benchmarks.common.h2load import H2loadMissing, HttpCall, UnaryCall, closed_loop, http_closed_loop, open_loop
 from benchmarks.overload.rejecting_server import rejecting_server
 
 SECONDS = 0.3
@@ -134,7 +135,7 @@ def server_that_hangs_up() -> Iterator[str]:
 
 @needs_h2load
 def test_a_server_that_hangs_up_is_noticed(call: UnaryCall) -> None:
-    with server_that_hangs_up() as target, pytest.raises(RuntimeError, match="no call of /test.Service/Echo ended"):
+    with server_that_hangs_up() as target, pytest.raises(RuntimeError, match="no call of .*/test.Service/Echo ended"):
         closed_loop(replace(call, target=target), 1, SECONDS)
     with server_that_hangs_up() as target, pytest.raises(RuntimeError, match="6 failed"):
         open_loop(replace(call, target=target), 20.0, SECONDS)
@@ -144,3 +145,47 @@ def test_a_missing_h2load_is_named_with_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "")
     with pytest.raises(H2loadMissing, match="apt install nghttp2-client"):
         h2load.find_h2load()
+
+
+@contextmanager
+def http_server(status: int) -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """Answers every POST with a status; yields its address and what it was sent, type and body."""
+    received = list[tuple[str, bytes]]()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.append((self.headers["content-type"], body))
+            self.send_response(status)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}", received
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@needs_h2load
+def test_a_closed_loop_over_http_sends_the_body_and_the_headers_on_every_connection() -> None:
+    with http_server(200) as (target, received):
+        call = HttpCall(target=target, path="/classify", body=b"picture", headers=["content-type: image/png"])
+        result = http_closed_loop(call, 3, SECONDS)
+    assert result.answered > 3 and not result.failures
+    assert set(received) == {("image/png", b"picture")} and len(received) >= result.answered
+
+
+@needs_h2load
+def test_a_request_over_http_that_is_refused_makes_the_measurement_void() -> None:
+    with http_server(429) as (target, _), pytest.raises(RuntimeError, match="failed"):
+        http_closed_loop(HttpCall(target=target, path="/classify", body=b"picture"), 1, SECONDS)

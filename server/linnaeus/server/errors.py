@@ -13,6 +13,7 @@
         ├── Overloaded           the queue is full, or the caller exceeds its rate limit
         ├── DeadlineExceeded     the answer would come after the deadline
         ├── Unavailable          the model is loading or the server is stopping
+        │   └── VersionReplaced  the version was unloaded or loaded anew on the way to the queue
         ├── NotLoaded            a model that was to be loaded was refused
         └── InternalFailure      a fault of the server; the log has the details
 
@@ -122,6 +123,10 @@ class Unavailable(RequestError):
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class VersionReplaced(Unavailable):
+    """The version was unloaded or loaded anew after the request had found it."""
 
 
 class NotLoaded(RequestError):

@@ -124,6 +124,11 @@ def test_front_ends_share_the_connections_out(front_ends: int, part: int) -> Non
     assert server_security(Settings(max_connections=10, front_ends=front_ends)).max_connections == part
 
 
+def test_connections_by_grpc_and_by_http_do_not_use_up_the_open_files_together() -> None:
+    alone = server_security(Settings(http_port=-1)).max_connections
+    assert server_security(Settings()).max_connections == alone // 2
+
+
 @pytest.mark.parametrize("name", ["max_bytes_in_flight", "max_bytes_in_flight_per_caller"])
 def test_a_budget_below_the_largest_message_is_a_startup_error(name: str) -> None:
     with pytest.raises(StartupError, match=f"{name} is 1023, but must hold one message of max_message_bytes, 1024"):

@@ -11,7 +11,7 @@ from linnaeus.server.app.asked_metrics import AskedMetrics
 from linnaeus.server.app.control import Control
 from linnaeus.server.app.front_end_readiness import FrontEndReadiness
 from linnaeus.server.app.health import publish_health
-from linnaeus.server.app.http import http_server, stop_ports
+from linnaeus.server.app.http import http_server, lame_duck, stop_ports
 from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
@@ -136,7 +136,7 @@ async def _serve_until(
         publishing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await publishing
-        await rpc_server.lame_duck(settings.lame_duck_seconds)
+        await lame_duck(rpc_server, http, settings.lame_duck_seconds)
     loading.cancel()
 
 

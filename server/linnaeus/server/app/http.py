@@ -71,9 +71,16 @@ def http_server(
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)
 
 
+async def lame_duck(rpc_server: RpcServer, http: HttpServer | None, seconds: float) -> None:
+    """Tells callers by gRPC and by HTTP to turn elsewhere, and keeps answering them for `seconds`."""
+    if http is not None:
+        http.lame_duck()
+    await rpc_server.lame_duck(seconds)
+
+
 async def stop_ports(engine: Engine, rpc_server: RpcServer, http: HttpServer | None, grace_seconds: float) -> None:
     """Answers what has arrived by gRPC and by HTTP, for `grace_seconds` at most, and closes the ports."""
     stops = [rpc_server.stop(engine, grace_seconds)]
     if http is not None:
-        stops.append(http.stop(grace_seconds))
+        stops.append(http.stop(engine, grace_seconds))
     await asyncio.gather(*stops)

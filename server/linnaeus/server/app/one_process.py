@@ -8,7 +8,7 @@ from functools import partial
 from importlib.metadata import version
 
 from linnaeus.server.app.health import publish_health
-from linnaeus.server.app.http import http_server, stop_ports
+from linnaeus.server.app.http import http_server, lame_duck, stop_ports
 from linnaeus.server.app.require_model import require_a_model
 from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
@@ -93,7 +93,7 @@ async def run_server(settings: Settings) -> None:
     try:
         if settings.listen_early:
             await ports.listen()
-        await _serve_until(stop, engine, rpc_server, ports, metrics, settings, supervisor)
+        await _serve_until(stop, engine, rpc_server, http, ports, metrics, settings, supervisor)
     finally:
         await _stop(engine, rpc_server, http, settings.drain_seconds)
         if metrics_server is not None:
@@ -161,6 +161,7 @@ async def _serve_until(
     stop: asyncio.Event,
     engine: LocalEngine,
     rpc_server: RpcServer,
+    http: HttpServer | None,
     ports: _Ports,
     metrics: Metrics,
     settings: Settings,
@@ -190,7 +191,7 @@ async def _serve_until(
             each.cancel()
     logger.info("stopping", extra={"event": {"event": "stopping"}})
     if loading.done():
-        await rpc_server.lame_duck(settings.lame_duck_seconds)
+        await lame_duck(rpc_server, http, settings.lame_duck_seconds)
     loading.cancel()  # the engine finishes the model that is loading and starts no further one
 
 

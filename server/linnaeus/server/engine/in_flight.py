@@ -5,6 +5,7 @@ Belongs to the event loop's thread. This module must not know callers or gRPC.
 """
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +16,7 @@ from linnaeus.server.engine.core_client import CoreClient
 from linnaeus.server.engine.request_defaults import effective_top_k, with_default_deadline
 from linnaeus.server.engine.request_reports import REPORT_PART, named_version, record_of
 from linnaeus.server.engine.request_state import Outcome, OutcomeCallback, RequestState
-from linnaeus.server.errors import RequestError
+from linnaeus.server.errors import RequestError, VersionReplaced
 from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
@@ -131,6 +132,8 @@ class InFlightRequests:
 
     def _complete(self, state: RequestState, result: TimedRanking | RequestError) -> None:
         """Ends a request and passes its outcome to the caller."""
+        if isinstance(result, VersionReplaced) and self._start_anew(state, result):
+            return
         if isinstance(result, RequestError):
             self._end(state, self._reject(state.request, result, state.arrived_at))
             state.on_outcome(result)
@@ -138,6 +141,27 @@ class InFlightRequests:
             classification = responses.classification(state.entry, state.model, result)
             self._end(state, "answered")
             state.on_outcome(classification)
+
+    def _start_anew(self, state: RequestState, error: VersionReplaced) -> bool:
+        """Starts a request again that was on its way to the core while its version was loaded anew.
+
+        Returns:
+            Whether it did: the catalog has another generation of what the request names. It has been told of it before
+            the core refused the request.
+        """
+        if state.entry is None or state.cancel_timer is None:
+            return False
+        with contextlib.suppress(RequestError):
+            if self._catalog.resolve(state.request.model, state.request.version)[0].lane == state.entry.lane:
+                return False
+            state.cancel_timer()
+            self.in_flight -= 1
+            self._event_log.write("ended", self._clock(), request=state.number, outcome=rejection_reason(error))
+            state.entry = state.model = state.ticket = state.cancel_timer = None
+            state.number = next(self._numbers)
+            self._start(state)
+            return True
+        return False
 
     def _end(self, state: RequestState, outcome: str) -> None:
         state.is_done = True

@@ -1,6 +1,7 @@
 """Accepts connections: no more than may be open, those in the handshake of TLS included."""
 
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
@@ -10,8 +11,10 @@ from linnaeus.server.process.limited_log import LimitedLog
 
 logger = logging.getLogger(__name__)
 
-# What a process without further files, or a connection that has ended before it was accepted, waits.
+# What a process that may open no further file waits.
 _RETRY_SECONDS = 0.1
+# Connections accepted in one step of the event loop.
+_MOST_AT_ONCE = 100
 
 
 class Acceptor:
@@ -22,7 +25,7 @@ class Acceptor:
     Belongs to the event loop's thread.
 
     Args:
-        listener: the socket, which listens and does not block; closed by `close`.
+        listener: the socket, which listens and does not block; closed by `stop_listening`.
         protocol: makes the protocol of a connection, whose end is told by `released`.
         max_connections: the maximum number of connections.
         tls: returns the context of a handshake; None for no TLS.
@@ -51,7 +54,9 @@ class Acceptor:
         self.open = 0
         self.none_open = asyncio.Event()
         self.none_open.set()
-        self._accepting = asyncio.create_task(self._accept())
+        self._loop = asyncio.get_running_loop()
+        self._retry: asyncio.TimerHandle | None = None
+        self._begin()
 
     def released(self) -> None:
         """Called when a connection has ended."""
@@ -59,31 +64,50 @@ class Acceptor:
         if not self.open:
             self.none_open.set()
 
-    async def close(self) -> None:
-        """Accepts no more, and ends the handshakes; connections stay open."""
-        tasks = [self._accepting, *self._connecting]
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
+    def stop_listening(self) -> None:
+        """Accepts what waits in the kernel, which would lose it, and no more; handshakes and connections go on.
+
+        All in one step, so that hardly any caller can connect in between.
+        """
+        if self._retry is not None:
+            self._retry.cancel()
+        self._loop.remove_reader(self._listener.fileno())
+        with contextlib.suppress(OSError):
+            while True:
+                self._accept()
         self._listener.close()
 
-    async def _accept(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            try:
-                connection, _ = await loop.sock_accept(self._listener)
-            except OSError as error:
-                self._log.log("HTTP cannot accept a connection: %s", error)
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            if self.open >= self._max_connections:
-                connection.close()
-                continue
-            self.open += 1
-            self.none_open.clear()
-            task = asyncio.create_task(self._connect(connection))
-            self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+    def end_handshakes(self) -> None:
+        """Ends the handshakes that are under way; connections stay open."""
+        for task in self._connecting:
+            task.cancel()
+
+    def _begin(self) -> None:
+        self._retry = None
+        self._loop.add_reader(self._listener.fileno(), self._accept_waiting)
+
+    def _accept_waiting(self) -> None:
+        try:
+            for _ in range(_MOST_AT_ONCE):
+                self._accept()
+        except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+            pass  # none waits, or its caller has left
+        except OSError as error:
+            self._log.log("HTTP cannot accept a connection: %s", error)
+            self._loop.remove_reader(self._listener.fileno())
+            self._retry = self._loop.call_later(_RETRY_SECONDS, self._begin)
+
+    def _accept(self) -> None:
+        connection, _ = self._listener.accept()
+        if self.open >= self._max_connections:
+            connection.close()
+            return
+        connection.setblocking(False)
+        self.open += 1
+        self.none_open.clear()
+        task = asyncio.create_task(self._connect(connection))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
 
     async def _connect(self, connection: socket.socket) -> None:
         is_connected = False
@@ -91,8 +115,7 @@ class Acceptor:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             tls = None if self._tls is None else self._tls()
             seconds = None if tls is None else self._handshake_seconds
-            loop = asyncio.get_running_loop()
-            await loop.connect_accepted_socket(self._protocol, connection, ssl=tls, ssl_handshake_timeout=seconds)
+            await self._loop.connect_accepted_socket(self._protocol, connection, ssl=tls, ssl_handshake_timeout=seconds)
             is_connected = True
         except OSError:
             pass  # the caller's handshake failed, or it has left

@@ -9,7 +9,7 @@ from typing import Protocol, TypeAlias
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from linnaeus.server.errors import RequestError, Unavailable
+from linnaeus.server.errors import DeadlineExceeded, RequestError, Unavailable
 from linnaeus.server.http.call_context import HttpContext
 from linnaeus.server.http.problems import HttpRefusal, internal_failure, problem
 from linnaeus.server.http.request_body import BodyTimes, read_body, require_acceptable
@@ -21,8 +21,11 @@ from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.caller_identity import caller_without_token
 from linnaeus.server.security.charging import Charge, no_charge
 from linnaeus.server.security.current_caller import set_current_caller
+from linnaeus.server.security.tokens import Right
 
 _STOPPING = Unavailable("the server is stopping; try another one", 1.0)
+# How much later than the deadline a request is ended that has not ended by itself.
+_LATE_SECONDS = 0.1
 _BODY_TIMES = BodyTimes()
 _CLIENT_CLOSED = 499  # nginx' status for a caller that left; nobody reads it
 
@@ -118,20 +121,25 @@ class HttpCalls:
             set_current_caller(caller)
             if self._traces:
                 set_call_context(context, name, self._has_tokens)
-            if right is not None:
-                await self._charge(1.0)
-            if request.method in ("GET", "HEAD"):
-                return await behaviour(Call(request, context, b""))
-            require_acceptable(request, self._budget.message_bytes)
-            hold = self._budget.reserve_at_once(caller.identity) or await self._budget.reserve(caller.identity)
-            try:
-                seconds = context.time_remaining()
-                body = await read_body(request, hold, self._budget, seconds, self._body_times)
-                return await behaviour(Call(request, context, body))
-            finally:
-                hold.release()
+            return await _by_deadline(context, self._answer(request, context, caller.identity, right, behaviour))
 
         return self.observed(name, answer)
+
+    async def _answer(
+        self, request: Request, context: HttpContext, identity: str, right: Right | None, behaviour: Behaviour
+    ) -> Response:
+        if right is not None:
+            await self._charge(1.0)
+        if request.method in ("GET", "HEAD"):
+            return await behaviour(Call(request, context, b""))
+        require_acceptable(request, self._budget.message_bytes)
+        hold = self._budget.reserve_at_once(identity) or await self._budget.reserve(identity)
+        try:
+            seconds = context.time_remaining()
+            body = await read_body(request, hold, self._budget, seconds, self._body_times)
+            return await behaviour(Call(request, context, body))
+        finally:
+            hold.release()
 
     def observed(self, name: str, endpoint: Endpoint) -> Endpoint:
         """Returns an endpoint whose errors are problem documents, and which is cancelled if its caller leaves.
@@ -156,6 +164,24 @@ class HttpCalls:
             return response
 
         return observe
+
+
+async def _by_deadline(context: HttpContext, answer: Awaitable[Response]) -> Response:
+    """Returns the answer, or ends it a moment after its deadline: what knows of the deadline says it in better words.
+
+    Raises:
+        DeadlineExceeded: if it is not ready by then.
+    """
+    seconds = context.time_remaining()
+    if seconds is None:
+        return await answer
+    try:
+        async with asyncio.timeout(seconds + _LATE_SECONDS) as limit:
+            return await answer
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise DeadlineExceeded("the deadline passed before the request was answered", _LATE_SECONDS) from None
 
 
 async def _answered(name: str, endpoint: Endpoint, request: Request, running: RunningRequest) -> Response:

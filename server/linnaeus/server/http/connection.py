@@ -39,6 +39,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     limits = ConnectionLimits()
     on_lost: Callable[[], None] = staticmethod(lambda: None)
+    _leaves = False
 
     def connection_made(self, transport: Any) -> None:
         """Waits for the first request."""
@@ -50,6 +51,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_message = False
         self._in_head = True
         self._active: RequestResponseCycle | None = None
+        self._is_shut_down = False
         self._last_words: bytes | None = None  # what is said, after the answers that are due, before the end
         self._lingering = LingeringTransport(transport, self.loop, self.limits.linger_seconds)
         self.running = RunningRequest(identities(transport))
@@ -126,8 +128,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end(501, _CODING.format(b", ".join(codings).decode("latin-1")), "UNIMPLEMENTED")
             raise _Ended
         self.server_state.default_headers = _date_header(int(time.time()))
+        before = self.cycle
         super().on_headers_complete()
         self._in_head = False
+        if self._leaves:
+            if before is not None and not before.response_started:
+                before.keep_alive = True  # not the last one any more
+            self.cycle.keep_alive = False
         if len(self.pipeline) >= self.limits.pipelined:
             self.cycle.keep_alive = False  # says so in its answer, and ends the connection behind it
 
@@ -155,11 +162,29 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._last_words is not None:
             self._say_last_words()
+        elif self._is_shut_down and not self._in_message:
+            self._close_if_idle()
         elif self._in_message and not self._in_head and answered is self.cycle:
             if self.expect_100_continue:  # whether its body still comes is unknown
                 self._lingering.close()
             else:
                 self._body_timer = self.loop.call_later(self.limits.linger_seconds, self._lingering.close)
+
+    def leave(self) -> None:
+        """Asks the caller to connect anew, elsewhere: the answer to what it has sent last ends the connection."""
+        self._leaves = True
+        if self.cycle is not None and not self.cycle.response_started:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Ends the connection once all that has come is answered."""
+        self.leave()
+        self._is_shut_down = True
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        if not (self._in_message or self._pending_bytes or self._is_answering() or self.pipeline):
+            self._lingering.close()
 
     def pause_writing(self) -> None:
         """Begins to wait for a caller that does not read."""

@@ -12,10 +12,16 @@ from uvicorn.server import ServerState
 from linnaeus.server.http.acceptor import Acceptor
 from linnaeus.server.http.connection import BoundedProtocol
 from linnaeus.server.http.connection_limits import ConnectionLimits
+from linnaeus.server.rpc.server import Drainable
 from linnaeus.server.security.listen_address import Address, cannot_listen
 from linnaeus.server.security.reserved_port import ReservedPort
 
 _BACKLOG = 2048
+# A caller's next request, or that of a connection just made, takes this long to arrive.
+_ARRIVAL_SECONDS = 0.05
+# As gRPC's: time to write the last answers, and to receive the rest of a request, once no request is in the engine.
+_WRITE_SECONDS = 5.0
+_RECHECK_SECONDS = 0.05
 # Time to answer requests that are cancelled because the server waits no longer.
 _LAST_SECONDS = 1.0
 
@@ -25,8 +31,8 @@ class HttpServer:
 
     uvicorn's own server bounds neither handshakes nor connections, and looks ten times a second for something to do.
 
-    Lifecycle: construct (reserves the port), `listen` (callers can connect), `stop`. Belongs to the event loop's
-    thread.
+    Lifecycle: construct (reserves the port), `listen` (callers can connect), `lame_duck`, `stop`. Belongs to the event
+    loop's thread.
 
     Args:
         application: answers the requests.
@@ -65,6 +71,7 @@ class HttpServer:
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
         self._state = ServerState()
         self._acceptor: Acceptor | None = None
+        self._is_lame_duck = False
 
     @property
     def open_connections(self) -> int:
@@ -86,37 +93,67 @@ class HttpServer:
         seconds = self._limits.handshake_seconds
         self._acceptor = Acceptor(listener, self._protocol, self._max_connections, self._tls, seconds)
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Accepts no further connection, closes those that idle, and answers what has arrived.
+    def lame_duck(self) -> None:
+        """Asks every caller to connect anew, elsewhere, with its next answer; new connections are still taken."""
+        self._is_lame_duck = True
+        for connection in self._connections():
+            connection.leave()
+
+    async def stop(self, engine: Drainable, grace_seconds: float) -> None:
+        """Answers what has arrived, and closes the port and all connections.
+
+        A caller that waits for its answers sends its next request as soon as it has one. So connections that idle, and
+        the port, stay open for a moment in which such requests come, and are answered as the connection's last ones.
 
         Args:
-            grace_seconds: the time after which the requests in flight are cancelled.
+            engine: works for the requests.
+            grace_seconds: the time after which the requests in flight are refused.
         """
-        acceptor, self._acceptor = self._acceptor, None
-        if acceptor is not None:
-            await acceptor.close()
-            for connection in self._connections():
-                connection.shutdown()
-            if not await _is_set_within(acceptor.none_open, grace_seconds):
-                await self._cancel(acceptor)
+        self.lame_duck()
+        if self._acceptor is not None:
+            await self._drain(self._acceptor, engine, asyncio.get_running_loop().time() + grace_seconds)
         self._reserved.release()
+
+    async def _drain(self, acceptor: Acceptor, engine: Drainable, ends_at: float) -> None:
+        await asyncio.sleep(_ARRIVAL_SECONDS)
+        acceptor.stop_listening()
+        await asyncio.sleep(_ARRIVAL_SECONDS)  # for the requests of the connections that came last
+        acceptor.end_handshakes()
+        for connection in self._connections():
+            connection.shutdown()
+        if not await _all_answered(acceptor, engine, ends_at):
+            await self._refuse_all(acceptor)
 
     def _protocol(self) -> BoundedProtocol:
         protocol = BoundedProtocol(self._config, self._state, {})
         protocol.limits = self._limits
         if self._acceptor is not None:
             protocol.on_lost = self._acceptor.released
+        if self._is_lame_duck:
+            protocol.leave()
         return protocol
 
     def _connections(self) -> list[BoundedProtocol]:
         return [each for each in self._state.connections if isinstance(each, BoundedProtocol)]
 
-    async def _cancel(self, acceptor: Acceptor) -> None:
+    async def _refuse_all(self, acceptor: Acceptor) -> None:
         for connection in self._connections():
             connection.running.stop()
         await _is_set_within(acceptor.none_open, _LAST_SECONDS)
         for connection in self._connections():
             connection.transport.abort()
+
+
+async def _all_answered(acceptor: Acceptor, engine: Drainable, ends_at: float) -> bool:
+    """Waits until no connection is open that the engine works for; returns whether none is open at all."""
+    loop = asyncio.get_running_loop()
+    write_ends_at = min(loop.time() + _WRITE_SECONDS, ends_at)
+    while not await _is_set_within(acceptor.none_open, min(_RECHECK_SECONDS, write_ends_at - loop.time())):
+        if loop.time() >= write_ends_at:
+            return False
+        if engine.in_flight:
+            write_ends_at = min(loop.time() + _WRITE_SECONDS, ends_at)
+    return True
 
 
 async def _is_set_within(event: asyncio.Event, seconds: float) -> bool:

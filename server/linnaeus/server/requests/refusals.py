@@ -1,6 +1,6 @@
 """Refusals that more than one folder returns to callers."""
 
-from linnaeus.server.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable
+from linnaeus.server.errors import DeadlineExceeded, InvalidArgument, Overloaded, Unavailable, VersionReplaced
 from linnaeus.server.requests.lane_key import LaneKey
 from linnaeus.server.requests.request import RequestTicket, lane_key_of
 from linnaeus.server.scheduling import TooLate
@@ -16,10 +16,10 @@ def no_device(model: str) -> Unavailable:
     return Unavailable(message, DRAINING_RETRY_SECONDS)
 
 
-def unloaded(lane: LaneKey) -> Unavailable:
+def unloaded(lane: LaneKey) -> VersionReplaced:
     """Returns the refusal of a request for a version that was unloaded after it was found."""
     message = f"model {lane.model}/{lane.version} was unloaded or loaded anew meanwhile; try again"
-    return Unavailable(message, SHORTEST_RETRY_SECONDS)
+    return VersionReplaced(message, SHORTEST_RETRY_SECONDS)
 
 
 def no_features(model: str, field: str) -> InvalidArgument:

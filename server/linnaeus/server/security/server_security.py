@@ -25,7 +25,8 @@ class ServerSecurity:
 
     Attributes:
         address: the address of all services.
-        max_connections: the maximum number of connections; further ones are closed at once.
+        max_connections: the maximum number of connections by gRPC, and as many by HTTP; further ones are closed at
+            once.
         health: the address of the separate health port; None for no such port.
         http: the address of HTTP; None for no such port.
         certificates: the server's certificates; None for no TLS.
@@ -104,9 +105,13 @@ def _authorizer(settings: Settings) -> Authorizer | None:
 
 
 def _max_connections(settings: Settings) -> int:
-    """Returns the connections of one front end: its part of the setting, or what one process may have open."""
+    """Returns the connections of one front end by gRPC, and by HTTP, at most.
+
+    That is its part of the setting, or what one process may have open: half of that for each, if there are both.
+    """
     if not settings.max_connections:
-        return connection_limit(raise_open_file_limit())
+        limit = connection_limit(raise_open_file_limit())
+        return limit if settings.http_port < 0 else max(limit // 2, 1)
     return _part(settings, settings.max_connections, least=1)
 
 

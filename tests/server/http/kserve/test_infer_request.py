@@ -108,12 +108,35 @@ def test_a_header_length_that_is_none_is_an_invalid_argument(header: str) -> Non
         (one_input(data=["%"], datatype="BYTES", parameters={"content_type": "base64"}), "is no base64"),
         (one_input(data=[1], parameters={"x": 2**64}), "inputs.pixels.x is 18446744073709551616, but must be"),
         (one_input(data=[1]) | {"parameters": {"binary_data_output": 1}}, "binary_data_output is 1, but must be true"),
+        (one_input(data=["x"] * 1025, datatype="BYTES"), "has 1025 elements, but 1024 are the most"),
+        (one_input(data=[1], shape=[1] * 65), "Expected `array` of length <= 64 - at `$.inputs[0].shape`"),
+        ({"inputs": one_input(data=[1])["inputs"] * 65}, "Expected `array` of length <= 64 - at `$.inputs`"),
+        (one_input(data=[1]) | {"outputs": [{"name": "x"}] * 65}, "Expected `array` of length <= 64 - at `$.outputs`"),
+        (one_input(data=[1]) | {"parameters": {str(n): n for n in range(65)}}, "Expected `object` of length <= 64"),
         ({"inputs": 1}, "Expected `array`, got `int` - at `$.inputs`"),
         ({}, "missing required field `inputs`"),
     ],
 )
 def test_what_is_wrong_is_said(document: Any, words: str) -> None:
     assert words in refusal(*body_of(document))
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (True, "bool_param"),
+        (-(2**63), "int64_param"),
+        (2**63 - 1, "int64_param"),
+        (2**63, "uint64_param"),
+        (2**64 - 1, "uint64_param"),
+        (1.0, "double_param"),
+        ("1", "string_param"),
+    ],
+)
+def test_a_parameter_has_the_kind_that_its_value_needs(value: Any, kind: str) -> None:
+    message = read(*body_of(one_input(data=[1]) | {"parameters": {"x": value}})).message
+    assert message.parameters["x"].WhichOneof("parameter_choice") == kind
+    assert getattr(message.parameters["x"], kind) == value
 
 
 def test_json_with_too_many_values_is_refused_before_it_is_read() -> None:

@@ -16,7 +16,7 @@ export function typeOf(schema) {
   if (schema.type === "array") return ["array of ", ...typeOf(schema.items)];
   if (schema.contentEncoding) return [`${schema.type}, ${schema.contentEncoding}`];
   if (schema.enum) return [schema.enum.join(", ")];
-  if (schema.format === "binary") return ["a picture"];
+  if (schema.format === "binary") return ["bytes"];
   return [schema.format ? `${schema.type}, ${schema.format}` : schema.type ?? "anything"];
 }
 

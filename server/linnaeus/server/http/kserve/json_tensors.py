@@ -17,11 +17,12 @@ import numpy
 from linnaeus.server.errors import InvalidArgument
 from linnaeus.server.http.kserve.documents import InputDocument, read_json
 from linnaeus.server.http.kserve.parameters import CONTENT_TYPE
+from linnaeus.server.rpc.kserve.inputs import MAX_IMAGES
 from linnaeus.server.rpc.kserve.tensors import elements_of, raw_bytes
 
 _BASE64 = "base64"
 _MAX_DEPTH = 16
-_OPENING = re.compile(rb"[\s\[]*")
+_OPENING = re.compile(rb"[\s\[]{0,1024}")
 _SMALL_INTEGERS = ("UINT8", "UINT16", "UINT32", "INT8", "INT16", "INT32")
 # The types of numpy by the datatypes of the protocol. FP16 is not among them: JSON does not have it.
 _DTYPES = {
@@ -77,6 +78,9 @@ def _element_type(datatype: str) -> Any:
 
 
 def _elements(values: list[str], tensor: InputDocument, field: str) -> bytes:
+    if len(values) > MAX_IMAGES:
+        sentence = f"{field}.data has {len(values)} elements, but {MAX_IMAGES} are the most: send several requests"
+        raise InvalidArgument(field, sentence)
     kind = (tensor.parameters or {}).get(CONTENT_TYPE)
     if kind != _BASE64:
         return raw_bytes([value.encode() for value in values])
