@@ -62,7 +62,7 @@ def _screenshot(url: str, target: str) -> bytes:
         worker.start()
         page.wait_for_timeout(WORK_SECONDS * 1000)
         page.mouse.move(WIDTH - 1, HEIGHT - 1)
-        shot = page.screenshot()
+        shot: bytes = page.screenshot()
         worker.join()
         browser.close()
     return shot
