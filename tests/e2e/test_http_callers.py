@@ -1,22 +1,20 @@
-"""Callers by HTTP have the deadlines, shares, limits, traces and metrics that those by gRPC have, beside each other."""
+"""Callers by HTTP have the deadlines, limits, traces and metrics that those by gRPC have, beside each other."""
 
 import http.client
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from tests.e2e.callers import Reply
-from tests.e2e.event_log import EventLog
-from tests.e2e.http_calls import CLASSIFY, Answer, raw_image, send, send_on, start_http
+from tests.e2e.http_calls import CLASSIFY, raw_image, send, send_on, start_http
 from tests.e2e.several_processes import metric, until
 from tests.e2e.synthetic_models import request, write_model
 from tests.otlp_collector import run_collector
@@ -105,60 +103,6 @@ def test_a_caller_that_leaves_has_its_request_cancelled(server: ServerProcess) -
         until(lambda: metric(server, "linnaeus_cancelled_total") == cancelled + 1)
         assert running.result(60).status == 200
     until(lambda: metric(server, "linnaeus_in_flight") == 0)
-
-
-class BothProtocols:
-    """Requests to a device that is busy, by HTTP and by gRPC."""
-
-    def __init__(self, server: ServerProcess, pool: ThreadPoolExecutor) -> None:
-        self._server, self._pool = server, pool
-        self._sent = 0
-        self._begun: list[Future[Any]] = []
-
-    def busy(self) -> None:
-        """Has the device run one image for three seconds."""
-        self._begin(send, self._server.http_port, BUSY, "POST", raw_image(150))
-
-    def by_http(self, priority: str) -> None:
-        arguments = (self._server.http_port, BUSY, "POST", raw_image())
-        self._begin(send, *arguments, x_priority=priority)
-
-    def by_grpc(self, priority: int) -> None:
-        self._begin(by_grpc, self._server, request("busy", priority=priority))
-
-    def wait(self) -> None:
-        """Waits for all answers; all came while the device was busy."""
-        assert not self._begun[0].done()
-        for each in self._begun:
-            answer = each.result(60)
-            assert answer.status == 200 if isinstance(answer, Answer) else answer.code is grpc.StatusCode.OK
-
-    def _begin(self, call: Callable[..., Any], *arguments: Any, **headers: str) -> None:
-        self._sent += 1
-        begun = self._pool.submit(call, *arguments, **headers)
-        self._begun.append(begun)
-        until(lambda: metric(self._server, "linnaeus_in_flight") == self._sent)
-
-
-@BOTH
-def test_priorities_hold_across_both_protocols(models: Path, tmp_path: Path, front_ends: int) -> None:
-    log = tmp_path / "trace"
-    one = ("--models", "busy", "--streams", "1", "--decode-threads", "1", "--trace", str(log))
-    with start_http(models, front_ends, *one) as server, ThreadPoolExecutor(20) as pool:
-        ranks = BothProtocols(server, pool)
-        ranks.busy()
-        for _ in range(4):
-            ranks.by_http("low")
-            ranks.by_grpc(v1.PRIORITY_LOW)
-        for _ in range(3):
-            ranks.by_http("high")
-            ranks.by_grpc(v1.PRIORITY_HIGH)
-        ranks.wait()
-    events = EventLog(log)
-    order = [events.admitted[number]["priority"] for number in events.run_order("busy")][1:]
-    assert len(order) == 14
-    last = len(order) - order[::-1].index("high")
-    assert order[:last].count("low") <= 3, "only what was decoded ahead"
 
 
 @BOTH
