@@ -14,6 +14,7 @@ import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from tests.e2e.callers import Reply
+from tests.e2e.event_log import EventLog
 from tests.e2e.http_calls import CLASSIFY, raw_image, send, send_on, start_http
 from tests.e2e.several_processes import metric, until
 from tests.e2e.synthetic_models import request, write_model
@@ -103,6 +104,19 @@ def test_a_caller_that_leaves_has_its_request_cancelled(server: ServerProcess) -
         until(lambda: metric(server, "linnaeus_cancelled_total") == cancelled + 1)
         assert running.result(60).status == 200
     until(lambda: metric(server, "linnaeus_in_flight") == 0)
+
+
+@BOTH
+def test_a_priority_claimed_by_http_is_that_of_the_image_and_capped_as_by_grpc(
+    repository: Path, front_ends: int, tmp_path: Path, digit: bytes
+) -> None:
+    trace = tmp_path / "trace"
+    with start_http(repository, front_ends, "--max-priority", "normal", "--trace", str(trace)) as server:
+        for claims in ({"x_priority": "low"}, {}, {"x_priority": "high"}):
+            assert send(server.http_port, CLASSIFY, "POST", digit, **claims).status == 200
+        assert send(server.http_port, f"{CLASSIFY}?priority=low", "POST", digit).status == 200
+    admitted = EventLog(trace).admitted.values()
+    assert [event["priority"] for event in admitted] == ["low", "normal", "normal", "low"]
 
 
 @BOTH
