@@ -62,7 +62,7 @@ def _screenshot(url: str, target: str) -> bytes:
         worker.start()
         page.wait_for_timeout(WORK_SECONDS * 1000)
         page.mouse.move(WIDTH - 1, HEIGHT - 1)
-        shot = page.screenshot()
+        shot: bytes = page.screenshot()
         worker.join()
         browser.close()
     return shot
@@ -77,7 +77,7 @@ def _make_map(page: Any) -> None:
 def _write_small(shot: bytes) -> None:
     """Writes the picture with a palette, since a photograph in all its colours has several hundred kilobytes."""
     image = Image.open(io.BytesIO(shot)).convert("RGB")
-    palette = image.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    palette = image.quantize(COLOURS)
     image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(PICTURE, optimize=True)
     if PICTURE.stat().st_size > MAX_BYTES:
         raise SystemExit(f"{PICTURE} has {PICTURE.stat().st_size} bytes, more than {MAX_BYTES}")

@@ -43,6 +43,12 @@ def test_a_wheel_has_the_code_and_no_data_of_the_tests(wheel: Path) -> None:
     assert not [name for name in names if "mnist/" in name or "test" in Path(name).name]
 
 
+def test_a_wheel_has_every_file_of_the_console(wheel: Path) -> None:
+    folder = ROOT / "server" / "linnaeus" / "server" / "http" / "console"
+    names = {name.rpartition("/")[2] for name in zipfile.ZipFile(wheel).namelist() if "/http/console/" in name}
+    assert "index.html" in names and names == {path.name for path in folder.iterdir()}
+
+
 def test_the_installation_says_what_it_does_and_the_commands_are_there(wheel: Path, environment: Path) -> None:
     done = install(str(environment), str(wheel))
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ function showStatus() {
   const ready = catalog.models.filter(isReady).length;
   const state = catalog.trouble ? (catalog.isReachable ? "unready" : "away") : "ready";
   find("status").dataset.state = state;
-  setText(find("status"), state === "ready" ? `${counted(ready, "model")} ready · Linnaeus ${catalog.version}` : { away: "No answer", unready: "Not ready" }[state]);
+  setText(find("status"), state === "ready" ? `${counted(ready, "model")} ready · ${catalog.version}` : { away: "No answer", unready: "Not ready" }[state]);
   setText(find("trouble"), catalog.trouble);
   find("trouble").hidden = !catalog.trouble;
   find("infer-form").hidden = !catalog.needsToken;
