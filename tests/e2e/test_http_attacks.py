@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 from urllib.parse import quote
 
 import pytest
-from tests.e2e.http_calls import Answer, front_ends_of, send, send_on, start_http
-from tests.e2e.several_processes import descriptors, metric, until
+from tests.e2e.http_calls import Answer, send, send_on, start_http
+from tests.e2e.several_processes import children, descriptors, metric, until
 from tests.e2e.test_hostile import NAMES, VERSIONS
 
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -179,7 +179,7 @@ def answered_raw(server: ServerProcess, sent: bytes) -> bytes:
 
 
 def open_files(server: ServerProcess) -> int:
-    return sum(len(descriptors(pid)) for pid in front_ends_of(server))
+    return sum(len(descriptors(pid)) for pid in children(server, "front_end") or [server.child.pid])
 
 
 @pytest.mark.parametrize("name", BODIES)

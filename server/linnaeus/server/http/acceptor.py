@@ -69,6 +69,8 @@ class Acceptor:
 
         All in one step, so that hardly any caller can connect in between.
         """
+        if self._listener.fileno() < 0:
+            return  # it has stopped before
         if self._retry is not None:
             self._retry.cancel()
         self._loop.remove_reader(self._listener.fileno())
