@@ -1,21 +1,20 @@
-"""Callers by HTTP have the deadlines, shares, limits, traces and metrics that those by gRPC have, beside each other."""
+"""Callers by HTTP have the deadlines, limits, traces and metrics that those by gRPC have, beside each other."""
 
 import http.client
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 from google.protobuf import json_format
 from google.rpc import error_details_pb2
 from tests.e2e.callers import Reply
-from tests.e2e.http_calls import CLASSIFY, Answer, raw_image, send, send_on, start_http
+from tests.e2e.http_calls import CLASSIFY, raw_image, send, send_on, start_http
 from tests.e2e.several_processes import metric, until
 from tests.e2e.synthetic_models import request, write_model
 from tests.otlp_collector import run_collector
@@ -104,72 +103,6 @@ def test_a_caller_that_leaves_has_its_request_cancelled(server: ServerProcess) -
         until(lambda: metric(server, "linnaeus_cancelled_total") == cancelled + 1)
         assert running.result(60).status == 200
     until(lambda: metric(server, "linnaeus_in_flight") == 0)
-
-
-class BothProtocols:
-    """Requests of two callers to a device that is busy, by HTTP and by gRPC, with the order of their ends."""
-
-    def __init__(self, server: ServerProcess, pool: ThreadPoolExecutor) -> None:
-        self._server, self._pool = server, pool
-        self._sent = 0
-        self._begun: list[Future[Any]] = []
-        self.ended: list[str] = []
-
-    def busy(self, token: str) -> None:
-        """Has the device run one image for three seconds."""
-        self._begin("busy", send, self._server.http_port, BUSY, "POST", raw_image(150), **bearer(token))
-
-    def by_http(self, name: str, token: str, priority: str = "normal") -> None:
-        arguments = (self._server.http_port, BUSY, "POST", raw_image())
-        self._begin(name, send, *arguments, x_priority=priority, **bearer(token))
-
-    def by_grpc(self, name: str, token: str, priority: int = v1.PRIORITY_NORMAL) -> None:
-        self._begin(name, by_grpc, self._server, request("busy", priority=priority), token)
-
-    def wait(self) -> None:
-        """Waits for all answers; all came while the device was busy."""
-        assert not self._begun[0].done()
-        for each in self._begun:
-            answer = each.result(60)
-            assert answer.status == 200 if isinstance(answer, Answer) else answer.code is grpc.StatusCode.OK
-        until(lambda: len(self.ended) == self._sent)
-
-    def _begin(self, name: str, call: Callable[..., Any], *arguments: Any, **headers: str) -> None:
-        self._sent += 1
-        begun = self._pool.submit(call, *arguments, **headers)
-        begun.add_done_callback(lambda _: self.ended.append(name))
-        self._begun.append(begun)
-        until(lambda: metric(self._server, "linnaeus_in_flight") == self._sent)
-
-
-@BOTH
-def test_priorities_and_shares_hold_across_both_protocols(
-    models: Path, front_ends: int, tokens: tuple[str, ...]
-) -> None:
-    one = ("--models", "busy", "--streams", "1", "--decode-threads", "1")
-    with start_http(models, front_ends, *one, *tokens) as server, ThreadPoolExecutor(20) as pool:
-        ranks = BothProtocols(server, pool)
-        ranks.busy(ONE)
-        for _ in range(4):
-            ranks.by_http("low", ONE, "low")
-            ranks.by_grpc("low", ONE, v1.PRIORITY_LOW)
-        for _ in range(3):
-            ranks.by_http("high", ONE, "high")
-            ranks.by_grpc("high", ONE, v1.PRIORITY_HIGH)
-        ranks.wait()
-        last = len(ranks.ended) - ranks.ended[::-1].index("high")
-        assert ranks.ended[:last].count("low") <= 3, "only what was decoded ahead"
-        shares = BothProtocols(server, pool)
-        shares.busy(ONE)
-        for _ in range(5):
-            shares.by_http("one", ONE)
-            shares.by_grpc("one", ONE)
-        for _ in range(2):
-            shares.by_http("other", OTHER)
-            shares.by_grpc("other", OTHER)
-        shares.wait()
-        last = len(shares.ended) - shares.ended[::-1].index("other")
-        assert shares.ended[:last].count("one") <= 5, "each caller has its half"
 
 
 @BOTH

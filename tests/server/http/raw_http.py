@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.application import application
 from linnaeus.server.http.connection_limits import ConnectionLimits
@@ -35,14 +36,16 @@ class Echo:
         self.disconnected = asyncio.Event()
 
     def application(self) -> ASGIApp:
-        routes = [
+        return application(self.routes())
+
+    def routes(self) -> list[Route]:
+        return [
             Route("/slow", self._slow),
             Route("/large", self._large),
             Route("/refuse", self._refuse, methods=["POST"]),
             Route("/echo", self._echo, methods=["POST"]),
             Route("/{name}", self._name),
         ]
-        return application(routes)
 
     async def _slow(self, request: Request) -> Response:
         self.begun.set()
@@ -81,7 +84,7 @@ async def serving(
     try:
         yield server
     finally:
-        await server.stop(0)
+        await server.stop(IdleEngine(), 0)
 
 
 async def exchange(server: HttpServer, *pieces: bytes, then: Callable[[], Awaitable[None]] | None = None) -> bytes:

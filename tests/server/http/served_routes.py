@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 from starlette.routing import BaseRoute
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls
@@ -44,7 +45,7 @@ async def served(make_routes: Callable[[HttpCalls], Sequence[BaseRoute]]) -> Asy
     try:
         yield server.port
     finally:
-        await server.stop(1.0)
+        await server.stop(IdleEngine(), 1.0)
 
 
 async def ask(port: int, path: str, method: str = "GET", headers: dict[str, str] | None = None) -> Answer:

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from tests.server.http.raw_http import HOST, Echo, answers, exchange, read_answer, request, serving
+from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.connection_limits import ConnectionLimits
 
@@ -188,6 +189,16 @@ async def test_a_connection_without_a_next_request_is_closed() -> None:
         assert [status for status, _ in answers(await exchange(server, head, b"a"))] == [405]  # and no more comes
 
 
+async def test_a_connection_is_closed_also_if_the_rest_of_a_body_came_behind_the_answer() -> None:
+    async with serving(Echo().application(), limits(keep_alive_seconds=SHORT, linger_seconds=60)) as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(request(b"/a", b"Content-Length: 3", method=b"POST"))
+        assert (await read_answer(reader))[0] == 405
+        writer.write(b"abc")
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_a_refusal_is_read_by_a_caller_that_still_sends() -> None:
     async with serving(Echo().application()) as server:
 
@@ -225,7 +236,7 @@ async def test_a_body_that_nobody_read_does_not_end_the_connection() -> None:
 
 async def test_a_refused_expectation_ends_the_connection_and_a_met_one_does_not() -> None:
     expects = (b"Expect: 100-continue", b"Content-Length: 5")
-    async with serving(Echo().application()) as server:
+    async with serving(Echo().application(), limits(linger_seconds=60, keep_alive_seconds=60)) as server:
         received = await exchange(server, request(b"/a", *expects, method=b"POST"))
         assert [status for status, _ in answers(received)] == [405]
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -295,7 +306,7 @@ async def test_a_stop_closes_what_idles_and_answers_what_has_arrived() -> None:
         busy, busy_writer = await asyncio.open_connection("127.0.0.1", server.port)
         busy_writer.write(request(b"/slow"))
         await echo.begun.wait()
-        stopping = asyncio.create_task(server.stop(60))
+        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
         assert await idle.read() == b""
         with pytest.raises(OSError):
             await asyncio.open_connection("127.0.0.1", server.port)
@@ -305,6 +316,36 @@ async def test_a_stop_closes_what_idles_and_answers_what_has_arrived() -> None:
         await stopping
         for writer in (idle_writer, busy_writer):
             writer.close()
+
+
+async def test_in_the_lame_duck_time_new_connections_are_taken_and_each_answer_is_the_last_of_its_connection() -> None:
+    echo = Echo()
+    async with serving(echo.application()) as server:
+        kept, kept_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        kept_writer.write(request(b"/a"))
+        assert await read_answer(kept) == (200, b"a")
+        busy, busy_writer = await asyncio.open_connection("127.0.0.1", server.port)
+        busy_writer.write(request(b"/slow"))
+        await echo.begun.wait()
+        server.lame_duck()
+        kept_writer.write(request(b"/b"))
+        assert b"\r\nconnection: close\r\n" in await kept.read()
+        echo.held.set()
+        assert b"\r\nconnection: close\r\n" in await busy.read()
+        pipelined = await exchange(server, request(b"/c") + request(b"/d"))
+        assert answers(pipelined) == [(200, b"c"), (200, b"d")] and pipelined.count(b"connection: close") == 1
+        for writer in (kept_writer, busy_writer):
+            writer.close()
+
+
+async def test_callers_that_connected_before_the_port_was_closed_are_answered() -> None:
+    async with serving(Echo().application()) as server:
+        early = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", server.port))
+        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
+        with contextlib.closing(early):
+            early.sendall(request(b"/a"))
+            assert b"HTTP/1.1 200" in await asyncio.to_thread(early.recv, 4096)
+        await stopping
 
 
 async def test_the_log_says_nothing_of_uvicorn(caplog: pytest.LogCaptureFixture) -> None:

@@ -38,6 +38,16 @@ def test_listening_beyond_this_machine_requires_tls_or_the_flag_insecure(host: s
     assert server_security(Settings(host=host, **tls)).certificates is not None
 
 
+def test_http_beyond_this_machine_requires_tls_or_the_flag_insecure(tls: dict[str, str]) -> None:
+    with pytest.raises(StartupError, match=r"listening on 0\.0\.0\.0 without TLS lets everybody .* or say --insecure"):
+        server_security(Settings(http_host="0.0.0.0"))
+    assert len(server_security(Settings(http_host="0.0.0.0", host="::", insecure=True)).risks) == 2
+    assert not server_security(Settings(http_host="0.0.0.0", **tls)).risks
+    assert not server_security(Settings(http_host="0.0.0.0", http_port=-1)).risks
+    with pytest.raises(StartupError, match="tokens travel readable by all"):
+        server_security(Settings(host="unix:/tmp/linnaeus.socket", token_file="tokens"))  # tokens by HTTP, too
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])
 def test_a_loopback_address_needs_no_tls(host: str) -> None:
     security = server_security(Settings(host=host))

@@ -67,7 +67,8 @@ def http_server(
     ]
     routes += openapi_routes(calls, routes, version("linnaeus"))
     tls = None if certificates is None else TlsContexts(certificates.files).current
-    app = application(routes, settings.http_allow_origin, security.http.is_loopback)
+    is_open = certificates is None and not settings.token_file
+    app = application(routes, settings.http_allow_origin, is_open and security.http.is_loopback)
     return HttpServer(app, security.http, security.max_connections, tls, shares_port)
 
 

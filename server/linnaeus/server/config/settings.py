@@ -77,8 +77,8 @@ class Settings:
     max_priority: Literal["high", "normal", "low"] = "high"
     """Highest priority of any caller's requests; higher claims are lowered to it. A token may have a lower one."""
     max_connections: Connections = 0
-    """Connections that gRPC, and HTTP, each keep open at most; further ones are closed at once. 0: as many as each
-    process may have open files, less 256, for both."""
+    """Connections that gRPC and HTTP each keep open at most; others are closed at once. 0: as many as a process may
+    have open files, less 256, for both."""
     health_host: GrpcHost = "127.0.0.1"
     """Address that the health-only port listens on, as --host. A socket file needs no --health-port."""
     health_port: OptionalPort = -1

@@ -19,15 +19,15 @@ _NOT_FOUND = "nothing is served at this path; GET /v1/models lists the models, a
 _EXPOSED = ["retry-after"]
 
 
-def application(routes: Sequence[BaseRoute], allowed_origin: str = "", is_local: bool = False) -> ASGIApp:
+def application(routes: Sequence[BaseRoute], allowed_origin: str = "", requires_local_host: bool = False) -> ASGIApp:
     """Returns the application.
 
     Args:
         routes: the routes, most frequently called first.
         allowed_origin: an origin whose pages may call, `*` for every one; empty for the server's own alone.
-        is_local: whether only this machine reaches the server.
+        requires_local_host: whether a request must be for a local name, see `Origins`.
     """
-    middleware = [Middleware(_OwnOrigin, origins=Origins(allowed_origin, is_local))]
+    middleware = [Middleware(_OwnOrigin, origins=Origins(allowed_origin, requires_local_host))]
     if allowed_origin:
         cors = Middleware(
             CORSMiddleware,

@@ -18,18 +18,19 @@ class Origins:
     - A browser says in Origin whose page sends a request that changes something. Only pages of the server itself, and
       of the allowed origin, may. Programs other than browsers send no Origin.
     - A page of another site can have its own name resolve to this machine (DNS rebinding); then Origin and Host agree.
-      On a server that only this machine reaches, Host must therefore be an address, `localhost`, or the name of the
-      allowed origin. Elsewhere the names of the server are unknown, and TLS or tokens keep strangers out.
+      On a server that only this machine reaches, without TLS and tokens, Host must therefore be an address,
+      `localhost`, or the name of the allowed origin. With TLS the browser finds the name in no certificate, with tokens
+      the page has none, and the names of a server on a network are unknown.
 
     Args:
         allowed: an origin whose pages may call, `*` for every one; empty for the server's own alone.
-        is_local: whether only this machine reaches the server.
+        requires_local_host: whether a request must be for a local name, see above.
     """
 
-    def __init__(self, allowed: str, is_local: bool) -> None:
+    def __init__(self, allowed: str, requires_local_host: bool) -> None:
         self._allowed = allowed
         self._known_names = {"localhost", _host(allowed)} - {""}
-        self._is_local = is_local
+        self._requires_local_host = requires_local_host
 
     def require_own(self, method: str, version: str, headers: Headers) -> None:
         """Refuses a request of another site's page.
@@ -41,7 +42,7 @@ class Origins:
         if len(hosts) > 1 or (not hosts and version == "1.1"):
             raise HttpRefusal(400, _HOST, "INVALID_ARGUMENT")
         host = hosts[0] if hosts else ""
-        if self._is_local and host and not self._is_known(host):
+        if self._requires_local_host and host and not self._is_known(host):
             sentence = f"this server is for this machine alone, but was called by the name {host!a:.80}; call localhost"
             raise HttpRefusal(403, f"{sentence}, or set --http-allow-origin to an origin of that name", _DENIED)
         origin = headers.get("origin")

@@ -112,12 +112,15 @@ class HttpServer:
         self.lame_duck()
         if self._acceptor is not None:
             await self._drain(self._acceptor, engine, asyncio.get_running_loop().time() + grace_seconds)
+            self._acceptor = None
         self._reserved.release()
 
     async def _drain(self, acceptor: Acceptor, engine: Drainable, ends_at: float) -> None:
-        await asyncio.sleep(_ARRIVAL_SECONDS)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(min(_ARRIVAL_SECONDS, ends_at - loop.time()))
         acceptor.stop_listening()
-        await asyncio.sleep(_ARRIVAL_SECONDS)  # for the requests of the connections that came last
+        # for the requests of the connections that came last
+        await asyncio.sleep(min(_ARRIVAL_SECONDS, ends_at - loop.time()))
         acceptor.end_handshakes()
         for connection in self._connections():
             connection.shutdown()

@@ -74,8 +74,8 @@ def _holder(tokens: TokenFile, metadata: Sequence[tuple[str, str | bytes]] | Non
     token = _token(metadata)
     if token is None:
         raise Unauthenticated(
-            "this server asks for a token: linnaeus-client --token-file FILE, or in gRPC's metadata "
-            "authorization: Bearer TOKEN"
+            "this server asks for a token: linnaeus-client --token-file FILE, or authorization: Bearer TOKEN in HTTP's "
+            "headers or gRPC's metadata"
         )
     holder = tokens.holder(token)
     if holder is None:
