@@ -6,7 +6,9 @@ import { counted, milliseconds, percent } from "./words.js";
 export function answerView(target, answer) {
   const title = element("h2", { class: "target-name" }, target.name);
   if (answer === null || answer === undefined) return element("section", { class: "answer" }, title, waiting());
-  if (answer.error) return element("section", { class: "answer" }, title, element("p", { class: "error" }, answer.error));
+  if (answer.error) {
+    return element("section", { class: "answer" }, title, element("p", { class: "error" }, answer.error));
+  }
   return element(
     "section",
     { class: "answer" },
@@ -21,7 +23,8 @@ export function answerView(target, answer) {
 }
 
 function waiting() {
-  return element("p", { class: "waiting muted" }, element("span", { class: "spinner", "aria-hidden": "true" }), "Asking …");
+  const spinner = element("span", { class: "spinner", "aria-hidden": "true" });
+  return element("p", { class: "waiting muted" }, spinner, "Asking …");
 }
 
 function headline([best]) {

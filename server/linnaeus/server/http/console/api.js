@@ -42,7 +42,7 @@ export function pause(seconds) {
 
 async function problemOf(response) {
   const problem = await response.json().catch(() => null); // a proxy's error may be any text
-  const sentence = problem?.detail || problem?.title || `The server answered ${response.status} ${response.statusText}.`;
+  const sentence = problem?.detail || `The server answered ${response.status} ${response.statusText}.`;
   return new ServerError(String(sentence), response.status, retryAfterOf(response));
 }
 

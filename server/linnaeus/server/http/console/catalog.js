@@ -57,7 +57,9 @@ class Catalog extends EventTarget {
 }
 
 function troubleOf(error) {
-  if (error.status === 0) return "The server does not answer. This page asks again every two seconds and goes on by itself.";
+  if (error.status === 0) {
+    return "The server does not answer. This page asks again every two seconds and goes on by itself.";
+  }
   if (error.status === 401) return `The server asks for a token. ${error.message}`;
   if (error.status === 503) return `The server is stopping or not ready. ${error.message} This page asks again.`;
   return error.message;

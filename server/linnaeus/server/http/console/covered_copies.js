@@ -15,7 +15,8 @@ export async function coveredCopies(file, grid) {
     const [x, y] = [((place % grid) + 0.5) / grid, (Math.floor(place / grid) + 0.5) / grid];
     context.putImageData(whole, 0, 0);
     context.fillStyle = meanColour(whole.data);
-    context.fillRect((x - COVERED_PART / 2) * width, (y - COVERED_PART / 2) * height, COVERED_PART * width, COVERED_PART * height);
+    const [left, top] = [(x - COVERED_PART / 2) * width, (y - COVERED_PART / 2) * height];
+    context.fillRect(left, top, COVERED_PART * width, COVERED_PART * height);
     files.push(await encode(canvas, `covered-${place + 1}.jpg`));
   }
   return files;

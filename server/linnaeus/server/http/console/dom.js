@@ -2,7 +2,8 @@
 
 export const find = (id) => document.getElementById(id);
 
-// Attributes: functions are listeners ("click"), false and undefined are left out. Children: nodes and text; null is none.
+// Attributes: functions are listeners ("click"), false and undefined are left out. Children: nodes and text; null is
+// none.
 export function element(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   setAttributes(made, attributes);

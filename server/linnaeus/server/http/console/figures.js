@@ -36,7 +36,8 @@ export function quantile(buckets, part) {
   if (!count) return null;
   let [low, below] = [0, 0];
   for (const [bound, upTo] of buckets) {
-    if (upTo >= part * count) return bound === Infinity ? low : low + ((bound - low) * (part * count - below)) / (upTo - below);
+    const wanted = part * count;
+    if (upTo >= wanted) return bound === Infinity ? low : low + ((bound - low) * (wanted - below)) / (upTo - below);
     [low, below] = [bound, upTo];
   }
   return low;

@@ -93,7 +93,12 @@ function actionButton(text, name, target, action) {
   const path = `${pathOf(target)}:${action}`;
   return element(
     "button",
-    { type: "button", "data-action": path, "aria-label": `${text} ${name}`, click: ({ currentTarget }) => run(currentTarget, text, name, path) },
+    {
+      type: "button",
+      "data-action": path,
+      "aria-label": `${text} ${name}`,
+      click: ({ currentTarget }) => run(currentTarget, text, name, path),
+    },
     text,
   );
 }
@@ -102,12 +107,15 @@ function actionButton(text, name, target, action) {
 function unloadButton(name, target) {
   const path = `${pathOf(target)}:unload`;
   const ask = ({ currentTarget }) => {
-    setText(find("confirm-text"), `Unload ${name}? Calls in flight are answered, later ones are refused until it is loaded again.`);
-    find("confirm").returnValue = "";
-    find("confirm").onclose = () => find("confirm").returnValue === "unload" && run(currentTarget, "Unload", name, path);
-    find("confirm").showModal();
+    const dialog = find("confirm");
+    const consequence = "Calls in flight are answered, later ones are refused until it is loaded again.";
+    setText(find("confirm-text"), `Unload ${name}? ${consequence}`);
+    dialog.returnValue = "";
+    dialog.onclose = () => dialog.returnValue === "unload" && run(currentTarget, "Unload", name, path);
+    dialog.showModal();
   };
-  return element("button", { type: "button", "data-action": path, "aria-label": `Unload ${name}`, click: ask }, "Unload");
+  const attributes = { type: "button", "data-action": path, "aria-label": `Unload ${name}`, click: ask };
+  return element("button", attributes, "Unload");
 }
 
 async function run(button, text, name, path) {

@@ -12,8 +12,14 @@ class Pictures extends EventTarget {
   list = [];
   selected = null;
 
+  // What failed while the server was away, or without a token, is asked for again when it answers.
   start() {
     targets.addEventListener("change", () => this.#classifyWhatIsMissing());
+    let wasTrouble = false;
+    catalog.addEventListener("change", () => {
+      if (wasTrouble && !catalog.trouble) this.retry();
+      wasTrouble = Boolean(catalog.trouble);
+    });
   }
 
   add(files) {

@@ -26,7 +26,7 @@ export class Plot {
       "section",
       { class: "plot" },
       element("h3", {}, title),
-      element("p", { class: `plot-values of-${series.length}` }, series.map((name, place) => this.#legend(name, place, series.length))),
+      element("p", { class: `plot-values of-${series.length}` }, this.#legends(series)),
       element("div", { class: "plot-frame" }, this.picture, this.most),
     );
   }
@@ -41,9 +41,14 @@ export class Plot {
     this.#draw();
   }
 
+  #legends(series) {
+    return series.map((name, place) => this.#legend(name, place, series.length));
+  }
+
   #legend(name, place, count) {
     const swatch = count > 1 ? element("span", { class: `swatch line-${place}`, "aria-hidden": "true" }) : null;
-    return element("span", { class: "plot-legend" }, swatch, this.values[place], name ? element("small", {}, name) : null);
+    const caption = name ? element("small", {}, name) : null;
+    return element("span", { class: "plot-legend" }, swatch, this.values[place], caption);
   }
 
   #draw() {

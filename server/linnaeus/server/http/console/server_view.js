@@ -56,7 +56,8 @@ function showRefusals(refusals) {
   const most = Math.max(...refusals.map(([, count]) => count));
   const rows = refusals.map(([reason, count]) =>
     meterRow(reason.replaceAll("_", " "), count / most, short(count), "meter-warm"));
-  find("refusals").replaceChildren(...(rows.length ? rows : [element("li", { class: "muted" }, "None since it started.")]));
+  const none = element("li", { class: "muted" }, "None since it started.");
+  find("refusals").replaceChildren(...(rows.length ? rows : [none]));
 }
 
 function showDevices(devices) {
