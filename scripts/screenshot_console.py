@@ -1,4 +1,4 @@
-"""Makes pictures/console.png: the console with a classified picture and the map of where the model looked.
+"""Makes docs/pictures/console.png: the console with a classified picture and the map of where the model looked.
 
 Needs Chromium, Playwright (`make test-setup`) and the models of `make demo`.
 """
@@ -16,7 +16,7 @@ from linnaeus.client import Client
 from linnaeus.server.rpc.child_server import ServerProcess
 
 ROOT = Path(__file__).resolve().parent.parent
-PICTURE = ROOT / "pictures" / "console.png"
+PICTURE = ROOT / "docs" / "pictures" / "console.png"
 MAX_BYTES = 300_000
 WIDTH, HEIGHT = 1440, 980
 COLOURS = 256
