@@ -14,8 +14,8 @@ from google.rpc import code_pb2, status_pb2
 from tests.e2e.forked_server import ForkedServer
 from tests.e2e.http_calls import Answer, send
 
-from linnaeus.server.http.json_messages import to_json
-from linnaeus.server.http.json_reader import from_json
+from linnaeus.server.http.bodies.json_messages import to_json
+from linnaeus.server.http.bodies.json_reader import from_json
 from linnaeus.server.http.problems import STATUSES
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1

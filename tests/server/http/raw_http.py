@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.application import application
-from linnaeus.server.http.connection_limits import ConnectionLimits
+from linnaeus.server.http.connections.connection_limits import ConnectionLimits
 from linnaeus.server.http.server import HttpServer
 from linnaeus.server.security.listen_address import Address
 

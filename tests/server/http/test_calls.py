@@ -13,8 +13,8 @@ from tests.server.http.raw_http import answers, exchange, read_answer, request, 
 from tests.server.http.served_routes import Requests
 
 from linnaeus.server.http.application import application
+from linnaeus.server.http.bodies.request_body import BodyTimes
 from linnaeus.server.http.calls import Call, HttpCalls, Operation
-from linnaeus.server.http.request_body import BodyTimes
 from linnaeus.server.http.server import HttpServer
 from linnaeus.server.security.byte_budget import ByteBudget
 

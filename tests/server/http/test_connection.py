@@ -11,7 +11,7 @@ import pytest
 from tests.server.http.raw_http import HOST, Echo, answers, exchange, read_answer, request, serving
 from tests.server.rpc.idle_engine import IdleEngine
 
-from linnaeus.server.http.connection_limits import ConnectionLimits
+from linnaeus.server.http.connections.connection_limits import ConnectionLimits
 
 CLOSE = b"Connection: close"
 SHORT = 0.1

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.server.errors import InvalidArgument
-from linnaeus.server.http.json_messages import to_json
-from linnaeus.server.http.json_reader import from_json, parse_json
+from linnaeus.server.http.bodies.json_messages import to_json
+from linnaeus.server.http.bodies.json_reader import from_json, parse_json
 from linnaeus.v1 import classifier_pb2 as v1
 
 MESSAGES = list(v1.DESCRIPTOR.message_types_by_name.values())

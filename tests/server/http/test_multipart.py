@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linnaeus.server.errors import InvalidArgument
-from linnaeus.server.http.multipart import FormFile, files_of_form
+from linnaeus.server.http.bodies.multipart import FormFile, files_of_form
 
 TYPE = "multipart/form-data; boundary=limit"
 MANY = 16

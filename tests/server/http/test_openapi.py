@@ -16,8 +16,8 @@ from linnaeus.server.app.services import Servicers
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.http.calls import HttpCalls
 from linnaeus.server.http.kserve.unserved import unserved_routes
-from linnaeus.server.http.openapi import document, methods_and_paths
-from linnaeus.server.http.proto_comments import proto_comments
+from linnaeus.server.http.openapi.document import document, methods_and_paths
+from linnaeus.server.http.openapi.proto_comments import proto_comments
 from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.kserve.servicer import InferenceServicer
 from linnaeus.server.rpc.model_service import ModelServicer

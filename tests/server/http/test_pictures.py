@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from linnaeus.server.errors import InvalidArgument
+from linnaeus.server.http.bodies.pictures import to_messages
 from linnaeus.server.http.call_context import HttpContext
 from linnaeus.server.http.calls import Call
-from linnaeus.server.http.pictures import to_messages
 from linnaeus.v1 import classifier_pb2 as v1
 
 MANY = 4

@@ -10,9 +10,9 @@ from tests.certificates import Authority
 from tests.server.http.raw_http import Echo, answers, request
 from tests.server.rpc.idle_engine import IdleEngine
 
-from linnaeus.server.http.connection_limits import ConnectionLimits
+from linnaeus.server.http.connections.connection_limits import ConnectionLimits
+from linnaeus.server.http.connections.tls import TlsContexts
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.http.tls import TlsContexts
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.tls import TlsFiles
 

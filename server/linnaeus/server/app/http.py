@@ -10,13 +10,13 @@ from linnaeus.server.engine.engine import Engine
 from linnaeus.server.http.application import application
 from linnaeus.server.http.calls import HttpCalls, HttpObserver
 from linnaeus.server.http.classify import classify_routes
+from linnaeus.server.http.connections.tls import TlsContexts
 from linnaeus.server.http.console_files import console_routes
 from linnaeus.server.http.kserve.routes import kserve_routes
 from linnaeus.server.http.metrics import MetricsText, metrics_routes
-from linnaeus.server.http.openapi import openapi_routes
+from linnaeus.server.http.openapi.document import openapi_routes
 from linnaeus.server.http.probes import probe_routes
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.http.tls import TlsContexts
 from linnaeus.server.rpc.server import RpcServer
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.charging import Charge

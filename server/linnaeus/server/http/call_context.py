@@ -8,7 +8,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 
 from linnaeus.server.errors import InvalidArgument
-from linnaeus.server.http.running_request import SCOPE_KEY, RunningRequest
+from linnaeus.server.http.connections.running_request import SCOPE_KEY, RunningRequest
 
 TIMEOUT_HEADER = "x-timeout-seconds"
 _MOST_SECONDS = 1e9

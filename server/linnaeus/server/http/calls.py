@@ -10,10 +10,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from linnaeus.server.errors import DeadlineExceeded, RequestError, Unavailable
+from linnaeus.server.http.bodies.request_body import BodyTimes, read_body, require_acceptable
 from linnaeus.server.http.call_context import HttpContext
+from linnaeus.server.http.connections.running_request import SCOPE_KEY, RunningRequest
 from linnaeus.server.http.problems import HttpRefusal, internal_failure, problem
-from linnaeus.server.http.request_body import BodyTimes, read_body, require_acceptable
-from linnaeus.server.http.running_request import SCOPE_KEY, RunningRequest
 from linnaeus.server.rpc.trace_context import set_call_context
 from linnaeus.server.scheduling import Priority
 from linnaeus.server.security.authorization import Authorizer, required_right

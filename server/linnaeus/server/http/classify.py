@@ -8,9 +8,9 @@ from google.protobuf.message import Message
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from linnaeus.server.http.bodies.json_messages import to_json
+from linnaeus.server.http.bodies.pictures import to_messages
 from linnaeus.server.http.calls import Call, HttpCalls, Operation
-from linnaeus.server.http.json_messages import to_json
-from linnaeus.server.http.pictures import to_messages
 from linnaeus.server.rpc.classifier import NAME as CLASSIFIER
 from linnaeus.server.rpc.classifier import ClassifierServicer
 from linnaeus.server.rpc.model_service import NAME as MODEL_SERVICE

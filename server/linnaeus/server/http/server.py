@@ -9,9 +9,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from linnaeus.server.http.acceptor import Acceptor
-from linnaeus.server.http.connection import BoundedProtocol
-from linnaeus.server.http.connection_limits import ConnectionLimits
+from linnaeus.server.http.connections.acceptor import Acceptor
+from linnaeus.server.http.connections.connection import BoundedProtocol
+from linnaeus.server.http.connections.connection_limits import ConnectionLimits
 from linnaeus.server.rpc.server import Drainable
 from linnaeus.server.security.listen_address import Address, cannot_listen
 from linnaeus.server.security.reserved_port import ReservedPort

@@ -9,8 +9,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from linnaeus.kserve import grpc_service_pb2 as kserve
+from linnaeus.server.http.bodies.json_messages import to_json
 from linnaeus.server.http.calls import Behaviour, Call, Endpoint, HttpCalls, Operation
-from linnaeus.server.http.json_messages import to_json
 from linnaeus.server.http.kserve.documents import IndexDocument, RepositoryDocument, read_document
 from linnaeus.server.http.kserve.infer_request import JSON_SIZE_HEADER, from_json, from_tensor, json_size
 from linnaeus.server.http.kserve.infer_response import infer_response

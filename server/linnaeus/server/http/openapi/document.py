@@ -9,10 +9,10 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from linnaeus.server.http.calls import HttpCalls
-from linnaeus.server.http.message_schemas import MessageSchemas
-from linnaeus.server.http.openapi_kserve import KSERVE_OPERATIONS
-from linnaeus.server.http.openapi_operations import OPERATIONS, Described
-from linnaeus.server.http.openapi_parts import PARAMETERS, PATH_PARAMETERS, PROBLEM, PROBLEM_RESPONSE, SAYS
+from linnaeus.server.http.openapi.kserve_operations import KSERVE_OPERATIONS
+from linnaeus.server.http.openapi.message_schemas import MessageSchemas
+from linnaeus.server.http.openapi.operations import OPERATIONS, Described
+from linnaeus.server.http.openapi.parts import PARAMETERS, PATH_PARAMETERS, PROBLEM, PROBLEM_RESPONSE, SAYS
 from linnaeus.v1 import classifier_pb2 as v1
 
 PATH = "/openapi.json"

@@ -15,11 +15,11 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from linnaeus.server.http.connection_limits import ConnectionLimits
-from linnaeus.server.http.lingering_transport import LingeringTransport
-from linnaeus.server.http.peer_certificate import identities
+from linnaeus.server.http.connections.connection_limits import ConnectionLimits
+from linnaeus.server.http.connections.lingering_transport import LingeringTransport
+from linnaeus.server.http.connections.peer_certificate import identities
+from linnaeus.server.http.connections.running_request import SCOPE_KEY, RunningRequest
 from linnaeus.server.http.problems import HttpRefusal
-from linnaeus.server.http.running_request import SCOPE_KEY, RunningRequest
 
 _NO_HTTP = "this is no valid HTTP/1.1 request ({}); correct it, or use another client"
 _CODING = "the transfer encoding is {!r:.40}, but only chunked is accepted; send the body chunked or with its length"
@@ -33,7 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
     """A connection of an HTTP server. Belongs to the event loop's thread.
 
     Attributes:
-        limits: the bounds; set by a subclass for each server.
+        limits: the bounds; set by the server.
         on_lost: called when the connection has ended; likewise.
     """
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from linnaeus.server.http.call_context import TIMEOUT_HEADER
-from linnaeus.server.http.message_schemas import reference
+from linnaeus.server.http.openapi.message_schemas import reference
 from linnaeus.server.http.problems import MEDIA_TYPE
 
 SAYS = (

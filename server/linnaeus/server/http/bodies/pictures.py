@@ -6,9 +6,9 @@ from typing import Any
 from starlette.requests import Request
 
 from linnaeus.server.errors import InvalidArgument
+from linnaeus.server.http.bodies.json_reader import from_json, parse_json
+from linnaeus.server.http.bodies.multipart import files_of_form
 from linnaeus.server.http.calls import Call
-from linnaeus.server.http.json_reader import from_json, parse_json
-from linnaeus.server.http.multipart import files_of_form
 from linnaeus.v1 import classifier_pb2 as v1
 
 PRIORITIES = {"low": v1.PRIORITY_LOW, "normal": v1.PRIORITY_NORMAL, "high": v1.PRIORITY_HIGH}

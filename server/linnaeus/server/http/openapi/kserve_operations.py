@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from linnaeus.server.http.openapi_operations import JSON, Described
+from linnaeus.server.http.openapi.operations import JSON, Described
 
 _TAG = "KServe v2"
 _OBJECT: dict[str, Any] = {"type": "object"}

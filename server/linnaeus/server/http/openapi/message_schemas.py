@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from linnaeus.server.http.proto_comments import proto_comments
+from linnaeus.server.http.openapi.proto_comments import proto_comments
 from linnaeus.v1 import classifier_pb2 as v1
 
 Schema = dict[str, Any]

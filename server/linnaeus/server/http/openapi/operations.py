@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from linnaeus.server.http.message_schemas import reference
+from linnaeus.server.http.openapi.message_schemas import reference
 
 JSON = "application/json"
 TEXT = "text/plain"

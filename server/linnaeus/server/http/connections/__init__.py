@@ -1,0 +1,1 @@
+"""Connections over HTTP: accepted within bounds, kept within bounds, and ended so that the last answer is read."""
