@@ -45,7 +45,8 @@ WRONG: dict[str, tuple[dict[str, Any], bytes | None]] = {
 @pytest.fixture(scope="module", params=["0", "2"])
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerProcess]:
     arguments = ("--repository", str(repository), "--http-port", "0", "--front-ends", request.param)
-    with ForkedServer(*arguments, "--max-batch-images", "4") as process:
+    # one image a batch: the last bits of an answer depend on the size of its batch
+    with ForkedServer(*arguments, "--max-batch-images", "4", "--max-batch-size", "1") as process:
         yield process
 
 

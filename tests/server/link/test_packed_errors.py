@@ -17,6 +17,7 @@ EXAMPLES: list[RequestError] = [
     errors.Overloaded("full", 0.25),
     errors.DeadlineExceeded("too late", 0.5, 1.5),
     errors.Unavailable("loading", 1.0),
+    errors.VersionReplaced("loaded anew", 1.0),
     errors.NotLoaded("refused", {"m/1": "no labels"}),
     errors.InternalFailure("failed", "abc"),
 ]
