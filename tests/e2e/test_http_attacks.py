@@ -99,7 +99,7 @@ RAW = {
 }
 
 
-@pytest.fixture(scope="module", params=[0, 2])
+@pytest.fixture(scope="module", params=[0, pytest.param(2, marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerProcess]:
     with start_http(repository, request.param, "--max-message-bytes", str(LARGEST)) as process:
         yield process

@@ -42,7 +42,7 @@ WRONG: dict[str, tuple[dict[str, Any], bytes | None]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["0", "2"])
+@pytest.fixture(scope="module", params=["0", pytest.param("2", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerProcess]:
     arguments = ("--repository", str(repository), "--http-port", "0", "--front-ends", request.param)
     # one image a batch: the last bits of an answer depend on the size of its batch

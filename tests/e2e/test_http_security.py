@@ -105,7 +105,7 @@ def tokens() -> dict[str, str]:
     return {name: secrets.token_urlsafe(24) for name in ("camera", "boss", "greedy")}
 
 
-@pytest.fixture(scope="module", params=["0", "2"])
+@pytest.fixture(scope="module", params=["0", pytest.param("2", marks=pytest.mark.slow)])
 def secured(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory, tokens: dict[str, str]
 ) -> Iterator[Secured]:
@@ -120,7 +120,7 @@ def secured(
         yield Secured(made.process, made.authority, folder, tokens)
 
 
-@pytest.fixture(scope="module", params=["0", "2"])
+@pytest.fixture(scope="module", params=["0", pytest.param("2", marks=pytest.mark.slow)])
 def rated(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Secured]:
