@@ -28,8 +28,7 @@ OBJECTS = {
 }
 
 
-@pytest.mark.parametrize("name", list(OBJECTS))
-@pytest.mark.parametrize("covers", [49, 100])
+@pytest.mark.parametrize(("name", "covers"), [("coffee.jpg", 49), ("camera.jpg", 100)])
 def test_the_map_is_brighter_on_the_object_than_beside_it(
     open_console: Open, console_url: str, pictures: Path, name: str, covers: int
 ) -> None:

@@ -18,6 +18,8 @@ from tests.e2e.test_hostile import NAMES, VERSIONS
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 CLASSIFY = "/v1/models/lenet:classify"
 LARGEST = 1 << 20
 HOST = b"Host: localhost\r\n"
@@ -99,7 +101,7 @@ RAW = {
 }
 
 
-@pytest.fixture(scope="module", params=[0, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=[0, 2])
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerProcess]:
     with start_http(repository, request.param, "--max-message-bytes", str(LARGEST)) as process:
         yield process

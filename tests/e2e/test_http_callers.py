@@ -29,6 +29,7 @@ BOTH = pytest.mark.parametrize("front_ends", [0, 2], ids=["one process", "front 
 SLOW, BUSY = "/v1/models/slow:classify", "/v1/models/busy:classify"
 ONE, OTHER = "the-token-of-the-first-caller", "the-token-of-another-caller"
 MEBIBYTE = 1 << 20
+QUICK_START = ("--runtime", "torchscript")  # without the comparison of runtimes
 
 
 @pytest.fixture
@@ -38,16 +39,16 @@ def digit(pictures: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model of 0.3 s an image, and one that takes as long as its images say; both run on workers."""
+    """A model of 0.15 s an image, and one that takes as long as its images say; both run on workers."""
     root = tmp_path_factory.mktemp("models")
-    write_model(root, "slow", 0.3, config="max_batch_size = 1\n")
+    write_model(root, "slow", 0.15, config="max_batch_size = 1\n")
     write_model(root, "busy", 0.06, work_unit_seconds=0.02, config="max_batch_size = 1\n")
     return root
 
 
 @pytest.fixture(scope="module", params=[0, 2], ids=["one process", "front ends"])
 def server(request: pytest.FixtureRequest, models: Path) -> Iterator[ServerProcess]:
-    with start_http(models, request.param, "--models", "slow,busy", "--streams", "1") as process:
+    with start_http(models, request.param, "--models", "slow,busy", "--streams", "1", *QUICK_START) as process:
         yield process
 
 
@@ -73,9 +74,9 @@ def by_grpc(server: ServerProcess, message: v1.ClassifyRequest, token: str = "",
 
 
 def test_a_deadline_that_cannot_be_met_is_refused_as_by_grpc(server: ServerProcess) -> None:
-    send(server.http_port, SLOW, "POST", raw_image(), x_timeout_seconds="0.1")  # may be admitted, as a probe
-    refused = send(server.http_port, SLOW, "POST", raw_image(), x_timeout_seconds="0.1")
-    by_other = by_grpc(server, request("slow"), timeout=0.1).refusal
+    send(server.http_port, SLOW, "POST", raw_image(), x_timeout_seconds="0.05")  # may be admitted, as a probe
+    refused = send(server.http_port, SLOW, "POST", raw_image(), x_timeout_seconds="0.05")
+    by_other = by_grpc(server, request("slow"), timeout=0.05).refusal
     assert by_other is not None
     assert (refused.status, refused.json["code"]) == (504, "DEADLINE_EXCEEDED")
     (detail,) = refused.json["details"]
@@ -87,7 +88,7 @@ def test_a_deadline_that_cannot_be_met_is_refused_as_by_grpc(server: ServerProce
 
 
 def test_the_default_deadline_is_that_of_callers_by_http_too(models: Path) -> None:
-    with start_http(models, 0, "--models", "slow", "--default-timeout-seconds", "0.1") as server:
+    with start_http(models, 0, "--models", "slow", "--default-timeout-seconds", "0.05", *QUICK_START) as server:
         assert send(server.http_port, SLOW, "POST", raw_image()).status == 504
         assert send(server.http_port, SLOW, "POST", raw_image(), x_timeout_seconds="30").status == 200
 
@@ -96,7 +97,7 @@ def test_a_caller_that_leaves_has_its_request_cancelled(server: ServerProcess) -
     cancelled = metric(server, "linnaeus_cancelled_total")
     leaving = http.client.HTTPConnection("127.0.0.1", server.http_port)
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(send, server.http_port, BUSY, "POST", raw_image(100))
+        running = pool.submit(send, server.http_port, BUSY, "POST", raw_image(60))
         until(lambda: metric(server, "linnaeus_in_flight") == 1)
         leaving.request("POST", BUSY, raw_image(200), {"content-type": "application/json"})
         until(lambda: metric(server, "linnaeus_in_flight") == 2)

@@ -21,6 +21,8 @@ from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
+pytestmark = pytest.mark.slow
+
 FORM = "multipart/form-data; boundary=limit"
 PART = b'--limit\r\nContent-Disposition: form-data; name="f"; filename="%b"\r\n\r\n%b\r\n'
 MODEL = "efficientnet_lite0"
@@ -42,7 +44,7 @@ WRONG: dict[str, tuple[dict[str, Any], bytes | None]] = {
 }
 
 
-@pytest.fixture(scope="module", params=["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["0", "2"])
 def server(request: pytest.FixtureRequest, repository: Path) -> Iterator[ServerProcess]:
     arguments = ("--repository", str(repository), "--http-port", "0", "--front-ends", request.param)
     # one image a batch: the last bits of an answer depend on the size of its batch

@@ -22,6 +22,8 @@ from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
+pytestmark = pytest.mark.slow
+
 NAME = "linnaeus.example"
 CLASSIFY = "/v1/models/lenet:classify"
 BURST = 3
@@ -105,7 +107,7 @@ def tokens() -> dict[str, str]:
     return {name: secrets.token_urlsafe(24) for name in ("camera", "boss", "greedy")}
 
 
-@pytest.fixture(scope="module", params=["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["0", "2"])
 def secured(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory, tokens: dict[str, str]
 ) -> Iterator[Secured]:
@@ -120,7 +122,7 @@ def secured(
         yield Secured(made.process, made.authority, folder, tokens)
 
 
-@pytest.fixture(scope="module", params=["0", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["0", "2"])
 def rated(
     request: pytest.FixtureRequest, repository: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Secured]:
