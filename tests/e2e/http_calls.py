@@ -83,7 +83,7 @@ def raw_image(work: int = 0) -> bytes:
 class HttpCallers:
     """Callers that classify a picture by HTTP again and again, each on a connection that it keeps.
 
-    A caller connects anew if an answer asks it to, or a request was lost; it ends when nobody listens any more, or at
+    A caller connects anew if an answer asks it to, or a request was lost; it ends when no server listens any more, or at
     `stop`.
 
     Attributes:
@@ -111,7 +111,7 @@ class HttpCallers:
         until(lambda: all(len(answers) > before + 5 for answers, before in zip(self.answers, had, strict=True)))
 
     def wait_ended(self) -> None:
-        """Waits until every caller has ended because nobody listens."""
+        """Waits until every caller has ended because no server listens."""
         for each in self._running:
             each.result(PATIENCE_SECONDS)
         self._pool.shutdown()

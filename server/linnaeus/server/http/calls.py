@@ -27,7 +27,7 @@ _STOPPING = Unavailable("the server is stopping; try another one", 1.0)
 # How much later than the deadline a request is ended that has not ended by itself.
 _LATE_SECONDS = 0.1
 _BODY_TIMES = BodyTimes()
-_CLIENT_CLOSED = 499  # nginx' status for a caller that left; nobody reads it
+_CLIENT_CLOSED = 499  # nginx' status for a caller that left; it is counted, not sent
 
 
 @dataclass(frozen=True, slots=True)

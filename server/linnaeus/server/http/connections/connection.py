@@ -155,7 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Ended
 
     def on_response_complete(self) -> None:
-        """Begins the next request that has come; discards the rest of a body that nobody read, for a bounded time."""
+        """Begins the next request that has come; discards the rest of a body that was not read, for a bounded time."""
         answered = self._active
         super().on_response_complete()
         if self._lingering.is_closing():
