@@ -83,8 +83,8 @@ def raw_image(work: int = 0) -> bytes:
 class HttpCallers:
     """Callers that classify a picture by HTTP again and again, each on a connection that it keeps.
 
-    A caller connects anew if an answer asks it to, or a request was lost; it ends when no server listens any more, or at
-    `stop`.
+    A caller connects anew if an answer asks it to, or a request was lost; it ends when no server listens any more, or
+    at `stop`.
 
     Attributes:
         answers: the answers of each caller, without their bodies: the status, and whether the connection ended.

@@ -288,7 +288,9 @@ def test_slow_readers_cost_no_more_than_connections(server: ServerProcess, good:
     assert metric(server, "process_resident_memory_bytes") - memory < 64 << 20
 
 
-def test_callers_that_leave_harm_nobody_and_leave_nothing_in_the_queue(server: ServerProcess, digit: bytes, good: GoodCaller) -> None:
+def test_callers_that_leave_harm_nobody_and_leave_nothing_in_the_queue(
+    server: ServerProcess, digit: bytes, good: GoodCaller
+) -> None:
     with connected(server, SENDERS) as leavers:
         for leaver in leavers:
             leaver.sendall(POST + b"Content-Length: %d\r\n\r\n" % len(digit) + digit)

@@ -7,9 +7,8 @@ class FrontEndReadiness:
     """What a front end sees of itself, and what only its supervisor sees: an engine that is there and stands still.
 
     The metrics port calls the server ready as long as one front end is. The HTTP port speaks for the front end that got
-    the connection, on which the caller would send its next call, and that would fail. Both say the same
-    when all front ends are alike, which they are but for the moments in which one of them starts or finds the engine
-    again.
+    the connection, on which the caller would send its next call, and that would fail. Both say the same when all front
+    ends are alike, which they are but for the moments in which one of them starts or finds the engine again.
 
     Belongs to the event loop's thread.
 
