@@ -65,7 +65,8 @@ class Balancer:
     process: "subprocess.Popen[bytes]"
 
 
-Balance: TypeAlias = Callable[[Path, Sequence[Upstream], Listen], AbstractContextManager[Balancer]]
+Balance: TypeAlias = Callable[..., AbstractContextManager[Balancer]]
+Change: TypeAlias = Callable[[str], str]
 
 
 def replaced(text: str, replacements: Mapping[str, str]) -> str:
@@ -111,21 +112,24 @@ def nginx_configuration(text: str, servers: Sequence[Upstream], listen: Listen, 
 
 
 @contextmanager
-def envoy(folder: Path, servers: Sequence[Upstream], listen: Listen) -> Iterator[Balancer]:
-    """Runs Envoy before two servers."""
-    file = folder / "envoy.yaml"
-    file.write_text(envoy_configuration(ENVOY_FILE.read_text(encoding="utf-8"), servers, listen), encoding="utf-8")
+def envoy(
+    folder: Path, servers: Sequence[Upstream], listen: Listen, change: Change = lambda text: text
+) -> Iterator[Balancer]:
+    """Runs Envoy before two servers; `change` changes its configuration first."""
+    file, text = folder / "envoy.yaml", change(ENVOY_FILE.read_text(encoding="utf-8"))
+    file.write_text(envoy_configuration(text, servers, listen), encoding="utf-8")
     options = ["--disable-hot-restart", "--log-level", "error"]
     with _running([str(ENVOY), "--config-path", str(file), *options], listen) as balancer:
         yield balancer
 
 
 @contextmanager
-def nginx(folder: Path, servers: Sequence[Upstream], listen: Listen) -> Iterator[Balancer]:
-    """Runs nginx before two servers."""
-    file = folder / "nginx.conf"
-    text = nginx_configuration(NGINX_FILE.read_text(encoding="utf-8"), servers, listen, folder)
-    file.write_text(text, encoding="utf-8")
+def nginx(
+    folder: Path, servers: Sequence[Upstream], listen: Listen, change: Change = lambda text: text
+) -> Iterator[Balancer]:
+    """Runs nginx before two servers; `change` changes its configuration first."""
+    file, text = folder / "nginx.conf", change(NGINX_FILE.read_text(encoding="utf-8"))
+    file.write_text(nginx_configuration(text, servers, listen, folder), encoding="utf-8")
     # Its workers may be of another user than root only where there are others, as in no container of CI's.
     command = [str(shutil.which("nginx")), "-p", str(folder), "-c", str(file), "-e", str(folder / "error.log")]
     with _running([*command, "-g", "daemon off; user root root;"], listen) as balancer:
