@@ -110,10 +110,13 @@ def test_a_call_that_its_caller_cancels_is_cancelled_at_its_server(
 
 
 def test_messages_as_large_as_the_servers_take_pass(balanced: Balanced) -> None:
+    """A stream may be longer than a message."""
     side = 5000
-    pixels = v1.RawPixels(data=bytes(side * side), height=side, width=side, channels=1)
-    answer = balanced.stub.Classify(v1.ClassifyRequest(image=v1.Image(pixels=pixels), model="lenet"), timeout=60)
-    assert answer.classes
+    image = v1.Image(pixels=v1.RawPixels(data=bytes(side * side), height=side, width=side, channels=1))
+    assert balanced.stub.Classify(v1.ClassifyRequest(image=image, model="lenet"), timeout=60).classes
+    asked = [v1.StreamClassifyRequest(correlation_id=number, image=image, model="lenet") for number in range(2)]
+    streamed = list(balanced.stub.StreamClassify(iter(asked), timeout=60))
+    assert [each.result.HasField("classification") for each in streamed] == [True, True]
 
 
 def test_http_passes_pictures_errors_and_pages(balanced: Balanced, pictures: Path) -> None:

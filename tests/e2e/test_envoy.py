@@ -68,10 +68,15 @@ class Callers:
         self._pool = ThreadPoolExecutor(CALLERS)
         self._running = [self._pool.submit(self._call_on) for _ in range(CALLERS)]
 
+    @property
+    def has_failure(self) -> bool:
+        """Whether a call has failed."""
+        return any(each.done() for each in self._running)
+
     def wait_for_more(self) -> None:
         """Waits until further calls were answered, or one has failed."""
         answers = self.answers
-        until(lambda: self.answers > answers + 10 * CALLERS or any(each.done() for each in self._running))
+        until(lambda: self.answers > answers + 10 * CALLERS or self.has_failure)
 
     def stop(self) -> None:
         """Ends the calls; raises what one of them raised."""
@@ -117,7 +122,7 @@ def test_what_a_full_server_refuses_goes_to_the_other_one(socket_folder: Path) -
     with unequal_servers(socket_folder, "--rate-limit", "0.001", "--rate-burst", "1") as (balancer, servers, stub):
         full = servers.running[1]
         callers = Callers(stub, request("quick"))
-        until(lambda: classify_calls(full, "RESOURCE_EXHAUSTED") > 2 * CALLERS)
+        until(lambda: callers.has_failure or classify_calls(full, "RESOURCE_EXHAUSTED") > 2 * CALLERS)
         callers.stop()
         while metric(full, "linnaeus_http_request_seconds_count", 'status="429"') < REFUSALS:
             assert send(balancer.listen.http, "/v1/models/quick:classify", "POST", raw_image()).status == 200
@@ -129,6 +134,23 @@ def test_no_answer_has_a_server_left_out(balancer: Balancer) -> None:
         unknown = channel.unary_unary("/linnaeus.v1.ClassifierService/Unknown")
         assert not any(is_answered(lambda: unknown(b"", timeout=60)) for _ in range(20 * REFUSALS))
     assert envoy_counter(balancer, "cluster.grpc.outlier_detection.ejections_enforced_total") == 0
+
+
+def test_calls_on_a_server_that_stands_still_go_to_the_other_one(repository: Path, socket_folder: Path) -> None:
+    lenet = ("--repository", str(repository), "--models", "lenet")
+    with (
+        servers_behind(envoy, socket_folder, lenet) as (balancer, servers),
+        grpc.insecure_channel(balancer.target) as channel,
+    ):
+        still = servers.running[1]
+        callers = Callers(ClassifierServiceStub(channel))
+        until(lambda: metric(still, "linnaeus_in_flight") > 0)
+        os.kill(still.child.pid, signal.SIGSTOP)
+        try:
+            callers.wait_for_more()  # all of them may wait for that server
+            callers.stop()
+        finally:
+            os.kill(still.child.pid, signal.SIGCONT)
 
 
 def test_what_one_server_cannot_answer_in_time_goes_to_the_other_one(socket_folder: Path) -> None:
