@@ -22,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 from tests.e2e import synthetic_models
+from tests.pages import shell_commands
 from tests.repositories import add_version
 
 from benchmarks.common.ray_serve import RayServe, free_port
@@ -157,6 +158,12 @@ def detail_of(error: Any, detail: Any) -> Any:
     return detail
 
 
+def test_the_pages_commands_are_those_that_these_tests_run() -> None:
+    page = {command for path, command in shell_commands() if path.name == "ray.md" and command.startswith("serve ")}
+    file = "docker/ray/serve.yaml"
+    assert page == {f"serve run {file}", f"serve deploy {file}", "serve status"}
+
+
 def test_every_service_answers_with_single_calls_batches_and_streams(channel: grpc.Channel) -> None:
     stub = ClassifierServiceStub(channel)
     assert stub.Classify(v1.ClassifyRequest(image=digit(), model="lenet"), timeout=60).model == "lenet"
@@ -257,6 +264,7 @@ def test_a_changed_configuration_replaces_the_replicas_without_a_failed_call(
     old = ray.replicas()
     ray.deploy(changed(config))
     ray.wait_until(lambda: not old & ray.replicas() and len(ready_replicas(metrics_port)) == 1)
+    assert ray.running_replicas() == 1
     callers.wait_for_more(ray)
 
 
