@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pages import shell_commands
 
 from linnaeus.server.config.front_ends import automatic_front_ends
 from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
@@ -204,3 +205,13 @@ def test_the_scrape_configuration_is_valid_and_selects_the_pods(
     assert kept in {port["name"] for port in container["ports"]}
     assert {"namespace", "pod"} == {rule["target_label"] for rule in rules.values() if "target_label" in rule}
     assert job["job_name"] == "linnaeus"
+
+
+def test_the_pages_apply_manifests_that_exist(docker_folder: Path) -> None:
+    applied = [
+        re.findall(r"-([fk]) (docker/\S+)", command) for _, command in shell_commands() if command.startswith("kubectl")
+    ]
+    assert len(applied) > 2 and all(applied)
+    for option, path in (each for options in applied for each in options):
+        found = docker_folder.parent / path / "kustomization.yaml" if option == "k" else docker_folder.parent / path
+        assert found.is_file()
