@@ -194,8 +194,9 @@ def test_the_scrape_configuration_is_valid_and_selects_the_pods(
     container: dict[str, Any], docker_folder: Path, tmp_path: Path, promtool: Callable[..., None]
 ) -> None:
     configuration = yaml.safe_load((docker_folder / "kubernetes" / "prometheus-scrape.yml").read_text())
-    (job,) = configuration["scrape_configs"]
-    (discovery,) = job.pop("kubernetes_sd_configs")  # Debian's Prometheus is built without Kubernetes discovery
+    job, of_gateway = configuration["scrape_configs"]
+    discovery, proxies = (each.pop("kubernetes_sd_configs")[0] for each in (job, of_gateway))
+    # Debian's Prometheus is built without Kubernetes discovery
     (tmp_path / "rest.yml").write_text(yaml.safe_dump(configuration))
     promtool("check", "config", "--syntax-only", str(tmp_path / "rest.yml"))
     assert discovery["selectors"] == [{"role": "pod", "label": ",".join("=".join(pair) for pair in LABELS.items())}]
@@ -204,7 +205,8 @@ def test_the_scrape_configuration_is_valid_and_selects_the_pods(
     kept = rules["__meta_kubernetes_pod_container_port_name"]["regex"]
     assert kept in {port["name"] for port in container["ports"]}
     assert {"namespace", "pod"} == {rule["target_label"] for rule in rules.values() if "target_label" in rule}
-    assert job["job_name"] == "linnaeus"
+    assert job["job_name"] == "linnaeus" and of_gateway["job_name"] != "linnaeus"  # what the alert rules look at
+    assert proxies["selectors"] == [{"role": "pod", "label": "gateway.envoyproxy.io/owning-gateway-name=linnaeus"}]
 
 
 def test_the_pages_apply_manifests_that_exist(docker_folder: Path) -> None:
