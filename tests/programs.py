@@ -20,6 +20,7 @@ NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
 AXE = NODE_PACKAGES / "axe-core" / "axe.min.js"
 PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
+HELM = ROOT / ".venv-helm" / "bin" / "helm"
 ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
@@ -49,6 +50,7 @@ PROGRAMS = {
     "package index": Program(lambda: True, "pip itself says what is wrong with the index (make test-install)"),
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
+    "helm": Program(HELM.exists, "helm is not installed (make test-setup; Linux on x86-64)"),
     "kubectl": _on_path("kubectl", "kubernetes-client"),
     "nginx": _on_path("nginx", "nginx-light"),
     "prometheus": _on_path("prometheus", "prometheus"),
