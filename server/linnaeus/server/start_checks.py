@@ -41,7 +41,9 @@ def check_start(settings: Settings) -> None:
         _require_writable(Path(settings.trace))
     if settings.otel_endpoint:
         require_url(settings.otel_endpoint)
-    folders = repository.list_at_start(settings.repository, settings.wanted_models, settings.default_model)
+    folders = repository.list_at_start(
+        settings.repository, settings.wanted_models, settings.default_model, settings.model_name
+    )
     if settings.model_control != "explicit":
         _require_a_model(repository.wanted_at_start(settings.repository, folders, settings.wanted_models), settings)
 
