@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from benchmarks.simulation.balancing import POLICIES
 from benchmarks.simulation.calls import ANSWERED, DROPPED, Call
@@ -22,7 +22,7 @@ class FleetPlan:
     Attributes:
         machine: what each replica runs on; it has one model.
         replicas, slow, dead: how many there are, and how many of them are slow, or refuse every connection.
-        slowness: how many times longer everything takes on a slow replica than its warm-up measured.
+        slowness: how many times longer everything takes on a slow replica, which its warm-up has measured.
         balancers: each call goes through a random one; a balancer is also one client, with one budget of retries.
         policy: how they choose, of `POLICIES`.
         network_seconds: from a balancer to a replica, one way.
@@ -66,7 +66,7 @@ class Fleet:
         model = plan.machine.models[self._model]
         self._work = DecodeWork(self._model, _PIXELS) if model.decode_seconds else None
         self._decode_seconds = model.decode_seconds
-        slow = replace(plan.machine, slowness=lambda now: plan.slowness)
+        slow = plan.machine.slower(plan.slowness)
         # The slow ones come first, then the dead ones: which they are makes no difference to any policy.
         self._replicas = [
             Replica(events, slow if number < plan.slow else plan.machine, chance, self._replied)

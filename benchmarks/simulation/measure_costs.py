@@ -1,6 +1,6 @@
 """Measures on this machine what a simulated replica needs: batches by size, decoding, and C to compare with.
 
-    .venv/bin/python -m benchmarks.simulation.measure_costs [--rounds 3]
+    .venv/bin/python -m benchmarks.simulation.measure_costs [MODEL ...] [--rounds 3]
 
 Run it from the repository's root with lenet and efficientnet_lite0 exported, and resnet18 in runs/bench. Batches are
 timed by the server's own warm-up, which keeps the shortest of seven runs; decoding by the server's decoder on one core.
@@ -40,13 +40,16 @@ MOST_BYTES = 10**8
 def main() -> None:
     """Prints the figures of each model."""
     parser = argparse.ArgumentParser(prog="benchmarks.simulation.measure_costs")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)}; default: all")
     parser.add_argument("--rounds", type=int, default=3, help="of the closed loop; default: %(default)s")
     options = parser.parse_args()
+    if unknown := [each for each in options.models if each not in MODELS]:
+        parser.error(f"there is no model {unknown[0]}; there are: {', '.join(MODELS)}")
     configure_process(0)
     with tempfile.TemporaryDirectory() as folder:
-        for name, repository in MODELS.items():
+        for name in options.models or MODELS:
             images = digits() if name == "lenet" else photographs(Path(folder))
-            _measure(name, repository, images, options.rounds)
+            _measure(name, MODELS[name], images, options.rounds)
 
 
 def _measure(name: str, repository: Path, images: tuple[Path, ...], rounds: int) -> None:

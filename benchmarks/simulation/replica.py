@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from benchmarks.simulation.calls import ANSWERED, DROPPED, EXPIRED, Call
 from benchmarks.simulation.events import Events
@@ -72,6 +72,16 @@ class Machine:
     def speed(self, device: str) -> float:
         """Returns the speed of a device relative to the models' times."""
         return self.speeds.get(device, 1.0)
+
+    def slower(self, factor: float) -> "Machine":
+        """Returns a machine on which everything takes so many times longer, as its warm-up has measured."""
+        models = {
+            name: SimulatedModel(
+                {size: factor * run for size, run in each.batch_seconds.items()}, factor * each.decode_seconds
+            )
+            for name, each in self.models.items()
+        }
+        return replace(self, models=models, call_seconds=factor * self.call_seconds)
 
     def limits_of(self, model: str) -> LaneLimits:
         """Returns the limits of a model's lane."""
