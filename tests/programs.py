@@ -22,6 +22,7 @@ PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
 HELM = ROOT / ".venv-helm" / "bin" / "helm"
 ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
+RAY = ROOT / ".venv-ray" / "bin"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
@@ -64,6 +65,7 @@ PROGRAMS = {
         "Playwright or what it needs is not installed (Debian: apt install chromium nodejs npm; then make test-setup)",
     ),
     "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
+    "ray": Program((RAY / "serve").exists, "Ray Serve is not installed (make test-setup)"),
     "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
     "kserve": Program(KSERVE_PYTHON.exists, "kserve's Python SDK is not installed (make test-setup)"),
