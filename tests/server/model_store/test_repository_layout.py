@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 from tests.repositories import add_version
 
+from linnaeus.server.config.settings import read_settings
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store.repository import ModelFolder, list_at_start, list_model_folders
 from linnaeus.server.runtime.artifact_checks import read_artifact
+from linnaeus.server.start_checks import check_start
 
 
 def served(folders: dict[str, ModelFolder]) -> dict[str, list[int]]:
@@ -70,8 +72,11 @@ def test_a_version_without_a_readable_manifest_is_listed_so_that_its_load_says_w
         read_artifact(root / "m" / "1", "birds")
 
 
-def test_an_empty_folder_and_a_name_that_no_model_may_have_are_said_at_the_start(root: Path) -> None:
+def test_a_folder_without_versions_gives_no_model_the_name(root: Path) -> None:
     shutil.rmtree(root / "m" / "1")
     assert served(list_at_start(root, model_name="birds")) == {"m": []}
+
+
+def test_a_name_that_no_model_may_have_ends_the_start(root: Path) -> None:
     with pytest.raises(StartupError, match=r"^--model-name: name is 'Birds!', but must be 1 to 64 of a-z"):
-        list_at_start(root, model_name="Birds!")
+        check_start(read_settings(repository=root, model_name="Birds!", port=0, metrics_port=0, http_port=0))

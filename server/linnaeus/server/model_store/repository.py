@@ -16,7 +16,6 @@ from linnaeus.models.manifest import (
     CALIBRATION_FILE,
     LABELS_FILE,
     MANIFEST_FILE,
-    check_name,
     version_of_folder,
 )
 from linnaeus.models.model_format import ALL_MODEL_FILES
@@ -99,10 +98,8 @@ def list_at_start(
         model_name: as in `list_model_folders`.
 
     Raises:
-        StartupError: if `root` is not a folder or cannot be read, a named model is missing, or no model may have the
-            `model_name`.
+        StartupError: if `root` is not a folder or cannot be read, or a named model is missing.
     """
-    _require_model_name(model_name)
     try:
         if not root.is_dir():
             raise StartupError(f"the model repository {root} is not a folder; {ADVICE}")
@@ -116,13 +113,6 @@ def list_at_start(
         named = f"{default_model}, which --default-model names"
         raise StartupError(f"the model repository {root} has no model {named}")
     return folders
-
-
-def _require_model_name(name: str) -> None:
-    try:
-        check_name(name) if name else None
-    except ValueError as error:
-        raise StartupError(f"--model-name: {error}") from None
 
 
 def wanted_at_start(root: Path, folders: Mapping[str, ModelFolder], wanted: Set[str]) -> list[ModelFolder]:
