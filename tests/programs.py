@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.balance.balancers import ENVOY
 from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -21,7 +22,6 @@ AXE = NODE_PACKAGES / "axe-core" / "axe.min.js"
 PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
 HELM = ROOT / ".venv-helm" / "bin" / "helm"
-ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
 RAY = ROOT / ".venv-ray" / "bin"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
