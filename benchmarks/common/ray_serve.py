@@ -95,10 +95,15 @@ class RayServe:
         """Returns the process ids of the replicas, also of those that are starting."""
         return {pid for pid in _descendants(self._child.pid) if _title(pid).startswith(_REPLICA)}
 
+    def running_replicas(self) -> int:
+        """Returns how many replicas Ray has for ready."""
+        command = [str(PROGRAMS / "serve"), "status", "--address", self._dashboard]
+        status = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=_START_SECONDS)
+        return sum(map(int, re.findall(r"RUNNING: (\d+)", status.stdout)))
+
     def deploy(self, config: Mapping[str, Any]) -> None:
         """Changes the application, as `serve deploy` does; returns before the change is complete."""
-        (dashboard,) = re.findall(r"View the dashboard at .*?(127\.0\.0\.1:\d+)", self.log)
-        command = [str(PROGRAMS / "serve"), "deploy", "--address", f"http://{dashboard}", str(self._write(config))]
+        command = [str(PROGRAMS / "serve"), "deploy", "--address", self._dashboard, str(self._write(config))]
         done = subprocess.run(command, env=self._environment, capture_output=True, text=True, timeout=_START_SECONDS)
         if done.returncode:
             raise RuntimeError(done.stdout + done.stderr)
@@ -130,6 +135,11 @@ class RayServe:
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _dashboard(self) -> str:
+        (found,) = re.findall(r"View the dashboard at .*?(127\.0\.0\.1:\d+)", self.log)
+        return f"http://{found}"
 
     def _start(self, config: Mapping[str, Any]) -> "subprocess.Popen[bytes]":
         command = [str(PROGRAMS / "serve"), "run", str(self._write(config))]

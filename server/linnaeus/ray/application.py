@@ -17,14 +17,14 @@ _HEALTH_CHECK_TIMEOUT_SECONDS = 20.0
 _DRAIN_SECONDS = 30.0
 _DRAIN_POLL_SECONDS = 0.5
 
-_deployment: Any = serve.deployment(
+deployment: Any = serve.deployment(
     name="linnaeus",
     max_ongoing_requests=_MAX_ONGOING_REQUESTS,
     health_check_period_s=_HEALTH_CHECK_PERIOD_SECONDS,
     health_check_timeout_s=_HEALTH_CHECK_TIMEOUT_SECONDS,
     graceful_shutdown_timeout_s=_DRAIN_SECONDS,
     graceful_shutdown_wait_loop_s=_DRAIN_POLL_SECONDS,
-)(Replica)
+)
 
 
 def app(arguments: dict[str, Any]) -> Any:
@@ -38,4 +38,4 @@ def app(arguments: dict[str, Any]) -> Any:
         StartupError: if a setting does not exist, or has a wrong value.
     """
     replica_settings(arguments, os.environ)  # says what is wrong before a replica is placed
-    return _deployment.bind(arguments)
+    return deployment(Replica).bind(arguments)

@@ -8,6 +8,7 @@ import ray
 
 from linnaeus.ray.methods import served_methods
 from linnaeus.ray.outcome import Outcome
+from linnaeus.server.process.openmp import limit_spinning
 
 if TYPE_CHECKING:
     from linnaeus.ray.replica_server import ReplicaServer
@@ -26,6 +27,7 @@ class Replica:
 
     async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
         # Imported here, since Ray's controller and the proxies import this class and should do without torch.
+        limit_spinning()
         from linnaeus.ray.replica_server import start_replica
 
         reserved = ray.get_runtime_context().get_assigned_resources()

@@ -17,14 +17,13 @@ from linnaeus.ray.metrics_port import metrics_server
 from linnaeus.ray.outcome import CallAborted, Outcome, failure
 from linnaeus.ray.replica_context import OneMessage, ReplicaContext
 from linnaeus.server.app.health import publish_health
-from linnaeus.server.app.observed_engine import ObservedEngine, observed_engine, start_background
+from linnaeus.server.app.observed_engine import observed_engine, start_background
 from linnaeus.server.app.require_model import require_a_model
 from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
+from linnaeus.server.errors import StartupError
 from linnaeus.server.observability.logs import configure_logs
-from linnaeus.server.observability.metrics_server import MetricsServer
 from linnaeus.server.observability.probes import Probes
-from linnaeus.server.process.openmp import limit_spinning
 from linnaeus.server.rpc.health import add_health
 from linnaeus.server.rpc.interceptor import InterceptedServer
 from linnaeus.server.rpc.published_health import PublishedHealth
@@ -51,12 +50,15 @@ async def start_replica(
     """
     settings = with_cores(replica_settings(arguments, environment), cores, gpus)
     configure_logs(settings.log_format, settings.log_level)
-    limit_spinning()
     security = server_security(settings)
     for risk in security.risks:
         logger.warning("insecure: %s", risk)
     server = ReplicaServer(settings, security)
-    await server.start()
+    try:
+        await server.start()
+    except StartupError:
+        await server.close()
+        raise
     return server
 
 
@@ -71,29 +73,30 @@ class ReplicaServer:
 
     Attributes:
         load_meter: how busy it is.
+        health: the health that it publishes.
+        metrics_port: the port of its metrics and probes.
     """
 
     def __init__(self, settings: Settings, security: ServerSecurity) -> None:
         self._settings = settings
         self._failed_part = ""
-        self._health = PublishedHealth()
+        self.health = PublishedHealth()
         self.load_meter = LoadMeter(lambda: sum(self._observed.engine.core.device_workers.values()))
-        self._observed: ObservedEngine = observed_engine(settings, self._end, self.load_meter)
-        observed = self._observed
+        self._observed = observed = observed_engine(settings, self.end, self.load_meter)
         served = servicers(
-            observed.engine, settings, observed.release, observed.statistics, self._health, observed.charge
+            observed.engine, settings, observed.release, observed.statistics, self.health, observed.charge
         )
         self._services = served.grpc_services(observed.has_traces, bool(settings.token_file))
         self._handlers = self._intercepted_handlers(security)
         probes = Probes(asyncio.get_running_loop(), lambda: self.unready_reason)
-        registry, supervisor = self._observed.metrics.registry, self._observed.supervisor
-        self._metrics_server: MetricsServer = metrics_server(settings, registry, probes, supervisor)
+        self._metrics_server = metrics_server(settings, observed.metrics.registry, probes, observed.supervisor)
+        self.metrics_port = self._metrics_server.port
         self._background: list[asyncio.Task[None]] = []
 
     @property
     def unready_reason(self) -> str:
         """Why calls should not come here, in a sentence; empty if they should."""
-        return self._failed_part or self._health.unready_reason
+        return self._failed_part or self.health.unready_reason
 
     async def start(self) -> None:
         """Loads the models.
@@ -102,15 +105,15 @@ class ReplicaServer:
             StartupError: if no model can be served.
         """
         engine = self._observed.engine
-        event = {"event": "loading", "metrics_port": self._metrics_server.port}
-        logger.info("loading the models: metrics on port %s", self._metrics_server.port, extra={"event": event})
-        await self._health.add_services([each.name for each in self._services])
+        event = {"event": "loading", "metrics_port": self.metrics_port}
+        logger.info("loading the models: metrics on port %s", self.metrics_port, extra={"event": event})
+        await self.health.add_services([each.name for each in self._services])
         await engine.load()
         if self._settings.model_control != "explicit":
             require_a_model(engine.catalog)
         gc.freeze()  # loaded models are permanent: excludes them from garbage collections while serving
-        await publish_health(engine, self._health)
-        self._background = start_background(self._observed, self._health, self._settings)
+        await publish_health(engine, self.health)
+        self._background = start_background(self._observed, self.health, self._settings)
         logger.info("serving", extra={"event": {"event": "serving"}})
 
     async def unary(self, name: str, request: bytes, grpc_context: Any) -> Outcome:
@@ -141,7 +144,7 @@ class ReplicaServer:
 
     async def close(self) -> None:
         """Ends the engine; called when the last call has been answered."""
-        await self._health.set_stopping()
+        await self.health.set_stopping()
         for task in self._background:
             task.cancel()
         async with asyncio.timeout(_CLOSE_SECONDS):
@@ -159,10 +162,10 @@ class ReplicaServer:
         for service in self._services:
             service.add(intercepted)
         intercepted_health: Any = InterceptedServer(added, observed.metrics)
-        add_health(self._health.servicer, intercepted_health)
+        add_health(self.health.servicer, intercepted_health)
         return {each.name: added.handler(each.path) for each in served_methods()}
 
-    def _end(self, part: str) -> None:
+    def end(self, part: str) -> None:
         """Has Ray replace this replica, since a part keeps failing. Any thread may call it."""
         self._failed_part = f"the part {part.replace('_', ' ')} keeps failing; the log has the causes"
 
