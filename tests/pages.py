@@ -20,9 +20,11 @@ FOLLOWED = r"\S*linnaeus-zoo (check|import) |\S*linnaeus-server --repository|.* 
 NOT_RUN = {
     r"make ": "a target that installs, or tests, or runs until it is stopped; .ci/run calls those of a fresh checkout",
     r"(\w+=\S+ )?docker ": "needs Docker; tests/docker checks what these read, docker/container-test.sh the image",
+    r"(envoy|nginx) ": "needs servers of these names; tests/e2e/test_load_balancers.py runs the files",
     r"pip ": "reaches a package index; make test-install installs what these do",
+    r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py and test_kserve.py check the manifests",
+    r"helm ": "needs a cluster; tests/docker/test_helm_chart.py renders what these install",
     r"serve ": "needs Ray, and ports of its own; tests/e2e/test_ray.py runs these with free ones",
-    r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py checks the manifests",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
     FOLLOWED: "needs what comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",

@@ -37,6 +37,9 @@ class Settings:
 
     repository: Path = Path("model-repository")
     """Folder that holds MODEL/VERSION folders."""
+    model_name: str = ""
+    """Name of the model if --repository is one model's folder, one version's, or holds one model; several keep theirs.
+    Empty: that of its folder."""
     models: str = ""
     """Models to serve, separated by commas; empty for all."""
     default_model: str = ""

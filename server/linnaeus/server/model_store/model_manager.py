@@ -75,6 +75,7 @@ class ModelManager:
         on_change: Callable[[], None],
     ) -> None:
         self._root = settings.repository
+        self._model_name = settings.model_name
         self._wanted = settings.wanted_models
         self._default_model = settings.default_model
         self._is_explicit = settings.model_control == "explicit"
@@ -189,7 +190,7 @@ class ModelManager:
             task.cancel()
 
     def _folders_at_start(self) -> list[ModelFolder]:
-        folders = repository.list_at_start(self._root, self._wanted, self._default_model)
+        folders = repository.list_at_start(self._root, self._wanted, self._default_model, self._model_name)
         self._ignored.report(folders.values())
         if self._is_explicit:
             for folder in folders.values():
@@ -207,7 +208,8 @@ class ModelManager:
                 self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
 
     async def _list_folders(self) -> dict[str, ModelFolder]:
-        return await run_in_thread("linnaeus-scan", partial(repository.list_model_folders, self._root))
+        listing = partial(repository.list_model_folders, self._root, self._model_name)
+        return await run_in_thread("linnaeus-scan", listing)
 
     async def _load(self, model: str, scope: LoadScope) -> list[Entry]:
         folder = (await self._list_folders()).get(_require_name(model))
