@@ -23,7 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / ".venv-ray" / "bin"
 _REPLICA = "ray::ServeReplica:"
-_START_SECONDS = 180.0
+_START_SECONDS = 400.0  # of several processes, on a machine that does other things
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 
