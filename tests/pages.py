@@ -20,6 +20,7 @@ FOLLOWED = r"\S*linnaeus-zoo (check|import) |\S*linnaeus-server --repository|.* 
 NOT_RUN = {
     r"make ": "a target that installs, or tests, or runs until it is stopped; .ci/run calls those of a fresh checkout",
     r"(\w+=\S+ )?docker ": "needs Docker; tests/docker checks what these read, docker/container-test.sh the image",
+    r"\S*python -m benchmarks\.simulation": "takes minutes; tests/e2e/test_simulation.py runs it with small sizes",
     r"pip ": "reaches a package index; make test-install installs what these do",
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py checks the manifests",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",

@@ -21,8 +21,9 @@ REPLICAS_OF_A_BALANCER = 10
 COMPARED_REPLICAS = 50
 COMPARED_LOADS = (0.8, 1.5)
 # Simulated seconds that are measured: many replicas need few, since they are averaged over.
-_SECONDS = {1: 20.0, 10: 6.0, 20: 1.0, 1000: 0.3}
-_LEAST_WARM_UP_SECONDS = 0.5
+_SECONDS = {1: 20.0, 10: 6.0, 20: 1.0, 1000: 0.1}
+_LEAST_WARM_UP_SECONDS = 0.4
+_SECONDS_OF_FULL_QUEUES = (4.0, 1.0)
 
 
 def seconds_of(replicas: int, load: float) -> tuple[float, float]:
@@ -51,6 +52,10 @@ class Point:
         warm_up, seconds = self.sent_seconds
         rate = self.load * self.plan.replicas * capacity
         return measure(self.plan, Load(rate, seconds, warm_up, self.arrivals, self.seed))
+
+    def for_seconds(self, seconds: float) -> "Point":
+        """Returns the same, measured for so many seconds."""
+        return replace(self, seconds=(self.sent_seconds[0], seconds))
 
     @property
     def sent_seconds(self) -> tuple[float, float]:
@@ -86,9 +91,17 @@ def sizes(base: FleetPlan, replicas: Iterable[int] = REPLICAS, loads: Iterable[f
 
 
 def policies(base: FleetPlan, names: Iterable[str], loads: Iterable[float] = COMPARED_LOADS) -> list[Point]:
-    """Returns each policy beside a slow replica and beside a dead one, which nobody retries or ejects."""
+    """Returns each policy beside a slow replica and beside a dead one, which nobody ejects.
+
+    Under overload the least of all fills its queues last: the excess goes to the replica that refuses it.
+    """
     return [
-        Point(f"{name}, {fault}", replace(base, policy=name, **{fault: 1}), load)  # type: ignore[arg-type]
+        Point(
+            f"{name}, {fault}",
+            replace(base, policy=name, **{fault: 1}),  # type: ignore[arg-type]
+            load,
+            seconds=_SECONDS_OF_FULL_QUEUES if load > 1.0 else None,
+        )
         for name in names
         for fault in ("slow", "dead")
         for load in loads
@@ -123,7 +136,7 @@ def circumstances(base: FleetPlan) -> list[Point]:
     for balancers in (1, base.replicas):
         plan = replace(slow, balancers=balancers)
         points += [Point(f"{balancers} balancers, 1 slow", plan, load) for load in COMPARED_LOADS]
-    for seconds in ((1.0, 0.3), (1.0, 5.0)):
+    for seconds in ((1.0, 0.1), (1.0, 5.0)):
         name = f"{seconds[1]:g} s after {seconds[0]:g} s, 1 slow"
         points += [Point(name, slow, load, seconds=seconds) for load in COMPARED_LOADS]
     return points
