@@ -22,18 +22,15 @@ COMPARED_REPLICAS = 50
 COMPARED_LOADS = (0.8, 1.5)
 # Simulated seconds that are measured: many replicas need few, since they are averaged over.
 _SECONDS = {1: 20.0, 10: 6.0, 20: 1.0, 1000: 0.1}
-_LEAST_WARM_UP_SECONDS = 0.4
+# And before that. Under overload queues take their time to be as long as the deadlines allow.
+_WARM_UP_SECONDS, _WARM_UP_SECONDS_OF_OVERLOAD = 0.5, 1.0
 _SECONDS_OF_FULL_QUEUES = (4.0, 1.0)
 
 
 def seconds_of(replicas: int, load: float) -> tuple[float, float]:
-    """Returns for how long a load is sent before it is measured, and while it is.
-
-    Under overload a queue grows by `load - 1` seconds of work a second, up to about the deadline of half a second.
-    """
-    fills = 0.5 / (load - 1.0) if load > 1.0 else 0.0
-    fewer = max((each for each in _SECONDS if each <= replicas), default=1)
-    return max(min(fills, 2.0), _LEAST_WARM_UP_SECONDS), _SECONDS[fewer]
+    """Returns for how long a load is sent before it is measured, and while it is."""
+    warm_up = _WARM_UP_SECONDS_OF_OVERLOAD if load > 1.0 else _WARM_UP_SECONDS
+    return warm_up, _SECONDS[max((each for each in _SECONDS if each <= replicas), default=1)]
 
 
 @dataclass(frozen=True)
