@@ -48,7 +48,7 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-http bench-ray bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-http bench-ray bench-front-ends bench-stages bench-reload bench-replicas container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -142,6 +142,9 @@ bench-stages: $(INSTALLED) ## Measures what each process spends on an image by t
 
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
 	@$(BIN)/python -m benchmarks.stability.model_reload
+
+bench-replicas: $(INSTALLED) ## Simulates 1 to 1,000 replicas behind balancers from measured costs: goodput, p99, cost
+	@$(BIN)/python -m benchmarks.simulation
 
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py

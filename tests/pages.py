@@ -21,6 +21,7 @@ NOT_RUN = {
     r"make ": "a target that installs, or tests, or runs until it is stopped; .ci/run calls those of a fresh checkout",
     r"(\w+=\S+ )?docker ": "needs Docker; tests/docker checks what these read, docker/container-test.sh the image",
     r"(envoy|nginx) ": "needs servers of these names; tests/e2e/test_load_balancers.py runs the files",
+    r"\S*python -m benchmarks\.simulation": "takes minutes; tests/e2e/test_simulation.py runs it with small sizes",
     r"pip ": "reaches a package index; make test-install installs what these do",
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py and test_kserve.py check the manifests",
     r"helm ": "needs a cluster; tests/docker/test_helm_chart.py renders what these install",

@@ -13,6 +13,14 @@ NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True)
+class Network:
+    """The seconds from a balancer to a replica, and where that is from."""
+
+    one_way_seconds: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Costs:
     """The costs of one kind of replica.
 
@@ -46,9 +54,9 @@ def read_costs(path: Path = FILE) -> dict[str, Costs]:
     return {name: _costs(name, table) for name, table in tables.items() if name != NETWORK}
 
 
-def network_seconds(path: Path = FILE) -> float:
-    """Returns the seconds from a balancer to a replica, one way."""
-    return float(_tables(path)[NETWORK]["one_way_seconds"])
+def network(path: Path = FILE) -> Network:
+    """Returns the network between balancers and replicas."""
+    return Network(**_tables(path)[NETWORK])
 
 
 def _tables(path: Path) -> dict[str, dict[str, Any]]:

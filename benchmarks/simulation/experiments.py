@@ -14,15 +14,23 @@ from benchmarks.simulation.measurement import Load, Measured, measure
 LOADS = (0.5, 0.8, 1.0, 1.5, 2.0, 3.0)
 REPLICAS = (1, 10, 100, 1000)
 SLOW_SHARE = 0.01
+ALL_WELL = "all well"
 # A balancer for so many replicas; each sees only its own requests in flight.
 REPLICAS_OF_A_BALANCER = 10
 # Of the comparisons of policies and remedies.
-COMPARED_REPLICAS = 100
+COMPARED_REPLICAS = 50
 COMPARED_LOADS = (0.8, 1.5)
-# Simulated seconds, before and while it is measured: many replicas need few, since they are averaged over. At 1.5 C a
-# queue takes 0.8 s until it is as long as the deadlines allow.
-_SECONDS = {1: (1.0, 20.0), 10: (1.0, 6.0), 100: (1.0, 2.0)}
-_SECONDS_OF_MANY = (1.0, 0.3)
+# Simulated seconds that are measured: many replicas need few, since they are averaged over.
+_SECONDS = {1: 20.0, 10: 6.0, 20: 1.0, 1000: 0.1}
+# And before that. Under overload queues take their time to be as long as the deadlines allow.
+_WARM_UP_SECONDS, _WARM_UP_SECONDS_OF_OVERLOAD = 0.5, 1.0
+_SECONDS_OF_FULL_QUEUES = (4.0, 1.0)
+
+
+def seconds_of(replicas: int, load: float) -> tuple[float, float]:
+    """Returns for how long a load is sent before it is measured, and while it is."""
+    warm_up = _WARM_UP_SECONDS_OF_OVERLOAD if load > 1.0 else _WARM_UP_SECONDS
+    return warm_up, _SECONDS[max((each for each in _SECONDS if each <= replicas), default=1)]
 
 
 @dataclass(frozen=True)
@@ -38,14 +46,23 @@ class Point:
 
     def measured(self, capacity: float) -> Measured:
         """Runs it; `capacity` is that of one replica."""
-        warm_up, seconds = self.seconds or _SECONDS.get(self.plan.replicas, _SECONDS_OF_MANY)
+        warm_up, seconds = self.sent_seconds
         rate = self.load * self.plan.replicas * capacity
         return measure(self.plan, Load(rate, seconds, warm_up, self.arrivals, self.seed))
+
+    def for_seconds(self, seconds: float) -> "Point":
+        """Returns the same, measured for so many seconds."""
+        return replace(self, seconds=(self.sent_seconds[0], seconds))
+
+    @property
+    def sent_seconds(self) -> tuple[float, float]:
+        """For how long it is sent before it is measured, and while it is."""
+        return self.seconds or seconds_of(self.plan.replicas, self.load)
 
     @property
     def calls(self) -> float:
         """How many calls it sends, relative to others."""
-        return sum(self.seconds or _SECONDS.get(self.plan.replicas, _SECONDS_OF_MANY)) * self.load * self.plan.replicas
+        return sum(self.sent_seconds) * self.load * self.plan.replicas
 
 
 def fleet(costs: Costs, replicas: int, network_seconds: float) -> FleetPlan:
@@ -64,15 +81,24 @@ def sizes(base: FleetPlan, replicas: Iterable[int] = REPLICAS, loads: Iterable[f
     loads, points = tuple(loads), list[Point]()
     for number in replicas:
         healthy = replace(base, replicas=number, balancers=ceil(number / REPLICAS_OF_A_BALANCER))
-        plans = {"all well": healthy} if number == 1 else {"all well": healthy, "1 % slow": with_slow(healthy)}
+        slow = with_slow(healthy)
+        plans = {ALL_WELL: healthy} if number == 1 else {ALL_WELL: healthy, f"{slow.slow} slow": slow}
         points += [Point(name, plan, load) for name, plan in plans.items() for load in loads]
     return points
 
 
 def policies(base: FleetPlan, names: Iterable[str], loads: Iterable[float] = COMPARED_LOADS) -> list[Point]:
-    """Returns each policy beside a slow replica and beside a dead one, which nobody retries or ejects."""
+    """Returns each policy beside a slow replica and beside a dead one, which nobody ejects.
+
+    Under overload the least of all fills its queues last: the excess goes to the replica that refuses it.
+    """
     return [
-        Point(f"{name}, {fault}", replace(base, policy=name, **{fault: 1}), load)  # type: ignore[arg-type]
+        Point(
+            f"{name}, {fault}",
+            replace(base, policy=name, **{fault: 1}),  # type: ignore[arg-type]
+            load,
+            seconds=_SECONDS_OF_FULL_QUEUES if load > 1.0 else None,
+        )
         for name in names
         for fault in ("slow", "dead")
         for load in loads
@@ -90,10 +116,9 @@ REMEDIES: dict[str, dict[str, object]] = {
 
 
 def remedies(base: FleetPlan, loads: Iterable[float] = COMPARED_LOADS) -> list[Point]:
-    """Returns each remedy beside a slow replica and beside a dead one, for two choices and the least of all."""
+    """Returns each remedy beside a slow replica and beside a dead one."""
     return [
-        Point(f"{policy}, {fault}: {name}", replace(base, policy=policy, **{fault: 1}, **changes), load)  # type: ignore[arg-type]
-        for policy in ("least of 2", "least of all")
+        Point(f"{fault}: {name}", replace(base, **{fault: 1}, **changes), load)  # type: ignore[arg-type]
         for fault in ("slow", "dead")
         for name, changes in REMEDIES.items()
         for load in loads
@@ -104,12 +129,12 @@ def circumstances(base: FleetPlan) -> list[Point]:
     """Returns shorter deadlines, bursts, more and fewer balancers, and another length of the simulation."""
     short, slow = replace(base, deadline_seconds=0.1), with_slow(base)
     points = [Point("deadline 100 ms", short, load) for load in COMPARED_LOADS]
-    points += [Point("bursts", base, load, "bursts", (1.0, 4.0)) for load in COMPARED_LOADS]
+    points += [Point("bursts", base, load, "bursts", (1.0, 3.0)) for load in COMPARED_LOADS]
     for balancers in (1, base.replicas):
         plan = replace(slow, balancers=balancers)
-        points += [Point(f"{balancers} balancers, 1 % slow", plan, load) for load in COMPARED_LOADS]
-    for seconds in (_SECONDS_OF_MANY, (1.0, 8.0)):
-        name = f"{seconds[1]:g} s after {seconds[0]:g} s, 1 % slow"
+        points += [Point(f"{balancers} balancers, 1 slow", plan, load) for load in COMPARED_LOADS]
+    for seconds in ((1.0, 0.1), (1.0, 5.0)):
+        name = f"{seconds[1]:g} s after {seconds[0]:g} s, 1 slow"
         points += [Point(name, slow, load, seconds=seconds) for load in COMPARED_LOADS]
     return points
 

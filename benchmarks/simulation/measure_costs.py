@@ -1,11 +1,11 @@
 """Measures on this machine what a simulated replica needs: batches by size, decoding, and C to compare with.
 
-    .venv/bin/python -m benchmarks.simulation.measure_costs [MODEL ...] [--rounds 3]
+    .venv/bin/python -m benchmarks.simulation.measure_costs MODEL [--repository model-repository] [--rounds 3]
 
-Run it from the repository's root with lenet and efficientnet_lite0 exported, and resnet18 in runs/bench. Batches are
-timed by the server's own warm-up, which keeps the shortest of seven runs; decoding by the server's decoder on one core.
-What a call costs beyond them is what the server's processes spend on an image less both, under 64 callers in a closed
-loop. What it prints belongs into costs.toml.
+Run it from the repository's root, on a machine that does nothing else. Batches are timed by the server's own warm-up,
+which keeps the shortest of seven runs; decoding by the server's decoder on one core. What a call costs beyond them is
+what the server's processes spend on an image less both, under 64 callers in a closed loop. It prints what belongs into
+costs.toml.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import torch
 from benchmarks.common.images import digits, photographs
 from benchmarks.common.load_tester import measure_closed_loop
 from benchmarks.common.process_usage import processor_seconds
+from benchmarks.common.report import milliseconds
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.requests.picture import EncodedImage
@@ -27,53 +28,55 @@ from linnaeus.server.runtime.device import configure_process
 from linnaeus.server.runtime.model import Model
 from linnaeus.server.runtime.model_loading import load_model
 
-MODELS = {
-    "lenet": Path("model-repository"),
-    "efficientnet_lite0": Path("model-repository"),
-    "resnet18": Path("runs/bench"),
-}
 CALLERS, SECONDS, WARM_UP_SECONDS = 64, 4.0, 2.0
 DECODINGS = 60
 MOST_BYTES = 10**8
 
 
 def main() -> None:
-    """Prints the figures of each model."""
+    """Prints the figures of a model."""
     parser = argparse.ArgumentParser(prog="benchmarks.simulation.measure_costs")
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)}; default: all")
-    parser.add_argument("--rounds", type=int, default=3, help="of the closed loop; default: %(default)s")
+    parser.add_argument("model", metavar="MODEL", help="one of the repository; its version 1 is measured")
+    parser.add_argument("--repository", type=Path, default=Path("model-repository"), help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="of the closed loop, 0 for none; default: %(default)s")
     options = parser.parse_args()
-    if unknown := [each for each in options.models if each not in MODELS]:
-        parser.error(f"there is no model {unknown[0]}; there are: {', '.join(MODELS)}")
     configure_process(0)
     with tempfile.TemporaryDirectory() as folder:
-        for name in options.models or MODELS:
-            images = digits() if name == "lenet" else photographs(Path(folder))
-            _measure(name, MODELS[name], images, options.rounds)
+        measure_model(options.model, options.repository, Path(folder))
+        if options.rounds:
+            measure_server(options.model, options.repository, Path(folder), options.rounds)
 
 
-def _measure(name: str, repository: Path, images: tuple[Path, ...], rounds: int) -> None:
+def measure_model(name: str, repository: Path, folder: Path) -> None:
+    """Prints what batches and decoding take in this process."""
     model = load_model(repository / name / "1", torch.device("cpu"), 0)
-    alone = {each.size: each.seconds for each in model.timings}
-    decoding = _decode_seconds(model.manifest.input, images)
-    print(f"\n{name}: {model.specialisation}")
-    print("  batch_seconds = {", ", ".join(f"{size} = {seconds:.6f}" for size, seconds in alone.items()), "}")
-    print(f"  decode_seconds = {decoding:.6f}")
-    size = max(alone)
+    size = model.max_batch_size
+    batches = ", ".join(f"{each.size} = {each.seconds:.6f}" for each in model.timings)
+    print(f"\n{name}: {model.specialisation.runtime}, {model.specialisation.precision}")
+    print(f"  batch_seconds = {{ {batches} }}")
+    print(f"  decode_seconds = {_decode_seconds(model.manifest.input, _images(name, folder)):.6f}")
     print(f"  processor seconds of an image in a batch of {size}: {_processor_seconds(model, size):.6f}")
     model.close()
+
+
+def measure_server(name: str, repository: Path, folder: Path, rounds: int) -> None:
+    """Prints what 64 callers get, and what a server spends on an image."""
+    images = _images(name, folder)
     with ServerProcess("--repository", str(repository), "--models", name) as server:
         measure_closed_loop(server, name, images, CALLERS, WARM_UP_SECONDS)
         for _ in range(rounds):
-            before, started = processor_seconds(server.child.pid), time.process_time()
+            before = processor_seconds(server.child.pid)
             measured = measure_closed_loop(server, name, images, CALLERS, SECONDS)
             spent = processor_seconds(server.child.pid) - before
             batch = measured.server.mean_batch_size if measured.server else None
             print(
-                f"  64 callers: {measured.goodput:.1f} images/s, p99 {measured.latency.p99}, batch {batch}, "
-                f"server's processor seconds an image {spent / measured.counts.sent:.6f}, "
-                f"of this process {(time.process_time() - started) / measured.counts.sent:.6f}"
+                f"  {CALLERS} callers: {measured.goodput:.1f} images/s, p99 {milliseconds(measured.latency.p99)}, "
+                f"batches of {batch}, processor seconds of the server an image {spent / measured.counts.sent:.6f}"
             )
+
+
+def _images(name: str, folder: Path) -> tuple[Path, ...]:
+    return digits() if name == "lenet" else photographs(folder)
 
 
 def _decode_seconds(spec: InputSpec, images: tuple[Path, ...]) -> float:

@@ -38,6 +38,16 @@ class SimulatedModel:
         share = (size - below) / (above - below)
         return self.batch_seconds[below] * (1 - share) + self.batch_seconds[above] * share
 
+    def slower(self, factor: float) -> "SimulatedModel":
+        """Returns the model on a machine where everything takes so many times longer."""
+        batches = {size: factor * seconds for size, seconds in self.batch_seconds.items()}
+        return SimulatedModel(batches, factor * self.decode_seconds)
+
+
+def as_measured(now: float) -> float:
+    """Returns the slowness of a machine that stays as its warm-up found it; not a lambda, as processes send it."""
+    return 1.0
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -62,7 +72,7 @@ class Machine:
     decoders: int = 2
     devices: tuple[str, ...] = ("device",)
     limits: dict[str, LaneLimits] = field(default_factory=dict)
-    slowness: Callable[[float], float] = lambda now: 1.0
+    slowness: Callable[[float], float] = as_measured
     speeds: dict[str, float] = field(default_factory=dict)
     noise: float = 0.1
     run_factor: Callable[[random.Random], float] | None = None
@@ -75,12 +85,7 @@ class Machine:
 
     def slower(self, factor: float) -> "Machine":
         """Returns a machine on which everything takes so many times longer, as its warm-up has measured."""
-        models = {
-            name: SimulatedModel(
-                {size: factor * run for size, run in each.batch_seconds.items()}, factor * each.decode_seconds
-            )
-            for name, each in self.models.items()
-        }
+        models = {name: each.slower(factor) for name, each in self.models.items()}
         return replace(self, models=models, call_seconds=factor * self.call_seconds)
 
     def limits_of(self, model: str) -> LaneLimits:
@@ -155,7 +160,7 @@ class Replica:
         else:
             if deadline is not None:
                 self._events.at(deadline, self.expire, call)
-        self.pull()
+            self.pull()
 
     def expire(self, call: Call) -> None:
         """Cancels a call at its deadline, or when its caller's patience ends; nothing if it has ended."""

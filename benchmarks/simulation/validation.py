@@ -1,6 +1,6 @@
 """Compares the simulation with servers: the same load to one and to two, and to the simulated ones.
 
-    .venv/bin/python -m benchmarks.simulation.validation [--seconds 4] [--rounds 3]
+    .venv/bin/python -m benchmarks.simulation.validation [--seconds 4] [--rounds 3] [--servers 1 2]
 
 Run it from the repository's root. The servers' model sleeps (`sleeping_server`), since two that compute would share the
 cores. The load tester sends digits on loopback, in turns to the two.
@@ -55,17 +55,21 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement; default: %(default)s")
     parser.add_argument("--rounds", type=int, default=3, help="default: %(default)s")
+    parser.add_argument("--servers", type=int, nargs="+", default=SERVERS, help="how many; default: 1 2")
+    parser.add_argument("--loads", type=float, nargs="+", default=LOADS, help="in C; default: 0.5 0.8 1.2 2 3")
     options = parser.parse_args()
-    print_comparison(compare(options.seconds, options.rounds))
+    cases = [(count, load) for count in options.servers for load in options.loads]
+    print_comparison(compare(cases, options.seconds, options.rounds))
 
 
-def compare(seconds: float, rounds: int) -> dict[tuple[int, float], tuple[list[Figures], Figures]]:
+def compare(
+    cases: Sequence[tuple[int, float]], seconds: float, rounds: int
+) -> dict[tuple[int, float], tuple[list[Figures], Figures]]:
     """Returns the measured rounds and the simulated figures, by number of servers and load."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         repository = free_pixels(Path(name)).version.parent.parent
         arguments = ("--repository", str(repository), "--models", MODEL, *OPTIONS)
-        servers = [stack.enter_context(SleepingServer(*arguments)) for _ in range(max(SERVERS))]
-        cases = [(count, load) for count in SERVERS for load in LOADS]
+        servers = [stack.enter_context(SleepingServer(*arguments)) for _ in range(max(count for count, _ in cases))]
         measured: dict[tuple[int, float], list[Figures]] = {case: [] for case in cases}
         for number in range(rounds):
             for count, load in cases:
