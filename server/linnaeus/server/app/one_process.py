@@ -15,6 +15,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.http.server import HttpServer
+from linnaeus.server.model_store.repository import FOLLOW_PART
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
@@ -185,6 +186,7 @@ async def _serve_until(
         background = {"health": partial(_publish_changes, engine, rpc_server, metrics)}
         if settings.model_control == "watch":
             background[WATCH_PART] = partial(watch, engine.core.model_manager, settings.watch_seconds, supervisor)
+            background[FOLLOW_PART] = partial(engine.core.repository.follow, settings.watch_seconds, supervisor)
         tasks = [asyncio.create_task(keep_running(part, work, supervisor)) for part, work in background.items()]
         await stop_signal
         for each in tasks:
