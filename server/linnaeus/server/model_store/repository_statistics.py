@@ -8,6 +8,7 @@ class RepositoryStatistics:
     """Counts of one process. The copying thread writes; any thread may read.
 
     Attributes:
+        is_followed: whether the repository is listed again and again.
         versions: versions that were copied.
         bytes: bytes of them that came, also of attempts that failed.
         failures: listings, versions and files config.toml that could not be read or were refused.
@@ -15,6 +16,7 @@ class RepositoryStatistics:
         copy_bytes: bytes of the copy.
     """
 
+    is_followed: bool = True
     versions: int = 0
     bytes: int = 0
     failures: int = 0

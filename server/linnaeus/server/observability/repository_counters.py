@@ -25,9 +25,10 @@ class RepositoryCounters(Collector):
             "Listings, versions and config.toml files that could not be read or were refused.",
             value=now.failures,
         )
-        yield GaugeMetricFamily(
-            "linnaeus_repository_last_success_timestamp_seconds",
-            "When the repository was last listed; 0 for never.",
-            value=now.succeeded_at,
-        )
         yield GaugeMetricFamily("linnaeus_repository_copy_bytes", "Bytes of the copy.", value=now.copy_bytes)
+        if now.is_followed:
+            yield GaugeMetricFamily(
+                "linnaeus_repository_last_success_timestamp_seconds",
+                "When the repository was last listed; 0 for never.",
+                value=now.succeeded_at,
+            )

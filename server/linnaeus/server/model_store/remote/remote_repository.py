@@ -81,7 +81,7 @@ class RemoteRepository:
         connect: Callable[[RepositoryUrl], Bucket] = open_bucket,
     ) -> None:
         url = _url_of(settings)
-        self.statistics: RepositoryStatistics | None = RepositoryStatistics()
+        self.statistics: RepositoryStatistics | None = RepositoryStatistics(settings.model_control == "watch")
         self._name = url.shown
         self._wanted = settings.wanted_models
         self._control = settings.model_control
