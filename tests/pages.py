@@ -23,6 +23,7 @@ NOT_RUN = {
     r"pip ": "reaches a package index; make test-install installs what these do",
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py checks the manifests",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
+    r"linnaeus-server --repository s3://": "needs a bucket; tests/e2e/test_bucket_repository.py runs it with one",
     FOLLOWED: "needs what comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",
     r"\S*linnaeus-zoo quantize ": "takes hundreds of pictures, and MNIST; tests/models/quantization has its own",

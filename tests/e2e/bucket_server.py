@@ -29,9 +29,9 @@ class Bucket:
         url: of the models in the bucket.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, name: str = "") -> None:
         self.port = port
-        self._name = f"zoo-{uuid.uuid4().hex[:12]}"
+        self._name = name or f"zoo-{uuid.uuid4().hex[:12]}"
         self.url = f"s3://{self._name}/models"
         self._send("PUT", "")
 

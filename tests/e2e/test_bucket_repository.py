@@ -26,6 +26,7 @@ from tests.e2e.bucket_server import (
 )
 from tests.e2e.fault_proxy import BUSY, EXPIRED, Fault, FaultProxy
 from tests.e2e.several_processes import metric
+from tests.pages import shell_commands
 from tests.programs import MOTO_PYTHON
 from tests.repositories import add_version
 
@@ -137,8 +138,12 @@ class Callers:
 
 
 def test_a_version_that_is_pushed_is_served_by_every_server_in_time_without_a_failed_call(
-    bucket: Bucket, port: int, versions: dict[int, Path], tmp_path: Path
+    port: int, versions: dict[int, Path], tmp_path: Path
 ) -> None:
+    command = next(command for page, command in shell_commands() if page.stem == "repositories" and "s3://" in command)
+    program, flag, url = command.split()
+    bucket = Bucket(port, "my-bucket")
+    assert (program, flag, url) == ("linnaeus-server", "--repository", bucket.url)
     endpoint = f"http://127.0.0.1:{port}"
     bucket.push(versions[1], "m/1")
     pace = ("--watch-seconds", "2")  # the default
