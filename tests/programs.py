@@ -23,6 +23,8 @@ PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
 HELM = ROOT / ".venv-helm" / "bin" / "helm"
 RAY = ROOT / ".venv-ray" / "bin"
+MOTO_PYTHON = ROOT / ".venv-moto" / "bin" / "python"
+MOTO_INSTALLED = ROOT / ".venv-moto" / ".installed"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
@@ -66,6 +68,9 @@ PROGRAMS = {
     ),
     "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
     "ray": Program((RAY / "serve").exists, "Ray Serve is not installed (make test-setup)"),
+    "moto": Program(
+        (MOTO_PYTHON.parent.parent / ".installed").exists, "moto and s3fs are not installed (make test-setup)"
+    ),
     "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
     "kserve": Program(KSERVE_PYTHON.exists, "kserve's Python SDK is not installed (make test-setup)"),

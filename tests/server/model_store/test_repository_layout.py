@@ -8,7 +8,7 @@ from tests.repositories import add_version
 
 from linnaeus.server.config.settings import read_settings
 from linnaeus.server.errors import ModelRefused, StartupError
-from linnaeus.server.model_store.repository import ModelFolder, list_at_start, list_model_folders
+from linnaeus.server.model_store.repository import FolderRepository, ModelFolder, list_at_start, list_model_folders
 from linnaeus.server.runtime.artifact_checks import read_artifact
 from linnaeus.server.start_checks import check_start
 
@@ -74,7 +74,7 @@ def test_a_version_without_a_readable_manifest_is_listed_so_that_its_load_says_w
 
 def test_a_folder_without_versions_gives_no_model_the_name(root: Path) -> None:
     shutil.rmtree(root / "m" / "1")
-    assert served(list_at_start(root, model_name="birds")) == {"m": []}
+    assert served(list_at_start(FolderRepository(root, "birds"))) == {"m": []}
 
 
 def test_a_name_that_no_model_may_have_ends_the_start(root: Path) -> None:

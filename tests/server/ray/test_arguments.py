@@ -1,7 +1,5 @@
 """An application's arguments are the server's settings, and win over the environment."""
 
-from pathlib import Path
-
 import pytest
 
 from linnaeus.ray.arguments import replica_settings, with_cores
@@ -11,7 +9,7 @@ from linnaeus.server.errors import StartupError
 def test_arguments_win_over_the_environment_and_both_may_be_text() -> None:
     environment = {"LINNAEUS_STREAMS": "3", "LINNAEUS_MAX_BATCH_SIZE": "8", "LINNAEUS_FRONT_ENDS": "4", "HOME": "/"}
     settings = replica_settings({"repository": "/models", "max_batch_size": 4, "insecure": True}, environment)
-    assert (settings.repository, settings.max_batch_size, settings.streams) == (Path("/models"), 4, 3)
+    assert (settings.repository, settings.max_batch_size, settings.streams) == ("/models", 4, 3)
     assert (settings.insecure, settings.front_ends, settings.http_port) == (True, 0, -1)
 
 

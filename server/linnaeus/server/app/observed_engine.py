@@ -11,6 +11,7 @@ from linnaeus.server.app.health import publish_health
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
 from linnaeus.server.engine.local_engine import LocalEngine
+from linnaeus.server.model_store.repository import FOLLOW_PART
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.telemetry import Telemetry
@@ -100,6 +101,7 @@ def start_background(
     work = {"health": partial(publish_changes, engine, health, observed.metrics)}
     if settings.model_control == "watch":
         work[WATCH_PART] = partial(watch, engine.core.model_manager, settings.watch_seconds, supervisor)
+        work[FOLLOW_PART] = partial(engine.core.repository.follow, settings.watch_seconds, supervisor)
     return [asyncio.create_task(keep_running(part, each, supervisor)) for part, each in work.items()]
 
 
