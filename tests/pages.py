@@ -26,6 +26,7 @@ NOT_RUN = {
     r"kubectl ": "needs a cluster; tests/docker/test_kubernetes.py and test_kserve.py check the manifests",
     r"helm ": "needs a cluster; tests/docker/test_helm_chart.py renders what these install",
     r"serve ": "needs Ray, and ports of its own; tests/e2e/test_ray.py runs these with free ones",
+    r".* --server localhost:9000": "needs Ray's proxy; tests/e2e/test_ray.py runs it",
     r"\S*linnaeus-zoo export \S+ --weights DEFAULT": "downloads weights; tests/models/weights has a stand-in",
     r"linnaeus-server --repository s3://": "needs a bucket; tests/e2e/test_bucket_repository.py runs it with one",
     FOLLOWED: "needs what comes before it on its page; tests/e2e/test_bring_your_own_model.py runs all of that page",

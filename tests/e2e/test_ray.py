@@ -6,6 +6,7 @@ The tests share one Ray, in the order of this file: each leaves it with the repl
 import copy
 import os
 import signal
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -158,10 +159,20 @@ def detail_of(error: Any, detail: Any) -> Any:
     return detail
 
 
+def page_commands(begins: str) -> set[str]:
+    return {each for page, each in shell_commands() if page.name == "ray.md" and each.startswith(begins)}
+
+
 def test_the_pages_commands_are_those_that_these_tests_run() -> None:
-    page = {command for path, command in shell_commands() if path.name == "ray.md" and command.startswith("serve ")}
     file = "docker/ray/serve.yaml"
-    assert page == {f"serve run {file}", f"serve deploy {file}", "serve status"}
+    assert page_commands("serve ") == {f"serve run {file}", f"serve deploy {file}", "serve status"}
+
+
+def test_the_pages_call_is_answered_through_rays_proxy(ray: RayServe) -> None:
+    (command,) = page_commands(".venv/")
+    command = command.replace("localhost:9000", ray.target)
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done
 
 
 def test_every_service_answers_with_single_calls_batches_and_streams(channel: grpc.Channel) -> None:
