@@ -52,7 +52,7 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-http bench-ray bench-front-ends bench-stages bench-reload bench-replicas container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-http bench-ray bench-balance bench-front-ends bench-stages bench-reload bench-replicas container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -140,6 +140,9 @@ bench-http: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measur
 
 bench-ray: $(INSTALLED) .venv-ray/.installed ## Measures Ray Serve: two replicas against one, and what its proxy adds to a call
 	@$(BIN)/python -m benchmarks.ray
+
+bench-balance: $(INSTALLED) $(MODELS) .venv-envoy/.installed ## Measures two servers behind Envoy, behind nginx, and called directly
+	@$(BIN)/python -m benchmarks.balance
 
 bench-stages: $(INSTALLED) ## Measures what each process spends on an image by thread, with a model that costs nothing
 	@$(BIN)/python -m benchmarks.front_ends.stages
