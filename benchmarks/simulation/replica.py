@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from benchmarks.simulation.calls import ANSWERED, DROPPED, EXPIRED, Call
 from benchmarks.simulation.events import Events
+from benchmarks.simulation.shared_cores import SharedCores
 from linnaeus.server.scheduling import (
     Batch,
     BatchQueue,
@@ -17,9 +18,6 @@ from linnaeus.server.scheduling import (
     Ticket,
     TooLate,
 )
-
-# Work that takes less than this from a batch does not move its end.
-_LEAST_SECONDS = 2e-5
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,10 @@ def as_measured(now: float) -> float:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a server runs on. The workers of a device share its cores: beside others a batch takes that much longer.
+    """What a server runs on.
+
+    The workers of a device share its cores. With `shared_cores` they do so at every moment. Without, a batch that
+    begins beside others takes that much longer, and they do not: the estimates assume the same.
 
     Attributes:
         models: by name.
@@ -136,7 +137,7 @@ class Replica:
         self._idle_decoders = machine.decoders
         self._batches_on: dict[str, list[Batch[Call]]] = {device: [] for device in machine.devices}
         self._running = 0
-        self._taken_seconds = 0.0  # what calls and decoders have taken from the shared cores so far
+        self._cores = SharedCores(events, machine.shared_cores, self._ran) if machine.shared_cores else None
         for name in machine.models:
             self.queue.open_lane(name, machine.limits_of(name), machine.warm_up(name))
         for device in machine.devices:
@@ -149,7 +150,8 @@ class Replica:
             call: the call.
             deadline: as this server knows it.
         """
-        self._taken_seconds += self._machine.call_seconds
+        if self._cores is not None:
+            self._cores.take(self._machine.call_seconds)
         try:
             call.ticket = self.queue.admit(call.model, call, deadline, call.priority, call.work, call.caller)
         except QueueFull as full:
@@ -176,6 +178,8 @@ class Replica:
         self._dropped(self.queue.remove_device(device))
         for batch in self._batches_on.pop(device):
             self._running -= 1
+            if self._cores is not None:
+                self._cores.stop(batch)
             self._dropped(self.queue.remove_device(device, batch))
         self.pull()
 
@@ -198,7 +202,8 @@ class Replica:
         decoded = {each: each.payload.decode_seconds * stretch for each in turn.tickets}
         alone = sum(decoded.values())
         seconds = alone * (1.0 + self._running / max(self._machine.workers, 1))
-        self._taken_seconds += alone
+        if self._cores is not None:
+            self._cores.take(alone)
         self._events.at(self._events.now + seconds, self._decoded, decoded, turn)
 
     def _decoded(self, decoded: dict[Ticket[Call], float], turn: DecodeTurn[Call]) -> None:
@@ -225,20 +230,23 @@ class Replica:
         self._idle_workers[batch.device] -= 1
         self._batches_on[batch.device].append(batch)
         self._running += 1
-        self._events.at(self._events.now + self._run_seconds(batch), self._ran, batch, self._taken_seconds)
+        alone = self._seconds_alone(batch)
+        if self._cores is not None:
+            self._cores.run(batch, alone)
+        else:
+            self._events.at(self._events.now + alone * (batch.concurrent + 1), self._ran, batch)
 
-    def _run_seconds(self, batch: Batch[Call]) -> float:
-        alone = self.models[str(batch.lane)].run_seconds(len(batch.tickets))
-        slowness = (batch.concurrent + 1) * self._machine.slowness(self._events.now)
+    def _seconds_alone(self, batch: Batch[Call]) -> float:
+        seconds = self.models[str(batch.lane)].run_seconds(len(batch.tickets))
+        seconds *= self._machine.slowness(self._events.now) / self._machine.speed(batch.device)
         factor = self._machine.run_factor
-        drawn = self._chance.lognormvariate(0.0, self._machine.noise) if factor is None else factor(self._chance)
-        return alone * slowness / self._machine.speed(batch.device) * drawn
+        return seconds * (
+            self._chance.lognormvariate(0.0, self._machine.noise) if factor is None else factor(self._chance)
+        )
 
-    def _ran(self, batch: Batch[Call], taken_before: float) -> None:
+    def _ran(self, batch: Batch[Call]) -> None:
         if batch not in self._batches_on.get(batch.device, ()):
             return  # the device was lost
-        if self._is_delayed(batch, taken_before):
-            return
         self._batches_on[batch.device].remove(batch)
         self._running -= 1
         self._idle_workers[batch.device] += 1
@@ -248,15 +256,6 @@ class Replica:
         self.queue.mark_answered(batch.tickets)
         self._take(batch.device, batch)
         self.pull()
-
-    def _is_delayed(self, batch: Batch[Call], taken_before: float) -> bool:
-        """Moves the end of a batch by what calls and decoders took from its cores since it began."""
-        cores = self._machine.shared_cores
-        owed = (self._taken_seconds - taken_before) / cores if cores else 0.0
-        if owed <= _LEAST_SECONDS:
-            return False
-        self._events.at(self._events.now + owed, self._ran, batch, self._taken_seconds)
-        return True
 
     def _dropped(self, tickets: list[Ticket[Call]]) -> None:
         for ticket in tickets:
