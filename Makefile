@@ -52,7 +52,8 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-http bench-ray bench-balance bench-front-ends bench-stages bench-reload bench-replicas container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-http bench-ray bench-balance bench-front-ends bench-stages bench-reload bench-replicas \
+	container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -86,7 +87,7 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
-test-tools: $(DEVELOPED) $(ENVIRONMENTS) ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, moto, h2load and tritonserver
+test-tools: $(DEVELOPED) $(ENVIRONMENTS) ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, moto, h2load, tritonserver
 	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='helm') \
 		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver') \
 		or needs(program='ray') or needs(program='moto')"
