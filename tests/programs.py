@@ -21,6 +21,10 @@ NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
 AXE = NODE_PACKAGES / "axe-core" / "axe.min.js"
 PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
+HELM = ROOT / ".venv-helm" / "bin" / "helm"
+RAY = ROOT / ".venv-ray" / "bin"
+MOTO_PYTHON = ROOT / ".venv-moto" / "bin" / "python"
+MOTO_INSTALLED = ROOT / ".venv-moto" / ".installed"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
 
 
@@ -49,6 +53,7 @@ PROGRAMS = {
     "package index": Program(lambda: True, "pip itself says what is wrong with the index (make test-install)"),
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
+    "helm": Program(HELM.exists, "helm is not installed (make test-setup; Linux on x86-64)"),
     "kubectl": _on_path("kubectl", "kubernetes-client"),
     "nginx": _on_path("nginx", "nginx-light"),
     "prometheus": _on_path("prometheus", "prometheus"),
@@ -62,6 +67,10 @@ PROGRAMS = {
         "Playwright or what it needs is not installed (Debian: apt install chromium nodejs npm; then make test-setup)",
     ),
     "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
+    "ray": Program((RAY / "serve").exists, "Ray Serve is not installed (make test-setup)"),
+    "moto": Program(
+        (MOTO_PYTHON.parent.parent / ".installed").exists, "moto and s3fs are not installed (make test-setup)"
+    ),
     "timm": Program((TIMM_PACKAGES / "timm").is_dir, "timm is not installed (make test-setup)"),
     "tritonclient": Program(TRITON_CLIENT_PYTHON.exists, "tritonclient is not installed (make test-setup)"),
     "kserve": Program(KSERVE_PYTHON.exists, "kserve's Python SDK is not installed (make test-setup)"),

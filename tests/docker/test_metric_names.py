@@ -15,7 +15,9 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import DeadlineExceeded
 from linnaeus.server.execution import device_pool
+from linnaeus.server.model_store.repository_statistics import RepositoryStatistics
 from linnaeus.server.observability.metrics import Metrics
+from linnaeus.server.observability.repository_counters import RepositoryCounters
 from linnaeus.server.requests.event_log import NullEventLog
 from linnaeus.server.requests.observer import rejection_reason
 from linnaeus.server.requests.request import BatchReport, RequestTimings
@@ -45,6 +47,7 @@ async def _scrape(repository: Path) -> str:
     engine = LocalEngine(Settings(repository=repository, models="lenet", device="cpu", max_batch_size=1), metrics)
     metrics.add_engine(engine.core, lambda: engine.in_flight)
     metrics.add_event_log(NullEventLog())
+    metrics.registry.register(RepositoryCounters(RepositoryStatistics()))  # of a repository in a bucket
     await engine.load()
     _record_every_event(metrics)
     with pytest.MonkeyPatch.context() as patch:  # works without a GPU

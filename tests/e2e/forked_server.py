@@ -6,7 +6,6 @@ that most tests share.
 """
 
 import contextlib
-import functools
 import json
 import os
 import select
@@ -15,8 +14,10 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping
 from io import TextIOWrapper
 from pathlib import Path
+from typing import Any
 
 from tests.e2e.server_forks import LENGTH_BYTES
 
@@ -26,12 +27,16 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Forks:
-    """The process that forks servers. Any thread may use it."""
+    """The process that forks servers. Any thread may use it.
 
-    def __init__(self) -> None:
+    Args:
+        python: the interpreter, of an environment that has what servers need.
+    """
+
+    def __init__(self, python: str) -> None:
         self._requests, theirs = socket.socketpair()
         self._lock = threading.Lock()
-        command = [sys.executable, "-m", "tests.e2e.server_forks", str(theirs.fileno())]
+        command = [python, "-m", "tests.e2e.server_forks", str(theirs.fileno())]
         # numpy's linear algebra would start a thread at its import, which no fork has.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
         with theirs:
@@ -39,9 +44,9 @@ class Forks:
                 command, stdin=subprocess.DEVNULL, cwd=ROOT, env=environment, pass_fds=[theirs.fileno()]
             )
 
-    def fork(self, arguments: list[str], errors: int, report: int) -> None:
+    def fork(self, arguments: list[str], environment: Mapping[str, str], errors: int, report: int) -> None:
         """Forks a server with these arguments, which writes its log to `errors`; see `server_forks` for `report`."""
-        told = {"arguments": arguments, "environment": dict(os.environ), "folder": os.getcwd()}
+        told = {"arguments": arguments, "environment": os.environ | environment, "folder": os.getcwd()}
         request = json.dumps(told).encode()
         with self._lock:
             socket.send_fds(self._requests, [len(request).to_bytes(LENGTH_BYTES, "big")], [errors, report])
@@ -52,30 +57,33 @@ class Forks:
         self._process.wait(60)
 
 
-@functools.cache
-def forks() -> Forks:
+_STARTED: dict[str, Forks] = {}
+
+
+def forks(python: str) -> Forks:
     """Returns the process that forks the servers of this test process; it starts with the first of them."""
-    return Forks()
+    if python not in _STARTED:
+        _STARTED[python] = Forks(python)
+    return _STARTED[python]
 
 
 def close_forks() -> None:
-    """Ends the process that forks servers, if it was started."""
-    if forks.cache_info().currsize:
-        forks().close()
-        forks.cache_clear()
+    """Ends the processes that fork servers."""
+    while _STARTED:
+        _STARTED.popitem()[1].close()
 
 
 class ForkedChild:
     """A forked process, with the part of `subprocess.Popen` that `ServerProcess` and tests use."""
 
-    def __init__(self, arguments: list[str]) -> None:
+    def __init__(self, arguments: list[str], python: str, environment: Mapping[str, str]) -> None:
         self.returncode: int | None = None
         self._lock = threading.Lock()
         (errors, errors_end), (report, report_end) = os.pipe(), os.pipe()
         self.stderr = TextIOWrapper(os.fdopen(errors, "rb"), encoding="utf-8")
         self._report = os.fdopen(report, "rb", buffering=0)
         try:
-            forks().fork(arguments, errors_end, report_end)
+            forks(python).fork(arguments, environment, errors_end, report_end)
         finally:
             os.close(errors_end)
             os.close(report_end)
@@ -114,7 +122,24 @@ class ForkedChild:
 
 
 class ForkedServer(ServerProcess):
-    """A `ServerProcess` that starts in a tenth of the time."""
+    """A `ServerProcess` that starts in a tenth of the time.
+
+    Args:
+        arguments, keywords: as of `ServerProcess`.
+        python: the interpreter, if not that of the tests.
+        environment: variables besides those of the tests.
+    """
+
+    def __init__(
+        self,
+        *arguments: str,
+        python: str = sys.executable,
+        environment: Mapping[str, str] | None = None,
+        **keywords: Any,
+    ) -> None:
+        self._python = python
+        self._environment = environment or {}
+        super().__init__(*arguments, **keywords)
 
     def _start(self, arguments: list[str]) -> ForkedChild:
-        return ForkedChild(arguments)
+        return ForkedChild(arguments, self._python, self._environment)

@@ -10,12 +10,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from linnaeus.models.manifest import LABELS_FILE, MANIFEST_FILE, ManifestError, read_labels, read_manifest
+from linnaeus.models.manifest import LABELS_FILE, MANIFEST_FILE, ManifestError, check_name, read_labels, read_manifest
 from linnaeus.server.config.model_settings import CONFIG_FILE, model_settings
+from linnaeus.server.config.repository_url import repository_url
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store import repository
-from linnaeus.server.model_store.repository import ModelFolder, VersionFolder
+from linnaeus.server.model_store.remote.remote_repository import check_copy
+from linnaeus.server.model_store.repository import FolderRepository, ModelFolder, VersionFolder
 from linnaeus.server.observability.telemetry import require_url
 from linnaeus.server.requests.event_log import cannot_write
 from linnaeus.server.security.listen_address import Address
@@ -41,9 +43,27 @@ def check_start(settings: Settings) -> None:
         _require_writable(Path(settings.trace))
     if settings.otel_endpoint:
         require_url(settings.otel_endpoint)
-    folders = repository.list_at_start(settings.repository, settings.wanted_models, settings.default_model)
+    if settings.model_name:
+        _require_name(settings.model_name)
+    if repository_url(settings.repository) is None:
+        _check_folder(FolderRepository(Path(settings.repository), settings.model_name), settings)
+    elif settings.model_name:
+        raise StartupError("--model-name is for a folder, but --repository is a URL; leave it out")
+    else:
+        check_copy(settings)
+
+
+def _check_folder(folder: FolderRepository, settings: Settings) -> None:
+    folders = repository.list_at_start(folder, settings.wanted_models, settings.default_model)
     if settings.model_control != "explicit":
-        _require_a_model(repository.wanted_at_start(settings.repository, folders, settings.wanted_models), settings)
+        _require_a_model(repository.wanted_at_start(folder.name, folders, settings.wanted_models), settings)
+
+
+def _require_name(model_name: str) -> None:
+    try:
+        check_name(model_name)
+    except ValueError as error:
+        raise StartupError(f"--model-name: {error}") from None
 
 
 def _require_writable(path: Path) -> None:

@@ -13,6 +13,7 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.core import EngineCore
 from linnaeus.server.link.control_messages import LAST, Drain, LinkOpen, Scrape, Snapshot, ToChild
 from linnaeus.server.link.core_server import CoreServer
+from linnaeus.server.model_store.repository import FOLLOW_PART
 from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
 from linnaeus.server.observability.merged_metrics import snapshot
 from linnaeus.server.observability.metrics import Metrics
@@ -94,6 +95,7 @@ async def _serve_until(
     background = {"health": partial(_publish_changes, core, server, metrics)}
     if settings.model_control == "watch":
         background[WATCH_PART] = partial(watch, core.model_manager, settings.watch_seconds, supervisor)
+        background[FOLLOW_PART] = partial(core.repository.follow, settings.watch_seconds, supervisor)
     tasks = [asyncio.create_task(keep_running(part, work, supervisor)) for part, work in background.items()]
     await stop_signal
     for each in tasks:

@@ -5,7 +5,6 @@ field is its help.
 """
 
 from dataclasses import fields
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
@@ -17,6 +16,7 @@ from linnaeus.server.config.hosts import GrpcHost, TcpHost, is_socket_file
 from linnaeus.server.config.origins import Origin
 from linnaeus.server.config.ports import is_shared, require_different_ports
 from linnaeus.server.config.ranges import LARGEST_INT32, BatchSize, Bytes, Factor, Images, Port, Seconds, Threads
+from linnaeus.server.config.repository_url import Repository
 from linnaeus.server.config.shown_value import shown
 from linnaeus.server.config.validation import explain
 from linnaeus.server.errors import StartupError
@@ -35,8 +35,16 @@ class Settings:
         pydantic.ValidationError: if a value is of the wrong type or outside its range.
     """
 
-    repository: Path = Path("model-repository")
-    """Folder that holds MODEL/VERSION folders."""
+    repository: Repository = "model-repository"
+    """Folder that holds MODEL/VERSION folders, or the URL of one: s3://, gs://, az://, hf:// or https://. It is copied
+    then."""
+    repository_folder: str = "auto"
+    """Folder that keeps the copy of a repository that is a URL, also between starts; auto: in --cache-dir."""
+    repository_bytes: Bytes = 0
+    """Bytes that the copy may have at most. 0: what the disk has."""
+    model_name: str = ""
+    """Name of the model if --repository is one model's folder, one version's, or holds one model; several keep theirs.
+    Empty: that of its folder."""
     models: str = ""
     """Models to serve, separated by commas; empty for all."""
     default_model: str = ""

@@ -20,6 +20,7 @@ from linnaeus.server.execution.device_pool import DevicePool
 from linnaeus.server.model_store.catalog import Catalog
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.model_manager import ModelManager
+from linnaeus.server.model_store.opened_repository import repository_of
 from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
 from linnaeus.server.requests.event_log import EventLog
@@ -54,6 +55,7 @@ class EngineCore:
         queue: the requests that were admitted and have not ended.
         devices: run the batches.
         delivery: hands results to the event loop.
+        repository: has the models.
         model_manager: loads and unloads versions.
         decoders: number of images that are decoded at once.
         unready_reason: empty, as of every core in its own process.
@@ -92,8 +94,16 @@ class EngineCore:
         self._dispatcher = Dispatcher(self.queue)
         loader = Loader(settings.intra_op_threads, clock, supervisor, cache_folder(settings.cache_dir))
         version_switch = VersionSwitch(self.catalog, self.queue, self.devices, loader)
+        self.repository = repository_of(settings, self.catalog)
         self.model_manager = ModelManager(
-            settings, self.catalog, version_switch, loader, observer, supervisor, self.health_changed.set
+            settings,
+            self.repository,
+            self.catalog,
+            version_switch,
+            loader,
+            observer,
+            supervisor,
+            self.health_changed.set,
         )
 
     @property
@@ -187,6 +197,7 @@ class EngineCore:
         Raises:
             StartupError: if the repository is missing or empty.
         """
+        await self.repository.open()
         await self.model_manager.start()
 
     def drain(self) -> None:

@@ -19,12 +19,12 @@ from linnaeus.server.errors import (
     RequestError,
     Unavailable,
 )
-from linnaeus.server.model_store import not_found, repository
+from linnaeus.server.model_store import not_found
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.ignored_folders import IgnoredFolders
 from linnaeus.server.model_store.loader import Loader
 from linnaeus.server.model_store.reconciler import LoadScope, Reconciler
-from linnaeus.server.model_store.repository import ModelFolder
+from linnaeus.server.model_store.repository import ModelFolder, ModelRepository, list_at_start, wanted_at_start
 from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.daemon_threads import run_in_thread
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
@@ -38,6 +38,7 @@ Result = TypeVar("Result")
 MANAGER_PART = "model_manager"
 
 _STOPPING_RETRY_SECONDS = 1.0
+_UNREACHABLE_RETRY_SECONDS = 5.0
 _UNLOADED = "by an operator's request; load it to have it served"
 _NOT_REQUESTED = "nobody has asked for it; load it to have it served"
 
@@ -56,6 +57,7 @@ class ModelManager:
 
     Args:
         settings: the server's settings.
+        repository: has the models.
         catalog: the model versions and their states.
         version_switch: puts versions into service and takes them out of it.
         loader: loads versions.
@@ -67,6 +69,7 @@ class ModelManager:
     def __init__(
         self,
         settings: Settings,
+        repository: ModelRepository,
         catalog: Catalog,
         version_switch: VersionSwitch,
         loader: Loader,
@@ -74,7 +77,7 @@ class ModelManager:
         supervisor: Supervisor,
         on_change: Callable[[], None],
     ) -> None:
-        self._root = settings.repository
+        self._repository = repository
         self._wanted = settings.wanted_models
         self._default_model = settings.default_model
         self._is_explicit = settings.model_control == "explicit"
@@ -114,7 +117,7 @@ class ModelManager:
         Raises:
             ModelNotFound: if the repository does not have the model or has no version of it.
             NotLoaded: if a version was refused.
-            Unavailable: if the server is stopping.
+            Unavailable: if the server is stopping, or the model cannot be fetched.
         """
         return await self._run_to_end(self._load(model, LoadScope.MISSING))
 
@@ -172,7 +175,7 @@ class ModelManager:
         """
         folders = await self._list_folders()
         if not any(folder.versions for folder in folders.values()) and self._requested:
-            raise OSError(f"{self._root} is empty, as if it were not mounted")
+            raise OSError(f"{self._repository.name} is empty, as if it were not mounted")
         self._ignored.report(folders.values())
         names = self._requested if self._wanted or self._is_explicit else self._requested | set(folders)
         for name in sorted(names):
@@ -189,14 +192,14 @@ class ModelManager:
             task.cancel()
 
     def _folders_at_start(self) -> list[ModelFolder]:
-        folders = repository.list_at_start(self._root, self._wanted, self._default_model)
+        folders = list_at_start(self._repository, self._wanted, self._default_model)
         self._ignored.report(folders.values())
         if self._is_explicit:
             for folder in folders.values():
                 self._reconciler.register(folder, ModelState.UNLOADED, _NOT_REQUESTED)
             if not self._wanted:
                 return []
-        return repository.wanted_at_start(self._root, folders, self._wanted)
+        return wanted_at_start(self._repository.name, folders, self._wanted)
 
     def _fail_loading(self, model: str, error: BaseException) -> None:
         """Reports a fault at the start of a model, and marks its versions that are not loaded as failed."""
@@ -207,10 +210,17 @@ class ModelManager:
                 self._catalog.put(Entry(model, version, ModelState.FAILED, reason))
 
     async def _list_folders(self) -> dict[str, ModelFolder]:
-        return await run_in_thread("linnaeus-scan", partial(repository.list_model_folders, self._root))
+        return await run_in_thread("linnaeus-scan", self._repository.folders)
+
+    async def _fetch(self, model: str) -> None:
+        try:
+            await run_in_thread("linnaeus-fetch", partial(self._repository.fetch, model))
+        except OSError as error:
+            raise Unavailable(str(error), _UNREACHABLE_RETRY_SECONDS) from None
 
     async def _load(self, model: str, scope: LoadScope) -> list[Entry]:
-        folder = (await self._list_folders()).get(_require_name(model))
+        await self._fetch(_require_name(model))
+        folder = (await self._list_folders()).get(model)
         if folder is None or not folder.versions:
             missing = "no version of model" if folder else "no model"
             message = f"the repository has {missing} {not_found.quoted(model)}; see what its folder holds"

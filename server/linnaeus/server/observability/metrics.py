@@ -18,6 +18,7 @@ from linnaeus.server.observability.device_gauges import DeviceGauges
 from linnaeus.server.observability.engine_gauges import EngineGauges
 from linnaeus.server.observability.event_log_counter import EventLogCounter
 from linnaeus.server.observability.histograms import HistogramFamily
+from linnaeus.server.observability.repository_counters import RepositoryCounters
 from linnaeus.server.observability.series import CounterFamily, SeriesFamily
 from linnaeus.server.observability.unserved_versions import Unserved
 from linnaeus.server.requests.event_log import EventLog
@@ -146,9 +147,11 @@ class Metrics:
         self._thread_failures.labels(part).inc()
 
     def add_engine(self, core: "EngineCore", in_flight: Callable[[], int]) -> None:
-        """Adds the gauges of a core, whose requests `in_flight` counts, and of its devices to the registry."""
+        """Adds the gauges of a core, whose requests `in_flight` counts, of its devices and its repository."""
         self.registry.register(EngineGauges(core, in_flight))
         self.registry.register(DeviceGauges(core))
+        if core.repository.statistics is not None:
+            self.registry.register(RepositoryCounters(core.repository.statistics))
 
     def add_event_log(self, event_log: EventLog) -> None:
         """Adds the counter of the event log's lost lines to the registry."""
