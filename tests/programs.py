@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.balance.balancers import ENVOY
 from benchmarks.peers.triton_installation import TritonInstallation, Unavailable
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +21,8 @@ NODE_PACKAGES = ROOT / ".venv" / "node" / "node_modules"
 AXE = NODE_PACKAGES / "axe-core" / "axe.min.js"
 PLAYWRIGHT_PACKAGES = ROOT / ".venv" / "playwright"
 TIMM_PACKAGES = ROOT / ".venv" / "timm"
-ENVOY = ROOT / ".venv-envoy" / "bin" / "envoy"
+HELM = ROOT / ".venv-helm" / "bin" / "helm"
+RAY = ROOT / ".venv-ray" / "bin"
 MOTO_PYTHON = ROOT / ".venv-moto" / "bin" / "python"
 MOTO_INSTALLED = ROOT / ".venv-moto" / ".installed"
 PERF_ANALYZER = Path(os.environ.get("PERF_ANALYZER") or ROOT / ".venv-triton" / "bin" / "perf_analyzer")
@@ -51,6 +53,7 @@ PROGRAMS = {
     "package index": Program(lambda: True, "pip itself says what is wrong with the index (make test-install)"),
     "chromium": _on_path("chromium", "chromium"),
     "h2load": _on_path("h2load", "nghttp2-client"),
+    "helm": Program(HELM.exists, "helm is not installed (make test-setup; Linux on x86-64)"),
     "kubectl": _on_path("kubectl", "kubernetes-client"),
     "nginx": _on_path("nginx", "nginx-light"),
     "prometheus": _on_path("prometheus", "prometheus"),
@@ -64,6 +67,7 @@ PROGRAMS = {
         "Playwright or what it needs is not installed (Debian: apt install chromium nodejs npm; then make test-setup)",
     ),
     "envoy": Program(ENVOY.exists, "Envoy is not installed (make test-setup)"),
+    "ray": Program((RAY / "serve").exists, "Ray Serve is not installed (make test-setup)"),
     "moto": Program(
         (MOTO_PYTHON.parent.parent / ".installed").exists, "moto and s3fs are not installed (make test-setup)"
     ),

@@ -77,7 +77,7 @@ def test_the_options_of_server_client_load_tester_and_pages_are_found() -> None:
         "grpc.keepalive_time_ms": "client/linnaeus/client/transport/channel_options.py",
         "grpc.ssl_target_name_override": "client/linnaeus/client/transport/channel_options.py",
         "grpc.use_local_subchannel_pool": "client/linnaeus/client/load/generator/unary_calls.py",
-        "grpc.enable_retries": "docs/operations.md",
+        "grpc.enable_retries": "docs/kubernetes.md",
     }.items():
         assert file in USED[name]
 

@@ -64,6 +64,7 @@ RULES: dict[str, tuple[set[str], set[str] | None]] = {
     "linnaeus.command_line": ({"linnaeus.__version__", "linnaeus.command_line"}, GRPC | TORCH),
     "linnaeus.v1": ({"linnaeus.v1"}, TORCH),
     "linnaeus.kserve": ({"linnaeus.kserve"}, TORCH),
+    "linnaeus.ray": ({"linnaeus.ray", "linnaeus.server", "linnaeus.v1", "linnaeus.kserve"}, TORCH),
     "linnaeus.text_files": (set(), None),
     "linnaeus.openvino_telemetry": (set(), None),
     "linnaeus.models": (

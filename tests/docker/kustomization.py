@@ -37,8 +37,18 @@ def _patch(resources: list[Resource], patch: dict[str, Any]) -> None:
     ]
     if len(matches) != 1:
         raise ValueError(f"the patch for {target} fits {len(matches)} resources")
-    for operation in yaml.safe_load(patch["patch"]):
+    content = yaml.safe_load(patch["patch"])
+    if isinstance(content, dict):
+        _delete(resources, matches[0], content)
+        return
+    for operation in content:
         _apply(matches[0], **operation)
+
+
+def _delete(resources: list[Resource], resource: Resource, patch: dict[str, Any]) -> None:
+    if patch.keys() != {"$patch", "apiVersion", "kind", "metadata"} or patch["$patch"] != "delete":
+        raise ValueError(f"this renderer supports no strategic merge but that which deletes: {patch}")
+    resources.remove(resource)
 
 
 def _apply(resource: Any, op: str, path: str, value: Any) -> None:

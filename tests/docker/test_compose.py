@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-COMBINATIONS = [("compose.yaml",), ("compose.yaml", "compose.gpu.yaml"), ("compose.yaml", "compose.models.yaml")]
+OVERLAYS = ("compose.gpu.yaml", "compose.models.yaml", "compose.balanced.yaml")
+COMBINATIONS = [("compose.yaml",), *(("compose.yaml", overlay) for overlay in OVERLAYS)]
+BALANCED = ("compose.yaml", "compose.balanced.yaml")
 
 
 def compose_config(folder: Path, *names: str) -> dict[str, Any]:
@@ -29,13 +31,14 @@ def compose_config(folder: Path, *names: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("names", COMBINATIONS, ids="+".join)
 def test_docker_compose_accepts_the_files(docker_folder: Path, names: tuple[str, ...]) -> None:
-    assert set(compose_config(docker_folder, *names)["services"]) == {"server", "prometheus", "grafana"}
+    added = {"server-2", "envoy"} if names == BALANCED else set()
+    assert set(compose_config(docker_folder, *names)["services"]) == {"server", "prometheus", "grafana"} | added
 
 
 def test_every_service_is_hardened_pinned_and_bound_to_localhost(docker_folder: Path) -> None:
-    for name, service in compose_config(docker_folder, "compose.yaml")["services"].items():
+    for name, service in compose_config(docker_folder, *BALANCED)["services"].items():
         assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"], name
-        assert {port["host_ip"] for port in service["ports"]} == {"127.0.0.1"}, name
+        assert {port["host_ip"] for port in service.get("ports", [])} <= {"127.0.0.1"}, name
         assert "build" in service or re.search(r":v?\d+\.\d+\.\d+$", service["image"]), name
         assert not [word for word in service.get("environment", {}) if "PASSWORD" in word or "TOKEN" in word]
 
@@ -43,11 +46,11 @@ def test_every_service_is_hardened_pinned_and_bound_to_localhost(docker_folder: 
 def test_every_mounted_folder_exists(docker_folder: Path) -> None:
     mounts = [
         volume
-        for service in compose_config(docker_folder, "compose.yaml")["services"].values()
+        for service in compose_config(docker_folder, *BALANCED)["services"].values()
         for volume in service.get("volumes", [])
         if volume["type"] == "bind"
     ]
-    assert len(mounts) == 3
+    assert len(mounts) == 4
     assert all(Path(volume["source"]).is_dir() and volume["read_only"] for volume in mounts)
 
 
@@ -60,5 +63,23 @@ def test_grafana_finds_the_dashboard_and_prometheus_finds_the_server(docker_fold
     assert home.startswith(f"{folder[1]}/") and (docker_folder / "grafana/dashboards" / Path(home).name).is_file()
     source = (docker_folder / "grafana/provisioning/datasources/prometheus.yaml").read_text()
     assert "url: http://prometheus:9090" in source and "prometheus" in services
-    targets = re.search(r'targets: \["(\w+):(\d+)"\]', (docker_folder / "prometheus/prometheus.yml").read_text())
+    text = (docker_folder / "prometheus/prometheus.yml").read_text()
+    targets = re.search(r"names: \[(\w+)\]\n +type: A\n +port: (\d+)", text)
     assert targets and int(targets[2]) in {port["target"] for port in services[targets[1]]["ports"]}
+
+
+def test_envoy_finds_both_servers_and_has_their_ports(docker_folder: Path) -> None:
+    services = compose_config(docker_folder, *BALANCED)["services"]
+    names = {name for name in services for name in (name, *aliases(services[name]))}
+    configuration = (docker_folder / "envoy/envoy.yaml").read_text()
+    assert set(re.findall(r"address: (server-\d+), port_value: 800[01]", configuration)) == {"server-1", "server-2"}
+    assert names >= {"server-1", "server-2"}
+    assert [name for name in services if "server" in (name, *aliases(services[name]))] == ["server", "server-2"]
+    assert {int(port["published"]) for port in services["envoy"]["ports"]} == {8000, 8001}
+    others = (port["published"] for name in services if name != "envoy" for port in services[name].get("ports", []))
+    assert not {"8000", "8001"} & set(others)
+
+
+def aliases(service: dict[str, Any]) -> list[str]:
+    """Returns the further names of a service on the network of all."""
+    return (service["networks"]["default"] or {}).get("aliases", [])

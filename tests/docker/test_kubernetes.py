@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.pages import shell_commands
 
 from linnaeus.server.config.front_ends import automatic_front_ends
 from linnaeus.server.config.settings import ENVIRONMENT_PREFIX, Settings
@@ -193,8 +194,9 @@ def test_the_scrape_configuration_is_valid_and_selects_the_pods(
     container: dict[str, Any], docker_folder: Path, tmp_path: Path, promtool: Callable[..., None]
 ) -> None:
     configuration = yaml.safe_load((docker_folder / "kubernetes" / "prometheus-scrape.yml").read_text())
-    (job,) = configuration["scrape_configs"]
-    (discovery,) = job.pop("kubernetes_sd_configs")  # Debian's Prometheus is built without Kubernetes discovery
+    job, of_gateway = configuration["scrape_configs"]
+    discovery, proxies = (each.pop("kubernetes_sd_configs")[0] for each in (job, of_gateway))
+    # Debian's Prometheus is built without Kubernetes discovery
     (tmp_path / "rest.yml").write_text(yaml.safe_dump(configuration))
     promtool("check", "config", "--syntax-only", str(tmp_path / "rest.yml"))
     assert discovery["selectors"] == [{"role": "pod", "label": ",".join("=".join(pair) for pair in LABELS.items())}]
@@ -203,4 +205,15 @@ def test_the_scrape_configuration_is_valid_and_selects_the_pods(
     kept = rules["__meta_kubernetes_pod_container_port_name"]["regex"]
     assert kept in {port["name"] for port in container["ports"]}
     assert {"namespace", "pod"} == {rule["target_label"] for rule in rules.values() if "target_label" in rule}
-    assert job["job_name"] == "linnaeus"
+    assert job["job_name"] == "linnaeus" and of_gateway["job_name"] != "linnaeus"  # what the alert rules look at
+    assert proxies["selectors"] == [{"role": "pod", "label": "gateway.envoyproxy.io/owning-gateway-name=linnaeus"}]
+
+
+def test_the_pages_apply_manifests_that_exist(docker_folder: Path) -> None:
+    applied = [
+        re.findall(r"-([fk]) (docker/\S+)", command) for _, command in shell_commands() if command.startswith("kubectl")
+    ]
+    assert len(applied) > 2 and all(applied)
+    for option, path in (each for options in applied for each in options):
+        found = docker_folder.parent / path / "kustomization.yaml" if option == "k" else docker_folder.parent / path
+        assert found.is_file()

@@ -1,11 +1,7 @@
 """A real Prometheus scrapes a real server with the shipped rules and dashboard."""
 
-import json
-import shutil
-import socket
+import re
 import subprocess
-import threading
-import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,6 +12,7 @@ import grpc
 import pytest
 from tests.docker import dashboard
 from tests.e2e.forked_server import ForkedServer
+from tests.e2e.prometheus_process import Query, prometheus
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
@@ -24,68 +21,26 @@ from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 pytestmark = pytest.mark.needs(program="prometheus")
 # Metrics without samples on a healthy server without a GPU.
 MAY_BE_EMPTY = ("linnaeus_device_memory", "linnaeus_cancelled", "linnaeus_failed", "ALERTS")
-Query = Callable[[str], list[dict[str, Any]]]
+# There is no DNS here that knows the servers.
+DISCOVERY = re.compile(r"dns_sd_configs:\n.*?port: 8002", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def prometheus_program() -> str:
-    return str(shutil.which("prometheus"))
-
-
-@pytest.fixture(scope="module")
-def watched(prometheus_program: str, repository: Path) -> Iterator[ServerProcess]:
+def watched(repository: Path) -> Iterator[ServerProcess]:
     """A server of its own, because the last test stops it."""
     with ForkedServer("--repository", str(repository), "--models", "lenet", "--max-batch-size", "4") as process:
         yield process
 
 
 @pytest.fixture(scope="module")
-def query(watched: ServerProcess, prometheus_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
+def query(watched: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Query]:
     """Returns a function that queries a Prometheus with the shipped configuration, at short intervals."""
     folder = tmp_path_factory.mktemp("prometheus")
     for path in (dashboard.ROOT / "docker/prometheus").glob("*.yml"):
-        text = path.read_text().replace("server:8002", f"127.0.0.1:{watched.metrics_port}")
+        text = DISCOVERY.sub(f'static_configs: [{{targets: ["127.0.0.1:{watched.metrics_port}"]}}]', path.read_text())
         (folder / path.name).write_text(text.replace("interval: 15s", "interval: 500ms").replace(": 30s", ": 500ms"))
-    address = f"127.0.0.1:{_free_port()}"
-    storage = f"--storage.tsdb.path={folder}/data"
-    command = [prometheus_program, f"--config.file={folder}/prometheus.yml", storage, f"--web.listen-address={address}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    ready = threading.Event()
-    with process:
-        log = threading.Thread(target=_read_log, args=(process, ready))
-        log.start()
-        try:
-            ready.wait()
-            assert process.poll() is None, "prometheus ended before it was ready"
-            yield lambda expression: _query(address, expression)
-        finally:
-            process.terminate()
-            log.join()
-
-
-def _free_port() -> int:
-    """Returns a free port: Prometheus can neither choose one itself nor report it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
-
-
-def _read_log(process: "subprocess.Popen[str]", ready: threading.Event) -> None:
-    """Reads the log to its end, since a full pipe would block Prometheus; sets `ready` at the latest when it ends."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Server is ready to receive web requests" in line:
-            ready.set()
-    process.wait()
-    ready.set()
-
-
-def _query(address: str, expression: str) -> list[dict[str, Any]]:
-    url = f"http://{address}/api/v1/query?{urllib.parse.urlencode({'query': expression})}"
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        body = json.load(answer)
-    assert body["status"] == "success"
-    result: list[dict[str, Any]] = body["data"]["result"]
-    return result
+    with prometheus(folder) as query:
+        yield query
 
 
 def _traffic(target: str, pictures: Path) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 
 from tests.server.injected_faults import FailsFirst
 
-from linnaeus.server.app import one_process
+from linnaeus.server.app.observed_engine import publish_changes
 from linnaeus.server.process.supervised_task import keep_running
 from linnaeus.server.process.supervisor import Supervisor
 
 
-class FakeRpcServer:
-    """An RPC server that records the health of devices."""
+class FakeHealth:
+    """A health that records the health of devices."""
 
     def __init__(self) -> None:
         self.published: asyncio.Queue[bool] = asyncio.Queue()
@@ -32,15 +32,14 @@ async def test_a_change_of_health_is_published_although_the_first_attempt_fails(
     core = SimpleNamespace(unready_reason="")
     states = {"cpu": True}
     engine: Any = SimpleNamespace(device_states=states, health_changed=asyncio.Event(), catalog=catalog, core=core)
-    rpc_server: Any = FakeRpcServer()
-    work = partial(
-        one_process._publish_changes, engine, rpc_server, SimpleNamespace(drop_unserved=lambda entries: None)
-    )
+    health: Any = FakeHealth()
+    metrics: Any = SimpleNamespace(drop_unserved=lambda entries: None)
+    work = partial(publish_changes, engine, health, metrics)
     task = asyncio.create_task(keep_running("health", work, Supervisor(faults.append)))
-    assert await asyncio.wait_for(rpc_server.published.get(), 60) is True
-    rpc_server.publish.left = 1
+    assert await asyncio.wait_for(health.published.get(), 60) is True
+    health.publish.left = 1
     engine.device_states = {"cpu": False}
     engine.health_changed.set()
-    assert await asyncio.wait_for(rpc_server.published.get(), 60) is False
+    assert await asyncio.wait_for(health.published.get(), 60) is False
     assert faults == ["health"]
     task.cancel()

@@ -90,7 +90,7 @@ def test_what_a_path_holds_never_makes_a_second_line(invoke: Callable[..., Resul
 def test_a_repository_that_may_not_be_read_says_whose_right_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(root: Path) -> None:
+    def refused(root: Path, model_name: str) -> None:
         raise PermissionError(13, "Permission denied", str(root))
 
     monkeypatch.setattr(repository, "list_model_folders", refused)

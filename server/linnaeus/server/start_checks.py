@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from linnaeus.models.manifest import LABELS_FILE, MANIFEST_FILE, ManifestError, read_labels, read_manifest
+from linnaeus.models.manifest import LABELS_FILE, MANIFEST_FILE, ManifestError, check_name, read_labels, read_manifest
 from linnaeus.server.config.model_settings import CONFIG_FILE, model_settings
 from linnaeus.server.config.repository_url import repository_url
 from linnaeus.server.config.settings import Settings
@@ -43,8 +43,12 @@ def check_start(settings: Settings) -> None:
         _require_writable(Path(settings.trace))
     if settings.otel_endpoint:
         require_url(settings.otel_endpoint)
+    if settings.model_name:
+        _require_name(settings.model_name)
     if repository_url(settings.repository) is None:
-        _check_folder(FolderRepository(Path(settings.repository)), settings)
+        _check_folder(FolderRepository(Path(settings.repository), settings.model_name), settings)
+    elif settings.model_name:
+        raise StartupError("--model-name is for a folder, but --repository is a URL; leave it out")
     else:
         check_copy(settings)
 
@@ -53,6 +57,13 @@ def _check_folder(folder: FolderRepository, settings: Settings) -> None:
     folders = repository.list_at_start(folder, settings.wanted_models, settings.default_model)
     if settings.model_control != "explicit":
         _require_a_model(repository.wanted_at_start(folder.name, folders, settings.wanted_models), settings)
+
+
+def _require_name(model_name: str) -> None:
+    try:
+        check_name(model_name)
+    except ValueError as error:
+        raise StartupError(f"--model-name: {error}") from None
 
 
 def _require_writable(path: Path) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -111,16 +113,32 @@ def test_images_are_read_no_further_ahead_than_the_concurrency(classify_stream, 
     assert len(classify_stream(images(), concurrency=5)) == 100
 
 
-@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED])
+# INTERNAL without details is a proxy's that has lost its server.
+@pytest.mark.parametrize("code", ["UNAVAILABLE", "CANCELLED", "INTERNAL"])
 def test_images_without_an_answer_are_sent_over_another_stream_when_one_is_lost(classify_stream, stub, code):
     def short(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
         for request in itertools.islice(requests, 7):
             yield stub.stream_answer(request)
-        context.abort(code, "stopping")
+        context.abort(grpc.StatusCode[code], "stopping")
 
     stub.on_stream = short
     outcomes = classify_stream(pictures(50), concurrency=4)
     assert [outcome.source for outcome in outcomes if outcome.ok] == pictures(50)
+
+
+def test_a_fault_of_the_server_itself_is_not_followed_by_another_stream(classify_stream, stub):
+    """Its own INTERNAL has details."""
+    fault = status_pb2.Status(code=code_pb2.INTERNAL, message="a fault")
+    fault.details.add().Pack(error_details_pb2.ErrorInfo(reason="INTERNAL"))
+
+    def faulty(requests: Requests, context: Any) -> Iterator[messages.StreamClassifyResponse]:
+        yield stub.stream_answer(next(requests))
+        next(requests)
+        context.abort_with_status(rpc_status.to_status(fault))
+
+    stub.on_stream = faulty
+    outcomes = classify_stream(pictures(3), concurrency=1)
+    assert [outcome.ok for outcome in outcomes] == [True, False, True]
 
 
 def test_an_image_that_was_answered_is_never_sent_again(classify_stream, stub):

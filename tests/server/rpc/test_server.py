@@ -41,7 +41,7 @@ async def stopping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StoppingSer
     server, engine = make_server(calls), IdleEngine()
     await server.start([Service("s", lambda target: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, target))])
     await server.listen()
-    await server.set_serving()
+    await server.health.set_serving()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
@@ -113,7 +113,7 @@ async def test_callers_cannot_connect_before_the_server_listens_and_the_health_p
     async with grpc.aio.insecure_channel(f"127.0.0.1:{server.health_port}") as channel:
         health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert health.status == health_pb2.HealthCheckResponse.NOT_SERVING
-    assert server.unready_reason == "the models are loading"
+    assert server.health.unready_reason == "the models are loading"
     await server.listen()
     socket.create_connection(("127.0.0.1", server.port), 10).close()
     await server.stop(IdleEngine(), 0)
@@ -136,10 +136,10 @@ async def test_a_port_in_use_is_refused_before_anything_is_loaded() -> None:
 async def test_a_lame_duck_is_not_ready_for_good() -> None:
     server = make_server(NullCallObserver())
     await server.start([])
-    await server.set_serving()
-    assert server.is_serving and not server.is_stopping
+    await server.health.set_serving()
+    assert server.health.is_serving and not server.health.is_stopping
     await server.lame_duck(0)
-    await server.set_serving()  # as when a device or model changes meanwhile
-    assert not server.is_serving and server.is_stopping
-    assert server.unready_reason == "the server is stopping"
+    await server.health.set_serving()  # as when a device or model changes meanwhile
+    assert not server.health.is_serving and server.health.is_stopping
+    assert server.health.unready_reason == "the server is stopping"
     await server.stop(IdleEngine(), 0)

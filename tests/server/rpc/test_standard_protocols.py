@@ -32,8 +32,8 @@ async def server() -> AsyncIterator[RpcServer]:
     service = Service(CLASSIFIER, lambda target: v1_grpc.add_ClassifierServiceServicer_to_server(servicer, target))
     await made.start([service])
     await made.listen()
-    await made.set_serving()
-    await made.set_device_status("cpu", False)
+    await made.health.set_serving()
+    await made.health.set_device_status("cpu", False)
     yield made
     await made.stop(IdleEngine(), 0)
 

@@ -6,8 +6,10 @@ import pytest
 from builders import CallCounter, decode_all, decode_next, new_queue, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulation import Sender, SimulatedModel, Simulation
 
+from benchmarks.simulation.calls import Sender
+from benchmarks.simulation.one_machine import Simulation
+from benchmarks.simulation.replica import SimulatedModel
 from linnaeus.server.scheduling import (
     BatchQueue,
     LaneClosed,
@@ -154,13 +156,15 @@ def test_reloads_under_load_cause_no_failures(
         simulation.queue.close_lane(old, lambda: gone.append(old))
 
     def arrive() -> None:
-        simulation._arrive(f"m.{generation}", Sender("", timeout, random.Random(simulation.now).choice(list(Priority))))
+        simulation.arrive(
+            f"m.{generation}", Sender("", timeout, random.Random(simulation.events.now).choice(list(Priority)))
+        )
 
     for moment in reloads:
-        simulation._at(moment, reload)
+        simulation.at(moment, reload)
     # Without deadlines only the queue's length bounds the waiting tickets, so the rate is kept below the capacity.
     for moment in simulation.poisson(rate if timeout else min(rate, 90.0), 0.0, 4.0):
-        simulation._at(moment, arrive)
+        simulation.at(moment, arrive)
     simulation.run()
     outcomes = {call.outcome for call in simulation.calls}
     assert outcomes <= ({"answered"} if timeout is None else {"answered", "TooLate", "expired", "dropped"})

@@ -3,8 +3,10 @@
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from simulation import Call, Sender, SimulatedModel, Simulation
 
+from benchmarks.simulation.calls import Call, Sender
+from benchmarks.simulation.one_machine import Simulation
+from benchmarks.simulation.replica import SimulatedModel
 from linnaeus.server.scheduling import DecodeWork, Priority
 
 # About the times of efficientnet_lite0 and of lenet on two cores.

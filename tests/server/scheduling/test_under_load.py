@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from functools import cache
 
 import pytest
-from simulation import Call, SimulatedModel, Simulation
 
+from benchmarks.simulation.calls import Call
+from benchmarks.simulation.one_machine import Simulation
+from benchmarks.simulation.replica import SimulatedModel
 from linnaeus.server.scheduling import LaneLimits, Priority
 
 HIGH, NORMAL, LOW = Priority

@@ -18,7 +18,7 @@ from linnaeus.v1 import classifier_pb2 as messages
 
 DEFAULT_STREAM_CONCURRENCY = 64
 
-# A stream ends with these when the server stops or the connection is lost; another server may answer the rest.
+# A stream ends with these when the server stops or the connection is lost.
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 # If a stream ends while it is sending, gRPC's asyncio API reports INTERNAL with this text, not the server's status.
 _MASKED_STATUS = "Internal error from Core"
@@ -110,13 +110,20 @@ class StreamRetries:
             deadline = Deadline.after(self._timeout_seconds)
             wait_seconds = error.resend_after_seconds
             return self._config.retry_budget.delay_seconds(wait_seconds, sends=self._silent_streams, deadline=deadline)
-        is_lost = failure.code() in _LOST or is_masked(failure)
-        if not is_lost or self._silent_streams >= MAX_SENDS:
+        if not _is_lost(failure, error) or self._silent_streams >= MAX_SENDS:
             return None
         pushback_seconds = read_pushback(failure.trailing_metadata())
         if pushback_seconds is None:
             return backoff_seconds(self._silent_streams)
         return pushback_seconds if pushback_seconds >= 0 else None
+
+
+def _is_lost(failure: grpc.RpcError, error: LinnaeusError) -> bool:
+    """Returns whether the connection was lost, or the server stops: another server may answer the rest.
+
+    An INTERNAL of the server's own has details. One without is gRPC's, or that of a proxy that has lost its server.
+    """
+    return failure.code() in _LOST or (failure.code() is grpc.StatusCode.INTERNAL and not error.details)
 
 
 def is_masked(failure: grpc.RpcError) -> bool:

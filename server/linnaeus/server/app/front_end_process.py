@@ -76,9 +76,9 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     charge = charging(settings.rate_limit, core.charge)
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, True, charge)
-    served = servicers(engine, settings, release, RemoteStatistics(core.count), rpc_server, charge)
+    served = servicers(engine, settings, release, RemoteStatistics(core.count), rpc_server.health, charge)
     traces = telemetry.record_handler is not None
-    readiness = FrontEndReadiness(lambda: rpc_server.unready_reason)
+    readiness = FrontEndReadiness(lambda: rpc_server.health.unready_reason)
     all_metrics = AskedMetrics(lambda: control.send(MetricsWanted()))
     http = http_server(
         settings, security, served, metrics, charge, readiness.unready_reason, all_metrics, traces, shares_port=True
@@ -152,6 +152,6 @@ async def _publish_changes(engine: Engine, rpc_server: RpcServer, control: Contr
     """Publishes the health now and whenever it may have changed, to callers and to the supervisor."""
     while True:
         engine.health_changed.clear()
-        await publish_health(engine, rpc_server)
-        control.send(Health(rpc_server.unready_reason))
+        await publish_health(engine, rpc_server.health)
+        control.send(Health(rpc_server.health.unready_reason))
         await engine.health_changed.wait()

@@ -4,35 +4,22 @@ import asyncio
 import contextlib
 import gc
 import logging
-from functools import partial
-from importlib.metadata import version
 
 from linnaeus.server.app.health import publish_health
 from linnaeus.server.app.http import http_server, lame_duck, stop_ports
+from linnaeus.server.app.observed_engine import ObservedEngine, observed_engine, start_background
 from linnaeus.server.app.require_model import require_a_model
 from linnaeus.server.app.services import servicers
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.engine.engine import Engine
-from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.http.server import HttpServer
-from linnaeus.server.model_store.repository import FOLLOW_PART
-from linnaeus.server.model_store.repository_watch import WATCH_PART, watch
-from linnaeus.server.observability.metrics import Metrics
 from linnaeus.server.observability.metrics_server import MetricsServer
 from linnaeus.server.observability.metrics_text import registry_text
 from linnaeus.server.observability.probes import Probes
-from linnaeus.server.observability.telemetry import Telemetry
 from linnaeus.server.process.signals import stop_on_signals
-from linnaeus.server.process.supervised_task import keep_running
-from linnaeus.server.process.supervisor import Supervisor
-from linnaeus.server.requests.event_log import open_event_log
-from linnaeus.server.requests.observer import Observers
 from linnaeus.server.rpc.connection_age import connection_age_options
 from linnaeus.server.rpc.grpc_release import warn_of_grpc_release
-from linnaeus.server.rpc.kserve.statistics import Statistics
 from linnaeus.server.rpc.server import RpcServer
-from linnaeus.server.runtime.device import configure_process
-from linnaeus.server.security.charging import charging
 from linnaeus.server.security.listen_address import Address
 from linnaeus.server.security.server_security import ServerSecurity, server_security
 
@@ -54,37 +41,21 @@ async def run_server(settings: Settings) -> None:
     for risk in security.risks:
         logger.warning("insecure: %s", risk)
     warn_of_grpc_release()
-    configure_process(settings.intra_op_threads)
-    release = version("linnaeus")
-    metrics = Metrics(release)
     loop = asyncio.get_running_loop()
-    supervisor = Supervisor(metrics.thread_failed, on_fatal=lambda part: loop.call_soon_threadsafe(stop.set))
-    supervisor.watch_process(loop)
-    event_log = open_event_log(settings.trace)
-    statistics = Statistics()
-    telemetry = Telemetry(settings, release, supervisor)
-    engine = LocalEngine(
-        settings,
-        Observers(metrics, statistics),
-        event_log=event_log,
-        record_handler=telemetry.record_handler,
-        supervisor=supervisor,
-    )
-    metrics.add_engine(engine.core, lambda: engine.in_flight)
-    metrics.add_event_log(event_log)
-    charge = charging(settings.rate_limit, engine.core.charge)
+    observed = observed_engine(settings, on_fatal=lambda part: loop.call_soon_threadsafe(stop.set))
+    engine, metrics, supervisor, charge = observed.engine, observed.metrics, observed.supervisor, observed.charge
     age_options = connection_age_options(settings.max_connection_age_seconds, settings.max_connection_grace_seconds)
     rpc_server = RpcServer(metrics, security, settings.max_message_bytes, age_options, charge=charge)
-    probes = Probes(asyncio.get_running_loop(), lambda: rpc_server.unready_reason)
+    health = rpc_server.health
+    probes = Probes(loop, lambda: health.unready_reason)
     metrics_server = None
     if not settings.has_metrics_on_http:
         metrics_server = MetricsServer(
             metrics.registry, probes, settings.metrics_host, settings.metrics_port, supervisor
         )
-    served = servicers(engine, settings, release, statistics, rpc_server, charge)
-    traces = telemetry.record_handler is not None
-    text = registry_text(metrics.registry)
-    http = http_server(settings, security, served, metrics, charge, lambda: rpc_server.unready_reason, text, traces)
+    served = servicers(engine, settings, observed.release, observed.statistics, health, charge)
+    traces, text = observed.has_traces, registry_text(metrics.registry)
+    http = http_server(settings, security, served, metrics, charge, lambda: health.unready_reason, text, traces)
     await rpc_server.start(served.grpc_services(traces, bool(settings.token_file)))
     metrics_port = settings.metrics_port if metrics_server is None else metrics_server.port
     ports = _Ports(rpc_server, http, metrics_port, security)
@@ -94,13 +65,12 @@ async def run_server(settings: Settings) -> None:
     try:
         if settings.listen_early:
             await ports.listen()
-        await _serve_until(stop, engine, rpc_server, http, ports, metrics, settings, supervisor)
+        await _serve_until(stop, observed, rpc_server, http, ports, settings)
     finally:
         await _stop(engine, rpc_server, http, settings.drain_seconds)
         if metrics_server is not None:
             metrics_server.close()
-        event_log.close()
-        await telemetry.close()
+        await observed.close_logs()
         logger.info("stopped", extra={"event": {"event": "stopped"}})
     supervisor.raise_if_ended()
 
@@ -160,18 +130,17 @@ async def _stop(engine: Engine, rpc_server: RpcServer, http: HttpServer | None, 
 
 async def _serve_until(
     stop: asyncio.Event,
-    engine: LocalEngine,
+    observed: ObservedEngine,
     rpc_server: RpcServer,
     http: HttpServer | None,
     ports: _Ports,
-    metrics: Metrics,
     settings: Settings,
-    supervisor: Supervisor,
 ) -> None:
     """Loads the models, listens, then serves until `stop` is set.
 
     If `stop` is set while models load, no lame-duck phase follows: the server has never reported SERVING.
     """
+    engine = observed.engine
     loading = asyncio.create_task(engine.load())
     stop_signal = asyncio.create_task(stop.wait())
     await asyncio.wait({loading, stop_signal}, return_when=asyncio.FIRST_COMPLETED)
@@ -181,13 +150,9 @@ async def _serve_until(
             require_a_model(engine.catalog)
         gc.freeze()  # loaded models are permanent: excludes them from garbage collections while serving
         await ports.listen()
-        await publish_health(engine, rpc_server)
+        await publish_health(engine, rpc_server.health)
         logger.info("serving", extra={"event": {"event": "serving"}})
-        background = {"health": partial(_publish_changes, engine, rpc_server, metrics)}
-        if settings.model_control == "watch":
-            background[WATCH_PART] = partial(watch, engine.core.model_manager, settings.watch_seconds, supervisor)
-            background[FOLLOW_PART] = partial(engine.core.repository.follow, settings.watch_seconds, supervisor)
-        tasks = [asyncio.create_task(keep_running(part, work, supervisor)) for part, work in background.items()]
+        tasks = start_background(observed, rpc_server.health, settings)
         await stop_signal
         for each in tasks:
             each.cancel()
@@ -195,14 +160,3 @@ async def _serve_until(
     if loading.done():
         await lame_duck(rpc_server, http, settings.lame_duck_seconds)
     loading.cancel()  # the engine finishes the model that is loading and starts no further one
-
-
-async def _publish_changes(engine: Engine, rpc_server: RpcServer, metrics: Metrics) -> None:
-    """Publishes the health now, as after a fault, and whenever it may have changed; drops metrics of gone versions."""
-    while True:
-        engine.health_changed.clear()
-        await publish_health(engine, rpc_server)
-        next_drop_seconds = metrics.drop_unserved(engine.catalog.entries())
-        with contextlib.suppress(TimeoutError):  # nothing changed, but metrics are to be dropped
-            async with asyncio.timeout(next_drop_seconds):
-                await engine.health_changed.wait()

@@ -9,7 +9,8 @@ from linnaeus.server.rpc import classifier, model_service
 from linnaeus.server.rpc.kserve import servicer as inference
 from linnaeus.server.rpc.kserve.statistics import RemoteStatistics, Statistics
 from linnaeus.server.rpc.kserve.unserved_calls import add_inference_service
-from linnaeus.server.rpc.server import RpcServer, Service
+from linnaeus.server.rpc.published_health import PublishedHealth
+from linnaeus.server.rpc.server import Service
 from linnaeus.server.rpc.trace_context import with_call_context
 from linnaeus.server.security.charging import Charge
 from linnaeus.v1 import classifier_pb2 as v1
@@ -62,7 +63,7 @@ def servicers(
     settings: Settings,
     release: str,
     statistics: Statistics | RemoteStatistics,
-    rpc_server: RpcServer,
+    health: PublishedHealth,
     charge: Charge,
 ) -> Servicers:
     """Returns the servicers that answer with an engine."""
@@ -77,8 +78,8 @@ def servicers(
         engine,
         statistics,
         release,
-        is_ready=lambda: rpc_server.is_serving,
-        is_stopping=lambda: rpc_server.is_stopping,
+        is_ready=lambda: health.is_serving,
+        is_stopping=lambda: health.is_stopping,
         model_manager=engine.model_manager,
         charge=charge,
     )

@@ -42,6 +42,9 @@ class Settings:
     """Folder that keeps the copy of a repository that is a URL, also between starts; auto: in --cache-dir."""
     repository_bytes: Bytes = 0
     """Bytes that the copy may have at most. 0: what the disk has."""
+    model_name: str = ""
+    """Name of the model if --repository is one model's folder, one version's, or holds one model; several keep theirs.
+    Empty: that of its folder."""
     models: str = ""
     """Models to serve, separated by commas; empty for all."""
     default_model: str = ""

@@ -185,7 +185,8 @@ def load_on_each(
         for device, cores in devices.items():
             clock = cores.take_one() if busy else cores.take_all()
             shared = replace(options or LoadOptions(), threads=max(1, cores.threads), on_one_core=busy)
-            models.append(load_model(folder.path, device, max_batch_size, clock, before_warm_up, shared))
+            model = load_model(folder.path, device, max_batch_size, clock, before_warm_up, shared, folder.served_as)
+            models.append(model)
             close_on_failure.callback(models[-1].close)
             _share_cores(models[-1], cores, busy)
             models[-1].settle()

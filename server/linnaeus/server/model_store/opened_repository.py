@@ -21,7 +21,7 @@ def repository_of(settings: Settings, catalog: Catalog) -> ModelRepository:
         StartupError: if the copy of a bucket has no place.
     """
     if repository_url(settings.repository) is None:
-        return FolderRepository(Path(settings.repository))
+        return FolderRepository(Path(settings.repository), settings.model_name)
     return RemoteRepository(settings, _states_of(catalog))
 
 

@@ -7,7 +7,7 @@ repository. Symbolic links in the repository are followed: a user who may create
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -21,6 +21,7 @@ from linnaeus.models.manifest import (
 from linnaeus.models.model_format import ALL_MODEL_FILES
 from linnaeus.server.config.model_settings import CONFIG_FILE
 from linnaeus.server.errors import StartupError
+from linnaeus.server.model_store.repository_layout import Layout, layout_of, version_in
 from linnaeus.server.model_store.repository_statistics import RepositoryStatistics
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.text_files import reason_of
@@ -56,6 +57,7 @@ class VersionFolder:
         path: path of the folder.
         fingerprint: fingerprint of the folder and of its files.
         rivals: names of further folders that stand for the same version, such as `0001` beside `1`.
+        served_as: the operator's name for the model, whatever its manifest says; empty for that of its folder.
     """
 
     model: str
@@ -63,6 +65,7 @@ class VersionFolder:
     path: Path
     fingerprint: FolderFingerprint = field(default=(), compare=False)
     rivals: tuple[str, ...] = ()
+    served_as: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +134,15 @@ class ModelRepository(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderRepository:
-    """A repository on a disk, which has nothing to fetch."""
+    """A repository on a disk, which has nothing to fetch.
+
+    Attributes:
+        root: its folder.
+        model_name: as in `list_model_folders`.
+    """
 
     root: Path
+    model_name: str = ""
 
     @property
     def name(self) -> str:
@@ -152,7 +161,7 @@ class FolderRepository:
 
     def folders(self) -> dict[str, ModelFolder]:
         """See `ModelRepository`."""
-        return list_model_folders(self.root)
+        return list_model_folders(self.root, self.model_name)
 
     def fetch(self, model: str) -> None:
         """Does nothing."""
@@ -207,14 +216,22 @@ def wanted_at_start(name: str, folders: Mapping[str, ModelFolder], wanted: Set[s
     return found
 
 
-def list_model_folders(root: Path) -> dict[str, ModelFolder]:
+def list_model_folders(root: Path, model_name: str = "") -> dict[str, ModelFolder]:
     """Returns the model folders of the repository by name; a folder removed during the scan counts as empty.
+
+    Args:
+        root: the repository; with a `model_name` it may also be one model's folder, or one version's.
+        model_name: name of the model if there is only one; empty for the name of its folder.
 
     Raises:
         OSError: if the repository cannot be read.
     """
+    layout = layout_of(root) if model_name else Layout.REPOSITORY
+    if layout is not Layout.REPOSITORY:
+        return {model_name: _single_model(root, layout, model_name)}
     paths = sorted(path for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
-    return {path.name: _model(path) for path in paths}
+    folders = {path.name: _model(path) for path in paths}
+    return _name_only_model(folders, model_name) if model_name else folders
 
 
 def _model(path: Path) -> ModelFolder:
@@ -228,7 +245,33 @@ def _model(path: Path) -> ModelFolder:
         elif _LOOKS_LIKE_VERSION.fullmatch(each.name) and each.is_dir():
             ignored.append(f"folder {each.name!r} of model {path.name} is ignored: {_NO_VERSION}")
     versions = {version: _version(path.name, version, found[version]) for version in sorted(found)}
-    return ModelFolder(path.name, path, versions, tuple(_fingerprints(path, {CONFIG_FILE})), tuple(ignored))
+    return ModelFolder(path.name, path, versions, _config_fingerprint(path), tuple(ignored))
+
+
+def _single_model(root: Path, layout: Layout, name: str) -> ModelFolder:
+    """Returns the model that a root is, or whose only version it is; both may hold a config.toml."""
+    if layout is Layout.MODEL:
+        return _named(_model(root), name)
+    version = version_in(root)
+    return _named(ModelFolder(name, root, {version: _version(name, version, [root])}, _config_fingerprint(root)), name)
+
+
+def _name_only_model(folders: dict[str, ModelFolder], name: str) -> dict[str, ModelFolder]:
+    """Gives the name to the only model that has versions; several keep their own names."""
+    found = [folder for folder in folders.values() if folder.versions]
+    if len(found) != 1:
+        return folders
+    others = {folder.name: folder for folder in folders.values() if folder.name not in (found[0].name, name)}
+    return others | {name: _named(found[0], name)}
+
+
+def _named(folder: ModelFolder, name: str) -> ModelFolder:
+    versions = {number: replace(each, model=name, served_as=name) for number, each in folder.versions.items()}
+    return replace(folder, name=name, versions=versions)
+
+
+def _config_fingerprint(model: Path) -> FolderFingerprint:
+    return tuple(_fingerprints(model, {CONFIG_FILE}))
 
 
 def _version(model: str, version: int, paths: Sequence[Path]) -> VersionFolder:

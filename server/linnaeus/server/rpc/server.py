@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import grpc
-from grpc_health.v1 import health_pb2
 
 from linnaeus.server.rpc.connection_options import connection_options
 from linnaeus.server.rpc.draining import CallDrainer
-from linnaeus.server.rpc.health import HealthServicer, add_health
+from linnaeus.server.rpc.health import add_health
 from linnaeus.server.rpc.health_port import HealthPort
 from linnaeus.server.rpc.interceptor import CallObserver, InterceptedServer
+from linnaeus.server.rpc.published_health import PublishedHealth
 from linnaeus.server.rpc.reflection import add_reflection
 from linnaeus.server.security.byte_budget import ByteBudget
 from linnaeus.server.security.charging import Charge, no_charge
@@ -27,13 +27,9 @@ _RECHECK_SECONDS = 0.05
 # gRPC's own grace must not end: it would then cancel the calls of a server that may just have been destroyed, which
 # ends the process (SIGSEGV). So a second `stop`, without a grace, cancels what is left, while the first surely waits.
 _ENDLESS_SECONDS = 1e6
-_LOADING = "the models are loading"
-_STOPPING = "the server is stopping"
 # Messages of health checks that one caller may send at once, and how long they may take while others wait.
 _HEALTH_MESSAGES = 2
 _HEALTH_GRACE_SECONDS = 0.1
-_SERVING = health_pb2.HealthCheckResponse.SERVING
-_NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +60,7 @@ class RpcServer:
     """The gRPC server of the application.
 
     Lifecycle: construct (reserves the port), `start` (the health port answers), `listen` (callers can connect),
-    `set_serving`, `lame_duck`, `stop`. Belongs to the event loop's thread; any thread may read `unready_reason`.
+    `health.set_serving`, `lame_duck`, `stop`. Belongs to the event loop's thread.
 
     Args:
         observer: notified of every call.
@@ -77,9 +73,8 @@ class RpcServer:
     Attributes:
         port: the port of all services.
         health_port: the port of the separate health server; None if there is none.
-        unready_reason: why the published health is NOT_SERVING, in a sentence; empty if it is SERVING.
+        health: the health that it publishes.
         is_listening: whether callers can connect to the port.
-        is_stopping: whether the server is in its lame-duck time or stops.
 
     Raises:
         StartupError: if a port cannot be opened.
@@ -106,19 +101,15 @@ class RpcServer:
         self._health_budget = ByteBudget(max_message_bytes, 2 * share, share, _HEALTH_GRACE_SECONDS)
         self._security = security
         self._charge = charge
-        self._health = HealthServicer()
-        self._service_names = [""]  # "" is the health of the whole server
+        self.health = PublishedHealth()
         self.is_listening = False
-        self.unready_reason = _LOADING
-        self.is_stopping = False
         self.port = self._reserved.address.port
-        self._health_port = (
-            None if security.health is None else HealthPort(security.health, self._health, observer, shares_port)
-        )
+        servicer, probed = self.health.servicer, security.health
+        self._health_port = None if probed is None else HealthPort(probed, servicer, observer, shares_port)
         self.health_port = None if self._health_port is None else self._health_port.port
 
     async def start(self, services: Sequence[Service]) -> None:
-        """Adds the services, and starts the health port; the health is NOT_SERVING until `set_serving`.
+        """Adds the services, and starts the health port; the health is NOT_SERVING until told otherwise.
 
         Args:
             services: the services, most frequently called first.
@@ -136,7 +127,7 @@ class RpcServer:
         )
         for service in services:
             service.add(intercepted)
-        self._service_names += [service.name for service in services]
+        names = [service.name for service in services]
         always_open: Any = InterceptedServer(self._server, self._observer, budget=self._health_budget)
         not_drained: Any = InterceptedServer(
             self._server,
@@ -147,9 +138,9 @@ class RpcServer:
             has_certificates,
             self._charge,
         )
-        add_health(self._health, always_open)
-        add_reflection(self._service_names[1:], not_drained)
-        await self._set_status(_NOT_SERVING)
+        add_health(self.health.servicer, always_open)
+        add_reflection(names, not_drained)
+        await self.health.add_services(names)
         if self._health_port is not None:
             await self._health_port.start()
 
@@ -164,30 +155,9 @@ class RpcServer:
         await self._server.start()
         self.is_listening = True
 
-    async def set_device_status(self, name: str, is_working: bool) -> None:
-        """Publishes the health of a device as that of the service `device/NAME`."""
-        await self._health.set(f"device/{name}", _SERVING if is_working else _NOT_SERVING)
-
-    @property
-    def is_serving(self) -> bool:
-        """Whether the published health is SERVING."""
-        return not self.unready_reason
-
-    async def set_not_serving(self, reason: str) -> None:
-        """Publishes NOT_SERVING, for a reason in a sentence, such as a model that has no working device."""
-        if not self.is_stopping:
-            self.unready_reason = reason
-            await self._set_status(_NOT_SERVING)
-
-    async def set_serving(self) -> None:
-        """Publishes SERVING: models are ready."""
-        if not self.is_stopping:
-            self.unready_reason = ""
-            await self._set_status(_SERVING)
-
     async def lame_duck(self, seconds: float) -> None:
         """Publishes NOT_SERVING for good, and keeps answering new calls for `seconds`."""
-        await self._publish_stopping()
+        await self.health.set_stopping()
         await asyncio.sleep(seconds)
 
     async def stop(self, engine: Drainable, grace_seconds: float) -> None:
@@ -200,10 +170,10 @@ class RpcServer:
             engine: is drained once no further call can arrive.
             grace_seconds: the time after which the calls in flight are cancelled.
         """
-        await self._publish_stopping()
+        await self.health.set_stopping()
         if self.is_listening:
             await self._drain(engine, asyncio.get_running_loop().time() + grace_seconds)
-        self._health.end_watches()
+        self.health.servicer.end_watches()
         self._reserved.release()
         if self._health_port is not None:
             await self._health_port.stop()
@@ -214,7 +184,7 @@ class RpcServer:
         await asyncio.sleep(0)  # runs the task up to the point where it has sent GOAWAY
         self._drainer.release()
         engine.drain()
-        self._health.end_watches()
+        self.health.servicer.end_watches()
         write_ends_at = await self._wait_answered(engine, stopping, ends_at)
         await asyncio.wait({stopping}, timeout=_seconds_until(write_ends_at))
         if not stopping.done():  # without a step of the loop in between: see `_ENDLESS_SECONDS`
@@ -232,14 +202,6 @@ class RpcServer:
                 write_ends_at = min(loop.time() + _WRITE_SECONDS, ends_at)
         ended.cancel()
         return write_ends_at
-
-    async def _publish_stopping(self) -> None:
-        self.is_stopping, self.unready_reason = True, _STOPPING
-        await self._health.enter_graceful_shutdown()
-
-    async def _set_status(self, status: int) -> None:
-        for service in self._service_names:
-            await self._health.set(service, status)
 
 
 def _seconds_until(ends_at: float) -> float:

@@ -1,7 +1,7 @@
 """Reads a version folder and refuses it unless every check of its contract holds."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -36,8 +36,12 @@ class Artifact:
     labels: tuple[str, ...]
 
 
-def read_artifact(folder: Path) -> Artifact:
+def read_artifact(folder: Path, served_as: str = "") -> Artifact:
     """Reads `<root>/<model>/<version>` and checks that its files agree with one another and with the folder's name.
+
+    Args:
+        folder: the version's folder.
+        served_as: the operator's name for the model, which takes the place of the manifest's; empty for none.
 
     Raises:
         ModelRefused: if a check fails; the message names the file and the field.
@@ -47,7 +51,11 @@ def read_artifact(folder: Path) -> Artifact:
         labels = read_labels(folder, manifest.classes)
     except ManifestError as error:
         raise ModelRefused(str(error)) from None
-    _check_names(folder, manifest)
+    _check_version(folder, manifest, served_as)
+    if served_as:
+        manifest = replace(manifest, name=served_as)
+    elif manifest.name != folder.parent.name:
+        raise ModelRefused(f"manifest.json: name is {manifest.name!r}, but the folder is {folder.parent.name!r}")
     _check_digest(folder, manifest)
     require_runtime(manifest)
     return Artifact(folder, manifest, labels)
@@ -84,10 +92,10 @@ def refusal(error: Exception, what: str, device: torch.device, file: str) -> Mod
     return ModelRefused(f"{file} {what}: {error_summary(error)}")
 
 
-def _check_names(folder: Path, manifest: Manifest) -> None:
-    if manifest.name != folder.parent.name:
-        raise ModelRefused(f"manifest.json: name is {manifest.name!r}, but the folder is {folder.parent.name!r}")
-    if manifest.version != version_of_folder(folder.name):
+def _check_version(folder: Path, manifest: Manifest, served_as: str) -> None:
+    """Checks the number of the folder; a version that is served by itself may lie in any folder."""
+    number = version_of_folder(folder.name)
+    if manifest.version != number and not (served_as and number is None):
         raise ModelRefused(f"manifest.json: version is {manifest.version}, but the folder is {folder.name!r}")
 
 

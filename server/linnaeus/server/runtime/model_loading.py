@@ -62,6 +62,7 @@ def load_model(
     clock: Callable[[], float] = time.perf_counter,
     before_warm_up: Callable[[], None] = lambda: None,
     options: LoadOptions | None = None,
+    served_as: str = "",
 ) -> Model:
     """Reads, checks, loads, specialises and warms up a version.
 
@@ -72,12 +73,13 @@ def load_model(
         clock: time in seconds, for measuring batches.
         before_warm_up: called before a runtime starts threads and before the warm-up, perhaps several times.
         options: how it is to be computed.
+        served_as: see `read_artifact`.
 
     Raises:
         ModelRefused: if a check fails, the device has too little memory, or what the options ask for is not available.
     """
     options = options or LoadOptions()
-    artifact = read_artifact(folder)
+    artifact = read_artifact(folder, served_as)
     requested = Requested(options.runtime, _precision(artifact, options.precision))
     variants = _candidates(artifact, device, requested)
     choices = _choices(artifact, device, max_batch_size, options)

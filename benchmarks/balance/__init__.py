@@ -1,0 +1,1 @@
+"""Load balancers before several servers: the shipped configurations, run and measured."""
