@@ -24,7 +24,7 @@ COMPARED_LOADS = (0.8, 1.5)
 _SECONDS = {1: 20.0, 10: 6.0, 20: 1.0, 1000: 0.1}
 # And before that. Under overload queues take their time to be as long as the deadlines allow.
 _WARM_UP_SECONDS, _WARM_UP_SECONDS_OF_OVERLOAD = 0.5, 1.0
-_SECONDS_OF_FULL_QUEUES = (4.0, 1.0)
+_SECONDS_OF_UPS_AND_DOWNS = (1.0, 4.0)
 
 
 def seconds_of(replicas: int, load: float) -> tuple[float, float]:
@@ -90,14 +90,14 @@ def sizes(base: FleetPlan, replicas: Iterable[int] = REPLICAS, loads: Iterable[f
 def policies(base: FleetPlan, names: Iterable[str], loads: Iterable[float] = COMPARED_LOADS) -> list[Point]:
     """Returns each policy beside a slow replica and beside a dead one, which nobody ejects.
 
-    Under overload the least of all fills its queues last: the excess goes to the replica that refuses it.
+    Under overload the least of all goes up and down with the queue of the replica that gets the excess.
     """
     return [
         Point(
             f"{name}, {fault}",
             replace(base, policy=name, **{fault: 1}),  # type: ignore[arg-type]
             load,
-            seconds=_SECONDS_OF_FULL_QUEUES if load > 1.0 else None,
+            seconds=_SECONDS_OF_UPS_AND_DOWNS if load > 1.0 else None,
         )
         for name in names
         for fault in ("slow", "dead")
@@ -129,7 +129,7 @@ def circumstances(base: FleetPlan) -> list[Point]:
     """Returns shorter deadlines, bursts, more and fewer balancers, and another length of the simulation."""
     short, slow = replace(base, deadline_seconds=0.1), with_slow(base)
     points = [Point("deadline 100 ms", short, load) for load in COMPARED_LOADS]
-    points += [Point("bursts", base, load, "bursts", (1.0, 3.0)) for load in COMPARED_LOADS]
+    points += [Point("bursts", base, load, "bursts", (1.0, 5.0)) for load in COMPARED_LOADS]
     for balancers in (1, base.replicas):
         plan = replace(slow, balancers=balancers)
         points += [Point(f"{balancers} balancers, 1 slow", plan, load) for load in COMPARED_LOADS]

@@ -42,16 +42,16 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the callers of the measured seconds got.
+    """What callers got in the measured seconds: calls count when they end, so that no queue that still grows counts.
 
     Attributes:
-        sent, in_time: calls.
+        ended, in_time: calls.
         outcomes: calls by outcome; those that were answered late are among the answered ones.
         p50, p99: seconds from sending to the answer, of those in time; None if there was none.
         goodput: calls a second that were answered in time.
     """
 
-    sent: int
+    ended: int
     in_time: int
     outcomes: Counter[str]
     p50: float | None
@@ -66,23 +66,24 @@ class Measured:
     @property
     def refused(self) -> int:
         """Calls that were refused, or not taken by a dead replica."""
-        return self.sent - self.in_time - self.late
+        return self.ended - self.in_time - self.late
 
 
 def measure(plan: FleetPlan, load: Load) -> Measured:
-    """Simulates a fleet under a load until every call has ended."""
+    """Simulates a fleet under a load."""
     events, chance = Events(), random.Random(load.seed)
     outcomes, seconds = Counter[str](), array("d")
+    end = load.warm_up_seconds + load.seconds
 
     def count(call: Call) -> None:
-        if call.sent_at >= load.warm_up_seconds:
+        if call.ended_at >= load.warm_up_seconds:
             outcomes[call.outcome] += 1
             if call.in_time:
                 seconds.append(call.ended_at - call.sent_at)
 
     fleet = Fleet(events, plan, chance, count)
-    fleet.send(ARRIVALS[load.arrivals](chance, load.rate, 0.0, load.warm_up_seconds + load.seconds))
-    events.run()
+    fleet.send(ARRIVALS[load.arrivals](chance, load.rate, 0.0, end))
+    events.run(until=end)
     p50, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
     return Measured(outcomes.total(), len(seconds), outcomes, p50, p99, len(seconds) / load.seconds)
 

@@ -132,7 +132,7 @@ def _measured(target: str, rate: float, seconds: float, number: int) -> Figures:
 
 
 def _figures(found: Measured) -> Figures:
-    return Figures(found.goodput, 1.0 - found.in_time / found.sent, found.p50, found.p99)
+    return Figures(found.goodput, 1.0 - found.in_time / found.ended, found.p50, found.p99)
 
 
 def _median(values: Sequence[float | None]) -> str:
