@@ -21,6 +21,8 @@ pytestmark = pytest.mark.parametrize("balance", BALANCERS)
 # A batch waits for so many images, or for a minute: more than ever come, so that calls stay until they are cancelled.
 HOLD = ("--max-batch-size", "64", "--max-queue-delay-seconds", "60")
 HELD_CALLS = 60
+# More than the callers of the client have in flight, so that the other server always has room; fewer than flood it.
+QUEUE_SIZE = 16
 FLOODING_CALLERS = 48
 
 LENET = v1.ClassifyRequest(
@@ -80,7 +82,10 @@ def test_no_call_of_the_client_fails_while_a_server_is_flooded(
     balance: Balance, repository: Path, socket_folder: Path
 ) -> None:
     with (
-        servers_behind(balance, socket_folder, arguments(repository, "--max-queue-size", "8")) as (balancer, servers),
+        servers_behind(balance, socket_folder, arguments(repository, "--max-queue-size", str(QUEUE_SIZE))) as (
+            balancer,
+            servers,
+        ),
     ):
         callers = ClientCallers(balancer.target)
         with flood(servers.running[1]) as refused:
