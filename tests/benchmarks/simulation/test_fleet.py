@@ -107,7 +107,7 @@ def test_a_slow_replica_takes_so_many_times_longer() -> None:
 
 
 def in_time_share(plan: FleetPlan, load: float = 0.5) -> float:
-    found = measure(plan, Load(load * plan.replicas * MOST_A_SECOND, 1.0, 0.5))
+    found = measure(plan, Load(load * plan.replicas * MOST_A_SECOND, 0.6, 0.2))
     return found.in_time / found.ended
 
 
