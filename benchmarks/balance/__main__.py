@@ -9,7 +9,6 @@ that others keep busy.
 """
 
 import argparse
-import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from benchmarks.balance.balancers import Listen, Upstream, envoy, nginx
 from benchmarks.balance.measurement import DEADLINE_SECONDS, Way, measure_busy_server, measure_load
 from benchmarks.balance.report import print_busy_server, print_load
 from benchmarks.common.h2load import H2loadMissing, find_h2load
+from benchmarks.common.ports import free_port
 from benchmarks.common.rounds import rotated
 from benchmarks.peers.servers import RunningServer, linnaeus
 
@@ -60,7 +60,7 @@ def _ways(opened: ExitStack, servers: Sequence[RunningServer]) -> list[Way]:
     upstream = [Upstream(_port(each.target), _port(each.http_target)) for each in servers]
     for name, balance in (("Envoy", envoy), ("nginx", nginx)):
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="lin-")))
-        listen = Listen(*(f"127.0.0.1:{_free_port()}" for _ in range(3)))
+        listen = Listen(*(f"127.0.0.1:{free_port()}" for _ in range(3)))
         balancer = opened.enter_context(balance(folder, upstream, listen))
         ways.append(Way(name, (balancer.target,), tuple(servers)))
     return ways
@@ -68,13 +68,6 @@ def _ways(opened: ExitStack, servers: Sequence[RunningServer]) -> list[Way]:
 
 def _port(address: str) -> int:
     return int(address.rpartition(":")[2])
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _options() -> argparse.Namespace:

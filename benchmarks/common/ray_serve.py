@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -20,20 +19,14 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from benchmarks.common.ports import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ROOT / ".venv-ray" / "bin"
 _REPLICA = "ray::ServeReplica:"
 _START_SECONDS = 400.0  # of several processes, on a machine that does other things
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.2
-
-
-def free_port() -> int:
-    """Returns a port that was free a moment ago."""
-    with socket.socket() as tried:
-        tried.bind(("127.0.0.1", 0))
-        port: int = tried.getsockname()[1]
-        return port
 
 
 class RayServe:

@@ -8,12 +8,12 @@ from statistics import median
 import torch
 from torch import Tensor, nn
 
-import linnaeus.models.pixel_classifier  # noqa: F401  # silences what torch says of TorchScript
 from benchmarks.common.images import PHOTOGRAPHS, digits, photographs
+from benchmarks.common.scripted_model import numbered_labels, use_torchscript, write_scripted_model
 from benchmarks.peers.request_sets import RequestSet, Samples, classify_requests
 from benchmarks.peers.workloads import grey_pixels
-from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
-from linnaeus.models.manifest import MODEL_FILE, InputSpec, Weights
+from linnaeus.models.export.version_folder import check_input
+from linnaeus.models.manifest import MODEL_FILE, InputSpec
 
 _CLASSES = 10
 _ANSWER = 3
@@ -87,19 +87,7 @@ def _free_model(
 
 
 def _write(name: str, spec: InputSpec, repository: Path) -> Path:
-    script: torch.jit.ScriptModule = torch.jit.script(ConstantAnswer().eval())
-    with torch.inference_mode():
-        probabilities = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent(
-        name=name,
-        architecture="constant_answer",
-        input=spec,
-        labels=tuple(f"class {place}" for place in range(_CLASSES)),
-        weights=Weights("constant"),
-        model=TorchScriptModel(script),
-        probabilities=probabilities,
-    )
-    folder = write_version(content, repository, 1)
-    # Beginning and ending a run takes OpenVINO 40 µs, and torch 5.
-    (folder.parent / "config.toml").write_text('runtime = "torchscript"\n', encoding="utf-8")
+    labels = numbered_labels("class", _CLASSES)
+    folder = write_scripted_model(ConstantAnswer(), repository, name, spec, labels, architecture="constant_answer")
+    use_torchscript(folder)  # beginning and ending a run takes OpenVINO 40 µs, and torch 5
     return folder

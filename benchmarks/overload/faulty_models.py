@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
+from benchmarks.common.scripted_model import write_scripted_model
 from linnaeus.models.manifest import LABELS_FILE, MODEL_FILE, read_manifest
 
 RAISES_ONE_IN = 50
@@ -65,16 +65,13 @@ def _load(folder: Path) -> nn.Module:
 
 def _export(module: nn.Module, source: Path, name: str, repository: Path) -> None:
     manifest = read_manifest(source)
-    script: torch.jit.ScriptModule = torch.jit.script(module.eval())
-    with torch.inference_mode():
-        probabilities = script(check_input(manifest.input))[0]
-    content = VersionContent(
-        name=name,
+    labels = tuple((source / LABELS_FILE).read_text(encoding="utf-8").splitlines())
+    write_scripted_model(
+        module,
+        repository,
+        name,
+        manifest.input,
+        labels,
         architecture=manifest.architecture,
-        input=manifest.input,
-        labels=tuple((source / LABELS_FILE).read_text(encoding="utf-8").splitlines()),
         weights=manifest.weights,
-        model=TorchScriptModel(script),
-        probabilities=tuple(probabilities.tolist()),
     )
-    write_version(content, repository, 1)

@@ -3,7 +3,6 @@
 Nothing here knows models or load.
 """
 
-import socket
 import subprocess
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Self
 
 import grpc
 
+from benchmarks.common.ports import free_port
 from benchmarks.peers.triton_installation import TritonInstallation
 from linnaeus.kserve import grpc_service_pb2 as kserve
 
@@ -52,7 +52,7 @@ class TritonServer:
         backends: Path,
         variables: dict[str, str] | None = None,
     ) -> None:
-        port = _free_port()
+        port = free_port()  # tritonserver does not accept port 0
         self.target = f"127.0.0.1:{port}"
         command = [str(installation.program), f"--model-repository={repository}", f"--backend-directory={backends}"]
         self._last_lines: deque[str] = deque(maxlen=20)
@@ -112,10 +112,3 @@ class TritonServer:
         if self.child.stdout is not None:
             with self.child.stdout as lines:
                 self._last_lines.extend(line.rstrip("\n") for line in lines)
-
-
-def _free_port() -> int:
-    """Returns a port that was free a moment ago: tritonserver does not accept port 0."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

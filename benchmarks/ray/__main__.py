@@ -9,20 +9,15 @@ caller at Ray and at the server. A round with a call that failed ends the run.
 
 import argparse
 import statistics
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from benchmarks.common.images import digits
-from benchmarks.common.ray_serve import PROGRAMS, ROOT, RayServe, free_port
-from benchmarks.ray.sleeping_model import write_sleeping_model
+from benchmarks.common.ray_serve import PROGRAMS, RayServe
+from benchmarks.common.sleeping_model import write_sleeping_model
+from benchmarks.common.sleeping_server import SleepingServer
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import NoProgress
 from linnaeus.client.load.results import Measurement
@@ -31,7 +26,8 @@ from linnaeus.client.load.scenarios import run_single
 CALLERS = 16
 ASLEEP, AWAKE = "asleep", "awake"
 SLEEP_SECONDS = 0.05
-_START_SECONDS = 60.0
+# Of the server without Ray, as of a replica.
+OPTIONS = ("--front-ends", "0", "--streams", "1")
 
 
 def main() -> int:
@@ -52,12 +48,12 @@ def compare(repository: Path, rounds: int, seconds: float) -> None:
     """Measures in turns, and prints the medians."""
     rates: dict[int, list[float]] = {1: [], 2: []}
     latencies: dict[str, list[float]] = {"server": [], "Ray": []}
-    with own_server(repository) as direct, RayServe(config(repository, 1)) as ray:
+    with SleepingServer("--repository", str(repository), *OPTIONS) as server, RayServe(config(repository, 1)) as ray:
         for number in range(rounds):
             for replicas in (1, 2) if number % 2 == 0 else (2, 1):
                 scale(ray, repository, replicas)
                 rates[replicas].append(measure(ray.target, ASLEEP, CALLERS, seconds).counts.ok / seconds)
-            for name, target in (("server", direct), ("Ray", ray.target)):
+            for name, target in (("server", server.target), ("Ray", ray.target)):
                 latencies[name].append(measure(target, AWAKE, 1, seconds).latency.p50)
     print(f"{CALLERS} callers, a model that sleeps {1e3 * SLEEP_SECONDS:.0f} ms; medians of {rounds} rounds in turns")
     for replicas, measured in rates.items():
@@ -110,23 +106,6 @@ def scale(ray: RayServe, repository: Path, replicas: int) -> None:
     if len(ray.replicas()) != replicas:
         ray.deploy(config(repository, replicas))
         ray.wait_until(lambda: ray.running_replicas() == len(ray.replicas()) == replicas)
-
-
-@contextmanager
-def own_server(repository: Path) -> Iterator[str]:
-    """Runs a server without Ray, and yields its address."""
-    port = free_port()
-    command = [sys.executable, "-m", "benchmarks.ray.sleeping_server", "--repository", str(repository)]
-    command += ["--port", str(port), "--metrics-port", "0", "--http-port", "-1", "--front-ends", "0", "--streams", "1"]
-    with subprocess.Popen([*command, "--log-level", "error"], cwd=ROOT) as child:
-        try:
-            target = f"127.0.0.1:{port}"
-            with grpc.insecure_channel(target) as channel:
-                stub: Any = health_pb2_grpc.HealthStub(channel)
-                stub.Check(health_pb2.HealthCheckRequest(), timeout=_START_SECONDS, wait_for_ready=True)
-            yield target
-        finally:
-            child.terminate()
 
 
 def _options() -> argparse.Namespace:

@@ -10,7 +10,7 @@ class SleepingReplica(Replica):
     """A replica with the operator of `sleeping_model`."""
 
     async def __init__(self, arguments: dict[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
-        import benchmarks.ray.sleeping_model  # noqa: F401  # registers it, here since it imports torch
+        import benchmarks.common.sleeping_model  # noqa: F401  # registers it, here since it imports torch
 
         await super().__init__(arguments)
 

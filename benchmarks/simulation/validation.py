@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.simulation.validation [--seconds 4] [--rounds 3] [--servers 1 2]
 
-Run it from the repository's root. The servers' model sleeps (`sleeping_server`), since two that compute would share the
+Run it from the repository's root. The servers' model sleeps (`sleeping_model`), since two that compute would share the
 cores. The load tester sends digits on loopback, in turns to the two.
 """
 
@@ -16,26 +16,30 @@ from statistics import median
 
 from benchmarks.common.images import digits
 from benchmarks.common.report import milliseconds, print_table
-from benchmarks.front_ends.free_model import free_pixels
+from benchmarks.common.sleeping_model import write_sleeping_model
+from benchmarks.common.sleeping_server import SleepingServer
 from benchmarks.simulation.fleet import FleetPlan
 from benchmarks.simulation.measurement import Load, Measured, measure
 from benchmarks.simulation.replica import Machine, SimulatedModel
-from benchmarks.simulation.sleeping_server import OPTIONS, SLEEP_SECONDS, SleepingServer
 from linnaeus.client.load.plan import Plan
 from linnaeus.client.load.progress import NoProgress
 from linnaeus.client.load.results import Measurement
 from linnaeus.client.load.scenarios import run_single
 
-MODEL = "free_pixels"
+MODEL = "asleep"
+# What a batch takes, and each image of it: about a small network on two cores.
+BATCH_SECONDS, IMAGE_SECONDS = 0.014, 0.006
+MAX_BATCH_SIZE = 8
+OPTIONS = ("--front-ends", "0", "--streams", "1")
 LOADS = (0.5, 0.8, 1.2, 2.0, 3.0)
 SERVERS = (1, 2)
 DEADLINE_SECONDS = 0.5
 WARM_UP_SECONDS = 1.5
-# Staging and the model itself beside the sleep, and the step of the loop that hands results over.
+# Staging beside the sleep, and the step of the loop that hands results over.
 _OVERHEAD_SECONDS = 0.0005
 _DECODE_SECONDS = 0.0001
 # The throughput of full batches, of which the loads are multiples.
-CAPACITY = max(SLEEP_SECONDS) / (SLEEP_SECONDS[max(SLEEP_SECONDS)] + _OVERHEAD_SECONDS)
+CAPACITY = MAX_BATCH_SIZE / (BATCH_SECONDS + MAX_BATCH_SIZE * IMAGE_SECONDS + _OVERHEAD_SECONDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,8 @@ def compare(
 ) -> dict[tuple[int, float], tuple[list[Figures], Figures]]:
     """Returns the measured rounds and the simulated figures, by number of servers and load."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
-        repository = free_pixels(Path(name)).version.parent.parent
-        arguments = ("--repository", str(repository), "--models", MODEL, *OPTIONS)
+        write_sleeping_model(Path(name), MODEL, IMAGE_SECONDS, BATCH_SECONDS, MAX_BATCH_SIZE)
+        arguments = ("--repository", name, *OPTIONS)
         servers = [stack.enter_context(SleepingServer(*arguments)) for _ in range(max(count for count, _ in cases))]
         measured: dict[tuple[int, float], list[Figures]] = {case: [] for case in cases}
         for number in range(rounds):
@@ -80,7 +84,8 @@ def compare(
 
 def simulated(servers: int, load: float, seconds: float = 20.0) -> Figures:
     """Returns what the simulation says of such servers."""
-    batches = {size: run + _OVERHEAD_SECONDS for size, run in SLEEP_SECONDS.items()}
+    sizes = (1, 2, 4, MAX_BATCH_SIZE)
+    batches = {size: BATCH_SECONDS + size * IMAGE_SECONDS + _OVERHEAD_SECONDS for size in sizes}
     machine = Machine({MODEL: SimulatedModel(batches, _DECODE_SECONDS)}, workers=1, decoders=2, noise=0.01)
     plan = FleetPlan(machine, servers, policy="round robin", deadline_seconds=DEADLINE_SECONDS, client_retries=False)
     return _figures(measure(plan, Load(servers * load * CAPACITY, seconds, WARM_UP_SECONDS)))

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.parse
@@ -12,13 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from benchmarks.common.ports import free_port
+
 Query: TypeAlias = Callable[[str], list[dict[str, Any]]]
 
 
 @contextmanager
 def prometheus(folder: Path) -> Iterator[Query]:
     """Runs Prometheus with `prometheus.yml` of the folder; yields a function that returns what a query finds."""
-    address = f"127.0.0.1:{_free_port()}"
+    address = f"127.0.0.1:{free_port()}"
     options = [f"--storage.tsdb.path={folder}/data", f"--web.listen-address={address}"]
     command = [str(shutil.which("prometheus")), f"--config.file={folder}/prometheus.yml", *options]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -33,12 +34,6 @@ def prometheus(folder: Path) -> Iterator[Query]:
         finally:
             process.terminate()
             log.join()
-
-
-def _free_port() -> int:
-    """Returns a free port: Prometheus can neither choose one itself nor report it."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return int(taken.getsockname()[1])
 
 
 def _read_log(process: "subprocess.Popen[str]", ready: threading.Event) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from linnaeus.models.export.version_folder import TorchScriptModel, VersionContent, check_input, write_version
-from linnaeus.models.manifest import InputSpec, Weights
+from benchmarks.common.scripted_model import numbered_labels, use_torchscript, write_scripted_model
+from linnaeus.models.manifest import InputSpec
 from linnaeus.v1 import classifier_pb2 as v1
 
 SIDE = 8
@@ -73,23 +73,11 @@ def write_model(
         fragile: whether some batches raise.
         config: further contents of config.toml.
     """
-    model = MatrixProducts(_products(seconds), _products(work_unit_seconds), fragile).eval()
-    script: torch.jit.ScriptModule = torch.jit.script(model)
+    model = MatrixProducts(_products(seconds), _products(work_unit_seconds), fragile)
     spec = InputSpec(channels=1, height=SIDE, width=SIDE, resize=SIDE, interpolation="bilinear")
-    with torch.inference_mode():
-        probabilities = tuple(script(check_input(spec))[0].tolist())
-    content = VersionContent(
-        name=name,
-        architecture="matrix_products",
-        input=spec,
-        labels=tuple(f"piece {place}" for place in range(CLASSES)),
-        weights=Weights("made for tests"),
-        model=TorchScriptModel(script),
-        probabilities=probabilities,
-    )
-    write_version(content, repository, 1)
-    # The durations are torch's.
-    (repository / name / "config.toml").write_text(f'runtime = "torchscript"\n{config}', encoding="utf-8")
+    labels = numbered_labels("piece", CLASSES)
+    version = write_scripted_model(model, repository, name, spec, labels, architecture="matrix_products")
+    use_torchscript(version, config)
 
 
 def _products(seconds: float) -> int:

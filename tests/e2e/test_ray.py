@@ -26,7 +26,8 @@ from tests.e2e import synthetic_models
 from tests.pages import shell_commands
 from tests.repositories import add_version
 
-from benchmarks.common.ray_serve import RayServe, free_port
+from benchmarks.common.ports import free_port
+from benchmarks.common.ray_serve import RayServe
 from linnaeus.client import Client
 from linnaeus.kserve import grpc_service_pb2 as kserve
 from linnaeus.kserve.grpc_service_pb2_grpc import GRPCInferenceServiceStub

@@ -38,6 +38,9 @@ class ServerProcess:
         RuntimeError: on entry, if the server ends or times out before it serves; the message has its last log lines.
     """
 
+    module = "linnaeus.server"
+    """What Python runs."""
+
     def __init__(self, *arguments: str, start_seconds: float = 120.0, port: int = 0, metrics_port: int = 0) -> None:
         self.port = 0
         self.metrics_port = 0
@@ -107,7 +110,7 @@ class ServerProcess:
         self._reader.join()
 
     def _start(self, arguments: list[str]) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "linnaeus.server", *arguments]
+        command = [sys.executable, "-m", self.module, *arguments]
         # Servers side by side cannot all have the default port. A variable, which servers without HTTP do not mind.
         environment = {"LINNAEUS_HTTP_PORT": "-1"} | os.environ
         return subprocess.Popen(
