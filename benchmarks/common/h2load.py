@@ -106,6 +106,16 @@ def find_h2load() -> str:
     return program
 
 
+def has_h2load() -> bool:
+    """Returns whether h2load is installed; prints how to install it if it is not."""
+    try:
+        find_h2load()
+    except H2loadMissing as reason:
+        print(f"skipped: {reason}")
+        return False
+    return True
+
+
 def closed_loop(call: UnaryCall, concurrency: int, seconds: float, connections: int = 1) -> LoadResult:
     """Keeps `concurrency` calls in flight on each connection; those in flight at the end are cancelled, not counted.
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from benchmarks.common.h2load import H2loadMissing, find_h2load
+from benchmarks.common.h2load import has_h2load
 from benchmarks.common.process_usage import memory_bytes
 from benchmarks.peers.measurement import Measurement, Scenario, measure
 from benchmarks.peers.report import ratio
@@ -34,10 +34,7 @@ _LONGER = 1.5
 def main() -> int:
     """Returns 0 even if h2load is missing: then there is nothing to measure."""
     options = _options()
-    try:
-        find_h2load()
-    except H2loadMissing as reason:
-        print(f"skipped: {reason}")
+    if not has_h2load():
         return 0
     for workload in WORKLOADS:
         if workload.model in options.models:

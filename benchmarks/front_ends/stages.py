@@ -14,7 +14,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.common.h2load import H2loadMissing, find_h2load
+from benchmarks.common.h2load import has_h2load
 from benchmarks.front_ends.capacity_report import print_computed
 from benchmarks.front_ends.free_model import FreeModel, free_jpeg, free_pixels
 from benchmarks.front_ends.server_memory import measure_memory, print_memory
@@ -33,10 +33,7 @@ FRONT_ENDS_OF_MEMORY = (0, 1, 2, 4)
 def main() -> int:
     """Returns 0 even if h2load is missing: then there is nothing to measure."""
     options = _options()
-    try:
-        find_h2load()
-    except H2loadMissing as reason:
-        print(f"skipped: {reason}")
+    if not has_h2load():
         return 0
     with tempfile.TemporaryDirectory() as name:
         for part in options.parts:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.common.h2load import H2loadMissing, find_h2load
+from benchmarks.common.h2load import has_h2load
 from benchmarks.common.images import digits, photographs
 from benchmarks.common.report import Finding, print_findings
 from benchmarks.overload.arrival_rates import capacity, rates
@@ -54,11 +54,7 @@ def main() -> None:
 
 
 def _run(part: str, environment: Environment) -> list[Finding]:
-    try:
-        if part in NEED_H2LOAD:
-            find_h2load()
-    except H2loadMissing as reason:
-        print(f"skipped: {reason}")
+    if part in NEED_H2LOAD and not has_h2load():
         return []
     return PARTS[part](environment)
 
