@@ -19,7 +19,7 @@ import torch
 from linnaeus.models.manifest import InputSpec
 from linnaeus.server.decoding.decode import decode
 from linnaeus.server.model_store.loader import load_on_each
-from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.model_store.model_folders import VersionFolder
 from linnaeus.server.process.openmp import limit_spinning
 from linnaeus.server.requests.picture import EncodedImage
 from linnaeus.server.runtime.device import CoreShare, configure_process, default_workers

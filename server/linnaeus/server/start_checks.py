@@ -16,8 +16,9 @@ from linnaeus.server.config.repository_url import repository_url
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused, StartupError
 from linnaeus.server.model_store import repository
+from linnaeus.server.model_store.model_folders import ModelFolder, VersionFolder
 from linnaeus.server.model_store.remote.remote_repository import check_copy
-from linnaeus.server.model_store.repository import FolderRepository, ModelFolder, VersionFolder
+from linnaeus.server.model_store.repository import FolderRepository
 from linnaeus.server.observability.telemetry import require_url
 from linnaeus.server.requests.event_log import cannot_write
 from linnaeus.server.security.listen_address import Address

@@ -20,7 +20,7 @@ from linnaeus.server.engine.local_engine import LocalEngine
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store import loader as loader_module
 from linnaeus.server.model_store.catalog import ModelState
-from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.model_store.model_folders import VersionFolder
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.requests.picture import RawPixels
 from linnaeus.server.requests.request import Request

@@ -8,7 +8,8 @@ from tests.repositories import add_version
 
 from linnaeus.server.config.settings import read_settings
 from linnaeus.server.errors import ModelRefused, StartupError
-from linnaeus.server.model_store.repository import FolderRepository, ModelFolder, list_at_start, list_model_folders
+from linnaeus.server.model_store.model_folders import ModelFolder, list_model_folders
+from linnaeus.server.model_store.repository import FolderRepository, list_at_start
 from linnaeus.server.runtime.artifact_checks import read_artifact
 from linnaeus.server.start_checks import check_start
 

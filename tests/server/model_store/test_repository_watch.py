@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from linnaeus.server.model_store import repository
+from linnaeus.server.model_store.model_folders import list_model_folders
 from linnaeus.server.model_store.repository_watch import watch
 from linnaeus.server.process.supervisor import Supervisor
 
@@ -51,14 +51,14 @@ def test_a_listing_has_only_versions_and_their_files(tmp_path: Path) -> None:
     (tmp_path / "m" / "0010" / ".model.pt.rsync").write_text("a")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("no folder")
-    seen = repository.list_model_folders(tmp_path)
+    seen = list_model_folders(tmp_path)
     assert {name: list(folder.versions) for name, folder in seen.items()} == {"m": [1, 10], "empty": []}
     assert [fingerprint[0] for fingerprint in seen["m"].versions[10].fingerprint] == ["0010", "labels.txt"]
     ignored = [sentence.split()[1] for sentence in seen["m"].ignored]
     assert ignored == ["'+7'", "'0'", "'7.0'", f"'{'9' * 19}'", "'v7'", "'７'"]
     (tmp_path / "m" / "0010" / "labels.txt").write_text("ab")
     (tmp_path / "m" / "config.toml").write_text("")
-    anew = repository.list_model_folders(tmp_path)
+    anew = list_model_folders(tmp_path)
     assert anew["m"].versions[10].fingerprint != seen["m"].versions[10].fingerprint
     assert anew["m"].versions[1].fingerprint == seen["m"].versions[1].fingerprint
     assert seen["m"].config_fingerprint == () and len(anew["m"].config_fingerprint) == 1
@@ -67,17 +67,17 @@ def test_a_listing_has_only_versions_and_their_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["model.pt", "model.onnx", "model.xml", "model.bin"])
 def test_a_model_file_of_any_format_that_is_copied_in_is_seen(tmp_path: Path, name: str) -> None:
     (tmp_path / "m" / "1").mkdir(parents=True)
-    before = repository.list_model_folders(tmp_path)["m"].versions[1].fingerprint
+    before = list_model_folders(tmp_path)["m"].versions[1].fingerprint
     (tmp_path / "m" / "1" / name).write_text("half")
-    half = repository.list_model_folders(tmp_path)["m"].versions[1].fingerprint
+    half = list_model_folders(tmp_path)["m"].versions[1].fingerprint
     (tmp_path / "m" / "1" / name).write_text("the whole")
-    assert before != half != repository.list_model_folders(tmp_path)["m"].versions[1].fingerprint
+    assert before != half != list_model_folders(tmp_path)["m"].versions[1].fingerprint
 
 
 def test_a_model_whose_name_no_message_can_hold_is_ignored_with_a_sentence(tmp_path: Path) -> None:
     for name in (b"new\nline", b"\xff", "ж".encode()):
         (tmp_path / os.fsdecode(name) / "1").mkdir(parents=True)
-    seen = repository.list_model_folders(tmp_path)
+    seen = list_model_folders(tmp_path)
     assert [name for name, folder in seen.items() if folder.versions] == ["ж"]
     assert seen["new\nline"].ignored == (
         r"folder 'new\nline' is ignored: the name of a model is text in UTF-8 without "
@@ -97,7 +97,7 @@ def test_an_unreadable_model_folder_does_not_count_as_removed(tmp_path: Path, mo
 
     monkeypatch.setattr(Path, "iterdir", iterdir)
     with pytest.raises(OSError, match="stale"):
-        repository.list_model_folders(tmp_path)
+        list_model_folders(tmp_path)
 
 
 async def test_the_watch_sleeps_between_checks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from linnaeus.models.export.own_model_import import ModelMetadata
 from linnaeus.models.registry import find
 from linnaeus.server.config.model_settings import ModelSettings
 from linnaeus.server.model_store.loader import LoadContext, Loader
-from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.model_store.model_folders import VersionFolder
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.runtime import openvino_runner
 from linnaeus.server.runtime.openvino_conversion import openvino_core

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable
 
-from linnaeus.server.model_store.repository import ModelFolder
+from linnaeus.server.model_store.model_folders import ModelFolder
 
 logger = logging.getLogger(__name__)
 

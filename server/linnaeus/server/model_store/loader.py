@@ -21,7 +21,7 @@ from typing import Any
 from linnaeus.models.manifest import ManifestError, read_manifest
 from linnaeus.server.config.model_settings import CONFIG_FILE, ModelSettings
 from linnaeus.server.errors import ModelRefused, StartupError
-from linnaeus.server.model_store.repository import VersionFolder
+from linnaeus.server.model_store.model_folders import VersionFolder
 from linnaeus.server.process.daemon_threads import run_in_thread
 from linnaeus.server.process.supervisor import Supervisor
 from linnaeus.server.process.thread_priority import lower_priority

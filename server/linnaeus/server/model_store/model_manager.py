@@ -23,8 +23,9 @@ from linnaeus.server.model_store import not_found
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.ignored_folders import IgnoredFolders
 from linnaeus.server.model_store.loader import Loader
+from linnaeus.server.model_store.model_folders import ModelFolder
 from linnaeus.server.model_store.reconciler import LoadScope, Reconciler
-from linnaeus.server.model_store.repository import ModelFolder, ModelRepository, list_at_start, wanted_at_start
+from linnaeus.server.model_store.repository import ModelRepository, list_at_start, wanted_at_start
 from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.daemon_threads import run_in_thread
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from linnaeus.server.config.model_settings import ModelSettings
-from linnaeus.server.model_store.repository import FolderFingerprint, ModelFolder
+from linnaeus.server.model_store.model_folders import FolderFingerprint, ModelFolder
 
 
 @dataclass(frozen=True, slots=True)

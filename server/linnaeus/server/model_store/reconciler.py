@@ -15,8 +15,8 @@ from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import ModelRefused
 from linnaeus.server.model_store.catalog import Catalog, Entry, ModelState
 from linnaeus.server.model_store.loader import LoadContext, Loader, log_ready
+from linnaeus.server.model_store.model_folders import ModelFolder, VersionFolder
 from linnaeus.server.model_store.reconciled_model import Attempt, ReconciledModel
-from linnaeus.server.model_store.repository import ModelFolder, VersionFolder
 from linnaeus.server.model_store.version_refusals import VersionRefusals, log_unserved_names
 from linnaeus.server.model_store.version_switch import VersionSwitch
 from linnaeus.server.process.daemon_threads import run_in_thread

@@ -10,10 +10,10 @@ from tests.remote_versions import MemoryBucket, memory_bucket, version_files
 from linnaeus.server.config.repository_url import RepositoryUrl, repository_url
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.model_store.catalog import ModelState
+from linnaeus.server.model_store.model_folders import list_model_folders
 from linnaeus.server.model_store.remote.bucket import Bucket
 from linnaeus.server.model_store.remote.local_copy import LocalCopy
 from linnaeus.server.model_store.remote.synchronizer import Synchronizer
-from linnaeus.server.model_store.repository import list_model_folders
 from linnaeus.server.model_store.repository_statistics import RepositoryStatistics
 
 URL = "s3://bucket/models"

@@ -13,12 +13,13 @@ from linnaeus.server.config.repository_url import EXTRAS, RepositoryUrl, reposit
 from linnaeus.server.config.settings import Settings
 from linnaeus.server.errors import StartupError
 from linnaeus.server.model_store.catalog import ModelState
+from linnaeus.server.model_store.model_folders import ModelFolder, VersionFolder, list_model_folders
 from linnaeus.server.model_store.remote.bucket import Bucket, open_bucket
 from linnaeus.server.model_store.remote.errors import BucketError
 from linnaeus.server.model_store.remote.listing import RemoteModel, VersionKey
 from linnaeus.server.model_store.remote.local_copy import LocalCopy, folder_of
 from linnaeus.server.model_store.remote.synchronizer import Synchronizer
-from linnaeus.server.model_store.repository import FOLLOW_PART, NO_MODEL, ModelFolder, VersionFolder, list_model_folders
+from linnaeus.server.model_store.repository import FOLLOW_PART, NO_MODEL
 from linnaeus.server.model_store.repository_statistics import RepositoryStatistics
 from linnaeus.server.process.daemon_threads import run_in_thread
 from linnaeus.server.process.supervisor import ESCAPES, Supervisor
