@@ -2,6 +2,8 @@
 
 import logging
 
+from linnaeus.server.model_store.repository_statistics import RepositoryStatistics
+
 logger = logging.getLogger(__name__)
 
 
@@ -10,10 +12,12 @@ class Problems:
 
     Args:
         repository: the repository, as messages name it.
+        statistics: receives the number of failures.
     """
 
-    def __init__(self, repository: str) -> None:
+    def __init__(self, repository: str, statistics: RepositoryStatistics) -> None:
         self._repository = repository
+        self._statistics = statistics
         self._sentences: dict[str, str] = {}
 
     def reasons(self) -> dict[str, str]:
@@ -25,6 +29,11 @@ class Problems:
         if self._sentences.get(subject) != sentence:
             logger.log(level, "repository %s: %s: %s", self._repository, subject, sentence)
         self._sentences[subject] = sentence
+
+    def fail(self, subject: str, sentence: str) -> None:
+        """Notes a problem that is an error, and counts it each time."""
+        self._statistics.failures += 1
+        self.add(subject, sentence)
 
     def end(self, subject: str) -> None:
         """Notes that a subject has no problem."""
