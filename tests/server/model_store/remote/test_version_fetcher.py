@@ -67,7 +67,10 @@ def test_a_copied_version_that_changes_in_the_bucket_stays_and_that_is_said_once
     assert caplog.text.count("it has changed in the bucket, which is not followed") == 1
 
 
-def test_a_failed_fetch_is_resumed_where_it_ended(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_fetch_is_resumed_where_it_ended_over_a_new_connection(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New credentials are read when it connects."""
     monkeypatch.setattr(bucket_module, "CHUNK_BYTES", 1000)
     content = bytes(range(256)) * 20
     copied.push("m", 1, content)
@@ -87,6 +90,7 @@ def test_a_failed_fetch_is_resumed_where_it_ended(copied: Copied, monkeypatch: p
     assert copied.round() == {"m": [1]}
     assert reads == [(MODEL, 3000), (MODEL, 4000), (MODEL, 5000)]
     assert copied.content("m", 1)[MODEL] == content
+    assert copied.connections == 2
 
 
 def test_a_read_that_ends_early_is_not_taken(copied: Copied, monkeypatch: pytest.MonkeyPatch) -> None:
