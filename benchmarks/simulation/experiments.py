@@ -88,7 +88,7 @@ def sizes(base: FleetPlan, replicas: Iterable[int] = REPLICAS, loads: Iterable[f
 
 
 def policies(base: FleetPlan, names: Iterable[str], loads: Iterable[float] = COMPARED_LOADS) -> list[Point]:
-    """Returns each policy beside a slow replica and beside a dead one, which nobody ejects.
+    """Returns each policy beside a slow replica and beside a dead one, without ejection.
 
     Under overload the least of all goes up and down with the queue of the replica that gets the excess.
     """

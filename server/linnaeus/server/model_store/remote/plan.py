@@ -1,4 +1,4 @@
-"""Decides which versions to fetch, which to remove, and which to give up for room. Pure."""
+"""Decides which versions to fetch, which to remove, and which to remove for room. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
@@ -35,7 +35,7 @@ def given_up(needed_bytes: int, room_bytes: int, unwanted: Mapping[VersionKey, i
     Args:
         needed_bytes: what is to be written.
         room_bytes: what may be written as it is.
-        unwanted: bytes of the versions that nothing wants or serves.
+        unwanted: bytes of the versions that are neither wanted nor served.
     """
     chosen: list[VersionKey] = []
     for version in sorted(unwanted, key=lambda key: (key[1], key[0])):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from linnaeus.server.model_store.remote.listing import VersionKey
 
 _FIRST_SECONDS = 1.0
-# A bucket that was away is found again within this; what was refused needs somebody to correct it.
+# A bucket that could not be reached is asked again within this; what was refused stays so until it is corrected.
 _LONGEST_SECONDS = 30.0
 _LONGEST_REFUSED_SECONDS = 3_600.0
 
