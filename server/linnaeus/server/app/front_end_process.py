@@ -5,6 +5,7 @@ import contextlib
 import gc
 import itertools
 import time
+from functools import partial
 from importlib.metadata import version
 
 from linnaeus.server.app.asked_metrics import AskedMetrics
@@ -83,19 +84,7 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
     http = http_server(
         settings, security, served, metrics, charge, readiness.unready_reason, all_metrics, traces, shares_port=True
     )
-
-    def on_message(message: ToChild) -> None:
-        match message:
-            case Scrape(call=call):
-                control.send(Snapshot(call, snapshot(metrics.registry)))
-            case Connect(link_path=link_path):
-                core.connect_soon(link_path)
-            case AllMetrics(text=text):
-                all_metrics.answered(text)
-            case EngineState(unready_reason=reason):
-                readiness.engine_reason = reason
-
-    control.receive(on_message)
+    control.receive(partial(_received, control, metrics, core, all_metrics, readiness))
     await rpc_server.start(served.grpc_services(traces, bool(settings.token_file)))
     if http is not None and settings.has_metrics_on_http:
         await http.listen()  # probes and scrapes are answered while the models load, as on a port of their own
@@ -111,6 +100,26 @@ async def run_front_end(settings: Settings, number: int, control: Control) -> No
         control.send(Snapshot(LAST, snapshot(metrics.registry)))
         control.flush()
     supervisor.raise_if_ended()
+
+
+def _received(
+    control: Control,
+    metrics: Metrics,
+    core: RemoteCore,
+    all_metrics: AskedMetrics,
+    readiness: FrontEndReadiness,
+    message: ToChild,
+) -> None:
+    """Passes on what the supervisor has sent."""
+    match message:
+        case Scrape(call=call):
+            control.send(Snapshot(call, snapshot(metrics.registry)))
+        case Connect(link_path=link_path):
+            core.connect_soon(link_path)
+        case AllMetrics(text=text):
+            all_metrics.answered(text)
+        case EngineState(unready_reason=reason):
+            readiness.engine_reason = reason
 
 
 async def _serve_until(
