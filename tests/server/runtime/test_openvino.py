@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy
@@ -23,7 +24,7 @@ from linnaeus.models.export.version_folder import TorchScriptModel, VersionConte
 from linnaeus.models.manifest import InputSpec, Weights
 from linnaeus.models.registry import find
 from linnaeus.server.errors import ModelRefused
-from linnaeus.server.runtime import openvino_runner
+from linnaeus.server.runtime import openvino_conversion, openvino_runner
 from linnaeus.server.runtime.artifact_checks import Artifact, read_artifact
 from linnaeus.server.runtime.calibration_images import generated_pictures
 from linnaeus.server.runtime.model import Model
@@ -304,27 +305,36 @@ def test_a_batch_that_memory_does_not_suffice_for_is_out_of_memory(repository: P
     assert done.stdout == "out of memory\n", done.stdout + done.stderr
 
 
-def test_models_that_compile_at_once_use_the_cache_one_after_the_other(
+class CountsThreads:
+    """Calls a function, and records how many threads are in it at each call's begin."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.at_once = list[int]()
+        self._function = function
+        self._threads = set[int]()
+
+    def __call__(self, *arguments: Any) -> Any:
+        self._threads.add(threading.get_ident())
+        self.at_once.append(len(self._threads))
+        try:
+            return self._function(*arguments)
+        finally:
+            self._threads.remove(threading.get_ident())
+
+
+def test_models_that_are_opened_at_once_are_converted_and_cached_one_after_the_other(
     lenet: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two at once leave the process in the locale C."""
-    core, running, at_once = openvino_core(), set[int](), list[int]()
-
-    class CountingCore:
-        def compile_model(self, *arguments: Any) -> Any:
-            running.add(threading.get_ident())
-            at_once.append(len(running))
-            try:
-                return core.compile_model(*arguments)
-            finally:
-                running.remove(threading.get_ident())
-
-    monkeypatch.setattr(openvino_runner, "openvino_core", CountingCore)
+    """Two conversions at once may mix up their graphs; two uses of the cache leave the process in the locale C."""
+    convert, compile_model = CountsThreads(openvino_conversion._converted), CountsThreads(openvino_core().compile_model)
+    monkeypatch.setattr(openvino_conversion, "_converted", convert)
+    monkeypatch.setattr(openvino_runner, "openvino_core", lambda: SimpleNamespace(compile_model=compile_model))
     options = replace(OPTIONS, cache_folder=str(tmp_path))
 
-    def compile_one(size: int) -> None:
+    def open_one(size: int) -> None:
         OpenVinoRunner(openvino_model(lenet), lenet.manifest.input, size, options).close()
 
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(compile_one, range(2, 10)))
-    assert len(at_once) >= 8 and set(at_once) == {1}
+        list(pool.map(open_one, range(2, 10)))
+    assert convert.at_once == [1] * 8
+    assert len(compile_model.at_once) >= 8 and set(compile_model.at_once) == {1}
