@@ -70,20 +70,20 @@ serve: $(INSTALLED) $(MODELS) ## Leaves a server running: HTTP and the console o
 	@$(BIN)/linnaeus-server
 
 test: $(DEVELOPED) ## Runs the tests that need only Python (below eight minutes on two cores)
-	@$(PYTEST) -m "not slow and not needs"
+	@$(PYTEST) -m "not slow and not needs and not release"
 
-test-all: test test-others ## Runs every test but those of timm; what a test lacks is named at the end
+test-all: test test-others ## Runs every test but those before a release; what a test lacks is named at the end
 
 # In one run, since collecting the tests takes as long as some of the next targets' tests.
-test-others: test-setup ## Runs the slow tests and those with other programs, but those of timm
-	@$(PYTEST) $(LONGEST_FIRST) -m "(slow or needs) and not needs(program='timm') and not needs(program='package index')"
+test-others: test-setup ## Runs the slow tests and those with other programs
+	@$(PYTEST) $(LONGEST_FIRST) -m "(slow or needs) and not release and not needs(program='package index')"
 
 test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
 	@$(PYTEST) $(LONGEST_FIRST) -m "slow and not needs"
 
-# By test, not by file: most of them are in one.
-test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Imports and serves fifteen networks of timm (three minutes; before a release)
-	@$(PYTEST) --dist load -m "needs(program='timm')"
+# By test, not by file: most of them are in three.
+test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Runs the whole zoo, and networks of torchvision and timm (before a release)
+	@$(PYTEST) --dist load -m release
 
 test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed ## Runs other makers' clients
 	@$(PYTEST) -m "needs(program='tritonclient') or needs(program='node') or needs(program='grpcurl') \

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.e2e.forked_server import close_forks
 
 from linnaeus.models.export.torchscript import export_torchscript
 from linnaeus.models.registry import find
@@ -35,6 +36,13 @@ def pytest_configure() -> None:
         os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="linnaeus-cache-")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ended_forks() -> Iterator[None]:
+    """Ends the processes that fork servers after the last test and every other fixture, which may have forked."""
+    yield
+    close_forks()
 
 
 @pytest.fixture(scope="session")

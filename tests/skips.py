@@ -7,7 +7,6 @@ Debian nor a package registry has.
 from collections import Counter
 
 import pytest
-import torch
 from tests.programs import PROGRAMS
 
 _UNAVOIDABLE = ("hardware:", "not packaged:")
@@ -21,8 +20,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skips a test whose GPU or program is missing."""
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("hardware: a CUDA device")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("hardware: a CUDA device")
     for marker in item.iter_markers("needs"):
         program = PROGRAMS[marker.kwargs["program"]]
         if not program.is_installed():

@@ -19,7 +19,9 @@ def opened(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data))
 
 
-@pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "webp" else ()) for name in BOMBS]
+)
 def test_each_bomb_is_small_of_its_format_and_within_the_pixel_limit(name: str) -> None:
     bombs = BOMBS[name]()
     assert len(bombs) > 1

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import grpc
 import pytest
-from tests.e2e.forked_server import close_forks
 
 from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1 import classifier_pb2_grpc as v1_grpc
 
 MEBIBYTE = 1 << 20
-
-
-@pytest.fixture(scope="session", autouse=True)
-def ended_forks() -> Iterator[None]:
-    """Ends the process that forks servers after the last test."""
-    yield
-    close_forks()
 
 
 @pytest.fixture(scope="session")

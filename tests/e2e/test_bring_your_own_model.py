@@ -98,7 +98,9 @@ OF_TORCHVISION = Way("trace torchvision", "resnet18", TORCHVISION)
 WAYS = [
     pytest.param(OWN, id="own"),
     pytest.param(OF_TORCHVISION, id="torchvision"),
-    pytest.param(Way("trace timm", "timm", TIMM), id="timm", marks=pytest.mark.needs(program="timm")),
+    pytest.param(
+        Way("trace timm", "timm", TIMM), id="timm", marks=[pytest.mark.release, pytest.mark.needs(program="timm")]
+    ),
 ]
 
 

@@ -24,8 +24,8 @@ from torchvision.models import resnet18
 
 from linnaeus.server.rpc.child_server import ServerProcess
 
-# Commands too slow for the fast suite: they build, trace or export networks, or try several rates.
-SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect|list)\b|--search|--ramp|--compare")
+# Commands too slow for the fast suite: they build, trace or export networks, measure a server, or need one with TLS.
+SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect|list)\b|linnaeus-client load|--tls|--cacert")
 # Commands that change what is served.
 CHANGES = re.compile(r"models (load|reload|unload|default) |:(load|reload|unload|setDefault)$")
 # The shortest duration with which a load test has results.

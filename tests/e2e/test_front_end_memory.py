@@ -17,8 +17,9 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 pytestmark = pytest.mark.slow
-# Enough for the small things that a process does besides, less than what is asked for: 144 MB of pixels, or a model.
-SPARE_BYTES = 16 << 20
+# Enough for what a process does besides, such as starting two threads, whose stacks have 8 MiB each; less than what is
+# asked for: 144 MB of pixels, or a model.
+SPARE_BYTES = 32 << 20
 
 
 @contextlib.contextmanager

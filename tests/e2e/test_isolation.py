@@ -120,6 +120,7 @@ def _expired_while_running(event_log: EventLog) -> list[tuple[int, Run]]:
 Isolation = tuple[list[grpc.StatusCode], EventLog]
 
 
+@pytest.mark.slow
 def test_an_image_that_expires_while_it_waits_is_not_run_but_its_neighbour_is(
     isolation: Isolation,
 ) -> None:
@@ -132,6 +133,7 @@ def test_an_image_that_expires_while_it_waits_is_not_run_but_its_neighbour_is(
     assert event_log.ended[expired]["at"] < running.ended_at
 
 
+@pytest.mark.slow
 def test_many_short_timeouts_of_another_model_limit_the_batch_size(isolation: Isolation) -> None:
     _, event_log = isolation
     quick = event_log.requests("quick")[0]

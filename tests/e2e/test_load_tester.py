@@ -51,7 +51,7 @@ def test_the_tester_and_the_server_count_the_same_calls(
     assert "goodput" in shown
 
 
-@pytest.mark.parametrize("rpc", ["batch", "stream"])
+@pytest.mark.parametrize("rpc", ["stream", pytest.param("batch", marks=pytest.mark.slow)])
 def test_batches_and_streams_are_counted_image_by_image_on_both_sides(
     load: Callable[..., subprocess.Popen[str]], metric: Callable[..., float], tmp_path: Path, rpc: str
 ) -> None:

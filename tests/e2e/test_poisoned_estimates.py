@@ -58,6 +58,7 @@ def test_a_webp_of_34_bytes_and_50_megapixels_disables_no_model(stub: Classifier
         stub.Classify(request("quick", photograph), timeout=DEADLINE_SECONDS)
 
 
+@pytest.mark.slow
 def test_a_large_bmp_after_many_small_images_is_admitted(stub: ClassifierServiceStub, pictures: Path) -> None:
     small = v1.Image(encoded=(pictures / "digits" / "7.png").read_bytes())
     for _ in range(300):

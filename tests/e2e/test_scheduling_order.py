@@ -18,6 +18,7 @@ from linnaeus.server.rpc.child_server import ServerProcess
 from linnaeus.server.scheduling.policy import FAIRNESS_SECONDS
 from linnaeus.v1 import classifier_pb2 as v1
 
+pytestmark = pytest.mark.slow
 OK = grpc.StatusCode.OK
 RANKS = ("high", "normal", "low")
 # Runs of one flow that its share does not govern: two images were decoded before the last decision and one was running,

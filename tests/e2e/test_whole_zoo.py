@@ -1,9 +1,8 @@
-"""A real server returns what the eager networks return: a few models, or with LINNAEUS_WHOLE_ZOO=1 the whole zoo.
+"""A real server returns what the eager networks return; the whole zoo before a release, else a few models.
 
 tests/models/export/test_numerical_agreement.py runs all names through the server's loader; this test adds the wire.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,8 +24,7 @@ from linnaeus.models.zoo_model import ZooModel
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-_FEW = ("lenet5", "simple_cnn", "resnet18", "regnet_x_400mf")
-NAMES = ZOO if os.environ.get("LINNAEUS_WHOLE_ZOO") else _FEW
+_SLOW = {"simple_cnn", "resnet18", "regnet_x_400mf"}
 TOLERANCE = 1e-5
 # The largest take half a minute on two quiet cores.
 pytestmark = pytest.mark.timeout(400)
@@ -39,7 +37,12 @@ class Subject:
     stub: ClassifierServiceStub
 
 
-@pytest.fixture(params=[pytest.param(name, marks=() if name == "lenet5" else pytest.mark.slow) for name in NAMES])
+def _param(name: str) -> object:
+    marks = () if name == "lenet5" else pytest.mark.slow if name in _SLOW else pytest.mark.release
+    return pytest.param(name, marks=marks)
+
+
+@pytest.fixture(params=[_param(name) for name in ZOO])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
     model = ZOO[request.param]
     weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]

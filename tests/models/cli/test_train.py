@@ -28,6 +28,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> typer.Typer:
     return app
 
 
+@pytest.mark.slow
 def test_googlenet_is_trained_on_image_folders_with_its_auxiliary_heads(
     image_folders: Path, tmp_path: Path, app: typer.Typer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ def counted(loss: Callable[..., Tensor], batches: list[int]) -> Callable[..., Te
     return counting
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_are_repeatable() -> None:
     training, test = bright_or_dark(64), bright_or_dark(20)
     regime = TrainingRegime(epochs=12, images=64, batch_size=16)

@@ -4,11 +4,10 @@ Each model is exported once. Its network, the exported TorchScript, and the serv
 and on one, and by OpenVINO) then run on the same images. `tests/e2e/test_whole_zoo.py` adds gRPC.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
@@ -39,17 +38,12 @@ OPENVINO = Variant("openvino", "float32")
 _NOT_CONVERTED = dict.fromkeys(("alexnet_two_tower", "zfnet"), "OpenVINO cannot convert it: .*prim::If")
 # Little memory: one compiled model for the largest batch, and one for all other sizes.
 _RUNNER_OPTIONS = RunnerOptions(lambda: None, 100 << 20, 2.0)
-# The models with most multiplications in each family. They have the same kinds of layers as smaller ones that run at
-# full size: vgg16c, resnet18 and resnet50, densenet121, regnet_x_3_2gf and regnet_y_3_2gf, densenet_100_12 and
-# densenet_bc_100_12. At half height and width they take a quarter of the time; LINNAEUS_WHOLE_ZOO=1 runs them as they
-# are, and by OpenVINO.
-_HALVED = {
-    *("vgg16", "vgg19", "vgg16_bn"),
-    *("resnet34", "resnet101", "resnet152"),
-    *("densenet161", "densenet169", "densenet201"),
-    *("densenet_100_24", "densenet_bc_250_24", "densenet_bc_190_40"),
-    *("regnet_x_8gf", "regnet_x_16gf", "regnet_x_32gf"),
-    *("regnet_y_8gf", "regnet_y_16gf", "regnet_y_32gf"),
+# One of each kind that runs in about a second.
+_QUICK = {"lenet", "lenet5", "mnist_cnn", "simple_cnn", "efficientnet_lite0", "resnet18"}
+# With the quick ones, every kind of layer that the zoo has.
+_KINDS = {
+    *("alexnet", "alexnet_two_tower", "zfnet", "vgg16c", "googlenet", "inception_densenet121"),
+    *("resnet50", "densenet121", "densenet_cifar", "densenet_bc_100_12", "regnet_x_400mf", "regnet_y_400mf"),
 }
 # The largest models take half a minute on two idle cores.
 pytestmark = pytest.mark.timeout(400)
@@ -64,13 +58,6 @@ class Subject:
     openvino: Model | None
 
 
-def of_testable_size(model: ZooModel) -> ZooModel:
-    if model.name not in _HALVED or os.environ.get("LINNAEUS_WHOLE_ZOO"):
-        return model
-    spec = model.input
-    return replace(model, input=replace(spec, height=spec.height // 2, width=spec.width // 2, resize=spec.resize // 2))
-
-
 @contextmanager
 def no_initialization() -> Iterator[None]:
     """Skips the initialization, whose values the weights replace: it takes up to a second."""
@@ -79,13 +66,14 @@ def no_initialization() -> Iterator[None]:
         yield
 
 
-# One of each kind that runs in about a second; the others take minutes together.
-_QUICK = {"lenet", "lenet5", "mnist_cnn", "simple_cnn", "efficientnet_lite0", "resnet18", "regnet_x_400mf"}
+def _param(name: str) -> object:
+    marks = () if name in _QUICK else pytest.mark.slow if name in _KINDS else pytest.mark.release
+    return pytest.param(name, marks=marks)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ZOO])
+@pytest.fixture(params=[_param(name) for name in ZOO])
 def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]:
-    model = of_testable_size(ZOO[request.param])
+    model = ZOO[request.param]
     weights = select_weights(model, "random" if model.bundled is None else "bundled")[1]
     with no_initialization():
         artifact = read_artifact(export_torchscript(model, weights, tmp_path, 1))
@@ -108,9 +96,7 @@ def subject(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Subject]
 
 
 def by_openvino(artifact: Artifact) -> Model | None:
-    """Returns the model by OpenVINO; None if it is one of those that cannot be converted or take minutes together."""
-    if artifact.manifest.name not in _QUICK | _NOT_CONVERTED.keys() and not os.environ.get("LINNAEUS_WHOLE_ZOO"):
-        return None
+    """Returns the model by OpenVINO; None if it cannot be converted, which is checked."""
     if artifact.manifest.name in _NOT_CONVERTED:
         with pytest.raises(ModelRefused, match=_NOT_CONVERTED[artifact.manifest.name]):
             openvino_model(artifact)

@@ -1,6 +1,6 @@
 """The table of docs/models.md says which forms of which networks are imported and served, and with whose answers.
 
-`make test-models` tries those of timm, which is not installed with Linnaeus.
+`make test-models` tries most of them, and those of timm, which is not installed with Linnaeus.
 """
 
 import re
@@ -19,6 +19,8 @@ ROWS = {
 }
 # One that is convolutions alone, and one with attention.
 _QUICK = {"squeezenet1_1", "vit"}
+# One that is refused in some forms, and one whose convolutions are depthwise.
+_SLOW = {"googlenet", "mobilenet_v2"}
 _REFUSED = "gives a {} of {}, but must give one tensor of logits"
 REASONS = {"googlenet": _REFUSED.format("GoogLeNetOutputs", 3), "inception_v3": _REFUSED.format("InceptionOutputs", 2)}
 
@@ -33,9 +35,10 @@ def one_thread() -> Iterator[None]:
 
 
 def _param(network: Network) -> object:
+    marks = [pytest.mark.slow] if network.name in _SLOW else [] if network.name in _QUICK else [pytest.mark.release]
     if network.library == "timm":
-        return pytest.param(network, id=network.name, marks=pytest.mark.needs(program="timm"))
-    return pytest.param(network, id=network.name, marks=() if network.name in _QUICK else pytest.mark.slow)
+        marks.append(pytest.mark.needs(program="timm"))
+    return pytest.param(network, id=network.name, marks=marks)
 
 
 def test_the_page_lists_every_network_that_is_tried() -> None:

@@ -15,6 +15,8 @@ from linnaeus.models.visualization.grad_cam import grad_cam
 from linnaeus.models.zoo_model import ZooModel
 
 META = torch.device("meta")
+_QUICK = {"lenet", "alexnet", "vgg16", "googlenet_plain", "resnet18", "efficientnet_lite0", "regnet_x_400mf"}
+NAMES = [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ZOO]
 
 
 def classifier_of(model: ZooModel) -> PixelClassifier:
@@ -107,7 +109,7 @@ FINEST = {"alexnet": 13, "alexnet_two_tower": 13, "zfnet": 13, "vgg16": 14, "vgg
 FINEST |= {"efficientnet_lite1": 8, "efficientnet_lite2": 9, "lenet": 8, "lenet5": 5, "mnist_cnn": 8, "simple_cnn": 8}
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_stage_of_every_network_is_drawn_once_from_fine_to_coarse(name: str) -> None:
     maps, _, _ = analyze(name)
     names = [stage.name for stage in maps]
@@ -120,7 +122,7 @@ def test_every_stage_of_every_network_is_drawn_once_from_fine_to_coarse(name: st
         assert all(before >= after for before, after in pairwise(areas))
 
 
-@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_heat_map_is_computed_from_the_finest_last_feature_maps(name: str) -> None:
     _, _, sizes = analyze(name)
     finest = FINEST.get(name, 8 if ZOO[name].input.height == 32 else 7)

@@ -32,6 +32,7 @@ def run(*arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_bundled_lenet5_has_the_recorded_accuracy_of_at_least_98_point_8_percent(
     mnist_test: Digits,
 ) -> None:

@@ -40,7 +40,9 @@ def test_googlenet_computes_what_torchvisions_pretrained_model_does() -> None:
         assert not torch.allclose(theirs(images), expected, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["alexnet", "googlenet", "densenet_cifar", "densenet_bc_100_12"])
+@pytest.mark.parametrize(
+    "name", ["alexnet", "googlenet", "densenet_cifar", pytest.param("densenet_bc_100_12", marks=pytest.mark.slow)]
+)
 def test_the_torchscript_computes_what_the_network_computes(name: str) -> None:
     model = (TORCHVISION | CIFAR)[name]
     torch.manual_seed(0)

@@ -38,7 +38,11 @@ def child_that(action: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("action", "failure"), [("os.kill(os.getpid(), 11)", "crash: exit status -11"), ("time.sleep(3600)", "hang")]
+    ("action", "failure"),
+    [
+        ("os.kill(os.getpid(), 11)", "crash: exit status -11"),
+        pytest.param("time.sleep(3600)", "hang", marks=pytest.mark.slow),
+    ],
 )
 def test_a_crash_or_a_hang_is_told_and_the_rest_goes_on(
     action: str, failure: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -73,7 +73,7 @@ def classify(channel: grpc.aio.Channel, **options: Any) -> Any:
     return v1_grpc.ClassifierServiceStub(channel).Classify(v1.ClassifyRequest(), **options)
 
 
-@pytest.mark.parametrize("port", ["port", "health_port"])
+@pytest.mark.parametrize("port", ["port", pytest.param("health_port", marks=pytest.mark.slow)])
 async def test_an_idle_connection_may_ping_about_every_half_second(port: str) -> None:
     async with running() as server, connected(getattr(server, port)) as peer:
         for _ in range(PINGS):

@@ -55,7 +55,7 @@ def test_no_other_release_is_told(release: str) -> None:
     assert not fault_of(release)
 
 
-@pytest.mark.parametrize(("release", "times"), [("1.84.0", 1), ("1.76.0", 0)])
+@pytest.mark.parametrize(("release", "times"), [("1.84.0", 1), pytest.param("1.76.0", 0, marks=pytest.mark.slow)])
 def test_the_server_says_it_once_at_its_start(tmp_path: Path, release: str, times: int) -> None:
     command = [sys.executable, "-c", START.format(release=release), "--repository", str(write_model(tmp_path))]
     ended = subprocess.run(

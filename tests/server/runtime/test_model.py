@@ -34,7 +34,7 @@ def full_probabilities(model: Model, images: Pixels) -> numpy.ndarray:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("name", ["lenet", "efficientnet_lite0"])
+@pytest.mark.parametrize("name", ["lenet", pytest.param("efficientnet_lite0", marks=pytest.mark.slow)])
 def test_served_probabilities_equal_the_eager_network_at_every_place_of_a_batch(
     name: str, device: str, repository
 ) -> None:

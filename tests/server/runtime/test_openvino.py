@@ -299,6 +299,7 @@ except OutOfMemory:
 """
 
 
+@pytest.mark.slow
 def test_a_batch_that_memory_does_not_suffice_for_is_out_of_memory(repository: Path) -> None:
     command = [sys.executable, "-c", _TOO_LITTLE_MEMORY, str(repository / "efficientnet_lite0" / "1")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
