@@ -55,7 +55,7 @@ PYTEST = PYTHONUTF8=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORK
 # Slow tests: files with many of them first, as a third of the time is that of one file. The others run by name.
 LONGEST_FIRST := --loadscope-reorder
 
-.PHONY: attack demo serve test test-all test-others test-slow test-models test-clients test-browser test-tools test-install \
+.PHONY: attack demo serve test test-all test-others test-slow test-release test-clients test-browser test-tools test-install \
 	test-setup lint format proto sync-client contract-release bench bench-many bench-overload \
 	bench-peers bench-http bench-ray bench-balance bench-front-ends bench-stages bench-reload bench-replicas \
 	container-test image-contents perf-analyzer fuzz-images soak clean help
@@ -79,10 +79,10 @@ test-others: test-setup ## Runs the slow tests and those with other programs
 	@$(PYTEST) $(LONGEST_FIRST) -m "(slow or needs) and not release and not needs(program='package index')"
 
 test-slow: $(DEVELOPED) ## Runs the tests that take too long for `make test`
-	@$(PYTEST) $(LONGEST_FIRST) -m "slow and not needs"
+	@$(PYTEST) $(LONGEST_FIRST) -m "slow and not needs and not release"
 
 # By test, not by file: most of them are in three.
-test-models: $(DEVELOPED) $(TIMM_INSTALLED) ## Runs the whole zoo, and networks of torchvision and timm (before a release)
+test-release: test-setup $(TIMM_INSTALLED) ## Runs what CI leaves out: the whole zoo, networks of torchvision and timm, HTTP in one process
 	@$(PYTEST) --dist load -m release
 
 test-clients: $(DEVELOPED) $(NODE_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) .venv-triton/.installed ## Runs other makers' clients

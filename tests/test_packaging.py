@@ -49,6 +49,7 @@ def test_a_wheel_has_every_file_of_the_console(wheel: Path) -> None:
     assert "index.html" in names and names == {path.name for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 def test_the_installation_says_what_it_does_and_the_commands_are_there(wheel: Path, environment: Path) -> None:
     done = install(str(environment), str(wheel))
     assert done.returncode == 0, done.stderr

@@ -11,7 +11,8 @@ from tests.programs import AXE
 
 pytestmark = pytest.mark.needs(program="playwright")
 Open = Callable[..., ConsolePage]
-WIDTHS = [360, 768, 1440]
+LOOKS = [(width, scheme) for width in (360, 768, 1440) for scheme in ("light", "dark")]
+_OFTEN = {(360, "light"), (1440, "dark")}
 
 
 def violations(console: ConsolePage) -> list[dict[str, Any]]:
@@ -23,10 +24,12 @@ def violations(console: ConsolePage) -> list[dict[str, Any]]:
     return [{"rule": each["id"], "at": [node["html"] for node in each["nodes"]]} for each in found]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [pytest.param(*look, marks=() if look in _OFTEN else pytest.mark.release) for look in LOOKS],
+)
 def test_axe_finds_nothing_and_the_page_never_scrolls_sideways(
-    open_console: Open, console_url: str, pictures: Path, scheme: str, width: int
+    open_console: Open, console_url: str, pictures: Path, width: int, scheme: str
 ) -> None:
     console = open_console(console_url, viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert violations(console) == []

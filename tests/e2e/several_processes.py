@@ -10,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy
+import pytest
 
 from linnaeus.client import Client
 from linnaeus.server.rpc.child_server import ServerProcess
 
 CALLERS = 8
+# Front ends for tests of HTTP, whose code is the same in one process.
+FRONT_ENDS = [pytest.param(0, id="one process", marks=pytest.mark.release), pytest.param(2, id="front ends")]
 _ESTABLISHED = "01"
 _NAMES = {"engine": "linnaeus-engine", "front_end": "linnaeus-front"}
 

@@ -96,7 +96,7 @@ class Way:
 OWN = Way("trace your own", "mine")
 OF_TORCHVISION = Way("trace torchvision", "resnet18", TORCHVISION)
 WAYS = [
-    pytest.param(OWN, id="own"),
+    pytest.param(OWN, id="own", marks=pytest.mark.release),
     pytest.param(OF_TORCHVISION, id="torchvision"),
     pytest.param(
         Way("trace timm", "timm", TIMM), id="timm", marks=[pytest.mark.release, pytest.mark.needs(program="timm")]

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import grpc
+import pytest
 from tests.e2e.forked_server import ForkedServer
 from tests.e2e.synthetic_models import image_with_work, request, write_model
 
@@ -70,6 +71,7 @@ def test_a_batch_that_hangs_does_not_outlive_the_time_to_drain(tmp_path: Path) -
     assert len(sentences) == 1 and "linnaeus-cpu" in sentences[0]
 
 
+@pytest.mark.slow
 def test_a_load_that_hangs_does_not_outlive_the_time_to_drain(repository: Path) -> None:
     ended = run_server(HANGING_LOAD, repository)
     assert ended.returncode == 0 and "Traceback" not in ended.stderr

@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2
 from tests.e2e.callers import Reply
 from tests.e2e.event_log import EventLog
 from tests.e2e.http_calls import CLASSIFY, raw_image, send, send_on, start_http
-from tests.e2e.several_processes import metric, until
+from tests.e2e.several_processes import FRONT_ENDS, metric, until
 from tests.e2e.synthetic_models import request, write_model
 from tests.otlp_collector import run_collector
 
@@ -25,7 +25,7 @@ from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
 pytestmark = pytest.mark.slow
-BOTH = pytest.mark.parametrize("front_ends", [0, 2], ids=["one process", "front ends"])
+BOTH = pytest.mark.parametrize("front_ends", FRONT_ENDS)
 SLOW, BUSY = "/v1/models/slow:classify", "/v1/models/busy:classify"
 ONE, OTHER = "the-token-of-the-first-caller", "the-token-of-another-caller"
 MEBIBYTE = 1 << 20
@@ -46,7 +46,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module", params=[0, 2], ids=["one process", "front ends"])
+@pytest.fixture(scope="module", params=FRONT_ENDS)
 def server(request: pytest.FixtureRequest, models: Path) -> Iterator[ServerProcess]:
     with start_http(models, request.param, "--models", "slow,busy", "--streams", "1", *QUICK_START) as process:
         yield process

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.http_calls import CLASSIFY, HttpCallers, raw_image, send, send_on, start_http
-from tests.e2e.several_processes import children, get, metric, until
+from tests.e2e.several_processes import FRONT_ENDS, children, get, metric, until
 from tests.e2e.synthetic_models import write_model
 from tests.repositories import add_version
 
 pytestmark = pytest.mark.slow
-BOTH = pytest.mark.parametrize("front_ends", [0, 2], ids=["one process", "front ends"])
+BOTH = pytest.mark.parametrize("front_ends", FRONT_ENDS)
 
 
 @pytest.fixture

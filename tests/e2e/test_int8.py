@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from tests.e2e.callers import wait_for_metric
 from tests.e2e.forked_server import ForkedServer
 from tests.quantized_versions import add_int8_version
@@ -10,6 +11,7 @@ from tests.quantized_versions import add_int8_version
 from linnaeus.client import Client
 
 
+@pytest.mark.slow
 def test_an_int8_version_is_served_beside_the_one_that_it_was_made_of(
     repository: Path, pictures: Path, tmp_path: Path
 ) -> None:

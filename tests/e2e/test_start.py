@@ -96,7 +96,9 @@ def test_probes_on_the_http_port_are_answered_while_the_models_load(tmp_path: Pa
             assert get(server, "/v1/models/late")[0] == 200
 
 
-@pytest.mark.parametrize("options", [["--listen-early"], ["--model-control", "explicit"]])
+@pytest.mark.parametrize(
+    "options", [["--listen-early"], pytest.param(["--model-control", "explicit"], marks=pytest.mark.slow)]
+)
 def test_a_server_that_listens_early_or_waits_for_no_model_takes_callers_at_once(
     tmp_path: Path, options: list[str]
 ) -> None:

@@ -163,6 +163,7 @@ def test_a_process_ends_with_one_line_and_without_torch(arguments: str, code: in
     assert done.returncode == code
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_not_there_is_one_line_too(names: dict[str, str]) -> None:
     done = as_process(*FREE, "--repository", names["models"], "--device", "cuda:99")
     check(Result(done.returncode, "", done.stderr))

@@ -159,6 +159,7 @@ def test_the_first_interrupt_waits_for_calls_in_flight(start_stub, plan):
     assert progress.events[-1] == ("ended", None)
 
 
+@pytest.mark.slow
 def test_the_second_interrupt_cancels_them(start_stub, plan):
     stub = start_stub(seconds=[600.0])
     run = run_single(plan(stub, concurrency=3, duration_seconds=600.0), ActingProgress(interrupt, interrupt))
@@ -215,6 +216,7 @@ def test_an_interrupted_ramp_tries_no_further_rate(start_stub, plan):
     assert run.knee is None
 
 
+@pytest.mark.slow
 def test_a_search_that_nothing_meets_finds_nothing(start_stub, plan):
     run = run_search(plan(start_stub(codes=[14]), rate=1.0), Objective.parse("p50<60s"), 20.0, 80.0, NoProgress())
     assert run.found_rate is None

@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 
 def run_in_process(*arguments: str) -> "subprocess.CompletedProcess[str]":
     program = [sys.executable, "-c", "from linnaeus.models.cli import main; main()", *arguments]
     return subprocess.run(program, capture_output=True, text=True, timeout=100)
 
 
+@pytest.mark.slow
 def test_export_prints_the_folder_and_increments_the_version(tmp_path: Path, run_zoo: Callable[..., Any]) -> None:
     # in its own process, because torch's warnings are silenced in this one
     done = run_in_process("export", "lenet", "--repository", str(tmp_path))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from linnaeus.models.registry import ZOO
 
 
@@ -12,6 +14,7 @@ def test_list_has_parameters_input_and_weights(listed: dict[str, dict[str, Any]]
     assert listed["resnet18"]["weights"] == ["DEFAULT", "random", "FILE"]
 
 
+@pytest.mark.slow
 def test_the_list_fits_a_terminal_of_80_columns(table: str) -> None:
     lines = table.splitlines()
     assert len(lines) > 40 and max(map(len, lines)) <= 80
@@ -19,6 +22,7 @@ def test_the_list_fits_a_terminal_of_80_columns(table: str) -> None:
     assert any("inception_densenet121" in line and "4,760,296" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_list_shows_every_name_with_its_available_weights(listed: dict[str, dict[str, Any]], table: str) -> None:
     assert listed.keys() == ZOO.keys()
     assert listed["lenet"] == {

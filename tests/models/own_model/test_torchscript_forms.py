@@ -1,6 +1,6 @@
 """The table of docs/models.md says which forms of which networks are imported and served, and with whose answers.
 
-`make test-models` tries most of them, and those of timm, which is not installed with Linnaeus.
+`make test-release` tries most of them, and those of timm, which is not installed with Linnaeus.
 """
 
 import re

@@ -3,6 +3,7 @@
 import pytest
 from tests.blocked_packages import run_without
 
+pytestmark = pytest.mark.slow
 QUANTIZE = """
 import sys
 sys.argv = ["linnaeus-zoo", "quantize", "lenet", "--calibration", "nowhere"]
@@ -23,6 +24,5 @@ def test_a_missing_package_is_named_with_its_extra_before_any_work() -> None:
     assert (status, output, errors) == (1, "", "linnaeus-zoo needs nncf: pip install 'linnaeus[quantize]'\n")
 
 
-@pytest.mark.slow
 def test_nothing_of_the_telemetry_is_imported() -> None:
     assert run_without(set(), IMPORTS)[:2] == (0, "set()\n")

@@ -98,6 +98,7 @@ def test_packaged_weights_name_what_is_on_the_bundled_photographs(name: str, pic
         assert model.labels()[best] == label, file
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_installed_are_named_with_their_extra(tmp_path: Path) -> None:
     command = ["linnaeus-zoo", "export", "efficientnet_lite2", "--repository", str(tmp_path)]
     program = f"import sys; sys.argv = {command}; from linnaeus.models.cli import main; main()"

@@ -69,6 +69,7 @@ print(resident() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="reads memory as Linux lists it")
 def test_the_memory_of_large_pictures_is_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, check=True, timeout=100)

@@ -91,6 +91,7 @@ async def test_a_flood_of_pings_ends_its_connection(port: str) -> None:
         assert answers[-1] == b"too_many_pings" and len(answers) <= PINGS
 
 
+@pytest.mark.slow
 async def test_a_long_call_survives_its_clients_keepalive() -> None:
     async with (
         running() as server,
