@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import BrowserContext, Locator, Page
 
 # A browser may have to wait for the other tests' processes.
-PATIENCE_MILLISECONDS = 30_000
+PATIENCE_MILLISECONDS = 60_000
 # Makes the event that a browser makes when files are dropped, which no driver can.
 DROP = """(files) => {
   const transfer = new DataTransfer();
