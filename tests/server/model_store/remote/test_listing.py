@@ -10,7 +10,7 @@ from linnaeus.models.manifest import version_of_folder
 from linnaeus.server.config.version_policy import VersionPolicy
 from linnaeus.server.model_store.remote import listing as listing_module
 from linnaeus.server.model_store.remote.listing import VERSION_FILES, RemoteFile, listing_of
-from linnaeus.server.model_store.remote.plan import given_up, removable, wanted_versions
+from linnaeus.server.model_store.remote.plan import removable, versions_to_evict, wanted_versions
 
 PARTS = st.one_of(
     st.sampled_from(
@@ -87,10 +87,10 @@ def test_what_is_listed_is_never_removed(
     st.integers(0, 100),
     st.dictionaries(st.tuples(st.just("m"), st.integers(1, 9)), st.integers(1, 40)),
 )
-def test_no_more_is_given_up_than_is_needed(needed: int, room: int, unwanted: dict[tuple[str, int], int]) -> None:
-    chosen = given_up(needed, room, unwanted)
+def test_no_more_is_evicted_than_is_needed(needed: int, free: int, unwanted: dict[tuple[str, int], int]) -> None:
+    chosen = versions_to_evict(needed, free, unwanted)
     if chosen is None:
-        assert room + sum(unwanted.values()) < needed
+        assert free + sum(unwanted.values()) < needed
     else:
-        assert room + sum(unwanted[each] for each in chosen) >= needed
-        assert not chosen or room + sum(unwanted[each] for each in chosen[:-1]) < needed
+        assert free + sum(unwanted[each] for each in chosen) >= needed
+        assert not chosen or free + sum(unwanted[each] for each in chosen[:-1]) < needed

@@ -1,4 +1,4 @@
-"""Decides which versions to fetch, which to remove, and which to remove for room. Pure."""
+"""Decides which versions to fetch, which to remove, and which to evict for lack of space. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 
@@ -29,18 +29,20 @@ def removable(copied: Set[VersionKey], listed: Set[VersionKey], missing_before: 
     return set(copied - listed) & missing_before
 
 
-def given_up(needed_bytes: int, room_bytes: int, unwanted: Mapping[VersionKey, int]) -> Sequence[VersionKey] | None:
-    """Returns the versions to remove so that there is room; None if there would be too little still.
+def versions_to_evict(
+    needed_bytes: int, free_bytes: int, unwanted: Mapping[VersionKey, int]
+) -> Sequence[VersionKey] | None:
+    """Returns the versions to remove so that there is enough space; None if removing all is not enough.
 
     Args:
         needed_bytes: what is to be written.
-        room_bytes: what may be written as it is.
+        free_bytes: what may be written as it is.
         unwanted: bytes of the versions that are neither wanted nor served.
     """
     chosen: list[VersionKey] = []
     for version in sorted(unwanted, key=lambda key: (key[1], key[0])):
-        if needed_bytes <= room_bytes:
+        if needed_bytes <= free_bytes:
             break
-        room_bytes += unwanted[version]
+        free_bytes += unwanted[version]
         chosen.append(version)
-    return chosen if needed_bytes <= room_bytes else None
+    return chosen if needed_bytes <= free_bytes else None

@@ -36,7 +36,7 @@ class Synchronizer:
     Invariants:
         1. A version appears in the copy whole and checked, by a rename, and never changes there.
         2. A listing that fails, or suddenly has no version at all, changes nothing.
-        3. A version that is wanted or served is never given up for room.
+        3. A version that is wanted or served is never evicted.
 
     Args:
         settings: the server's settings.

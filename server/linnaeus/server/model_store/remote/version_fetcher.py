@@ -24,8 +24,8 @@ class VersionFetcher:
     Args:
         connection: to the bucket; closed after a failure to read.
         copy: the copy.
-        budget: makes room in it.
-        kept: returns the versions that must not be removed for room.
+        budget: evicts versions from it.
+        kept: returns the versions that must not be evicted.
         problems: receives what failed.
         statistics: receives counts.
         repository: the repository, as messages name it.
@@ -109,7 +109,7 @@ class VersionFetcher:
         started = time.monotonic()
         draft = self._copy.draft(version)
         download = VersionDownload(bucket, version, draft, self._count_bytes)
-        self._budget.make_room(download.missing_bytes, self._kept())
+        self._budget.evict_for(download.missing_bytes, self._kept())
         download.fetch()
         self._copy.publish(version, draft)
         self._statistics.versions += 1
