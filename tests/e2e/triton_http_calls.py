@@ -121,12 +121,14 @@ def main(http: str, grpc: str, pictures: Path) -> None:
     wanted = [triton.InferRequestedOutput(OUTPUT, class_count=1)]
     with triton.InferenceServerClient(http) as client, triton_grpc.InferenceServerClient(grpc) as over_grpc:
         answer = client.infer("lenet", inputs(triton, "lenet", files), request_id="mine", outputs=wanted, priority=1)
-        later = client.async_infer("lenet", inputs(triton, "lenet", files), outputs=wanted)
+        # Its result is fetched at once: until then it holds the client's only connection, unless the answer's body came
+        # with its head, and the next call would wait for ever.
+        later = client.async_infer("lenet", inputs(triton, "lenet", files), outputs=wanted).get_result()
         results = {
             "asked": asked(client),
             "id": answer.get_response()["id"],
             "labels": labels(answer),
-            "later": labels(later.get_result()),
+            "later": labels(later),
             "refused": refused(client, files[:1]),
             "answers": {
                 "digits": answers(client, over_grpc, "lenet", files),
