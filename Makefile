@@ -45,8 +45,10 @@ MODELS := model-repository/lenet/1/manifest.json model-repository/efficientnet_l
 # Their weights are random: they must not turn up among the models that `make serve` serves.
 BENCH_MODELS := runs/bench/resnet18/1/manifest.json runs/bench/densenet121/1/manifest.json
 
-# Two worker processes; the tests of a file stay together, since they share servers and exported models.
-WORKERS ?= 2
+# Worker processes; the tests of a file stay together, since they share servers and exported models. Three keep two
+# cores busy, since tests wait for servers; slow tests compute more.
+WORKERS ?= 3
+test-others test-slow test-release: WORKERS = 2
 # UTF-8, since OpenVINO sets the locale to C while it uses its cache: tests read what commands print.
 # Bytecode is kept, whatever the environment says: without it each of the hundreds of processes that tests start compiles
 # our sources anew, and each worker of each run rewrites all test files.
@@ -97,8 +99,9 @@ test-tools: $(DEVELOPED) $(ENVIRONMENTS) ## Runs the tests with Prometheus, ngin
 		or needs(program='nginx') or needs(program='envoy') or needs(program='h2load') or needs(program='tritonserver') \
 		or needs(program='ray') or needs(program='moto')"
 
-test-install: $(DEVELOPED) ## Installs each extra by itself into an empty environment, from a package index (minutes)
-	@$(PYTEST) -m "needs(program='package index')"
+# The zoo's installation is as long as those of all others, with a PyTorch for CUDA: it waits for a release.
+test-install: $(DEVELOPED) ## Installs each extra but the zoo's by itself into an empty environment, from a package index (minutes)
+	@$(PYTEST) -n 0 -m "not release" tests/installation
 
 test-setup: $(DEVELOPED) $(NODE_INSTALLED) $(PLAYWRIGHT_INSTALLED) $(TRITON_CLIENT_INSTALLED) $(KSERVE_INSTALLED) $(ENVIRONMENTS) ## Installs all that `make test-all` uses
 	@true

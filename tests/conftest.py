@@ -6,14 +6,16 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from tests.e2e.forked_server import close_forks
 
-from linnaeus.models.export.torchscript import export_torchscript
-from linnaeus.models.registry import find
-from linnaeus.models.training import Digits, load_mnist
 from linnaeus.server.process.openmp import limit_spinning
+
+# PyTorch is imported by the fixtures that need it: pytest's own process runs no test, and its workers wait for it.
+if TYPE_CHECKING:
+    from linnaeus.models.training import Digits
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest_plugins = ("tests.skips",)
@@ -48,6 +50,9 @@ def ended_forks() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with version 1 of both default models; tests copy what they change."""
+    from linnaeus.models.export.torchscript import export_torchscript
+    from linnaeus.models.registry import find
+
     root = tmp_path_factory.mktemp("repository")
     for name in ("lenet", "efficientnet_lite0"):
         export_torchscript(find(name), find(name).bundled_weights(), root, 1)
@@ -65,14 +70,18 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def mnist_test(mnist: Path) -> Digits:
+def mnist_test(mnist: Path) -> "Digits":
     """MNIST's 10,000 test digits."""
+    from linnaeus.models.training import load_mnist
+
     return load_mnist(mnist, train=False)
 
 
 @pytest.fixture(scope="session")
-def mnist_train(mnist: Path) -> Digits:
+def mnist_train(mnist: Path) -> "Digits":
     """The first 2,000 of MNIST's training digits."""
+    from linnaeus.models.training import load_mnist
+
     return load_mnist(mnist, train=True)
 
 

@@ -105,7 +105,7 @@ def test_a_process_without_an_engine_is_the_whole_server() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("front_ends", [0, 1])
+@pytest.mark.parametrize("front_ends", [pytest.param(0, marks=pytest.mark.release), 1])
 def test_the_stages_of_a_server_add_up_to_its_processor_time(tmp_path: Path, front_ends: int) -> None:
     model = free_jpeg(tmp_path)
     with linnaeus(model.version, "--front-ends", str(front_ends)) as server:

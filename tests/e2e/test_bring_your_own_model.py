@@ -182,6 +182,7 @@ def test_the_server_answers_as_the_original_network_does(way: Way, checkout: Cal
         assert difference(unnormalized[name], original[name]) >= SENSITIVITY, "the test could not detect a fault"
 
 
+@pytest.mark.release
 def test_the_same_network_as_onnx_is_answered_alike(checkout: Callable[[Way], Path]) -> None:
     folder = checkout(OF_TORCHVISION)
     original, unnormalized = json.loads((folder / "original.json").read_text())

@@ -43,7 +43,7 @@ def test_digits_are_classified(classify: Classify, pictures: Path) -> None:
     assert len(paths) > 3
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_mnist_test_digits_are_classified_as_by_the_eager_network(
     stub: ClassifierServiceStub, mnist_test: Digits
 ) -> None:

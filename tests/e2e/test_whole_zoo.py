@@ -24,7 +24,7 @@ from linnaeus.models.zoo_model import ZooModel
 from linnaeus.v1 import classifier_pb2 as v1
 from linnaeus.v1.classifier_pb2_grpc import ClassifierServiceStub
 
-_SLOW = {"simple_cnn", "resnet18", "regnet_x_400mf"}
+_SLOW = {"simple_cnn", "resnet18"}
 TOLERANCE = 1e-5
 # The largest take half a minute on two quiet cores.
 pytestmark = pytest.mark.timeout(400)

@@ -1,7 +1,8 @@
 """Each extra, installed by pip from the wheel into an environment with nothing else, does what its users do first.
 
-Reaches a package index and takes minutes, so only `make test-install` runs it. With TEST_LATEST=1 pip takes the newest
-release of everything, as it does for a user; without it those of constraints.txt, so that the check repeats.
+Reaches a package index and takes minutes, so only `make test-install` runs it, and `make test-release` that of the zoo.
+With TEST_LATEST=1 pip takes the newest release of everything, as it does for a user; without it those of
+constraints.txt, so that the check repeats.
 """
 
 import os
@@ -119,6 +120,7 @@ def test_server_serves_and_answers(install: Callable[..., Run], repository: Path
     assert words(run("python", "-c", SERVE_AND_ASK, repository, pictures / "digits" / "7.png")) == ["7"]
 
 
+@pytest.mark.release
 def test_zoo_lists_draws_and_exports(install: Callable[..., Run], pictures: Path, tmp_path: Path) -> None:
     run = install("zoo", *TORCH)
     assert "efficientnet_lite0" in words(run("linnaeus-zoo", "list"))

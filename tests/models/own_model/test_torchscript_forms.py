@@ -19,8 +19,8 @@ ROWS = {
 }
 # One that is convolutions alone, and one with attention.
 _QUICK = {"squeezenet1_1", "vit"}
-# One that is refused in some forms, and one whose convolutions are depthwise.
-_SLOW = {"googlenet", "mobilenet_v2"}
+# One that is refused in some forms.
+_SLOW = {"googlenet"}
 _REFUSED = "gives a {} of {}, but must give one tensor of logits"
 REASONS = {"googlenet": _REFUSED.format("GoogLeNetOutputs", 3), "inception_v3": _REFUSED.format("InceptionOutputs", 2)}
 

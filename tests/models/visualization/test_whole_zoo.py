@@ -16,7 +16,7 @@ from linnaeus.models.zoo_model import ZooModel
 
 META = torch.device("meta")
 _QUICK = {"lenet", "alexnet", "vgg16", "googlenet_plain", "resnet18", "efficientnet_lite0", "regnet_x_400mf"}
-NAMES = [pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow) for name in ZOO]
+NAMES = [pytest.param(name, marks=() if name in _QUICK else pytest.mark.release) for name in ZOO]
 
 
 def classifier_of(model: ZooModel) -> PixelClassifier:

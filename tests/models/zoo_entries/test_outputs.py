@@ -14,7 +14,7 @@ TORCHVISION = {model.name: model for model in (*torchvision.ENTRIES, *torchvisio
 CIFAR = {model.name: model for model in cifar.ENTRIES}
 
 
-@pytest.mark.slow
+@pytest.mark.release
 def test_every_entry_can_be_built_for_any_number_of_classes() -> None:
     for name, model in (TORCHVISION | CIFAR).items():
         with torch.device("meta"):

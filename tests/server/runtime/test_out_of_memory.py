@@ -42,7 +42,7 @@ def page_faults(repository: Path, how: str) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.release
 @pytest.mark.skipif("glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc only")
 def test_a_configured_process_reuses_freed_pages(repository: Path) -> None:
     assert page_faults(repository, "as it comes") > 10_000, (
