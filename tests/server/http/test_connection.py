@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import logging
 import socket
+import sys
 import threading
 
 import pytest
@@ -346,6 +348,20 @@ async def test_callers_that_connected_before_the_port_was_closed_are_answered() 
             early.sendall(request(b"/a"))
             assert b"HTTP/1.1 200" in await asyncio.to_thread(early.recv, 4096)
         await stopping
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
+async def test_nobody_is_connected_in_the_moment_before_the_port_closes() -> None:
+    async with serving(Echo().application()) as server:
+        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
+        await asyncio.sleep(0)
+        with socket.socket() as late:
+            late.setblocking(False)
+            assert late.connect_ex(("127.0.0.1", server.port)) == errno.EINPROGRESS
+            await stopping
+            late.settimeout(60)
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.to_thread(late.sendall, request(b"/a"))
 
 
 async def test_the_log_says_nothing_of_uvicorn(caplog: pytest.LogCaptureFixture) -> None:

@@ -102,8 +102,9 @@ class HttpServer:
     async def stop(self, engine: Drainable, grace_seconds: float) -> None:
         """Answers what has arrived, and closes the port and all connections.
 
-        A caller that waits for its answers sends its next request as soon as it has one. So connections that idle, and
-        the port, stay open for a moment in which such requests come, and are answered as the connection's last ones.
+        A caller that waits for its answers sends its next request as soon as it has one. So connections that idle stay
+        open for a moment in which such requests come, and are answered as the connection's last ones; and so does the
+        port, for connections that are being made.
 
         Args:
             engine: works for the requests.
@@ -117,6 +118,7 @@ class HttpServer:
 
     async def _drain(self, acceptor: Acceptor, engine: Drainable, ends_at: float) -> None:
         loop = asyncio.get_running_loop()
+        acceptor.discard_syns()
         await asyncio.sleep(min(_ARRIVAL_SECONDS, ends_at - loop.time()))
         acceptor.stop_listening()
         # for the requests of the connections that came last

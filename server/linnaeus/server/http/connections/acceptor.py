@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from linnaeus.server.http.connections.syn_filter import discard_syns
 from linnaeus.server.process.limited_log import LimitedLog
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,13 @@ class Acceptor:
         if not self.open:
             self.none_open.set()
 
-    def stop_listening(self) -> None:
-        """Accepts what waits in the kernel, which would lose it, and no more; handshakes and connections go on.
+    def discard_syns(self) -> None:
+        """Lets nobody connect any more, but those who are about to: for a while before `stop_listening`."""
+        if self._listener.fileno() >= 0:
+            discard_syns(self._listener)
 
-        All in one step, so that hardly any caller can connect in between.
-        """
+    def stop_listening(self) -> None:
+        """Accepts what waits in the kernel, which would lose it, and no more; handshakes and connections go on."""
         if self._listener.fileno() < 0:
             return  # it has stopped before
         if self._retry is not None:
