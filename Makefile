@@ -71,7 +71,7 @@ demo: $(INSTALLED) $(MODELS) ## Classifies the bundled pictures through a real s
 serve: $(INSTALLED) $(MODELS) ## Leaves a server running: HTTP and the console on port 8000, gRPC on 8001, metrics on 8002
 	@$(BIN)/linnaeus-server
 
-test: $(DEVELOPED) ## Runs the tests that need only Python (eight minutes on two cores, eleven on slow ones)
+test: $(DEVELOPED) ## Runs the tests that need only Python (eight minutes on two cores, twelve on slow ones)
 	@$(PYTEST) -m "not slow and not needs and not release"
 
 test-all: test test-others ## Runs every test but those before a release; what a test lacks is named at the end

@@ -17,8 +17,9 @@ from linnaeus.server.security.listen_address import Address, cannot_listen
 from linnaeus.server.security.reserved_port import ReservedPort
 
 _BACKLOG = 2048
-# A caller's next request, or that of a connection just made, takes this long to arrive.
-_ARRIVAL_SECONDS = 0.05
+# A caller's next request, or that of a connection just made, takes this long to arrive: a way around the world, or a
+# turn on a busy machine.
+_ARRIVAL_SECONDS = 0.2
 # As gRPC's: time to write the last answers, and to receive the rest of a request, once no request is in the engine.
 _WRITE_SECONDS = 5.0
 _RECHECK_SECONDS = 0.05
