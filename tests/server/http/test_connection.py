@@ -2,16 +2,13 @@
 
 import asyncio
 import contextlib
-import errno
 import json
 import logging
 import socket
-import sys
 import threading
 
 import pytest
 from tests.server.http.raw_http import HOST, Echo, answers, exchange, read_answer, request, serving
-from tests.server.rpc.idle_engine import IdleEngine
 
 from linnaeus.server.http.connections.connection_limits import ConnectionLimits
 
@@ -297,71 +294,6 @@ async def test_connections_beyond_the_limit_are_closed_at_once_and_room_is_given
         while server.open_connections:
             await asyncio.sleep(0)
         assert answers(await exchange(server, request(b"/b", CLOSE))) == [(200, b"b")]
-
-
-async def test_a_stop_closes_what_idles_and_answers_what_has_arrived() -> None:
-    echo = Echo()
-    async with serving(echo.application()) as server:
-        idle, idle_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        idle_writer.write(request(b"/a"))
-        await read_answer(idle)
-        busy, busy_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        busy_writer.write(request(b"/slow"))
-        await echo.begun.wait()
-        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
-        assert await idle.read() == b""
-        with pytest.raises(OSError):
-            await asyncio.open_connection("127.0.0.1", server.port)
-        echo.held.set()
-        assert await read_answer(busy) == (200, b"slow")
-        assert await busy.read() == b""
-        await stopping
-        for writer in (idle_writer, busy_writer):
-            writer.close()
-
-
-async def test_in_the_lame_duck_time_new_connections_are_taken_and_each_answer_is_the_last_of_its_connection() -> None:
-    echo = Echo()
-    async with serving(echo.application()) as server:
-        kept, kept_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        kept_writer.write(request(b"/a"))
-        assert await read_answer(kept) == (200, b"a")
-        busy, busy_writer = await asyncio.open_connection("127.0.0.1", server.port)
-        busy_writer.write(request(b"/slow"))
-        await echo.begun.wait()
-        server.lame_duck()
-        kept_writer.write(request(b"/b"))
-        assert b"\r\nconnection: close\r\n" in await kept.read()
-        echo.held.set()
-        assert b"\r\nconnection: close\r\n" in await busy.read()
-        pipelined = await exchange(server, request(b"/c") + request(b"/d"))
-        assert answers(pipelined) == [(200, b"c"), (200, b"d")] and pipelined.count(b"connection: close") == 1
-        for writer in (kept_writer, busy_writer):
-            writer.close()
-
-
-async def test_callers_that_connected_before_the_port_was_closed_are_answered() -> None:
-    async with serving(Echo().application()) as server:
-        early = await asyncio.to_thread(socket.create_connection, ("127.0.0.1", server.port))
-        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
-        with contextlib.closing(early):
-            early.sendall(request(b"/a"))
-            assert b"HTTP/1.1 200" in await asyncio.to_thread(early.recv, 4096)
-        await stopping
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux only")
-async def test_nobody_is_connected_in_the_moment_before_the_port_closes() -> None:
-    async with serving(Echo().application()) as server:
-        stopping = asyncio.create_task(server.stop(IdleEngine(), 60))
-        await asyncio.sleep(0)
-        with socket.socket() as late:
-            late.setblocking(False)
-            assert late.connect_ex(("127.0.0.1", server.port)) == errno.EINPROGRESS
-            await stopping
-            late.settimeout(60)
-            with pytest.raises(ConnectionRefusedError):
-                await asyncio.to_thread(late.sendall, request(b"/a"))
 
 
 async def test_the_log_says_nothing_of_uvicorn(caplog: pytest.LogCaptureFixture) -> None:

@@ -12,6 +12,7 @@ from linnaeus.server.process.limited_log import LimitedLog
 
 logger = logging.getLogger(__name__)
 
+_CANNOT_ACCEPT = "HTTP cannot accept a connection: %s"
 # What a process that may open no further file waits.
 _RETRY_SECONDS = 0.1
 # Connections accepted in one step of the event loop.
@@ -66,7 +67,7 @@ class Acceptor:
             self.none_open.set()
 
     def discard_syns(self) -> None:
-        """Lets nobody connect any more, but those who are about to: for a while before `stop_listening`."""
+        """Begins no further TCP handshake, and completes those under way: so long before `stop_listening`."""
         if self._listener.fileno() >= 0:
             discard_syns(self._listener)
 
@@ -77,9 +78,14 @@ class Acceptor:
         if self._retry is not None:
             self._retry.cancel()
         self._loop.remove_reader(self._listener.fileno())
-        with contextlib.suppress(OSError):
+        try:
             while True:
-                self._accept()
+                with contextlib.suppress(ConnectionAbortedError):  # its caller has left; others may wait
+                    self._accept()
+        except BlockingIOError:
+            pass  # none waits
+        except OSError as error:
+            self._log.log(_CANNOT_ACCEPT, error)
         self._listener.close()
 
     def end_handshakes(self) -> None:
@@ -98,7 +104,7 @@ class Acceptor:
         except (BlockingIOError, ConnectionAbortedError, InterruptedError):
             pass  # none waits, or its caller has left
         except OSError as error:
-            self._log.log("HTTP cannot accept a connection: %s", error)
+            self._log.log(_CANNOT_ACCEPT, error)
             self._loop.remove_reader(self._listener.fileno())
             self._retry = self._loop.call_later(_RETRY_SECONDS, self._begin)
 
