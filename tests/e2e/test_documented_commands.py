@@ -26,8 +26,6 @@ from linnaeus.server.rpc.child_server import ServerProcess
 
 # Commands too slow for the fast suite: they build, trace or export networks, measure a server, or need one with TLS.
 SLOW = re.compile(r"linnaeus-zoo (export|visualize|draw-regnet|inspect|list)\b|linnaeus-client load|--tls|--cacert")
-# Of those, the ones that do with another option what the others do: they wait for a release.
-RELEASE = re.compile(r"linnaeus-zoo (draw-regnet|export regnet|export .*--(activation|format))|load .* --search")
 # Commands that change what is served.
 CHANGES = re.compile(r"models (load|reload|unload|default) |:(load|reload|unload|setDefault)$")
 # The shortest duration with which a load test has results.
@@ -41,8 +39,8 @@ Run = Callable[[str], "subprocess.CompletedProcess[str]"]
 
 
 def marked(page: Path, command: str) -> ParameterSet:
-    """Returns a command as test parameters, marked if it takes long."""
-    marks = [pytest.mark.release] if RELEASE.search(command) else [pytest.mark.slow] if SLOW.search(command) else []
+    """Returns a command as test parameters, marked slow if it takes long."""
+    marks = [pytest.mark.slow] if SLOW.search(command) else []
     return pytest.param(page, command, marks=marks, id=f"{page.stem}: {command}")
 
 

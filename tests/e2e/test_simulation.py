@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 from tests.pages import ROOT, shell_commands
 
 PAGE = ROOT / "docs" / "replicas.md"
@@ -20,17 +19,12 @@ SMALL = {
 COMMANDS = [shlex.split(command)[2:] for page, command in shell_commands() if page == PAGE and " -m " in command]
 
 
-def _param(command: list[str]) -> ParameterSet:
-    marks = [pytest.mark.release] if command[0].endswith("validation") else []  # it measures servers that it starts
-    return pytest.param(command, id=" ".join(command), marks=marks)
-
-
 def test_the_page_names_every_command_of_the_simulation() -> None:
     assert {module for module, *_ in COMMANDS} == set(SMALL)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [_param(command) for command in COMMANDS])
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_command_of_the_page_runs(command: list[str], repository: Path, tmp_path: Path) -> None:
     options, printed = SMALL[command[0]]
     small = options.replace("FOLDER", str(tmp_path)).replace("REPOSITORY", str(repository))

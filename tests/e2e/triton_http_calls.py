@@ -122,7 +122,7 @@ def main(http: str, grpc: str, pictures: Path) -> None:
     with triton.InferenceServerClient(http) as client, triton_grpc.InferenceServerClient(grpc) as over_grpc:
         answer = client.infer("lenet", inputs(triton, "lenet", files), request_id="mine", outputs=wanted, priority=1)
         # Its result is fetched at once: until then it holds the client's only connection, unless the answer's body came
-        # with its head, and the next call would wait for ever.
+        # with its head, and the next call would end with gevent's LoopExit.
         later = client.async_infer("lenet", inputs(triton, "lenet", files), outputs=wanted).get_result()
         results = {
             "asked": asked(client),
